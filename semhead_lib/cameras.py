@@ -1,0 +1,213 @@
+"""Cameras of a head: 25-number labels, orbits, view sampling, projection and rays.
+
+Conventions (those of EG3D and PanoHead, so their `dataset.json` labels load as they are):
+
+* World: right-handed, y up, the face looks towards +z, the subject's left is +x. Lengths are scene units.
+* Camera axes: OpenCV (x right, y down, z into the scene); a pose is a camera-to-world matrix.
+* Label, 25 numbers: the 4x4 camera-to-world matrix row by row, then the 3x3 intrinsics divided by the image size.
+* Azimuth 0 deg is the front, positive towards the subject's left, +-180 deg the back. Elevation is positive upwards.
+
+>>> front = Camera.orbit(azimuth=0.0, elevation=0.0)
+>>> [round(x, 3) + 0.0 for x in front.position.tolist()]
+[0.0, 0.0, 2.7]
+>>> left = Camera.orbit(azimuth=90.0, elevation=0.0)
+>>> [round(x, 3) + 0.0 for x in left.position.tolist()]
+[2.7, 0.0, 0.0]
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+RADIUS = 2.7  # distance from the camera to the origin, scene units
+FOCAL = 4.2647  # focal length, in image widths
+LABEL_LENGTH = 25
+AZIMUTH_RANGE = (-180.0, 180.0)  # degrees, the whole turn
+ELEVATION_RANGE = (-30.0, 45.0)  # degrees, what the datasets cover
+_RIGID_TOLERANCE = 1e-3  # labels are often stored with 4 to 7 digits
+
+
+@dataclass(frozen=True)
+class Camera:
+    """One pinhole camera, held as its 25-number label.
+
+    Raises ValueError when the label is not 25 finite numbers made of a rigid pose and sane intrinsics.
+    """
+
+    label: Tensor  # [25] float32
+
+    def __post_init__(self) -> None:
+        check_labels(torch.as_tensor(self.label).reshape(1, -1), "camera label")
+        object.__setattr__(self, "label", torch.as_tensor(self.label, dtype=torch.float32))
+
+    @classmethod
+    def orbit(cls, azimuth: float, elevation: float, radius: float = RADIUS, focal: float = FOCAL) -> Camera:
+        """The camera at `azimuth`, `elevation` (degrees) and `radius` (scene units) that looks at the origin, y up."""
+        return cls(orbit_labels(torch.tensor([azimuth]), torch.tensor([elevation]), radius, focal)[0])
+
+    @property
+    def pose(self) -> Tensor:
+        """Camera-to-world matrix, [4, 4]."""
+        return self.label[:16].reshape(4, 4)
+
+    @property
+    def intrinsics(self) -> Tensor:
+        """Intrinsics divided by the image size, [3, 3]."""
+        return self.label[16:].reshape(3, 3)
+
+    @property
+    def position(self) -> Tensor:
+        """Camera centre in the world, [3]."""
+        return self.pose[:3, 3]
+
+    @property
+    def azimuth(self) -> float:
+        """Degrees in (-180, 180], 0 in front, positive towards the subject's left."""
+        return float(orbit_angles(self.label[None])[0, 0])
+
+    @property
+    def elevation(self) -> float:
+        """Degrees in [-90, 90], positive upwards."""
+        return float(orbit_angles(self.label[None])[0, 1])
+
+    @property
+    def radius(self) -> float:
+        """Distance to the origin, scene units."""
+        return float(orbit_angles(self.label[None])[0, 2])
+
+    @property
+    def focal(self) -> float:
+        """Focal length in image widths."""
+        return float(self.label[16])
+
+
+def orbit_labels(
+    azimuth: Tensor,  # [B] degrees
+    elevation: Tensor,  # [B] degrees, |elevation| < 90
+    radius: float = RADIUS,  # scene units
+    focal: float = FOCAL,  # image widths
+) -> Tensor:  # [B, 25] float32
+    """Labels of cameras on a sphere around the origin, all looking at the origin with y up.
+
+    Raises ValueError for an elevation at or beyond a pole, where "up" has no direction.
+    """
+    azimuth, elevation = (torch.as_tensor(x, dtype=torch.float64).reshape(-1) for x in (azimuth, elevation))
+    if azimuth.shape != elevation.shape:
+        raise ValueError(f"azimuth and elevation need one length, got {len(azimuth)} and {len(elevation)}")
+    if bool((elevation.abs() >= 89.9).any()):
+        raise ValueError(f"elevation must lie within +-89.9 degrees, got {float(elevation.abs().max()):g}")
+    a, e = torch.deg2rad(azimuth), torch.deg2rad(elevation)
+    out = torch.stack([a.sin() * e.cos(), e.sin(), a.cos() * e.cos()], dim=-1)  # unit vector from origin to camera
+    right = torch.stack([a.cos(), torch.zeros_like(a), -a.sin()], dim=-1)
+    down = torch.linalg.cross(-out, right)
+    pose = torch.zeros(len(a), 4, 4, dtype=torch.float64)
+    pose[:, :3] = torch.stack([right, down, -out, radius * out], dim=-1)
+    pose[:, 3, 3] = 1.0
+    intrinsics = torch.tensor([focal, 0, 0.5, 0, focal, 0.5, 0, 0, 1], dtype=torch.float64).expand(len(a), 9)
+    return torch.cat([pose.reshape(-1, 16), intrinsics], dim=-1).float() + 0.0  # no negative zeros in files
+
+
+def orbit_angles(labels: Tensor) -> Tensor:  # [B, 25] -> [B, 3]
+    """Azimuth (degrees), elevation (degrees) and radius (scene units) of each camera's centre."""
+    centre = labels[:, [3, 7, 11]].double()
+    radius = centre.norm(dim=-1)
+    azimuth = torch.rad2deg(torch.atan2(centre[:, 0], centre[:, 2]))
+    elevation = torch.rad2deg(torch.asin((centre[:, 1] / radius.clamp_min(1e-12)).clamp(-1, 1)))
+    return torch.stack([azimuth, elevation, radius], dim=-1)
+
+
+def label_error(label) -> str | None:
+    """Why `label` is not a camera (one line), or None when it is.
+
+    A camera has 25 finite numbers, a rigid pose (rotation with determinant +1, last row 0 0 0 1) and positive focal
+    lengths; rotations may be off by 1e-3, because published labels are rounded.
+    """
+    values = np.asarray(label, dtype=np.float64).reshape(-1)
+    if values.size != LABEL_LENGTH:
+        return f"expected {LABEL_LENGTH} numbers, got {values.size}"
+    if not np.isfinite(values).all():
+        return "has numbers that are not finite"
+    pose, intrinsics = values[:16].reshape(4, 4), values[16:].reshape(3, 3)
+    rotation = pose[:3, :3]
+    if np.abs(rotation @ rotation.T - np.eye(3)).max() > _RIGID_TOLERANCE or np.linalg.det(rotation) < 0:
+        return "the pose is not rigid: its 3x3 block is no rotation"
+    if np.abs(pose[3] - (0, 0, 0, 1)).max() > _RIGID_TOLERANCE:
+        return f"the pose is not rigid: its last row is {pose[3].tolist()}, expected [0, 0, 0, 1]"
+    if intrinsics[0, 0] <= 0 or intrinsics[1, 1] <= 0 or np.abs(intrinsics[2] - (0, 0, 1)).max() > _RIGID_TOLERANCE:
+        return "the intrinsics need positive focal lengths and a last row [0, 0, 1]"
+    return None
+
+
+def check_labels(labels: Tensor, what: str = "camera labels") -> None:  # [B, 25]
+    """Raise ValueError naming the first row of `labels` that is not a camera."""
+    for row, label in enumerate(np.asarray(labels, dtype=np.float64)):
+        if error := label_error(label):
+            raise ValueError(f"{what}, row {row}: {error}")
+
+
+def project(
+    points: Tensor,  # [N, 3] world
+    labels: Tensor,  # [B, 25]
+) -> tuple[Tensor, Tensor]:  # [B, N, 2] image coordinates in [0, 1] (x right, y down), [B, N] camera z
+    """Pinhole projection of world points into each camera; a point is in the image when both coordinates lie in [0, 1].
+
+    Multiply by the resolution for pixels: pixel (i, j) covers [j, j+1) x [i, i+1).
+
+    >>> uv, z = project(torch.zeros(1, 3), Camera.orbit(30.0, 10.0).label[None])
+    >>> [round(x, 4) for x in uv[0, 0].tolist()], round(float(z), 4)
+    ([0.5, 0.5], 2.7)
+    """
+    pose = labels[:, :16].reshape(-1, 4, 4)
+    local = (points[None] - pose[:, None, :3, 3]) @ pose[:, :3, :3]  # R^T (x - t), row vectors
+    image = local @ labels[:, 16:].reshape(-1, 3, 3).transpose(1, 2)
+    return image[..., :2] / image[..., 2:], local[..., 2]
+
+
+def rays(
+    labels: Tensor,  # [B, 25]
+    resolution: int,  # pixels a side
+) -> tuple[Tensor, Tensor]:  # origins [B, R*R, 3], unit directions [B, R*R, 3]
+    """Rays through the pixel centres, row by row from the top left."""
+    centres = (torch.arange(resolution, dtype=labels.dtype, device=labels.device) + 0.5) / resolution
+    v, u = torch.meshgrid(centres, centres, indexing="ij")
+    image = torch.stack([u, v, torch.ones_like(u)], dim=-1).reshape(1, -1, 3)
+    local = image @ torch.linalg.inv(labels[:, 16:].reshape(-1, 3, 3)).transpose(1, 2)
+    pose = labels[:, :16].reshape(-1, 4, 4)
+    directions = torch.nn.functional.normalize(local @ pose[:, :3, :3].transpose(1, 2), dim=-1)
+    return pose[:, None, :3, 3].expand_as(directions), directions
+
+
+def sample_balanced(
+    count: int,
+    generator: np.random.Generator,
+    elevation_range: tuple[float, float] = ELEVATION_RANGE,  # degrees
+) -> Tensor:  # [count, 2] azimuth, elevation in degrees
+    """Views spread evenly over the band of the sphere around a head: jittered strata, so that few views already cover it.
+
+    Azimuth takes one view from each of `count` equal sectors; elevation takes one from each of `count` strata of equal
+    area (uniform in its sine), paired at random.
+    """
+    azimuth = -180.0 + 360.0 * (np.arange(count) + generator.random(count)) / max(count, 1)
+    low, high = np.sin(np.deg2rad(elevation_range))
+    height = low + (high - low) * (generator.permutation(count) + generator.random(count)) / max(count, 1)
+    return torch.from_numpy(np.stack([azimuth, np.rad2deg(np.arcsin(height))], axis=-1))
+
+
+def sample_front_heavy(
+    count: int,
+    generator: np.random.Generator,
+    azimuth_std: float = 30.0,  # degrees
+    elevation_std: float = 10.0,  # degrees
+    back_fraction: float = 0.1,  # share of views drawn evenly from the whole band
+    elevation_range: tuple[float, float] = ELEVATION_RANGE,  # degrees
+) -> Tensor:  # [count, 2] azimuth, elevation in degrees
+    """Views as photographs of people have them: most near the front, few from behind (for the data-balance ablation)."""
+    azimuth = (generator.normal(0.0, azimuth_std, count) + 180.0) % 360.0 - 180.0
+    elevation = np.clip(generator.normal(0.0, elevation_std, count), *elevation_range)
+    views = torch.from_numpy(np.stack([azimuth, elevation], axis=-1))
+    anywhere = torch.from_numpy(generator.random(count) < back_fraction)
+    return torch.where(anywhere[:, None], sample_balanced(count, generator, elevation_range), views)
