@@ -186,7 +186,7 @@ def sample_balanced(
     generator: np.random.Generator,
     elevation_range: tuple[float, float] = ELEVATION_RANGE,  # degrees
 ) -> Tensor:  # [count, 2] azimuth, elevation in degrees
-    """Views spread evenly over the band of the sphere around a head: jittered strata, so that few views already cover it.
+    """Views spread evenly over the band of the sphere around a head, in jittered strata: few views already cover it.
 
     Azimuth takes one view from each of `count` equal sectors; elevation takes one from each of `count` strata of equal
     area (uniform in its sine), paired at random.
@@ -205,7 +205,7 @@ def sample_front_heavy(
     back_fraction: float = 0.1,  # share of views drawn evenly from the whole band
     elevation_range: tuple[float, float] = ELEVATION_RANGE,  # degrees
 ) -> Tensor:  # [count, 2] azimuth, elevation in degrees
-    """Views as photographs of people have them: most near the front, few from behind (for the data-balance ablation)."""
+    """Views as photographs of people have them: most near the front, few from behind (for data-balance ablations)."""
     azimuth = (generator.normal(0.0, azimuth_std, count) + 180.0) % 360.0 - 180.0
     elevation = np.clip(generator.normal(0.0, elevation_std, count), *elevation_range)
     views = torch.from_numpy(np.stack([azimuth, elevation], axis=-1))

@@ -1,0 +1,56 @@
+# The commands of this repository; `make` alone lists them. Each sets up what it needs, once.
+
+SHELL := bash
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+PROFILE ?= smoke
+ARGS ?=
+LOCK ?= environments/lock-suite.txt
+UPGRADE ?=
+
+PYTHON_ENV := .venv/bin/python
+PACKAGES := .venv/.packages-$(basename $(notdir $(LOCK)))
+PROJECT := .venv/.project
+SOURCES := pyproject.toml $(wildcard setup.py csrc/* csrc/*/*)
+
+export PYTHONNOUSERSITE := 1
+
+.PHONY: help setup reproduce test lab bench lint lock clean
+
+help:  ## list the commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(PROJECT)  ## make .venv only (LOCK=environments/lock-kontext.txt or lock-gpu.txt: with those parts)
+
+reproduce: $(PROJECT)  ## execute the notebooks of a profile (PROFILE=smoke; ARGS="run=second only=01")
+	@.venv/bin/semhead reproduce $(PROFILE) $(ARGS)
+
+test: $(PROJECT)  ## run the tests (ARGS="-k cameras")
+	@$(PYTHON_ENV) -m pytest $(ARGS)
+
+lab: $(PROJECT)  ## open JupyterLab on the notebooks
+	@.venv/bin/jupyter lab --notebook-dir=. notebooks $(ARGS)
+
+bench: $(PROJECT)  ## measure speed
+	@$(PYTHON_ENV) -m pytest -m bench --durations=0 -s $(ARGS)
+
+lint: $(PROJECT)  ## check style and format
+	@$(PYTHON_ENV) -m ruff check . && $(PYTHON_ENV) -m ruff format --check .
+
+lock:  ## make the locks again (UPGRADE=--upgrade takes newer versions)
+	@environments/setup.sh locks $(UPGRADE)
+
+clean:  ## remove the environment and everything built; datasets and runs stay
+	rm -rf .venv .cache build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	find semhead_lib tests -name __pycache__ -prune -exec rm -rf {} +
+	find semhead_lib -name '*.so' -delete
+
+# A stamp is written when its step has ended well, so that an interrupted set-up goes on where it was.
+$(PACKAGES): $(LOCK) environments/constraints.txt environments/setup.sh
+	@environments/setup.sh packages $(LOCK)
+	@touch $@
+
+$(PROJECT): $(PACKAGES) $(SOURCES)
+	@environments/setup.sh project
+	@touch $@

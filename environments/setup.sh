@@ -1,0 +1,94 @@
+#!/usr/bin/env bash
+# The steps behind the Makefile; each may be interrupted and repeated.
+#
+#   setup.sh packages LOCK   makes .venv and installs what LOCK pins, hashes checked
+#   setup.sh project         installs semhead itself (editable) and its Jupyter kernel, fills slow caches
+#   setup.sh locks [...]     makes the locks again; further words go to `uv pip compile`
+#
+# Needs Python 3.11, 3.12 or 3.13 (PYTHON=/path/to/python chooses one). uv is used from PATH when it works there, else
+# installed by pip into .cache/uv, which leaves the system's Python as it is.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+say() { printf 'setup: %s\n' "$*"; }
+fail() { printf 'setup: error: %s\n' "$*" >&2; exit 1; }
+
+supported() { # whether COMMAND is a Python that runs and has a version this project takes
+    "$1" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' >/dev/null 2>&1
+}
+
+find_python() {
+    local candidate
+    for candidate in ${PYTHON:-python3.13 python3.12 python3.11 python3 python}; do
+        supported "$candidate" && { "$candidate" -c 'import sys; print(sys.executable)'; return; }
+    done
+    fail "needs Python >=3.11,<3.14, found none that runs as ${PYTHON:-python3.13, python3.12, python3.11, python3 or python}; PYTHON=/path/to/python names one"
+}
+
+find_uv() {
+    local python
+    if uv --version >/dev/null 2>&1; then
+        echo uv
+        return
+    fi
+    if ! .cache/uv/bin/uv --version >/dev/null 2>&1; then
+        say "getting uv by pip into .cache/uv" >&2
+        python=$(find_python)
+        rm -rf .cache/uv .cache/pip
+        if ! "$python" -m pip --version >/dev/null 2>&1; then
+            "$python" -m venv .cache/pip >/dev/null 2>&1 || fail "$python has neither pip nor ensurepip: install pip or uv, then repeat"
+            python=.cache/pip/bin/python
+        fi
+        PIP_USER=0 PIP_REQUIRE_VIRTUALENV=0 "$python" -m pip install --quiet --target .cache/uv 'uv>=0.8' >&2 \
+            || fail "pip could not install uv (see above): install uv, then repeat"
+    fi
+    echo "$PWD/.cache/uv/bin/uv"
+}
+
+packages() {
+    local lock=$1 uv python quiet=()
+    [ -f "$lock" ] || fail "LOCK=$lock: no such file; there are: $(echo environments/lock-*.txt)"
+    [ -t 2 ] || quiet=(--quiet)
+    uv=$(find_uv)
+    if ! supported .venv/bin/python; then
+        python=$(find_python)
+        say "making .venv with $python"
+        "$uv" venv --quiet --clear --python "$python" .venv
+    fi
+    say "installing the $(grep -c '^[a-z0-9].*==' "$lock") packages of $lock (the first time downloads about 3 GB)"
+    "$uv" pip install "${quiet[@]}" --python .venv/bin/python --require-hashes \
+        --build-constraints environments/constraints.txt -r "$lock"
+}
+
+project() {
+    local uv
+    uv=$(find_uv)
+    say "installing semhead itself"
+    "$uv" pip install --quiet --python .venv/bin/python --no-deps --no-build-isolation -e .
+    .venv/bin/python -m ipykernel install --prefix .venv --name semhead --display-name semhead >/dev/null
+}
+
+locks() {
+    local uv part extras
+    uv=$(find_uv)
+    # From the largest to the smallest, each bound to the one before: all locks then agree on what they share.
+    local bound=environments/constraints.txt
+    for part in gpu kontext suite; do
+        case $part in
+            gpu) extras="data notebooks faces dev kontext gpu" ;;
+            kontext) extras="data notebooks faces dev kontext" ;;
+            suite) extras="data notebooks faces dev" ;;
+        esac
+        say "making environments/lock-$part.txt"
+        # shellcheck disable=SC2046
+        "$uv" pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
+            --custom-compile-command "make lock" --constraints environments/constraints.txt --constraints "$bound" \
+            $(printf -- '--extra %s ' $extras) "$@" --output-file "environments/lock-$part.txt" pyproject.toml
+        bound=environments/lock-$part.txt
+    done
+}
+
+case ${1:-} in
+    packages | project | locks) "$@" ;;
+    *) fail "expected packages, project or locks, got '${1:-}'" ;;
+esac
