@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Protocol
 
@@ -9,6 +10,8 @@ import torch
 from torch import Tensor
 
 from semhead_lib.cameras import check_labels
+
+_ID = re.compile(r"[A-Za-z0-9_-]{1,80}")  # a file name on every system, and what WebDataset takes as one key
 
 
 @dataclass(frozen=True)
@@ -18,7 +21,7 @@ class Subject:
     `validate` says what is wrong with one; readers and writers call it.
     """
 
-    id: str  # unique in its dataset, letters, digits, '_' and '-'
+    id: str  # unique in its dataset: 1 to 80 letters, digits, '_' and '-'
     views: Tensor  # [V, 3, H, W] uint8 RGB
     cameras: Tensor  # [V, 25] float32
     frontal: Tensor  # [3, H, W] uint8 RGB: azimuth 0, elevation 0, neutral light; where semantics come from
@@ -35,6 +38,8 @@ class Subject:
 
     def validate(self) -> Subject:
         """Return self, or raise ValueError naming the field, what was expected and what came."""
+        if not _ID.fullmatch(self.id):
+            raise ValueError(f"subject id must be 1 to 80 letters, digits, '_' or '-', got {self.id!r}")
         v, _, h, w = self.views.shape if self.views.ndim == 4 else (0, 0, 0, 0)
         expected = {
             "views": ((v, 3, h, w), torch.uint8),
@@ -54,6 +59,14 @@ class Subject:
                     f"subject {self.id}: {name} must be {dtype} of shape {list(shape)}, "
                     f"got {value.dtype} of shape {list(value.shape)}"
                 )
+        if self.semantic is not None:
+            if self.semantic.ndim != 1 or self.semantic.dtype != torch.float32 or not self.semantic.isfinite().all():
+                raise ValueError(
+                    f"subject {self.id}: semantic must be finite torch.float32 numbers of shape [D], "
+                    f"got {self.semantic.dtype} of shape {list(self.semantic.shape)}"
+                )
+            if not self.semantic_encoder:
+                raise ValueError(f"subject {self.id}: semantic needs semantic_encoder, the identity of what made it")
         check_labels(self.cameras, f"subject {self.id}: cameras")
         return self
 
@@ -73,12 +86,21 @@ class Batch:
         moved = {f.name: getattr(self, f.name) for f in fields(self)}
         return replace(self, **{k: v.to(device, non_blocking=non_blocking) for k, v in moved.items() if v is not None})
 
+    def pin_memory(self) -> Batch:
+        """The same batch in page-locked memory (`torch.utils.data.DataLoader` calls this)."""
+        pinned = {f.name: getattr(self, f.name) for f in fields(self)}
+        return replace(self, **{k: v.pin_memory() for k, v in pinned.items() if v is not None})
+
     def __len__(self) -> int:
         return len(self.images)
 
 
 class SubjectSource(Protocol):
-    """Where subjects come from. `subject(i)` depends on the source's settings and i alone, never on earlier calls."""
+    """Where subjects come from. `subject(i)` depends on the source's settings and i alone, never on earlier calls.
+
+    Building one should be cheap (models load at the first `subject`), because each worker process builds its own and
+    the process that starts them builds one to ask for its settings.
+    """
 
     name: str  # "parametric", "kontext", ...
     licence: str  # of what the source makes

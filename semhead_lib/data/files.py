@@ -1,0 +1,76 @@
+"""Files that appear whole or not at all: written under a temporary name, flushed to the disk, then renamed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+_SUFFIX = ".partial"  # temporary names are `.NAME.PID.partial`, beside the final one
+
+
+def partial_path(path: Path) -> Path:
+    """The temporary name under which this process prepares `path`."""
+    return path.with_name(f".{path.name}.{os.getpid()}{_SUFFIX}")
+
+
+def publish(partial: Path, path: Path) -> None:
+    """Give the finished `partial` its final name, replacing what was there, and make the renaming durable."""
+    os.replace(partial, path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):  # some network file systems cannot flush a folder
+            os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write `data` to `path`; a reader sees the old content or the new, never a part. Raises OSError naming `path`."""
+    partial = partial_path(path)
+    try:
+        with open(partial, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        publish(partial, path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise OSError(error.errno, f"cannot write: {error.strerror}", str(path)) from error
+
+
+def leftovers(folder: Path, name: str = "*") -> Iterator[Path]:
+    """Temporary files and folders that interrupted runs left in `folder` (for the final name `name`, or all)."""
+    return folder.glob(f".{name}.*{_SUFFIX}")
+
+
+def remove_leftovers(folder: Path, name: str = "*") -> None:
+    """Delete what `leftovers` finds."""
+    for path in leftovers(folder, name):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def folder_lock(folder: Path) -> Iterator[None]:
+    """Hold `folder` for this process; the lock ends with the process, however that ends.
+
+    Raises BlockingIOError when another process holds it. File systems that cannot lock a folder are not locked.
+    """
+    import fcntl
+
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise BlockingIOError(error.errno, "another process is writing here", str(folder)) from None
+        except OSError:
+            pass
+        yield
+    finally:
+        os.close(handle)

@@ -1,0 +1,313 @@
+"""One subject as one WebDataset sample: a handful of named files, none of which is ever unpickled.
+
+| entry              | content                                                                                        |
+|--------------------|------------------------------------------------------------------------------------------------|
+| `view_000.png` ... | RGB, `png` or `webp` (both lossless) or `jpg` (quality 95, no chroma subsampling)               |
+| `mask_000.png` ... | coverage of the head, 8 bits: 0 background, 255 subject                                         |
+| `depth_000.png`    | camera z, 16 bits, times `depth_unit` of the JSON; 0 where nothing is hit                       |
+| `normal_000.png`   | world normals as RGB, 127.5 (n + 1)                                                             |
+| `label_000.png`    | class of the surface, 8 bits                                                                   |
+| `cameras.npy`      | [V, 25] float32                                                                                |
+| `frontal.png`      | RGB, always lossless, since semantics come from it; absent when it is one of the views          |
+| `semantic.npy`     | [D] float32                                                                                    |
+| `json`             | which of these there are, and attributes, caption, provenance, licence (see `SampleInfo`)      |
+
+Depth is precise to half a unit. The unit is 1e-4 scene units up to a depth of 6.5 and ten times more for each ten times
+beyond, so heads lose at most 5e-5. Everything else but `jpg` views comes back exactly.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from semhead_lib.cameras import LABEL_LENGTH, label_error
+from semhead_lib.data.subjects import Subject
+
+VERSION = 1
+IMAGE_FORMATS: dict[str, dict[str, Any]] = {
+    "png": {"format": "PNG", "compress_level": 6},
+    "jpg": {"format": "JPEG", "quality": 95, "subsampling": 0},
+    "webp": {"format": "WEBP", "lossless": True, "method": 4},
+}
+DEPTH_UNIT = 1e-4  # scene units a step, for depths up to 6.5535
+MAX_SIDE = 8192  # pixels; larger images are refused before they are decoded
+MAX_ENTRY = 256 << 20  # bytes; larger files in an archive are refused before they are read
+_STEMS = {"views": "view", "masks": "mask", "depth": "depth", "normals": "normal", "labels": "label"}
+_MODES = {"view": ("RGB",), "mask": ("L",), "depth": ("I;16", "I"), "normal": ("RGB",), "label": ("L",)}
+
+Sample = Mapping[str, bytes]  # entry name -> content, and "__key__" -> the subject's id, as WebDataset has it
+
+
+@dataclass(frozen=True)
+class SampleInfo:
+    """The `json` entry: what the sample holds, and what is known of the subject."""
+
+    id: str
+    version: int
+    resolution: int  # pixels a side, of every image
+    views: int
+    image_format: str  # of the views: a key of IMAGE_FORMATS
+    fields: tuple[str, ...]  # fields of Subject that are present, in the order of Subject
+    depth_unit: float | None  # scene units a step of the depth images
+    frontal_view: int | None  # the view that is the frontal image, or None: `frontal.png`
+    semantic_encoder: str | None
+    attributes: dict[str, Any]
+    caption: str
+    provenance: dict[str, Any]
+    licence: str
+
+    def entries(self) -> list[str]:
+        """Names of all entries that a sample with this info has."""
+        names = ["json", "cameras.npy"]
+        names += ["frontal.png"] if self.frontal_view is None else []
+        names += ["semantic.npy"] if "semantic" in self.fields else []
+        return names + [self.entry(f, view) for f in self.fields if f in _STEMS for view in range(self.views)]
+
+    def entry(self, field: str, view: int) -> str:
+        """Name of the entry that holds `view` of `field` ("views", "masks", "depth", "normals" or "labels")."""
+        return f"{_STEMS[field]}_{view:03d}.{self.image_format if field == 'views' else 'png'}"
+
+
+def encode_subject(subject: Subject, image_format: str = "png") -> dict[str, Any]:
+    """`subject` as a WebDataset sample: entry name -> bytes, and its id under "__key__".
+
+    The same subject gives the same bytes (of one version of Pillow). Raises ValueError naming the field that is wrong:
+    what `Subject.validate` finds, images that are not square, depth that is negative or not finite, values JSON lacks.
+    """
+    subject.validate()
+    if image_format not in IMAGE_FORMATS:
+        raise ValueError(f"image_format must be one of {', '.join(IMAGE_FORMATS)}, got {image_format!r}")
+    count, _, height, width = subject.views.shape
+    if height != width or width > MAX_SIDE:
+        raise ValueError(f"subject {subject.id}: images must be square, at most {MAX_SIDE}, got {height} x {width}")
+    frontal_view = None
+    if image_format != "jpg":  # semantics are made from exact pixels
+        frontal_view = next((i for i, view in enumerate(subject.views) if torch.equal(view, subject.frontal)), None)
+    optional = ("masks", "depth", "normals", "labels", "semantic")
+    info = SampleInfo(
+        id=subject.id,
+        version=VERSION,
+        resolution=width,
+        views=count,
+        image_format=image_format,
+        fields=("views", "cameras", "frontal", *(f for f in optional if getattr(subject, f) is not None)),
+        depth_unit=None if subject.depth is None else _depth_unit(subject),
+        frontal_view=frontal_view,
+        semantic_encoder=subject.semantic_encoder,
+        attributes=subject.attributes,
+        caption=subject.caption,
+        provenance=subject.provenance,
+        licence=subject.licence,
+    )
+    sample: dict[str, Any] = {"__key__": subject.id, "cameras.npy": encode_npy(subject.cameras)}
+    if frontal_view is None:
+        sample["frontal.png"] = encode_image(subject.frontal)
+    if subject.semantic is not None:
+        sample["semantic.npy"] = encode_npy(subject.semantic)
+    for field in info.fields:
+        for view in range(count) if field in _STEMS else ():
+            value, kind = getattr(subject, field)[view], image_format if field == "views" else "png"
+            if field == "depth":
+                steps = np.rint(value.double().numpy() / info.depth_unit)
+                value = torch.from_numpy(np.maximum(steps, value.numpy() > 0).astype(np.uint16))
+            sample[info.entry(field, view)] = encode_image(value, kind)
+    sample["json"] = encode_info(info)
+    return sample
+
+
+def encode_info(info: SampleInfo) -> bytes:
+    """The `json` entry. Raises ValueError for values that JSON lacks (NaN, infinities, objects)."""
+    content = {k: v for k, v in asdict(info).items() if k != "id"}
+    try:
+        return json.dumps(content, sort_keys=True, allow_nan=False, ensure_ascii=False).encode()
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"subject {info.id}: attributes and provenance must be JSON: {error}") from None
+
+
+def decode_info(sample: Sample) -> SampleInfo:
+    """Read and check the `json` entry. Raises ValueError naming what is wrong."""
+    where = f"{sample['__key__']}.json"
+    if "json" not in sample:
+        raise ValueError(f"{where}: missing")
+    try:
+        content = json.loads(sample["json"])
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{where}: is not JSON: {error}") from None
+    kinds = {
+        "version": int,
+        "resolution": int,
+        "views": int,
+        "image_format": str,
+        "fields": list,
+        "depth_unit": float | None,
+        "frontal_view": int | None,
+        "semantic_encoder": str | None,
+        "attributes": dict,
+        "caption": str,
+        "provenance": dict,
+        "licence": str,
+    }
+    if isinstance(content, dict) and content.get("version") != VERSION:
+        raise ValueError(f"{where}: has format version {content.get('version')!r}, this release reads {VERSION}")
+    if not isinstance(content, dict) or content.keys() != kinds.keys():
+        raise ValueError(f"{where}: expected the keys {sorted(kinds)}")
+    for name, kind in kinds.items():
+        if not isinstance(content[name], kind):
+            raise ValueError(f"{where}: {name} must be {getattr(kind, '__name__', kind)}, got {content[name]!r}")
+    info = SampleInfo(id=str(sample["__key__"]), **content | {"fields": tuple(content["fields"])})
+    front = info.frontal_view
+    for name, right in {
+        "resolution": 1 <= info.resolution <= MAX_SIDE,
+        "views": 1 <= info.views <= 100_000,
+        "image_format": info.image_format in IMAGE_FORMATS,
+        "fields": {"views", "cameras", "frontal"} <= set(info.fields) <= {*_STEMS, "cameras", "frontal", "semantic"},
+        "depth_unit": (info.depth_unit or 0) > 0 if "depth" in info.fields else info.depth_unit is None,
+        "frontal_view": front is None or 0 <= front < info.views,
+        "semantic_encoder": "semantic" not in info.fields or bool(info.semantic_encoder),
+    }.items():
+        if not right:
+            raise ValueError(f"{where}: {name} is {content[name]!r}, which format version {VERSION} does not allow")
+    return info
+
+
+def decode_entry(sample: Sample, info: SampleInfo, name: str) -> Tensor:
+    """Decode one entry of `info.entries()` but the `json`.
+
+    Images come as uint8 [3, R, R] or [R, R] (depth: float32 [R, R] in scene units), arrays as float32.
+    Raises ValueError naming the entry and what is wrong with it.
+    """
+    where, stem = f"{info.id}.{name}", name.partition("_")[0]
+    if name not in sample:
+        raise ValueError(f"{where}: missing")
+    if name == "cameras.npy":
+        cameras = decode_npy(sample[name], where, (info.views, LABEL_LENGTH))
+        for row, label in enumerate(cameras.numpy()):
+            if error := label_error(label):
+                raise ValueError(f"{where}: row {row} {error}")
+        return cameras
+    if name == "semantic.npy":
+        semantic = decode_npy(sample[name], where, (None,))
+        if not semantic.isfinite().all():
+            raise ValueError(f"{where}: has numbers that are not finite")
+        return semantic
+    pixels = decode_image(sample[name], where, _MODES.get(stem, ("RGB",)), info.resolution)
+    return pixels * info.depth_unit if stem == "depth" else pixels
+
+
+def decode_subject(sample: Sample) -> Subject:
+    """The subject that `encode_subject` was given. Raises ValueError naming the entry that is missing or wrong."""
+    info = decode_info(sample)
+    values: dict[str, Any] = {"cameras": decode_entry(sample, info, "cameras.npy")}
+    for field in info.fields:
+        if field in _STEMS:
+            values[field] = torch.stack([decode_entry(sample, info, info.entry(field, i)) for i in range(info.views)])
+    front = info.frontal_view
+    values["frontal"] = decode_entry(sample, info, "frontal.png") if front is None else values["views"][front].clone()
+    if "semantic" in info.fields:
+        values["semantic"] = decode_entry(sample, info, "semantic.npy")
+    for name in ("semantic_encoder", "attributes", "caption", "provenance", "licence"):
+        values[name] = getattr(info, name)
+    return Subject(id=info.id, **values).validate()
+
+
+def sample_problems(sample: Sample) -> list[str]:
+    """Everything wrong with a sample, one line each; empty when `decode_subject` would take it."""
+    try:
+        info = decode_info(sample)
+    except ValueError as error:
+        return [str(error)]
+    expected = info.entries()
+    problems = [f"{info.id}.{name}: unexpected entry" for name in sorted(set(sample) - {"__key__", *expected})]
+    for name in expected:
+        try:
+            if name != "json":
+                decode_entry(sample, info, name)
+        except ValueError as error:
+            problems.append(str(error))
+    return problems
+
+
+def encode_image(pixels: Tensor, image_format: str = "png") -> bytes:  # uint8 [3, H, W], or uint8 or uint16 [H, W]
+    """An image file: RGB, 8-bit grey or 16-bit grey."""
+    array = pixels.movedim(0, -1).contiguous().numpy() if pixels.ndim == 3 else pixels.contiguous().numpy()
+    file = io.BytesIO()
+    Image.fromarray(array).save(file, **IMAGE_FORMATS[image_format])
+    return file.getvalue()
+
+
+def decode_image(data: bytes, where: str, modes: tuple[str, ...] = ("RGB",), resolution: int | None = None) -> Tensor:
+    """Pixels of an image file: uint8 [3, H, W] for RGB, uint8 [H, W] for 8-bit grey, float32 [H, W] for 16-bit grey.
+
+    Raises ValueError, starting with `where`, for a file that is no PNG, JPEG or WebP, is damaged, is not square, has
+    another side than `resolution`, more than MAX_SIDE, or another mode than `modes`. Sizes are checked before decoding.
+    """
+    try:
+        with Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "WEBP")) as image:
+            side = resolution or min(image.width, MAX_SIDE)
+            if image.size != (side, side):
+                problem = f"is {image.width} x {image.height} pixels, expected {side} x {side}"
+            elif image.mode not in modes:
+                problem = f"has mode {image.mode}, expected {modes[0]}"
+            else:
+                problem, array = None, np.array(image)
+    except Exception as error:  # decoders meet damage with many kinds of exceptions
+        raise ValueError(f"{where}: is not a readable image: {error}") from None
+    if problem:
+        raise ValueError(f"{where}: {problem}")
+    if array.ndim == 3:
+        return torch.from_numpy(array).movedim(-1, 0).contiguous()
+    return torch.from_numpy(array if array.dtype == np.uint8 else array.astype(np.float32))
+
+
+def encode_npy(values: Tensor) -> bytes:  # float32
+    """A .npy file."""
+    file = io.BytesIO()
+    np.save(file, values.contiguous().numpy(), allow_pickle=False)
+    return file.getvalue()
+
+
+def decode_npy(data: bytes, where: str, shape: tuple[int | None, ...]) -> Tensor:  # float32
+    """The array of a .npy file, `None` in `shape` standing for any length.
+
+    The header is compared with `shape` and with the bytes there are before anything is allocated.
+    Raises ValueError, starting with `where`.
+    """
+    file = io.BytesIO(data)
+    try:
+        if np.lib.format.read_magic(file) != (1, 0):
+            raise ValueError("unknown version")
+        found, fortran, dtype = np.lib.format.read_array_header_1_0(file)
+    except Exception as error:  # the header is a Python literal: many kinds of exceptions
+        raise ValueError(f"{where}: is not a readable .npy file: {error}") from None
+    if dtype != np.float32 or fortran or len(found) != len(shape):
+        raise ValueError(f"{where}: expected float32 of {_shape(shape)}, got {dtype} of {_shape(found)}")
+    if any(want not in (None, got) for want, got in zip(shape, found, strict=True)):
+        raise ValueError(f"{where}: expected shape {_shape(shape)}, got {_shape(found)}")
+    body = data[file.tell() :]
+    if len(body) != 4 * math.prod(found):
+        raise ValueError(f"{where}: has {len(body)} bytes of numbers, its shape {_shape(found)} needs others")
+    return torch.from_numpy(np.frombuffer(body, dtype="<f4").reshape(found).copy())
+
+
+def _shape(shape: tuple[int | None, ...]) -> str:
+    return "[" + ", ".join("any" if n is None else str(n) for n in shape) + "]"
+
+
+def _depth_unit(subject: Subject) -> float:
+    depth = subject.depth
+    if not bool(depth.isfinite().all()) or bool((depth < 0).any()):
+        raise ValueError(f"subject {subject.id}: depth must be finite and not negative")
+    unit = DEPTH_UNIT
+    while float(depth.max()) > 65535 * unit:
+        unit *= 10
+    return round(unit, 10)
