@@ -12,6 +12,7 @@ UPGRADE ?=
 PYTHON_ENV := .venv/bin/python
 PACKAGES := .venv/.packages-$(basename $(notdir $(LOCK)))
 PROJECT := .venv/.project
+CACHES := .venv/.caches
 SOURCES := pyproject.toml $(wildcard setup.py csrc/* csrc/*/*)
 
 export PYTHONNOUSERSITE := 1
@@ -21,18 +22,18 @@ export PYTHONNOUSERSITE := 1
 help:  ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: $(PROJECT)  ## make .venv only (LOCK=environments/lock-kontext.txt or lock-gpu.txt: with those parts)
+setup: $(PROJECT) $(CACHES)  ## make .venv only (LOCK=environments/lock-kontext.txt or lock-gpu.txt: with those parts)
 
-reproduce: $(PROJECT)  ## execute the notebooks of a profile (PROFILE=smoke; ARGS="run=second only=01")
+reproduce: $(PROJECT) $(CACHES)  ## execute the notebooks of a profile (PROFILE=smoke; ARGS="run=second only=01")
 	@.venv/bin/semhead reproduce $(PROFILE) $(ARGS)
 
-test: $(PROJECT)  ## run the tests (ARGS="-k cameras")
+test: $(PROJECT) $(CACHES)  ## run the tests (ARGS="-k cameras")
 	@$(PYTHON_ENV) -m pytest $(ARGS)
 
-lab: $(PROJECT)  ## open JupyterLab on the notebooks
+lab: $(PROJECT) $(CACHES)  ## open JupyterLab on the notebooks
 	@.venv/bin/jupyter lab --notebook-dir=. notebooks $(ARGS)
 
-bench: $(PROJECT)  ## measure speed
+bench: $(PROJECT) $(CACHES)  ## measure speed
 	@$(PYTHON_ENV) -m pytest -m bench --durations=0 -s $(ARGS)
 
 lint: $(PROJECT)  ## check style and format
@@ -53,4 +54,8 @@ $(PACKAGES): $(LOCK) environments/constraints.txt environments/setup.sh
 
 $(PROJECT): $(PACKAGES) $(SOURCES)
 	@environments/setup.sh project
+	@touch $@
+
+$(CACHES): $(PACKAGES) | $(PROJECT)
+	@environments/setup.sh caches
 	@touch $@

@@ -2,7 +2,8 @@
 # The steps behind the Makefile; each may be interrupted and repeated.
 #
 #   setup.sh packages LOCK   makes .venv and installs what LOCK pins, hashes checked
-#   setup.sh project         installs semhead itself (editable) and its Jupyter kernel, fills slow caches
+#   setup.sh project         installs semhead itself (editable) and its Jupyter kernel
+#   setup.sh caches          makes one head, which fills the caches of its model and its rendering kernels
 #   setup.sh locks [...]     makes the locks again; further words go to `uv pip compile`
 #
 # Needs Python 3.11, 3.12 or 3.13 (PYTHON=/path/to/python chooses one). uv is used from PATH when it works there, else
@@ -39,8 +40,8 @@ find_uv() {
             "$python" -m venv .cache/pip >/dev/null 2>&1 || fail "$python has neither pip nor ensurepip: install pip or uv, then repeat"
             python=.cache/pip/bin/python
         fi
-        PIP_USER=0 PIP_REQUIRE_VIRTUALENV=0 "$python" -m pip install --quiet --target .cache/uv 'uv>=0.8' >&2 \
-            || fail "pip could not install uv (see above): install uv, then repeat"
+        PIP_USER=0 PIP_REQUIRE_VIRTUALENV=0 "$python" -m pip install --quiet --disable-pip-version-check \
+            --target .cache/uv 'uv>=0.8' >&2 || fail "pip could not install uv (see above): install uv, then repeat"
     fi
     echo "$PWD/.cache/uv/bin/uv"
 }
@@ -55,7 +56,7 @@ packages() {
         say "making .venv with $python"
         "$uv" venv --quiet --clear --python "$python" .venv
     fi
-    say "installing the $(grep -c '^[a-z0-9].*==' "$lock") packages of $lock (the first time downloads about 3 GB)"
+    say "installing the packages of $lock (about 3 GB to download the first time)"
     "$uv" pip install "${quiet[@]}" --python .venv/bin/python --require-hashes \
         --build-constraints environments/constraints.txt -r "$lock"
 }
@@ -66,6 +67,17 @@ project() {
     say "installing semhead itself"
     "$uv" pip install --quiet --python .venv/bin/python --no-deps --no-build-isolation -e .
     .venv/bin/python -m ipykernel install --prefix .venv --name semhead --display-name semhead >/dev/null
+}
+
+caches() { # here, once, rather than in every process that makes heads
+    say "making a first head (one or two minutes the first time on a machine: its model and kernels are then cached)"
+    .venv/bin/python -c "$(
+        cat <<'PYTHON'
+from semhead_lib.data.parametric.source import ParametricSource
+
+ParametricSource(resolution=32, views_per_subject=1).subject(0)
+PYTHON
+    )" >/dev/null
 }
 
 locks() {
@@ -89,6 +101,6 @@ locks() {
 }
 
 case ${1:-} in
-    packages | project | locks) "$@" ;;
-    *) fail "expected packages, project or locks, got '${1:-}'" ;;
+    packages | project | caches | locks) "$@" ;;
+    *) fail "expected packages, project, caches or locks, got '${1:-}'" ;;
 esac

@@ -31,9 +31,9 @@ ELEVATION_RANGE = (-30.0, 45.0)  # degrees, what the datasets cover
 _RIGID_TOLERANCE = 1e-3  # labels are often stored with 4 to 7 digits
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Camera:
-    """One pinhole camera, held as its 25-number label.
+    """One pinhole camera, held as its 25-number label. Cameras are equal when their labels are.
 
     Raises ValueError when the label is not 25 finite numbers made of a rigid pose and sane intrinsics.
     """
@@ -43,6 +43,12 @@ class Camera:
     def __post_init__(self) -> None:
         check_labels(torch.as_tensor(self.label).reshape(1, -1), "camera label")
         object.__setattr__(self, "label", torch.as_tensor(self.label, dtype=torch.float32))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Camera) and torch.equal(self.label, other.label)
+
+    def __hash__(self) -> int:
+        return hash(tuple(self.label.tolist()))
 
     @classmethod
     def orbit(cls, azimuth: float, elevation: float, radius: float = RADIUS, focal: float = FOCAL) -> Camera:
@@ -66,7 +72,7 @@ class Camera:
 
     @property
     def azimuth(self) -> float:
-        """Degrees in (-180, 180], 0 in front, positive towards the subject's left."""
+        """Degrees in [-180, 180], 0 in front, positive towards the subject's left."""
         return float(orbit_angles(self.label[None])[0, 0])
 
     @property
@@ -93,13 +99,21 @@ def orbit_labels(
 ) -> Tensor:  # [B, 25] float32
     """Labels of cameras on a sphere around the origin, all looking at the origin with y up.
 
-    Raises ValueError for an elevation at or beyond a pole, where "up" has no direction.
+    Raises ValueError for an elevation at or beyond a pole, where "up" has no direction, for angles that are not finite,
+    and for a radius or focal length that is not positive.
     """
     azimuth, elevation = (torch.as_tensor(x, dtype=torch.float64).reshape(-1) for x in (azimuth, elevation))
     if azimuth.shape != elevation.shape:
         raise ValueError(f"azimuth and elevation need one length, got {len(azimuth)} and {len(elevation)}")
-    if bool((elevation.abs() >= 89.9).any()):
-        raise ValueError(f"elevation must lie within +-89.9 degrees, got {float(elevation.abs().max()):g}")
+    if not bool(azimuth.isfinite().all()):
+        raise ValueError(f"azimuth must be finite, got {azimuth[~azimuth.isfinite()].tolist()}")
+    if not bool((elevation.abs() < 89.9).all()):
+        raise ValueError(
+            f"elevation must lie within +-89.9 degrees, got {elevation[~(elevation.abs() < 89.9)].tolist()}"
+        )
+    for name, value in (("radius", radius), ("focal", focal)):
+        if not 0 < value < float("inf"):
+            raise ValueError(f"{name} must be positive and finite, got {value}")
     a, e = torch.deg2rad(azimuth), torch.deg2rad(elevation)
     out = torch.stack([a.sin() * e.cos(), e.sin(), a.cos() * e.cos()], dim=-1)  # unit vector from origin to camera
     right = torch.stack([a.cos(), torch.zeros_like(a), -a.sin()], dim=-1)
@@ -153,7 +167,9 @@ def project(
     points: Tensor,  # [N, 3] world
     labels: Tensor,  # [B, 25]
 ) -> tuple[Tensor, Tensor]:  # [B, N, 2] image coordinates in [0, 1] (x right, y down), [B, N] camera z
-    """Pinhole projection of world points into each camera; a point is in the image when both coordinates lie in [0, 1].
+    """Pinhole projection of world points into each camera.
+
+    A point is in the image when both its coordinates lie in [0, 1] and its z is positive (it is before the camera).
 
     Multiply by the resolution for pixels: pixel (i, j) covers [j, j+1) x [i, i+1).
 

@@ -1,0 +1,15 @@
+"""What all tests share: the same generated examples in every run, and skips where a device is missing."""
+
+import pytest
+from hypothesis import settings
+
+settings.register_profile("semhead", deadline=None, derandomize=True)  # no time limit an example: machines differ
+settings.load_profile("semhead")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("gpu"):
+        import torch
+
+        if not torch.cuda.is_available():
+            pytest.skip("needs a CUDA device")

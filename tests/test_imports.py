@@ -1,0 +1,50 @@
+"""Importing is light: heavy libraries load only in the part that owns them, when that part is imported."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = ("anny", "warp", "diffusers", "transformers", "xformers", "k3d", "dlib")
+OWNERS = ("semhead_lib.data.parametric", "semhead_lib.data.kontext", "semhead_lib.explore")
+
+REPORT = """
+import importlib, json, sys, time
+began = time.perf_counter()
+for name in sys.argv[1:]:
+    importlib.import_module(name)
+print(json.dumps({"seconds": time.perf_counter() - began, "modules": sorted(sys.modules)}))
+"""
+
+MODULES = """
+import pkgutil, semhead_lib
+for module in pkgutil.walk_packages(semhead_lib.__path__, "semhead_lib.", onerror=lambda name: None):
+    print(module.name)
+"""
+
+
+def fresh(code: str, *arguments: str) -> str:
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("name", ["semhead_lib", "semhead_lib.cameras", "semhead_lib.data.subjects", "semhead_lib.cli"])
+def test_import_is_quick_and_light(name):
+    reports = []
+    while len(reports) < 3 and (not reports or reports[-1]["seconds"] >= 3):  # the first may read a cold disk
+        reports.append(json.loads(fresh(REPORT, name)))
+    assert min(report["seconds"] for report in reports) < 3
+    assert set(HEAVY) & set(reports[0]["modules"]) == set()
+
+
+def test_importing_the_package_does_not_import_torch():
+    assert "torch" not in json.loads(fresh(REPORT, "semhead_lib"))["modules"]
+
+
+def test_only_owners_import_heavy_libraries():
+    names = [name for name in fresh(MODULES).split() if not name.startswith(OWNERS) and not name.endswith("__main__")]
+    assert "semhead_lib.data.subjects" in names
+    loaded = json.loads(fresh(REPORT, *names))["modules"]
+    assert set(HEAVY) & set(loaded) == set()
