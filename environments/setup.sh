@@ -47,9 +47,9 @@ find_uv() {
 }
 
 packages() {
-    local lock=$1 uv python quiet=()
+    local lock=$1 uv python quiet=""
     [ -f "$lock" ] || fail "LOCK=$lock: no such file; there are: $(echo environments/lock-*.txt)"
-    [ -t 2 ] || quiet=(--quiet)
+    [ -t 2 ] || quiet=--quiet
     uv=$(find_uv)
     if ! supported .venv/bin/python; then
         python=$(find_python)
@@ -57,7 +57,7 @@ packages() {
         "$uv" venv --quiet --clear --python "$python" .venv
     fi
     say "installing the packages of $lock (about 3 GB to download the first time)"
-    "$uv" pip install "${quiet[@]}" --python .venv/bin/python --require-hashes \
+    "$uv" pip install $quiet --python .venv/bin/python --require-hashes \
         --build-constraints environments/constraints.txt -r "$lock"
 }
 
@@ -70,14 +70,10 @@ project() {
 }
 
 caches() { # here, once, rather than in every process that makes heads
+    local output
     say "making a first head (one or two minutes the first time on a machine: its model and kernels are then cached)"
-    .venv/bin/python -c "$(
-        cat <<'PYTHON'
-from semhead_lib.data.parametric.source import ParametricSource
-
-ParametricSource(resolution=32, views_per_subject=1).subject(0)
-PYTHON
-    )" >/dev/null
+    output=$(.venv/bin/python -c 'from semhead_lib.data.parametric.source import ParametricSource
+ParametricSource(resolution=32, views_per_subject=1).subject(0)' 2>&1) || fail "$output"
 }
 
 locks() {
