@@ -1,0 +1,222 @@
+"""`semhead COMMAND key=value ...`: the table of commands, their help, and how errors reach the terminal.
+
+A command is one entry of `COMMANDS`, one YAML file under `semhead_lib/conf` and one function. Exit codes: 0 done,
+1 the job failed, 2 the command line is wrong, 130 interrupted. `SEMHEAD_DEBUG=1` shows tracebacks.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import re
+import shutil
+import signal
+import sys
+import textwrap
+from dataclasses import dataclass
+
+from semhead_lib import __version__
+from semhead_lib.conf.compose import compose_config, config_keys
+from semhead_lib.conf.keys import REQUIRED, UsageError, did_you_mean, options, read_config
+
+
+@dataclass(frozen=True)
+class Command:
+    """One command: `semhead NAME POSITIONAL... key=value ...`."""
+
+    name: str  # one or two words, as typed
+    summary: str  # one line of help
+    function: str  # "module:function", called with the composed configuration; returns an exit code or None
+    config: str | None = None  # YAML file under semhead_lib/conf, None when the command has no keys
+    positional: tuple[str, ...] = ()  # keys that may be given without their names, in this order
+    free: str | None = None  # where dotted keys unknown to the configuration go (see compose_config)
+    free_help: str = ""  # how help writes those keys, and what they are
+
+
+COMMANDS = (
+    Command(
+        "synthesize",
+        "make a multi-view dataset of heads",
+        "semhead_lib.commands:synthesize",
+        config="synthesize",
+    ),
+    Command(
+        "data check",
+        "look for damage in a dataset; one line for each finding",
+        "semhead_lib.commands:data_check",
+        config="data_check",
+        positional=("path",),
+    ),
+    Command(
+        "data import",
+        "convert an EG3D or PanoHead dataset (folder or zip) into ours",
+        "semhead_lib.commands:data_import",
+        config="data_import",
+        positional=("src", "out"),
+    ),
+    Command(
+        "data export",
+        "convert a dataset of ours into EG3D's form (folder or zip)",
+        "semhead_lib.commands:data_export",
+        config="data_export",
+        positional=("path", "out"),
+    ),
+    Command(
+        "reproduce",
+        "execute the notebooks of a profile; the same command resumes",
+        "semhead_lib.commands:reproduce",
+        config="reproduce",
+        positional=("profile",),
+        free="overrides",
+        free_help="NOTEBOOK.PARAMETER=VALUE  replace one parameter, e.g. 01_dataset_synthesis.subjects=4",
+    ),
+    Command(
+        "doctor",
+        "say what is installed, compiled and found, and how to mend what is not",
+        "semhead_lib.commands:doctor",
+        config="doctor",
+    ),
+)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; returns its exit code."""
+    if arguments is None:
+        arguments = sys.argv[1:]
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # schedulers send it: save and stop, as for Ctrl-C
+    debug = os.environ.get("SEMHEAD_DEBUG", "") not in ("", "0")
+    try:
+        return _dispatch(arguments)
+    except KeyboardInterrupt:
+        _say("interrupted; the same command resumes")
+        return 130
+    except BrokenPipeError:  # the reader of a pipe (head, less) has gone: nothing left to say
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 1
+    except Exception as error:
+        if debug:
+            raise
+        _say(f"error: {_in_words(error)}")
+        return 2 if isinstance(error, UsageError) else 1
+
+
+def _dispatch(arguments: list[str]) -> int:
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(overview())
+        return 0 if arguments else 2
+    if arguments[0] in ("--version", "-V"):
+        print(f"semhead {__version__}")
+        return 0
+    command, rest = find_command(arguments)
+    if any(word in ("-h", "--help") for word in rest):
+        print(command_help(command, rest))
+        return 0
+    config = configure(command, rest)
+    module, function = command.function.split(":")
+    return int(getattr(importlib.import_module(module), function)(config) or 0)
+
+
+def find_command(arguments: list[str]) -> tuple[Command, list[str]]:
+    """The command that the first words name, and the words after it. Raises UsageError naming the nearest."""
+    for command in COMMANDS:
+        words = command.name.split()
+        if arguments[: len(words)] == words:
+            return command, arguments[len(words) :]
+    names = [command.name for command in COMMANDS]
+    family = [name for name in names if name.split()[0] == arguments[0]]
+    typed = " ".join(arguments[:2] if family and len(arguments) > 1 else arguments[:1])
+    if family and (len(arguments) == 1 or arguments[1] in ("-h", "--help")):
+        raise UsageError(f"'{typed.split()[0]}' needs one more word: {', '.join(family)}")
+    hint = did_you_mean(typed, family or names) or f": there are {', '.join(family or names)}"
+    raise UsageError(f"unknown command '{typed}'{hint}")
+
+
+def configure(command: Command, words: list[str]):
+    """The command's checked configuration (None when it has no keys). Raises UsageError."""
+    pairs, bare = [], []
+    for word in words:
+        if word.startswith("-"):
+            name = re.split(r"[= ]", word.lstrip("-"))[0].replace("-", "_")
+            raise UsageError(f"'{word}': keys are written without dashes, as {name}=VALUE")
+        if re.match(r"^[\w.]+=", word):
+            pairs.append(tuple(word.split("=", 1)))
+        else:
+            bare.append(word)
+    if len(bare) > len(command.positional):
+        takes = " ".join(command.positional).upper() or "nothing"
+        raise UsageError(f"'{bare[len(command.positional)]}': '{command.name}' takes {takes} and key=value words")
+    pairs = list(zip(command.positional, bare, strict=False)) + pairs
+    if command.config is None:
+        if pairs:
+            raise UsageError(f"unknown key '{pairs[0][0]}': '{command.name}' has none")
+        return None
+    return compose_config(command.config, pairs, command.free)
+
+
+def overview() -> str:
+    """`semhead --help`."""
+    usages = {" ".join([c.name, *(key.upper() for key in c.positional)]): c.summary for c in COMMANDS}
+    width = max(map(len, usages)) + 2
+    return "\n".join(
+        [
+            "semhead: full-head 3D GANs conditioned on view-invariant semantics",
+            "",
+            "usage: semhead COMMAND [key=value ...]",
+            "",
+            *(f"  {usage:<{width}}{summary}" for usage, summary in usages.items()),
+            "",
+            "'semhead COMMAND --help' shows its keys, their defaults and what they mean.",
+        ]
+    )
+
+
+def command_help(command: Command, words: list[str]) -> str:
+    """`semhead COMMAND [group=option ...] --help`: every key, its default and its comment."""
+    usage = " ".join(["semhead", command.name, *(key.upper() for key in command.positional)])
+    lines = [f"usage: {usage}" + (" [key=value ...]" if command.config else ""), "", f"{command.summary}."]
+    if command.config is None:
+        return "\n".join(lines)
+    file = read_config(command.config)
+    given = dict(word.split("=", 1) for word in words if "=" in word)
+    choices = {group: given[group] for group in file.groups if given.get(group) in options(group)}
+    lines += ["", *file.about.splitlines()] if file.about else []
+    for group, default in file.groups.items():
+        lines += ["", f"{group}={choices.get(group, default)}  one of:"]
+        for option in options(group):
+            lines += _wrapped(f"  {option}", " ".join(read_config(option, group).about.split()))
+    lines += ["", "keys:"]
+    for key in config_keys(command.config, choices):
+        default = "(needed)" if key.default == REQUIRED else f"= {key.default}"
+        lines += _wrapped(f"  {key.name} {default}", f"{key.comment} [{key.allowed.text}]")
+    if command.free_help:
+        left, _, right = command.free_help.partition("  ")
+        lines += _wrapped(f"  {left}", right)
+    return "\n".join(lines)
+
+
+def _wrapped(left: str, right: str, column: int = 34) -> list[str]:
+    """`left`, then `right` wrapped from `column` on; on a line of its own where left is too long."""
+    width = max(shutil.get_terminal_size((120, 24)).columns, column + 30)
+    text = textwrap.wrap(right, width - column) or [""]
+    head = [left] if len(left) >= column - 1 else [f"{left:<{column}}{text.pop(0)}".rstrip()]
+    return head + [" " * column + line for line in text]
+
+
+def _in_words(error: Exception) -> str:
+    """The error's message; with its type where the message alone would say little."""
+    message = str(error).strip()
+    if isinstance(error, (ValueError, RuntimeError)) and message:
+        return message
+    if isinstance(error, OSError) and message:
+        return f"{error.filename}: {error.strerror}" if error.filename is not None else message
+    if isinstance(error, ImportError):
+        return f"{message}: 'semhead doctor' says what is missing"
+    return f"{type(error).__name__}: {message} (SEMHEAD_DEBUG=1 shows where)"
+
+
+def _say(message: str) -> None:
+    print(f"semhead: {message}", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

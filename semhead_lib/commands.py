@@ -1,0 +1,88 @@
+"""What each command does, given its configuration: one short function a command, loading what it needs when called."""
+
+from __future__ import annotations
+
+import functools
+import os
+
+from omegaconf import DictConfig
+
+
+def synthesize(config: DictConfig) -> None:
+    """`semhead synthesize out=DIR ...`."""
+    import torch
+    from hydra.utils import get_class
+    from omegaconf import OmegaConf
+
+    from semhead_lib.data.synthesis import synthesize as make
+
+    of_the_dataset = ("_target_", "out", "subjects", "shard_size", "workers", "image_format")
+    settings = {key: value for key, value in OmegaConf.to_object(config).items() if key not in of_the_dataset}
+    settings = {key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()}
+    if settings.get("device") == "auto":
+        settings["device"] = "cuda" if torch.cuda.is_available() else "cpu"
+    report = make(
+        functools.partial(get_class(config._target_), **settings),
+        config.out,
+        config.subjects,
+        shard_size=config.shard_size,
+        workers=config.workers or _cores(),
+        image_format=config.image_format,
+    )
+    _say_made(config.out, report)
+
+
+def data_check(config: DictConfig) -> int:
+    """`semhead data check DIR`: a line for each finding on stdout."""
+    from semhead_lib.data.check import check
+
+    findings = check(config.path)
+    print("\n".join(findings) if findings else f"{config.path}: no damage found")
+    return 1 if findings else 0
+
+
+def data_import(config: DictConfig) -> None:
+    """`semhead data import SRC OUT`."""
+    from semhead_lib.data.exchange import import_dataset
+
+    report = import_dataset(
+        config.src,
+        config.out,
+        group=config.group,
+        licence=config.licence,
+        image_format=config.image_format,
+        shard_size=config.shard_size,
+        workers=config.workers or _cores(),
+    )
+    _say_made(config.out, report)
+
+
+def data_export(config: DictConfig) -> None:
+    """`semhead data export DIR OUT`."""
+    from semhead_lib.data.exchange import export_dataset
+
+    print(f"{config.out}: {export_dataset(config.path, config.out)} images")
+
+
+def reproduce(config: DictConfig) -> None:
+    """`semhead reproduce PROFILE`."""
+    from semhead_lib.reproduce.driver import reproduce as execute
+
+    execute(**{**config, "overrides": dict(config.overrides)})
+
+
+def doctor(config: DictConfig) -> int:
+    """`semhead doctor`."""
+    from semhead_lib.doctor import main
+
+    return main(as_json=config.json)
+
+
+def _cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _say_made(out: str, report) -> None:
+    made = f"{report.views_made} views in {report.seconds:.0f} s" if report.views_made else "was finished already"
+    print(f"{out}: {report.manifest.subjects} subjects, {report.manifest.views} views ({made})")

@@ -1,0 +1,316 @@
+"""The driver: executes the notebooks of a profile through Papermill, one after another, and keeps the run folder.
+
+Papermill runs in a thread of its own, so that this one can show progress, measure memory and take Ctrl-C: the cell
+being executed is then interrupted (a training cell saves its state), and the same command goes on from there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import json
+import logging
+import os
+import re
+import signal
+import sys
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import yaml
+
+from semhead_lib.reproduce import metrics, runs
+from semhead_lib.reproduce.profiles import Step, by_prefix, find_profile, load_profile
+
+KERNEL = "python3"  # the kernel of the environment that executes this
+_GRACE = 60.0  # seconds that an interrupted cell has for saving what it wants to keep
+_ANSI = re.compile(r"\x1b\[[0-9;]*m")
+
+
+class NotebookFailed(RuntimeError):
+    """A cell raised, or the kernel died; the message says which notebook, cell and line, and what was raised."""
+
+
+@dataclass
+class Progress:
+    """Where a notebook's execution is."""
+
+    cell: int = 0  # number of the cell being executed, from 1
+    cells: int = 0  # how many there are, the injected parameters included
+    started: float = field(default_factory=time.monotonic)
+    memory: int = 0  # bytes, the kernel's process tree now
+    peak: int = 0  # bytes, the most seen
+
+    def __str__(self) -> str:
+        return f"cell {self.cell}/{self.cells}, {duration(self.seconds)}, {size(self.memory)}"
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self.started
+
+
+def reproduce(
+    profile: str,  # name in papermill_runs/profiles, or path of a YAML file
+    run: str = "main",  # name of the run folder
+    only: str | None = None,  # notebooks to execute, separated by commas
+    force: bool = False,  # execute finished notebooks again
+    ignore_code: bool = False,  # a change of sources alone is no reason to execute again
+    dry_run: bool = False,  # check, plan and write the parameters only
+    html: bool = True,  # write index.html and pages/
+    overrides: dict[str, str] | None = None,  # "NOTEBOOK.PARAMETER" -> text
+    root: Path | None = None,  # of the checkout; found from the working directory when None
+    command: list[str] | None = None,  # what the user typed, for the record
+) -> Path:
+    """Execute a profile's notebooks; returns the run folder.
+
+    Raises UsageError before anything is executed when profile, notebooks or parameters do not fit together, and
+    NotebookFailed when a cell fails; what was finished before stays finished.
+    """
+    root = (root or runs.find_root(Path.cwd())).resolve()
+    path = find_profile(profile, root / "papermill_runs" / "profiles").resolve()
+    path = path.relative_to(root) if path.is_relative_to(root) else path
+    if not re.fullmatch(r"[\w.-]+", run) or run.startswith("."):
+        raise ValueError(f"run={run}: expected letters, digits, '_', '-' and '.'")
+    folder = root / "papermill_runs" / path.stem / run
+    with contextlib.chdir(root):
+        steps = load_profile(path, Path("notebooks"), folder.relative_to(root).as_posix(), overrides)
+    chosen = [step.name for step in steps]
+    if only:
+        chosen = [by_prefix(word.strip(), chosen) for word in only.split(",")]
+    this = runs.Run(folder, root)
+    _check_inputs(this, steps, chosen)
+    with this.lock(), contextlib.chdir(root):
+        _describe(this, path, steps, command or sys.argv)
+        library = runs.library_digest()
+        for number, step in enumerate(steps):
+            if step.name not in chosen:
+                continue
+            earlier, label = steps[:number], f"[{number + 1}/{len(steps)}] {step.name}"
+            why = this.why_execute(step, earlier, library, ignore_code)
+            if why is None and not force:
+                print(f"{label}: finished and unchanged", flush=True)
+                continue
+            print(f"{label}: {why or 'forced'}", flush=True)
+            if dry_run:
+                continue
+            if force or (why not in ("was interrupted", "failed last time", "files of its outputs are gone")):
+                this.set_aside(step)
+            _execute(this, step, earlier, library, label)
+        if not dry_run:
+            _finish(this, steps, html)
+    return folder
+
+
+def _check_inputs(this: runs.Run, steps: list[Step], chosen: list[str]) -> None:
+    for number, step in enumerate(steps):
+        for other in this.reads(step, steps[:number]) if step.name in chosen else []:
+            if other.name not in chosen and this.notebooks.get(other.name, {}).get("status") != "finished":
+                raise ValueError(
+                    f"{step.name} reads the outputs of {other.name}, which has not finished: execute it too"
+                )
+
+
+def _describe(this: runs.Run, profile: Path, steps: list[Step], command: list[str]) -> None:
+    """Write what is known before anything is executed: provenance, resolved profile, parameters of each notebook."""
+    words = [Path(command[0]).name, *command[1:]]
+    described = {"profile": profile.stem, "run": this.folder.name, "command": " ".join(words), **runs.commit(this.root)}
+    this.state = {**described, "versions": runs.versions(), "devices": runs.devices(), "notebooks": this.notebooks}
+    this.save()
+    resolved = {step.name: step.parameters for step in steps}
+    runs.write_text(this.folder / "config.yaml", yaml.safe_dump(resolved, sort_keys=False))
+    for name, parameters in resolved.items():
+        text = yaml.safe_dump(parameters, sort_keys=False)
+        runs.write_text(this.folder / "parameters" / f"{name}.yaml", text)
+
+
+def _execute(this: runs.Run, step: Step, earlier: list[Step], library: str, label: str) -> None:
+    """Execute one notebook and keep its entry of run.json true at every moment."""
+    entry = this.notebooks[step.name] = {
+        "status": "running",
+        "title": step.notebook.title,
+        "parameters": step.parameters,
+        "notebook": step.notebook.digest,
+        "library": library,
+        **runs.commit(this.root),
+        "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }
+    this.save()
+    progress = Progress()
+    try:
+        _run_papermill(this, step, progress, label)
+        entry["status"] = "finished"
+    except NotebookFailed:
+        entry["status"] = "failed"
+        raise
+    finally:
+        entry["seconds"], entry["peak_memory_bytes"] = round(progress.seconds, 1), progress.peak
+        entry["inputs"] = this.inputs(step, earlier)
+        entry["outputs"] = runs.listing(this.outputs(step))
+        this.save()
+    print(f"{label}: finished in {duration(progress.seconds)}, peak memory {size(progress.peak)}", flush=True)
+
+
+def _run_papermill(this: runs.Run, step: Step, progress: Progress, label: str) -> None:
+    """Run Papermill in a thread and watch it until it ends. Raises NotebookFailed or KeyboardInterrupt."""
+    import psutil
+
+    others = {child.pid for child in psutil.Process().children()}  # not the kernel's
+    raised: list[BaseException] = []
+    thread = threading.Thread(target=_papermill, args=(this, step, progress, raised), daemon=True)
+    show = _Line(label)
+    try:
+        thread.start()
+        while thread.is_alive():
+            thread.join(0.5)
+            progress.memory = _memory(others)
+            progress.peak = max(progress.peak, progress.memory)
+            show(str(progress))
+    except KeyboardInterrupt:
+        show.end()
+        print(f"{label}: interrupting cell {progress.cell}", flush=True)
+        _interrupt(others, thread)
+        raise
+    show.end()
+    if raised:
+        raise NotebookFailed(_report(this, step, raised[0], progress)) from raised[0]
+
+
+def _papermill(this: runs.Run, step: Step, progress: Progress, raised: list[BaseException]) -> None:
+    from papermill import execute_notebook
+    from papermill.engines import NBClientEngine, papermill_engines
+
+    class Engine(NBClientEngine):
+        """Papermill's own engine, telling `progress` which cell it is at."""
+
+        @classmethod
+        def execute_managed_notebook(cls, nb_man, kernel_name, **options):
+            start, progress.cells = nb_man.cell_start, len(nb_man.nb.cells)
+
+            def cell_start(cell, cell_index=None, **more):
+                progress.cell = cell_index + 1
+                start(cell, cell_index, **more)
+
+            nb_man.cell_start = cell_start
+            super().execute_managed_notebook(nb_man, kernel_name, **options)
+
+    papermill_engines.register("semhead", Engine)
+    logging.getLogger("papermill").setLevel(logging.ERROR)  # its warnings are about parameters we have checked
+    try:
+        execute_notebook(
+            os.path.relpath(step.notebook.path),  # what it stores in the executed notebook
+            os.path.relpath(this.executed(step.name)),
+            parameters=step.parameters,
+            engine_name="semhead",
+            kernel_name=KERNEL,
+            language="python",
+            cwd=str(this.root),
+            progress_bar=False,
+            extra_arguments=["--IPKernelApp.log_level=50"],  # what cells raise is in the notebook, the rest is noise
+        )
+    except BaseException as error:  # handed to the thread that watches
+        raised.append(error)
+
+
+def _interrupt(others: set[int], thread: threading.Thread) -> None:
+    """Interrupt the running cell, wait for it to save its state, end what is left; a second Ctrl-C does not wait."""
+    import psutil
+
+    kernels = [child for child in psutil.Process().children() if child.pid not in others]
+    for kernel in kernels:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(kernel.pid, signal.SIGINT)
+    try:
+        thread.join(_GRACE)
+    finally:
+        for process in [p for kernel in kernels if kernel.is_running() for p in [kernel, *kernel.children(True)]]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+
+
+def _memory(others: set[int]) -> int:
+    """Bytes held by the kernel and its descendants; memory that processes share counts once, where the system tells."""
+    import psutil
+
+    total = 0
+    for child in psutil.Process().children():
+        if child.pid in others:
+            continue
+        with contextlib.suppress(psutil.Error):
+            for process in [child, *child.children(recursive=True)]:
+                with contextlib.suppress(psutil.Error):
+                    memory = process.memory_full_info()
+                    total += getattr(memory, "pss", memory.rss)
+    return total
+
+
+def _report(this: runs.Run, step: Step, error: BaseException, progress: Progress) -> str:
+    """What a person needs to know of a failure: notebook, cell, line, exception, and where to look."""
+    where = f"executed notebook: {this.executed(step.name).relative_to(this.root)}"
+    if not hasattr(error, "ename"):  # not raised by a cell
+        dead = type(error).__name__ == "DeadKernelError"
+        what = "the kernel died (out of memory?)" if dead else f"{type(error).__name__}: {error}"
+        reached = f"cell {progress.cell} of {progress.cells}, peak memory {size(progress.peak)}"
+        return f"{step.name} failed at {reached}: {what}\n{where}"
+    source = error.source.splitlines()
+    traceback = _ANSI.sub("", "\n".join(error.traceback))
+    match = re.search(rf"Cell In ?\[{error.exec_count}\], line (\d+)", traceback)
+    line = min(int(match[1]), len(source)) if match else 1
+    return (
+        f"{step.name} failed in cell {progress.cell} of {progress.cells} (In [{error.exec_count}]), line {line}:\n"
+        f"    {source[line - 1].strip() if source else ''}\n{error.ename}: {_ANSI.sub('', error.evalue)}\n{where}"
+    )
+
+
+def _finish(this: runs.Run, steps: list[Step], html: bool) -> None:
+    """Write metrics.json and the pages."""
+    executed = [step.name for step in steps if this.notebooks.get(step.name, {}).get("status") == "finished"]
+    read = {name: json.loads(this.executed(name).read_text(encoding="utf-8")) for name in executed}
+    found = {name: metrics.collect(notebook) for name, notebook in read.items()}
+    runs.write_text(this.folder / "metrics.json", metrics.dumps(found))
+    shown = this.folder.relative_to(this.root)
+    if html:
+        from semhead_lib.reproduce import pages
+
+        pages.write_pages(this, executed, found)
+        shown = shown / "index.html"
+    print(f"{len(executed)} of {len(steps)} notebooks finished: {shown}", flush=True)
+
+
+class _Line:
+    """One line of progress: rewritten in place on a terminal, printed now and then into a file."""
+
+    def __init__(self, label: str, every: float = 20.0):
+        self.label, self.every, self.last, self.tty = label, every, time.monotonic(), sys.stdout.isatty()
+
+    def __call__(self, text: str) -> None:
+        if self.tty:
+            print(f"\r\x1b[2K{self.label}: {text}", end="", flush=True)
+        elif time.monotonic() - self.last >= self.every:
+            self.last = time.monotonic()
+            print(f"{self.label}: {text}", flush=True)
+
+    def end(self) -> None:
+        if self.tty:
+            print("\r\x1b[2K", end="", flush=True)
+
+
+def duration(seconds: float) -> str:
+    """Minutes and seconds, with hours when there are any.
+
+    >>> duration(75), duration(3725)
+    ('1:15', '1:02:05')
+    """
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def size(count: float) -> str:
+    """Bytes as MB or GB (powers of ten).
+
+    >>> size(312_000_000), size(1_240_000_000)
+    ('312 MB', '1.2 GB')
+    """
+    return f"{count / 1e6:.0f} MB" if count < 1e9 else f"{count / 1e9:.1f} GB"

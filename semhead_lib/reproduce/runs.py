@@ -1,0 +1,228 @@
+"""Run folders: what was executed, from what, with which result; and so what has to be executed again.
+
+`run.json` keeps, for each notebook, the fingerprint it was begun with (parameters, digest of the notebook's source,
+digest of the library's sources), the state of the earlier notebooks' outputs that it read, and its own outputs'. A
+notebook is fresh while all of them are as they were. Reading is seen from the parameters: a notebook reads another's
+outputs when one of its parameters is a path inside that folder. Files are compared by name, size and time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import semhead_lib
+from semhead_lib.reproduce.profiles import Step
+
+PACKAGE = Path(semhead_lib.__file__).parent
+
+
+class Run:
+    """One run folder and its `run.json`."""
+
+    def __init__(self, folder: Path, root: Path):
+        self.folder, self.root = folder, root  # absolute: the run folder, the folder where notebooks are executed
+        self.state: dict[str, Any] = {"notebooks": {}}
+        if self._file.is_file():
+            try:
+                self.state = json.loads(self._file.read_text(encoding="utf-8"))
+            except ValueError as error:
+                raise ValueError(f"{self._file}: not JSON ({error}); remove it to begin anew") from None
+
+    @property
+    def _file(self) -> Path:
+        return self.folder / "run.json"
+
+    @property
+    def notebooks(self) -> dict[str, dict[str, Any]]:
+        """What is known of each notebook begun so far; change an entry, then `save`."""
+        return self.state["notebooks"]
+
+    def save(self) -> None:
+        """Write `run.json`."""
+        write_text(self._file, json.dumps(self.state, indent=2, ensure_ascii=False) + "\n")
+
+    def executed(self, name: str) -> Path:
+        """Path of notebook `name` as executed."""
+        return self.folder / f"{name}.ipynb"
+
+    def outputs(self, step: Step) -> Path | None:
+        """Folder that a notebook writes to, None when that lies outside the run folder."""
+        out = step.parameters.get("out")
+        path = Path(os.path.normpath(self.root / out)) if isinstance(out, str) else None
+        return path if path and path.is_relative_to(self.folder) and path != self.folder else None
+
+    def reads(self, step: Step, earlier: list[Step]) -> list[Step]:
+        """Those of the earlier notebooks whose outputs `step` reads."""
+        paths = [Path(os.path.normpath(self.root / text)) for text in _strings(step.parameters)]
+        folders = [(other, self.outputs(other)) for other in earlier]
+        return [other for other, out in folders if out and any(path.is_relative_to(out) for path in paths)]
+
+    def inputs(self, step: Step, earlier: list[Step]) -> dict[str, str]:
+        """Digest of each earlier notebook's outputs that `step` reads, as they are now."""
+        return {other.name: listing(self.outputs(other))["digest"] for other in self.reads(step, earlier)}
+
+    def why_execute(self, step: Step, earlier: list[Step], library: str, ignore_code: bool = False) -> str | None:
+        """Why this notebook has to be executed, in a few words; None when it is finished and fresh."""
+        entry = self.notebooks.get(step.name)
+        if entry is None:
+            return "not executed yet"
+        if changed := self.what_changed(step, library, ignore_code):
+            return changed
+        if entry["status"] == "failed":
+            return "failed last time"
+        if entry["status"] != "finished" or not _complete(self.executed(step.name)):
+            return "was interrupted"
+        now = self.inputs(step, earlier)
+        stale = sorted(name for name in now.keys() | entry["inputs"] if now.get(name) != entry["inputs"].get(name))
+        if stale:
+            return f"outputs of {', '.join(stale)} changed"
+        out = self.outputs(step)
+        if out and listing(out)["files"] < entry["outputs"]["files"]:
+            return "files of its outputs are gone"
+        return None
+
+    def what_changed(self, step: Step, library: str, ignore_code: bool = False) -> str | None:
+        """What differs from when this notebook was last begun: parameters or code; None when nothing does."""
+        entry = self.notebooks.get(step.name)
+        if entry is None:
+            return None
+        before, after = entry["parameters"], step.parameters
+        if before != after:
+            names = sorted(name for name in before.keys() | after if before.get(name) != after.get(name))
+            changes = [f"{name}: {before.get(name)} -> {after.get(name)}" for name in names]
+            return f"parameters changed ({', '.join(changes)})"
+        if not ignore_code and entry["notebook"] != step.notebook.digest:
+            return "the notebook's source changed"
+        if not ignore_code and entry["library"] != library:
+            return "sources of semhead_lib or csrc changed"
+        return None
+
+    def set_aside(self, step: Step) -> None:
+        """Rename what the notebook had written to `<folder>.previous`, replacing an older one."""
+        out = self.outputs(step)
+        if out and out.is_dir() and any(out.iterdir()):
+            previous = out.with_name(out.name + ".previous")
+            shutil.rmtree(previous, ignore_errors=True)
+            out.rename(previous)
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the run folder; RuntimeError when another process does. The system frees it however a process ends."""
+        import fcntl
+
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with open(self.folder / ".lock", "w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise RuntimeError(f"{self.folder}: another process is executing this run") from None
+            yield
+
+
+def find_root(start: Path) -> Path:
+    """The repository's root: the nearest folder at or above `start` with notebooks and profiles, else the package's.
+
+    Raises ValueError when neither has them.
+    """
+    for folder in [start, *start.parents, PACKAGE.parent]:
+        if (folder / "notebooks").is_dir() and (folder / "papermill_runs" / "profiles").is_dir():
+            return folder
+    raise ValueError(f"{start}: expected to be inside a checkout with notebooks/ and papermill_runs/profiles/")
+
+
+def library_digest(package: Path = PACKAGE) -> str:
+    """Digest of all files of the package and of `csrc` beside it, compiled ones excepted."""
+    digest = hashlib.sha256()
+    for folder in (package, package.parent / "csrc"):
+        for path in sorted(folder.rglob("*")):
+            if path.is_file() and "__pycache__" not in path.parts and path.suffix not in (".pyc", ".so", ".o"):
+                digest.update(f"{path.relative_to(package.parent)}\0{path.stat().st_size}\0".encode())
+                digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def listing(folder: Path | None) -> dict[str, Any]:
+    """Number of files under a folder and a digest of their names, sizes and times."""
+    paths = sorted(path for path in folder.rglob("*") if path.is_file()) if folder and folder.is_dir() else []
+    lines = [(str(path.relative_to(folder)), path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
+    return {"files": len(lines), "digest": hashlib.sha256(json.dumps(lines).encode()).hexdigest()}
+
+
+def commit(root: Path) -> dict[str, Any]:
+    """The checkout's git commit and whether the working tree differs from it; None for both outside git."""
+
+    def git(*words: str) -> str | None:
+        try:
+            done = subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, check=False)
+        except FileNotFoundError:
+            return None
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    status = git("status", "--porcelain")
+    return {"commit": git("rev-parse", "HEAD"), "dirty": None if status is None else bool(status)}
+
+
+def versions() -> dict[str, str]:
+    """Python's version and that of every installed package that this project names, extras included."""
+    found = {"python": platform.python_version(), "semhead": semhead_lib.__version__}
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+        for requirement in sorted(importlib.metadata.requires("semhead") or [], key=str.lower):
+            name = re.match(r"[\w.-]+", requirement)[0]
+            with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+                found[name] = importlib.metadata.version(name)
+    return found
+
+
+def devices() -> dict[str, Any]:
+    """Operating system, processor, cores, memory, and GPUs as `nvidia-smi` lists them."""
+    import psutil
+
+    model = platform.processor() or platform.machine()
+    with contextlib.suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        model = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), model)
+    gpus = []
+    if shutil.which("nvidia-smi"):
+        query = ["nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
+        done = subprocess.run(query, capture_output=True, text=True, check=False)
+        gpus = done.stdout.strip().splitlines() if done.returncode == 0 else []
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    memory = psutil.virtual_memory().total
+    return {"platform": platform.platform(), "cpu": model, "cores": cores, "memory_bytes": memory, "gpus": gpus}
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file whole or not at all: to a temporary name beside it, then renamed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
+
+
+def _strings(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        yield from (text for inner in value.values() for text in _strings(inner))
+    elif isinstance(value, (list, tuple)):
+        yield from (text for inner in value for text in _strings(inner))
+
+
+def _complete(path: Path) -> bool:
+    """Whether an executed notebook's own record says that it came to its end."""
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))["metadata"]["papermill"]
+    except (OSError, ValueError, KeyError):
+        return False
+    return record.get("end_time") is not None and not record.get("exception")

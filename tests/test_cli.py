@@ -1,0 +1,160 @@
+"""The command line: help read from the configuration, mistakes named in one line, exit codes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+
+import pytest
+
+from semhead_lib import cli
+from semhead_lib.conf.compose import compose_config
+from semhead_lib.conf.keys import FOLDER, REQUIRED, Allowed, options, read_config
+
+
+def run(capsys, *words: str) -> tuple[int, str, str]:
+    """Exit code, stdout, stderr."""
+    code = cli.main(list(words))
+    return code, *capsys.readouterr()
+
+
+def test_help_is_quick_and_loads_nothing_heavy():
+    code = (
+        "import sys; from semhead_lib.cli import main; main(['--help']); "
+        "heavy = {'torch', 'numpy', 'hydra', 'omegaconf', 'papermill'} & set(sys.modules); sys.exit(bool(heavy))"
+    )
+    start = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert time.monotonic() - start < 1.0
+    for command in cli.COMMANDS:
+        assert command.summary in done.stdout
+
+
+@pytest.mark.parametrize("command", [c for c in cli.COMMANDS if c.config], ids=lambda command: command.name)
+def test_help_of_a_command_shows_every_key(capsys, command):
+    code, out, _ = run(capsys, *command.name.split(), "--help")
+    flat = " ".join(out.split())
+    file = read_config(command.config)
+    assert code == 0
+    for key in file.keys:
+        assert f" {key.name} " in flat
+        assert f"{key.comment} [{key.allowed.text}]" in flat
+    for group in file.groups:
+        for option in options(group):
+            assert f" {option} " in flat
+
+
+@pytest.mark.parametrize("path", sorted(FOLDER.rglob("*.yaml")), ids=lambda path: str(path.relative_to(FOLDER)))
+def test_every_key_is_commented_and_its_default_allowed(path):
+    group = path.parent.name if path.parent != FOLDER else ""
+    file = read_config(path.stem, group)
+    assert file.about
+    for key in file.keys:
+        assert len(key.comment) > 5
+        if key.default != REQUIRED:
+            key.allowed.parse(key.default)
+    for name, option in file.groups.items():
+        assert option in options(name)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["synthsize"], "unknown command 'synthsize': did you mean 'synthesize'?"),
+        (["data", "chekc"], "unknown command 'data chekc': did you mean 'data check'?"),
+        (["data"], "'data' needs one more word: data check, data import, data export"),
+        (["frobnicate"], "unknown command 'frobnicate': there are synthesize, "),
+        (["synthesize", "resolutoin=64"], "unknown key 'resolutoin': did you mean 'resolution'?"),
+        (["synthesize", "x=64"], "unknown key 'x': there are out, subjects, "),
+        (["synthesize", "--subjects", "4"], "'--subjects': keys are written without dashes, as subjects=VALUE"),
+        (["synthesize", "somewhere"], "'somewhere': 'synthesize' takes nothing and key=value words"),
+        (["synthesize", "out=x", "subjects=abc"], "subjects=abc: expected an integer >= 1, got 'abc'"),
+        (["synthesize", "out=x", "subjects=0"], "subjects=0: expected an integer >= 1, got 0"),
+        (["synthesize", "out=x", "subjects=-3"], "subjects=-3: expected an integer >= 1, got -3"),
+        (["synthesize", "out=x", "subjects=1.5"], "subjects=1.5: expected an integer >= 1, got '1.5'"),
+        (["synthesize", "out=x", "image_format=pgn"], "did you mean 'png'?"),
+        (["synthesize", "out=x", "view_sampling=front"], "expected one of balanced, front_heavy, got 'front'"),
+        (["synthesize", "out=x", "channels=depht"], "got 'depht': did you mean 'depth'?"),
+        (["synthesize", "out=x", "source=parametrik"], "no such option: did you mean 'parametric'?"),
+        (["synthesize", "out=x", "source=zzz"], "source=zzz: no such option: there are parametric"),
+        (["synthesize", "out="], "out=: expected a path, got nothing"),
+        (["synthesize"], "out=... is needed: "),
+        (["data", "check", "a", "b"], "'b': 'data check' takes PATH and key=value words"),
+        (["data", "import", "a"], "out=... is needed: "),
+        (["reproduce", "smoke", "force=yes"], "force=yes: expected true or false, got 'yes'"),
+        (["reproduce", "smoek"], "no profile 'smoek': did you mean 'smoke'?"),
+        (["reproduce", "smoke", "01_dataset_synthesis.subjets=4"], "did you mean 'subjects'?"),
+        (["doctor", "a=1"], "unknown key 'a': there are json"),
+    ],
+)
+def test_mistakes_are_one_line_and_exit_2(capsys, words, message):
+    code, out, error = run(capsys, *words)
+    assert (code, out) == (2, "")
+    assert error.startswith("semhead: error: ")
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_a_failed_job_exits_1_without_a_traceback(capsys, monkeypatch):
+    monkeypatch.delenv("SEMHEAD_DEBUG", raising=False)
+    assert run(capsys, "data", "check", "/nowhere/a=b c")[0] == 1
+    code, _, error = run(capsys, "data", "export", "/nowhere", "out")
+    assert code == 1
+    assert "/nowhere" in error and "Traceback" not in error
+    monkeypatch.setenv("SEMHEAD_DEBUG", "1")
+    with pytest.raises(OSError):
+        cli.main(["data", "export", "/nowhere", "out"])
+
+
+def test_an_interrupted_job_exits_130(capsys, monkeypatch):
+    def interrupted(config):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("semhead_lib.commands.data_check", interrupted)
+    code, _, error = run(capsys, "data", "check", "x")
+    assert (code, error) == (130, "semhead: interrupted; the same command resumes\n")
+
+
+def test_composition():
+    config = compose_config("synthesize", [("out", "a b=c,d(e)"), ("channels", "labels"), ("subjects", "7")])
+    assert (config.out, config.subjects, config.seed) == ("a b=c,d(e)", 7, 20261122)
+    assert (config.channels, config.samples_per_pixel) == (["labels"], 4)
+    extra = compose_config("reproduce", [("profile", "smoke"), ("01_x.count", "3")], free="overrides")
+    assert dict(extra.overrides) == {"01_x.count": "3"}
+
+
+@pytest.mark.parametrize(
+    ("rule", "text", "value"),
+    [
+        ("int >= 1", "1_000", 1000),
+        ("float > 0", "1e-3", 1e-3),
+        ("0 <= float <= 1", "1", 1.0),
+        ("-30 <= float < 45.5", "-30", -30.0),
+        ("bool", "True", True),
+        ("text or null", "null", None),
+        ("text", "null", "null"),
+        ("a | b or null", "none", None),
+    ],
+)
+def test_allowed_values(rule, text, value):
+    assert Allowed(rule).parse(text) == value
+
+
+@pytest.mark.parametrize(
+    ("rule", "text", "message"),
+    [
+        ("float > 0", "0", "expected a number > 0, got 0"),
+        ("0 <= float <= 1", "1.1", "expected a number >= 0 and <= 1, got 1.1"),
+        ("float", "nan", "expected a number, got nan"),
+        ("int >= 1 or null", "none!", "expected an integer >= 1, got 'none!'"),
+    ],
+)
+def test_values_that_are_not_allowed(rule, text, message):
+    with pytest.raises(ValueError, match=message):
+        Allowed(rule).parse(text)
+
+
+def test_a_rule_that_is_none():
+    with pytest.raises(ValueError, match="is no rule for a value"):
+        Allowed("integer")
