@@ -1,0 +1,212 @@
+"""Who a parametric person is: attributes drawn from the distributions written here, and the caption that tells them.
+
+Attributes are drawn independently of each other wherever a body allows it: skin tone does not follow from ancestry, hair
+style and jewellery do not follow from gender. The only ties are physical or plain: beards grow on men here, baldness and
+receding hair come with no fringe, a hat covers the top of the head, greying comes with age.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+
+import numpy as np
+
+GENDERS = ("woman", "man")
+AGE_RANGE = (16, 80)  # years, uniform
+ANCESTRIES = ("african", "asian", "european")  # Anny's shape axes; shares from Dirichlet(0.6, 0.6, 0.6)
+BUILD_RANGE = (0.25, 0.85)  # Anny's weight axis, uniform
+SHAPE_STD = 0.35  # standard deviation of each tied shape control, clipped to +-1
+MOUTH_STD = 0.22  # the mouth's controls add up more than others
+ASYMMETRY_STD = 0.06  # what left and right differ by
+
+# Display RGB of typical skin from fair to deep; the tone is uniform along it, the undertone shifts red against yellow.
+SKIN_TONES = ("very fair", "fair", "medium", "olive", "brown", "deep brown")
+EYE_COLOURS = {"brown": 0.34, "dark brown": 0.22, "hazel": 0.14, "green": 0.12, "blue": 0.12, "grey": 0.06}
+HAIR_COLOURS = {
+    "black": 0.20, "dark brown": 0.18, "brown": 0.14, "light brown": 0.09, "blond": 0.13, "red": 0.08,
+    "grey": 0.05, "white": 0.05, "pink": 0.02, "blue": 0.02, "green": 0.02, "purple": 0.02,
+}  # fmt: skip
+HAIR_STYLES = {
+    "bald": 0.06, "shaved": 0.09, "short": 0.20, "medium": 0.13, "bob": 0.11, "long": 0.16, "bun": 0.08,
+    "ponytail": 0.09, "afro": 0.08,
+}  # fmt: skip
+HAIR_TEXTURES = {"straight": 0.45, "wavy": 0.30, "curly": 0.25}
+PARTINGS = {"middle": 0.3, "left": 0.25, "right": 0.25, "swept back": 0.2}
+FACIAL_HAIR = {"none": 0.45, "stubble": 0.15, "moustache": 0.12, "goatee": 0.12, "full beard": 0.16}  # men only
+GLASSES = {"none": 0.70, "round glasses": 0.11, "rectangular glasses": 0.12, "sunglasses": 0.07}
+HATS = {"none": 0.78, "beanie": 0.07, "cap": 0.05, "brimmed hat": 0.05, "headband": 0.05}
+EARRINGS = {"none": 0.70, "stud earrings": 0.15, "hoop earrings": 0.15}
+CLOTHES = {"crew neck": 0.35, "V-neck": 0.25, "turtleneck": 0.2, "hoodie": 0.2}
+CLOTH_COLOURS = {
+    "white": 0.12, "grey": 0.12, "black": 0.12, "navy": 0.12, "red": 0.1, "green": 0.1, "yellow": 0.08, "teal": 0.08,
+    "brown": 0.08, "pink": 0.08,
+}  # fmt: skip
+EXPRESSIONS = {"neutral": 0.5, "smiling": 0.25, "frowning": 0.1, "surprised": 0.08, "squinting": 0.07}
+_BUSHY = ("afro", "bun")  # styles that no hat fits over
+
+
+@dataclass(frozen=True)
+class Attributes:
+    """Everything that makes a person, as plain JSON values."""
+
+    gender: str
+    age: int  # years
+    ancestry: dict[str, float]  # shares that sum to 1
+    build: float  # 0 slim .. 1 heavy
+    skin_tone: float  # 0 very fair .. 1 deep brown
+    undertone: float  # -1 yellow .. 1 red
+    freckles: float  # 0 none .. 1 many
+    eye_colour: str
+    hair_colour: str
+    hair_style: str
+    hair_texture: str
+    hair_length: float  # within its style, 0 short .. 1 long
+    parting: str
+    fringe: bool
+    receding: bool
+    brow_thickness: float  # 0 thin .. 1 thick
+    lip_tint: float  # 0 natural .. 1 red lipstick
+    facial_hair: str
+    glasses: str
+    hat: str
+    hat_colour: str
+    earrings: str
+    clothes: str
+    cloth_colour: str
+    expression: str
+    expression_strength: float  # 0..1
+    shape: dict[str, float] = field(repr=False)  # tied shape controls, -1..1
+    asymmetry: dict[str, float] = field(repr=False)  # added to the left, taken from the right
+    light_azimuth: float  # degrees, where the key light stands
+    light_elevation: float  # degrees
+    light_warmth: float  # -1 cold .. 1 warm
+    light_contrast: float  # 0 flat .. 1 strong
+
+    def as_json(self) -> dict:
+        """The attributes with one more key for readers: the name of the skin tone."""
+        return {**asdict(self), "skin": self.skin}
+
+    @property
+    def skin(self) -> str:
+        """Name of the skin tone."""
+        return SKIN_TONES[min(int(self.skin_tone * len(SKIN_TONES)), len(SKIN_TONES) - 1)]
+
+
+def _pick(rng: np.random.Generator, table: dict[str, float]) -> str:
+    weights = np.array(list(table.values()))
+    return list(table)[rng.choice(len(table), p=weights / weights.sum())]
+
+
+def sample_attributes(rng: np.random.Generator, controls: tuple[str, ...]) -> Attributes:
+    """Draw a person; `controls` are the names of the tied shape controls of the head model."""
+    gender, age = GENDERS[rng.integers(2)], int(rng.integers(AGE_RANGE[0], AGE_RANGE[1] + 1))
+    style, colour = _pick(rng, HAIR_STYLES), _pick(rng, HAIR_COLOURS)
+    if rng.random() < np.clip((age - 50) / 40, 0, 0.7):
+        colour = ("grey", "white")[rng.integers(2)]
+    hat = _pick(rng, HATS)
+    hat = "none" if style in _BUSHY and hat != "headband" else hat
+    receding = bool(style in ("short", "shaved") and age > 30 and rng.random() < 0.35)
+    fringe = bool(style in ("short", "medium", "bob", "long", "ponytail") and not receding and rng.random() < 0.35)
+    std = [MOUTH_STD if name.startswith("mouth") else SHAPE_STD for name in controls]
+    shape = np.clip(rng.normal(0, std), -1, 1).round(4)
+    asymmetry = rng.normal(0, ASYMMETRY_STD, len(controls)).round(4)
+    return Attributes(
+        gender=gender,
+        age=age,
+        ancestry=dict(zip(ANCESTRIES, (float(x) for x in rng.dirichlet([0.6] * 3).round(4)), strict=True)),
+        build=round(float(rng.uniform(*BUILD_RANGE)), 4),
+        skin_tone=round(float(rng.random()), 4),
+        undertone=round(float(rng.uniform(-1, 1)), 4),
+        freckles=round(float(max(rng.uniform(-2.0, 1.0), 0.0)), 4),
+        eye_colour=_pick(rng, EYE_COLOURS),
+        hair_colour=colour,
+        hair_style=style,
+        hair_texture="curly" if style == "afro" else _pick(rng, HAIR_TEXTURES),
+        hair_length=round(float(rng.random()), 4),
+        parting=_pick(rng, PARTINGS),
+        fringe=fringe and hat == "none",
+        receding=receding,
+        brow_thickness=round(float(rng.random()), 4),
+        lip_tint=round(float(max(rng.uniform(-1.5, 1.0), 0.0)), 4),
+        facial_hair=_pick(rng, FACIAL_HAIR) if gender == "man" else "none",
+        glasses=_pick(rng, GLASSES),
+        hat=hat,
+        hat_colour=_pick(rng, CLOTH_COLOURS),
+        earrings=_pick(rng, EARRINGS),
+        clothes=_pick(rng, CLOTHES),
+        cloth_colour=_pick(rng, CLOTH_COLOURS),
+        expression=_pick(rng, EXPRESSIONS),
+        expression_strength=round(float(rng.uniform(0.4, 1.0)), 4),
+        shape=dict(zip(controls, map(float, shape), strict=True)),
+        asymmetry=dict(zip(controls, map(float, asymmetry), strict=True)),
+        light_azimuth=round(float(rng.uniform(-110, 110)), 2),
+        light_elevation=round(float(rng.uniform(15, 65)), 2),
+        light_warmth=round(float(rng.uniform(-1, 1)), 4),
+        light_contrast=round(float(rng.uniform(0.2, 1.0)), 4),
+    )
+
+
+def age_group(age: int) -> str:
+    """The word a caption uses for an age in years."""
+    return "teenage" if age < 20 else "young" if age < 35 else "middle-aged" if age < 58 else "old"
+
+
+def hair_phrase(a: Attributes) -> str:
+    """Hair in words: "long wavy blond hair with a fringe"."""
+    if a.hair_style == "bald":
+        return "a bald head"
+    colour = f"{a.hair_colour} hair"
+    phrase = {
+        "shaved": f"shaved {colour}",
+        "bob": f"a {a.hair_texture} bob of {colour}",
+        "bun": f"{a.hair_texture} {colour} in a bun",
+        "ponytail": f"{a.hair_texture} {colour} in a ponytail",
+        "afro": f"an afro of {colour}",
+        "medium": f"medium-length {a.hair_texture} {colour}",
+    }.get(a.hair_style, f"{a.hair_style} {a.hair_texture} {colour}")
+    return phrase + (" with a fringe" if a.fringe else "") + (" and a receding hairline" if a.receding else "")
+
+
+def caption(a: Attributes) -> str:
+    """One English sentence with what an image can show."""
+    article = "an" if age_group(a.age)[0] in "aeiou" else "a"
+    worn = [x for x in (a.glasses, a.earrings) if x != "none"]
+    worn = [w if w.endswith("s") else f"a {w}" for w in worn]
+    if a.hat != "none":
+        worn.append(f"a {a.hat_colour} {a.hat}")
+    worn.append(f"a {a.cloth_colour} {a.clothes}{'' if a.clothes == 'hoodie' else ' top'}")
+    features = [f"{a.skin} skin", f"{a.eye_colour} eyes", hair_phrase(a)]
+    if a.facial_hair != "none":
+        features.append(a.facial_hair if a.facial_hair == "stubble" else f"a {a.facial_hair}")
+    mood = "" if a.expression == "neutral" else f", {a.expression}"
+    listed = lambda words: ", ".join(words[:-1]) + (" and " if len(words) > 1 else "") + words[-1]  # noqa: E731
+    return f"{article} {age_group(a.age)} {a.gender} with {listed(features)}, wearing {listed(worn)}{mood}"
+
+
+def phenotypes(a: Attributes) -> dict[str, float]:
+    """Anny's phenotype values: age 1/3 is a child, 2/3 a young adult, 1 an old person; gender 0 is male, 1 female."""
+    years, axis = (2, 12, 25, 85), (0.0, 1 / 3, 2 / 3, 1.0)
+    return {
+        "gender": 1.0 if a.gender == "woman" else 0.0,
+        "age": float(np.interp(a.age, years, axis)),
+        "weight": a.build,
+        "muscle": 0.5,
+        "african": a.ancestry["african"],
+        "asian": a.ancestry["asian"],
+        "caucasian": a.ancestry["european"],
+    }
+
+
+_ACTIONS = {  # facial actions (ARKit names) at full strength
+    "neutral": {},
+    "smiling": {"mouthSmileLeft": 0.8, "mouthSmileRight": 0.8, "cheekSquintLeft": 0.5, "cheekSquintRight": 0.5},
+    "frowning": {"browDownLeft": 0.8, "browDownRight": 0.8, "mouthFrownLeft": 0.6, "mouthFrownRight": 0.6},
+    "surprised": {"browInnerUp": 0.9, "browOuterUpLeft": 0.8, "browOuterUpRight": 0.8, "eyeWideLeft": 0.6,
+                  "eyeWideRight": 0.6},
+    "squinting": {"eyeSquintLeft": 0.9, "eyeSquintRight": 0.9, "noseSneerLeft": 0.3, "noseSneerRight": 0.3},
+}  # fmt: skip
+
+
+def actions(a: Attributes) -> dict[str, float]:
+    """Anny's facial actions of the expression."""
+    return {name: value * a.expression_strength for name, value in _ACTIONS[a.expression].items()}
