@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import time
@@ -105,6 +106,25 @@ def test_a_failed_job_exits_1_without_a_traceback(capsys, monkeypatch):
     monkeypatch.setenv("SEMHEAD_DEBUG", "1")
     with pytest.raises(OSError):
         cli.main(["data", "export", "/nowhere", "out"])
+
+
+@pytest.mark.slow
+def test_a_dataset_from_synthesis_to_import(capsys, tmp_path):
+    pytest.importorskip("anny")
+    made, archive, back = (str(tmp_path / name) for name in ("made", "archive.zip", "back"))
+    small = ("subjects=2", "views_per_subject=2", "resolution=16", "samples_per_pixel=1", "workers=1", "device=cpu")
+    assert run(capsys, "synthesize", f"out={made}", *small, "channels=depth")[0] == 0
+    manifest = json.loads((tmp_path / "made" / "dataset.json").read_text())
+    assert (manifest["subjects"], manifest["views"], manifest["resolution"]) == (2, 4, 16)
+    assert "depth" in manifest["fields"] and "normals" not in manifest["fields"]
+    assert manifest["plan"]["seed"] == 20261122
+    assert run(capsys, "synthesize", f"out={made}", *small, "channels=depth")[1].endswith("(was finished already)\n")
+    code, _, error = run(capsys, "synthesize", f"out={made}", *small, "channels=labels")
+    assert (code, error.count("\n")) == (1, 1)
+    assert run(capsys, "data", "check", made)[:2] == (0, f"{made}: no damage found\n")
+    assert run(capsys, "data", "export", made, archive)[:2] == (0, f"{archive}: 4 images\n")
+    assert run(capsys, "data", "import", archive, back, "group=folder", "workers=1")[0] == 0
+    assert json.loads((tmp_path / "back" / "dataset.json").read_text())["views"] == 4
 
 
 def test_an_interrupted_job_exits_130(capsys, monkeypatch):

@@ -15,14 +15,13 @@ import re
 import signal
 import sys
 import threading
-import time
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import yaml
 
 from semhead_lib.reproduce import metrics, runs
 from semhead_lib.reproduce.profiles import Step, by_prefix, find_profile, load_profile
+from semhead_lib.reproduce.progress import Progress, ProgressLine, duration, size
 
 KERNEL = "python3"  # the kernel of the environment that executes this
 _GRACE = 60.0  # seconds that an interrupted cell has for saving what it wants to keep
@@ -31,24 +30,6 @@ _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 class NotebookFailed(RuntimeError):
     """A cell raised, or the kernel died; the message says which notebook, cell and line, and what was raised."""
-
-
-@dataclass
-class Progress:
-    """Where a notebook's execution is."""
-
-    cell: int = 0  # number of the cell being executed, from 1
-    cells: int = 0  # how many there are, the injected parameters included
-    started: float = field(default_factory=time.monotonic)
-    memory: int = 0  # bytes, the kernel's process tree now
-    peak: int = 0  # bytes, the most seen
-
-    def __str__(self) -> str:
-        return f"cell {self.cell}/{self.cells}, {duration(self.seconds)}, {size(self.memory)}"
-
-    @property
-    def seconds(self) -> float:
-        return time.monotonic() - self.started
 
 
 def reproduce(
@@ -159,20 +140,20 @@ def _run_papermill(this: runs.Run, step: Step, progress: Progress, label: str) -
     others = {child.pid for child in psutil.Process().children()}  # not the kernel's
     raised: list[BaseException] = []
     thread = threading.Thread(target=_papermill, args=(this, step, progress, raised), daemon=True)
-    show = _Line(label)
+    line = ProgressLine(label)
     try:
         thread.start()
         while thread.is_alive():
             thread.join(0.5)
             progress.memory = _memory(others)
             progress.peak = max(progress.peak, progress.memory)
-            show(str(progress))
+            line.show(str(progress))
     except KeyboardInterrupt:
-        show.end()
+        line.end()
         print(f"{label}: interrupting cell {progress.cell}", flush=True)
         _interrupt(others, thread)
         raise
-    show.end()
+    line.end()
     if raised:
         raise NotebookFailed(_report(this, step, raised[0], progress)) from raised[0]
 
@@ -276,41 +257,3 @@ def _finish(this: runs.Run, steps: list[Step], html: bool) -> None:
         pages.write_pages(this, executed, found)
         shown = shown / "index.html"
     print(f"{len(executed)} of {len(steps)} notebooks finished: {shown}", flush=True)
-
-
-class _Line:
-    """One line of progress: rewritten in place on a terminal, printed now and then into a file."""
-
-    def __init__(self, label: str, every: float = 20.0):
-        self.label, self.every, self.last, self.tty = label, every, time.monotonic(), sys.stdout.isatty()
-
-    def __call__(self, text: str) -> None:
-        if self.tty:
-            print(f"\r\x1b[2K{self.label}: {text}", end="", flush=True)
-        elif time.monotonic() - self.last >= self.every:
-            self.last = time.monotonic()
-            print(f"{self.label}: {text}", flush=True)
-
-    def end(self) -> None:
-        if self.tty:
-            print("\r\x1b[2K", end="", flush=True)
-
-
-def duration(seconds: float) -> str:
-    """Minutes and seconds, with hours when there are any.
-
-    >>> duration(75), duration(3725)
-    ('1:15', '1:02:05')
-    """
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
-
-
-def size(count: float) -> str:
-    """Bytes as MB or GB (powers of ten).
-
-    >>> size(312_000_000), size(1_240_000_000)
-    ('312 MB', '1.2 GB')
-    """
-    return f"{count / 1e6:.0f} MB" if count < 1e9 else f"{count / 1e9:.1f} GB"

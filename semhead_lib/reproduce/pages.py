@@ -20,8 +20,8 @@ import json
 import re
 from typing import Any
 
-from semhead_lib.reproduce.driver import duration, size
 from semhead_lib.reproduce.metrics import legible
+from semhead_lib.reproduce.progress import duration, size
 from semhead_lib.reproduce.runs import Run, write_text
 
 _PLOTLY = "application/vnd.plotly.v1+json"
@@ -122,7 +122,7 @@ def _index(run: Run, executed: list[str], metrics: dict[str, dict[str, Any]]) ->
 
 def _commit(entry: dict[str, Any]) -> str:
     if not entry["commit"]:
-        return "outside git"
+        return "none (not in git)"
     return f"<code>{entry['commit'][:12]}</code>" + (" with local changes" if entry["dirty"] else "")
 
 
