@@ -71,9 +71,8 @@ project() {
 
 caches() { # here, once, rather than in every process that makes heads
     local output
-    say "making a first head (one or two minutes the first time on a machine: its model and kernels are then cached)"
-    output=$(.venv/bin/python -c 'from semhead_lib.data.parametric.source import ParametricSource
-ParametricSource(resolution=32, views_per_subject=1).subject(0)' 2>&1) || fail "$output"
+    say "making a first head (up to a minute the first time on a machine: its model and kernels are then cached)"
+    output=$(.venv/bin/python -m semhead_lib.data.parametric.caches 2>&1) || fail "$output"
 }
 
 locks() {
