@@ -76,7 +76,11 @@ def reproduce(
             print(f"{label}: {why or 'forced'}", flush=True)
             if dry_run:
                 continue
-            if force or (why not in ("was interrupted", "failed last time", "files of its outputs are gone")):
+            if force or why not in (
+                runs.INTERRUPTED,
+                runs.FAILED,
+                runs.INCOMPLETE,
+            ):  # else it goes on with what is there
                 this.set_aside(step)
             _execute(this, step, earlier, library, label)
         if not dry_run:
@@ -188,6 +192,7 @@ def _papermill(this: runs.Run, step: Step, progress: Progress, raised: list[Base
             language="python",
             cwd=str(this.root),
             progress_bar=False,
+            coalesce_streams=True,  # a progress bar leaves its last state, not one line for each
             extra_arguments=["--IPKernelApp.log_level=50"],  # what cells raise is in the notebook, the rest is noise
         )
     except BaseException as error:  # handed to the thread that watches

@@ -25,6 +25,7 @@ import semhead_lib
 from semhead_lib.reproduce.profiles import Step
 
 PACKAGE = Path(semhead_lib.__file__).parent
+INTERRUPTED, FAILED, INCOMPLETE = "was interrupted", "failed last time", "files of its outputs are gone"
 
 
 class Run:
@@ -33,6 +34,10 @@ class Run:
     def __init__(self, folder: Path, root: Path):
         self.folder, self.root = folder, root  # absolute: the run folder, the folder where notebooks are executed
         self.state: dict[str, Any] = {"notebooks": {}}
+        self.load()
+
+    def load(self) -> None:
+        """Read `run.json`, if there is one. Raises ValueError when it is damaged."""
         if self._file.is_file():
             try:
                 self.state = json.loads(self._file.read_text(encoding="utf-8"))
@@ -80,16 +85,16 @@ class Run:
         if changed := self.what_changed(step, library, ignore_code):
             return changed
         if entry["status"] == "failed":
-            return "failed last time"
+            return FAILED
         if entry["status"] != "finished" or not _complete(self.executed(step.name)):
-            return "was interrupted"
+            return INTERRUPTED
         now = self.inputs(step, earlier)
         stale = sorted(name for name in now.keys() | entry["inputs"] if now.get(name) != entry["inputs"].get(name))
         if stale:
             return f"outputs of {', '.join(stale)} changed"
         out = self.outputs(step)
         if out and listing(out)["files"] < entry["outputs"]["files"]:
-            return "files of its outputs are gone"
+            return INCOMPLETE
         return None
 
     def what_changed(self, step: Step, library: str, ignore_code: bool = False) -> str | None:
@@ -118,7 +123,10 @@ class Run:
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold the run folder; RuntimeError when another process does. The system frees it however a process ends."""
+        """Hold the run folder, its state read anew; the system frees it however this process ends.
+
+        Raises RuntimeError when another process holds it.
+        """
         import fcntl
 
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -127,6 +135,7 @@ class Run:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
                 raise RuntimeError(f"{self.folder}: another process is executing this run") from None
+            self.load()
             yield
 
 

@@ -21,8 +21,12 @@ for i in range(count):
     (Path(out) / f"{i}.txt").write_text(str(scale * i))
 """
 WAIT = """\
+import sys
 import time
 
+for i in range(3):
+    print(f"\\r{i} of 2", end="", file=sys.stderr, flush=True)
+    time.sleep(0.1)
 while wait_for and not Path(wait_for).exists():
     time.sleep(0.05)
 """

@@ -46,6 +46,10 @@ def state(root: Path) -> dict:
     return json.loads((root / "papermill_runs" / "tiny" / "main" / "run.json").read_text())
 
 
+def read(path: Path) -> nbformat.NotebookNode:
+    return nbformat.read(path, as_version=4)
+
+
 def plan(capsys, root: Path, **keys) -> str:
     """What a run would execute, and why."""
     capsys.readouterr()
@@ -77,12 +81,14 @@ def test_run_folder(executed):
         assert entry["status"] == "finished"
         assert entry["seconds"] > 0
         assert entry["peak_memory_bytes"] > 20e6  # a kernel takes more than that
-        notebook = nbformat.read(folder / f"{name}.ipynb", as_version=4)
+        notebook = read(folder / f"{name}.ipynb")
         nbformat.validate(notebook)
         assert str(executed) not in json.dumps(notebook)  # nothing of this machine inside
         parameters = yaml.safe_load((folder / "parameters" / f"{name}.yaml").read_text())
         assert parameters == yaml.safe_load((folder / "config.yaml").read_text())[name] == entry["parameters"]
     assert sorted(path.name for path in (folder / "01_make").glob("[0-9]*")) == [f"{i}.txt" for i in range(4)]
+    streams = [o["text"] for c in read(folder / "01_make.ipynb").cells for o in c.get("outputs", []) if "text" in o]
+    assert streams == ["2 of 2"]  # what a progress bar leaves
     metrics = json.loads((folder / "metrics.json").read_text())
     assert metrics == {"01_make": {"files": 4, "total": 6.0}, "02_read": {"mean": 1.5}}
 
@@ -196,7 +202,7 @@ def test_kill_and_interrupt_then_the_same_command_resumes(checkout, capsys):
     process.send_signal(signal.SIGKILL)
     process.communicate(timeout=60)
     wait_for(lambda: not any(kernel.is_running() for kernel in kernels))
-    notebook = nbformat.read(folder / "01_make.ipynb", as_version=4)
+    notebook = read(folder / "01_make.ipynb")
     assert notebook.metadata.papermill.end_time is None
     assert state(checkout)["notebooks"]["01_make"]["status"] == "running"
     (folder / "01_make" / "begun.txt").write_text("by the first")
