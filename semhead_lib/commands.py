@@ -3,30 +3,29 @@
 from __future__ import annotations
 
 import functools
-import os
 
 from omegaconf import DictConfig
 
 
 def synthesize(config: DictConfig) -> None:
     """`semhead synthesize out=DIR ...`."""
-    import torch
     from hydra.utils import get_class
     from omegaconf import OmegaConf
 
     from semhead_lib.data.synthesis import synthesize as make
+    from semhead_lib.devices import available_cores, pick_device
 
     of_the_dataset = ("_target_", "out", "subjects", "shard_size", "workers", "image_format")
     settings = {key: value for key, value in OmegaConf.to_object(config).items() if key not in of_the_dataset}
     settings = {key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()}
-    if settings.get("device") == "auto":
-        settings["device"] = "cuda" if torch.cuda.is_available() else "cpu"
+    if "device" in settings:
+        settings["device"] = pick_device(settings["device"])
     report = make(
         functools.partial(get_class(config._target_), **settings),
         config.out,
         config.subjects,
         shard_size=config.shard_size,
-        workers=config.workers or _cores(),
+        workers=config.workers or available_cores(),
         image_format=config.image_format,
     )
     _say_made(config.out, report)
@@ -44,6 +43,7 @@ def data_check(config: DictConfig) -> int:
 def data_import(config: DictConfig) -> None:
     """`semhead data import SRC OUT`."""
     from semhead_lib.data.exchange import import_dataset
+    from semhead_lib.devices import available_cores
 
     report = import_dataset(
         config.src,
@@ -52,7 +52,7 @@ def data_import(config: DictConfig) -> None:
         licence=config.licence,
         image_format=config.image_format,
         shard_size=config.shard_size,
-        workers=config.workers or _cores(),
+        workers=config.workers or available_cores(),
     )
     _say_made(config.out, report)
 
@@ -76,11 +76,6 @@ def doctor(config: DictConfig) -> int:
     from semhead_lib.doctor import main
 
     return main(as_json=config.json)
-
-
-def _cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _say_made(out: str, report) -> None:
