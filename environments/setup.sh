@@ -23,7 +23,8 @@ find_python() {
     for candidate in ${PYTHON:-python3.13 python3.12 python3.11 python3 python}; do
         supported "$candidate" && { "$candidate" -c 'import sys; print(sys.executable)'; return; }
     done
-    fail "needs Python >=3.11,<3.14, found none that runs as ${PYTHON:-python3.13, python3.12, python3.11, python3 or python}; PYTHON=/path/to/python names one"
+    fail "needs Python >=3.11,<3.14; none runs as ${PYTHON:-python3.13, python3.12, python3.11, python3 or python}." \
+        "PYTHON=/path/to/python names one."
 }
 
 find_uv() {
@@ -34,14 +35,16 @@ find_uv() {
     fi
     if ! .cache/uv/bin/uv --version >/dev/null 2>&1; then
         say "getting uv by pip into .cache/uv" >&2
-        python=$(find_python)
+        python=$(find_python) || exit 1
         rm -rf .cache/uv .cache/pip
         if ! "$python" -m pip --version >/dev/null 2>&1; then
-            "$python" -m venv .cache/pip >/dev/null 2>&1 || fail "$python has neither pip nor ensurepip: install pip or uv, then repeat"
+            "$python" -m venv .cache/pip >/dev/null 2>&1 \
+                || fail "$python has neither pip nor ensurepip: install pip or uv, then repeat"
             python=.cache/pip/bin/python
         fi
-        PIP_USER=0 PIP_REQUIRE_VIRTUALENV=0 "$python" -m pip install --quiet --disable-pip-version-check \
-            --target .cache/uv 'uv>=0.8' >&2 || fail "pip could not install uv (see above): install uv, then repeat"
+        export PIP_USER=0 PIP_REQUIRE_VIRTUALENV=0 PIP_ROOT_USER_ACTION=ignore PIP_DISABLE_PIP_VERSION_CHECK=1
+        "$python" -m pip install --quiet --target .cache/uv 'uv>=0.8' >&2 \
+            || fail "pip could not install uv (see above): install uv, then repeat"
     fi
     echo "$PWD/.cache/uv/bin/uv"
 }
@@ -51,14 +54,16 @@ packages() {
     [ -f "$lock" ] || fail "LOCK=$lock: no such file; there are: $(echo environments/lock-*.txt)"
     [ -t 2 ] || quiet=--quiet
     uv=$(find_uv)
-    if ! supported .venv/bin/python; then
+    if [ -e .venv/.unfinished ] || ! supported .venv/bin/python; then # a half-copied package may look installed
         python=$(find_python)
         say "making .venv with $python"
         "$uv" venv --quiet --clear --python "$python" .venv
     fi
     say "installing the packages of $lock (about 3 GB to download the first time)"
+    touch .venv/.unfinished
     "$uv" pip install $quiet --python .venv/bin/python --require-hashes \
         --build-constraints environments/constraints.txt -r "$lock"
+    rm .venv/.unfinished
 }
 
 project() {
