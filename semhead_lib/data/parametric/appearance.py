@@ -80,7 +80,7 @@ def skin(a: Attributes, shape: HeadShape, surface: HeadSurface, rng: np.random.G
     blend(0.45 * smoothstep(to_lid, 0.035, 0.008) * (rest[:, 2] > 0.05), base * np.array([0.80, 0.66, 0.64]))
     blend(0.75 * smoothstep(to_lid, 0.0045, 0.0015), base * np.array([0.30, 0.20, 0.19]))
     if a.freckles:
-        spots = smoothstep(waves(rest, rng, 260, 40), 1.1, 1.7) * smoothstep(np.abs(rest[:, 1] + 0.03), 0.10, 0.03)
+        spots = smoothstep(waves(rest, rng, 260, 24), 1.1, 1.7) * smoothstep(np.abs(rest[:, 1] + 0.03), 0.10, 0.03)
         blend(0.6 * a.freckles * spots * (rest[:, 2] > 0.08), base * np.array([0.58, 0.40, 0.32]))
 
     hair, beard = hair_colour(a.hair_colour), body_hair_colour(a)

@@ -1,9 +1,9 @@
 """Ray casting of a head with warp: one kernel source for CPU and CUDA, exact ground truth beside the picture.
 
-Each pixel takes `samples` rays for colour and coverage, each with one ray to a point of the (soft) key light. The first goes
+Each pixel takes `samples` rays for colour and coverage, with a ray to a point of the (soft) key light each (on hair, one for two). The first goes
 through the pixel's centre and alone gives depth, normal and class, so that ground truth is never an average over an edge.
 
-Shading is plain: wrapped diffuse with a red terminator for skin, the strand highlight of Kajiya and Kay (1989) for hair,
+Shading is plain: softened diffuse with a red terminator for skin, the strand highlight of Kajiya and Kay (1989) for hair,
 Blinn-Phong for the rest; linear light is mapped to 8 bits by the sRGB curve.
 """
 
@@ -19,7 +19,6 @@ from torch import Tensor
 from semhead_lib.data.parametric.materials import BACKGROUND, EYE_SHADER, HAIR_SHADER, SKIN_SHADER
 from semhead_lib.data.parametric.scene import Light, Scene
 
-wp.config.quiet = True
 _FAR = 1.0e6
 _EPSILON = 5.0e-4  # how far a shadow ray starts from the surface, scene units
 
@@ -39,7 +38,7 @@ class _Surface:
     strands: wp.array(dtype=wp.vec2)  # across, along: where the fine texture is looked up
     occlusion: wp.array(dtype=wp.float32)  # 1 open to the sky, 0 hidden
     material: wp.array(dtype=wp.int32)
-    parameters: wp.array2d(dtype=wp.float32)  # [M, 6] shader, class, specular, gloss, texture depth, wrap
+    parameters: wp.array2d(dtype=wp.float32)  # [M, 6] shader, class, specular, gloss, texture depth, soft
     iris: wp.vec3
     gaze: wp.vec2  # iris and pupil radius, radians
 
@@ -113,8 +112,8 @@ def _normal_at(s: _Surface, face: wp.int32, u: wp.float32, v: wp.float32, flat: 
 @wp.func
 def _shade(
     mesh: wp.uint64, s: _Surface, l: _Lamps, face: wp.int32, u: wp.float32, v: wp.float32,
-    flat: wp.vec3, point: wp.vec3, direction: wp.vec3, seed: wp.int32, sample: wp.int32,
-) -> wp.vec3:  # fmt: skip
+    flat: wp.vec3, point: wp.vec3, direction: wp.vec3, seed: wp.int32, sample: wp.int32, before: wp.float32,
+) -> wp.vec4:  # linear RGB, and whether the key light was seen  # fmt: skip
     a, b, c = s.faces[3 * face], s.faces[3 * face + 1], s.faces[3 * face + 2]
     w = 1.0 - u - v
     n = _normal_at(s, face, u, v, flat, direction)
@@ -122,7 +121,7 @@ def _shade(
     open_sky = s.occlusion[a] * u + s.occlusion[b] * v + s.occlusion[c] * w
     m = s.material[face]
     shader = wp.int32(s.parameters[m, 0])
-    specular, gloss, depth, wrap = s.parameters[m, 2], s.parameters[m, 3], s.parameters[m, 4], s.parameters[m, 5]
+    specular, gloss, depth, soft = s.parameters[m, 2], s.parameters[m, 3], s.parameters[m, 4], s.parameters[m, 5]
 
     # Fine texture along strands: two scales of noise, much finer across than along.
     st = s.strands[a] * u + s.strands[b] * v + s.strands[c] * w
@@ -134,9 +133,11 @@ def _shade(
     to_key = wp.normalize(l.key_direction + (jitter - wp.vec3(0.5, 0.5, 0.5)) * (2.0 * l.key_spread))
     cosine = wp.dot(n, to_key)
     lit = wp.float32(0.0)
-    if cosine > -wrap:
+    if shader == _HAIR and sample % 2 == 1 and before >= 0.0:
+        lit = before  # neighbouring samples of hair share a shadow ray: it is too fine to tell
+    elif cosine > 0.0:
         start = point + n * _EPSILON
-        lit = wp.where(wp.mesh_query_ray_anyhit(mesh, start, to_key, 4.0), 0.0, 1.0)
+        lit = wp.where(wp.mesh_query_ray_anyhit(mesh, start, to_key, 1.5), 0.0, 1.0)
     half = wp.normalize(to_key - direction)
     ambient = wp.lerp(l.ground, l.sky, 0.5 + 0.5 * n[1]) * open_sky
     fill = wp.max(wp.dot(n, l.fill_direction) * 0.75 + 0.25, 0.0) * open_sky
@@ -148,11 +149,12 @@ def _shade(
         shine = wp.pow(wp.sqrt(wp.max(1.0 - th * th, 0.0)), gloss) * (1.0 - 0.8 * fine) * wp.max(cosine, 0.0)
         tone = albedo * 0.75 + wp.vec3(0.25, 0.25, 0.25) * specular
         light = wp.cw_mul(albedo, ambient + l.fill * fill + l.key * (diffuse * lit))
-        return light + wp.cw_mul(tone, l.key) * (specular * shine * lit)
+        light = light + wp.cw_mul(tone, l.key) * (specular * shine * lit)
+        return wp.vec4(light[0], light[1], light[2], lit)
 
     if shader == _EYE:
         albedo = _eye_albedo(s.tangents[a] * u + s.tangents[b] * v + s.tangents[c] * w, s)
-    diffuse_key = wp.max((cosine + wrap) / (1.0 + wrap), 0.0) * lit
+    diffuse_key = wp.pow(wp.max(cosine, 0.0), 1.0 - soft) * lit
     light = wp.cw_mul(albedo, ambient + l.fill * fill)
     key = l.key * diffuse_key
     if shader == _SKIN:  # light that enters near the terminator comes out red
@@ -161,7 +163,8 @@ def _shade(
     grazing = wp.pow(1.0 - wp.max(-wp.dot(n, direction), 0.0), 5.0)
     shine = wp.pow(wp.max(wp.dot(n, half), 0.0), gloss) * lit * wp.where(cosine > 0.0, 1.0, 0.0)
     reflected = l.key * (specular * shine) + l.sky * (specular * grazing * 0.5 * open_sky)
-    return light + wp.cw_mul(albedo, key) + reflected
+    light = light + wp.cw_mul(albedo, key) + reflected
+    return wp.vec4(light[0], light[1], light[2], lit)
 
 
 @wp.func
@@ -195,6 +198,7 @@ def _cast(
 
     colour = wp.vec3(0.0, 0.0, 0.0)
     hits = wp.float32(0.0)
+    lit = wp.float32(-1.0)
     for i in range(samples):  # the R2 sequence (Roberts 2018), from the centre: well spread for any number
         dx = 0.5 + 0.7548776662466927 * wp.float32(i)
         dy = 0.5 + 0.5698402909980532 * wp.float32(i)
@@ -204,8 +208,9 @@ def _cast(
         query = wp.mesh_query_ray(mesh, origin, direction, _FAR)
         if query.result:
             point = origin + direction * query.t
-            shaded = _shade(mesh, s, l, query.face, query.u, query.v, query.normal, point, direction, seed, i)
+            shaded = _shade(mesh, s, l, query.face, query.u, query.v, query.normal, point, direction, seed, i, lit)
             colour = colour + wp.vec3(_srgb(shaded[0]), _srgb(shaded[1]), _srgb(shaded[2]))
+            lit = shaded[3]
             hits = hits + 1.0
             if i == 0:  # the first sample is the pixel's centre: ground truth is taken there alone
                 depth[k, row, column] = query.t * wp.dot(direction, forward)
@@ -215,6 +220,7 @@ def _cast(
                     normal[k, row, column, channel] = wp.uint8(127.5 * (n[channel] + 1.0) + 0.5)
         else:
             colour = colour + l.background
+            lit = wp.float32(-1.0)
     scale = 255.0 / wp.float32(samples)
     for channel in range(3):
         image[k, row, column, channel] = wp.uint8(colour[channel] * scale + 0.5)
@@ -264,7 +270,7 @@ class Caster:
         m = scene.mesh
         points = self._array(m.vertices, wp.vec3)
         faces = self._array(m.faces.reshape(-1), wp.int32)
-        self.mesh = wp.Mesh(points=points, indices=faces, bvh_constructor="lbvh", bvh_leaf_size=4)  # measured fastest
+        self.mesh = wp.Mesh(points=points, indices=faces, bvh_leaf_size=4)
         surface = _Surface()
         surface.faces = faces
         surface.normals = self._array(m.normals, wp.vec3)

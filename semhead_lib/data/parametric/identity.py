@@ -34,9 +34,6 @@ class HeadModel:
     """The family of heads: topology, the neutral head, regions of the skin, and `shape` from parameters to a head."""
 
     def __init__(self) -> None:
-        import warp as wp
-
-        wp.config.quiet = True
         import anny
 
         logging.getLogger("anny").setLevel(logging.ERROR)

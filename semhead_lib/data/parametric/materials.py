@@ -12,7 +12,7 @@ CLASSES = (  # index = value in the label images
     "glasses", "hat", "earrings", "cloth",
 )  # fmt: skip
 
-# name: shader, class, specular, gloss (exponent), depth of the fine texture, diffuse wrap
+# name: shader, class, specular, gloss (exponent), depth of the fine texture, softness of the diffuse fall-off
 _TABLE = {
     "skin": (SKIN_SHADER, "skin", 0.10, 18.0, 0.0, 0.30),
     "lips": (SKIN_SHADER, "lips", 0.22, 30.0, 0.0, 0.25),
@@ -37,6 +37,6 @@ def material(name: str) -> int:
 
 
 def parameters() -> np.ndarray:
-    """The shading table the caster reads, [M, 6] float32: shader, class, specular, gloss, texture depth, wrap."""
+    """The shading table the caster reads, [M, 6] float32: shader, class, specular, gloss, texture depth, softness."""
     rows = [(s, CLASSES.index(c), *rest) for s, c, *rest in _TABLE.values()]
     return np.array(rows, dtype=np.float32)

@@ -80,7 +80,7 @@ class Occluded:
     rows: np.ndarray  # [n] vertices that cast rays
     targets: slice  # vertices whose occlusion is multiplied by `spread @ answers`
     spread: object  # [len(targets), n] scipy sparse matrix
-    rays: int = 12  # rays a vertex
+    rays: int = 8  # rays a vertex
     reach: float = 0.25  # scene units
 
 

@@ -38,11 +38,11 @@ def directions(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return turn, np.degrees(np.arctan2(d[:, 1], np.hypot(d[:, 0], d[:, 2])))
 
 
-def waves(points: np.ndarray, rng: np.random.Generator, frequency: float, count: int = 16) -> np.ndarray:
+def waves(points: np.ndarray, rng: np.random.Generator, frequency: float, count: int = 10) -> np.ndarray:
     """Smooth noise over space, about N(0, 1): a sum of random plane waves of about `frequency` radians a unit. [N]"""
-    k = rng.normal(0, frequency, (count, 3))
-    phase = rng.uniform(0, 2 * np.pi, count)
-    return np.cos(points @ k.T + phase).sum(-1) * np.sqrt(2 / count)
+    k = rng.normal(0, frequency, (3, count)).astype(np.float32)
+    phase = rng.uniform(0, 2 * np.pi, count).astype(np.float32)
+    return np.cos(points.astype(np.float32) @ k + phase).sum(-1) * np.float32(np.sqrt(2 / count))
 
 
 @dataclass(frozen=True)

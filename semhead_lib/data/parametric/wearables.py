@@ -72,7 +72,8 @@ def clothes(a: Attributes, shape: HeadShape, surface: HeadSurface, rng: np.rando
     shoulders = garment([], -0.016)
     first = shoulders[:_SEGMENTS]
     neck = [seam + (first - seam) * t + np.array([0, -0.012 * t * (1 - t), 0]) for t in (0.0, 0.3, 0.65)]
-    parts = [_lofted(np.concatenate([*neck, shoulders]), skin_colour(a), "skin", rng)]
+    covered = 3 * _SEGMENTS  # rings that every collar leaves open
+    parts = [_lofted(np.concatenate([*neck, shoulders[:covered]]), skin_colour(a), "skin", rng)]
     if a.clothes == "turtleneck":
         top = [ring(-0.200, rx * 1.06, rz * 1.06, 0.030), ring(-0.197, rx * 1.15, rz * 1.13, 0.030),
                ring(-0.235, rx * 1.18, rz * 1.14, 0.032)]  # fmt: skip

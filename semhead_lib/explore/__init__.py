@@ -1,0 +1,1 @@
+"""Looking at heads: figures, 3-D scenes and pictures for notebooks."""

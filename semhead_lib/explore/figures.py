@@ -1,0 +1,125 @@
+"""Figures for notebooks: picture grids, false colours, and plotly charts under one template.
+
+Colours are those of Okabe and Ito (2008), which people with any colour vision can tell apart.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+import plotly.graph_objects as go
+import torch
+from IPython.display import HTML
+from PIL import Image
+from plotly.subplots import make_subplots
+from torch import Tensor
+
+from semhead_lib.cameras import orbit_angles
+
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#000000")
+_LAYOUT = dict(
+    template="plotly_white",
+    colorway=list(COLOURS),
+    font=dict(family="system-ui, sans-serif", size=13),
+    margin=dict(l=60, r=20, t=50, b=50),
+)
+
+
+def picture_grid(
+    rows: Sequence[Tensor],  # each [K, 3, H, W] uint8
+    gap: int = 2,  # white pixels between pictures
+) -> Image.Image:
+    """Rows of pictures as one picture; shorter rows are filled with white.
+
+    Raises ValueError when there is nothing to show.
+    """
+    if not rows or not max(len(row) for row in rows):
+        raise ValueError("picture_grid needs at least one picture")
+    _, _, h, w = rows[0].shape
+    columns = max(len(row) for row in rows)
+    sheet = torch.full((3, len(rows) * (h + gap) - gap, columns * (w + gap) - gap), 255, dtype=torch.uint8)
+    for i, row in enumerate(rows):
+        for j, picture in enumerate(row):
+            sheet[:, i * (h + gap) : i * (h + gap) + h, j * (w + gap) : j * (w + gap) + w] = picture
+    return Image.fromarray(sheet.permute(1, 2, 0).numpy())
+
+
+def show(picture: Image.Image, alt: str, width: str = "100%") -> HTML:
+    """A picture for a notebook's output, with the words `alt` for those who do not see it."""
+    data = io.BytesIO()
+    picture.save(data, "WEBP", quality=92)
+    code = base64.b64encode(data.getvalue()).decode()
+    return HTML(f'<img alt="{html.escape(alt)}" style="width:{width}" src="data:image/webp;base64,{code}">')
+
+
+def depth_colours(depth: Tensor) -> Tensor:  # [V, H, W] -> [V, 3, H, W] uint8
+    """Depth as grey, near light and far dark over all views together; nothing is white."""
+    hit = depth > 0
+    near, far = (depth[hit].quantile(q) for q in (0.01, 0.99)) if hit.any() else (0.0, 1.0)
+    grey = (235 - 200 * ((depth - near) / max(float(far - near), 1e-6)).clamp(0, 1)).to(torch.uint8)
+    return torch.where(hit, grey, torch.tensor(255, dtype=torch.uint8))[:, None].expand(-1, 3, -1, -1)
+
+
+def label_colours(labels: Tensor) -> Tensor:  # [V, H, W] uint8 -> [V, 3, H, W] uint8
+    """Classes in fixed, well separated colours; class 0 is white."""
+    turn = (torch.arange(256) * 0.61803) % 1.0
+    table = torch.stack([(0.55 + 0.4 * torch.cos(2 * torch.pi * (turn + shift))) * 255 for shift in (0.0, 1 / 3, 2 / 3)], -1)
+    table[0] = 255
+    return table.to(torch.uint8)[labels.long()].permute(0, 3, 1, 2)
+
+
+def camera_sphere(labels: Tensor, title: str = "Cameras around the head") -> go.Figure:  # [N, 25]
+    """Where cameras stand, as points on their sphere, coloured by azimuth; the face looks towards +z (the arrow)."""
+    centre = labels[:, [3, 7, 11]].numpy()
+    angles = orbit_angles(labels).numpy()
+    hover = [f"azimuth {a:.0f}°, elevation {e:.0f}°" for a, e, _ in angles]
+    marker = dict(size=3.5, color=angles[:, 0], colorscale="Twilight", cmin=-180, cmax=180, colorbar=dict(title="azimuth, °"))
+    # Plotly's vertical axis is z: show world (x, y, z) as (x, -z, y), with the front towards the reader.
+    points = go.Scatter3d(
+        x=centre[:, 0], y=-centre[:, 2], z=centre[:, 1], mode="markers", marker=marker, text=hover, hoverinfo="text", name="cameras"
+    )
+    gaze = go.Scatter3d(x=[0, 0], y=[0, -1.2], z=[0, 0], mode="lines", line=dict(width=8, color=COLOURS[3]), name="gaze")
+    figure = go.Figure([points, gaze])
+    axes = {f"{a}axis": dict(title=t) for a, t in (("x", "x, subject's left"), ("y", "−z, back"), ("z", "y, up"))}
+    figure.update_layout(**_LAYOUT, title=title, height=520, showlegend=False)
+    figure.update_scenes(aspectmode="data", camera_eye=dict(x=0.6, y=-1.8, z=0.8), **axes)
+    return figure
+
+
+def histograms(
+    values: dict[str, Sequence],  # title -> numbers or words
+    columns: int = 3,
+    title: str = "",
+) -> go.Figure:
+    """One small histogram a title: numbers in bins, words as counts from the most common down."""
+    rows = -(-len(values) // columns)
+    figure = make_subplots(rows=rows, cols=columns, subplot_titles=list(values), vertical_spacing=0.32 / max(rows, 2))
+    for k, data in enumerate(values.values()):
+        colour = COLOURS[k % 6]
+        if data and isinstance(data[0], str):
+            words, counts = zip(*Counter(data).most_common(), strict=True)
+            trace = go.Bar(x=words, y=counts, marker_color=colour)
+        else:
+            trace = go.Histogram(x=np.asarray(data, float), nbinsx=18, marker_color=colour)
+        figure.add_trace(trace, row=k // columns + 1, col=k % columns + 1)
+    figure.update_layout(**_LAYOUT, title=title, height=120 + 230 * rows, showlegend=False, bargap=0.05)
+    return figure
+
+
+def distance_histogram(same: np.ndarray, different: np.ndarray, title: str) -> go.Figure:
+    """Two overlaid densities of distances between pictures: of one person, and of two people."""
+    figure = go.Figure(
+        [
+            go.Histogram(x=values, histnorm="probability density", name=name, opacity=0.65, marker_color=colour, nbinsx=60)
+            for values, name, colour in ((same, "same person", COLOURS[0]), (different, "different people", COLOURS[1]))
+        ]
+    )
+    figure.update_layout(**_LAYOUT, title=title, barmode="overlay", height=380)
+    figure.update_xaxes(title="distance between identity features")
+    figure.update_yaxes(title="density")
+    return figure

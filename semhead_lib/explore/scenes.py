@@ -1,0 +1,69 @@
+"""3-D scenes of heads with k3d: meshes in colour, cameras around them, and snapshots that stay in a saved notebook."""
+
+from __future__ import annotations
+
+import html
+
+import k3d
+import numpy as np
+from IPython.display import HTML
+from torch import Tensor
+
+# k3d's own up is z: the world's (x, y, z) is shown as (x, -z, y), so that heads stand upright and face the reader.
+_TURN = np.array([[1, 0, 0], [0, 0, -1], [0, 1, 0]], np.float32)
+
+
+def _shown(points: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(np.asarray(points, np.float32) @ _TURN.T)
+
+
+def add_mesh(
+    plot: k3d.plot.Plot,
+    vertices: np.ndarray,  # [N, 3] world
+    faces: np.ndarray,  # [F, 3]
+    colours: np.ndarray | None = None,  # [N, 3] linear albedo, 0..1
+    name: str = "head",
+) -> None:
+    """Add a surface, coloured by vertex when colours are given."""
+    options = {"color": 0xC8A08C}
+    if colours is not None:
+        rgb = (np.clip(colours, 0, 1) ** (1 / 2.2) * 255).astype(np.uint32)
+        options = {"colors": rgb[:, 0] << 16 | rgb[:, 1] << 8 | rgb[:, 2]}
+    plot += k3d.mesh(_shown(vertices), np.asarray(faces, np.uint32), side="double", name=name, **options)
+
+
+def add_cameras(plot: k3d.plot.Plot, labels: Tensor, size: float = 0.18, name: str = "cameras") -> None:  # [V, 25]
+    """Add each camera as the pyramid of what it sees, `size` scene units long."""
+    corners, lines = [], []
+    for k, label in enumerate(labels.numpy().astype(np.float64)):
+        pose, intrinsics = label[:16].reshape(4, 4), label[16:].reshape(3, 3)
+        image = np.array([[0, 0, 1], [1, 0, 1], [1, 1, 1], [0, 1, 1]]) @ np.linalg.inv(intrinsics).T
+        corners.append(np.concatenate([pose[None, :3, 3], pose[:3, 3] + size * image @ pose[:3, :3].T]))
+        base = 5 * k
+        lines += [(base, base + i) for i in (1, 2, 3, 4)] + [(base + i, base + i % 4 + 1) for i in (1, 2, 3, 4)]
+    plot += k3d.lines(
+        _shown(np.concatenate(corners)), np.array(lines, np.uint32), indices_type="segment", color=0x0072B2,
+        width=0.008, shader="simple", name=name,
+    )  # fmt: skip
+
+
+def new_plot(height: int = 480) -> k3d.plot.Plot:
+    """An empty scene without axes, on white."""
+    return k3d.plot(height=height, grid_visible=False, menu_visibility=True, camera_auto_fit=False, background_color=0xFFFFFF)
+
+
+def look(plot: k3d.plot.Plot, azimuth: float, elevation: float, radius: float) -> None:
+    """Place the viewer at azimuth and elevation (degrees) and `radius` (scene units), looking at the origin."""
+    a, e = np.radians([azimuth, elevation])
+    eye = _shown(radius * np.array([[np.sin(a) * np.cos(e), np.sin(e), np.cos(a) * np.cos(e)]]))[0]
+    plot.camera = [*map(float, eye), 0.0, 0.0, 0.0, 0.0, 0.0, 1.0]
+
+
+def embed(plot: k3d.plot.Plot, alt: str, height: int = 480) -> HTML:
+    """The scene as a self-contained frame: it stays alive in executed notebooks and HTML pages, without a kernel.
+
+    `alt` says in words what the scene shows.
+    """
+    page = html.escape(plot.get_snapshot(), quote=True)
+    frame = f'<iframe title="{html.escape(alt)}" srcdoc="{page}" style="width:100%;height:{height}px;border:0"></iframe>'
+    return HTML(f"<div>{frame}</div>")
