@@ -35,7 +35,7 @@ from semhead_lib.data.subjects import Subject
 
 VERSION = 1
 IMAGE_FORMATS: dict[str, dict[str, Any]] = {
-    "png": {"format": "PNG", "compress_level": 6},
+    "png": {"format": "PNG", "compress_level": 4},
     "jpg": {"format": "JPEG", "quality": 95, "subsampling": 0},
     "webp": {"format": "WEBP", "lossless": True, "method": 4},
 }

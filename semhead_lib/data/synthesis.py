@@ -1,8 +1,9 @@
 """Making a dataset from a source of subjects: in parallel, reproducible to the byte, and resumed by the same command.
 
 While a dataset is being made its folder holds finished shards and `synthesis.jsonl`: the plan, then a line for each
-finished shard. Shards are written under temporary names by the workers and renamed by the one process that holds the
-folder, so a shard that is there is whole. At the end `dataset.json` takes the place of `synthesis.jsonl`.
+finished shard. Shards are written under temporary names by the workers; the one process that holds the folder enters
+them into the log and then renames them, so a shard that is there is whole and known. At the end `dataset.json` takes
+the place of `synthesis.jsonl`.
 """
 
 from __future__ import annotations
@@ -119,10 +120,10 @@ def synthesize(
             def on_shard(shard: int, partial: Path, record: ShardRecord, layout: Layout) -> None:
                 nonlocal common
                 common = common.merge(layout, record.name) if common else layout
-                publish(partial, out / record.name)
                 log.write(_line({"shard": asdict(record), "layout": asdict(layout)}))
                 log.flush()
                 os.fsync(log.fileno())
+                publish(partial, out / record.name)
                 done[shard] = record, layout
                 made.append(record)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -14,14 +15,19 @@ from semhead_lib.data.subjects import Subject
 
 
 class NoiseSource:
-    """Subject i is noise drawn from (seed, i). `fail_at` raises there, `die_at` kills its process there."""
+    """Subject i is noise drawn from (seed, i).
+
+    `fail_at` raises there, `die_at` kills its process there, `hang` says so in that file and then takes an hour.
+    """
 
     name = "noise"
     licence = "CC0-1.0"
 
-    def __init__(self, seed=0, views=3, resolution=16, geometry=True, varied=False, delay=0.0, fail_at=-1, die_at=-1):
+    def __init__(
+        self, seed=0, views=3, resolution=16, geometry=True, varied=False, delay=0.0, fail_at=-1, die_at=-1, hang=None
+    ):
         self.seed, self.views, self.resolution, self.geometry, self.varied = seed, views, resolution, geometry, varied
-        self.delay, self.fail_at, self.die_at = delay, fail_at, die_at
+        self.delay, self.fail_at, self.die_at, self.hang = delay, fail_at, die_at, hang
 
     def describe(self):
         return {"seed": self.seed, "views": self.views, "resolution": self.resolution, "range": (0, 1)}
@@ -31,6 +37,9 @@ class NoiseSource:
             raise ArithmeticError("the noise ran out")
         if index == self.die_at:
             os.kill(os.getpid(), signal.SIGKILL)
+        if self.hang:
+            Path(self.hang).touch()
+            time.sleep(3600)
         time.sleep(self.delay)
         return noise_subject(
             index, self.seed, self.views + (index % 2 if self.varied else 0), self.resolution, self.geometry

@@ -147,10 +147,10 @@ def test_names_that_collide_get_numbers(tmp_path):
     ]
 
 
-def test_import_with_workers_resumes_and_is_the_same(tmp_path):
+def test_import_in_a_worker_resumes_and_is_the_same(tmp_path):
     photo_set(tmp_path / "in.zip", zipped=True)
     bring_in(tmp_path / "in.zip", tmp_path / "here", shard_size=2)
-    bring_in(tmp_path / "in.zip", tmp_path / "there", shard_size=2, workers=2)
+    bring_in(tmp_path / "in.zip", tmp_path / "there", shard_size=2, workers=1)
     assert files_of(tmp_path / "here") == files_of(tmp_path / "there")
     assert bring_in(tmp_path / "in.zip", tmp_path / "here", shard_size=2).views_made == 0
     photo_set(tmp_path / "other.zip", "strings", zipped=True)
@@ -216,6 +216,7 @@ def test_export_overwrites_nothing_and_appears_whole(dataset, tmp_path, monkeypa
     assert (tmp_path / "there.zip").read_bytes() == b"mine"
     (tmp_path / "empty").mkdir()
     assert send_out(dataset, tmp_path / "empty") == 38
+    assert len(as_eg3d_reads(tmp_path / "empty")) == 38 and not list(leftovers(tmp_path, "empty"))
 
     (tmp_path / ".killed.1.partial").mkdir()  # of an earlier export that was killed
     (dataset / "shard-000002.tar").write_bytes(b"\0" * 10240)

@@ -63,6 +63,12 @@ def test_without_optional_fields():
     assert back.masks is back.depth is back.normals is back.labels is back.semantic is None
 
 
+def test_what_is_hit_stays_hit_however_near():
+    subject = noise_subject()
+    subject.depth[0, 0, :2] = torch.tensor([1e-7, 0.0])
+    assert (decode_subject(encode_subject(subject)).depth[0, 0, :2] > 0).tolist() == [True, False]
+
+
 @pytest.mark.parametrize(("scale", "unit"), [(1.0, 1e-4), (10.0, 1e-3), (1000.0, 0.1)])
 def test_depth_unit_grows_with_depth(scale, unit):
     subject = noise_subject()

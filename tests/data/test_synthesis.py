@@ -134,7 +134,7 @@ def test_a_failing_subject_is_named_and_finished_shards_stay(tmp_path, workers):
         Manifest.load(out)
     kept = {name: data for name, data in files_of(out).items() if name.endswith(".tar")}
     assert "shard-000002.tar" not in kept and (workers or len(kept) == 2)
-    quiet(NoiseSource, out, 8, shard_size=2, workers=workers)
+    quiet(NoiseSource, out, 8, shard_size=2, workers=0)
     quiet(NoiseSource, tmp_path / "whole", 8, shard_size=2, workers=0)
     assert files_of(out) == files_of(tmp_path / "whole")
 
@@ -186,14 +186,14 @@ import functools, sys
 from noise_source import NoiseSource
 from semhead_lib.data.synthesis import synthesize
 if __name__ == "__main__":
-    synthesize(functools.partial(NoiseSource, delay=0.05), sys.argv[1], 24, shard_size=4, workers=int(sys.argv[2]))
+    synthesize(functools.partial(NoiseSource, delay=0.05, hang=sys.argv[2]), sys.argv[1], 24, shard_size=4, workers=2)
 """
 
 
-def start(tmp_path, out, workers=2):
+def start(tmp_path, out, hang=""):
     (tmp_path / "make.py").write_text(SCRIPT)
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
-    command = [sys.executable, str(tmp_path / "make.py"), str(out), str(workers)]
+    command = [sys.executable, str(tmp_path / "make.py"), str(out), str(hang)]
     return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True)
 
 
@@ -205,13 +205,14 @@ def wait_for_shards(out, count, process):
 
 
 def outlived(group):
-    """Whether a process of the group is still there after a little while."""
+    """Whether a process of the group is still there after a little while; ends it if so."""
     for _ in range(500):
         try:
             os.killpg(group, 0)
         except ProcessLookupError:
             return False
         time.sleep(0.01)
+    os.killpg(group, signal.SIGKILL)
     return True
 
 
@@ -221,7 +222,7 @@ def test_killed_and_started_again_equals_never_killed(tmp_path):
     process = start(tmp_path, out)
     wait_for_shards(out, 2, process)
     process.kill()
-    process.communicate()
+    process.wait()  # not communicate(): an orphan would hold the pipe open
     assert not outlived(process.pid), "a worker outlived its killed parent"
     kept = sorted(out.glob("shard-*.tar"))
     assert 2 <= len(kept) < 6 and not (out / "dataset.json").exists()
@@ -231,10 +232,21 @@ def test_killed_and_started_again_equals_never_killed(tmp_path):
         log.write(b'{"shard": {"na')  # as if killed within a write
     (out / ".shard-000005.tar.1.partial").write_bytes(b"left over")
     times = {path: path.stat().st_mtime_ns for path in kept}
-    report = quiet(NoiseSource, out, 24, shard_size=4, workers=2)
+    report = quiet(NoiseSource, out, 24, shard_size=4, workers=0)
     assert files_of(out) == files_of(whole)
     assert {path: path.stat().st_mtime_ns for path in kept} == times, "finished shards were made again"
     assert report.views_made == 3 * (24 - 4 * len(kept))
+
+
+def test_workers_do_not_outlive_their_parent_even_within_a_subject(tmp_path):
+    hanging = tmp_path / "hanging"
+    process = start(tmp_path, tmp_path / "out", hanging)
+    while not hanging.exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.kill()
+    process.wait()  # not communicate(): an orphan would hold the pipe open
+    assert not outlived(process.pid)
 
 
 def test_ctrl_c_ends_cleanly(tmp_path):
