@@ -13,7 +13,7 @@ def available_cores() -> int:
 
 
 def pick_device(name: str) -> str:
-    """"auto" becomes "cuda" where there is one, else "cpu"; other names are checked and returned.
+    """ "auto" becomes "cuda" where there is one, else "cpu"; other names are checked and returned.
 
     Raises ValueError for a name that is no device, or a CUDA device that is not there.
     """

@@ -1,7 +1,7 @@
 """An independent judge of faces: dlib's detector, landmarks and identity network (extra `faces`).
 
-The weights come inside the package face-recognition-models: the 68-point landmark model was trained on iBUG 300-W, whose
-licence excludes commercial use; the identity network (King, 2017) is CC0. The judge knows nothing of our heads.
+The weights come inside the package face-recognition-models: the 68-point landmark model was trained on iBUG 300-W,
+whose licence excludes commercial use; the identity network (King, 2017) is CC0. The judge knows nothing of our heads.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class FaceJudge:
         return np.array([[p.x + 0.5, p.y + 0.5] for p in shape.parts()]) / picture.shape[1::-1]
 
     def identity(self, image: Tensor) -> np.ndarray | None:  # [3, H, W] uint8 -> [128]
-        """Identity feature of the largest face, or None; Euclidean distances below 0.6 mean "same person" to its author."""
+        """Identity feature of the largest face, or None; to its author distances below 0.6 mean "same person"."""
         found = self._find(image)
         if found is None:
             return None
@@ -88,7 +88,7 @@ class IdentityCheck:
 
     @property
     def auc(self) -> float:
-        """Area under the ROC curve of "same person" by distance: the chance that a same-person pair is the closer one."""
+        """Area under the ROC curve: the chance that a same-person pair is closer than a pair of different people."""
         return roc_auc(-self.same, -self.different)
 
 

@@ -68,7 +68,9 @@ def depth_colours(depth: Tensor) -> Tensor:  # [V, H, W] -> [V, 3, H, W] uint8
 def label_colours(labels: Tensor) -> Tensor:  # [V, H, W] uint8 -> [V, 3, H, W] uint8
     """Classes in fixed, well separated colours; class 0 is white."""
     turn = (torch.arange(256) * 0.61803) % 1.0
-    table = torch.stack([(0.55 + 0.4 * torch.cos(2 * torch.pi * (turn + shift))) * 255 for shift in (0.0, 1 / 3, 2 / 3)], -1)
+    table = torch.stack(
+        [(0.55 + 0.4 * torch.cos(2 * torch.pi * (turn + shift))) * 255 for shift in (0.0, 1 / 3, 2 / 3)], -1
+    )
     table[0] = 255
     return table.to(torch.uint8)[labels.long()].permute(0, 3, 1, 2)
 
@@ -78,16 +80,27 @@ def camera_sphere(labels: Tensor, title: str = "Cameras around the head") -> go.
     centre = labels[:, [3, 7, 11]].numpy()
     angles = orbit_angles(labels).numpy()
     hover = [f"azimuth {a:.0f}°, elevation {e:.0f}°" for a, e, _ in angles]
-    marker = dict(size=3.5, color=angles[:, 0], colorscale="Twilight", cmin=-180, cmax=180, colorbar=dict(title="azimuth, °"))
+    marker = dict(
+        size=3.5, color=angles[:, 0], colorscale="Twilight", cmin=-180, cmax=180, colorbar=dict(title="azimuth, °")
+    )
     # Plotly's vertical axis is z: show world (x, y, z) as (x, -z, y), with the front towards the reader.
     points = go.Scatter3d(
-        x=centre[:, 0], y=-centre[:, 2], z=centre[:, 1], mode="markers", marker=marker, text=hover, hoverinfo="text", name="cameras"
+        x=centre[:, 0],
+        y=-centre[:, 2],
+        z=centre[:, 1],
+        mode="markers",
+        marker=marker,
+        text=hover,
+        hoverinfo="text",
+        name="cameras",
     )
-    gaze = go.Scatter3d(x=[0, 0], y=[0, -1.2], z=[0, 0], mode="lines", line=dict(width=8, color=COLOURS[3]), name="gaze")
+    gaze = go.Scatter3d(
+        x=[0, 0], y=[0, -1.2], z=[0, 0], mode="lines", line=dict(width=8, color=COLOURS[3]), name="gaze"
+    )
     figure = go.Figure([points, gaze])
     axes = {f"{a}axis": dict(title=t) for a, t in (("x", "x, subject's left"), ("y", "−z, back"), ("z", "y, up"))}
-    figure.update_layout(**_LAYOUT, title=title, height=520, showlegend=False)
-    figure.update_scenes(aspectmode="data", camera_eye=dict(x=0.6, y=-1.8, z=0.8), **axes)
+    figure.update_layout(**_LAYOUT, title=title, height=560, showlegend=False)
+    figure.update_scenes(aspectmode="data", camera_eye=dict(x=0.7, y=-2.0, z=0.9), **axes)
     return figure
 
 
@@ -98,7 +111,7 @@ def histograms(
 ) -> go.Figure:
     """One small histogram a title: numbers in bins, words as counts from the most common down."""
     rows = -(-len(values) // columns)
-    figure = make_subplots(rows=rows, cols=columns, subplot_titles=list(values), vertical_spacing=0.32 / max(rows, 2))
+    figure = make_subplots(rows=rows, cols=columns, subplot_titles=list(values), vertical_spacing=0.42 / max(rows, 2))
     for k, data in enumerate(values.values()):
         colour = COLOURS[k % 6]
         if data and isinstance(data[0], str):
@@ -107,7 +120,8 @@ def histograms(
         else:
             trace = go.Histogram(x=np.asarray(data, float), nbinsx=18, marker_color=colour)
         figure.add_trace(trace, row=k // columns + 1, col=k % columns + 1)
-    figure.update_layout(**_LAYOUT, title=title, height=120 + 230 * rows, showlegend=False, bargap=0.05)
+    figure.update_layout(**_LAYOUT, title=title, height=140 + 240 * rows, showlegend=False, bargap=0.05)
+    figure.update_xaxes(tickangle=35)
     return figure
 
 
@@ -115,7 +129,9 @@ def distance_histogram(same: np.ndarray, different: np.ndarray, title: str) -> g
     """Two overlaid densities of distances between pictures: of one person, and of two people."""
     figure = go.Figure(
         [
-            go.Histogram(x=values, histnorm="probability density", name=name, opacity=0.65, marker_color=colour, nbinsx=60)
+            go.Histogram(
+                x=values, histnorm="probability density", name=name, opacity=0.65, marker_color=colour, nbinsx=60
+            )
             for values, name, colour in ((same, "same person", COLOURS[0]), (different, "different people", COLOURS[1]))
         ]
     )

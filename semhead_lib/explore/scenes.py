@@ -49,7 +49,14 @@ def add_cameras(plot: k3d.plot.Plot, labels: Tensor, size: float = 0.18, name: s
 
 def new_plot(height: int = 480) -> k3d.plot.Plot:
     """An empty scene without axes, on white."""
-    return k3d.plot(height=height, grid_visible=False, menu_visibility=True, camera_auto_fit=False, background_color=0xFFFFFF)
+    return k3d.plot(
+        height=height,
+        grid_visible=False,
+        menu_visibility=True,
+        camera_auto_fit=False,
+        camera_fov=40,
+        background_color=0xFFFFFF,
+    )
 
 
 def look(plot: k3d.plot.Plot, azimuth: float, elevation: float, radius: float) -> None:
@@ -65,5 +72,7 @@ def embed(plot: k3d.plot.Plot, alt: str, height: int = 480) -> HTML:
     `alt` says in words what the scene shows.
     """
     page = html.escape(plot.get_snapshot(), quote=True)
-    frame = f'<iframe title="{html.escape(alt)}" srcdoc="{page}" style="width:100%;height:{height}px;border:0"></iframe>'
+    frame = (
+        f'<iframe title="{html.escape(alt)}" srcdoc="{page}" style="width:100%;height:{height}px;border:0"></iframe>'
+    )
     return HTML(f"<div>{frame}</div>")

@@ -43,7 +43,9 @@ def test_false_colours():
 def test_charts():
     labels = cameras.orbit_labels(torch.tensor([0.0, 90.0]), torch.tensor([0.0, 0.0]))
     sphere = figures.camera_sphere(labels).data[0]
-    assert list(sphere.y) == pytest.approx([-2.7, 0.0], abs=1e-6) and list(sphere.x) == pytest.approx([0.0, 2.7], abs=1e-6)
+    assert list(sphere.y) == pytest.approx([-2.7, 0.0], abs=1e-6) and list(sphere.x) == pytest.approx(
+        [0.0, 2.7], abs=1e-6
+    )
     bars = figures.histograms({"hair": ["bald", "long", "long"], "age": [1.0, 2.0]}).data
     assert bars[0].x == ("long", "bald") and bars[0].y == (2, 1) and bars[1].type == "histogram"
 

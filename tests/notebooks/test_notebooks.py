@@ -1,6 +1,7 @@
 """Every notebook's shape, and what each one shows when Papermill executes it small."""
 
 import ast
+import itertools
 import json
 import re
 from pathlib import Path
@@ -21,7 +22,8 @@ SMALL = {
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
 def test_shape(path):
-    """Prose and short cells; literals with a comment and a type in the parameters cell; nothing executed is committed."""
+    """Prose and short cells; literals with a comment and a type in the parameters cell; nothing executed is
+    committed."""
     notebook = nbformat.read(path, as_version=4)
     nbformat.validate(notebook)
     code = [c for c in notebook.cells if c.cell_type == "code"]
@@ -36,8 +38,8 @@ def test_shape(path):
     for line, statement in zip(parameters.source.splitlines(), ast.parse(parameters.source).body, strict=True):
         assert isinstance(statement, ast.AnnAssign) and isinstance(statement.value, (ast.Constant, ast.UnaryOp)), line
         assert "  # " in line, line
-    headings = [int(len(m.group(1))) for c in prose for m in re.finditer(r"^(#+) ", c.source, re.M)]
-    assert headings[0] == 1 and all(b - a <= 1 for a, b in zip(headings, headings[1:], strict=False))
+    headings = [len(m.group(1)) for c in prose for m in re.finditer(r"^(#+) ", c.source, re.M)]
+    assert headings[0] == 1 and all(b - a <= 1 for a, b in itertools.pairwise(headings))
 
 
 @pytest.fixture(scope="module")

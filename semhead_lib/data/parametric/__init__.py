@@ -1,5 +1,24 @@
 """Parametric heads: people drawn from documented distributions, built as meshes, cast with exact ground truth."""
 
+import os
+
 import warp
 
-warp.config.log_level = warp.LOG_ERROR  # no banner, no note for every cached kernel, no warning where there is no GPU
+
+def _start_warp() -> None:
+    """Start warp without its banner, its note for every cached kernel, and its warning where there is no GPU.
+
+    The warning is written by native code whatever the log level; failures raise, so nothing that matters is lost.
+    """
+    warp.config.log_level = warp.LOG_ERROR
+    stderr, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        warp.init()
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
+        os.close(nowhere)
+
+
+_start_warp()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from semhead_lib.data.parametric.attributes import Attributes
@@ -74,7 +76,9 @@ def skin(a: Attributes, shape: HeadShape, surface: HeadSurface, rng: np.random.G
     def blend(weight, target):
         colour[:] += (target - colour) * np.clip(weight, 0, 1)[:, None]
 
-    flush = np.clip(0.55 * surface.cheeks + 0.6 * surface.nose + 0.5 * (surface.ears > 0.06), 0, 1) * (0.75 - 0.3 * dark)
+    flush = np.clip(0.55 * surface.cheeks + 0.6 * surface.nose + 0.5 * (surface.ears > 0.06), 0, 1) * (
+        0.75 - 0.3 * dark
+    )
     blend(flush, base * np.array([1.02, 0.74, 0.70]))
     to_lid, _ = surface.lid_edges
     blend(0.45 * smoothstep(to_lid, 0.035, 0.008) * (rest[:, 2] > 0.05), base * np.array([0.80, 0.66, 0.64]))
@@ -92,7 +96,6 @@ def skin(a: Attributes, shape: HeadShape, surface: HeadSurface, rng: np.random.G
     if a.gender == "man":
         grown = {"none": 0.10, "stubble": 0.50, "moustache": 0.12, "goatee": 0.12, "full beard": 0.75}[a.facial_hair]
         blend(grown * surface.beard * (1 + 0.15 * waves(rest, rng, 300)), beard)
-    brow, _ = surface.brow_roots
     lips = base * np.array([0.92, 0.56, 0.55]) * (1 - 0.15 * dark)
     lips += (linear((150, 28, 40)) - lips) * 0.85 * a.lip_tint * (a.gender == "woman")
     blend(surface.lips * 0.95, lips)
@@ -110,8 +113,6 @@ def skin(a: Attributes, shape: HeadShape, surface: HeadSurface, rng: np.random.G
 
 def share_vertices(parts: list[Mesh]) -> Mesh:
     """Parts over one vertex array as one mesh that keeps that array once; the first part's vertex values win."""
-    from dataclasses import replace
-
     return replace(
         parts[0],
         faces=np.concatenate([p.faces for p in parts]),
@@ -146,12 +147,15 @@ def eyes(shape: HeadShape, rng: np.random.Generator) -> Mesh:
 
 def light(a: Attributes) -> Light:
     """The subject's light: a warm or cold key from its side, a fill from the other side, sky and ground."""
-    key = _towards(a.light_azimuth, a.light_elevation)
-    fill = _towards(a.light_azimuth + 165, 15)
     warm = np.array([1 + 0.08 * a.light_warmth, 1.0, 1 - 0.12 * a.light_warmth])
-    strength = 0.45 + 0.45 * a.light_contrast
-    return Light(key, strength * warm, fill, (0.42 - 0.14 * a.light_contrast) / warm,
-                 np.array([0.58, 0.59, 0.62]) * (1.15 - 0.45 * a.light_contrast), np.array([0.30, 0.28, 0.26]))  # fmt: skip
+    return Light(
+        key_direction=_towards(a.light_azimuth, a.light_elevation),
+        key=(0.45 + 0.45 * a.light_contrast) * warm,
+        fill_direction=_towards(a.light_azimuth + 165, 15),
+        fill=(0.42 - 0.14 * a.light_contrast) / warm,
+        sky=np.array([0.58, 0.59, 0.62]) * (1.15 - 0.45 * a.light_contrast),
+        ground=np.array([0.30, 0.28, 0.26]),
+    )
 
 
 def neutral_light() -> Light:

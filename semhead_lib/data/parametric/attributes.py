@@ -1,8 +1,8 @@
 """Who a parametric person is: attributes drawn from the distributions written here, and the caption that tells them.
 
-Attributes are drawn independently of each other wherever a body allows it: skin tone does not follow from ancestry, hair
-style and jewellery do not follow from gender. The only ties are physical or plain: beards grow on men here, baldness and
-receding hair come with no fringe, a hat covers the top of the head, greying comes with age.
+Attributes are drawn independently of each other wherever a body allows it: skin tone does not follow from ancestry,
+hair style and jewellery do not follow from gender. The only ties are physical or plain: beards grow on men here,
+baldness and receding hair come with no fringe, a hat covers the top of the head, greying comes with age.
 """
 
 from __future__ import annotations

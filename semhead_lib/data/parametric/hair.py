@@ -18,7 +18,7 @@ def shell(
     vertices: np.ndarray,  # [N, 3] head
     normals: np.ndarray,  # [N, 3]
     faces: np.ndarray,  # [F, 3]
-    height: np.ndarray,  # [N] how far outside the skin; smooth through 0 at the shell's edge, so that the edge is smooth too
+    height: np.ndarray,  # [N] how far outside the skin; smooth through 0, so that the shell's edge is smooth
     colour: np.ndarray,  # [3] or [N, 3]
     material: str,
     strands: np.ndarray,  # [N, 2]
@@ -82,9 +82,13 @@ class Styling:
     def _undercoat(self) -> Mesh:
         a, rest = self.a, self.surface.rest
         weight = self.surface.hair(a.receding)
-        rough = {"afro": 0.10, "shaved": 0.0}.get(a.hair_style, {"straight": 0.05, "wavy": 0.10, "curly": 0.2}[a.hair_texture])
+        rough = {"afro": 0.10, "shaved": 0.0}.get(
+            a.hair_style, {"straight": 0.05, "wavy": 0.10, "curly": 0.2}[a.hair_texture]
+        )
         fine = waves(rest, self.rng, 90) + 0.6 * waves(rest, self.rng, 35)
-        height = hair_volume(a) * np.sqrt(smoothstep(weight, 0, 0.8 if a.hair_style != "afro" else 1.0)) * (1 + rough * fine)
+        height = (
+            hair_volume(a) * np.sqrt(smoothstep(weight, 0, 0.8 if a.hair_style != "afro" else 1.0)) * (1 + rough * fine)
+        )
         if a.hair_style == "afro":  # rounder: thicker on top and behind than at the temples
             height *= 0.75 + 0.35 * smoothstep(self.surface.elevation, -20, 50)
         height = np.where(weight > 0, height + 0.003 * np.minimum(weight / 0.15, 1), 0.06 * weight)
@@ -92,10 +96,16 @@ class Styling:
         strands = np.stack([turn * 60, self.surface.elevation / 9], axis=-1)
         if a.hair_style in ("afro", "shaved") or a.hair_texture == "curly":
             strands = np.stack([rest[:, 0] * 260 + rest[:, 2] * 190, rest[:, 1] * 260 + rest[:, 2] * 150], axis=-1)
-        comb = self._comb(self.shape.vertices) if a.hair_style not in ("bun", "ponytail") else self._to_tie(self.shape.vertices)
+        comb = (
+            self._comb(self.shape.vertices)
+            if a.hair_style not in ("bun", "ponytail")
+            else self._to_tie(self.shape.vertices)
+        )
         tangent = unit(comb - self.normals * (comb * self.normals).sum(-1, keepdims=True))
         shade = 0.95 if a.hair_style in ("afro", "shaved") else 0.7
-        return shell(self.shape.vertices, self.normals, self.surface.faces, height, self.colour * shade, "hair", strands, tangent)
+        return shell(
+            self.shape.vertices, self.normals, self.surface.faces, height, self.colour * shade, "hair", strands, tangent
+        )
 
     def _comb(self, p: np.ndarray) -> np.ndarray:
         """Where loose hair lies: away from the parting, down, and back from the face."""
@@ -123,7 +133,16 @@ class Styling:
         top = smoothstep(p[:, 1], 0.0, 0.13)
         lengths = length * (0.45 + 0.75 * top) * self.rng.uniform(0.8, 1.2, len(p))
         clearance = hair_volume(self.a) * (0.6 + 0.6 * top) * self.rng.uniform(0.6, 1.4, len(p))
-        growth = Growth(lengths, lift=0.3, gravity=0.22, comb=0.3, clearance=clearance, cling=0.6, steps=5, **self._style_curl(length))
+        growth = Growth(
+            lengths,
+            lift=0.3,
+            gravity=0.22,
+            comb=0.3,
+            clearance=clearance,
+            cling=0.6,
+            steps=5,
+            **self._style_curl(length),
+        )
         path, out = grow(p, n, self._comb, growth, self.body, self.rng)
         return [ribbons(path, out, self.rng.uniform(0.007, 0.013, len(p)), self.colour, "hair", self.rng)]
 
@@ -141,7 +160,9 @@ class Styling:
         curl = self._style_curl(length)
         steps = 8 if a.hair_texture == "straight" else 12
         cling = {"medium": 0.35, "bob": 0.3, "long": 0.12}[a.hair_style]
-        growth = Growth(lengths, lift=0.18, gravity=0.36, comb=0.2, clearance=clearance, cling=cling, steps=steps, **curl)
+        growth = Growth(
+            lengths, lift=0.18, gravity=0.36, comb=0.2, clearance=clearance, cling=cling, steps=steps, **curl
+        )
         path, out = grow(p, n, self._comb, growth, self.body, self.rng)
         width = self.rng.uniform(0.011, 0.018, len(p))
         taper = 0.35 if a.hair_style == "bob" else 0.75
@@ -250,7 +271,9 @@ class Styling:
         kind = self.a.facial_hair
         if kind in ("none", "stubble"):
             return []
-        weight = {"moustache": self.surface.moustache, "goatee": self.surface.goatee, "full beard": self.surface.beard}[kind]
+        weight = {"moustache": self.surface.moustache, "goatee": self.surface.goatee, "full beard": self.surface.beard}[
+            kind
+        ]
         roots = self.surface.beard_roots
         grown = roots.blend @ weight
         roots = roots.take(np.flatnonzero(grown > 0.25))
@@ -259,7 +282,11 @@ class Styling:
         size = self.rng.uniform(0.7, 1.5)
         length = (0.016 + 0.030 * smoothstep(y, -0.12, -0.2)) * size
         length = np.where(y > -0.125, np.minimum(length, 0.020), length) * self.rng.uniform(0.8, 1.2, len(p))
-        outward = np.stack([0.9 * np.sign(p[:, 0]) * smoothstep(y, -0.13, -0.115), np.full(len(p), -1.0), 0.25 + 0 * y], -1)
-        growth = Growth(length, lift=0.35, gravity=0.1, comb=0.3, clearance=0.006 * size, curl=0.002, turns=1.5, steps=4)
+        outward = np.stack(
+            [0.9 * np.sign(p[:, 0]) * smoothstep(y, -0.13, -0.115), np.full(len(p), -1.0), 0.25 + 0 * y], -1
+        )
+        growth = Growth(
+            length, lift=0.35, gravity=0.1, comb=0.3, clearance=0.006 * size, curl=0.002, turns=1.5, steps=4
+        )
         path, out = grow(p, n, lambda q: outward, growth, self.body, self.rng)
         return [ribbons(path, out, 0.0062, body_hair_colour(self.a), "beard", self.rng, taper=0.7, strands=4)]

@@ -1,8 +1,9 @@
 """Head shapes: Anny's parametric head, smoothed by one Loop subdivision and put into the suite's frame.
 
-Anny (Apache-2.0, CC0 assets) maps phenotypes, local shape controls and facial actions to 4538 vertices in metres, z up, the
-face towards -y. Here heads are y up, face towards +z, scaled so that chin to crown is `HEAD_HEIGHT` scene units, centred
-between chin and crown, and between forehead and occiput. Every head so fills the frame alike, as aligned photographs do.
+Anny (Apache-2.0, CC0 assets) maps phenotypes, local shape controls and facial actions to 4538 vertices in metres, z
+up, the face towards -y. Here heads are y up, face towards +z, scaled so that chin to crown is `HEAD_HEIGHT` scene
+units, centred between chin and crown, and between forehead and occiput. Every head so fills the frame alike, as
+aligned photographs do.
 """
 
 from __future__ import annotations
@@ -121,7 +122,7 @@ def _tied_controls(labels: list[str]) -> dict[str, tuple[str, ...]]:
 
 
 def _profile_landmarks(skin: np.ndarray) -> tuple[int, int, int, int]:
-    """Vertices at chin, crown, forehead and occiput of the neutral head [N, 3] in metres; other heads use the same ones."""
+    """Chin, crown, forehead and occiput of the neutral head [N, 3] in metres; other heads use the same vertices."""
     middle = np.flatnonzero(np.abs(skin[:, 0]) < 2e-3)
     profile = skin[middle]
     nose = profile[profile[:, 2].argmax()]

@@ -17,7 +17,7 @@ class Body:
         self._tree, self._points, self._normals = cKDTree(points), points, normals
 
     def lift(self, points: np.ndarray, clearance: np.ndarray, cling: float) -> tuple[np.ndarray, np.ndarray]:
-        """Points at least `clearance` above the nearest skin, drawn back by `cling` of what is above; the skin's normals."""
+        """Points at least `clearance` above the nearest skin, less `cling` of what is above; and the normals there."""
         _, near = self._tree.query(points)
         normal = self._normals[near]
         height = ((points - self._points[near]) * normal).sum(-1)
@@ -113,7 +113,8 @@ def ribbons(
     across = np.array([0.0, 1.0]) * strands
     texture = np.stack(
         np.broadcast_arrays(
-            rng.integers(0, 4000, n)[:, None, None] + across[None, None], (along * 3.0)[None, :, None] + np.zeros((n, 1, 2))
+            rng.integers(0, 4000, n)[:, None, None] + across[None, None],
+            (along * 3.0)[None, :, None] + np.zeros((n, 1, 2)),
         ),
         axis=-1,
     )

@@ -86,7 +86,7 @@ class Occluded:
 
 @dataclass(frozen=True)
 class Light:
-    """Directions are unit vectors towards the light, colours linear RGB; the background is 8-bit-scaled display RGB."""
+    """Directions are unit vectors towards the light, colours linear RGB; so is the background's."""
 
     key_direction: np.ndarray  # [3]
     key: np.ndarray  # [3]
@@ -95,7 +95,7 @@ class Light:
     sky: np.ndarray  # [3] ambient from above
     ground: np.ndarray  # [3] ambient from below
     key_spread: float = 0.05  # half-width of the key light, radians: how soft shadows are
-    background: tuple[float, float, float] = (0.82, 0.82, 0.82)  # display RGB, 0..1
+    background: tuple[float, float, float] = (0.64, 0.64, 0.64)  # a light grey, 0..1
 
 
 @dataclass(frozen=True)

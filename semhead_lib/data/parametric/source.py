@@ -18,7 +18,7 @@ from semhead_lib.data.parametric.hair import Styling
 from semhead_lib.data.parametric.identity import HeadShape, head_model
 from semhead_lib.data.parametric.locks import Body
 from semhead_lib.data.parametric.materials import CLASSES, parameters
-from semhead_lib.data.parametric.scene import Occluded, Scene, join, vertex_normals
+from semhead_lib.data.parametric.scene import Occluded, Scene, join
 from semhead_lib.data.parametric.surface import HeadSurface
 from semhead_lib.data.subjects import Subject
 

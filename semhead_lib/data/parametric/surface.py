@@ -95,7 +95,7 @@ class HeadSurface:
     @cached_property
     def beard(self) -> np.ndarray:
         """Where a full beard grows: jaw, chin, cheeks below a line to the sideburns, upper lip. [N]"""
-        x, y, z = self.rest.T
+        _, y, z = self.rest.T
         top = np.interp(self.turn, [0, 18, 35, 60, 78, 88], [-0.118, -0.118, -0.085, -0.06, -0.01, 0.01])
         jaw = smoothstep(top - y, 0.0, 0.012) * smoothstep(self.turn, 90, 80)
         jaw *= smoothstep(y + 0.25 * (z - 0.12), -0.245, -0.225)
@@ -127,8 +127,8 @@ class HeadSurface:
         return (self._outside[self.faces] == 0).all(axis=1)
 
     @cached_property
-    def lid_edges(self) -> tuple[np.ndarray, np.ndarray]:
-        """Distance of each vertex to the nearest eyelid edge (scene units), and the rows of the upper edges. [N], [2, m]"""
+    def lid_edges(self) -> tuple[np.ndarray, list[np.ndarray]]:
+        """Distance of each vertex to the nearest eyelid edge [N] (scene units); the upper edges' vertices, an eye each."""
         upper, points = [], []
         for eye in self.model.neutral.eyes:
             near = np.linalg.norm(self.rest - eye, axis=-1) < 1.45 * self.model.neutral.eye_radius

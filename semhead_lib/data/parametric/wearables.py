@@ -19,7 +19,9 @@ def grid_faces(rows: int, columns: int, closed: bool = True) -> np.ndarray:
     """Triangles of a grid of `rows` x `columns` vertices, joined around when `closed`. [F, 3]"""
     i, j = np.meshgrid(np.arange(rows - 1), np.arange(columns if closed else columns - 1), indexing="ij")
     k = (j + 1) % columns
-    a, b, c, d = (x.reshape(-1) for x in (i * columns + j, i * columns + k, (i + 1) * columns + k, (i + 1) * columns + j))
+    a, b, c, d = (
+        x.reshape(-1) for x in (i * columns + j, i * columns + k, (i + 1) * columns + k, (i + 1) * columns + j)
+    )
     return np.concatenate([np.stack([a, c, b], -1), np.stack([a, d, c], -1)])
 
 
@@ -69,7 +71,7 @@ def clothes(a: Attributes, shape: HeadShape, surface: HeadSurface, rng: np.rando
     around = np.arctan2(edge[:, 0], edge[:, 2] - centre_z)
     order = np.argsort(around)
     seam = np.stack([np.interp(turn, around[order], edge[order, i], period=2 * np.pi) for i in range(3)], axis=-1)
-    shoulders = garment([], -0.016)
+    shoulders = garment([], -0.028)
     first = shoulders[:_SEGMENTS]
     neck = [seam + (first - seam) * t + np.array([0, -0.012 * t * (1 - t), 0]) for t in (0.0, 0.3, 0.65)]
     covered = 3 * _SEGMENTS  # rings that every collar leaves open
@@ -87,7 +89,12 @@ def clothes(a: Attributes, shape: HeadShape, surface: HeadSurface, rng: np.rando
     if a.clothes == "hoodie":  # the hood, a thick roll that lies behind the neck
         roll = np.linspace(np.radians(62), np.radians(298), 40)
         path = np.stack(
-            [(rx * 1.5 + 0.03) * np.sin(roll), -0.245 - 0.03 * np.cos(roll), centre_z + (rz * 1.3 + 0.03) * np.cos(roll)], -1
+            [
+                (rx * 1.5 + 0.03) * np.sin(roll),
+                -0.245 - 0.03 * np.cos(roll),
+                centre_z + (rz * 1.3 + 0.03) * np.cos(roll),
+            ],
+            -1,
         )
         vertices, faces = tube(path, 0.034, closed=False, sides=12)
         vertices = vertices + 0.004 * waves(vertices, rng, 60)[:, None] * np.array([0.3, 1, 0.3])
@@ -152,7 +159,9 @@ def glasses(a: Attributes, shape: HeadShape, surface: HeadSurface, rng: np.rando
     return parts + [Mesh.part(v, f, frame, "frame") for v, f in pieces]
 
 
-def hat(a: Attributes, shape: HeadShape, surface: HeadSurface, normals: np.ndarray, rng: np.random.Generator) -> list[Mesh]:
+def hat(
+    a: Attributes, shape: HeadShape, surface: HeadSurface, normals: np.ndarray, rng: np.random.Generator
+) -> list[Mesh]:
     """Beanie, cap, brimmed hat or headband, over whatever hair there is."""
     if a.hat == "none":
         return []
@@ -216,7 +225,9 @@ def earrings(a: Attributes, shape: HeadShape, surface: HeadSurface) -> list[Mesh
         turn = np.linspace(0, 2 * np.pi, 20, endpoint=False)
         if a.earrings == "hoop earrings":
             size = 0.022
-            path = lobe + size * np.stack([0.15 * sign * np.ones_like(turn), np.cos(turn) - 0.95, np.sin(turn)], axis=-1)
+            path = lobe + size * np.stack(
+                [0.15 * sign * np.ones_like(turn), np.cos(turn) - 0.95, np.sin(turn)], axis=-1
+            )
             vertices, faces = tube(path, 0.0026, closed=True)
         else:
             path = lobe + np.array([[0, 0, 0], [sign * 0.003, 0, 0], [sign * 0.006, 0, 0]])
@@ -226,5 +237,3 @@ def earrings(a: Attributes, shape: HeadShape, surface: HeadSurface) -> list[Mesh
             faces = np.concatenate([faces, np.stack([tip, np.roll(tip, -1), np.full(10, 30)], -1)])
         parts.append(Mesh.part(vertices, faces, gold, "metal"))
     return parts
-
-

@@ -27,7 +27,9 @@ def test_shares_are_the_documented_ones(people, key, table):
     assert set(found) == set(table)
     for word, share in table.items():
         expected = share / sum(table.values())
-        assert abs(found[word] / len(people) - expected) < 4 * np.sqrt(expected * (1 - expected) / len(people)) + 1e-9, word
+        assert (
+            abs(found[word] / len(people) - expected) < 4 * np.sqrt(expected * (1 - expected) / len(people)) + 1e-9
+        ), word
 
 
 def test_no_demographic_ties(people):

@@ -19,7 +19,9 @@ def ball():
     rings, sectors = 181, 360
     polar = np.linspace(1e-4, np.pi - 1e-4, rings)[:, None]
     turn = np.linspace(0, 2 * np.pi, sectors, endpoint=False)[None]
-    unit = np.stack([np.sin(polar) * np.sin(turn), np.cos(polar) + 0 * turn, np.sin(polar) * np.cos(turn)], -1).reshape(-1, 3)
+    unit = np.stack([np.sin(polar) * np.sin(turn), np.cos(polar) + 0 * turn, np.sin(polar) * np.cos(turn)], -1).reshape(
+        -1, 3
+    )
     mesh = Mesh.part(RADIUS * unit, grid_faces(rings, sectors), (0.5, 0.5, 0.5), "cloth", normals=unit)
     return Caster(Scene(mesh, parameters(), np.ones(3), (0.4, 0.2)))
 
@@ -68,7 +70,9 @@ def test_normals_and_classes(views):
 def test_same_bytes_again(ball, views):
     labels, first = views
     again = ball.cast(labels, 65, neutral_light(), samples=16)
-    assert all(torch.equal(getattr(first, k), getattr(again, k)) for k in ("images", "masks", "depth", "normals", "labels"))
+    assert all(
+        torch.equal(getattr(first, k), getattr(again, k)) for k in ("images", "masks", "depth", "normals", "labels")
+    )
 
 
 def test_more_samples_converge(ball):
@@ -85,4 +89,6 @@ def test_bad_arguments(ball):
 def test_materials_name_classes():
     table = parameters()
     assert len(table) == len(MATERIALS) and len(CLASSES) <= 255
-    assert set(table[:, 1].astype(int)) == set(range(1, len(CLASSES)))  # every class but the background is made of something
+    assert set(table[:, 1].astype(int)) == set(
+        range(1, len(CLASSES))
+    )  # every class but the background is made of something

@@ -59,7 +59,10 @@ def test_controls_are_tied_pairs():
     assert len(controls) > 90
     assert controls["ear-wing-incr"] == ("l-ear-wing-incr", "r-ear-wing-incr")
     assert all(len(labels) in (1, 2) for labels in controls.values())
-    moved = head_model().shape({}, dict.fromkeys(controls["ear-wing-incr"], 1.0), {}).vertices - head_model().neutral.vertices
+    moved = (
+        head_model().shape({}, dict.fromkeys(controls["ear-wing-incr"], 1.0), {}).vertices
+        - head_model().neutral.vertices
+    )
     left = np.linalg.norm(moved[head_model().neutral.vertices[:, 0] > 0.02], axis=1).max()
     right = np.linalg.norm(moved[head_model().neutral.vertices[:, 0] < -0.02], axis=1).max()
     assert left == pytest.approx(right, rel=0.05) and left > 0.005

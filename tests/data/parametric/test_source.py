@@ -61,7 +61,15 @@ def test_mesh_lies_where_the_views_say(source, person):
 def styled(**changes):
     """One person with chosen attributes."""
     base = ParametricSource(seed=1).attributes(0)
-    plain = dict(hair_style="short", hat="none", fringe=False, receding=False, glasses="none", facial_hair="none", earrings="none")
+    plain = dict(
+        hair_style="short",
+        hat="none",
+        fringe=False,
+        receding=False,
+        glasses="none",
+        facial_hair="none",
+        earrings="none",
+    )
     return dataclasses.replace(base, **{**plain, "gender": "man", "clothes": "crew neck", **changes})
 
 
@@ -102,9 +110,7 @@ def test_backs_of_heads_differ():
     """From behind, two people differ by much more than one person's two casts under other lights."""
     source = ParametricSource(seed=7)
     back = cameras.orbit_labels(torch.tensor([180.0]), torch.tensor([0.0]))
-    images = [
-        Caster(source.scene(i)).cast(back, 64, appearance.neutral_light()).images[0].float() for i in range(6)
-    ]
+    images = [Caster(source.scene(i)).cast(back, 64, appearance.neutral_light()).images[0].float() for i in range(6)]
     apart = [(images[i] - images[j]).abs().mean() for i in range(6) for j in range(i)]
     assert min(apart) > 3.0
 
@@ -133,15 +139,14 @@ def test_bad_settings(setting, message):
 
 @pytest.mark.slow
 def test_an_independent_judge_tells_people_apart():
-    """dlib's face network over 64 subjects and azimuths within +-30 degrees: ROC-AUC of same person against different."""
+    """dlib's face network over 64 subjects and azimuths within +-30 degrees: ROC-AUC of same person against
+    different."""
     pytest.importorskip("dlib")
     from semhead_lib.data.faces import identity_check
 
     source = ParametricSource(seed=20261122, resolution=128)
     rig = cameras.orbit_labels(torch.tensor([-30.0, -15.0, 0.0, 15.0, 30.0]), torch.zeros(5))
-    people = [
-        Caster(source.scene(i)).cast(rig, 128, appearance.light(source.attributes(i))).images for i in range(64)
-    ]
+    people = [Caster(source.scene(i)).cast(rig, 128, appearance.light(source.attributes(i))).images for i in range(64)]
     judged = identity_check(people)
     assert judged.auc >= 0.95, judged.auc
     assert judged.faces >= 0.75 * judged.pictures
