@@ -31,7 +31,7 @@ test: $(PROJECT) $(CACHES)  ## run the tests (ARGS="-k cameras")
 	@$(PYTHON_ENV) -m pytest $(ARGS)
 
 lab: $(PROJECT) $(CACHES)  ## open JupyterLab on the notebooks
-	@.venv/bin/jupyter lab --notebook-dir=. notebooks $(ARGS)
+	@.venv/bin/jupyter lab --LabApp.default_url=/lab/tree/notebooks $(ARGS)
 
 bench: $(PROJECT) $(CACHES)  ## measure speed
 	@$(PYTHON_ENV) -m pytest -m bench --durations=0 -s $(ARGS)
