@@ -144,7 +144,7 @@ class Styling:
             **self._style_curl(length),
         )
         path, out = grow(p, n, self._comb, growth, self.body, self.rng)
-        return [ribbons(path, out, self.rng.uniform(0.007, 0.013, len(p)), self.colour, "hair", self.rng)]
+        return [ribbons(path, out, self.rng.uniform(0.009, 0.015, len(p)), self.colour, "hair", self.rng)]
 
     def _falling(self, roots: Roots) -> list[Mesh]:
         """Medium, bob and long hair, in two layers so that it hides the neck."""
@@ -158,13 +158,13 @@ class Styling:
             lengths = length * (0.55 + 0.6 * height) * self.rng.uniform(0.97, 1.03, len(p))
         clearance = hair_volume(a) * self.rng.uniform(0.5, 1.5, len(p))
         curl = self._style_curl(length)
-        steps = 8 if a.hair_texture == "straight" else 12
+        steps = {"straight": 7, "wavy": 9, "curly": 10}[a.hair_texture]
         cling = {"medium": 0.35, "bob": 0.3, "long": 0.12}[a.hair_style]
         growth = Growth(
             lengths, lift=0.18, gravity=0.36, comb=0.2, clearance=clearance, cling=cling, steps=steps, **curl
         )
         path, out = grow(p, n, self._comb, growth, self.body, self.rng)
-        width = self.rng.uniform(0.011, 0.018, len(p))
+        width = self.rng.uniform(0.013, 0.020, len(p))
         taper = 0.35 if a.hair_style == "bob" else 0.75
         return [ribbons(path, out, width, self.colour, "hair", self.rng, taper=taper)]
 
@@ -173,9 +173,9 @@ class Styling:
         volume = hair_volume(self.a)
         start = p + n * volume * 0.75
         random = unit(self.rng.normal(0, 1, p.shape))
-        growth = Growth(0.032, lift=0.6, gravity=0.0, comb=0.5, clearance=volume * 0.8, curl=0.007, turns=2.2, steps=7)
+        growth = Growth(0.032, lift=0.6, gravity=0.0, comb=0.5, clearance=volume * 0.8, curl=0.007, turns=2.0, steps=6)
         path, out = grow(start, unit(n + 0.4 * random), lambda q: random[: len(q)], growth, self.body, self.rng)
-        return [ribbons(path, out, 0.008, self.colour, "hair", self.rng, taper=0.4, root_shade=0.45)]
+        return [ribbons(path, out, 0.0095, self.colour, "hair", self.rng, taper=0.4, root_shade=0.45)]
 
     @property
     def _tie(self) -> np.ndarray:
@@ -197,7 +197,7 @@ class Styling:
         clearance = hair_volume(self.a) * rng.uniform(0.9, 1.5, len(p))
         growth = Growth(reach, lift=0.05, gravity=0.0, comb=1.2, clearance=clearance, steps=8)
         path, out = grow(p, n, self._to_tie, growth, self.body, rng)
-        parts = [ribbons(path, out, rng.uniform(0.008, 0.013, len(p)), self.colour, "hair", rng, taper=0.3)]
+        parts = [ribbons(path, out, rng.uniform(0.010, 0.015, len(p)), self.colour, "hair", rng, taper=0.3)]
         return parts + (self._bun(tie) if self.a.hair_style == "bun" else self._tail(tie))
 
     def _bun(self, tie: np.ndarray) -> list[Mesh]:
@@ -215,7 +215,7 @@ class Styling:
         return [ribbons(path, ring, 0.012, self.colour, "hair", self.rng, taper=0.3, root_shade=0.1)]
 
     def _tail(self, tie: np.ndarray) -> list[Mesh]:
-        n = 130
+        n = 110
         length = 0.20 + 0.20 * self.rng.random()
         jitter = self.rng.normal(0, 0.009, (n, 3))
         start = tie + jitter
@@ -289,4 +289,4 @@ class Styling:
             length, lift=0.35, gravity=0.1, comb=0.3, clearance=0.006 * size, curl=0.002, turns=1.5, steps=4
         )
         path, out = grow(p, n, lambda q: outward, growth, self.body, self.rng)
-        return [ribbons(path, out, 0.0062, body_hair_colour(self.a), "beard", self.rng, taper=0.7, strands=4)]
+        return [ribbons(path, out, 0.0068, body_hair_colour(self.a), "beard", self.rng, taper=0.7, strands=4)]

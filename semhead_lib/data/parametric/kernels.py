@@ -164,16 +164,6 @@ def _shade(
     return wp.vec4(light[0], light[1], light[2], lit)
 
 
-@wp.func
-def _ray(labels: wp.array2d(dtype=wp.float32), k: wp.int32, x: wp.float32, y: wp.float32) -> wp.vec3:
-    local = wp.vec3((x - labels[k, 18]) / labels[k, 16], (y - labels[k, 21]) / labels[k, 20], 1.0)
-    return wp.normalize(
-        wp.vec3(labels[k, 0], labels[k, 4], labels[k, 8]) * local[0]
-        + wp.vec3(labels[k, 1], labels[k, 5], labels[k, 9]) * local[1]
-        + wp.vec3(labels[k, 2], labels[k, 6], labels[k, 10])
-    )
-
-
 @wp.kernel(enable_backward=False)
 def cast_kernel(
     mesh: wp.uint64,
@@ -190,7 +180,13 @@ def cast_kernel(
     k, row, column = wp.tid()
     size = wp.float32(image.shape[1])
     origin = wp.vec3(labels[k, 3], labels[k, 7], labels[k, 11])
+    right = wp.vec3(labels[k, 0], labels[k, 4], labels[k, 8])
+    down = wp.vec3(labels[k, 1], labels[k, 5], labels[k, 9])
     forward = wp.vec3(labels[k, 2], labels[k, 6], labels[k, 10])
+    across, drop = right / (labels[k, 16] * size), down / (labels[k, 20] * size)  # one pixel, at unit camera z
+    first = (
+        forward + across * (wp.float32(column) - labels[k, 18] * size) + drop * (wp.float32(row) - labels[k, 21] * size)
+    )
     seed = (row * 4096 + column) * 64
 
     colour = wp.vec3(0.0, 0.0, 0.0)
@@ -199,9 +195,7 @@ def cast_kernel(
     for i in range(samples):  # the R2 sequence (Roberts 2018), from the centre: well spread for any number
         dx = 0.5 + 0.7548776662466927 * wp.float32(i)
         dy = 0.5 + 0.5698402909980532 * wp.float32(i)
-        x = (wp.float32(column) + dx - wp.floor(dx)) / size
-        y = (wp.float32(row) + dy - wp.floor(dy)) / size
-        direction = _ray(labels, k, x, y)
+        direction = wp.normalize(first + across * (dx - wp.floor(dx)) + drop * (dy - wp.floor(dy)))
         query = wp.mesh_query_ray(mesh, origin, direction, _FAR)
         if query.result:
             point = origin + direction * query.t

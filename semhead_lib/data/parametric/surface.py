@@ -42,7 +42,7 @@ def waves(points: np.ndarray, rng: np.random.Generator, frequency: float, count:
     """Smooth noise over space, about N(0, 1): a sum of random plane waves of about `frequency` radians a unit. [N]"""
     k = rng.normal(0, frequency, (3, count)).astype(np.float32)
     phase = rng.uniform(0, 2 * np.pi, count).astype(np.float32)
-    return np.cos(points.astype(np.float32) @ k + phase).sum(-1) * np.float32(np.sqrt(2 / count))
+    return np.cos(points.astype(np.float32) @ k + phase) @ np.full(count, np.sqrt(2 / count), np.float32)
 
 
 @dataclass(frozen=True)
@@ -188,12 +188,12 @@ class HeadSurface:
     @cached_property
     def scalp_roots(self) -> Roots:
         """Roots of the hair, all over the scalp."""
-        return self._scatter(self.hair(), 1000)
+        return self._scatter(self.hair(), 760)
 
     @cached_property
     def beard_roots(self) -> Roots:
         """Roots of beard and moustache."""
-        return self._scatter(self.beard, 520)
+        return self._scatter(self.beard, 420)
 
     @cached_property
     def brow_roots(self) -> tuple[Roots, np.ndarray]:
