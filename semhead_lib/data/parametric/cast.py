@@ -9,9 +9,10 @@ import torch
 import warp as wp
 from torch import Tensor
 
-from semhead_lib.data.parametric.kernels import Lamps, Surface, cast_kernel, occlude_kernel
+from semhead_lib.data.parametric.kernels import Lamps, Surface, occlude_kernel, shade_kernel
 from semhead_lib.data.parametric.materials import BACKGROUND
 from semhead_lib.data.parametric.scene import Light, Scene
+from semhead_lib.data.parametric.visibility import NOTHING, cover_kernel, project_kernel, sample_offsets
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Caster:
         faces = self._array(m.faces.reshape(-1), wp.int32)
         self.mesh = wp.Mesh(points=points, indices=faces, bvh_leaf_size=4)
         surface = Surface()
-        surface.faces = faces
+        surface.points, surface.faces = points, faces
         surface.normals = self._array(m.normals, wp.vec3)
         surface.colours = self._array(m.colours, wp.vec3)
         surface.tangents = self._array(m.tangents, wp.vec3)
@@ -48,19 +49,9 @@ class Caster:
         if scene.occluded is not None:  # sky seen by the skin, under hair, brim and chin
             rows = scene.occluded.rows
             found = wp.zeros(len(rows), dtype=wp.float32, device=device)
-            wp.launch(
-                occlude_kernel,
-                dim=len(rows),
-                inputs=[
-                    self.mesh.id,
-                    self._array(m.vertices[rows], wp.vec3),
-                    self._array(m.normals[rows], wp.vec3),
-                    scene.occluded.rays,
-                    scene.occluded.reach,
-                ],
-                outputs=[found],
-                device=device,
-            )
+            at, facing = self._array(m.vertices[rows], wp.vec3), self._array(m.normals[rows], wp.vec3)
+            rays, reach = scene.occluded.rays, scene.occluded.reach
+            self._launch(occlude_kernel, len(rows), [self.mesh.id, at, facing, rays, reach], [found])
             values = m.occlusion.copy()
             values[scene.occluded.targets] *= scene.occluded.spread @ found.numpy()
             occlusion = self._array(values, wp.float32)
@@ -70,10 +61,13 @@ class Caster:
     def _array(self, values: np.ndarray, dtype: type) -> wp.array:
         return wp.array(np.ascontiguousarray(values), dtype=dtype, device=self.device)
 
+    def _launch(self, kernel: wp.Kernel, dim: int | tuple[int, ...], inputs: list, outputs: list) -> None:
+        wp.launch(kernel, dim=dim, inputs=inputs, outputs=outputs, device=self.device)
+
     def cast(self, cameras: Tensor, resolution: int, light: Light, samples: int = 4) -> Views:
         """Pictures and ground truth of the scene from `cameras` [V, 25] at `resolution` pixels a side.
 
-        `samples` rays a pixel, each with a shadow ray; raises ValueError below 1.
+        Each pixel takes `samples` samples; raises ValueError for less than one of them or of pixels.
         """
         if samples < 1 or resolution < 1:
             raise ValueError(f"samples and resolution must be at least 1, got {samples} and {resolution}")
@@ -88,13 +82,20 @@ class Caster:
         normal = wp.zeros((v, r, r, 3), dtype=wp.uint8, device=self.device)
         classes = wp.full((v, r, r), BACKGROUND, dtype=wp.uint8, device=self.device)
         labels = self._array(cameras.numpy().astype(np.float32), wp.float32)
-        wp.launch(
-            cast_kernel,
-            dim=(v, r, r),
-            inputs=[self.mesh.id, self.surface, lamps, labels, samples],
-            outputs=[image, mask, depth, normal, classes],
-            device=self.device,
-        )
+        offsets = self._array(sample_offsets(samples), wp.vec2)
+        nearest = wp.empty((r, r, samples), dtype=wp.int64, device=self.device)
+        points, faces = self.surface.points, self.surface.faces
+        screen = wp.empty(len(points), dtype=wp.vec3, device=self.device)
+        for k in range(v):
+            nearest.fill_(int(NOTHING))
+            self._launch(project_kernel, len(points), [points, labels, k, float(r)], [screen])
+            self._launch(cover_kernel, len(faces) // 3, [faces, screen, offsets], [nearest])
+            self._launch(
+                shade_kernel,
+                (r, r),
+                [self.mesh.id, self.surface, lamps, labels, k, offsets, nearest],
+                [image, mask, depth, normal, classes],
+            )
         images, masks, depths, normals, found = (
             torch.from_numpy(x.numpy().copy()) for x in (image, mask, depth, normal, classes)
         )

@@ -1,8 +1,8 @@
-"""The ray caster's kernels in warp, the same source for CPU and CUDA.
+"""The caster's shading kernels in warp, the same source for CPU and CUDA.
 
-Each pixel takes several rays for colour and coverage; two in a row that both hit share a ray to a point of the (soft)
-key light. The first goes through the pixel's centre and alone gives depth, normal and class, so that ground truth is
-never an average over an edge.
+Each pixel has several samples for colour and coverage; two in a row that both see the subject share a ray to a point
+of the (soft) key light. The first sample is the pixel's centre and alone gives depth, normal and class, so that ground
+truth is never an average over an edge.
 
 Shading is plain: softened diffuse with a red terminator for skin, the strand highlight of Kajiya and Kay (1989) for
 hair, Blinn-Phong for the rest; samples are averaged in linear light and mapped to 8 bits by the sRGB curve.
@@ -11,8 +11,8 @@ hair, Blinn-Phong for the rest; samples are averaged in linear light and mapped 
 import warp as wp
 
 from semhead_lib.data.parametric.materials import EYE_SHADER, HAIR_SHADER, SKIN_SHADER
+from semhead_lib.data.parametric.visibility import NOTHING
 
-_FAR = 1.0e6
 _EPSILON = 5.0e-4  # how far a shadow ray starts from the surface, scene units
 
 _SKIN = wp.constant(SKIN_SHADER)
@@ -24,6 +24,7 @@ _EYE = wp.constant(EYE_SHADER)
 class Surface:
     """What a hit is shaded from. Arrays over vertices, but for `material` (over triangles) and `parameters`."""
 
+    points: wp.array(dtype=wp.vec3)
     faces: wp.array(dtype=wp.int32)
     normals: wp.array(dtype=wp.vec3)
     colours: wp.array(dtype=wp.vec3)  # linear albedo
@@ -165,57 +166,63 @@ def _shade(
 
 
 @wp.kernel(enable_backward=False)
-def cast_kernel(
+def shade_kernel(
     mesh: wp.uint64,
     s: Surface,
     lamps: Lamps,
     labels: wp.array2d(dtype=wp.float32),
-    samples: wp.int32,
+    k: wp.int32,  # which camera
+    offsets: wp.array(dtype=wp.vec2),
+    nearest: wp.array3d(dtype=wp.int64),  # [R, R, S] from cover_kernel
     image: wp.array4d(dtype=wp.uint8),  # [V, R, R, 3]
     mask: wp.array3d(dtype=wp.uint8),
     depth: wp.array3d(dtype=wp.float32),
     normal: wp.array4d(dtype=wp.uint8),
     classes: wp.array3d(dtype=wp.uint8),
 ):
-    k, row, column = wp.tid()
-    size = wp.float32(image.shape[1])
+    row, column = wp.tid()
+    size, samples = wp.float32(nearest.shape[0]), nearest.shape[2]
     origin = wp.vec3(labels[k, 3], labels[k, 7], labels[k, 11])
     right = wp.vec3(labels[k, 0], labels[k, 4], labels[k, 8])
     down = wp.vec3(labels[k, 1], labels[k, 5], labels[k, 9])
     forward = wp.vec3(labels[k, 2], labels[k, 6], labels[k, 10])
-    across, drop = right / (labels[k, 16] * size), down / (labels[k, 20] * size)  # one pixel, at unit camera z
-    first = (
-        forward + across * (wp.float32(column) - labels[k, 18] * size) + drop * (wp.float32(row) - labels[k, 21] * size)
-    )
+    down = (down - right * (labels[k, 17] / labels[k, 16])) / (labels[k, 20] * size)  # one pixel, at camera z 1
+    right = right / (labels[k, 16] * size)
     seed = (row * 4096 + column) * 64
 
     colour = wp.vec3(0.0, 0.0, 0.0)
     hits = wp.float32(0.0)
     lit = wp.float32(-1.0)
-    for i in range(samples):  # the R2 sequence (Roberts 2018), from the centre: well spread for any number
-        dx = 0.5 + 0.7548776662466927 * wp.float32(i)
-        dy = 0.5 + 0.5698402909980532 * wp.float32(i)
-        direction = wp.normalize(first + across * (dx - wp.floor(dx)) + drop * (dy - wp.floor(dy)))
-        query = wp.mesh_query_ray(mesh, origin, direction, _FAR)
-        if query.result:
-            point = origin + direction * query.t
-            shaded = _shade(mesh, s, lamps, query.face, query.u, query.v, query.normal, point, direction, seed, i, lit)
+    for i in range(samples):
+        seen = nearest[row, column, i]
+        if seen == NOTHING:
+            colour = colour + lamps.background
+            lit = wp.float32(-1.0)
+        else:
+            face = wp.int32(seen & wp.int64(0x7FFFFFFF))
+            z = wp.cast(wp.int32(seen >> wp.int64(32)), wp.float32)
+            x = wp.float32(column) + offsets[i][0] - labels[k, 18] * size
+            y = wp.float32(row) + offsets[i][1] - labels[k, 21] * size
+            ray = forward + right * x + down * y
+            point, direction = origin + ray * z, wp.normalize(ray)
+            a, b, c = s.points[s.faces[3 * face]], s.points[s.faces[3 * face + 1]], s.points[s.faces[3 * face + 2]]
+            flat = wp.cross(b - a, c - a)
+            whole = wp.max(wp.dot(flat, flat), 1.0e-20)
+            u = wp.clamp(wp.dot(wp.cross(c - b, point - b), flat) / whole, 0.0, 1.0)
+            v = wp.clamp(wp.dot(wp.cross(a - c, point - c), flat) / whole, 0.0, 1.0 - u)
+            shaded = _shade(mesh, s, lamps, face, u, v, flat, point, direction, seed, i, lit)
             colour = colour + wp.vec3(wp.min(shaded[0], 1.0), wp.min(shaded[1], 1.0), wp.min(shaded[2], 1.0))
             lit = shaded[3]
             hits = hits + 1.0
             if i == 0:  # the first sample is the pixel's centre: ground truth is taken there alone
-                depth[k, row, column] = query.t * wp.dot(direction, forward)
-                classes[k, row, column] = wp.uint8(s.parameters[s.material[query.face], 1])
-                n = _normal_at(s, query.face, query.u, query.v, query.normal, direction)
+                depth[k, row, column] = z
+                classes[k, row, column] = wp.uint8(s.parameters[s.material[face], 1])
+                n = _normal_at(s, face, u, v, flat, direction)
                 for channel in range(3):
                     normal[k, row, column, channel] = wp.uint8(127.5 * (n[channel] + 1.0) + 0.5)
-        else:
-            colour = colour + lamps.background
-            lit = wp.float32(-1.0)
-    scale = 255.0 / wp.float32(samples)
     for channel in range(3):
         image[k, row, column, channel] = wp.uint8(255.0 * _srgb(colour[channel] / wp.float32(samples)) + 0.5)
-    mask[k, row, column] = wp.uint8(hits * scale + 0.5)
+    mask[k, row, column] = wp.uint8(255.0 * hits / wp.float32(samples) + 0.5)
 
 
 @wp.kernel(enable_backward=False)

@@ -128,7 +128,7 @@ class HeadSurface:
 
     @cached_property
     def lid_edges(self) -> tuple[np.ndarray, list[np.ndarray]]:
-        """Distance of each vertex to the nearest eyelid edge [N] (scene units); the upper edges' vertices, an eye each."""
+        """Distance of each vertex to the nearest eyelid edge [N] (scene units); vertices of each eye's upper edge."""
         upper, points = [], []
         for eye in self.model.neutral.eyes:
             near = np.linalg.norm(self.rest - eye, axis=-1) < 1.45 * self.model.neutral.eye_radius
