@@ -120,7 +120,8 @@ def histograms(
         else:
             trace = go.Histogram(x=np.asarray(data, float), nbinsx=18, marker_color=colour)
         figure.add_trace(trace, row=k // columns + 1, col=k % columns + 1)
-    figure.update_layout(**_LAYOUT, title=title, height=140 + 240 * rows, showlegend=False, bargap=0.05)
+    layout = {**_LAYOUT, "margin": dict(l=60, r=20, t=90, b=60)}
+    figure.update_layout(**layout, title=title, height=160 + 240 * rows, showlegend=False, bargap=0.05)
     figure.update_xaxes(tickangle=35)
     return figure
 

@@ -73,7 +73,6 @@ class HeadSurface:
         self.cheeks = model.region("l-cheek-volume-incr", "r-cheek-volume-incr")
         self.nose = model.region("nose-volume-incr")
         self.turn, self.elevation = directions(self.rest)
-        self._rng = np.random.default_rng(1)  # roots are part of the model, not of a person
 
     # Regions ---------------------------------------------------------------------------------------------------------
 
@@ -169,10 +168,11 @@ class HeadSurface:
 
     def _scatter(self, weight: np.ndarray, count: int) -> Roots:
         """`count` well-spread roots where `weight` is positive, each prefix well spread too (farthest points first)."""
+        rng = np.random.default_rng(1)  # roots are part of the model, not of a person, nor of what was asked before
         a, b, c = (self.rest[self.faces[:, i]] for i in range(3))
         area = np.linalg.norm(np.cross(b - a, c - a), axis=-1) * (weight[self.faces].min(axis=1) > 0)
-        pick = self._rng.choice(len(area), 4 * count, p=area / area.sum())
-        u = np.sort(self._rng.random((len(pick), 2)), axis=1)
+        pick = rng.choice(len(area), 4 * count, p=area / area.sum())
+        u = np.sort(rng.random((len(pick), 2)), axis=1)
         corner = np.stack([u[:, 0], u[:, 1] - u[:, 0], 1 - u[:, 1]], axis=-1)
         points = np.einsum("nc,ncd->nd", corner, self.rest[self.faces[pick]])
         chosen, gap = [0], np.full(len(points), np.inf)

@@ -1,6 +1,8 @@
 """Whole subjects: reproducible, complete, and people to an independent judge."""
 
 import dataclasses
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -43,6 +45,25 @@ def test_subject_depends_on_its_index_alone(source, person):
     assert again.attributes == person.attributes
     other = ParametricSource(seed=12, resolution=64, views_per_subject=4).subject(5)
     assert other.attributes != person.attributes and not torch.equal(other.views, person.views)
+
+
+def test_subject_does_not_depend_on_what_was_made_before(source):
+    """In a fresh process each, whoever comes first: a bearded man, or one with hair and no beard."""
+    script = (
+        "import sys, hashlib; from semhead_lib.data.parametric.source import ParametricSource as P\n"
+        "source = P(seed=11, resolution=32, views_per_subject=2)\n"
+        "made = {i: source.subject(i) for i in map(int, sys.argv[1:])}\n"
+        "print([hashlib.sha256(made[i].views.numpy().tobytes()).hexdigest() for i in sorted(made)])"
+    )
+    bearded = next(i for i in range(99) if source.attributes(i).facial_hair == "full beard")
+    haired = next(i for i in range(99) if source.attributes(i).hair_style in ("long", "short"))
+    found = {
+        subprocess.run(
+            [sys.executable, "-c", script, *map(str, order)], check=True, capture_output=True, text=True
+        ).stdout
+        for order in ((bearded, haired), (haired, bearded))
+    }
+    assert len(found) == 1
 
 
 def test_resolution_does_not_change_the_person(source):
