@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy import sparse
 
 from semhead_lib import cameras
 from semhead_lib.data.parametric import appearance, attributes, wearables
@@ -57,16 +58,21 @@ def build_scene(a: Attributes, rng: np.random.Generator) -> Scene:
     styling = Styling(a, shape, surface, head.normals, body, rng)
     parts = [
         head,
-        appearance.eyes(shape, rng),
         *dressed,
+        appearance.eyes(shape, rng),
         *styling.face(),
         *styling.hair(),
         *wearables.hat(a, shape, surface, head.normals, rng),
         *wearables.glasses(a, shape, surface, rng),
         *wearables.earrings(a, shape, surface),
     ]
-    coarse = surface.model.subdivide.shape[1]  # the control points come first
-    occluded = Occluded(np.arange(coarse), slice(0, len(shape.vertices)), surface.model.subdivide)
+    fine, coarse = surface.model.subdivide.shape  # of the head, its control points come first
+    worn = sum(len(part.vertices) for part in dressed)
+    occluded = Occluded(
+        rows=np.concatenate([np.arange(coarse), fine + np.arange(worn)]),
+        targets=slice(0, fine + worn),
+        spread=sparse.block_diag([surface.model.subdivide, sparse.identity(worn)], format="csr"),
+    )
     return Scene(join(parts), parameters(), appearance.iris_colour(a.eye_colour), (0.42, 0.17), occluded)
 
 
