@@ -26,7 +26,6 @@ from torch import Tensor
 RADIUS = 2.7  # distance from the camera to the origin, scene units
 FOCAL = 4.2647  # focal length, in image widths
 LABEL_LENGTH = 25
-AZIMUTH_RANGE = (-180.0, 180.0)  # degrees, the whole turn
 ELEVATION_RANGE = (-30.0, 45.0)  # degrees, what the datasets cover
 _RIGID_TOLERANCE = 1e-3  # labels are often stored with 4 to 7 digits
 

@@ -63,7 +63,7 @@ def reproduce(
     this = runs.Run(folder, root)
     _check_inputs(this, steps, chosen)
     with this.lock(), contextlib.chdir(root):
-        _describe(this, path, steps, command or sys.argv)
+        _describe(this, path, steps, command or sys.argv, dry_run)
         library = runs.library_digest()
         for number, step in enumerate(steps):
             if step.name not in chosen:
@@ -97,17 +97,20 @@ def _check_inputs(this: runs.Run, steps: list[Step], chosen: list[str]) -> None:
                 )
 
 
-def _describe(this: runs.Run, profile: Path, steps: list[Step], command: list[str]) -> None:
-    """Write what is known before anything is executed: provenance, resolved profile, parameters of each notebook."""
+def _describe(this: runs.Run, profile: Path, steps: list[Step], command: list[str], dry_run: bool) -> None:
+    """Write what is known before anything is executed: the parameters of each notebook; the resolved profile and
+    provenance too unless it is a dry run, which leaves the record of an earlier run alone."""
+    resolved = {step.name: step.parameters for step in steps}
+    for name, parameters in resolved.items():
+        text = yaml.safe_dump(parameters, sort_keys=False)
+        runs.write_text(this.folder / "parameters" / f"{name}.yaml", text)
+    if dry_run:
+        return
     words = [Path(command[0]).name, *command[1:]]
     described = {"profile": profile.stem, "run": this.folder.name, "command": " ".join(words), **runs.commit(this.root)}
     this.state = {**described, "versions": runs.versions(), "devices": runs.devices(), "notebooks": this.notebooks}
     this.save()
-    resolved = {step.name: step.parameters for step in steps}
     runs.write_text(this.folder / "config.yaml", yaml.safe_dump(resolved, sort_keys=False))
-    for name, parameters in resolved.items():
-        text = yaml.safe_dump(parameters, sort_keys=False)
-        runs.write_text(this.folder / "parameters" / f"{name}.yaml", text)
 
 
 def _execute(this: runs.Run, step: Step, earlier: list[Step], library: str, label: str) -> None:

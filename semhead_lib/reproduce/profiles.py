@@ -25,8 +25,6 @@ from typing import Any
 
 from semhead_lib.conf.keys import UsageError, did_you_mean
 
-RESERVED = ("run", "profile")  # names a profile may interpolate
-
 
 @dataclass(frozen=True)
 class Parameter:
@@ -186,10 +184,22 @@ def _parameters(source: str, path: Path) -> dict[str, Parameter]:
 
 def _kind(annotation: str) -> Any:
     names = {kind.__name__: kind for kind in (int, float, str, bool, list, dict, tuple)}
-    try:
-        return eval(annotation, {"__builtins__": {}}, names)
-    except Exception:
-        raise ValueError(f"'{annotation}' is no type of literals") from None
+
+    def build(node: ast.expr) -> Any:
+        match node:
+            case ast.Name(id=name) if name in names:
+                return names[name]
+            case ast.Constant(value=None):
+                return None
+            case ast.BinOp(left=left, op=ast.BitOr(), right=right):
+                return build(left) | build(right)
+            case ast.Subscript(value=ast.Name(id="list" | "dict" | "tuple" as name), slice=ast.Tuple(elts=inner)):
+                return names[name][tuple(map(build, inner))]
+            case ast.Subscript(value=ast.Name(id="list" | "tuple" as name), slice=inner):
+                return names[name][build(inner)]
+        raise ValueError(f"'{annotation}' is no type of literals")
+
+    return build(ast.parse(annotation, mode="eval").body)
 
 
 def _fits(value: Any, kind: Any) -> bool:

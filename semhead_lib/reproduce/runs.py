@@ -208,7 +208,13 @@ def devices() -> dict[str, Any]:
         gpus = done.stdout.strip().splitlines() if done.returncode == 0 else []
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     memory = psutil.virtual_memory().total
-    return {"platform": platform.platform(), "cpu": model, "cores": cores, "memory_bytes": memory, "gpus": gpus}
+    return {
+        "platform": f"{platform.system()} {platform.machine()}",
+        "cpu": model,
+        "cores": cores,
+        "memory_bytes": memory,
+        "gpus": gpus,
+    }
 
 
 def write_text(path: Path, text: str) -> None:

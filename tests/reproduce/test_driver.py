@@ -161,7 +161,7 @@ def test_a_changed_parameter_executes_it_and_what_reads_it(executed, tmp_path, c
     out, error = process.communicate(timeout=120)
     assert process.returncode == 1
     assert "[1/2] 01_make: parameters changed (count: 4 -> 5)" in out
-    assert error == (
+    assert error.endswith(  # a library may have warned before
         "semhead: error: 02_read failed in cell 4 of 4 (In [3]), line 7:\n"
         '    raise KeyError("no such subject")\n'
         "KeyError: 'no such subject'\n"

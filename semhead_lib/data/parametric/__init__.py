@@ -11,7 +11,12 @@ def _start_warp() -> None:
     The warning is written by native code whatever the log level; failures raise, so nothing that matters is lost.
     """
     warp.config.log_level = warp.LOG_ERROR
-    stderr, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        stderr = os.dup(2)
+    except OSError:  # a process without a standard error has nothing to keep quiet
+        warp.init()
+        return
+    nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)
     try:
         warp.init()

@@ -83,8 +83,9 @@ def skin(a: Attributes, shape: HeadShape, surface: HeadSurface, rng: np.random.G
     to_lid, _ = surface.lid_edges
     blend(0.45 * smoothstep(to_lid, 0.035, 0.008) * (rest[:, 2] > 0.05), base * np.array([0.80, 0.66, 0.64]))
     blend(0.75 * smoothstep(to_lid, 0.0045, 0.0015), base * np.array([0.30, 0.20, 0.19]))
+    spots = waves(rest, rng, 260, 24)  # drawn for everyone, so that what follows does not depend on freckles
     if a.freckles:
-        spots = smoothstep(waves(rest, rng, 260, 24), 1.1, 1.7) * smoothstep(np.abs(rest[:, 1] + 0.03), 0.10, 0.03)
+        spots = smoothstep(spots, 1.1, 1.7) * smoothstep(np.abs(rest[:, 1] + 0.03), 0.10, 0.03)
         blend(0.6 * a.freckles * spots * (rest[:, 2] > 0.08), base * np.array([0.58, 0.40, 0.32]))
 
     hair, beard = hair_colour(a.hair_colour), body_hair_colour(a)
@@ -96,8 +97,11 @@ def skin(a: Attributes, shape: HeadShape, surface: HeadSurface, rng: np.random.G
     if a.gender == "man":
         grown = {"none": 0.10, "stubble": 0.50, "moustache": 0.12, "goatee": 0.12, "full beard": 0.75}[a.facial_hair]
         blend(grown * surface.beard * (1 + 0.15 * waves(rest, rng, 300)), beard)
+        under = {"moustache": surface.moustache, "goatee": surface.goatee}.get(a.facial_hair)
+        if under is not None:
+            blend(0.7 * under, beard)
     lips = base * np.array([0.92, 0.56, 0.55]) * (1 - 0.15 * dark)
-    lips += (linear((150, 28, 40)) - lips) * 0.85 * a.lip_tint * (a.gender == "woman")
+    lips += (linear((150, 28, 40)) - lips) * 0.85 * a.lip_tint
     blend(surface.lips * 0.95, lips)
 
     vertices, faces = shape.vertices, surface.faces

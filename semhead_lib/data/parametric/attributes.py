@@ -1,8 +1,10 @@
 """Who a parametric person is: attributes drawn from the distributions written here, and the caption that tells them.
 
 Attributes are drawn independently of each other wherever a body allows it: skin tone does not follow from ancestry,
-hair style and jewellery do not follow from gender. The only ties are physical or plain: beards grow on men here,
-baldness and receding hair come with no fringe, a hat covers the top of the head, greying comes with age.
+hair style, jewellery and lipstick do not follow from gender. The only ties are physical or plain: beards (and their
+shadow) grow on men here; a hat covers the top of the head and does not fit over an afro or a bun, so hats are a little
+rarer than their table says; hair greys with age, so grey and white are more common than theirs; and what a style or a
+hat leaves no room for (a fringe, a parting, a receding hairline) is not there.
 """
 
 from __future__ import annotations
@@ -18,6 +20,8 @@ BUILD_RANGE = (0.25, 0.85)  # Anny's weight axis, uniform
 SHAPE_STD = 0.35  # standard deviation of each tied shape control, clipped to +-1
 MOUTH_STD = 0.22  # the mouth's controls add up more than others
 ASYMMETRY_STD = 0.06  # what left and right differ by
+SIDEWAYS_STD = 0.08  # of the controls that move one feature out of the middle
+_SIDEWAYS = ("head-trans-out", "head-angle-out", "nose-trans-out", "mouth-trans-out", "neck-trans-out")
 
 # Display RGB of typical skin from fair to deep; the tone is uniform along it, the undertone shifts red against yellow.
 SKIN_TONES = ("very fair", "fair", "medium", "olive", "brown", "deep brown")
@@ -42,7 +46,10 @@ CLOTH_COLOURS = {
     "brown": 0.08, "pink": 0.08,
 }  # fmt: skip
 EXPRESSIONS = {"neutral": 0.5, "smiling": 0.25, "frowning": 0.1, "surprised": 0.08, "squinting": 0.07}
+METALS = ("gold", "silver")  # of earrings
 _BUSHY = ("afro", "bun")  # styles that no hat fits over
+_COVERING = ("beanie", "cap", "brimmed hat")
+_PARTED = ("short", "medium", "bob", "long")
 
 
 @dataclass(frozen=True)
@@ -51,7 +58,7 @@ class Attributes:
 
     gender: str
     age: int  # years
-    ancestry: dict[str, float]  # shares that sum to 1
+    ancestry: dict[str, float]  # shares that sum to 1 but for rounding
     build: float  # 0 slim .. 1 heavy
     skin_tone: float  # 0 very fair .. 1 deep brown
     undertone: float  # -1 yellow .. 1 red
@@ -61,6 +68,7 @@ class Attributes:
     hair_style: str
     hair_texture: str
     hair_length: float  # within its style, 0 short .. 1 long
+    hair_thickness: float  # 0 fine .. 1 thick
     parting: str
     fringe: bool
     receding: bool
@@ -71,6 +79,7 @@ class Attributes:
     hat: str
     hat_colour: str
     earrings: str
+    earring_metal: str
     clothes: str
     cloth_colour: str
     expression: str
@@ -104,10 +113,12 @@ def sample_attributes(rng: np.random.Generator, controls: tuple[str, ...]) -> At
     if rng.random() < np.clip((age - 50) / 40, 0, 0.7):
         colour = ("grey", "white")[rng.integers(2)]
     hat = _pick(rng, HATS)
-    hat = "none" if style in _BUSHY and hat != "headband" else hat
-    receding = bool(style in ("short", "shaved") and age > 30 and rng.random() < 0.35)
+    hat = "none" if style == "afro" or (style == "bun" and hat != "headband") else hat
+    receding = bool(rng.random() < 0.35 and style in ("short", "shaved") and age > 30 and hat not in _COVERING)
     fringe = bool(style in ("short", "medium", "bob", "long", "ponytail") and not receding and rng.random() < 0.35)
-    std = [MOUTH_STD if name.startswith("mouth") else SHAPE_STD for name in controls]
+    std = [
+        SIDEWAYS_STD if name in _SIDEWAYS else MOUTH_STD if name.startswith("mouth") else SHAPE_STD for name in controls
+    ]
     shape = np.clip(rng.normal(0, std), -1, 1).round(4)
     asymmetry = rng.normal(0, ASYMMETRY_STD, len(controls)).round(4)
     return Attributes(
@@ -123,7 +134,8 @@ def sample_attributes(rng: np.random.Generator, controls: tuple[str, ...]) -> At
         hair_style=style,
         hair_texture="curly" if style == "afro" else _pick(rng, HAIR_TEXTURES),
         hair_length=round(float(rng.random()), 4),
-        parting=_pick(rng, PARTINGS),
+        hair_thickness=round(float(rng.random()), 4),
+        parting=_pick(rng, PARTINGS) if style in _PARTED and hat not in _COVERING else "none",
         fringe=fringe and hat == "none",
         receding=receding,
         brow_thickness=round(float(rng.random()), 4),
@@ -133,10 +145,11 @@ def sample_attributes(rng: np.random.Generator, controls: tuple[str, ...]) -> At
         hat=hat,
         hat_colour=_pick(rng, CLOTH_COLOURS),
         earrings=_pick(rng, EARRINGS),
+        earring_metal=METALS[rng.integers(2)],
         clothes=_pick(rng, CLOTHES),
         cloth_colour=_pick(rng, CLOTH_COLOURS),
         expression=_pick(rng, EXPRESSIONS),
-        expression_strength=round(float(rng.uniform(0.4, 1.0)), 4),
+        expression_strength=round(float(rng.uniform(0.6, 1.0)), 4),
         shape=dict(zip(controls, map(float, shape), strict=True)),
         asymmetry=dict(zip(controls, map(float, asymmetry), strict=True)),
         light_azimuth=round(float(rng.uniform(-110, 110)), 2),
@@ -175,7 +188,11 @@ def caption(a: Attributes) -> str:
     if a.hat != "none":
         worn.append(f"a {a.hat_colour} {a.hat}")
     worn.append(f"a {a.cloth_colour} {a.clothes}{'' if a.clothes == 'hoodie' else ' top'}")
-    features = [f"{a.skin} skin", f"{a.eye_colour} eyes", hair_phrase(a)]
+    features = [f"{a.skin} skin", hair_phrase(a)]
+    if a.glasses != "sunglasses":
+        features.insert(1, f"{a.eye_colour} eyes")
+    if a.lip_tint > 0.5:
+        features.append("red lips")
     if a.facial_hair != "none":
         features.append(a.facial_hair if a.facial_hair == "stubble" else f"a {a.facial_hair}")
     mood = "" if a.expression == "neutral" else f", {a.expression}"
@@ -199,11 +216,12 @@ def phenotypes(a: Attributes) -> dict[str, float]:
 
 _ACTIONS = {  # facial actions (ARKit names) at full strength
     "neutral": {},
-    "smiling": {"mouthSmileLeft": 0.8, "mouthSmileRight": 0.8, "cheekSquintLeft": 0.5, "cheekSquintRight": 0.5},
-    "frowning": {"browDownLeft": 0.8, "browDownRight": 0.8, "mouthFrownLeft": 0.6, "mouthFrownRight": 0.6},
-    "surprised": {"browInnerUp": 0.9, "browOuterUpLeft": 0.8, "browOuterUpRight": 0.8, "eyeWideLeft": 0.6,
-                  "eyeWideRight": 0.6},
-    "squinting": {"eyeSquintLeft": 0.9, "eyeSquintRight": 0.9, "noseSneerLeft": 0.3, "noseSneerRight": 0.3},
+    "smiling": {"mouthSmileLeft": 1.0, "mouthSmileRight": 1.0, "cheekSquintLeft": 0.5, "cheekSquintRight": 0.5},
+    "frowning": {"browDownLeft": 1.0, "browDownRight": 1.0, "mouthFrownLeft": 1.0, "mouthFrownRight": 1.0},
+    "surprised": {"browInnerUp": 1.0, "browOuterUpLeft": 1.0, "browOuterUpRight": 1.0, "eyeWideLeft": 1.0,
+                  "eyeWideRight": 1.0, "jawOpen": 0.25},
+    "squinting": {"eyeSquintLeft": 1.0, "eyeSquintRight": 1.0, "eyeBlinkLeft": 0.5, "eyeBlinkRight": 0.5,
+                  "browDownLeft": 0.5, "browDownRight": 0.5},
 }  # fmt: skip
 
 

@@ -39,11 +39,12 @@ def shell(
 def hair_volume(a: Attributes) -> float:
     """Thickness of the shell on the crown, scene units."""
     texture = {"straight": 1.0, "wavy": 1.25, "curly": 1.6}[a.hair_texture]
-    base = {"shaved": 0.0035, "short": 0.011, "medium": 0.014, "bob": 0.013, "long": 0.012, "bun": 0.009,
+    base = {"shaved": 0.0022, "short": 0.011, "medium": 0.014, "bob": 0.013, "long": 0.012, "bun": 0.009,
             "ponytail": 0.008, "afro": 0.045}[a.hair_style]  # fmt: skip
     if a.hair_style == "afro":
         return base + 0.035 * a.hair_length
-    return base * (texture if a.hair_style not in ("shaved", "bun", "ponytail") else 1.0)
+    thickness = 0.75 + 0.5 * a.hair_thickness if a.hair_style != "shaved" else 1.0
+    return base * thickness * (texture if a.hair_style not in ("shaved", "bun", "ponytail") else 1.0)
 
 
 class Styling:
@@ -55,7 +56,7 @@ class Styling:
     ) -> None:  # fmt: skip
         self.a, self.shape, self.surface, self.normals, self.body, self.rng = a, shape, surface, normals, body, rng
         self.colour = hair_colour(a.hair_colour)
-        self.part = {"middle": 0.0, "left": 0.045, "right": -0.045, "swept back": 0.0}[a.parting]
+        self.part = {"middle": 0.0, "left": 0.045, "right": -0.045, "swept back": 0.0, "none": 0.0}[a.parting]
 
     def hair(self) -> list[Mesh]:
         """All the hair of the head; nothing for a bald one."""
@@ -68,7 +69,7 @@ class Styling:
         roots = self.surface.scalp_roots
         inside = roots.blend @ self.surface.hair(a.receding) > 0.05
         hat = roots.blend @ self.surface.hat
-        covered = {"beanie": hat > -6, "cap": hat > -4, "brimmed hat": hat > -4}.get(a.hat, np.zeros(len(roots), bool))
+        covered = {"beanie": hat > -2, "cap": hat > 0, "brimmed hat": hat > 0}.get(a.hat, np.zeros(len(roots), bool))
         roots = roots.take(np.flatnonzero(inside & ~covered))
         make = {"short": self._short, "afro": self._afro, "bun": self._gathered, "ponytail": self._gathered}
         parts += make.get(a.hair_style, self._falling)(roots)
@@ -115,7 +116,7 @@ class Styling:
             aside = np.stack([0.25 * np.sign(p[:, 0]), np.full(len(p), -0.15), np.full(len(p), -1.0)], axis=-1)
         else:
             away = np.tanh((p[:, 0] - self.part) / 0.012)
-            aside = np.stack([away, np.full(len(p), -0.2), np.full(len(p), -0.45)], axis=-1)
+            aside = np.stack([away, np.full(len(p), -0.2), -0.45 - 0.4 * front[:, 0]], axis=-1)
         down = np.stack([0.3 * np.sign(p[:, 0]), np.full(len(p), -1.0), -0.5 * front[:, 0]], axis=-1)
         top = smoothstep(p[:, 1], 0.06, 0.15)[:, None]
         return aside * top + down * (1 - top)
@@ -123,8 +124,8 @@ class Styling:
     def _style_curl(self, length: float) -> dict:
         return {
             "straight": dict(curl=0.0015, turns=1.0),
-            "wavy": dict(curl=0.0075, turns=max(1.0, length / 0.10)),
-            "curly": dict(curl=0.0125, turns=max(1.5, length / 0.055)),
+            "wavy": dict(curl=0.0075, turns=np.clip(length / 0.10, 1.0, 2.6)),
+            "curly": dict(curl=0.0125, turns=np.clip(length / 0.055, 1.5, 4.0)),
         }[self.a.hair_texture]
 
     def _short(self, roots: Roots) -> list[Mesh]:
@@ -158,13 +159,13 @@ class Styling:
             lengths = length * (0.55 + 0.6 * height) * self.rng.uniform(0.97, 1.03, len(p))
         clearance = hair_volume(a) * self.rng.uniform(0.5, 1.5, len(p))
         curl = self._style_curl(length)
-        steps = {"straight": 7, "wavy": 9, "curly": 10}[a.hair_texture]
+        steps = {"straight": 7, "wavy": 10, "curly": 10 if length < 0.25 else 16}[a.hair_texture]  # 4 a turn
         cling = {"medium": 0.35, "bob": 0.3, "long": 0.12}[a.hair_style]
         growth = Growth(
             lengths, lift=0.18, gravity=0.36, comb=0.2, clearance=clearance, cling=cling, steps=steps, **curl
         )
         path, out = grow(p, n, self._comb, growth, self.body, self.rng)
-        width = self.rng.uniform(0.013, 0.020, len(p))
+        width = self.rng.uniform(0.013, 0.020, len(p)) * (0.8 + 0.4 * a.hair_thickness)
         taper = 0.35 if a.hair_style == "bob" else 0.75
         return [ribbons(path, out, width, self.colour, "hair", self.rng, taper=taper)]
 
@@ -181,6 +182,8 @@ class Styling:
     def _tie(self) -> np.ndarray:
         """Where bun or ponytail sits, on the back of the head. [3]"""
         height = 0.02 + 0.15 * self.a.hair_length
+        if self.a.hat in ("beanie", "cap", "brimmed hat"):
+            height = min(height, 0.0)  # below the hat's edge
         back = self.shape.vertices[np.abs(self.surface.rest[:, 0]) < 0.02]
         near = back[(np.abs(back[:, 1] - height) < 0.02) & (back[:, 2] < 0)]
         z = near[:, 2].min() if len(near) else -0.15
@@ -222,7 +225,7 @@ class Styling:
         outward = unit(tie - np.array([0, 0.02, 0]))
         normal = unit(outward + 20 * jitter)
         growth = Growth(length * self.rng.uniform(0.85, 1.1, n), lift=0.7, gravity=0.32, comb=0.05,
-                        clearance=0.012, steps=11, **self._style_curl(length))  # fmt: skip
+                        clearance=0.012, steps=14, **self._style_curl(length))  # fmt: skip
         path, out = grow(start, normal, lambda p: np.broadcast_to(outward + DOWN, p.shape), growth, self.body, self.rng)
         return [ribbons(path, unit(out + normal[:, None]), 0.012, self.colour, "hair", self.rng, root_shade=0.1)]
 
@@ -264,7 +267,7 @@ class Styling:
         steps = np.linspace(0, 1, 4)[None, :, None]
         path = p[:, None] + 0.010 * (heading[:, None] * steps + np.array([0, 0.5, 0]) * steps**2)
         out = np.broadcast_to(np.array([0.0, 1.0, 0.1]), path.shape)
-        size = 0.0022 if self.a.gender == "woman" else 0.0014
+        size = 0.0018
         return ribbons(path, out, size, np.array([0.012, 0.010, 0.010]), "lashes", self.rng, root_shade=0.0)
 
     def _beard(self) -> list[Mesh]:
@@ -274,7 +277,7 @@ class Styling:
         weight = {"moustache": self.surface.moustache, "goatee": self.surface.goatee, "full beard": self.surface.beard}[
             kind
         ]
-        roots = self.surface.beard_roots
+        roots = self.surface.moustache_roots if kind == "moustache" else self.surface.beard_roots
         grown = roots.blend @ weight
         roots = roots.take(np.flatnonzero(grown > 0.25))
         p, n = self._place(roots)

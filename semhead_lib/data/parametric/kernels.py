@@ -107,7 +107,7 @@ def _normal_at(s: Surface, face: wp.int32, u: wp.float32, v: wp.float32, flat: w
 def _shade(
     mesh: wp.uint64, s: Surface, lamps: Lamps, face: wp.int32, u: wp.float32, v: wp.float32,
     flat: wp.vec3, point: wp.vec3, direction: wp.vec3, seed: wp.int32, sample: wp.int32, before: wp.float32,
-) -> wp.vec4:  # linear RGB, and whether the key light was seen  # fmt: skip
+) -> wp.vec4:  # linear RGB; key light seen (1), hidden (0), not asked (-1)  # fmt: skip
     a, b, c = s.faces[3 * face], s.faces[3 * face + 1], s.faces[3 * face + 2]
     w = 1.0 - u - v
     n = _normal_at(s, face, u, v, flat, direction)
@@ -124,16 +124,19 @@ def _shade(
         fine = 0.65 * _value_noise(st[0], st[1]) + 0.35 * _value_noise(st[0] * 2.7 + 31.0, st[1] * 1.7)
         albedo = albedo * (1.0 - depth * fine)
 
-    # Soft key light: one jittered shadow ray a sample.
+    # Soft key light: a jittered shadow ray, which the next sample of the pixel shares.
     jitter = wp.vec3(_hash(seed, 3 * sample), _hash(seed, 3 * sample + 1), _hash(seed, 3 * sample + 2))
     to_key = wp.normalize(lamps.key_direction + (jitter - wp.vec3(0.5, 0.5, 0.5)) * (2.0 * lamps.key_spread))
     cosine = wp.dot(n, to_key)
     lit = wp.float32(0.0)
+    known = wp.float32(-1.0)
     if sample % 2 == 1 and before >= 0.0:
         lit = before
+        known = before
     elif cosine > 0.0:
         start = point + n * _EPSILON
         lit = wp.where(wp.mesh_query_ray_anyhit(mesh, start, to_key, 1.5), 0.0, 1.0)
+        known = lit
     half = wp.normalize(to_key - direction)
     ambient = wp.lerp(lamps.ground, lamps.sky, 0.5 + 0.5 * n[1]) * open_sky
     fill = wp.max(wp.dot(n, lamps.fill_direction) * 0.75 + 0.25, 0.0) * open_sky
@@ -146,7 +149,7 @@ def _shade(
         tone = albedo * 0.75 + wp.vec3(0.25, 0.25, 0.25) * specular
         light = wp.cw_mul(albedo, ambient + lamps.fill * fill + lamps.key * (diffuse * lit))
         light = light + wp.cw_mul(tone, lamps.key) * (specular * shine * lit)
-        return wp.vec4(light[0], light[1], light[2], lit)
+        return wp.vec4(light[0], light[1], light[2], known)
 
     if shader == _EYE:
         albedo = _eye_albedo(s.tangents[a] * u + s.tangents[b] * v + s.tangents[c] * w, s)
@@ -162,7 +165,7 @@ def _shade(
     shine = wp.pow(wp.max(wp.dot(n, half), 0.0), gloss) * lit * wp.where(cosine > 0.0, 1.0, 0.0)
     reflected = lamps.key * (specular * shine) + lamps.sky * (specular * grazing * 0.5 * open_sky)
     light = light + wp.cw_mul(albedo, key) + reflected
-    return wp.vec4(light[0], light[1], light[2], lit)
+    return wp.vec4(light[0], light[1], light[2], known)
 
 
 @wp.kernel(enable_backward=False)

@@ -193,7 +193,13 @@ class HeadSurface:
     @cached_property
     def beard_roots(self) -> Roots:
         """Roots of beard and moustache."""
-        return self._scatter(self.beard, 420)
+        chin, lip = self._scatter(self.beard, 420), self.moustache_roots
+        return Roots(sparse.vstack([chin.blend, lip.blend], format="csr"), np.concatenate([chin.rest, lip.rest]))
+
+    @cached_property
+    def moustache_roots(self) -> Roots:
+        """Roots of the moustache, dense because little else tells it from dirt."""
+        return self._scatter(self.moustache, 130)
 
     @cached_property
     def brow_roots(self) -> tuple[Roots, np.ndarray]:

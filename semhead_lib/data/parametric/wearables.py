@@ -60,7 +60,7 @@ def clothes(a: Attributes, shape: HeadShape, surface: HeadSurface, rng: np.rando
         body = [
             ring(-0.262, rx * 1.28 + puff, rz * 1.18 + puff, 0.020),
             ring(-0.285, rx * 1.75 + puff, rz * 1.34 + puff, 0.030),
-            ring(-0.318, wide * 0.82, rz * 1.55 + puff, 0.030, 0.0, 2.3),
+            ring(-0.318, wide * 0.82 + puff, rz * 1.55 + puff, 0.030, 0.0, 2.3),
             ring(-0.372, wide * 1.02, rz * 1.75 + puff, 0.02, 0.0, 2.6),
             ring(-0.460, wide * 1.08, rz * 1.95 + puff, 0.0, 0.01, 2.8),
             ring(-0.640, wide * 1.02, rz * 2.05 + puff, 0.0, 0.01, 2.8),
@@ -74,7 +74,7 @@ def clothes(a: Attributes, shape: HeadShape, surface: HeadSurface, rng: np.rando
     shoulders = garment([], -0.028)
     first = shoulders[:_SEGMENTS]
     neck = [seam + (first - seam) * t + np.array([0, -0.012 * t * (1 - t), 0]) for t in (0.0, 0.3, 0.65)]
-    covered = 3 * _SEGMENTS  # rings that every collar leaves open
+    covered = 2 * _SEGMENTS  # rings that every collar leaves open
     parts = [_lofted(np.concatenate([*neck, shoulders[:covered]]), skin_colour(a), "skin", rng)]
     if a.clothes == "turtleneck":
         top = [ring(-0.200, rx * 1.06, rz * 1.06, 0.030), ring(-0.197, rx * 1.15, rz * 1.13, 0.030),
@@ -148,7 +148,7 @@ def glasses(a: Attributes, shape: HeadShape, surface: HeadSurface, rng: np.rando
             parts.append(Mesh.part(lens, fan, linear((22, 20, 22)), "lens"))
         hinge = np.array([sign * (centre_x + width), centre_y + 0.3 * height, bow(centre_x + width)])
         temple = np.abs(skin[:, 1] - hinge[1]) < 0.02
-        side = np.abs(skin[temple & (surface.ears < 0.06) & (np.abs(skin[:, 2]) < 0.10), 0]).max() + 0.004
+        side = (sign * skin[temple & (surface.ears < 0.06) & (np.abs(skin[:, 2]) < 0.10), 0]).max() + 0.004
         ear = np.array([sign * side, hinge[1] + 0.002, 0.0])
         tip = np.array([sign * side, hinge[1] - 0.03, -0.035])
         pieces.append(tube(np.stack([hinge, 0.35 * hinge + 0.65 * ear, ear, tip]), radius * 0.85, closed=False))
@@ -191,11 +191,14 @@ def _brim(a: Attributes, skin, normals, surface: HeadSurface, clear: float, colo
     around = np.arctan2(surface.rest[line, 0], surface.rest[line, 2])
     at = (skin + normals * (clear * 0.9))[line]
     cap = a.hat == "cap"
-    turn = np.linspace(-1.15, 1.15, 40) if cap else np.linspace(-np.pi, np.pi, 96, endpoint=False)
+    turn = np.linspace(-np.pi, np.pi, 96, endpoint=False)
     order = np.argsort(around)
     inner = np.stack([np.interp(turn, around[order], at[order, i], period=2 * np.pi) for i in range(3)], axis=-1)
-    for _ in range(10 if not cap else 0):
+    for _ in range(10):
         inner = (np.roll(inner, 1, 0) + inner + np.roll(inner, -1, 0)) / 3
+    if cap:
+        front = np.abs(turn) < 1.15
+        turn, inner = turn[front], inner[front]
     outward = unit(inner * np.array([1, 0, 1]))
     if cap:
         reach = 0.125 * np.sqrt(np.clip(1 - (turn / 1.2) ** 2, 0, 1))[:, None]
@@ -217,7 +220,7 @@ def earrings(a: Attributes, shape: HeadShape, surface: HeadSurface) -> list[Mesh
     """Studs or hoops at the lowest point of each ear."""
     if a.earrings == "none":
         return []
-    gold = linear((212, 168, 84)) if a.shape and sum(a.shape.values()) > 0 else linear((196, 198, 202))
+    metal = linear({"gold": (212, 168, 84), "silver": (196, 198, 202)}[a.earring_metal])
     parts = []
     for sign in (1, -1):
         ear = np.flatnonzero((surface.ears > 0.06) & (sign * surface.rest[:, 0] > 0))
@@ -235,5 +238,5 @@ def earrings(a: Attributes, shape: HeadShape, surface: HeadSurface) -> list[Mesh
             tip = np.concatenate([np.arange(20, 30)])
             vertices = np.concatenate([vertices, path[-1:] + [[sign * 0.003, 0, 0]]])
             faces = np.concatenate([faces, np.stack([tip, np.roll(tip, -1), np.full(10, 30)], -1)])
-        parts.append(Mesh.part(vertices, faces, gold, "metal"))
+        parts.append(Mesh.part(vertices, faces, metal, "metal"))
     return parts

@@ -49,7 +49,10 @@ def test_no_demographic_ties(people):
 
 def test_what_cannot_be_together(people):
     assert all(p.facial_hair == "none" for p in people if p.gender == "woman")
-    assert all(p.hat in ("none", "headband") for p in people if p.hair_style in ("afro", "bun"))
+    assert all(p.hat in ("none", "headband") for p in people if p.hair_style == "bun")
+    assert all(p.hat == "none" for p in people if p.hair_style == "afro")
+    covered = [p for p in people if p.hat in ("beanie", "cap", "brimmed hat")]
+    assert covered and not any(p.receding or p.parting != "none" for p in covered)
     assert not any(p.fringe for p in people if p.hair_style in ("bald", "shaved") or p.receding or p.hat != "none")
     assert all(-1 <= v <= 1 for p in people for v in p.shape.values())
 
@@ -57,8 +60,10 @@ def test_what_cannot_be_together(people):
 def test_captions_tell_the_attributes(people):
     for p in people[:400]:
         words = at.caption(p)
-        for fact in (p.gender, at.age_group(p.age), p.skin, f"{p.eye_colour} eyes", p.cloth_colour, p.clothes):
+        for fact in (p.gender, at.age_group(p.age), p.skin, p.cloth_colour, p.clothes):
             assert fact in words, (fact, words)
+        assert (f"{p.eye_colour} eyes" in words) == (p.glasses != "sunglasses")  # what is hidden is not told
+        assert ("red lips" in words) == (p.lip_tint > 0.5)
         for key in ("glasses", "hat", "earrings", "facial_hair"):
             value = getattr(p, key)
             assert (value == "none" and "none" not in words) or value in words

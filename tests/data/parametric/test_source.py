@@ -12,7 +12,7 @@ from semhead_lib import cameras
 from semhead_lib.data.parametric import appearance, attributes
 from semhead_lib.data.parametric.cast import Caster
 from semhead_lib.data.parametric.materials import CLASSES
-from semhead_lib.data.parametric.source import ParametricSource, build_scene, head_surface
+from semhead_lib.data.parametric.source import ParametricSource, build_scene, head_shape, head_surface
 from semhead_lib.evaluation.geometry import reproject
 
 
@@ -171,3 +171,31 @@ def test_an_independent_judge_tells_people_apart():
     judged = identity_check(people)
     assert judged.auc >= 0.95, judged.auc
     assert judged.faces >= 0.75 * judged.pictures
+
+
+def images_of(person):
+    label = cameras.orbit_labels(torch.tensor([0.0]), torch.tensor([0.0]))
+    scene = build_scene(person, np.random.default_rng(0))
+    return Caster(scene).cast(label, 64, appearance.light(person)).images[0].float()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"freckles": 0.9}, {"lip_tint": 1.0}, {"eye_colour": "blue"}, {"brow_thickness": 1.0}, {"skin_tone": 0.9}],
+    ids=lambda change: next(iter(change)),
+)
+def test_one_attribute_changes_one_thing(change):
+    """Turning one attribute moves some pixels and leaves hair, shape and all else where they were."""
+    plain = styled(
+        freckles=0.0, lip_tint=0.0, eye_colour="brown", brow_thickness=0.0, skin_tone=0.2, hair_style="medium"
+    )
+    before, after = images_of(plain), images_of(dataclasses.replace(plain, **change))
+    moved = ((before - after).abs().amax(dim=0) > 4).float().mean()
+    assert 0 < moved < (0.6 if "skin_tone" in change else 0.12)
+
+
+@pytest.mark.parametrize("expression", sorted(set(attributes.EXPRESSIONS) - {"neutral"}))
+def test_expressions_show(expression):
+    calm, moved = (head_shape(styled(expression=e, expression_strength=0.6)).vertices for e in ("neutral", expression))
+    pixels = np.linalg.norm(moved - calm, axis=-1).max() / 2.7 * cameras.FOCAL * 128
+    assert pixels > 1.0
