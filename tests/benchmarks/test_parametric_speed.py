@@ -1,10 +1,12 @@
 """How fast one process makes parametric heads: `make bench` prints it and keeps it in papermill_runs/benchmarks/."""
 
+import datetime
 import json
 import platform
 import resource
 import sys
 import time
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -50,6 +52,8 @@ def test_views_per_second_of_one_process():
         "peak_memory_bytes": peak,
         "matrix_product_seconds_one_thread": round(matrix_product_seconds(), 4),
         "machine": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
+        "versions": {name: version(name) for name in ("anny", "numpy", "torch", "warp-lang")},
+        "date": datetime.date.today().isoformat(),
     }
     OUT.mkdir(parents=True, exist_ok=True)
     (OUT / "parametric.json").write_text(json.dumps(report, indent=2) + "\n")
