@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 
-import torch
-
 
 def available_cores() -> int:
     """Processor cores that this process may use."""
@@ -17,6 +15,8 @@ def pick_device(name: str) -> str:
 
     Raises ValueError for a name that is no device, or a CUDA device that is not there.
     """
+    import torch  # here, so that counting cores stays light
+
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     kind, _, index = name.partition(":")

@@ -21,6 +21,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from semhead_lib.devices import available_cores
+
 PACKAGE = Path(__file__).parent
 ROOT = PACKAGE.parent  # the checkout, when this is one
 PYTHON = ((3, 11), (3, 14))  # supported: from the first, up to but not including the second
@@ -96,7 +98,7 @@ def _system() -> Iterator[Finding]:
 
 def _devices() -> Iterator[Finding]:
     """Processor, memory and GPUs."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    cores = available_cores()
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     yield Finding("devices", "cpu", "ok", f"{cores} cores, {memory / 2**30:.1f} GiB of memory, {platform.machine()}")
     try:

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import semhead_lib
+from semhead_lib.devices import available_cores
 from semhead_lib.reproduce.profiles import Step
 
 PACKAGE = Path(semhead_lib.__file__).parent
@@ -206,7 +207,7 @@ def devices() -> dict[str, Any]:
         query = ["nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
         done = subprocess.run(query, capture_output=True, text=True, check=False)
         gpus = done.stdout.strip().splitlines() if done.returncode == 0 else []
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    cores = available_cores()
     memory = psutil.virtual_memory().total
     return {
         "platform": f"{platform.system()} {platform.machine()}",
