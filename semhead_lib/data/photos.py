@@ -1,0 +1,48 @@
+"""Photographs as people have them: rotated by EXIF, with alpha, in grey, large."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
+_LARGEST = 4096  # pixels of the longer side; what is larger is made smaller as it is read
+
+
+def read_photo(path: Path | str) -> Tensor:  # [3, H, W] uint8
+    """Read a picture upright, in RGB; what is transparent becomes white.
+
+    Raises FileNotFoundError, or ValueError naming the file and what is wrong with it.
+    """
+    try:
+        with Image.open(path, formats=("JPEG", "PNG", "WEBP")) as opened:
+            opened.draft("RGB", (_LARGEST, _LARGEST))
+            picture = ImageOps.exif_transpose(opened).convert("RGBA")
+    except FileNotFoundError:
+        raise
+    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
+        raise ValueError(f"{path}: no readable JPEG, PNG or WebP picture: {error}") from None
+    picture.thumbnail((_LARGEST, _LARGEST))
+    ground = Image.new("RGBA", picture.size, "white")
+    ground.alpha_composite(picture)
+    return torch.from_numpy(np.array(ground.convert("RGB"))).permute(2, 0, 1)
+
+
+def find_photos(folder: Path | str) -> list[tuple[str, Path]]:
+    """Pictures of a folder in the order of their names, each with whom it shows.
+
+    A picture in a subfolder shows the person that the subfolder is named for; one beside them shows a person of its
+    own. Raises ValueError when there is none.
+    """
+    folder = Path(folder)
+    found = sorted(p for p in folder.glob("*") if p.suffix.lower() in SUFFIXES)
+    photos = [(p.stem, p) for p in found]
+    for person in sorted(p for p in folder.glob("*") if p.is_dir()):
+        photos += [(person.name, p) for p in sorted(person.glob("*")) if p.suffix.lower() in SUFFIXES]
+    if not photos:
+        raise ValueError(f"{folder}: no folder with pictures ({', '.join(SUFFIXES)})")
+    return photos
