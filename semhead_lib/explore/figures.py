@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 import plotly.graph_objects as go
 import torch
-from IPython.display import HTML
+from IPython.display import HTML, Markdown
 from PIL import Image
 from plotly.subplots import make_subplots
 from torch import Tensor
@@ -22,7 +22,7 @@ from torch import Tensor
 from semhead_lib.cameras import orbit_angles
 
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#000000")
-_LAYOUT = dict(
+LAYOUT = dict(
     template="plotly_white",
     colorway=list(COLOURS),
     font=dict(family="system-ui, sans-serif", size=13),
@@ -99,7 +99,7 @@ def camera_sphere(labels: Tensor, title: str = "Cameras around the head") -> go.
     )
     figure = go.Figure([points, gaze])
     axes = {f"{a}axis": dict(title=t) for a, t in (("x", "x, subject's left"), ("y", "−z, back"), ("z", "y, up"))}
-    figure.update_layout(**_LAYOUT, title=title, height=560, showlegend=False)
+    figure.update_layout(**LAYOUT, title=title, height=560, showlegend=False)
     figure.update_scenes(aspectmode="data", camera_eye=dict(x=0.7, y=-2.0, z=0.9), **axes)
     return figure
 
@@ -120,7 +120,7 @@ def histograms(
         else:
             trace = go.Histogram(x=np.asarray(data, float), nbinsx=18, marker_color=colour)
         figure.add_trace(trace, row=k // columns + 1, col=k % columns + 1)
-    layout = {**_LAYOUT, "margin": dict(l=60, r=20, t=90, b=60)}
+    layout = {**LAYOUT, "margin": dict(l=60, r=20, t=90, b=60)}
     figure.update_layout(**layout, title=title, height=160 + 240 * rows, showlegend=False, bargap=0.05)
     figure.update_xaxes(tickangle=35)
     return figure
@@ -136,7 +136,94 @@ def distance_histogram(same: np.ndarray, different: np.ndarray, title: str) -> g
             for values, name, colour in ((same, "same person", COLOURS[0]), (different, "different people", COLOURS[1]))
         ]
     )
-    figure.update_layout(**_LAYOUT, title=title, barmode="overlay", height=380)
+    figure.update_layout(**LAYOUT, title=title, barmode="overlay", height=380)
     figure.update_xaxes(title="distance between identity features")
     figure.update_yaxes(title="density")
     return figure
+
+
+def lines(
+    x: Sequence[float],
+    curves: dict[str, Sequence[float]],  # name -> y
+    *,
+    title: str,
+    x_title: str,
+    y_title: str,
+    bands: dict[str, tuple[Sequence[float], Sequence[float]]] | None = None,  # name of a curve -> its low and high
+) -> go.Figure:
+    """Curves over a common x, each in a colour and a dash of its own, some with a shaded band."""
+    figure = go.Figure()
+    for k, (name, y) in enumerate(curves.items()):
+        colour, dash = COLOURS[k % len(COLOURS)], ("solid", "dash", "dot", "dashdot")[k % 4]
+        if bands and name in bands:
+            low, high = (list(map(float, side)) for side in bands[name])
+            figure.add_scatter(
+                x=[*x, *reversed(x)], y=[*high, *reversed(low)], fill="toself", fillcolor=colour, opacity=0.18,
+                line_width=0, hoverinfo="skip", showlegend=False,
+            )  # fmt: skip
+        figure.add_scatter(
+            x=list(x), y=list(map(float, y)), name=name, mode="lines+markers", line=dict(color=colour, dash=dash)
+        )
+    figure.update_layout(**LAYOUT, title=title, height=400, hovermode="x unified")
+    return figure.update_xaxes(title=x_title).update_yaxes(title=y_title)
+
+
+def heatmap(
+    table: Sequence[Sequence[float]],  # rows of values
+    rows: Sequence[str],
+    columns: Sequence[str],
+    *,
+    title: str,
+    low: float = 0.0,
+    high: float = 1.0,
+) -> go.Figure:
+    """A table of values, coloured from `low` to `high` and written into its cells."""
+    figure = go.Figure(
+        go.Heatmap(
+            z=table,
+            x=list(columns),
+            y=list(rows),
+            zmin=low,
+            zmax=high,
+            colorscale="Cividis",
+            texttemplate="%{z:.2f}",
+            colorbar=dict(thickness=12),
+            xgap=2,
+            ygap=2,
+        )
+    )
+    layout = {**LAYOUT, "margin": dict(l=190, r=20, t=70, b=20)}
+    figure.update_layout(**layout, title=title, height=130 + 32 * len(rows))
+    return figure.update_yaxes(autorange="reversed").update_xaxes(side="top")
+
+
+def bars(
+    names: Sequence[str],
+    groups: dict[str, Sequence[float]],  # name of a group -> one value a name
+    *,
+    title: str,
+    y_title: str,
+) -> go.Figure:
+    """Groups of bars side by side, their values written above them."""
+    figure = go.Figure(
+        [
+            go.Bar(
+                name=group,
+                x=list(names),
+                y=list(map(float, y)),
+                texttemplate="%{y:.2f}",
+                textposition="outside",
+                marker_color=COLOURS[k % len(COLOURS)],
+                cliponaxis=False,
+            )
+            for k, (group, y) in enumerate(groups.items())
+        ]
+    )
+    figure.update_layout(**LAYOUT, title=title, barmode="group", height=400, showlegend=len(groups) > 1)
+    return figure.update_yaxes(title=y_title)
+
+
+def claim_table(claims: Sequence[tuple[str, str, bool]]) -> Markdown:  # claim, what was measured, whether it holds
+    """Claims with the numbers that speak for or against them. A claim that does not hold here is printed as such."""
+    rows = [f"| {claim} | {figure} | {'holds' if true else '**does not hold**'} |" for claim, figure, true in claims]
+    return Markdown("\n".join(["| claim | measured | here |", "|---|---|---|", *rows]))
