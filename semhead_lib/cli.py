@@ -62,6 +62,20 @@ COMMANDS = (
         positional=("path", "out"),
     ),
     Command(
+        "data encode",
+        "store the semantic feature of every subject's frontal view in a dataset",
+        "semhead_lib.commands:data_encode",
+        config="data_encode",
+        positional=("path",),
+    ),
+    Command(
+        "headclip train",
+        "train the embedded CLIP again, judge it, and write its card",
+        "semhead_lib.commands:headclip_train",
+        config="headclip_train",
+        positional=("out",),
+    ),
+    Command(
         "reproduce",
         "execute the notebooks of a profile; the same command resumes",
         "semhead_lib.commands:reproduce",

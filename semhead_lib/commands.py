@@ -15,11 +15,15 @@ def synthesize(config: DictConfig) -> None:
     from semhead_lib.data.synthesis import synthesize as make
     from semhead_lib.devices import available_cores, pick_device
 
-    of_the_dataset = ("_target_", "out", "subjects", "shard_size", "workers", "image_format")
+    of_the_dataset = ("_target_", "out", "subjects", "shard_size", "workers", "image_format", "encoder")
     settings = {key: value for key, value in OmegaConf.to_object(config).items() if key not in of_the_dataset}
     settings = {key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()}
     if "device" in settings:
         settings["device"] = pick_device(settings["device"])
+    if config.encoder is not None:  # before hours of synthesis: a missing encoder is said at once
+        from semhead_lib.conditioning.semantic import SemanticEncoder
+
+        encoder = SemanticEncoder.load(config.encoder)
     report = make(
         functools.partial(get_class(config._target_), **settings),
         config.out,
@@ -29,6 +33,35 @@ def synthesize(config: DictConfig) -> None:
         image_format=config.image_format,
     )
     _say_made(config.out, report)
+    if config.encoder is not None:
+        _encode(config.out, encoder)
+
+
+def data_encode(config: DictConfig) -> None:
+    """`semhead data encode DIR`."""
+    from semhead_lib.conditioning.semantic import SemanticEncoder
+
+    settings = dict(device=config.device, dtype=config.dtype, batch=config.batch)
+    _encode(config.path, SemanticEncoder.load(config.encoder, **settings))
+
+
+def headclip_train(config: DictConfig) -> None:
+    """`semhead headclip train OUT`."""
+    from pathlib import Path
+
+    from semhead_lib.conditioning.headclip.card import CARD, judge_and_describe
+    from semhead_lib.conditioning.headclip.recipe import Recipe
+    from semhead_lib.conditioning.headclip.training import make_people, train
+    from semhead_lib.devices import available_cores, pick_device
+
+    others = ("out", "people", "workers", "device")
+    recipe = Recipe(**{key: value for key, value in config.items() if key not in others})
+    workers, device = config.workers or available_cores(), pick_device(config.device)
+    people = Path(config.people) / f"train-seed-{recipe.data_seed}"
+    make_people(recipe, people, workers)
+    train(recipe, people, config.out, device=device)
+    judge_and_describe(config.out, config.people, workers=workers, device=device)
+    print(Path(config.out) / CARD)
 
 
 def data_check(config: DictConfig) -> int:
@@ -76,6 +109,13 @@ def doctor(config: DictConfig) -> int:
     from semhead_lib.doctor import main
 
     return main(as_json=config.json)
+
+
+def _encode(folder: str, encoder) -> None:
+    from semhead_lib.data.semantics import fill_semantics
+
+    manifest = fill_semantics(folder, encoder.images, str(encoder.identity), batch=encoder.batch)
+    print(f"{folder}: {manifest.subjects} features of {encoder.dimension} numbers, {encoder.identity}")
 
 
 def _say_made(out: str, report) -> None:

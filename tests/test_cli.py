@@ -12,6 +12,7 @@ import pytest
 from semhead_lib import cli
 from semhead_lib.conf.compose import compose_config
 from semhead_lib.conf.keys import FOLDER, REQUIRED, Allowed, options, read_config
+from semhead_lib.data.manifest import Manifest
 
 
 def run(capsys, *words: str) -> tuple[int, str, str]:
@@ -64,7 +65,7 @@ def test_every_key_is_commented_and_its_default_allowed(path):
     [
         (["synthsize"], "unknown command 'synthsize': did you mean 'synthesize'?"),
         (["data", "chekc"], "unknown command 'data chekc': did you mean 'data check'?"),
-        (["data"], "'data' needs one more word: data check, data import, data export"),
+        (["data"], "'data' needs one more word: data check, data import, data export, data encode"),
         (["frobnicate"], "unknown command 'frobnicate': there are synthesize, "),
         (["synthesize", "resolutoin=64"], "unknown key 'resolutoin': did you mean 'resolution'?"),
         (["synthesize", "x=64"], "unknown key 'x': there are out, subjects, "),
@@ -75,7 +76,7 @@ def test_every_key_is_commented_and_its_default_allowed(path):
         (["synthesize", "out=x", "subjects=-3"], "subjects=-3: expected an integer >= 1, got -3"),
         (["synthesize", "out=x", "subjects=1.5"], "subjects=1.5: expected an integer >= 1, got '1.5'"),
         (["synthesize", "out=x", "image_format=pgn"], "did you mean 'png'?"),
-        (["synthesize", "out=x", "view_sampling=front"], "expected one of balanced, front_heavy, got 'front'"),
+        (["synthesize", "out=x", "view_sampling=front"], "expected one of balanced, front_heavy, orbit, got 'front'"),
         (["synthesize", "out=x", "channels=depht"], "got 'depht': did you mean 'depth'?"),
         (["synthesize", "out=x", "source=parametrik"], "no such option: did you mean 'parametric'?"),
         (["synthesize", "out=x", "source=zzz"], "source=zzz: no such option: there are parametric"),
@@ -86,6 +87,9 @@ def test_every_key_is_commented_and_its_default_allowed(path):
         (["reproduce", "smoke", "force=yes"], "force=yes: expected true or false, got 'yes'"),
         (["reproduce", "smoek"], "no profile 'smoek': did you mean 'smoke'?"),
         (["reproduce", "smoke", "01_dataset_synthesis.subjets=4"], "did you mean 'subjects'?"),
+        (["headclip", "trian"], "unknown command 'headclip trian': did you mean 'headclip train'?"),
+        (["headclip", "train", "out", "batch=1"], "batch=1: expected an integer >= 2, got 1"),
+        (["data", "encode", "d", "dtype=half"], "expected one of float32, bfloat16, float16, got 'half'"),
         (["doctor", "a=1"], "unknown key 'a': there are json"),
     ],
 )
@@ -125,6 +129,29 @@ def test_a_dataset_from_synthesis_to_import(capsys, tmp_path):
     assert run(capsys, "data", "export", made, archive)[:2] == (0, f"{archive}: 4 images\n")
     assert run(capsys, "data", "import", archive, back, "group=folder", "workers=1")[0] == 0
     assert json.loads((tmp_path / "back" / "dataset.json").read_text())["views"] == 4
+
+
+@pytest.mark.slow
+def test_features_are_stored_by_synthesize_and_by_data_encode(capsys, tmp_path):
+    common = ["subjects=3", "views_per_subject=1", "resolution=32", "workers=1", "channels=[]", "shard_size=2"]
+    with_features, later = str(tmp_path / "one"), str(tmp_path / "two")
+    code, out, _ = run(capsys, "synthesize", f"out={with_features}", "encoder=headclip-64", *common)
+    assert code == 0 and "3 features of 128 numbers, headclip-64 [weights " in out
+    assert run(capsys, "synthesize", f"out={later}", *common)[0] == 0
+    assert Manifest.load(tmp_path / "two").layout.semantic is None
+    assert run(capsys, "data", "encode", later, "device=cpu", "batch=2")[0] == 0
+    assert Manifest.load(tmp_path / "one").layout == Manifest.load(tmp_path / "two").layout
+    for path in sorted((tmp_path / "one").iterdir()):
+        assert path.read_bytes() == (tmp_path / "two" / path.name).read_bytes(), path.name
+    assert run(capsys, "data", "check", later)[0] == 0
+    code, out, _ = run(capsys, "synthesize", f"out={with_features}", "encoder=headclip-64", *common)
+    assert code == 0 and "was finished already" in out
+
+
+def test_a_missing_encoder_is_said_before_anything_is_made(capsys, tmp_path):
+    code, _, error = run(capsys, "synthesize", f"out={tmp_path / 'heads'}", "encoder=ViT-B-32/nothing")
+    assert code == 1 and "'nothing' is no file and no tag of ViT-B-32" in error and error.count("\n") == 1
+    assert not (tmp_path / "heads").exists()
 
 
 def test_an_interrupted_job_exits_130(capsys, monkeypatch):

@@ -1,0 +1,1 @@
+"""headclip-64, the embedded CLIP: its captions, vocabulary, training, judgement and card."""

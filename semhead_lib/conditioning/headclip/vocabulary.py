@@ -1,0 +1,64 @@
+"""A small vocabulary in the form of open_clip's: byte pair encoding (Sennrich et al., 2016) learnt from captions."""
+
+from __future__ import annotations
+
+import gzip
+from collections import Counter
+from collections.abc import Iterable
+from itertools import pairwise
+from pathlib import Path
+
+import regex
+from open_clip.tokenizer import bytes_to_unicode
+
+from semhead_lib.data.files import write_atomically
+
+WORDS = regex.compile(r"'s|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+")  # as open_clip splits text
+BASE = 2 * 256 + 2  # bytes, bytes that end a word, start and end of text: the vocabulary before the first merge
+
+
+def learn_merges(texts: Iterable[str], most: int) -> list[tuple[str, str]]:
+    """The pairs to merge, most frequent first; ties in alphabetical order, so equal texts give equal merges.
+
+    Ends early when every word of `texts` has become one token.
+
+    >>> learn_merges(["hair hair hair hat"], 3)
+    [('h', 'a'), ('ha', 'i'), ('hai', 'r</w>')]
+    """
+    letters = bytes_to_unicode()
+    counts = Counter(word for text in texts for word in WORDS.findall(text.lower()))
+    words = {}
+    for word in counts:
+        *head, last = (letters[byte] for byte in word.encode())
+        words[word] = [*head, f"{last}</w>"]
+    merges: list[tuple[str, str]] = []
+    while len(merges) < most:
+        pairs = Counter()
+        for word, parts in words.items():
+            for pair in pairwise(parts):
+                pairs[pair] += counts[word]
+        if not pairs:
+            break
+        best = min(pairs, key=lambda pair: (-pairs[pair], pair))
+        merges.append(best)
+        words = {word: _merge(parts, best) for word, parts in words.items()}
+    return merges
+
+
+def write_vocabulary(merges: list[tuple[str, str]], path: Path) -> int:
+    """Write `merges` as open_clip's `SimpleTokenizer(bpe_path=...)` reads them; returns the vocabulary's size."""
+    lines = ["#version: 0.2", *(" ".join(pair) for pair in merges)]
+    write_atomically(path, gzip.compress("\n".join(lines).encode(), mtime=0))
+    return BASE + len(merges)
+
+
+def _merge(parts: list[str], pair: tuple[str, str]) -> list[str]:
+    merged, i = [], 0
+    while i < len(parts):
+        if tuple(parts[i : i + 2]) == pair:
+            merged.append(parts[i] + parts[i + 1])
+            i += 2
+        else:
+            merged.append(parts[i])
+            i += 1
+    return merged

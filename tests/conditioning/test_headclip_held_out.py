@@ -1,0 +1,102 @@
+"""The shipped headclip-64 on people it has never seen, made afresh: what its card promises is true."""
+
+import json
+import re
+
+import pytest
+import torch
+from safetensors import safe_open
+
+from semhead_lib.conditioning.headclip import held_out
+from semhead_lib.conditioning.headclip.card import MEDIAN_RANK, RECALL_1, RECALL_5, TARGETS, card
+from semhead_lib.conditioning.headclip.recipe import Recipe
+from semhead_lib.conditioning.judging import QUESTIONS, answer, ranks
+from semhead_lib.conditioning.semantic import ASSETS, EMBEDDED, SemanticEncoder
+from semhead_lib.data.parametric.source import ParametricSource
+from semhead_lib.devices import available_cores
+
+FOLDER = ASSETS / EMBEDDED
+FIGURES = json.loads((FOLDER / "figures.json").read_text())
+RECIPE = Recipe(**json.loads((FOLDER / "config.json").read_text())["recipe"])
+
+
+@pytest.fixture(scope="module")
+def judged(tmp_path_factory):
+    """The figures of 256 people of seed 20261122."""
+    folder = tmp_path_factory.mktemp("held-out") / "people"
+    people = held_out.make_held_out(folder, 20261122, workers=available_cores(), progress=False)
+    encoder = SemanticEncoder.load(device="cpu")
+    return held_out.judge(encoder, people)
+
+
+def test_people_were_never_trained_on():
+    assert RECIPE.data_seed not in held_out.SEEDS and set(FIGURES["seeds"]) == {str(s) for s in held_out.SEEDS}
+    trained, other = (ParametricSource(seed=s).attributes(0) for s in (RECIPE.data_seed, held_out.SEEDS[0]))
+    assert trained != other
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("question", TARGETS)
+def test_zero_shot(judged, question):
+    assert judged["people"] == 256
+    assert judged["zero_shot"][question]["accuracy"] >= TARGETS[question]
+
+
+@pytest.mark.slow
+def test_retrieval(judged):
+    assert judged["retrieval_45"]["recall_1"] >= RECALL_1 and judged["retrieval_45"]["recall_5"] >= RECALL_5
+    assert judged["text"]["median_rank"] <= MEDIAN_RANK
+
+
+@pytest.mark.slow
+def test_the_card_tells_these_figures(judged):
+    told = FIGURES["seeds"]["20261122"]
+    assert told["people"] == judged["people"]
+    for name, got in judged["zero_shot"].items():
+        assert got["accuracy"] == pytest.approx(told["zero_shot"][name]["accuracy"], abs=0.02), name
+    for name, got in judged["retrieval_45"].items():
+        assert got == pytest.approx(told["retrieval_45"][name], abs=0.02), name
+
+
+def test_the_card_is_of_these_weights_and_this_text():
+    assert FIGURES["encoder"] == str(SemanticEncoder.load(device="cpu").identity)
+    assert (FOLDER / "card.md").read_text() == card(FOLDER, RECIPE, FIGURES)
+    for judged in FIGURES["seeds"].values():
+        assert -1 <= judged["dlib"]["rank_correlation"] <= 1 and judged["dlib"]["pairs"] > 10_000
+    assert FIGURES["images_per_second"] >= 200
+
+
+def test_weights_are_small_and_complete():
+    assert (FOLDER / "model.safetensors").stat().st_size <= 12e6
+    with safe_open(FOLDER / "model.safetensors", "pt") as weights:
+        assert all(weights.get_tensor(name).isfinite().all() for name in weights.keys())  # noqa: SIM118
+    log = [json.loads(line) for line in (FOLDER / "log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in log] == list(range(1, RECIPE.steps + 1))
+    assert log[-1]["loss"] < log[0]["loss"] / 3
+
+
+def test_card_has_no_long_or_empty_lines():
+    text = (FOLDER / "card.md").read_text()
+    assert "{" not in text and "None" not in text and not re.search(r"\n\n\n", text)
+
+
+def test_it_sees_the_view_as_clip_does():
+    """Words for the view find images from there: the per-view feature is no view-invariant condition."""
+    source = ParametricSource(seed=held_out.SEEDS[1], resolution=64, views_per_subject=4, view_sampling="orbit", channels=())
+    encoder = SemanticEncoder.load(device="cpu")
+    views = torch.cat([source.subject(i).views for i in range(8)])
+    words = encoder.texts(["a back view of a person", "a side view of a person from the right",
+                           "a front view of a person", "a side view of a person from the left"])  # fmt: skip
+    said = (encoder.images(views) @ words.T).argmax(1)
+    assert (said == torch.arange(4).repeat(8)).float().mean() >= 0.75
+
+
+def test_answers_and_ranks():
+    encoder = SemanticEncoder.load(device="cpu")
+    question = QUESTIONS["gender"]
+    texts = encoder.texts(["a photo of a woman", "a photo of a man"])
+    people = [{"gender": "woman"}, {"gender": "man"}]
+    assert answer(encoder, question, texts, people).accuracy == 1.0
+    wrong = answer(encoder, question, texts, people[::-1])
+    assert (wrong.accuracy, wrong.balanced, wrong.asked) == (0.0, 0.0, 2)
+    assert ranks(torch.eye(4), torch.ones(4, 4)).tolist() == [4] * 4, "an encoder that tells nothing is last"
