@@ -7,7 +7,7 @@ import gzip
 import html
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 
 import plotly.graph_objects as go
@@ -52,6 +52,7 @@ def picture_map(
     words: Sequence[str],  # N lines about the pictures
     groups: Sequence[str],  # N names, which decide colour and symbol
     *,
+    colours: Mapping[str, str] | None = None,  # group -> CSS colour
     title: str,
     alt: str,
     height: int = 560,
@@ -67,11 +68,12 @@ def picture_map(
         )
     figure = go.Figure()
     for k, name in enumerate(sorted(set(groups))):
+        colour = (colours or {}).get(name, COLOURS[k % len(COLOURS)])
         rows = [i for i, group in enumerate(groups) if group == name]
         figure.add_scatter(
             x=points[rows, 0].tolist(), y=points[rows, 1].tolist(), customdata=rows, name=name, mode="markers",
-            hoverinfo="none", marker=dict(size=9, symbol=_SYMBOLS[k // len(COLOURS) % len(_SYMBOLS)],
-                                          color=COLOURS[k % len(COLOURS)], line=dict(width=0.5, color="#333")),
+            hoverinfo="none", marker=dict(size=9, symbol=_SYMBOLS[k % len(_SYMBOLS)],
+                                          color=colour, line=dict(width=0.5, color="#333")),
         )  # fmt: skip
     figure.update_layout(**LAYOUT, title=title, height=height)
     figure.update_xaxes(showticklabels=False, zeroline=False).update_yaxes(showticklabels=False, zeroline=False)

@@ -82,7 +82,9 @@ def test_card_has_no_long_or_empty_lines():
 
 def test_it_sees_the_view_as_clip_does():
     """Words for the view find images from there: the per-view feature is no view-invariant condition."""
-    source = ParametricSource(seed=held_out.SEEDS[1], resolution=64, views_per_subject=4, view_sampling="orbit", channels=())
+    source = ParametricSource(
+        seed=held_out.SEEDS[1], resolution=64, views_per_subject=4, view_sampling="orbit", channels=()
+    )
     encoder = SemanticEncoder.load(device="cpu")
     views = torch.cat([source.subject(i).views for i in range(8)])
     words = encoder.texts(["a back view of a person", "a side view of a person from the right",

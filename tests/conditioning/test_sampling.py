@@ -8,7 +8,7 @@ from semhead_lib.conditioning.sampling import STRATEGIES, sample_conditions, sle
 from semhead_lib.evaluation.coverage import density_coverage
 
 RNG = torch.Generator().manual_seed(1)
-FEATURES = torch.nn.functional.normalize(torch.randn(120, 24, generator=RNG) * torch.linspace(2, 0.1, 24) + 0.5, dim=-1)
+FEATURES = torch.nn.functional.normalize(torch.randn(120, 24, generator=RNG) * torch.linspace(2, 0.1, 24) + 1.5, dim=-1)
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
@@ -44,7 +44,7 @@ def test_density_counts_neighbourhoods():
 
 
 def test_slerp_goes_by_equal_angles():
-    one, other = FEATURES[:1].double(), FEATURES[1:2].double()
+    one, other = torch.nn.functional.normalize(FEATURES[:2].double(), dim=-1).split(1)
     whole = torch.acos((one * other).sum())
     for share in (0.0, 0.25, 1.0):
         point = slerp(one, other, torch.tensor([[share]], dtype=torch.float64))

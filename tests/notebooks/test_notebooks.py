@@ -7,16 +7,23 @@ import re
 from pathlib import Path
 
 import nbformat
+import open_clip
 import papermill
 import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+from skimage.data import astronaut
 
 from semhead_lib.data.check import check
+from semhead_lib.data.manifest import Manifest
 from semhead_lib.reproduce.metrics import collect
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 SMALL = {
     "01_dataset_synthesis": dict(subjects=5, views_per_subject=4, shard_size=3, identity_subjects=5, workers=2),
+    "02_conditioning_analysis": dict(subjects=64, views_per_subject=8, resolution=64, workers=2),
 }
 
 
@@ -45,22 +52,31 @@ def test_shape(path):
 @pytest.fixture(scope="module")
 def executed(request, tmp_path_factory):
     """A notebook executed by plain Papermill: its JSON, its text as it would be committed, and its folder."""
-    name = request.param
-    out = tmp_path_factory.mktemp(name)
+    out = tmp_path_factory.mktemp(request.param)
+    return execute(request.param, out)
+
+
+def execute(name, out, **parameters):
     target = out / "executed.ipynb"
     papermill.execute_notebook(
-        FOLDER / f"{name}.ipynb", target, parameters={"out": str(out / "results"), **SMALL[name]},
+        FOLDER / f"{name}.ipynb", target, parameters={"out": str(out / "results"), **SMALL[name], **parameters},
         kernel_name="python3", cwd=FOLDER.parent, progress_bar=False,
     )  # fmt: skip
     return json.loads(target.read_text()), target, out / "results"
+
+
+def outputs_of(notebook):
+    """All outputs of a notebook that ran without an error."""
+    outputs = [o for c in notebook["cells"] for o in c.get("outputs", [])]
+    assert not [o for o in outputs if o["output_type"] == "error"]
+    return outputs
 
 
 @pytest.mark.notebooks
 @pytest.mark.parametrize("executed", ["01_dataset_synthesis"], indirect=True)
 def test_dataset_synthesis(executed):
     notebook, path, results = executed
-    outputs = [o for c in notebook["cells"] for o in c.get("outputs", [])]
-    assert not [o for o in outputs if o["output_type"] == "error"]
+    outputs = outputs_of(notebook)
     metrics = collect(notebook)
     assert metrics["subjects"] == 5 and metrics["views"] == 20 and metrics["findings"] == 0
     assert metrics["identity_auc"] > 0.8 and metrics["faces_found"] > 0.5
@@ -76,3 +92,46 @@ def test_dataset_synthesis(executed):
     assert path.stat().st_size < 5_000_000
     printed = "".join("".join(o["text"]) for o in outputs if o["output_type"] == "stream")
     assert "wearing" in printed and "Warp" not in printed and "Warning" not in printed
+
+
+@pytest.mark.notebooks
+@pytest.mark.parametrize("executed", ["02_conditioning_analysis"], indirect=True)
+def test_conditioning_analysis(executed):
+    notebook, path, results = executed
+    outputs, metrics = outputs_of(notebook), collect(notebook)
+    assert metrics["encoder"].startswith("headclip-64 [weights ")
+    assert Manifest.load(results / "dataset").layout.semantic == {"encoder": metrics["encoder"], "dimension": 128}
+    parts = [metrics[f"variance_{part}"] for part in ("subject", "view", "rest")]
+    assert sum(parts) == pytest.approx(1.0) and min(parts) > 0.05
+    assert metrics["leak_camera_label"] < 10 and metrics["leak_per_view_feature"] < 40
+    assert metrics["leak_frontal_feature"] > 60 and metrics["leak_mean_feature"] > 60
+    assert metrics["frontal_knows_face"] > metrics["back_view_knows_face"] + 0.1
+    assert metrics["recall_1_at_45"] > 0.6 and metrics["hair_colour"] > 0.8
+    assert metrics["coverage_uniform"] < metrics["coverage_data"]
+
+    pages = ["".join(o.get("data", {}).get("text/html", "")) for o in outputs]
+    assert sum("<img" in p for p in pages) == 5 and sum("srcdoc" in p for p in pages) == 1
+    assert sum("application/vnd.plotly.v1+json" in o.get("data", {}) for o in outputs) == 7
+    tables = ["".join(o.get("data", {}).get("text/markdown", "")) for o in outputs]
+    assert tables[-1].count("\n") == 1 + metrics["claims"]
+    assert path.stat().st_size < 5_000_000
+
+
+@pytest.mark.notebooks
+@pytest.mark.slow
+def test_conditioning_analysis_with_a_file_of_weights_and_photos(tmp_path):
+    """The same notebook with another open_clip model from a file: random weights know nothing, and it says so."""
+    torch.manual_seed(0)
+    model = open_clip.create_model("ViT-B-32")
+    save_file({k: v.half().contiguous() for k, v in model.state_dict().items()}, tmp_path / "clip.safetensors")
+    (tmp_path / "photos/astronaut").mkdir(parents=True)
+    picture = Image.fromarray(astronaut())
+    picture.save(tmp_path / "photos/astronaut/1.png")
+    picture.crop((100, 0, 400, 300)).save(tmp_path / "photos/astronaut/2.jpg")
+    encoder, photos = f"ViT-B-32/{tmp_path}/clip.safetensors", str(tmp_path / "photos")
+    notebook, *_ = execute("02_conditioning_analysis", tmp_path, encoder=encoder, photos=photos)
+    outputs, metrics = outputs_of(notebook), collect(notebook)
+    assert metrics["encoder"].startswith("ViT-B-32 [weights ") and str(tmp_path) not in metrics["encoder"]
+    assert metrics["hair_colour"] < 0.5, "random weights cannot read"
+    assert metrics["claims_held"] < metrics["claims"]
+    assert sum("application/vnd.plotly.v1+json" in o.get("data", {}) for o in outputs) == 8

@@ -49,11 +49,11 @@ or, with the same result, by `SemanticEncoder.load("{name}")`.
 - Data: {trained_on} people of the parametric source (seed {recipe.data_seed}), {recipe.views_per_subject} views evenly
   around each and the frontal view; {recipe.validation} more people for validation. Captions are written from the
   attributes: many words and templates, with and without words for the view, telling what the view shows.
-- Loss: open_clip's contrastive loss over batches of {recipe.batch} different people, in runs of {recipe.run} who are
-  alike at a glance; and the same loss (weight {recipe.contrast}) of each image among texts that differ in one attribute
-  only, as hard negatives: without these the obvious attributes suffice, and zero-shot accuracy on glasses stayed 0.56.
-- {recipe.steps} steps, {thousand_pairs} thousand pairs; AdamW, learning rate {rate} with {recipe.warmup} steps of warm-up
-  and a cosine to 0, weight decay {recipe.weight_decay}. Seed {recipe.seed}.
+- Loss: open_clip's contrastive loss over batches of {recipe.batch} different people; and the same loss (weight
+  {recipe.contrast:g}) of each image among texts that differ in one attribute only, as hard negatives: without these the
+  obvious attributes suffice, and zero-shot accuracy on glasses stayed at 0.56.
+- Steps: {recipe.steps} ({thousand_pairs} thousand pairs); AdamW, learning rate {rate} with {recipe.warmup} steps of
+  warm-up and a cosine to 0, weight decay {recipe.weight_decay}. Seed {recipe.seed}.
 - Budget: {hours} hours on {hardware}; {versions}. `log.jsonl` has every step.
 - Again: `semhead headclip train OUT{settings}`.
 

@@ -43,10 +43,10 @@ class Recipe:
     views_per_subject: int = 8  # beside the frontal view
     validation: int = 256  # people
     seed: int = 0  # of the first weights, the batches and the captions
-    steps: int = 1500
+    steps: int = 1300
     batch: int = 256  # pairs of an image and a caption, each of another person
-    run: int = 32  # people of a batch who are alike at a glance; 1: all people of a batch are drawn at random
-    contrast: float = 1.0  # weight of the loss over texts that differ in one attribute only
+    run: int = 1  # people of a batch who are alike at a glance (slower to begin with); 1: all are drawn at random
+    contrast: float = 6.0  # weight of the loss over texts that differ in one attribute only
     learning_rate: float = 1e-3  # the highest, of AdamW; cosine decay to 0
     warmup: int = 100  # steps of linear warm-up
     weight_decay: float = 0.1  # of matrices and filters only

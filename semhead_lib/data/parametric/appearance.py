@@ -25,7 +25,7 @@ _EYES = {
     "brown": (104, 62, 30), "dark brown": (52, 31, 20), "hazel": (122, 98, 48), "green": (94, 124, 78),
     "blue": (84, 130, 176), "grey": (136, 148, 156),
 }  # fmt: skip
-_HAIR = {
+HAIR = {
     "black": (36, 31, 30), "dark brown": (58, 38, 27), "brown": (96, 62, 40), "light brown": (140, 98, 62),
     "blond": (214, 174, 108), "red": (164, 72, 30), "grey": (140, 138, 136), "white": (226, 222, 216),
     "pink": (226, 110, 160), "blue": (50, 90, 190), "green": (56, 140, 84), "purple": (118, 66, 160),
@@ -35,12 +35,12 @@ _CLOTH = {
     "red": (172, 40, 44), "green": (58, 110, 70), "yellow": (226, 184, 66), "teal": (40, 128, 132),
     "brown": (112, 78, 54), "pink": (222, 146, 164),
 }  # fmt: skip
-NATURAL_HAIR = tuple(_HAIR)[:8]
+NATURAL_HAIR = tuple(HAIR)[:8]
 
 
 def hair_colour(name: str) -> np.ndarray:
     """Linear albedo of a hair colour. [3]"""
-    return linear(_HAIR[name])
+    return linear(HAIR[name])
 
 
 def cloth_colour(name: str) -> np.ndarray:
