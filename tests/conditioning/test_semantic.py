@@ -52,11 +52,14 @@ def test_pictures_are_resized_as_open_clip_does(encoder, box):
 @pytest.mark.parametrize("mode", ["squash", "longest"])
 def test_other_resize_modes(mode):
     overrides = dict(resize_mode=mode, fill_color=128)
-    model, _, preprocess = open_clip.create_model_and_transforms(MODEL, force_preprocess_cfg=overrides)
+    model = open_clip.create_model(MODEL)
+    model.visual.preprocess_cfg = model.visual.preprocess_cfg | overrides
+    preprocess = open_clip.image_transform_v2(open_clip.transform.PreprocessCfg(**model.visual.preprocess_cfg), False)
     encoder = SemanticEncoder(model, MODEL, "test", "cpu", "float32", 4)
     picture = PHOTO[:, :512, :300]
     with torch.no_grad():
-        wanted = model(preprocess(Image.fromarray(picture.permute(1, 2, 0).numpy()))[None])[0]
+        pil = Image.fromarray(picture.permute(1, 2, 0).numpy())
+        wanted = model.eval().encode_image(preprocess(pil)[None], normalize=True)
     assert (encoder.images(picture[None]) * wanted).sum() > 0.999
 
 

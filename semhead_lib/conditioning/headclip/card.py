@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -89,7 +90,11 @@ def judge_and_describe(out: Path | str, held_out: Path | str, *, workers: int, d
     out, held_out = Path(out), Path(held_out)
     recipe = Recipe(**json.loads((out / "config.json").read_text(encoding="utf-8"))["recipe"])
     encoder = SemanticEncoder.load(str(out), device=device)
-    figures: dict[str, Any] = {"encoder": str(encoder.identity), "date": date.today().isoformat(), "seeds": {}}
+    figures: dict[str, Any] = {
+        "encoder": str(replace(encoder.identity, name=NAME)),
+        "date": date.today().isoformat(),
+        "seeds": {},
+    }
     for seed in SEEDS:
         if seed == recipe.data_seed:
             raise ValueError(f"seed {seed} is that of the people trained on: it cannot judge")
