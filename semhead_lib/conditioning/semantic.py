@@ -75,8 +75,8 @@ class SemanticEncoder:
     >>> encoder = SemanticEncoder.load("headclip-64", device="cpu")
     >>> encoder.images(torch.zeros(2, 3, 128, 128, dtype=torch.uint8)).shape
     torch.Size([2, 128])
-    >>> encoder.texts(["a man with a beard"]).norm(dim=-1)
-    tensor([1.0000])
+    >>> encoder.texts(["a man with a beard"]).norm(dim=-1).round(decimals=4)
+    tensor([1.])
     """
 
     def __init__(self, model: torch.nn.Module, source: str, name: str, device: str, dtype: str, batch: int) -> None:

@@ -54,7 +54,9 @@ def test_other_resize_modes(mode):
     overrides = dict(resize_mode=mode, fill_color=128)
     model = open_clip.create_model(MODEL)
     model.visual.preprocess_cfg = model.visual.preprocess_cfg | overrides
-    preprocess = open_clip.image_transform_v2(open_clip.transform.PreprocessCfg(**model.visual.preprocess_cfg), False)
+    preprocess = open_clip.transform.image_transform_v2(
+        open_clip.transform.PreprocessCfg(**model.visual.preprocess_cfg), False
+    )
     encoder = SemanticEncoder(model, MODEL, "test", "cpu", "float32", 4)
     picture = PHOTO[:, :512, :300]
     with torch.no_grad():
