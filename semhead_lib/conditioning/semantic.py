@@ -193,15 +193,16 @@ class SemanticEncoder:
         if how == "squash":
             height, width = size, size
         else:
-            side = min(h, w) if how == "shortest" else max(h, w)
-            height, width = max(int(size * h / side), 1), max(int(size * w / side), 1)
+            side, whole = (min(h, w), int) if how == "shortest" else (max(h, w), round)
+            height, width = max(whole(size * h / side), 1), max(whole(size * w / side), 1)
         mode = "bilinear" if self.preprocessing["interpolation"] == "bilinear" else "bicubic"
         resized = F.interpolate(images, size=(height, width), mode=mode, antialias=True, align_corners=False)
         resized = resized.clamp(0, 1)
-        top, left = round((height - size) / 2), round((width - size) / 2)
         if how == "longest":
+            top, left = (size - height) // 2, (size - width) // 2
             fill = self.preprocessing["fill_color"] / 255
-            return F.pad(resized, (-left, size - width + left, -top, size - height + top), value=fill)
+            return F.pad(resized, (left, size - width - left, top, size - height - top), value=fill)
+        top, left = round((height - size) / 2), round((width - size) / 2)
         return resized[..., top : top + size, left : left + size]
 
     def _autocast(self):
