@@ -35,18 +35,8 @@ def test_people_were_never_trained_on():
     assert trained != other
 
 
-# What these weights, half an hour of training on two cores, do not reach yet; the card says so too.
-NOT_YET = {"glasses": "0.93 and 0.87 on the two seeds", "gender": "0.79 and 0.81: men without a beard pass for women"}
-
-
-def targets():
-    for question in TARGETS:
-        reason = NOT_YET.get(question)
-        yield pytest.param(question, marks=[pytest.mark.xfail(strict=True, reason=reason)] if reason else [])
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("question", targets())
+@pytest.mark.parametrize("question", TARGETS)
 def test_zero_shot(judged, question):
     assert judged["people"] == 256
     assert judged["zero_shot"][question]["accuracy"] >= TARGETS[question]

@@ -16,7 +16,7 @@ from semhead_lib.conditioning.headclip.vocabulary import BASE, learn_merges, wri
 from semhead_lib.conditioning.semantic import SemanticEncoder
 from semhead_lib.data.memory import SubjectsInMemory
 
-SMALL = dict(subjects=20, views_per_subject=2, validation=8, steps=6, batch=6, run=3, warmup=2, merges=60)
+SMALL = dict(subjects=20, views_per_subject=2, validation=8, steps=6, batch=6, warmup=2, merges=60)
 RECIPE = Recipe(data_seed=5, learning_rate=2e-3, **SMALL)
 
 
@@ -110,6 +110,7 @@ def test_a_diverged_loss_stops_with_a_clear_error(people, finished, tmp_path, mo
         ({"steps": 0}, "steps must not be so small"),
         ({"frontal_share": 1.5}, "at most 1, got 1.5"),
         ({"batch": 13}, "at most the 12 people"),
+        ({"precision": "int8"}, "bf16 or fp32, got 'int8'"),
     ],
 )
 def test_recipes_are_checked(changes, message):

@@ -25,7 +25,8 @@ class Contrast:
     texts: Mapping[str, tuple[str, ...]]  # value -> what a person with it is called
     value: Callable[[Mapping[str, Any]], str | None]  # None: not to be asked
     seen_from: float = 180.0  # largest |azimuth| in degrees
-    from_: float = 0.0  # smallest |azimuth|
+    seen_beyond: float = 0.0  # smallest |azimuth|
+    weight: float = 1.0  # in the loss: more for what is small or subtle in 64 pixels
 
 
 def _told(frame: str, phrases: Sequence[str]) -> tuple[str, ...]:
@@ -51,17 +52,19 @@ _FACE, _HEAD = captions.SEEN_FROM["mood"], captions.SEEN_FROM["glasses"]
 CONTRASTS: dict[str, Contrast] = {
     "hair colour": Contrast({c: (f"a person with {c} hair", f"{c} hair") for c in _COLOURS}, _colour),
     "hair style": Contrast(
-        {**_STYLES, "bald": _told(_HAD, captions.BALD)}, lambda a: a["hair_style"], from_=captions.TIED_FROM
+        {**_STYLES, "bald": _told(_HAD, captions.BALD)}, lambda a: a["hair_style"], seen_beyond=captions.TIED_FROM
     ),
     "glasses": Contrast(
         {name: _told(_WORN, [w for w in words if w != "glasses"]) for name, words in captions.GLASSES.items()},
         lambda a: a["glasses"],
         _HEAD,
+        weight=3,
     ),
     "any glasses": Contrast(
         {"yes": _told(_WORN, ("glasses", "spectacles", "eyeglasses")), "no": _told(_WORN, captions.GLASSES["none"])},
         lambda a: "no" if a["glasses"] == "none" else "yes",
         _HEAD,
+        weight=3,
     ),
     "hat": Contrast(
         {name: _told(_WORN, [w for w in words if w != "a {c} hat"]) for name, words in captions.HATS.items()},
@@ -82,7 +85,7 @@ CONTRASTS: dict[str, Contrast] = {
         _HEAD,
     ),
     "gender": Contrast(
-        {name: _told("a {}", words) for name, words in captions.PEOPLE.items()}, lambda a: a["gender"], _HEAD
+        {name: _told("a {}", words) for name, words in captions.PEOPLE.items()}, lambda a: a["gender"], _HEAD, weight=3
     ),
     "age": Contrast({name: _told("a {} person", words) for name, words in captions.AGES.items()},
                     lambda a: age_group(a["age"]), _HEAD),
@@ -99,6 +102,7 @@ class Asked:
     texts: list[str]  # one a value
     images: list[int]  # rows of the batch
     values: list[int]  # of each of those images: the text that is true of it
+    weight: float
 
 
 def ask(people: Sequence[Mapping[str, Any]], azimuths: Sequence[float], rng: Random) -> list[Asked]:
@@ -111,9 +115,9 @@ def ask(people: Sequence[Mapping[str, Any]], azimuths: Sequence[float], rng: Ran
         images, truths = [], []
         for row, (person, azimuth) in enumerate(zip(people, azimuths, strict=True)):
             value = contrast.value(person)
-            if value is not None and contrast.from_ <= abs(azimuth) <= contrast.seen_from:
+            if value is not None and contrast.seen_beyond <= abs(azimuth) <= contrast.seen_from:
                 images.append(row)
                 truths.append(values.index(value))
         if images:
-            asked.append(Asked(texts, images, truths))
+            asked.append(Asked(texts, images, truths, contrast.weight))
     return asked

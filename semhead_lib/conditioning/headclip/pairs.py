@@ -17,8 +17,6 @@ from semhead_lib.conditioning.headclip.contrasts import Asked, ask
 from semhead_lib.conditioning.headclip.recipe import Recipe
 from semhead_lib.data.subjects import Subject
 
-_OBVIOUS = ("hair_colour", "cloth_colour", "skin", "hair_style", "hat")  # what anyone is told apart by at a glance
-_SHARED = 3  # of these are shared by most people of a run
 _SHIFT = 0.06  # largest shift of an augmented image, in image widths
 _ZOOM = 0.10  # largest change of its size
 _LIGHTER = 0.10  # largest change of brightness and of contrast
@@ -72,19 +70,9 @@ class Pairs:
         return Batch(augment(images, torch.Generator().manual_seed(rng.getrandbits(63))), captions, asked)
 
     def order(self, epoch: int) -> np.ndarray:  # [N]
-        """All people in the order of an epoch: runs of like people, the runs in random order.
-
-        People of a run share most of three obvious attributes, other ones each epoch, so that pairs must be told apart
-        by glasses, beards and faces too: among people drawn at random hair and clothes would do.
-        """
-        if self._order[0] == epoch:
-            return self._order[1]
-        rng = np.random.default_rng((self.recipe.seed, epoch))
-        shared = rng.permutation(len(_OBVIOUS))[:_SHARED]
-        keys = [np.unique([who[_OBVIOUS[k]] for who, _ in self.who], return_inverse=True)[1] for k in shared]
-        alike = np.lexsort([rng.random(len(self.who)), *(rng.permutation(key.max() + 1)[key] for key in keys)])
-        runs = np.array_split(alike, max(len(alike) // self.recipe.run, 1))
-        self._order = epoch, np.concatenate([runs[i] for i in rng.permutation(len(runs))])
+        """All people in the order of an epoch."""
+        if self._order[0] != epoch:
+            self._order = epoch, np.random.default_rng((self.recipe.seed, epoch)).permutation(len(self.who))
         return self._order[1]
 
 

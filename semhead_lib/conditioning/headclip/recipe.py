@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 NAME = "headclip-64"
@@ -43,22 +43,23 @@ class Recipe:
     views_per_subject: int = 8  # beside the frontal view
     validation: int = 256  # people
     seed: int = 0  # of the first weights, the batches and the captions
-    steps: int = 1300
+    steps: int = 3600
     batch: int = 256  # pairs of an image and a caption, each of another person
-    run: int = 1  # people of a batch who are alike at a glance (slower to begin with); 1: all are drawn at random
-    contrast: float = 6.0  # weight of the loss over texts that differ in one attribute only
+    contrast: float = 9.0  # weight of the loss over texts that differ in one attribute only
     learning_rate: float = 1e-3  # the highest, of AdamW; cosine decay to 0
     warmup: int = 100  # steps of linear warm-up
     weight_decay: float = 0.1  # of matrices and filters only
-    frontal_share: float = 0.25  # share of images that are the frontal view; the others are evenly drawn views
+    frontal_share: float = 0.4  # share of images that are the frontal view; the others are evenly drawn views
     merges: int = 2000  # most merges of the vocabulary
+    precision: str = "bf16"  # of the image tower's arithmetic, or "fp32": weights and text tower are float32
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            if getattr(self, field.name) < (
-                0 if field.name in ("data_seed", "seed", "warmup", "contrast", "merges") else 1e-12
-            ):
-                raise ValueError(f"{field.name} must not be so small, got {getattr(self, field.name)}")
+        if self.precision not in ("bf16", "fp32"):
+            raise ValueError(f"precision must be bf16 or fp32, got {self.precision!r}")
+        for name, value in vars(self).items():
+            lowest = 0 if name in ("data_seed", "seed", "warmup", "contrast", "merges") else 1e-12
+            if name != "precision" and value < lowest:
+                raise ValueError(f"{name} must not be so small, got {value}")
         if self.frontal_share > 1:
             raise ValueError(f"frontal_share must be at most 1, got {self.frontal_share}")
         if self.batch > self.subjects - self.validation:

@@ -137,7 +137,10 @@ class _Training:
             group["lr"] = learning_rate(self.recipe, self.step)
         self.model.train()
         images, tokens = normalise(batch.images).to(self.device), self.tokens(batch.captions).to(self.device)
-        image, text, scale = self.model(images, tokens)[:3]
+        with torch.autocast(torch.device(self.device).type, torch.bfloat16, self.recipe.precision == "bf16"):
+            image = self.model.encode_image(images)
+        image = nn.functional.normalize(image.float(), dim=-1)
+        text, scale = self.model.encode_text(tokens, normalize=True), self.model.logit_scale.exp()
         pairs_loss = self.loss(image, text, scale)
         contrast_loss = self._contrast(image, batch.asked, scale)
         loss = pairs_loss + self.recipe.contrast * contrast_loss
@@ -162,7 +165,7 @@ class _Training:
         }
 
     def _contrast(self, image: Tensor, asked: list[Asked], scale: Tensor) -> Tensor:
-        """CLIP's loss of images against texts, among texts that differ in one attribute only, averaged over those."""
+        """CLIP's loss of images against texts that differ in one attribute only: the weighted mean over attributes."""
         tokens = self.tokens([text for one in asked for text in one.texts]).to(self.device)
         texts = self.model.encode_text(tokens, normalize=True).split([len(one.texts) for one in asked])
         losses = [
@@ -171,7 +174,8 @@ class _Training:
             )
             for one, text in zip(asked, texts, strict=True)
         ]
-        return torch.stack(losses).mean()
+        weights = torch.tensor([one.weight for one in asked], device=self.device)
+        return (torch.stack(losses) * weights).sum() / weights.sum()
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
@@ -223,7 +227,7 @@ def _begin(recipe: Recipe, out: Path, device: str) -> None:
         different = [f"{k} is {there.get(k)} there, {v} here" for k, v in here.items() if there.get(k) != v]
         if different:
             raise ValueError(f"{out} was begun with another recipe: {'; '.join(different)}. Use another folder")
-    elif any(entry.name != STATE for entry in out.iterdir()):
+    elif any(not entry.name.startswith(".") for entry in out.iterdir()):
         raise FileExistsError(f"{out} is not empty and holds no training of headclip-64; use another folder")
     else:
         versions = {"torch": torch.__version__, "open_clip": open_clip.__version__}
