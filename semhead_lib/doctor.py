@@ -161,24 +161,22 @@ def _imports() -> Iterator[Finding]:
 
 
 def _compiled() -> Iterator[Finding]:
-    """The compiled operators: which are registered, or why there are none."""
-    spec = importlib.util.find_spec("semhead_lib._C")
-    if spec is None or spec.origin is None:
-        if any((ROOT / "csrc").rglob("*.cpp")):
-            yield Finding("compiled", "operators", "note", "not built: plain PyTorch is used", _install())
-        else:
-            yield Finding("compiled", "operators", "note", "csrc/ has no sources here: plain PyTorch is used")
-        return
+    """The compiled ops: which are registered for which devices, or why there are none."""
     try:
         import torch
 
-        torch.ops.load_library(spec.origin)
-        names = {name.split(".")[0] for name in torch._C._dispatch_get_all_op_names()}
-    except Exception as error:  # built for another torch, or a library is missing
-        yield Finding("compiled", Path(spec.origin).name, "broken", _one_line(error), _install(anew=True))
+        from semhead_lib.ops.compiled import COMPILED
+    except Exception as error:  # _imports says more
+        yield Finding("compiled", "ops", "note", _one_line(error))
         return
-    for name in sorted(name for name in names if name.startswith("semhead::")):
-        yield Finding("compiled", name, "ok", spec.origin)
+    state = "ok" if COMPILED.devices else "note"
+    mend = "" if COMPILED.devices else _install()
+    use = "" if COMPILED.devices else ": the reference twins serve, several times slower"
+    yield Finding("compiled", "ops", state, COMPILED.detail + use, mend)
+    names = {name.split(".")[0] for name in torch._C._dispatch_get_all_op_names()}
+    for name in sorted(name for name in names if name.startswith("semhead::") and "backward" not in name):
+        kinds = [k for k in ("CPU", "CUDA") if torch._C._dispatch_has_kernel_for_dispatch_key(name, k)]
+        yield Finding("compiled", name, "ok", ", ".join(kinds))
 
 
 def _models() -> Iterator[Finding]:

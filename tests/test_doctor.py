@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from semhead_lib import doctor
+from semhead_lib.ops import compiled
 
 
 def by_name(findings: list[doctor.Finding]) -> dict[str, doctor.Finding]:
@@ -35,7 +36,7 @@ def test_this_environment_is_healthy(capsys):
     assert doctor.main() == 0
     printed = capsys.readouterr().out
     assert "Everything needed is here." in printed
-    for word in ("torch", "anny", "jupyter kernel", "operators", "nvcc", "disk", "cpu", "FLUX.1 Kontext"):
+    for word in ("torch", "anny", "jupyter kernel", "compiled", "nvcc", "disk", "cpu", "FLUX.1 Kontext"):
         assert word in printed
 
 
@@ -128,27 +129,18 @@ def test_shipped_and_downloaded_models_are_found(monkeypatch, tmp_path):
     assert "a minute longer" in findings["anny's cache"].detail
 
 
-def test_operators_say_why_they_are_missing(monkeypatch, tmp_path):
-    monkeypatch.setattr(doctor, "ROOT", tmp_path)
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    (without_sources,) = doctor._compiled()
-    assert "no sources" in without_sources.detail
-    (tmp_path / "csrc" / "op").mkdir(parents=True)
-    (tmp_path / "csrc" / "op" / "op.cpp").touch()
-    (not_built,) = doctor._compiled()
-    assert "not built" in not_built.detail
-    assert not_built.mend == doctor._install()
+def test_missing_ops_are_a_note_with_the_mending_command(monkeypatch):
+    monkeypatch.setattr(compiled, "COMPILED", compiled.Compiled((), "not built: SEMHEAD_OPS=0 was set"))
+    finding = next(iter(doctor._compiled()))
+    assert (finding.name, finding.state, finding.mend) == ("ops", "note", doctor._install())
+    assert finding.detail.startswith("not built: SEMHEAD_OPS=0 was set: the reference twins serve")
 
 
-def test_operators_that_do_not_load_say_why(monkeypatch, tmp_path):
-    library = tmp_path / "_C.so"
-    library.write_bytes(b"no library")
-    monkeypatch.setattr(
-        importlib.util, "find_spec", lambda name: importlib.machinery.ModuleSpec(name, None, origin=str(library))
-    )
-    (finding,) = doctor._compiled()
-    assert (finding.name, finding.state) == ("_C.so", "broken")
-    assert finding.detail.startswith("does not load: OSError")
+@pytest.mark.skipif(not compiled.COMPILED.devices, reason=compiled.COMPILED.detail)
+def test_ops_are_listed_with_their_devices():
+    found = by_name(doctor._compiled())
+    assert found["ops"].state == "ok" and "built for torch" in found["ops"].detail
+    assert found["semhead::render_rays"].detail in ("CPU", "CPU, CUDA")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,23 @@
+// What the CUDA kernels of the renderer are called with. Computation and everything but the map are float32.
+#pragma once
+
+#include "render.h"
+
+namespace semhead {
+
+struct RenderCudaInputs {
+    const void* map;
+    MapType type;
+    const float *origins, *directions, *near, *far, *w1, *b1, *w2, *b2;
+};
+
+void render_cuda(const RenderShape&, const RenderCudaInputs&, const RenderOutputs<float>&, void* stream);
+
+// Gradients of the network are summed over `partials` rows of render_cuda_partials(shape) numbers each, scratch that the
+// caller brings zeroed; those of the map are float32 whatever the map is, and added in no fixed order.
+int render_cuda_rows(const RenderShape&);
+int64_t render_cuda_partials(const RenderShape&);
+void render_backward_cuda(const RenderShape&, const RenderCudaInputs&, const RenderGradients<float>&, float* partials,
+                          void* stream);
+
+}  // namespace semhead

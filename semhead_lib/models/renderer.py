@@ -1,0 +1,86 @@
+"""From a feature map and cameras to raw pictures: rays, the field's network, and the fused renderer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from semhead_lib.cameras import rays
+from semhead_lib.models.planes import Planes
+from semhead_lib.ops import FieldNetwork, Rendered, reference_render_rays, render_rays, sample_planes
+from semhead_lib.ops.render_rays import Ball, network_of_features
+
+
+@dataclass(frozen=True)
+class RenderSettings:
+    """How rays are sampled, and what space the planes cover."""
+
+    coarse: int = 48  # stratified samples of a ray
+    fine: int = 48  # samples drawn from their weights
+    half: float = 0.5  # half the side of the cube, scene units: heads seen by the usual cameras lie inside
+    ball: Ball = Ball()  # noqa: RUF009 (frozen)
+
+
+def cube_bounds(
+    origins: Tensor,  # [B, N, 3]
+    directions: Tensor,  # [B, N, 3]
+    half: float,
+) -> tuple[Tensor, Tensor]:  # [B, N], [B, N]
+    """Where rays enter and leave the cube [-half, half]^3, in lengths of their direction; far <= near where they miss.
+
+    >>> o, d = torch.tensor([[[0.0, 0.0, 2.7], [2.0, 0.0, 2.7]]]), torch.tensor([[[0.0, 0.0, -1.0]] * 2])
+    >>> near, far = cube_bounds(o, d, 0.5)
+    >>> near[0, 0].item(), far[0, 0].item(), bool(far[0, 1] <= near[0, 1])
+    (2.2..., 3.2..., True)
+    """
+    inverse = 1 / torch.where(directions == 0, torch.finfo(directions.dtype).tiny * 4, directions)
+    a, b = (-half - origins) * inverse, (half - origins) * inverse
+    near = torch.minimum(a, b).amax(-1).clamp_min(0)
+    return near, torch.maximum(a, b).amin(-1)
+
+
+class Renderer(nn.Module):
+    """Renders the planes of a feature map; its weights are those of the small network from point features to density
+    and colour features, with equalised learning rates (Karras et al., 2018)."""
+
+    def __init__(self, planes: Planes, settings: RenderSettings, hidden: int = 64, outputs: int = 32) -> None:
+        super().__init__()
+        self.planes, self.settings = planes, settings
+        channels = planes.layout.channels
+        self.w1 = nn.Parameter(torch.randn(hidden, channels))
+        self.b1 = nn.Parameter(torch.zeros(hidden))
+        self.w2 = nn.Parameter(torch.randn(1 + outputs, hidden))
+        self.b2 = nn.Parameter(torch.zeros(1 + outputs))
+
+    @property
+    def network(self) -> FieldNetwork:
+        """The weights as the ops take them."""
+        return FieldNetwork(self.w1 * self.w1.shape[1] ** -0.5, self.b1, self.w2 * self.w2.shape[1] ** -0.5, self.b2)
+
+    def forward(
+        self,
+        features: Tensor,  # [B, map_channels, map_side, map_side]
+        labels: Tensor,  # [B, 25] cameras
+        resolution: int,  # pixels a side
+        seed: int | None = None,  # of the samples; None: the middle of every stratum
+        reference: bool = False,  # with the reference twin, to compare
+    ) -> Rendered:  # features [B, O, R, R], depth [B, 1, R, R], opacity [B, 1, R, R]
+        """Square pictures from the cameras."""
+        s = self.settings
+        origins, directions = (t.contiguous() for t in rays(labels, resolution))
+        near, far = cube_bounds(origins, directions, s.half)
+        render = reference_render_rays if reference else render_rays
+        out = render(
+            self.planes.map(features), origins, directions, near, far, self.network, self.planes.layout,
+            coarse=s.coarse, fine=s.fine, half=s.half, ball=s.ball, seed=seed,
+        )  # fmt: skip
+        shape = (len(labels), resolution, resolution, -1)
+        return Rendered(*(t.reshape(shape).permute(0, 3, 1, 2) for t in out))
+
+    def field(self, features: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
+        """Raw density [B, N] and colour features [B, N, O] at world points [B, N, 3]."""
+        points = points / self.settings.half
+        read = sample_planes(self.planes.map(features), points, self.planes.layout)
+        return network_of_features(read, points, self.network, self.settings.ball)

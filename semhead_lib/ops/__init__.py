@@ -1,0 +1,22 @@
+"""Compiled ops and their reference twins: the fused ray renderer, and features of points in planes.
+
+`render_rays` and `sample_planes` are what the rest of the library calls. Both run compiled code (`csrc/`) where it was
+built, on CPU and CUDA, and else the twin of the same name with `reference_` before it: plain torch that reads like the
+equations, which is also what the compiled code is tested against. `semhead doctor` says which, and why.
+"""
+
+from semhead_lib.ops.layout import Layout, Projection, Window
+from semhead_lib.ops.render_rays import FieldNetwork, Rendered, reference_render_rays, render_rays
+from semhead_lib.ops.sample_planes import reference_sample_planes, sample_planes
+
+__all__ = [
+    "FieldNetwork",
+    "Layout",
+    "Projection",
+    "Rendered",
+    "Window",
+    "reference_render_rays",
+    "reference_sample_planes",
+    "render_rays",
+    "sample_planes",
+]
