@@ -116,7 +116,7 @@ def extension() -> dict:
     module = kind(
         "semhead_lib._ops",
         [str(path.relative_to(ROOT)) for path in sources],
-        extra_compile_args={"cxx": cxx, "nvcc": ["-O3", "--expt-relaxed-constexpr"]} if home else cxx,
+        extra_compile_args={"cxx": cxx, "nvcc": ["-O3", "--expt-relaxed-constexpr", "--threads=4"]} if home else cxx,
     )
     return {"ext_modules": [module], "cmdclass": {"build_ext": Build.with_options(no_python_abi_suffix=True)}}
 

@@ -8,10 +8,12 @@
 #include <stdexcept>
 #include <string>
 
+#include "../render/cuda.h"
 #include "planes.h"
 
 namespace semhead {
 
+__device__ inline float number(float x) { return x; }
 __device__ inline float number(__half x) { return __half2float(x); }
 __device__ inline float number(__nv_bfloat16 x) { return __bfloat162float(x); }
 
@@ -91,16 +93,25 @@ __device__ __noinline__ void warp_fetch(const Layout& layout, const void* map, M
         warp_fetch_of(layout, static_cast<const __nv_bfloat16*>(map) + at, x, y, z, lane, row, features, offset, weight);
 }
 
+struct AnyTexels {  // a map as `point_gradient` reads it
+    const void* map;
+    MapType type;
+    int64_t first;
+
+    __device__ float dot(int offset, const float* d, int channels) const {
+        float sum = 0;
+        for (int64_t j = 0, at = first + offset; j < channels; ++j, ++at)
+            sum += d[j] * (type == MapType::kFloat  ? static_cast<const float*>(map)[at]
+                           : type == MapType::kHalf ? number(static_cast<const __half*>(map)[at])
+                                                    : number(static_cast<const __nv_bfloat16*>(map)[at]));
+        return sum;
+    }
+};
+
 // Gradient of a point from that of its feature; the many cases of projections are compiled once, not once a kernel.
-__device__ __noinline__ void lane_gradient(const Layout& layout, const void* map, MapType type, int64_t item,
-                                           const float* d_feature, float x, float y, float z, float* out) {
-    const int64_t at = item * layout.texels();
-    if (type == MapType::kFloat)
-        point_gradient(layout, static_cast<const float*>(map) + at, d_feature, x, y, z, out);
-    else if (type == MapType::kHalf)
-        point_gradient(layout, static_cast<const __half*>(map) + at, d_feature, x, y, z, out);
-    else
-        point_gradient(layout, static_cast<const __nv_bfloat16*>(map) + at, d_feature, x, y, z, out);
+__device__ __noinline__ void lane_gradient(const Layout& layout, const AnyTexels map, const float* d_feature, float x, float y,
+                                           float z, float* out) {
+    point_gradient(layout, map, d_feature, x, y, z, out);
 }
 
 // The transpose: adds gradients [lane][row] of the features of `count` lanes to the texels, in no fixed order.

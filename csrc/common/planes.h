@@ -180,17 +180,13 @@ SEMHEAD_BOTH void with_projection(int code, const Action& action) {
     }
 }
 
-enum class MapType { kFloat, kHalf, kBfloat };  // what the texels of a map on CUDA are stored as
-
-// Number of a texel, whatever it is stored as.
-SEMHEAD_BOTH float number(float x) { return x; }
-SEMHEAD_BOTH double number(double x) { return x; }
-
-template <typename T, typename M, bool deep>
+// Derivative of a plane's part of a feature along x, y, z, dotted with `d`: added to out. `Map` is anything with
+// dot(offset, d, channels), the dot product of a texel with d.
+template <typename T, typename Map, bool deep>
 struct PointGradient {
     const Layout& layout;
     const Window& window;
-    const M* map;
+    const Map& map;
     const T* d;
     T x, y, z, *out;
 
@@ -200,24 +196,22 @@ struct PointGradient {
         Dual<T> weight[8];
         plane_taps<code, deep>(layout, window, Dual<T>::axis(x, 0), Dual<T>::axis(y, 1), Dual<T>::axis(z, 2), offset, weight);
         for (int k = 0; k < (deep ? 8 : 4); ++k) {
-            const M* texel = map + offset[k];
-            T dot = 0;
-            for (int j = 0; j < layout.channels; ++j) dot += d[j] * number(texel[j]);
+            const T dot = map.dot(offset[k], d, layout.channels);
             for (int a = 0; a < 3; ++a) out[a] += dot * weight[k].d[a];
         }
     }
 };
 
 // Gradient with respect to one point [3], from that of its feature.
-template <typename T, typename M>
-SEMHEAD_BOTH void point_gradient(const Layout& layout, const M* map, const T* d_feature, T x, T y, T z, T* out) {
+template <typename T, typename Map>
+SEMHEAD_BOTH void point_gradient(const Layout& layout, const Map& map, const T* d_feature, T x, T y, T z, T* out) {
     out[0] = out[1] = out[2] = 0;
     for (int p = 0; p < layout.planes; ++p) {
         const Window& window = layout.windows[p];
         if (layout.depth > 1)
-            with_projection(window.projection, PointGradient<T, M, true>{layout, window, map, d_feature, x, y, z, out});
+            with_projection(window.projection, PointGradient<T, Map, true>{layout, window, map, d_feature, x, y, z, out});
         else
-            with_projection(window.projection, PointGradient<T, M, false>{layout, window, map, d_feature, x, y, z, out});
+            with_projection(window.projection, PointGradient<T, Map, false>{layout, window, map, d_feature, x, y, z, out});
     }
 }
 

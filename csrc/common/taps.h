@@ -96,4 +96,15 @@ inline void scatter(const Layout& layout, T* d_map, int n, int ld, const int* of
     }
 }
 
+template <typename T>
+struct Texels {  // a map as `point_gradient` reads it
+    const T* map;
+
+    T dot(int offset, const T* d, int channels) const {
+        T sum = 0;
+        for (int j = 0; j < channels; ++j) sum += d[j] * map[offset + j];
+        return sum;
+    }
+};
+
 }  // namespace semhead

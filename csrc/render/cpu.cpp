@@ -155,7 +155,7 @@ struct RayBackward {
         T origin[3] = {}, direction[3] = {};
         for (int i = 0; i < s.n; ++i) {
             T g[3];
-            point_gradient<T, T>(s.shape.layout, map, d_features + i * s.net.cp, s.x[i], s.y[i], s.z[i], g);
+            point_gradient(s.shape.layout, Texels<T>{map}, d_features + i * s.net.cp, s.x[i], s.y[i], s.z[i], g);
             if (s.shape.slope != 0) {
                 const T radius = std::sqrt(s.x[i] * s.x[i] + s.y[i] * s.y[i] + s.z[i] * s.z[i]);
                 const T pull = radius > 0 ? -d_raw[i] * T(s.shape.slope) / radius : T(0);

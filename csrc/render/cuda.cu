@@ -406,7 +406,7 @@ __global__ void __launch_bounds__(kWarps* kWarp)
             __syncwarp();
             if (grads.origins && real) {
                 float g[3];
-                lane_gradient(s.layout, in.map, in.type, ray.item, ray.features + lane * (CP + 1), x, y, z, g);
+                lane_gradient(s.layout, AnyTexels{in.map, in.type, ray.item * s.layout.texels()}, ray.features + lane * (CP + 1), x, y, z, g);
                 const float radius = sqrtf(x * x + y * y + z * z);
                 const float pull = radius > 0 ? -d_density * static_cast<float>(s.slope) / radius : 0.0f;
                 g[0] += pull * x;

@@ -5,6 +5,8 @@
 
 namespace semhead {
 
+enum class MapType { kFloat, kHalf, kBfloat };  // what the texels of a map are stored as
+
 struct RenderCudaInputs {
     const void* map;
     MapType type;
