@@ -55,12 +55,12 @@ struct Place {
 template <typename S>
 SEMHEAD_BOTH void square_of_direction(S a, S b, S c, S& u, S& v) {
     using T = typename Plain<S>::type;
-    const S radius = root(a * a + b * b + c * c + S(T(1e-20)));
+    const S radius = root(a * a + b * b + c * c + S(T(1e-12)));
     a = a / radius;
     b = b / radius;
     c = c / radius;
     S q = a * a + b * b;
-    const bool pole = value_of(q) < T(1e-12) && value_of(c) < 0;  // opposite the centre every point of the edge is right: take one
+    const bool pole = value_of(q) < T(1e-12) && value_of(c) <= 0;  // opposite the centre every point of the edge is right: take one
     a = pole ? S(T(0)) : a;
     b = pole ? S(T(1e-6)) : b;
     q = pole ? S(T(1e-12)) : q;
@@ -79,7 +79,7 @@ SEMHEAD_BOTH void square_of_direction(S a, S b, S c, S& u, S& v) {
 template <typename S>
 SEMHEAD_BOTH S polar_weight(S x, S y, S z) {
     using T = typename Plain<S>::type;
-    const S flat = x * x + z * z + S(T(1e-20)), all = flat + y * y;
+    const S flat = x * x + z * z + S(T(1e-12)), all = flat + y * y;
     return S(T(0.5)) * (flat + z * root(flat)) / all;
 }
 
@@ -104,10 +104,10 @@ SEMHEAD_BOTH Place<S> project(S x, S y, S z, typename Plain<S>::type share) {
         const S other = turned ? polar_weight(x, y, z) : polar_weight(y, x, S(T(0)) - z);
         at.weight = S(2 * share) * own / (own + other);
         const S a = turned ? y : x, b = turned ? x : y, c = turned ? S(T(0)) - z : z;
-        const S flat = root(a * a + c * c + S(T(1e-20)));
+        const S flat = root(a * a + c * c + S(T(1e-12)));
         const S azimuth = angle(a, c) * S(T(0.3183098861837907));
         const S latitude = angle(b, flat) * S(T(0.6366197723675814));
-        const S radius = S(T(2)) * root(a * a + b * b + c * c + S(T(1e-20))) - S(T(1));
+        const S radius = S(T(2)) * root(a * a + b * b + c * c + S(T(1e-12))) - S(T(1));
         const int kind = turned ? code - kTurnedTP : code - kPolarTP;
         at.u = kind == 2 ? latitude : azimuth;
         at.v = kind == 0 ? latitude : radius;

@@ -13,7 +13,7 @@ from enum import IntEnum
 import torch
 from torch import Tensor
 
-_TINY = 1e-20  # under square roots: no NaN at the origin
+_TINY = 1e-12  # under square roots: at the origin no NaN, and slopes of a million at most
 
 
 class Projection(IntEnum):
@@ -113,8 +113,8 @@ def project(
         case Projection.FRONT:
             return torch.stack([*square_of_direction(x, y, z), z], -1), one
     turned = projection >= Projection.TURNED_TP
-    a, b, c = (y, x, -z) if turned else (x, y, z)  # towards azimuth 90 degrees, the pole, azimuth 0
-    own, other = _polar_weight(a, b, c), _polar_weight(b, a, -c)
+    a, b, c = (y, x, 0.0 - z) if turned else (x, y, z)  # towards azimuth 90 degrees, the pole, azimuth 0
+    own, other = _polar_weight(a, b, c), _polar_weight(b, a, 0.0 - c)
     azimuth = torch.atan2(a, c) / torch.pi
     latitude = torch.atan2(b, (a * a + c * c + _TINY).sqrt()) * (2 / torch.pi)
     radius = 2 * (a * a + b * b + c * c + _TINY).sqrt() - 1
@@ -141,7 +141,7 @@ def square_of_direction(a: Tensor, b: Tensor, c: Tensor) -> tuple[Tensor, Tensor
     radius = (a * a + b * b + c * c + _TINY).sqrt()
     a, b, c = a / radius, b / radius, c / radius
     q = a * a + b * b
-    pole = (q < 1e-12) & (c < 0)  # opposite the centre every point of the edge is right: take one
+    pole = (q < 1e-12) & (c <= 0)  # opposite the centre every point of the edge is right: take one
     a, b, q = torch.where(pole, 0.0, a), torch.where(pole, 1e-6, b), torch.where(pole, 1e-12, q)
     toward = torch.where(c > 0, 1 + c, q / (1 - torch.where(c > 0, 0.0, c)))  # 1 + c without cancellation
     k = (0.5 / toward).sqrt()
