@@ -1,0 +1,83 @@
+"""The StyleGAN2 synthesis network that draws the feature map, and the super-resolution that refines raw pictures."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from semhead_lib.models.layers import StyleBlock, upsample
+
+
+def widths(side: int, base: int, most: int) -> int:
+    """Channels at a size: base / side, at most `most` (Karras et al., 2020).
+
+    >>> [widths(side, 4096, 128) for side in (4, 32, 64)]
+    [128, 128, 64]
+    """
+    return max(min(base // side, most), 8)
+
+
+class Backbone(nn.Module):
+    """From w to a square map: a learnt 4 x 4 constant, doubled in size by blocks whose features add up (skips).
+
+    Raises ValueError for a side that is no power of two times 4.
+    """
+
+    def __init__(self, w_dim: int, side: int, features: int, base: int, most: int) -> None:
+        super().__init__()
+        if side < 4 or side & (side - 1):
+            raise ValueError(f"the side of a feature map must be a power of two, at least 4, got {side}")
+        sides = [4 * 2**k for k in range((side // 4).bit_length())]
+        channels = [widths(s, base, most) for s in sides]
+        self.constant = nn.Parameter(torch.randn(1, channels[0], 4, 4))
+        self.blocks = nn.ModuleList(
+            StyleBlock(before, after, w_dim, s, features, up=s > 4)
+            for s, before, after in zip(sides, [channels[0], *channels], channels, strict=False)
+        )
+
+    def forward(self, w: Tensor) -> Tensor:  # [B, W] -> [B, features, side, side]
+        x = self.constant.expand(len(w), -1, -1, -1).contiguous(memory_format=torch.channels_last)
+        total = None
+        for block in self.blocks:
+            x, total = block(x, total, w)
+        return total
+
+
+class SuperResolution(nn.Module):
+    """From raw features to the final picture: blocks that double the size, with the raw picture as first skip."""
+
+    def __init__(self, w_dim: int, features: int, raw_side: int, side: int, channels: tuple[int, ...]) -> None:
+        super().__init__()
+        if side != raw_side * 2 ** len(channels):
+            raise ValueError(
+                f"{len(channels)} blocks lead from {raw_side} to {raw_side * 2 ** len(channels)} pixels, not {side}"
+            )
+        before = (features, *channels)
+        self.blocks = nn.ModuleList(
+            StyleBlock(a, b, w_dim, raw_side * 2 ** (k + 1), 3)
+            for k, (a, b) in enumerate(zip(before, channels, strict=False))
+        )
+
+    def forward(self, features: Tensor, raw: Tensor, w: Tensor) -> Tensor:
+        """Features [B, F, R, R] and raw picture [B, 3, R, R] to the picture [B, 3, S, S]."""
+        x, picture = features.contiguous(memory_format=torch.channels_last), raw
+        for block in self.blocks:
+            x, picture = block(x, picture, w)
+        return picture
+
+
+class Background(nn.Module):
+    """What is behind the head: one feature vector from w, and a soft pattern of it that does not turn with the camera.
+
+    PanoHead (An et al., 2023) draws its background in two dimensions too, so that it does not grow onto heads.
+    """
+
+    def __init__(self, w_dim: int, features: int, side: int = 8, base: int = 64) -> None:
+        super().__init__()
+        self.pattern = Backbone(w_dim, side, features, base * side, base)
+
+    def forward(self, w: Tensor, side: int) -> Tensor:  # [B, features, side, side] in [0, 1]
+        pattern = self.pattern(w)
+        while pattern.shape[-1] < side:
+            pattern = upsample(pattern)
+        return nn.functional.interpolate(pattern, size=side, mode="area").sigmoid()

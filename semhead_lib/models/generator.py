@@ -1,0 +1,132 @@
+"""The generator: latent and condition to a head, and the head to pictures, densities and meshes."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
+
+from semhead_lib.data.files import write_atomically
+from semhead_lib.models.backbone import Backbone, Background, SuperResolution
+from semhead_lib.models.mapping import MappingNetwork
+from semhead_lib.models.planes import make_planes
+from semhead_lib.models.presets import GeneratorConfig
+from semhead_lib.models.renderer import Renderer, RenderSettings
+from semhead_lib.ops.render_rays import Ball
+
+ASSETS = Path(__file__).parents[1] / "assets"
+WEIGHTS, CONFIG = "model.safetensors", "config.json"
+_CHUNK = 1 << 18  # points of a grid at a time
+
+
+@dataclass(frozen=True)
+class Render:
+    """Pictures of heads."""
+
+    image: Tensor  # [B, 3, S, S] in about [-1, 1]
+    raw: Tensor  # [B, 3, R, R] in [-1, 1], as rendered
+    features: Tensor  # [B, F, R, R] in [0, 1], the background behind
+    depth: Tensor  # [B, 1, R, R] scene units along each ray
+    opacity: Tensor  # [B, 1, R, R] in [0, 1]
+
+
+class Generator(nn.Module):
+    """z and condition -> w -> a feature map read as planes -> raw picture by the volume renderer -> final picture.
+
+    After EG3D (Chan et al., 2022), with a choice of planes (`semhead_lib.models.planes`) and a background behind the
+    head that is not part of the volume (PanoHead).
+    """
+
+    def __init__(self, config: GeneratorConfig) -> None:
+        super().__init__()
+        c = self.config = config
+        planes = make_planes(c.representation, c.plane_side, c.plane_channels)
+        self.mapping = MappingNetwork(c.z_dim, c.condition_dim, c.w_dim, c.mapping_layers)
+        self.backbone = Backbone(c.w_dim, planes.map_side, planes.map_channels, c.backbone_base, c.backbone_most)
+        settings = RenderSettings(c.coarse, c.fine, ball=Ball(c.ball_slope, c.ball_radius))
+        self.renderer = Renderer(planes, settings, c.hidden, c.features)
+        self.background = Background(c.w_dim, c.features) if c.background == "learnt" else None
+        self.super_resolution = (
+            SuperResolution(c.w_dim, c.features, c.raw_resolution, c.resolution, c.super_channels)
+            if c.super_channels
+            else None
+        )
+        self.to(memory_format=torch.channels_last)
+
+    def forward(
+        self,
+        z: Tensor,  # [B, Z]
+        condition: Tensor | None,  # [B, K]
+        labels: Tensor,  # [B, 25] cameras
+        psi: float = 1.0,
+        seed: int | None = None,  # of the renderer's samples
+    ) -> Render:
+        """A picture of each head from its camera."""
+        return self.synthesize(self.mapping(z, condition, psi), labels, seed=seed)
+
+    def synthesize(
+        self,
+        w: Tensor,  # [B, W]
+        labels: Tensor,  # [B, 25]
+        raw_resolution: int | None = None,  # pixels; None: the config's
+        seed: int | None = None,
+        features: Tensor | None = None,  # the backbone's of w, when they are known already
+        reference: bool = False,  # render with the reference twin, to compare
+    ) -> Render:
+        """Pictures of styles. Raises ValueError when the raw size does not suit the super-resolution."""
+        side = raw_resolution or self.config.raw_resolution
+        features = self.backbone(w) if features is None else features
+        seen = self.renderer(features, labels, side, seed=seed, reference=reference)
+        behind = self.background(w, side) if self.background is not None else 1.0
+        drawn = seen.features + (1 - seen.opacity) * behind
+        image, raw = self.refine(drawn, w)
+        return Render(image, raw, drawn, seen.depth, seen.opacity)
+
+    def refine(self, drawn: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
+        """Features [B, F, R, R] in [0, 1] to the final and the raw picture in [-1, 1]."""
+        raw = drawn[:, :3] * 2 - 1
+        if self.super_resolution is None:
+            return raw, raw
+        wanted, side = self.config.raw_resolution, drawn.shape[-1]
+        if side != wanted:  # while the raw resolution still grows
+            drawn = nn.functional.interpolate(drawn, size=wanted, mode="bilinear", antialias=side > wanted)
+        return self.super_resolution(drawn, drawn[:, :3] * 2 - 1, w), raw
+
+    @torch.no_grad()
+    def sample_density(self, w: Tensor, points: Tensor) -> Tensor:  # [B, W], [B, N, 3] world -> [B, N]
+        """Density (not negative, per scene unit) at points of the heads with styles w."""
+        raw, _ = self.renderer.field(self.backbone(w), points)
+        return nn.functional.softplus(raw - 1)
+
+    def save(self, folder: Path | str) -> None:
+        """Write `model.safetensors` and `config.json` into a folder."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
+        write_atomically(folder / WEIGHTS, save(tensors, metadata={"format": "pt"}))
+        write_atomically(folder / CONFIG, json.dumps(self.config.as_json(), indent=1).encode() + b"\n")
+
+    @classmethod
+    def load(cls, name: str | Path, device: str | torch.device = "cpu") -> Generator:
+        """A saved generator, by the name of one that ships with the package or by its folder; in evaluation mode.
+
+        Raises FileNotFoundError when there is none, ValueError when config and weights do not fit.
+        """
+        folder = Path(name) if Path(name).is_dir() else ASSETS / str(name)
+        for file in (folder / CONFIG, folder / WEIGHTS):
+            if not file.is_file():
+                shipped = sorted(path.parent.name for path in ASSETS.glob(f"semhead-*/{WEIGHTS}"))
+                raise FileNotFoundError(
+                    f"no generator {str(name)!r}: {file} is missing (shipped: {', '.join(shipped) or 'none'})"
+                )
+        generator = cls(GeneratorConfig.from_json(json.loads((folder / CONFIG).read_text(encoding="utf-8"))))
+        tensors = {key: tensor.float() for key, tensor in load_file(folder / WEIGHTS).items()}
+        try:
+            generator.load_state_dict(tensors)
+        except RuntimeError as error:
+            raise ValueError(f"{folder / WEIGHTS} does not fit its {CONFIG}: {error}") from None
+        return generator.to(device).eval()

@@ -1,0 +1,123 @@
+"""Layers of StyleGAN2 (Karras et al., 2020), written for channels-last memory and few passes over it.
+
+All have equalised learning rates: weights are N(0, 1) and scaled by 1 / sqrt(fan-in) when used. Modulation scales the
+activations before the convolution and its result after, which is the same as scaling the weights of every sample, and
+leaves one ordinary convolution for the whole batch.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+SLOPE, GAIN = 0.2, math.sqrt(2)  # of the leaky ReLU, and what keeps its output at unit variance
+
+
+def leaky_relu(x: Tensor) -> Tensor:
+    """sqrt(2) * leaky ReLU with slope 0.2."""
+    return F.leaky_relu(x, SLOPE) * GAIN
+
+
+class EqualLinear(nn.Module):
+    """A linear layer with an equalised learning rate, times `rate`."""
+
+    def __init__(self, inputs: int, outputs: int, bias: float = 0.0, rate: float = 1.0) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(outputs, inputs) / rate)
+        self.bias = nn.Parameter(torch.full((outputs,), bias / rate))
+        self.scale, self.rate = rate / math.sqrt(max(inputs, 1)), rate
+
+    def forward(self, x: Tensor) -> Tensor:  # [..., inputs] -> [..., outputs]
+        return F.linear(x, self.weight * self.scale, self.bias * self.rate)
+
+
+def upsample(x: Tensor) -> Tensor:  # [B, C, H, W] -> [B, C, 2H, 2W]
+    """Twice the size, filtered with [1, 3, 3, 1]: that is bilinear interpolation between pixel centres."""
+    return F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
+
+
+class ModulatedConv(nn.Module):
+    """A convolution whose input channels are scaled by an affine function of w, and its output brought back to unit
+    variance (demodulation); with `up`, the picture is made twice as large on the way.
+
+    out = d * conv(x * s), s = affine(w), d_o = 1 / sqrt(sum over i and taps of (weight_oi s_i)^2): Karras et al.
+    (2020), equations 1 to 3, with the factors taken out of the convolution.
+    """
+
+    def __init__(
+        self, inputs: int, outputs: int, kernel: int, w_dim: int, up: bool = False, demodulate: bool = True
+    ) -> None:
+        super().__init__()
+        self.affine = EqualLinear(w_dim, inputs, bias=1.0)
+        self.weight = nn.Parameter(torch.randn(outputs, inputs, kernel, kernel))
+        self.scale = 1 / math.sqrt(inputs * kernel**2)
+        self.up, self.demodulate = up, demodulate
+        if up:  # blurs what the transposed convolution leaves uneven
+            taps = torch.tensor([1.0, 3.0, 3.0, 1.0]) / 4
+            self.register_buffer("blur", torch.outer(taps, taps).expand(outputs, 1, 4, 4).clone(), persistent=False)
+
+    def forward(self, x: Tensor, w: Tensor) -> Tensor:  # [B, I, H, W], [B, w_dim] -> [B, O, H or 2H, W or 2W]
+        style, weight = self.affine(w), self.weight * self.scale
+        x = x * style[:, :, None, None]
+        if self.up:
+            x = F.conv_transpose2d(x, weight.transpose(0, 1), stride=2)  # [B, O, 2H + 1, 2W + 1]
+            x = F.conv2d(x, self.blur, padding=1, groups=x.shape[1])
+        else:
+            x = F.conv2d(x, weight, padding=self.weight.shape[-1] // 2)
+        if self.demodulate:
+            norm = F.linear(style.square(), weight.square().sum((2, 3)))
+            x = x * (norm + 1e-8).rsqrt()[:, :, None, None]
+        return x
+
+
+class StyleLayer(nn.Module):
+    """Modulated 3 x 3 convolution, noise, bias and leaky ReLU."""
+
+    def __init__(self, inputs: int, outputs: int, w_dim: int, side: int, up: bool = False) -> None:
+        super().__init__()
+        self.conv = ModulatedConv(inputs, outputs, 3, w_dim, up)
+        self.bias = nn.Parameter(torch.zeros(outputs))
+        self.noise_strength = nn.Parameter(torch.zeros(()))
+        self.register_buffer("noise", torch.randn(side, side))
+
+    def forward(self, x: Tensor, w: Tensor) -> Tensor:
+        x = self.conv(x, w)
+        return leaky_relu(x + (self.noise * self.noise_strength + self.bias[:, None, None]))
+
+
+class ToFeatures(nn.Module):
+    """Modulated 1 x 1 convolution without demodulation: from activations to the picture or map that blocks add up."""
+
+    def __init__(self, inputs: int, outputs: int, w_dim: int) -> None:
+        super().__init__()
+        self.conv = ModulatedConv(inputs, outputs, 1, w_dim, demodulate=False)
+        self.bias = nn.Parameter(torch.zeros(outputs))
+
+    def forward(self, x: Tensor, w: Tensor) -> Tensor:
+        return self.conv(x, w) + self.bias[:, None, None]
+
+
+class StyleBlock(nn.Module):
+    """Two style layers, the first of which doubles the size (unless it is the first block), and the skip connection."""
+
+    def __init__(
+        self, inputs: int, outputs: int, w_dim: int, side: int, features: int, up: bool = True, skip: bool = True
+    ) -> None:
+        super().__init__()
+        self.first = StyleLayer(inputs, outputs, w_dim, side, up)
+        self.second = StyleLayer(outputs, outputs, w_dim, side)
+        self.to_features = ToFeatures(outputs, features, w_dim) if skip else None
+        self.up = up
+
+    def forward(self, x: Tensor, total: Tensor | None, w: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Activations and the running sum of features [B, F, H, W], both at the new size."""
+        x = self.second(self.first(x, w), w)
+        if self.to_features is None:
+            return x, total
+        own = self.to_features(x, w)
+        if total is not None:
+            own = own + (upsample(total) if self.up else total)
+        return x, own
