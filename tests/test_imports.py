@@ -22,7 +22,8 @@ print(json.dumps({"seconds": time.perf_counter() - began, "modules": sorted(sys.
 MODULES = """
 import pkgutil, semhead_lib
 for module in pkgutil.walk_packages(semhead_lib.__path__, "semhead_lib.", onerror=lambda name: None):
-    print(module.name)
+    if module.name != "semhead_lib._ops":  # the compiled operators: a library for torch, no Python module
+        print(module.name)
 """
 
 

@@ -71,7 +71,7 @@ PRESETS: dict[str, GeneratorConfig] = {
         GeneratorConfig("semhead-32", 32, 32, 32, 16, 2048, 64, (), 12, 12, features=3, **_SMALL),
         GeneratorConfig("semhead-64", 64, 32, 64, 16, 4096, 96, (32,), 16, 16, features=16, **_SMALL),
         GeneratorConfig("semhead-128", 128, 64, 128, 32, 8192, 192, (48,), 24, 24, features=32, **_SMALL),
-        GeneratorConfig("semhead-512", 512, 128, 256, 32, 32768, 512, (128, 64), 48, 48),  # EG3D's widths
+        GeneratorConfig("semhead-512", 512, 128, 256, 32, 32768, 512, (256, 128), 48, 48),  # EG3D's widths
     )
 }
 

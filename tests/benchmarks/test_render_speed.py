@@ -19,7 +19,9 @@ import pytest
 import torch
 
 from semhead_lib.cameras import orbit_labels
+from semhead_lib.models.generator import Generator
 from semhead_lib.models.planes import make_planes
+from semhead_lib.models.presets import PRESETS, cost
 from semhead_lib.models.renderer import Renderer, RenderSettings
 from semhead_lib.ops import compiled
 
@@ -92,6 +94,26 @@ def seconds(call) -> float:
     return time.perf_counter() - began
 
 
+def interleaved_medians(calls) -> dict[str, float]:
+    for call in calls.values():
+        call()
+    times = {key: [] for key in calls}
+    for _ in range(RUNS):
+        for key, call in calls.items():
+            times[key].append(seconds(call))
+    return {key: sorted(values)[RUNS // 2] for key, values in times.items()}
+
+
+def circumstances() -> dict:
+    return {
+        "threads": torch.get_num_threads(),
+        "ops": compiled.COMPILED.detail,
+        "machine": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
+        "versions": {"torch": version("torch")},
+        "date": datetime.date.today().isoformat(),
+    }
+
+
 @pytest.mark.bench
 @pytest.mark.skipif(not compiled.COMPILED.devices, reason=compiled.COMPILED.detail)
 def test_renderer():
@@ -100,13 +122,7 @@ def test_renderer():
     for name in WORK:
         step, operations = steps(name)
         calls = {"ours": lambda s=step: s(False), "twin": lambda s=step: s(True), "product": lambda: a @ a}
-        for call in calls.values():
-            call()
-        times = {key: [] for key in calls}
-        for _ in range(RUNS):
-            for key, call in calls.items():
-                times[key].append(seconds(call))
-        ours, twin, product = (sorted(times[key])[RUNS // 2] for key in calls)
+        ours, twin, product = interleaved_medians(calls).values()
         *_, peer, asked = WORK[name]
         rows[name] = {
             "peer_S": peer,
@@ -124,11 +140,7 @@ def test_renderer():
     report = {
         "what": f"medians of {RUNS} interleaved runs, network {CHANNELS}-{HIDDEN}-{1 + OUTPUTS}, fp32",
         "rows": rows,
-        "threads": torch.get_num_threads(),
-        "ops": compiled.COMPILED.detail,
-        "machine": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
-        "versions": {"torch": version("torch")},
-        "date": datetime.date.today().isoformat(),
+        **circumstances(),
     }
     OUT.mkdir(parents=True, exist_ok=True)
     (OUT / "render_cpu.json").write_text(json.dumps(report, indent=1) + "\n")
@@ -137,3 +149,37 @@ def test_renderer():
     for name, row in rows.items():
         print(f"{name:<30}" + "".join(f"{row[key]!s:>17}" for key in keys))
     assert all(row["ours_S"] > 0 for row in rows.values())
+
+
+@pytest.mark.bench
+@pytest.mark.skipif(not compiled.COMPILED.devices, reason=compiled.COMPILED.detail)
+def test_whole_picture():
+    """A 512 x 512 picture of semhead-512, whose widths are EG3D's, from a raw picture of 64 x 64."""
+    torch.manual_seed(0)
+    generator = Generator(PRESETS["semhead-512"]).eval()
+    labels, w = orbit_labels(torch.zeros(1), torch.zeros(1)), torch.randn(1, 512)
+    a = torch.randn(2048, 2048)
+    with torch.no_grad():
+        features = generator.backbone(w)
+        seen = generator.renderer(features, labels, 64, seed=1)
+        calls = {
+            "whole": lambda: generator.synthesize(w, labels, raw_resolution=64, seed=1),
+            "backbone": lambda: generator.backbone(w),
+            "renderer": lambda: generator.renderer(features, labels, 64, seed=1),
+            "super-resolution": lambda: generator.refine(seen.features, w),
+            "product": lambda: a @ a,
+        }
+        medians = interleaved_medians(calls)
+    product = medians.pop("product")
+    stated = cost(PRESETS["semhead-512"])
+    report = {
+        "what": f"medians of {RUNS} interleaved runs, batch 1, fp32, raw 64 x 64, 48 + 48 samples",
+        "peer_S": "EG3D 55: backbone 11.3, renderer 7.8, super-resolution 38",
+        "asked_S": 20,
+        "S": {name: round(seconds / product, 2) for name, seconds in medians.items()},
+        "convolutions_floor_S": round(stated.convolution_flops / (2 * 2048**3), 2),
+        "S_ms": round(1e3 * product, 1),
+        **circumstances(),
+    }
+    (OUT / "generator_cpu.json").write_text(json.dumps(report, indent=1) + "\n")
+    print("\n" + json.dumps(report, indent=1))
