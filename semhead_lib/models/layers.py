@@ -1,8 +1,9 @@
 """Layers of StyleGAN2 (Karras et al., 2020), written for channels-last memory and few passes over it.
 
-All have equalised learning rates: weights are N(0, 1) and scaled by 1 / sqrt(fan-in) when used. Modulation scales the
-activations before the convolution and its result after, which is the same as scaling the weights of every sample, and
-leaves one ordinary convolution for the whole batch.
+All have equalised learning rates: weights are N(0, 1) and scaled by 1 / sqrt(fan-in) when used. Modulation of one
+picture scales the weights; of a batch it scales the activations before the convolution and its result after, which is
+the same and leaves one ordinary convolution for all. Large tensors are changed in place where autograd allows it: on a
+CPU a new one costs ten times as much as writing to an old one, because its memory must first be had from the system.
 """
 
 from __future__ import annotations
@@ -59,18 +60,32 @@ class ModulatedConv(nn.Module):
             taps = torch.tensor([1.0, 3.0, 3.0, 1.0]) / 4
             self.register_buffer("blur", torch.outer(taps, taps).expand(outputs, 1, 4, 4).clone(), persistent=False)
 
-    def forward(self, x: Tensor, w: Tensor) -> Tensor:  # [B, I, H, W], [B, w_dim] -> [B, O, H or 2H, W or 2W]
+    def forward(
+        self,
+        x: Tensor,  # [B, I, H, W]
+        w: Tensor,  # [B, w_dim]
+        bias: Tensor | None = None,  # [O]
+        gain: float = 1.0,  # of the result, without the bias
+    ) -> Tensor:  # [B, O, H or 2H, W or 2W]
         style, weight = self.affine(w), self.weight * self.scale
-        x = x * style[:, :, None, None]
-        if self.up:
-            x = F.conv_transpose2d(x, weight.transpose(0, 1), stride=2)  # [B, O, 2H + 1, 2W + 1]
-            x = F.conv2d(x, self.blur, padding=1, groups=x.shape[1])
-        else:
-            x = F.conv2d(x, weight, padding=self.weight.shape[-1] // 2)
+        after = torch.full_like(style[:, :1], gain)  # [B, O or 1]
         if self.demodulate:
-            norm = F.linear(style.square(), weight.square().sum((2, 3)))
-            x = x * (norm + 1e-8).rsqrt()[:, :, None, None]
-        return x
+            after = (F.linear(style.square(), weight.square().sum((2, 3))) + 1e-8).rsqrt() * gain
+        if len(w) == 1:
+            weight = weight * style[:, :, None, None] * after[0, :, None, None, None]
+            return self._convolve(x, weight, bias)
+        x = self._convolve(x * style[:, :, None, None], weight, None)
+        after = after[:, :, None, None]
+        if x.requires_grad:
+            return x * after if bias is None else torch.addcmul(bias[:, None, None], x, after)
+        x = x.mul_(after)
+        return x if bias is None else x.add_(bias[:, None, None])
+
+    def _convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        if not self.up:
+            return F.conv2d(x, weight, bias, padding=weight.shape[-1] // 2)
+        x = F.conv_transpose2d(x, weight.transpose(0, 1), stride=2)  # [B, O, 2H + 1, 2W + 1]
+        return F.conv2d(x, self.blur, bias, padding=1, groups=x.shape[1])
 
 
 class StyleLayer(nn.Module):
@@ -84,8 +99,11 @@ class StyleLayer(nn.Module):
         self.register_buffer("noise", torch.randn(side, side))
 
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
-        x = self.conv(x, w)
-        return leaky_relu(x + (self.noise * self.noise_strength + self.bias[:, None, None]))
+        x = self.conv(
+            x, w, self.bias * GAIN, GAIN
+        )  # the leaky ReLU's gain goes through it: GAIN lrelu(x) = lrelu(GAIN x)
+        x = x.add_(self.noise * (self.noise_strength * GAIN))
+        return F.leaky_relu_(x, SLOPE)
 
 
 class ToFeatures(nn.Module):
@@ -97,7 +115,7 @@ class ToFeatures(nn.Module):
         self.bias = nn.Parameter(torch.zeros(outputs))
 
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
-        return self.conv(x, w) + self.bias[:, None, None]
+        return self.conv(x, w, self.bias)
 
 
 class StyleBlock(nn.Module):
@@ -119,5 +137,5 @@ class StyleBlock(nn.Module):
             return x, total
         own = self.to_features(x, w)
         if total is not None:
-            own = own + (upsample(total) if self.up else total)
+            own = own.add_(upsample(total) if self.up else total)
         return x, own

@@ -27,15 +27,33 @@ def modulated_by_weights(layer: ModulatedConv, x, w):
 @pytest.mark.parametrize("up", [False, True])
 @pytest.mark.parametrize("demodulate", [False, True])
 @pytest.mark.parametrize("kernel", [1, 3])
-def test_modulation_of_activations_is_that_of_weights(kernel, demodulate, up):
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize("learning", [False, True])
+def test_modulation_is_that_of_the_weights_of_every_sample(learning, batch, kernel, demodulate, up):
     if up and kernel == 1:
         pytest.skip("only 3 x 3 layers double the size")
     torch.manual_seed(0)
     layer = ModulatedConv(5, 7, kernel, 6, up, demodulate).double()
-    x, w = torch.randn(3, 5, 8, 8).double(), torch.randn(3, 6).double()
-    out = layer(x, w)
-    assert out.shape == (3, 7, 16, 16) if up else (3, 7, 8, 8)
-    assert torch.allclose(out, modulated_by_weights(layer, x, w), atol=1e-6)
+    x, w = torch.randn(batch, 5, 8, 8).double(), torch.randn(batch, 6).double()
+    bias = torch.randn(7).double()
+    with torch.set_grad_enabled(learning):
+        out = layer(x, w, bias, gain=1.5)
+    assert out.shape == ((batch, 7, 16, 16) if up else (batch, 7, 8, 8))
+    expected = modulated_by_weights(layer, x, w)
+    assert torch.allclose(out, expected * 1.5 + bias[:, None, None], atol=1e-6)
+    assert torch.allclose(layer(x, w), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+@pytest.mark.parametrize("up", [False, True])
+def test_derivatives_of_a_style_layer_by_finite_differences(up, batch):
+    torch.manual_seed(0)
+    layer = StyleLayer(3, 4, 5, 8 if up else 4, up).double()
+    with torch.no_grad():
+        layer.noise_strength.fill_(0.3)
+    x = torch.randn(batch, 3, 4, 4).double().requires_grad_()
+    w = torch.randn(batch, 5).double().requires_grad_()
+    assert torch.autograd.gradcheck(layer, (x, w))
 
 
 def test_doubling_keeps_a_constant_and_the_place():
