@@ -1,8 +1,12 @@
-"""What this machine offers: processor cores and accelerators."""
+"""What this machine offers: processor cores, accelerators, and memory that stays at hand."""
 
 from __future__ import annotations
 
+import ctypes
 import os
+import sys
+
+_TRIM_THRESHOLD, _MMAP_MAX = -1, -4  # parameters of glibc's mallopt
 
 
 def available_cores() -> int:
@@ -25,3 +29,19 @@ def pick_device(name: str) -> str:
     if kind == "cuda" and int(index or 0) >= torch.cuda.device_count():
         raise ValueError(f"device {name!r} is not there: this machine has {torch.cuda.device_count()} CUDA devices")
     return name
+
+
+def keep_freed_memory() -> bool:
+    """Keep the memory of freed tensors for the next ones, in this process, from now on; whether that could be arranged.
+
+    Large CPU tensors otherwise go back to the system when freed, and getting them again costs several times what is
+    then computed in them: without that a 512 x 512 picture takes a seventh less time. The price: the process does not
+    shrink between steps. Only the GNU C library can be asked for it.
+    """
+    if sys.platform != "linux":
+        return False
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except AttributeError:  # another C library
+        return False
+    return bool(mallopt(_TRIM_THRESHOLD, 2**31 - 1) and mallopt(_MMAP_MAX, 0))

@@ -1,5 +1,8 @@
 """Names of devices: what "auto" becomes, and clear errors for the rest."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -22,3 +25,23 @@ def test_a_device_that_is_not_there():
     missing = f"cuda:{torch.cuda.device_count()}"
     with pytest.raises(ValueError, match=f"device '{missing}' is not there"):
         pick_device(missing)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only the GNU C library can be asked")
+def test_freed_memory_is_kept_when_asked_for():
+    """In a process of its own: a large tensor's memory is still the process's after the tensor is gone."""
+    code = """
+import psutil, torch
+from semhead_lib.devices import keep_freed_memory
+size = 400_000_000
+def held():
+    before = psutil.Process().memory_info().rss
+    tensor = torch.ones(size // 4)
+    del tensor
+    return psutil.Process().memory_info().rss - before
+assert held() < size / 4, "by default it goes back to the system"
+assert keep_freed_memory()
+assert held() > size * 3 / 4
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -67,14 +67,16 @@ class ModulatedConv(nn.Module):
         bias: Tensor | None = None,  # [O]
         gain: float = 1.0,  # of the result, without the bias
     ) -> Tensor:  # [B, O, H or 2H, W or 2W]
-        style, weight = self.affine(w), self.weight * self.scale
+        style = self.affine(w) * self.scale
         after = torch.full_like(style[:, :1], gain)  # [B, O or 1]
         if self.demodulate:
-            after = (F.linear(style.square(), weight.square().sum((2, 3))) + 1e-8).rsqrt() * gain
+            norms = self.weight.square().sum((2, 3))
+            after = (F.linear(style.square(), norms) + 1e-8).rsqrt() * gain
         if len(w) == 1:
-            weight = weight * style[:, :, None, None] * after[0, :, None, None, None]
-            return self._convolve(x, weight, bias)
-        x = self._convolve(x * style[:, :, None, None], weight, None)
+            weight = self.weight * style[:, :, None, None]
+            after = after[0, :, None, None, None]
+            return self._convolve(x, weight * after if weight.requires_grad else weight.mul_(after), bias)
+        x = self._convolve(x * style[:, :, None, None], self.weight, None)
         after = after[:, :, None, None]
         if x.requires_grad:
             return x * after if bias is None else torch.addcmul(bias[:, None, None], x, after)
