@@ -66,7 +66,9 @@ def render_rays(
     Equations: `reference_render_rays`. Raises ValueError for shapes, sizes or a seed out of range.
     """
     _check(map, origins, directions, near, far, network, layout, coarse, fine, half, seed)
-    expected = torch.float32 if map.is_cuda else map.dtype  # on CUDA the map may be of half precision
+    if map.dtype in (torch.float16, torch.bfloat16) and not map.is_cuda:
+        map = map.to(origins.dtype)  # as mixed precision leaves it; on CUDA it is read as it is
+    expected = torch.float32 if map.is_cuda else map.dtype
     if not compiled.usable(map) or any(t.dtype != expected for t in (origins, directions, near, far, *network)):
         return reference_render_rays(
             map,

@@ -23,6 +23,8 @@ def sample_planes(
     layout.check(map)
     if points.ndim != 3 or points.shape[0] != map.shape[0] or points.shape[2] != 3:
         raise ValueError(f"points must be [{map.shape[0]}, N, 3], got {list(points.shape)}")
+    if map.dtype in (torch.float16, torch.bfloat16):
+        map = map.to(points.dtype)
     if map.is_cuda or not compiled.usable(map) or points.dtype != map.dtype:  # on CUDA grid_sample is good enough
         return reference_sample_planes(map, points, layout)
     return torch.ops.semhead.sample_planes(map.contiguous(), points.contiguous(), layout.numbers())

@@ -215,6 +215,18 @@ def test_fine_samples_find_a_thin_shell(render):
     assert abs(fine - truth) < 0.002 < abs(coarse - truth) < 1 / 24
 
 
+@pytest.mark.parametrize("device", DEVICES)
+def test_maps_of_half_precision_are_rendered_in_float32(device):
+    """As mixed precision leaves them: the same as from the rounded map, and the gradient has the map's type."""
+    problem = make_problem("hyplane", channels=16, dtype=torch.float32, device=device)
+    half = problem.map.bfloat16().requires_grad_()
+    out = render_rays(*replace(problem, map=half).arguments(), **SAMPLES)
+    rounded = render_rays(*replace(problem, map=half.detach().float()).arguments(), **SAMPLES)
+    assert out.features.dtype == torch.float32 and torch.allclose(out.features, rounded.features, atol=1e-5)
+    (gradient,) = torch.autograd.grad(out.features.sum(), half)
+    assert gradient.dtype == torch.bfloat16 and gradient.isfinite().all() and (gradient != 0).any()
+
+
 def test_jitter_is_uniform_and_a_function_of_seed_ray_and_sample():
     rays, samples = torch.arange(300)[:, None], torch.arange(200)
     u = uniform(7, rays, samples)
