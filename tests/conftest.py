@@ -1,7 +1,14 @@
 """What all tests share: the same generated examples in every run, and skips where a device is missing."""
 
+import signal
+
 import pytest
 from hypothesis import settings
+
+if (
+    signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+):  # in the background of a shell; the processes that tests interrupt would inherit it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 settings.register_profile("semhead", deadline=None, derandomize=True)  # no time limit an example: machines differ
 settings.load_profile("semhead")
