@@ -5,9 +5,7 @@ import signal
 import pytest
 from hypothesis import settings
 
-if (
-    signal.getsignal(signal.SIGINT) is signal.SIG_IGN
-):  # in the background of a shell; the processes that tests interrupt would inherit it
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in the background of a shell; children would inherit it
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 settings.register_profile("semhead", deadline=None, derandomize=True)  # no time limit an example: machines differ
