@@ -76,6 +76,20 @@ COMMANDS = (
         positional=("out",),
     ),
     Command(
+        "train",
+        "train a generator; the same command resumes",
+        "semhead_lib.commands:train",
+        config="train",
+        positional=("data", "out"),
+    ),
+    Command(
+        "sample",
+        "draw heads of a generator from all around: a picture and a film",
+        "semhead_lib.commands:sample",
+        config="sample",
+        positional=("model", "out"),
+    ),
+    Command(
         "reproduce",
         "execute the notebooks of a profile; the same command resumes",
         "semhead_lib.commands:reproduce",

@@ -64,6 +64,26 @@ def headclip_train(config: DictConfig) -> None:
     print(Path(config.out) / CARD)
 
 
+def train(config: DictConfig) -> None:
+    """`semhead train DATA OUT`."""
+    from semhead_lib.data.memory import SubjectsInMemory
+    from semhead_lib.devices import available_cores
+    from semhead_lib.training.settings import TrainSettings
+    from semhead_lib.training.trainer import train as run
+
+    others = ("data", "out", "limit", "init", "device")
+    settings = TrainSettings(**{key: value for key, value in config.items() if key not in others})
+    data = SubjectsInMemory.load(config.data, limit=config.limit, threads=available_cores(), progress=True)
+    print(run(settings, data, config.out, device=config.device, init=config.init))
+
+
+def sample(config: DictConfig) -> None:
+    """`semhead sample MODEL OUT`."""
+    from semhead_lib.explore.samples import sample as draw
+
+    print(draw(**config))
+
+
 def data_check(config: DictConfig) -> int:
     """`semhead data check DIR`: a line for each finding on stdout."""
     from semhead_lib.data.check import check

@@ -15,7 +15,7 @@ from semhead_lib.models.backbone import Backbone, Background, SuperResolution
 from semhead_lib.models.mapping import MappingNetwork
 from semhead_lib.models.planes import make_planes
 from semhead_lib.models.presets import GeneratorConfig
-from semhead_lib.models.renderer import Renderer, RenderSettings
+from semhead_lib.models.renderer import Renderer, RenderSettings, views_each
 from semhead_lib.ops.render_rays import Ball
 
 ASSETS = Path(__file__).parents[1] / "assets"
@@ -70,16 +70,19 @@ class Generator(nn.Module):
 
     def synthesize(
         self,
-        w: Tensor,  # [B, W]
-        labels: Tensor,  # [B, 25]
+        w: Tensor,  # [H, W] styles of H heads
+        labels: Tensor,  # [B, 25] cameras, the same number for each head, those of a head adjacent
         raw_resolution: int | None = None,  # pixels; None: the config's
         seed: int | None = None,
         features: Tensor | None = None,  # the backbone's of w, when they are known already
         reference: bool = False,  # render with the reference twin, to compare
     ) -> Render:
-        """Pictures of styles. Raises ValueError when the raw size does not suit the super-resolution."""
+        """Pictures of styles; several of one head cost one pass of the backbone. Raises ValueError for cameras that
+        cannot be shared out among the heads."""
         side = raw_resolution or self.config.raw_resolution
         features = self.backbone(w) if features is None else features
+        if len(labels) != len(w):
+            w = w.repeat_interleave(views_each(len(labels), len(w)), dim=0)
         seen = self.renderer(features, labels, side, seed=seed, reference=reference)
         behind = self.background(w, side) if self.background is not None else 1.0
         drawn = seen.features + (1 - seen.opacity) * behind

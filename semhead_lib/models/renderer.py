@@ -41,6 +41,13 @@ def cube_bounds(
     return near, torch.maximum(a, b).amin(-1)
 
 
+def views_each(cameras: int, heads: int) -> int:
+    """How many of the cameras look at each head. Raises ValueError when they cannot be shared out evenly."""
+    if heads < 1 or cameras % heads:
+        raise ValueError(f"{cameras} cameras cannot be shared out evenly among {heads} heads")
+    return cameras // heads
+
+
 class Renderer(nn.Module):
     """Renders the planes of a feature map; its weights are those of the small network from point features to density
     and colour features, with equalised learning rates (Karras et al., 2018)."""
@@ -61,15 +68,16 @@ class Renderer(nn.Module):
 
     def forward(
         self,
-        features: Tensor,  # [B, map_channels, map_side, map_side]
-        labels: Tensor,  # [B, 25] cameras
+        features: Tensor,  # [H, map_channels, map_side, map_side] of H heads
+        labels: Tensor,  # [B, 25] cameras, the same number for each head, those of a head adjacent
         resolution: int,  # pixels a side
         seed: int | None = None,  # of the samples; None: the middle of every stratum
         reference: bool = False,  # with the reference twin, to compare
     ) -> Rendered:  # features [B, O, R, R], depth [B, 1, R, R], opacity [B, 1, R, R]
         """Square pictures from the cameras."""
         s = self.settings
-        origins, directions = (t.contiguous() for t in rays(labels, resolution))
+        of_a_head = (len(features), views_each(len(labels), len(features)) * resolution**2, 3)
+        origins, directions = (t.contiguous().reshape(of_a_head) for t in rays(labels, resolution))
         near, far = cube_bounds(origins, directions, s.half)
         render = reference_render_rays if reference else render_rays
         out = render(

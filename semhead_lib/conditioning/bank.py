@@ -1,0 +1,66 @@
+"""What a generator was told in training, kept beside its weights: it can be asked for heads without its dataset."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from semhead_lib.cameras import orbit_labels
+from semhead_lib.conditioning.modes import ConditionMode
+from semhead_lib.conditioning.sampling import sample_conditions
+from semhead_lib.data.files import write_atomically
+
+FILE = "conditions.safetensors"
+
+
+@dataclass(frozen=True)
+class ConditionBank:
+    """A generator's condition mode, and features of subjects that it was trained on."""
+
+    mode: ConditionMode
+    encoder: str | None  # identity of what made the features; None for modes without semantics
+    features: Tensor  # [N, D] float32 unit features; N = 0 for modes without semantics
+
+    def told(self, semantics: Tensor | None, heads: int) -> Tensor | None:
+        """What the mapping network is told when pictures are made for use, [heads, K]; None where it is told nothing.
+
+        Semantics are [heads, D]. Modes with a view are told the frontal camera, whatever camera looks on.
+        """
+        if not self.mode.generator_width:
+            return None
+        front = orbit_labels(torch.zeros(1), torch.zeros(1)).expand(heads, -1)
+        return self.mode.generated(front, semantics if self.mode.uses_semantics else None).generator
+
+    def sample(self, heads: int, strategy: str = "interpolate", seed: int = 0) -> Tensor | None:
+        """What to tell for new heads, with semantics drawn by `sample_conditions`; more of them begin with the same."""
+        drawn = None
+        if self.mode.uses_semantics:
+            each = [sample_conditions(self.features, 1, strategy, seed=seed * 1_000_003 + i) for i in range(heads)]
+            drawn = torch.cat([self.features[:0], *each])
+        return self.told(drawn, heads)
+
+    def save(self, folder: Path | str) -> None:
+        """Write `conditions.safetensors` into a model's folder; features in half precision."""
+        told = json.dumps({"mode": self.mode.name, "encoder": self.encoder})  # one entry: of several the order varies
+        content = save({"features": self.features.half().contiguous()}, metadata={"semhead": told})
+        write_atomically(Path(folder) / FILE, content)
+
+    @classmethod
+    def load(cls, folder: Path | str) -> ConditionBank:
+        """Raises FileNotFoundError when the folder has none, ValueError when the file is not one."""
+        path = Path(folder) / FILE
+        if not path.is_file():
+            raise FileNotFoundError(f"{path} is missing: the folder does not say what its generator is to be told")
+        try:
+            with safe_open(path, "pt") as file:
+                features, told = file.get_tensor("features").float(), json.loads(file.metadata()["semhead"])
+            features = torch.nn.functional.normalize(features, dim=-1)
+            return cls(ConditionMode(told["mode"], features.shape[1]), told["encoder"], features)
+        except Exception as error:
+            raise ValueError(f"{path} holds no conditions: {error}") from error

@@ -1,0 +1,256 @@
+"""The discriminator: how real a picture is, seen together with its raw render and mask, for a camera and a semantic.
+
+It is conditioned by projection (Miyato and Koyama, 2018): one trunk looks at the picture, and each part of the
+condition has a vector that the trunk's features are multiplied with. So the same features serve any number of
+conditions: showing real pictures under wrong ones (`semhead_lib.training.losses`) costs nothing but the products.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
+
+from semhead_lib.cameras import FOCAL, LABEL_LENGTH, RADIUS
+from semhead_lib.data.files import write_atomically
+from semhead_lib.models.backbone import widths
+from semhead_lib.models.layers import GAIN, SLOPE, EqualLinear, leaky_relu
+from semhead_lib.models.mapping import unit_variance
+from semhead_lib.models.presets import GeneratorConfig
+
+
+@dataclass(frozen=True)
+class DiscriminatorConfig:
+    """Everything that shapes a discriminator; saved as JSON beside its weights."""
+
+    resolution: int  # pixels a side of the final picture
+    raw_resolution: int  # of the raw picture and the mask; equal to `resolution`: there is no raw picture beside it
+    base: int  # channels at side s: base / s ...
+    most: int  # ... at most this many
+    semantic_dim: int = 0  # of the semantic feature; 0: it is not told one
+    sees_mask: bool = True  # the head's coverage as one more channel (PanoHead)
+    group: int = 4  # subjects whose spread the minibatch statistic is taken over
+    views: int = 1  # adjacent pictures of one subject in a batch
+
+    def __post_init__(self) -> None:
+        if self.resolution < 8 or self.resolution & (self.resolution - 1):
+            raise ValueError(f"resolution must be a power of two, at least 8, got {self.resolution}")
+        if not 1 <= self.raw_resolution <= self.resolution:
+            raise ValueError(f"raw_resolution must be 1 to {self.resolution}, got {self.raw_resolution}")
+
+    @classmethod
+    def of(cls, generator: GeneratorConfig, semantic_dim: int, views: int = 1, **changes: Any) -> DiscriminatorConfig:
+        """The one that suits a generator: its sizes, and for small ones half of its widths at each size."""
+        base, most = (generator.backbone_base // (1 if generator.resolution > 128 else 2), generator.backbone_most)
+        known = dict(resolution=generator.resolution, raw_resolution=generator.raw_resolution, base=base, most=most)
+        return cls(**(known | dict(semantic_dim=semantic_dim, views=views) | changes))
+
+    @property
+    def is_dual(self) -> bool:
+        """Whether it sees the raw picture beside the final one."""
+        return self.raw_resolution < self.resolution
+
+    @property
+    def channels(self) -> int:
+        """Channels of what the trunk sees."""
+        return 3 + 3 * self.is_dual + self.sees_mask
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the discriminator looks at; real and generated pictures come in the same form."""
+
+    image: Tensor  # [B, 3, S, S] in [-1, 1]
+    raw: Tensor | None = None  # [B, 3, R, R] in [-1, 1]; None where the image is the raw picture
+    mask: Tensor | None = None  # [B, 1, R, R] in [0, 1]
+
+    @property
+    def tensors(self) -> list[Tensor]:
+        return [t for t in (self.image, self.raw, self.mask) if t is not None]
+
+    def detach(self) -> Seen:
+        return Seen(*(None if t is None else t.detach() for t in (self.image, self.raw, self.mask)))
+
+
+class Down(nn.Module):
+    """Half the size, filtered with [1, 3, 3, 1] (Karras et al., 2020): one convolution a channel."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        taps = torch.tensor([1.0, 3.0, 3.0, 1.0]) / 8
+        self.register_buffer("taps", torch.outer(taps, taps)[None, None], persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:  # [B, C, H, W] -> [B, C, H / 2, W / 2]
+        return F.conv2d(x, self.taps.expand(x.shape[1], 1, 4, 4), stride=2, padding=1, groups=x.shape[1])
+
+
+class EqualConv(nn.Module):
+    """A convolution with an equalised learning rate; the result is `gain` times what its weights and bias say."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, bias: bool = True, gain: float = 1.0) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(outputs, inputs, kernel, kernel))
+        self.bias = nn.Parameter(torch.zeros(outputs)) if bias else None
+        self.scale, self.gain = gain / math.sqrt(inputs * kernel**2), gain
+
+    def forward(self, x: Tensor) -> Tensor:
+        bias = None if self.bias is None else self.bias * self.gain
+        return F.conv2d(x, self.weight * self.scale, bias, padding=self.weight.shape[-1] // 2)
+
+
+class Block(nn.Module):
+    """A residual block to half the size: x -> (down(x) W + f(x)) / sqrt(2), f two 3 x 3 convolutions.
+
+    The picture is made smaller between the two, so that the second works on a quarter of the pixels. The leaky ReLU's
+    gain is taken into the convolutions before it: GAIN lrelu(x) = lrelu(GAIN x).
+    """
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.first = EqualConv(inputs, inputs, 3, gain=GAIN)
+        self.second = EqualConv(inputs, outputs, 3, gain=GAIN * math.sqrt(0.5))
+        self.skip = EqualConv(inputs, outputs, 1, bias=False, gain=math.sqrt(0.5))
+        self.down = Down()
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.down(F.leaky_relu(self.first(x), SLOPE))
+        return F.leaky_relu(self.second(y), SLOPE) + self.skip(self.down(x))
+
+
+class ConditionVector(nn.Module):
+    """A part of the condition to the vector that features are multiplied with: two layers, brought to unit variance."""
+
+    def __init__(self, inputs: int, outputs: int, scale: Tensor | None = None) -> None:
+        super().__init__()
+        self.register_buffer("scale", torch.ones(inputs) if scale is None else scale, persistent=False)
+        self.first, self.second = EqualLinear(inputs, outputs), EqualLinear(outputs, outputs)
+
+    def forward(self, part: Tensor) -> Tensor:  # [B, inputs] -> [B, outputs]
+        return unit_variance(self.second(leaky_relu(self.first(part * self.scale))))
+
+
+def _label_scale() -> Tensor:
+    """Of the 25 numbers of a label: brings each to about one, so that the constant focal length does not drown them."""
+    scale = torch.ones(LABEL_LENGTH)
+    scale[[3, 7, 11]] = 1 / RADIUS
+    scale[[16, 20]] = 1 / FOCAL
+    return scale
+
+
+class Discriminator(nn.Module):
+    """StyleGAN2's residual discriminator on the dual picture (EG3D, section 4.3), conditioned by projection.
+
+    With features phi(x) in R^d of what is seen and a condition of parts c_1 (camera), c_2 (semantic):
+
+        logit(x, c) = psi(x) + sum over parts of phi_i(x) . e_i(c_i) / sqrt(d)
+
+    psi and phi_i are linear in the trunk's last activations. The parts add because camera and semantic, given the
+    picture, say nothing about one another: their log-likelihood ratios add.
+    """
+
+    def __init__(self, config: DiscriminatorConfig) -> None:
+        super().__init__()
+        c = self.config = config
+        sides = [c.resolution >> k for k in range((c.resolution // 4).bit_length())]  # resolution, ..., 8, 4
+        channels = [widths(side, c.base, c.most) for side in sides]
+        self.from_picture = EqualConv(c.channels, channels[0], 1, gain=GAIN)
+        self.blocks = nn.ModuleList(Block(a, b) for a, b in itertools.pairwise(channels))
+        last = channels[-1]
+        self.conv = EqualConv(last + 1, last, 3, gain=GAIN)
+        self.flat = EqualLinear(last * 16, last)
+        parts = 2 if c.semantic_dim else 1
+        self.out = EqualLinear(last, 1 + parts * last)
+        self.camera = ConditionVector(LABEL_LENGTH, last, _label_scale())
+        self.semantic = ConditionVector(c.semantic_dim, last) if c.semantic_dim else None
+        self.to(memory_format=torch.channels_last)
+
+    def features(self, seen: Seen) -> Tensor:
+        """What is seen to [B, 1 + parts * d]: psi and phi. Raises ValueError for shapes that do not fit the config."""
+        x = F.leaky_relu(self.from_picture(self._stack(seen)), SLOPE)
+        for block in self.blocks:
+            x = block(x)
+        x = F.leaky_relu(self.conv(spread_channel(x, self.config.group, self.config.views)), SLOPE)
+        return self.out(leaky_relu(self.flat(x.flatten(1))))
+
+    def logits(self, features: Tensor, condition: Tensor) -> Tensor:
+        """Of pictures with those features [B, ...] under conditions [B, 25 + semantic_dim], as [B]."""
+        width = LABEL_LENGTH + self.config.semantic_dim
+        if condition.shape != (len(features), width):
+            raise ValueError(f"condition must be {[len(features), width]}, got {list(condition.shape)}")
+        vectors = [self.camera(condition[:, :LABEL_LENGTH])]
+        if self.semantic is not None:
+            unit = condition[:, LABEL_LENGTH:]
+            vectors.append(self.semantic(unit * math.sqrt(unit.shape[1])))
+        vector = torch.cat(vectors, dim=1)
+        d = vector.shape[1] // len(vectors)
+        return features[:, 0] + (features[:, 1:] * vector).sum(1) / math.sqrt(d)
+
+    def forward(self, seen: Seen, condition: Tensor) -> Tensor:  # -> [B]
+        """The logit of each picture under its condition: positive means real."""
+        return self.logits(self.features(seen), condition)
+
+    def _stack(self, seen: Seen) -> Tensor:  # -> [B, channels, S, S]
+        c = self.config
+        b = len(seen.image)
+        expected = {"image": (b, 3, c.resolution, c.resolution)}
+        if c.is_dual:
+            expected["raw"] = (b, 3, c.raw_resolution, c.raw_resolution)
+        if c.sees_mask:
+            expected["mask"] = (b, 1, c.raw_resolution, c.raw_resolution)
+        for name, shape in expected.items():
+            came = getattr(seen, name)
+            if came is None or tuple(came.shape) != shape:
+                raise ValueError(f"{name} must be {list(shape)}, got {None if came is None else list(came.shape)}")
+        small = [seen.raw] * c.is_dual + ([seen.mask * 2 - 1] if c.sees_mask else [])
+        if c.is_dual:
+            small = [F.interpolate(torch.cat(small, 1), size=c.resolution, mode="bilinear", align_corners=False)]
+        return torch.cat([seen.image, *small], dim=1).contiguous(memory_format=torch.channels_last)
+
+    def save(self, folder: Path | str) -> None:
+        """Write `discriminator.safetensors` and `discriminator.json` into a folder, beside the generator's."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
+        write_atomically(folder / "discriminator.safetensors", save(tensors, metadata={"format": "pt"}))
+        content = json.dumps(asdict(self.config), indent=1).encode() + b"\n"
+        write_atomically(folder / "discriminator.json", content)
+
+    @classmethod
+    def load(cls, folder: Path | str) -> Discriminator:
+        """The one saved in a folder. Raises FileNotFoundError, or ValueError when config and weights do not fit."""
+        folder = Path(folder)
+        weights = folder / "discriminator.safetensors"
+        config = DiscriminatorConfig(**json.loads((folder / "discriminator.json").read_text(encoding="utf-8")))
+        discriminator = cls(config)
+        try:
+            discriminator.load_state_dict({key: tensor.float() for key, tensor in load_file(weights).items()})
+        except RuntimeError as error:
+            raise ValueError(f"{weights} does not fit its discriminator.json: {error}") from None
+        return discriminator
+
+
+def spread_channel(x: Tensor, group: int, views: int = 1) -> Tensor:  # [B, C, H, W] -> [B, C + 1, H, W]
+    """One more channel: how much the pictures of a group differ, so that samples which are all alike show it.
+
+    The mean over channels and pixels of the standard deviation over the group (Karras et al., 2018). A group holds the
+    pictures at the same place of `group` neighbouring subjects, each of which has `views` adjacent pictures: it never
+    mixes views of one subject, and a batch that is split over processes in whole groups keeps its groups. Where a batch
+    has fewer or no whole number of groups, the group is the largest that divides it.
+    """
+    b, c, h, w = x.shape
+    subjects = b // views if b % views == 0 else b
+    views = b // subjects
+    group = math.gcd(group, subjects)
+    y = x.reshape(subjects // group, group, views, c, h, w)
+    y = y.float() if y.dtype != torch.float64 else y  # half precision would lose what differs
+    spread = (y.var(dim=1, unbiased=False) + 1e-8).sqrt().mean(dim=(2, 3, 4))  # [blocks, views]
+    channel = spread[:, None].expand(-1, group, -1).reshape(b, 1, 1, 1).expand(-1, 1, h, w)
+    return torch.cat([x, channel.to(x.dtype)], dim=1).contiguous(memory_format=torch.channels_last)

@@ -1,0 +1,1 @@
+"""From a dataset and a condition mode to a trained generator."""

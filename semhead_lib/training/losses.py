@@ -1,0 +1,140 @@
+"""The terms that the networks are trained with: each a function with its equation.
+
+D(x, c) is the discriminator's logit of the picture x under the condition c, positive where it holds x for real;
+softplus(u) = log(1 + exp(u)).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from semhead_lib.models.discriminator import Discriminator, Seen
+from semhead_lib.models.generator import Generator
+
+
+def generator_loss(generated: Tensor) -> Tensor:  # [B] logits -> []
+    """Non-saturating logistic loss (Goodfellow et al., 2014): mean of softplus(-D(G(z, c), c)).
+
+    >>> round(generator_loss(torch.tensor([0.0, 0.0])).item(), 4)  # log 2
+    0.6931
+    """
+    return F.softplus(-generated).mean()
+
+
+def discriminator_loss(real: Tensor, generated: Tensor) -> Tensor:  # [B], [B] logits -> []
+    """Logistic loss: mean of softplus(-D(x, c)) over real pictures plus mean of softplus(D(G(z, c), c)).
+
+    >>> round(discriminator_loss(torch.tensor([100.0]), torch.tensor([-100.0])).item(), 4)
+    0.0
+    """
+    return F.softplus(-real).mean() + F.softplus(generated).mean()
+
+
+@dataclass(frozen=True)
+class ViCiCo:
+    """The terms of the view-condition-image consistency loss."""
+
+    view: Tensor  # [] of real pictures under a wrong camera
+    condition: Tensor  # [] of real pictures under another subject's semantic feature
+
+
+def vicico(
+    discriminator: Discriminator,
+    features: Tensor,  # [B, ...] of real pictures: what `discriminator.features` found
+    condition: Tensor,  # [B, 25 + D] the true condition of each
+    wrong_cameras: Tensor | None,  # [B, 25]; None: no such term
+    wrong_semantics: Tensor | None,  # [B, D]; None: no such term
+) -> ViCiCo:
+    """Real pictures under a wrong condition are fakes too: mean of softplus(D(x, c')) for each kind of wrong c'.
+
+    SphereHead (Li et al., 2024) shows the discriminator real pictures under wrong cameras; the method does so for
+    wrong semantic conditions as well. As the condition enters by projection, the pictures' features are computed once.
+    A term that is not wanted, or that the condition has no part for, is 0.
+    """
+    nought = features.new_zeros(())
+    camera, semantic = condition[:, :25], condition[:, 25:]
+
+    def under(cameras: Tensor, semantics: Tensor) -> Tensor:
+        return F.softplus(discriminator.logits(features, torch.cat([cameras, semantics], dim=1))).mean()
+
+    by_view = under(wrong_cameras, semantic) if wrong_cameras is not None else nought
+    by_condition = under(camera, wrong_semantics) if wrong_semantics is not None and semantic.shape[1] else nought
+    return ViCiCo(by_view, by_condition)
+
+
+def r1_penalty(seen: Seen, logits: Tensor) -> Tensor:  # what was seen (with gradients), [B] -> []
+    """R1 (Mescheder et al., 2018) on all that the discriminator sees of real pictures: final, raw and mask.
+
+        mean over pictures of 1/2 |grad_x D(x, c)|^2, x = (image, raw, mask)
+
+    to be weighted by gamma and, when it is lazy (Karras et al., 2020), by the steps between two uses.
+    """
+    gradients = torch.autograd.grad(logits.sum(), seen.tensors, create_graph=True)
+    return 0.5 * sum(g.square().sum() for g in gradients) / len(logits)
+
+
+def density_regularisation(
+    generator: Generator,
+    features: Tensor,  # [B, map_channels, map_side, map_side] feature maps of the backbone
+    points: Tensor,  # [B, N, 3] world
+    offsets: Tensor,  # [B, N, 3] scene units
+) -> Tensor:
+    """Neighbouring points should have similar densities (EG3D, supplement): mean of |sigma(p) - sigma(p + offset)|."""
+    raw, _ = generator.renderer.field(features, torch.cat([points, points + offsets], dim=1))
+    density, moved = F.softplus(raw - 1).chunk(2, dim=1)
+    return (density - moved).abs().mean()
+
+
+def blurred(images: Tensor, sigma: float) -> Tensor:  # [B, C, S, S]; pixels
+    """Gaussian blur, separable, cut off at 3 sigma, edges mirrored; below 0.2 pixels nothing is done.
+
+    EG3D blurs what the discriminator sees while training starts, so that coarse structure is learnt first.
+    """
+    radius = min(round(3 * sigma), images.shape[-1] - 1)
+    if sigma < 0.2 or radius < 1:
+        return images
+    x = torch.arange(-radius, radius + 1, device=images.device, dtype=images.dtype)
+    taps = torch.exp(-0.5 * (x / sigma).square())
+    taps = (taps / taps.sum()).expand(images.shape[1], 1, -1)
+    for shape, pad in (((1, -1), (radius, radius, 0, 0)), ((-1, 1), (0, 0, radius, radius))):
+        kernel = taps.reshape(images.shape[1], 1, *shape)
+        images = F.conv2d(F.pad(images, pad, mode="reflect"), kernel, groups=images.shape[1])
+    return images
+
+
+def as_seen(
+    discriminator: Discriminator,
+    image: Tensor,  # [B, 3, S, S]
+    mask: Tensor | None,  # [B, 1, S, S] or as the raw picture
+    raw: Tensor | None = None,  # [B, 3, r, r] of generated pictures; None: made from the image, for real ones
+    sigma: float = 0.0,  # pixels of the final picture
+) -> Seen:
+    """A picture as the discriminator is shown it: blurred; its raw picture and mask of the size that it expects.
+
+    Of a real picture the raw one is the picture made smaller (area average), and so is its mask. Raises ValueError when
+    a mask is wanted and there is none.
+    """
+    c = discriminator.config
+    if c.sees_mask and mask is None:
+        raise ValueError("the discriminator sees masks (sees_mask), and the dataset has none: train with masks=false")
+
+    def sized(x: Tensor) -> Tensor:
+        side, wanted = x.shape[-1], c.raw_resolution
+        if side > wanted and side % wanted == 0:
+            return F.avg_pool2d(x, side // wanted)
+        if side != wanted:
+            return F.interpolate(x, size=wanted, mode="bilinear", antialias=side > wanted, align_corners=False)
+        return x
+
+    small = sized(image if raw is None else raw) if c.is_dual else None
+    seen = sized(mask) if c.sees_mask else None
+    scale = c.raw_resolution / c.resolution
+    return Seen(
+        blurred(image, sigma),
+        None if small is None else blurred(small, sigma * scale),
+        None if seen is None else blurred(seen, sigma * scale),
+    )

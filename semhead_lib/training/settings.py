@@ -1,0 +1,112 @@
+"""Everything that decides what a training does, checked when it is made."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from semhead_lib.conditioning.modes import MODES, ConditionMode
+from semhead_lib.models.discriminator import DiscriminatorConfig
+from semhead_lib.models.presets import GeneratorConfig, preset
+
+PRECISIONS = ("fp32", "bf16")
+# What may change when a training goes on: how long it lasts, and what it writes on the way.
+FREE = ("kimg", "tick_kimg", "snapshot_kimg", "keep", "log_every")
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """One training. Numbers of pictures ("kimg") are thousands of real pictures shown; raises ValueError when made with
+    settings that do not go together."""
+
+    preset: str = "semhead-64"  # of the generator
+    mode: str = "semantic"  # what generator and discriminator are told
+    representation: str = "hyplane"
+    background: str = "learnt"
+    kimg: float = 200.0
+    subjects_per_batch: int = 8  # of one process
+    views_per_subject: int = 4  # real pictures of each subject in a batch; 1: the single-view baseline
+    views_per_head: int = 4  # generated pictures of each head in a batch
+    generator_rate: float = 2.5e-3  # Adam's learning rates
+    discriminator_rate: float = 2e-3
+    r1_gamma: float = 0.5
+    r1_interval: int = 16  # steps
+    density_weight: float = 0.25
+    density_interval: int = 4  # steps
+    density_distance: float = 0.004  # between neighbouring points, in widths of the rendered cube
+    vicico_view: float = 1.0  # weight of real pictures under a wrong camera
+    vicico_condition: float = 1.0  # weight of real pictures under another subject's semantic feature
+    wrong_view_angle: float = 30.0  # degrees, at least
+    wrong_condition_cosine: float = 0.8  # at most
+    condition_noise: float = 0.0  # turns the conditions of generated heads, in radians
+    masks: bool = True  # the discriminator sees masks
+    blur_sigma: float = 1.25  # pixels of the final picture, at the start
+    blur_kimg: float = 20.0
+    raw_first: int = 0  # pixels of the raw picture at the start; 0: the preset's all the time
+    raw_kimg: float = 0.0  # over which it grows to the preset's
+    swap_final: float = 0.5  # of view modes: probability that the mapping network is told another camera
+    swap_kimg: float = 100.0
+    ema_kimg: float = 10.0  # half-life of the averaged generator
+    seed: int = 0
+    jitter: bool = True  # of the samples along rays
+    precision: str = "fp32"
+    tick_kimg: float = 4.0  # between picture grids
+    snapshot_kimg: float = 4.0  # between snapshots
+    keep: int = 2  # newest snapshots kept
+    log_every: int = 10  # steps
+
+    def __post_init__(self) -> None:
+        for name, allowed in (("mode", MODES), ("precision", PRECISIONS)):
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {getattr(self, name)!r}")
+        for name in ("subjects_per_batch", "views_per_subject", "views_per_head", "r1_interval", "density_interval",
+                     "keep", "log_every"):  # fmt: skip
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        for name in ("kimg", "tick_kimg", "snapshot_kimg", "generator_rate", "discriminator_rate"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
+        if self.views_per_head not in (1, self.views_per_subject):
+            raise ValueError(
+                f"views_per_head must be 1 or views_per_subject ({self.views_per_subject}), got {self.views_per_head}"
+            )
+        if "view" in self.mode and self.views_per_head != 1:
+            raise ValueError(
+                f"mode {self.mode} tells the generator one picture's camera, so a head can have one picture only: "
+                f"views_per_head must be 1, got {self.views_per_head}"
+            )
+        c = preset(self.preset)
+        if self.raw_first and (not c.super_channels or not 8 <= self.raw_first <= c.raw_resolution):
+            raise ValueError(
+                f"raw_first must be 0, or 8 to {c.raw_resolution} for a preset with super-resolution; "
+                f"got {self.raw_first} for {self.preset}"
+            )
+        if self.vicico_condition and "semantic" in self.mode and self.subjects_per_batch < 2:
+            raise ValueError("vicico_condition needs subjects_per_batch >= 2: it takes another subject's condition")
+
+    @property
+    def batch(self) -> int:
+        """Real pictures in a batch of one process, and generated ones."""
+        return self.subjects_per_batch * self.views_per_subject
+
+    def condition_mode(self, semantic_dimension: int) -> ConditionMode:
+        return ConditionMode(self.mode, semantic_dimension)
+
+    def generator_config(self, semantic_dimension: int) -> GeneratorConfig:
+        width = self.condition_mode(semantic_dimension).generator_width
+        changes = dict(condition_dim=width, representation=self.representation, background=self.background)
+        return preset(self.preset, **changes)
+
+    def discriminator_config(self, semantic_dimension: int) -> DiscriminatorConfig:
+        told = semantic_dimension if self.condition_mode(semantic_dimension).uses_semantics else 0
+        views = self.views_per_subject
+        return DiscriminatorConfig.of(self.generator_config(semantic_dimension), told, views, sees_mask=self.masks)
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def differences(self, there: dict[str, Any]) -> list[str]:
+        """What differs from the settings a training was begun with, in words, but for what may change."""
+        here = self.as_json()
+        names = [f.name for f in fields(self) if f.name not in FREE]
+        return [f"{n} is {there.get(n)} there, {here[n]} here" for n in names if there.get(n) != here[n]]

@@ -1,0 +1,38 @@
+"""Trainings that last seconds: a dataset of noise, and settings for the smallest preset."""
+
+import functools
+import sys
+from pathlib import Path
+
+from torch.nn.functional import normalize
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "data"))
+from noise_source import NoiseSource
+
+from semhead_lib.data.semantics import fill_semantics
+from semhead_lib.data.synthesis import synthesize
+from semhead_lib.training.settings import TrainSettings
+
+ENCODER = "test-encoder [weights 0; input 32 px]"
+SMALL = dict(
+    preset="semhead-32", subjects_per_batch=2, views_per_subject=2, views_per_head=2, r1_interval=2, density_interval=2,
+    log_every=1, blur_kimg=0.05, tick_kimg=1.0, snapshot_kimg=0.008, keep=2, kimg=0.024,
+)  # fmt: skip
+
+
+def small(**changes) -> TrainSettings:
+    """Six steps of four pictures, unless changed."""
+    return TrainSettings(**(SMALL | changes))
+
+
+def make_noise(folder, semantic=True, geometry=True, resolution=32):
+    """8 subjects with 4 views each, masks where there is geometry, features of 16 numbers."""
+    source = functools.partial(NoiseSource, views=4, resolution=resolution, geometry=geometry)
+    synthesize(source, folder, 8, shard_size=4, workers=0, progress=False)
+    if semantic:
+        fill_semantics(folder, _features, ENCODER, progress=False)
+    return folder
+
+
+def _features(images):  # [N, 3, H, W] uint8 -> [N, 16], unit length
+    return normalize(images.float().flatten(1)[:, :16] - 127.5, dim=1)
