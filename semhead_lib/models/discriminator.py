@@ -121,8 +121,8 @@ class Block(nn.Module):
         self.down = Down()
 
     def forward(self, x: Tensor) -> Tensor:
-        y = self.down(F.leaky_relu(self.first(x), SLOPE))
-        return F.leaky_relu(self.second(y), SLOPE) + self.skip(self.down(x))
+        y = self.down(F.leaky_relu_(self.first(x), SLOPE))
+        return F.leaky_relu_(self.second(y), SLOPE) + self.skip(self.down(x))
 
 
 class ConditionVector(nn.Module):
@@ -174,10 +174,10 @@ class Discriminator(nn.Module):
 
     def features(self, seen: Seen) -> Tensor:
         """What is seen to [B, 1 + parts * d]: psi and phi. Raises ValueError for shapes that do not fit the config."""
-        x = F.leaky_relu(self.from_picture(self._stack(seen)), SLOPE)
+        x = F.leaky_relu_(self.from_picture(self._stack(seen)), SLOPE)
         for block in self.blocks:
             x = block(x)
-        x = F.leaky_relu(self.conv(spread_channel(x, self.config.group, self.config.views)), SLOPE)
+        x = F.leaky_relu_(self.conv(spread_channel(x, self.config.group, self.config.views)), SLOPE)
         return self.out(leaky_relu(self.flat(x.flatten(1))))
 
     def logits(self, features: Tensor, condition: Tensor) -> Tensor:

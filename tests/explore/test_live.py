@@ -1,0 +1,46 @@
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from semhead_lib.explore.live import LOSSES, TrainingPanel, loss_curves
+
+
+def line(step, kimg, **changes):
+    values = {name: float(step) for name in LOSSES}
+    return {"step": step, "kimg": kimg, "images_per_second": 50.0, **values, **changes}
+
+
+def grid(folder: Path, name: str, colour: str):
+    (folder / "grids").mkdir(exist_ok=True)
+    Image.new("RGB", (8, 8), colour).save(folder / "grids" / name)
+    return (folder / "grids" / name).read_bytes()
+
+
+def test_the_panel_follows_a_training(tmp_path):
+    first = grid(tmp_path, "kimg-000001.0.png", "red")
+    panel = TrainingPanel(tmp_path, kimg=10, every=0)
+    text, figure, picture = panel.children
+    assert picture.value == first
+    panel(line(1, 1.0))
+    panel(line(2, 4.0, loss_g=7.0))
+    assert figure.data[0].name == "generator" and list(figure.data[0].y) == [1.0, 7.0]
+    assert list(figure.data[0].x) == [1.0, 4.0]
+    assert "4.0</b> of 10 kimg, 50.0 pictures/s, about 2 min left" in text.value
+    second = grid(tmp_path, "kimg-000004.0.png", "blue")
+    panel(line(3, 5.0))
+    assert picture.value == second
+
+
+def test_the_panel_does_not_draw_too_often(tmp_path):
+    panel = TrainingPanel(tmp_path, kimg=10, every=1000)
+    panel(line(1, 1.0))
+    assert not panel.children[1].data[0].x
+    panel(line(2, 10.0))  # the last line is always drawn
+    assert list(panel.children[1].data[0].x) == [1.0, 10.0]
+
+
+def test_long_curves_are_thinned():
+    figure = loss_curves([line(i, i / 10) for i in range(1000)])
+    assert len(figure.data) == len(LOSSES) and len(figure.data[0].x) == 200
+    assert figure.data[0].y[0] == pytest.approx(2.0) and figure.data[0].x[-1] == pytest.approx(99.9)
