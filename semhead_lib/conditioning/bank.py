@@ -26,6 +26,7 @@ class ConditionBank:
     mode: ConditionMode
     encoder: str | None  # identity of what made the features; None for modes without semantics
     features: Tensor  # [N, D] float32 unit features; N = 0 for modes without semantics
+    subjects: tuple[str, ...] = ()  # whose they are: N ids
 
     def told(self, semantics: Tensor | None, heads: int) -> Tensor | None:
         """What the mapping network is told when pictures are made for use, [heads, K]; None where it is told nothing.
@@ -47,8 +48,8 @@ class ConditionBank:
 
     def save(self, folder: Path | str) -> None:
         """Write `conditions.safetensors` into a model's folder; features in half precision."""
-        told = json.dumps({"mode": self.mode.name, "encoder": self.encoder})  # one entry: of several the order varies
-        content = save({"features": self.features.half().contiguous()}, metadata={"semhead": told})
+        told = json.dumps({"mode": self.mode.name, "encoder": self.encoder, "subjects": self.subjects})
+        content = save({"features": self.features.half().contiguous()}, metadata={"semhead": told})  # one entry: the order of several varies
         write_atomically(Path(folder) / FILE, content)
 
     @classmethod
@@ -61,6 +62,6 @@ class ConditionBank:
             with safe_open(path, "pt") as file:
                 features, told = file.get_tensor("features").float(), json.loads(file.metadata()["semhead"])
             features = torch.nn.functional.normalize(features, dim=-1)
-            return cls(ConditionMode(told["mode"], features.shape[1]), told["encoder"], features)
+            return cls(ConditionMode(told["mode"], features.shape[1]), told["encoder"], features, (*told["subjects"],))
         except Exception as error:
             raise ValueError(f"{path} holds no conditions: {error}") from error

@@ -203,8 +203,9 @@ def _bank(data: SubjectsInMemory, mode: ConditionMode) -> ConditionBank:
     """Features of the first subjects: enough to sample from, small enough to go with the weights."""
     if not mode.uses_semantics:
         return ConditionBank(mode, None, torch.zeros(0, mode.semantic_dimension))
-    first = [data[i].semantic for i in range(min(len(data), _BANK))]
-    return ConditionBank(mode, data.manifest.layout.semantic["encoder"], torch.stack(first))
+    first = [data[i] for i in range(min(len(data), _BANK))]
+    features, encoder = torch.stack([s.semantic for s in first]), data.manifest.layout.semantic["encoder"]
+    return ConditionBank(mode, encoder, features, tuple(s.id for s in first))
 
 
 @contextmanager

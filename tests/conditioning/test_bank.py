@@ -9,13 +9,14 @@ from semhead_lib.conditioning.modes import ConditionMode
 
 def bank(mode="semantic", n=12, d=8):
     features = normalize(torch.randn(n, d, generator=torch.Generator().manual_seed(0)), dim=1)
-    return ConditionBank(ConditionMode(mode, d), "an encoder [weights 1; input 2]", features)
+    return ConditionBank(ConditionMode(mode, d), "an encoder [weights 1; input 2]", features, tuple(f"p{i}" for i in range(n)))
 
 
 def test_saved_and_loaded(tmp_path):
     bank().save(tmp_path)
     loaded = ConditionBank.load(tmp_path)
     assert loaded.mode == bank().mode and loaded.encoder == bank().encoder
+    assert loaded.subjects[11] == "p11"
     torch.testing.assert_close(loaded.features, bank().features, atol=1e-3, rtol=0)
     torch.testing.assert_close(loaded.features.norm(dim=1), torch.ones(12))
     first = (tmp_path / FILE).read_bytes()
