@@ -49,7 +49,8 @@ class ConditionBank:
     def save(self, folder: Path | str) -> None:
         """Write `conditions.safetensors` into a model's folder; features in half precision."""
         told = json.dumps({"mode": self.mode.name, "encoder": self.encoder, "subjects": self.subjects})
-        content = save({"features": self.features.half().contiguous()}, metadata={"semhead": told})  # one entry: the order of several varies
+        metadata = {"semhead": told}  # one entry: the order of several varies
+        content = save({"features": self.features.half().contiguous()}, metadata=metadata)
         write_atomically(Path(folder) / FILE, content)
 
     @classmethod

@@ -9,7 +9,8 @@ from semhead_lib.conditioning.modes import ConditionMode
 
 def bank(mode="semantic", n=12, d=8):
     features = normalize(torch.randn(n, d, generator=torch.Generator().manual_seed(0)), dim=1)
-    return ConditionBank(ConditionMode(mode, d), "an encoder [weights 1; input 2]", features, tuple(f"p{i}" for i in range(n)))
+    subjects = tuple(f"p{i}" for i in range(n))
+    return ConditionBank(ConditionMode(mode, d), "an encoder [weights 1; input 2]", features, subjects)
 
 
 def test_saved_and_loaded(tmp_path):
