@@ -14,7 +14,7 @@ from semhead_lib.data.files import write_atomically
 from semhead_lib.data.photos import find_photos, read_photo
 from semhead_lib.devices import pick_device
 from semhead_lib.explore.exports import write_mp4
-from semhead_lib.models.generator import ASSETS, Generator
+from semhead_lib.models.generator import Generator, folder_of
 from semhead_lib.training.grids import heads_around, latents, save_grid
 
 PICTURE, FILM, RECORD = "heads.png", "heads.mp4", "heads.json"
@@ -43,8 +43,7 @@ def sample(
     and images at once; FileNotFoundError for a model or picture that is not there.
     """
     generator = Generator.load(model, pick_device(device))
-    folder = Path(model) if Path(model).is_dir() else ASSETS / str(model)
-    bank = ConditionBank.load(folder)
+    bank = ConditionBank.load(folder_of(model))
     semantics, names = _asked(bank, texts, images, encoder)
     if semantics is None:
         condition, names = bank.sample(heads, strategy, seed), [f"{strategy}, seed {seed}"]

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from semhead_lib.cameras import FOCAL, LABEL_LENGTH, RADIUS
 from semhead_lib.data.files import write_atomically
 from semhead_lib.models.backbone import widths
+from semhead_lib.models.generator import packed
 from semhead_lib.models.layers import GAIN, SLOPE, EqualLinear, leaky_relu
 from semhead_lib.models.mapping import unit_variance
 from semhead_lib.models.presets import GeneratorConfig
@@ -214,12 +215,12 @@ class Discriminator(nn.Module):
             small = [F.interpolate(torch.cat(small, 1), size=c.resolution, mode="bilinear", align_corners=False)]
         return torch.cat([seen.image, *small], dim=1).contiguous(memory_format=torch.channels_last)
 
-    def save(self, folder: Path | str) -> None:
+    def save(self, folder: Path | str, half: bool = False) -> None:
         """Write `discriminator.safetensors` and `discriminator.json` into a folder, beside the generator's."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
-        write_atomically(folder / "discriminator.safetensors", save(tensors, metadata={"format": "pt"}))
+        content = save(packed(self, half), metadata={"format": "pt"})
+        write_atomically(folder / "discriminator.safetensors", content)
         content = json.dumps(asdict(self.config), indent=1).encode() + b"\n"
         write_atomically(folder / "discriminator.json", content)
 

@@ -34,6 +34,17 @@ class Render:
     opacity: Tensor  # [B, 1, R, R] in [0, 1]
 
 
+def packed(network: nn.Module, half: bool) -> dict[str, Tensor]:
+    """A network's tensors as they are saved."""
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    return {name: tensor.half() for name, tensor in state.items()} if half else state
+
+
+def folder_of(name: str | Path) -> Path:
+    """Where a generator lies, by the name of one that ships with the package or by its folder."""
+    return Path(name) if Path(name).is_dir() else ASSETS / str(name)
+
+
 class Generator(nn.Module):
     """z and condition -> w -> a feature map read as planes -> raw picture by the volume renderer -> final picture.
 
@@ -105,12 +116,11 @@ class Generator(nn.Module):
         raw, _ = self.renderer.field(self.backbone(w), points)
         return nn.functional.softplus(raw - 1)
 
-    def save(self, folder: Path | str) -> None:
-        """Write `model.safetensors` and `config.json` into a folder."""
+    def save(self, folder: Path | str, half: bool = False) -> None:
+        """Write `model.safetensors` and `config.json` into a folder; with `half` in half precision, to be shipped."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
-        write_atomically(folder / WEIGHTS, save(tensors, metadata={"format": "pt"}))
+        write_atomically(folder / WEIGHTS, save(packed(self, half), metadata={"format": "pt"}))
         write_atomically(folder / CONFIG, json.dumps(self.config.as_json(), indent=1).encode() + b"\n")
 
     @classmethod
@@ -119,7 +129,7 @@ class Generator(nn.Module):
 
         Raises FileNotFoundError when there is none, ValueError when config and weights do not fit.
         """
-        folder = Path(name) if Path(name).is_dir() else ASSETS / str(name)
+        folder = folder_of(name)
         for file in (folder / CONFIG, folder / WEIGHTS):
             if not file.is_file():
                 shipped = sorted(path.parent.name for path in ASSETS.glob(f"semhead-*/{WEIGHTS}"))

@@ -1,0 +1,38 @@
+import json
+
+import pytest
+import torch
+from small_training import small
+
+from semhead_lib.conditioning.bank import ConditionBank
+from semhead_lib.models.discriminator import Discriminator
+from semhead_lib.models.generator import Generator
+from semhead_lib.training.release import release
+from semhead_lib.training.trainer import train
+
+
+def test_what_is_shipped_is_what_was_trained(data, tmp_path):
+    run = tmp_path / "run"
+    train(small(r1_gamma=0.25), data, run, device="cpu", progress=False)
+    told = dict(name="semhead-32", measured={"recall": 0.5}, limits="It is a test.")
+    card = release(run, tmp_path / "out", figures="| recall | 0.5 |", **told).read_text()
+    assert "# semhead-32" in card and "| recall | 0.5 |" in card and "It is a test." in card
+    assert "r1_gamma=0.25" in card and "8 subjects with 4 views" in card and "| 0 |" in card
+    files = {path.name for path in (tmp_path / "out").iterdir()}
+    assert files == {"model.safetensors", "config.json", "conditions.safetensors", "discriminator.safetensors",
+                     "discriminator.json", "heads.png", "log.jsonl", "figures.json", "card.md"}  # fmt: skip
+    assert json.loads((tmp_path / "out" / "figures.json").read_text()) == {"recall": 0.5}
+
+    shipped, trained = Generator.load(tmp_path / "out"), Generator.load(run / "generator")
+    weights = zip(shipped.state_dict().values(), trained.state_dict().values(), strict=True)
+    assert all(torch.allclose(a, b, atol=1e-3, rtol=2e-3) for a, b in weights)
+    half = (tmp_path / "out" / "model.safetensors").stat().st_size
+    assert half < 0.55 * (run / "generator" / "model.safetensors").stat().st_size
+    Discriminator.load(tmp_path / "out")
+    assert ConditionBank.load(tmp_path / "out").subjects == ConditionBank.load(run / "generator").subjects
+    train(small(kimg=0.004), data, tmp_path / "again", device="cpu", init=tmp_path / "out", progress=False)
+
+
+def test_a_folder_without_a_training(tmp_path):
+    with pytest.raises(FileNotFoundError, match="holds no trained generator"):
+        release(tmp_path, tmp_path / "out", name="x", figures="", measured={}, limits="")
