@@ -83,6 +83,13 @@ COMMANDS = (
         positional=("data", "out"),
     ),
     Command(
+        "evaluate",
+        "judge a generator from every side, against people it has not seen",
+        "semhead_lib.commands:evaluate",
+        config="evaluate",
+        positional=("model", "data", "out"),
+    ),
+    Command(
         "sample",
         "draw heads of a generator from all around: a picture and a film",
         "semhead_lib.commands:sample",

@@ -77,6 +77,35 @@ def train(config: DictConfig) -> None:
     print(run(settings, data, config.out, device=config.device, init=config.init))
 
 
+def evaluate(config: DictConfig) -> None:
+    """`semhead evaluate MODEL DATA OUT`."""
+    from pathlib import Path
+
+    from semhead_lib.conditioning.bank import ConditionBank
+    from semhead_lib.data.files import write_atomically
+    from semhead_lib.data.memory import SubjectsInMemory
+    from semhead_lib.devices import available_cores
+    from semhead_lib.evaluation.features import FeatureExtractor
+    from semhead_lib.evaluation.protocol import dumps
+    from semhead_lib.evaluation.report import evaluate as judge
+    from semhead_lib.models.generator import Generator, folder_of
+
+    generator = Generator.load(config.model, _device(config))
+    mode = ConditionBank.load(folder_of(config.model)).mode
+    extractors = {
+        name: FeatureExtractor.load(name, device=_device(config)) for name in {config.features, config.encoder}
+    }
+    people = SubjectsInMemory.load(config.data, limit=2 * config.heads, threads=available_cores(), progress=True)
+    names = ("heads", "views", "psi", "seed", "consistency_heads", "identity_heads", "store")
+    settings = {name: config[name] for name in names}
+    chosen = extractors[config.features], extractors[config.encoder]
+    found = judge(generator, people, mode, *chosen, progress=True, **settings)
+    write_atomically(Path(config.out), dumps(found.as_json()).encode())
+    print(
+        found.table(scopes=["all"]), found.table(scopes=[name for name in found.generated if name != "all"]), sep="\n\n"
+    )
+
+
 def sample(config: DictConfig) -> None:
     """`semhead sample MODEL OUT`."""
     from semhead_lib.explore.samples import sample as draw
@@ -129,6 +158,12 @@ def doctor(config: DictConfig) -> int:
     from semhead_lib.doctor import main
 
     return main(as_json=config.json)
+
+
+def _device(config: DictConfig) -> str:
+    from semhead_lib.devices import pick_device
+
+    return pick_device(config.device)
 
 
 def _encode(folder: str, encoder) -> None:

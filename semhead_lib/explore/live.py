@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-import ipywidgets as widgets
 import plotly.graph_objects as go
+from IPython.display import HTML, display
+from PIL import Image
 
-from semhead_lib.explore.figures import COLOURS, LAYOUT
+from semhead_lib.explore.figures import COLOURS, LAYOUT, show
 from semhead_lib.training.logs import Line, read_log
 from semhead_lib.training.trainer import GRIDS
 
@@ -21,17 +24,23 @@ LOSSES = {
 }
 
 
-class TrainingPanel(widgets.VBox):
-    """Give it to `train(..., listen=panel)`; it redraws at most every `every` seconds."""
+class TrainingPanel:
+    """Give it to `train(..., listen=panel)`: it draws itself below the cell, and anew at most every `every` seconds.
 
-    def __init__(self, folder: Path | str, kimg: float, every: float = 1.0) -> None:
-        self._folder, self._total, self._every, self._drawn = Path(folder), kimg, every, -math.inf
-        self._shown: Path | None = None
-        self._figure = go.FigureWidget(loss_curves([]))
-        self._picture = widgets.Image(format="png", layout=widgets.Layout(max_width="60%"))
-        self._text = widgets.HTML("<i>starting</i>")
+    Its parts are ordinary outputs that are replaced in place: what it shows last stays in the saved notebook.
+    """
+
+    def __init__(
+        self,
+        folder: Path | str,
+        kimg: float,
+        every: float = 2.0,  # seconds
+        put: Callable[..., Any] = display,  # what shows an object and returns a handle with `update`
+    ) -> None:
+        self._folder, self._total, self._every = Path(folder), kimg, every
+        self._put, self._handles, self._drawn = put, {}, -math.inf
+        self._picture: Path | None = None
         self._lines: list[Line] = read_log(self._folder)
-        super().__init__([self._text, self._figure, self._picture])
         self._draw()
 
     def __call__(self, line: Line) -> None:
@@ -42,19 +51,31 @@ class TrainingPanel(widgets.VBox):
 
     def _draw(self) -> None:
         self._drawn = time.monotonic()
-        with self._figure.batch_update():
-            for trace, (name, (x, y)) in zip(self._figure.data, _curves(self._lines).items(), strict=True):
-                trace.x, trace.y, trace.name = x, y, LOSSES[name]
-        if self._lines:
-            line = self._lines[-1]
-            left = (self._total - line["kimg"]) * 1000 / max(line["images_per_second"], 1e-9)
-            self._text.value = (
-                f"<b>{line['kimg']:.1f}</b> of {self._total:g} kimg, {line['images_per_second']:.1f} pictures/s, "
-                f"about {left / 60:.0f} min left"
-            )
+        self._show("text", HTML(self._text()))
+        self._show("curves", loss_curves(self._lines))
         newest = max((self._folder / GRIDS).glob("*.png"), default=None)
-        if newest is not None and newest != self._shown:
-            self._picture.value, self._shown = newest.read_bytes(), newest
+        if newest is not None and newest != self._picture:
+            self._picture = newest
+            words = (
+                f"Eight heads from eight azimuths, after {float(newest.stem.removeprefix('kimg-')):g} thousand pictures"
+            )
+            self._show("heads", show(Image.open(newest).convert("RGB"), words, "50%"))
+
+    def _text(self) -> str:
+        if not self._lines:
+            return "<i>starting</i>"
+        line = self._lines[-1]
+        left = (self._total - line["kimg"]) * 1000 / max(line["images_per_second"], 1e-9)
+        return (
+            f"<b>{line['kimg']:.1f}</b> of {self._total:g} kimg, {line['images_per_second']:.1f} pictures/s, "
+            f"about {left / 60:.0f} min left"
+        )
+
+    def _show(self, name: str, thing: Any) -> None:
+        if name in self._handles:
+            self._handles[name].update(thing)
+        else:
+            self._handles[name] = self._put(thing, display_id=True)
 
 
 def loss_curves(lines: list[Line]) -> go.Figure:

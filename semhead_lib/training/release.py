@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from semhead_lib.models.discriminator import Discriminator
 from semhead_lib.models.generator import Generator
 from semhead_lib.models.presets import cost
 from semhead_lib.training.logs import Line, read_log
-from semhead_lib.training.settings import TrainSettings
+from semhead_lib.training.settings import FREE, TrainSettings
 from semhead_lib.training.trainer import GRIDS, MODEL, SETTINGS
 
 FIGURES, CARD, GRID = "figures.json", "card.md", "heads.png"
@@ -38,9 +40,12 @@ A full-head 3D generator: latent and condition to a head that can be seen from a
 ## How it was made
 
 - Data: {subjects} subjects with {views} views each{licence}.
-- Budget: {kimg} thousand real pictures, {hours} hours on {hardware} ({versions}); batches of {per_batch} subjects with
-  {per_subject} views each. Seed {seed}.
-- Again: `semhead train DATA OUT{changes}`. `log.jsonl` is the training's log.
+- Budget: {kimg} thousand real pictures, {hours} hours on {hardware} ({versions}), beside other work.
+- Stages, each beginning with the networks of the one before (optimisers anew). Settings that are not the defaults:
+
+{stages}
+
+`log.jsonl` is the trainings' log, one after the other.
 
 | thousand pictures | generator's loss | discriminator's loss | wrong view | wrong condition |
 |---|---|---|---|---|
@@ -61,7 +66,7 @@ A full-head 3D generator: latent and condition to a head that can be seen from a
 
 
 def release(
-    run: Path | str,
+    runs: Sequence[Path | str],
     out: Path | str,
     *,
     name: str,
@@ -71,11 +76,11 @@ def release(
     data_licence: str = "",
     terms: str = "Apache-2.0, as the code.",
 ) -> Path:
-    """Write the model folder `out` from the training's folder `run`; returns the card's path.
+    """Write the model folder `out` from the folders of a training's stages, in their order; returns the card's path.
 
-    Raises FileNotFoundError when `run` holds no training.
+    Raises FileNotFoundError when the last of them holds no trained generator.
     """
-    run, out = Path(run), Path(out)
+    run, out = Path(runs[-1]), Path(out)
     if not (run / MODEL / "model.safetensors").is_file():
         raise FileNotFoundError(f"{run} holds no trained generator: {run / MODEL} is missing")
     generator, kept = Generator.load(run / MODEL), ConditionBank.load(run / MODEL)
@@ -83,11 +88,11 @@ def release(
     Discriminator.load(run / MODEL).save(out, half=True)
     kept.save(out)
     shutil.copyfile(max((run / GRIDS).glob("*.png")), out / GRID)
-    log = read_log(run)
+    stages = [_Stage.read(Path(folder)) for folder in runs]
+    log = _joined(stages)
     write_atomically(out / "log.jsonl", "".join(json.dumps(line) + "\n" for line in _thinned(log, 200)).encode())
     write_atomically(out / FIGURES, json.dumps(measured, indent=1).encode() + b"\n")
-    begun = json.loads((run / SETTINGS).read_text(encoding="utf-8"))
-    settings, c, price = TrainSettings(**begun["settings"]), generator.config, cost(generator.config)
+    begun, c, price = stages[-1].begun, generator.config, cost(generator.config)
     text = _TEMPLATE.format(
         name=name,
         resolution=c.resolution,
@@ -103,13 +108,10 @@ def release(
         views=begun["data"]["views"][0],
         licence=f" ({data_licence})" if data_licence else "",
         kimg=f"{log[-1]['kimg']:.0f}",
-        hours=f"{_seconds(log, settings.batch * begun['processes']) / 3600:.1f}",
+        hours=f"{sum(stage.seconds for stage in stages) / 3600:.1f}",
         hardware=f"{begun['threads']} CPU threads" if begun["device"] == "cpu" else begun["device"],
         versions=f"torch {begun['versions']['torch']}",
-        per_batch=settings.subjects_per_batch * begun["processes"],
-        per_subject=settings.views_per_subject,
-        seed=settings.seed,
-        changes="".join(f" {key}={value}" for key, value in _changes(settings).items()),
+        stages="\n".join(f"{i}. {stage.described}" for i, stage in enumerate(stages, 1)),
         losses="\n".join(_row(line) for line in _thinned(log, _SHOWN)),
         figures=figures.strip(),
         limits=limits.strip(),
@@ -119,19 +121,40 @@ def release(
     return out / CARD
 
 
-def _changes(settings: TrainSettings) -> dict[str, Any]:
-    """The settings that are not the defaults."""
-    usual, here = TrainSettings().as_json(), settings.as_json()
-    return {key: here[key] for key in here if here[key] != usual[key]}
+@dataclass(frozen=True)
+class _Stage:
+    """A training's folder, as the card tells of it."""
+
+    begun: dict[str, Any]  # settings.json
+    log: list[Line]
+
+    @classmethod
+    def read(cls, folder: Path) -> _Stage:
+        return cls(json.loads((folder / SETTINGS).read_text(encoding="utf-8")), read_log(folder))
+
+    @property
+    def seconds(self) -> float:
+        """What the steps took, from the speeds of the log's lines."""
+        kimg = [0.0, *(line["kimg"] for line in self.log)]
+        speeds = (max(line["images_per_second"], 1e-9) for line in self.log)
+        return sum(1000 * (b - a) / speed for a, b, speed in zip(kimg, kimg[1:], speeds, strict=False))
+
+    @property
+    def described(self) -> str:
+        usual, here = TrainSettings().as_json(), self.begun["settings"]
+        changes = [f"{key}={here[key]}" for key in here if key not in FREE and here[key] != usual.get(key)]
+        batch = here["subjects_per_batch"] * here["views_per_subject"] * self.begun["processes"]
+        told = f"`{' '.join(changes)}`" if changes else "the defaults"
+        return f"{self.log[-1]['kimg']:.1f} thousand pictures in batches of {batch}: {told}"
 
 
-def _seconds(log: list[Line], batch: int) -> float:
-    """What the steps took, from the speeds of the log's lines."""
-    seconds, before = 0.0, 0
-    for line in log:
-        seconds += (line["step"] - before) * batch / max(line["images_per_second"], 1e-9)
-        before = line["step"]
-    return seconds
+def _joined(stages: list[_Stage]) -> list[Line]:
+    """The stages' lines one after the other, steps and pictures counted through."""
+    lines, step, kimg = [], 0, 0.0
+    for stage in stages:
+        lines += [line | {"step": line["step"] + step, "kimg": round(line["kimg"] + kimg, 4)} for line in stage.log]
+        step, kimg = lines[-1]["step"], lines[-1]["kimg"]
+    return lines
 
 
 def _thinned(log: list[Line], rows: int) -> list[Line]:

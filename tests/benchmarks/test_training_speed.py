@@ -22,7 +22,7 @@ from semhead_lib.devices import keep_freed_memory
 from semhead_lib.training.settings import TrainSettings
 from semhead_lib.training.step import Networks, Step
 
-ROUNDS, SEMANTIC = 9, 128
+ROUNDS, SEMANTIC = 5, 128
 ASKED = {"semhead-32": 40.0, "semhead-64": 12.0}  # images a second where S is 57 ms
 USUAL = 0.057  # seconds
 KINDS = {  # of what the profiler saw, by the beginning of an operator's name

@@ -24,6 +24,7 @@ NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 SMALL = {
     "01_dataset_synthesis": dict(subjects=5, views_per_subject=4, shard_size=3, identity_subjects=5, workers=2),
     "02_conditioning_analysis": dict(subjects=64, views_per_subject=8, resolution=64, workers=2),
+    "03_training": dict(subjects=16, kimg=0.2, heads=48),
 }
 
 
@@ -115,6 +116,35 @@ def test_conditioning_analysis(executed):
     tables = ["".join(o.get("data", {}).get("text/markdown", "")) for o in outputs]
     assert tables[-1].count("\n") == 1 + metrics["claims"]
     assert path.stat().st_size < 5_000_000
+
+
+@pytest.mark.notebooks
+@pytest.mark.parametrize("executed", ["03_training"], indirect=True)
+def test_training(executed):
+    notebook, path, results = executed
+    outputs, metrics = outputs_of(notebook), collect(notebook)
+    assert metrics["kimg_trained"] == pytest.approx(0.192) and metrics["images_per_second"] > 0
+    assert (results / "run/generator/model.safetensors").exists() and list((results / "run/grids").glob("*.png"))
+    assert metrics["frechet"] > metrics["frechet_floor"] > 0 and metrics["directional_bias"] > 0
+    assert metrics["condition_recall_5"] > 3 * 5 / 48, "the shipped generator follows its condition"
+    assert metrics["nearest_generated"] > 0 and 0 <= metrics["claims_held"] <= metrics["claims"] == 5
+
+    pages = ["".join(o.get("data", {}).get("text/html", "")) for o in outputs]
+    pictures = [p for p in pages if "<img" in p]
+    assert len(pictures) == 6 and all(re.search(r'alt="[^"]{20,}"', p) for p in pictures)
+    assert any("0.2</b> of 0.2 kimg" in p for p in pages), "the panel shows the end"
+    assert path.stat().st_size < 5_000_000
+
+
+@pytest.mark.notebooks
+@pytest.mark.slow
+def test_training_of_another_mode_judged_by_itself(tmp_path):
+    """Without semantics there is nothing to adhere to or to remember; the notebook leaves those parts out."""
+    notebook, *_ = execute("03_training", tmp_path, mode="view", vicico="view", judged="", preset="semhead-32")
+    metrics = collect(notebook)
+    outputs_of(notebook)
+    assert "condition_recall_5" not in metrics and "nearest_generated" not in metrics
+    assert metrics["claims"] == 3 and metrics["frechet"] > 0
 
 
 @pytest.mark.notebooks

@@ -15,9 +15,10 @@ def test_what_is_shipped_is_what_was_trained(data, tmp_path):
     run = tmp_path / "run"
     train(small(r1_gamma=0.25), data, run, device="cpu", progress=False)
     told = dict(name="semhead-32", measured={"recall": 0.5}, limits="It is a test.")
-    card = release(run, tmp_path / "out", figures="| recall | 0.5 |", **told).read_text()
+    card = release([run], tmp_path / "out", figures="| recall | 0.5 |", **told).read_text()
     assert "# semhead-32" in card and "| recall | 0.5 |" in card and "It is a test." in card
-    assert "r1_gamma=0.25" in card and "8 subjects with 4 views" in card and "| 0 |" in card
+    assert "0.0 thousand pictures in batches of 4: `preset=semhead-32" in card and "r1_gamma=0.25" in card
+    assert "8 subjects with 4 views" in card and "| 0 |" in card
     files = {path.name for path in (tmp_path / "out").iterdir()}
     assert files == {"model.safetensors", "config.json", "conditions.safetensors", "discriminator.safetensors",
                      "discriminator.json", "heads.png", "log.jsonl", "figures.json", "card.md"}  # fmt: skip
@@ -33,6 +34,16 @@ def test_what_is_shipped_is_what_was_trained(data, tmp_path):
     train(small(kimg=0.004), data, tmp_path / "again", device="cpu", init=tmp_path / "out", progress=False)
 
 
+def test_stages_are_counted_through(data, tmp_path):
+    first = tmp_path / "a"
+    train(small(kimg=0.008), data, first, device="cpu", progress=False)
+    train(small(kimg=0.012, seed=1), data, tmp_path / "b", device="cpu", init=first / "generator", progress=False)
+    card = release([first, tmp_path / "b"], tmp_path / "out", name="x", figures="", measured={}, limits="").read_text()
+    assert "1. 0.0 thousand" in card and "2. 0.0 thousand" in card and "seed=1" in card
+    lines = [json.loads(line) for line in (tmp_path / "out" / "log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [1, 2, 3, 4, 5] and lines[-1]["kimg"] == 0.02
+
+
 def test_a_folder_without_a_training(tmp_path):
     with pytest.raises(FileNotFoundError, match="holds no trained generator"):
-        release(tmp_path, tmp_path / "out", name="x", figures="", measured={}, limits="")
+        release([tmp_path], tmp_path / "out", name="x", figures="", measured={}, limits="")
