@@ -104,6 +104,7 @@ def extension() -> dict:
     cxx = ["-O3", "-g0", "-fno-math-errno", "-fno-trapping-math", "-Wno-psabi", *cpu_flags, *wide]
     if sys.platform == "linux":
         cxx.append("-fopenmp")  # not given to the linker: the calls resolve to the OpenMP that torch has loaded
+    cxx.append(f"-DSEMHEAD_TORCH={torch.__version__}")  # used nowhere: with another torch all is compiled anew
     sources = [path for path in sorted((ROOT / "csrc").rglob("*.c*")) if home or "cuda" not in path.stem]
     kind = cpp_extension.CUDAExtension if home else cpp_extension.CppExtension
 
@@ -116,7 +117,7 @@ def extension() -> dict:
     module = kind(
         "semhead_lib._ops",
         [str(path.relative_to(ROOT)) for path in sources],
-        extra_compile_args={"cxx": cxx, "nvcc": ["-O3", "--expt-relaxed-constexpr", "--threads=4"]} if home else cxx,
+        extra_compile_args={"cxx": cxx, "nvcc": ["-O3", "--expt-relaxed-constexpr", "--threads=4"]},
     )
     return {"ext_modules": [module], "cmdclass": {"build_ext": Build.with_options(no_python_abi_suffix=True)}}
 

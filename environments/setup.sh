@@ -70,7 +70,8 @@ project() {
     local uv
     uv=$(find_uv)
     say "installing semhead itself"
-    "$uv" pip install --quiet --python .venv/bin/python --no-deps --no-build-isolation -e .
+    # --no-config: without dependencies there is no torch for uv to match (pyproject.toml); the one in .venv serves.
+    "$uv" pip install --quiet --no-config --python .venv/bin/python --no-deps --no-build-isolation -e .
     .venv/bin/python -m ipykernel install --prefix .venv --name semhead --display-name semhead >/dev/null
 }
 

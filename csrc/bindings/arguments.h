@@ -45,46 +45,6 @@ inline void expect(const at::Tensor& t, const char* name, at::IntArrayRef shape,
     TORCH_CHECK(t.is_contiguous(), name, " must be contiguous");
 }
 
-struct RenderTensors {  // the arguments of the renderer, checked
-    const at::Tensor &map, &origins, &directions, &near, &far, &w1, &b1, &w2, &b2;
-    RenderShape shape;
-
-    RenderTensors(const at::Tensor& map, const at::Tensor& origins, const at::Tensor& directions, const at::Tensor& near, const at::Tensor& far,
-           const at::Tensor& w1, const at::Tensor& b1, const at::Tensor& w2, const at::Tensor& b2, at::IntArrayRef layout, double half,
-           double slope, double radius, int64_t coarse, int64_t fine, int64_t seed)
-        : map(map), origins(origins), directions(directions), near(near), far(far), w1(w1), b1(b1), w2(w2), b2(b2) {
-        const int64_t batch = map.size(0), rays = origins.dim() == 3 ? origins.size(1) : -1;
-        shape = {static_cast<int>(batch), static_cast<int>(rays), static_cast<int>(coarse), static_cast<int>(fine),
-                 static_cast<int>(b1.numel()), static_cast<int>(b2.numel()) - 1, half, slope, radius, seed,
-                 layout_of(layout, map)};
-        expect(map, "map", map.sizes(), map);
-        expect(origins, "origins", {batch, rays, 3}, map);
-        expect(directions, "directions", {batch, rays, 3}, map);
-        expect(near, "near", {batch, rays}, map);
-        expect(far, "far", {batch, rays}, map);
-        expect(w1, "w1", {shape.hidden, shape.layout.channels}, map);
-        expect(b1, "b1", {shape.hidden}, map);
-        expect(w2, "w2", {1 + shape.outputs, shape.hidden}, map);
-        expect(b2, "b2", {1 + shape.outputs}, map);
-        const at::ScalarType expected = map.is_cuda() ? at::kFloat : map.scalar_type();  // on CUDA only maps may be smaller
-        for (const at::Tensor* t : {&origins, &directions, &near, &far, &w1, &b1, &w2, &b2})
-            TORCH_CHECK(t->scalar_type() == expected, "all inputs but the map must be ", expected, ", got ", t->scalar_type());
-        TORCH_CHECK(shape.hidden >= 1 && shape.hidden <= kMaxWidth, "the hidden layer may be 1...", kMaxWidth, " wide, got ",
-                    shape.hidden);
-        TORCH_CHECK(shape.outputs >= 1 && shape.outputs <= kMaxWidth, "colour features may be 1...", kMaxWidth, ", got ",
-                    shape.outputs);
-        TORCH_CHECK(coarse >= 2 && coarse <= kMaxSamples, "coarse must lie in 2...", kMaxSamples, ", got ", coarse);
-        TORCH_CHECK(fine >= 0 && fine <= kMaxSamples, "fine must lie in 0...", kMaxSamples, ", got ", fine);
-        TORCH_CHECK(half > 0, "half must be positive, got ", half);
-    }
-
-    template <typename T>
-    RenderInputs<T> inputs() const {
-        return {map.data_ptr<T>(), origins.data_ptr<T>(), directions.data_ptr<T>(), near.data_ptr<T>(), far.data_ptr<T>(),
-                w1.data_ptr<T>(), b1.data_ptr<T>(), w2.data_ptr<T>(), b2.data_ptr<T>()};
-    }
-};
-
 // Threads for the CPU kernels: torch's own, as many as torch.set_num_threads says.
 inline Parallel threads(int64_t grain) {
     return [grain](int64_t n, const std::function<void(int64_t, int64_t)>& body) { at::parallel_for(0, n, grain, body); };

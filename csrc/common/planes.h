@@ -60,7 +60,8 @@ SEMHEAD_BOTH void square_of_direction(S a, S b, S c, S& u, S& v) {
     b = b / radius;
     c = c / radius;
     S q = a * a + b * b;
-    const bool pole = value_of(q) < T(1e-12) && value_of(c) <= 0;  // opposite the centre every point of the edge is right: take one
+    // Opposite the centre every point of the edge is right: take one.
+    const bool pole = value_of(q) < T(1e-12) && value_of(c) <= 0;
     a = pole ? S(T(0)) : a;
     b = pole ? S(T(1e-6)) : b;
     q = pole ? S(T(1e-12)) : q;

@@ -36,10 +36,12 @@ inline void find_taps(const Layout& layout, int n, int ld, const T* x, const T* 
     for (int p = 0; p < layout.planes; ++p) {
         const int first = p * layout.taps_each() * ld;
         const Window& window = layout.windows[p];
+        int* o = offset + first;
+        T* w = weight + first;
         if (layout.depth > 1)
-            with_projection(window.projection, FindTaps<T, true>{layout, window, n, ld, x, y, z, offset + first, weight + first});
+            with_projection(window.projection, FindTaps<T, true>{layout, window, n, ld, x, y, z, o, w});
         else
-            with_projection(window.projection, FindTaps<T, false>{layout, window, n, ld, x, y, z, offset + first, weight + first});
+            with_projection(window.projection, FindTaps<T, false>{layout, window, n, ld, x, y, z, o, w});
     }
 }
 

@@ -78,8 +78,8 @@ void sample_backward_cpu(const Layout& layout, int64_t batch, int64_t points, co
                     scatter<T>(layout, d_map + item * layout.texels(), n, kBlock, block.offset, block.weight, block.features);
                 if (d_xyz)
                     for (int i = 0; i < n; ++i)
-                        point_gradient(layout, Texels<T>{texels}, block.features + i * block.cp, block.x[i], block.y[i], block.z[i],
-                                          d_xyz + 3 * (at + i));
+                        point_gradient(layout, Texels<T>{texels}, block.features + i * block.cp, block.x[i], block.y[i],
+                                       block.z[i], d_xyz + 3 * (at + i));
             }
     });
 }

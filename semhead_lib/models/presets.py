@@ -1,4 +1,7 @@
-"""The generators that are known by name, as one table, and what each costs."""
+"""The generators that are known by name, as one table, and what each costs.
+
+`python -m semhead_lib.models.presets` prints the costs.
+"""
 
 from __future__ import annotations
 
@@ -140,3 +143,17 @@ def cost(config: GeneratorConfig) -> Cost:
         renderer_flops=2.0 * points * (taps * config.plane_channels + network),
         bytes=4.0 * (parameters + features.numel() + side**2 * (config.features + 2)) + written,
     )
+
+
+def cost_table() -> str:
+    """Costs of all presets, one picture each, as a table in Markdown."""
+    lines = ["| preset | parameters | convolutions | renderer | memory read and written |", "|---|---|---|---|---|"]
+    for name, config in PRESETS.items():
+        c = cost(config)
+        gflops = f"{c.convolution_flops / 1e9:.2f} GFLOP | {c.renderer_flops / 1e9:.2f} GFLOP"
+        lines.append(f"| `{name}` | {c.parameters / 1e6:.2f} M | {gflops} | {c.bytes / 1e6:.0f} MB |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    print(cost_table())

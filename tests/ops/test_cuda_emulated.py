@@ -1,0 +1,203 @@
+"""The CUDA kernels, run without a GPU: they are the twin, whatever the order of threads, and break no rule of CUDA."""
+
+from dataclasses import replace
+
+import emulated
+import pytest
+import torch
+from problems import BALL, largest_difference, make_problem, upstream
+
+from semhead_lib.models.planes import REPRESENTATIONS
+from semhead_lib.models.presets import PRESETS
+from semhead_lib.ops import FieldNetwork, reference_render_rays
+from semhead_lib.ops.render_rays import Ball
+
+pytestmark = pytest.mark.skipif(emulated.COMPILER is None, reason="needs g++ on Linux")
+SAMPLES = dict(coarse=13, fine=11, seed=5, ball=BALL)
+# Warps that a multiprocessor holds at once, as csrc/README.md tells: forward and backward, with 99, 163 and 227 KB.
+RESIDENT = {
+    "semhead-32": [8, 6, 12, 9, 16, 12],
+    "semhead-64": [6, 6, 12, 9, 16, 12],
+    "semhead-128": [6, 4, 9, 8, 12, 12],
+    "semhead-512": [3, 3, 6, 4, 8, 8],
+}
+NAMES = ("features", "depth", "opacity", "map", "origins", "directions", "w1", "b1", "w2", "b2")
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory):
+    return emulated.compile_library(tmp_path_factory.mktemp("emulated_cuda"))
+
+
+@pytest.fixture
+def gpu(library):
+    return emulated.Emulator(library)
+
+
+def problem_of(name="hyplane", *, rays=4, hidden=18, **sizes):
+    return make_problem(name, rays=rays, hidden=hidden, dtype=torch.float32, **sizes)
+
+
+def outputs_and_gradients(render, problem, **options) -> dict[str, torch.Tensor]:
+    leaves = [leaf.clone().requires_grad_() for leaf in problem.leaves()]
+    outputs = render(*problem.with_leaves(leaves).arguments(), **options)
+    return dict(zip(NAMES, [*outputs, *torch.autograd.grad(outputs, leaves, upstream(outputs))], strict=True))
+
+
+def assert_twin(gpu, problem, **options):
+    """Hardly further from the twin in float64 than the twin in float32 is, from the same numbers."""
+    *tensors, network, layout = problem.arguments()
+    exact = type(problem)(*[t.double() for t in tensors], FieldNetwork(*[t.double() for t in network]), layout)
+    renders = ((gpu.render_rays, problem), (reference_render_rays, problem), (reference_render_rays, exact))
+    ours, rounded, exact = (outputs_and_gradients(render, each, **options) for render, each in renders)
+    for name in NAMES:
+        allowed = 1e-5 + 3 * largest_difference(rounded[name].double(), exact[name])
+        assert largest_difference(ours[name].double(), exact[name]) < allowed < 1e-2, name
+
+
+@pytest.mark.parametrize("channels", [5, 40])  # one number a lane, two
+@pytest.mark.parametrize("name", REPRESENTATIONS)
+def test_values_and_gradients_are_the_twins(gpu, name, channels):
+    assert_twin(gpu, problem_of(name, channels=channels), **SAMPLES)
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        dict(side=1, channels=1, hidden=1, outputs=1, batch=1, rays=2),
+        dict(side=2, channels=64, hidden=64, outputs=64, batch=1, rays=1),
+        dict(side=7, channels=48, hidden=17, outputs=33, batch=2, rays=1),
+        dict(side=12, channels=3, hidden=40, outputs=3, batch=1, rays=2),
+    ],
+)
+@pytest.mark.parametrize("samples", [(2, 0), (2, 1), (33, 0), (32, 32), (48, 48), (5, 70)])
+def test_odd_sizes(gpu, sizes, samples):
+    assert_twin(gpu, problem_of(**sizes), coarse=samples[0], fine=samples[1], seed=0, ball=BALL)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_maps_of_half_precision(gpu, dtype):
+    problem = problem_of("trigrid")
+    rounded = replace(problem, map=problem.map.to(dtype))
+    ours = outputs_and_gradients(gpu.render_rays, rounded, **SAMPLES)
+    expected = outputs_and_gradients(gpu.render_rays, replace(problem, map=rounded.map.float()), **SAMPLES)
+    assert ours["map"].dtype == dtype
+    for name in NAMES:
+        assert torch.equal(ours[name], expected[name].to(ours[name].dtype)), name
+
+
+@pytest.mark.parametrize(("order", "seed"), [("backwards", 0), ("shuffled", 1), ("shuffled", 2)])
+@pytest.mark.parametrize("name", ["trigrid", "hyplane"])
+def test_the_order_of_threads_changes_nothing(gpu, name, order, seed):
+    problem = problem_of(name)
+    forwards = outputs_and_gradients(gpu.render_rays, problem, **SAMPLES)
+    gpu.set(order=order, seed=seed)
+    ours = outputs_and_gradients(gpu.render_rays, problem, **SAMPLES)
+    for name in NAMES:
+        if name == "map":  # sums of atomic additions
+            assert largest_difference(ours[name], forwards[name]) < 1e-6
+        else:
+            assert torch.equal(ours[name], forwards[name]), name
+
+
+@pytest.mark.parametrize(("processors", "shared"), [(1, 48), (1, 99), (3, 227)])
+def test_every_device_gives_the_same(gpu, processors, shared):
+    """Few warps that take many rays each, or one warp a ray; 99 KB are a consumer GPU's."""
+    problem = problem_of(rays=11)
+    usual = outputs_and_gradients(gpu.render_rays, problem, **SAMPLES)
+    gpu.set(processors, shared)
+    ours = outputs_and_gradients(gpu.render_rays, problem, **SAMPLES)
+    for name in NAMES:
+        exact = name in ("features", "depth", "opacity", "origins", "directions")  # one ray's, whoever takes it
+        assert largest_difference(ours[name], usual[name]) <= (0 if exact else 1e-6), name
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_presets_fit_every_device(gpu, name):
+    config, found = PRESETS[name], []
+    problem = problem_of(channels=config.plane_channels, hidden=config.hidden, outputs=config.features, batch=1, rays=1)
+    samples = dict(coarse=config.coarse, fine=config.fine)
+    for shared in (99, 163, 227):  # RTX 30 and 40, A100, H100
+        gpu.set(shared=shared)
+        gpu.render_rays(*problem.arguments(), **samples)
+        found.append(gpu.resident_warps())
+        outputs_and_gradients(gpu.render_rays, problem, **samples)
+        found.append(gpu.resident_warps())
+    assert found == RESIDENT[name]
+
+
+def test_too_many_samples_are_refused(gpu):
+    gpu.set(shared=99)
+    with pytest.raises(
+        RuntimeError, match=r"1000 samples of 64 colour features need \d+ bytes.*Take fewer samples a ray"
+    ):
+        gpu.render_rays(*problem_of(outputs=64).arguments(), coarse=500, fine=500)
+
+
+def test_rays_that_miss_see_nothing_and_broken_ones_say_so(gpu):
+    problem = problem_of("spherical", batch=1, rays=5)
+    far, origins, directions = problem.far.clone(), problem.origins.clone(), problem.directions.clone()
+    far[0, 1] = problem.near[0, 1]  # nothing between
+    origins[0, 2, 0] = torch.nan
+    directions[0, 3, 2] = torch.inf
+    broken = replace(problem, far=far, origins=origins, directions=directions)
+    ours, expected = (
+        outputs_and_gradients(render, broken, **SAMPLES) for render in (gpu.render_rays, reference_render_rays)
+    )
+    for name in NAMES:
+        assert torch.allclose(ours[name], expected[name], rtol=1e-4, atol=1e-5, equal_nan=True), name
+    assert ours["depth"].isnan().tolist() == [[False, False, True, True, False]]
+    assert (ours["origins"][0, 1:4] == 0).all()
+
+
+def test_broken_texels_show_where_they_are_read(gpu):
+    problem = problem_of("triplane", side=8, channels=16, batch=1, rays=20)
+    map = problem.map.clone()
+    map[0, 4, 4, 0] = torch.nan
+    options = dict(coarse=8, fine=6, seed=0)
+    out = gpu.render_rays(*replace(problem, map=map).arguments(), **options)
+    clean = gpu.render_rays(*problem.arguments(), **options)
+    broken = out.opacity.isnan()
+    assert 0 < broken.sum() < broken.numel()
+    assert (out.features.isnan().any(-1) == broken).all() and torch.equal(
+        out.features[~broken], clean.features[~broken]
+    )
+
+
+def test_a_wall_hides_what_is_behind_it(gpu):
+    """Density beyond what float32 holds: light ends there, and nothing becomes not a number."""
+    problem, options = problem_of(), dict(coarse=20, fine=20, seed=1)
+    out = gpu.render_rays(*problem.arguments(), **options, ball=Ball(3e38, 1.4))
+    wall = reference_render_rays(*problem.arguments(), **options, ball=Ball(3e38, 1.4))
+    for a, b in zip(out, wall, strict=True):
+        assert torch.allclose(a, b, rtol=1e-5, atol=1e-6)
+    assert out.opacity.max() == 1
+    assert_twin(gpu, problem, **options, ball=Ball(1e4, 0.9))
+
+
+def test_only_the_gradients_that_are_asked_for(gpu):
+    problem = problem_of()
+    whole = [*outputs_and_gradients(gpu.render_rays, problem, **SAMPLES).values()][3:]
+    for wanted in ([0], [1, 2], [3, 4, 5, 6]):
+        leaves = [leaf.clone().requires_grad_(k in wanted) for k, leaf in enumerate(problem.leaves())]
+        out = gpu.render_rays(*problem.with_leaves(leaves).arguments(), **SAMPLES)
+        found = torch.autograd.grad(out, [leaves[k] for k in wanted], upstream(out))
+        assert all(torch.equal(a, whole[k]) for a, k in zip(found, wanted, strict=True))
+
+
+def test_empty_batches_and_no_rays(gpu):
+    for some in (problem_of(batch=0), problem_of(rays=0)):
+        found = outputs_and_gradients(gpu.render_rays, some, **SAMPLES)
+        assert found["depth"].numel() == 0 and (found["w1"] == 0).all()
+
+
+@pytest.mark.parametrize("kernel", emulated.MISTAKES)
+def test_mistakes_are_noticed(gpu, kernel):
+    """The checks themselves; and a kernel without a mistake runs after each."""
+    expected, number = emulated.MISTAKES[kernel], list(emulated.MISTAKES).index(kernel)
+    said = gpu.mistake(number, shared=256)
+    assert expected in said and bool(expected) == bool(said)
+    for order in emulated.ORDERS:
+        gpu.set(order=order)
+        assert bool(gpu.mistake(number, shared=256)) == bool(said)
+        assert gpu.mistake(0, shared=256) == "" and gpu.mistake(0, shared=60000) == "invalid argument"
