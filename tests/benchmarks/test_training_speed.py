@@ -27,7 +27,7 @@ ASKED = {"semhead-32": 40.0, "semhead-64": 12.0}  # images a second where S is 5
 USUAL = 0.057  # seconds
 KINDS = {  # of what the profiler saw, by the beginning of an operator's name
     "convolutions": ("aten::convolution_backward", "aten::mkldnn", "aten::thnn", "aten::slow"),
-    "renderer": ("semhead::",),
+    "renderer": ("semhead::", "GeneratedBackwardFor_semhead"),
     "matrix products": ("aten::addmm", "aten::mm", "aten::bmm", "aten::linear"),
     "interpolation": ("aten::upsample", "aten::_upsample", "aten::avg_pool"),
     "optimisers and average": ("aten::_fused_adam", "aten::_foreach"),
@@ -77,8 +77,7 @@ def where_time_goes(step: Step, batch: Batch, settings: TrainSettings) -> dict[s
 
 
 @pytest.mark.bench
-@pytest.mark.parametrize("views_per_head", [4, 1])
-@pytest.mark.parametrize("name", ASKED)
+@pytest.mark.parametrize(("name", "views_per_head"), [("semhead-32", 4), ("semhead-64", 4), ("semhead-64", 1)])
 def test_training_step(name, views_per_head):
     keep_freed_memory()
     settings = TrainSettings(preset=name, views_per_head=views_per_head)

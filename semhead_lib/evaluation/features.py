@@ -1,0 +1,177 @@
+"""Feature extractors: what the distances between distributions of pictures are measured in.
+
+| name            | features                                                    | weights                                  |
+|-----------------|-------------------------------------------------------------|------------------------------------------|
+| headclip-64     | 128, unit length: the embedded encoder of heads             | ship with the package                    |
+| MODEL/WEIGHTS.. | any open_clip model, as `SemanticEncoder.load` names it     | fetched by open_clip, or a file          |
+| inception       | 2048 of FID's InceptionV3 (Heusel et al., 2017)             | torch hub's cache, or inception/PATH     |
+| dinov2          | 384 to 1536, DINOv2's class token (Stein et al., 2023)      | torch hub's or Hugging Face's cache, or dinov2/PATH |
+
+Figures in different features cannot be compared, so each carries the identity of its extractor.
+"""  # noqa: E501
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from semhead_lib.conditioning.semantic import EMBEDDED, SemanticEncoder
+from semhead_lib.data.batches import to_model_range
+from semhead_lib.data.files import write_atomically
+from semhead_lib.devices import pick_device
+
+_INCEPTION_FILES = ("weights-inception-2015-12-05-6726825d.pth", "pt_inception-2015-12-05-6726825d.pth")
+_INCEPTION_URL = f"https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/{_INCEPTION_FILES[0]}"
+_DINOV2_FILE = "dinov2_vitl14_pretrain.pth"  # the size that Stein et al. take
+_DINOV2_URL = f"https://dl.fbaipublicfiles.com/dinov2/dinov2_vitl14/{_DINOV2_FILE}"
+_DINOV2_SIZES = {384: "small", 768: "base", 1024: "large", 1536: "giant"}  # by the width of the class token
+_DINOV2_SIDE = 224  # pixels
+
+
+@dataclass(frozen=True)
+class FeatureExtractor:
+    """Pictures to features."""
+
+    identity: str  # what made the features: name, weights, preprocessing
+    dimension: int  # D
+    unit_length: bool  # whether features have length 1, as CLIP's
+    encode: Callable[[Tensor], Tensor]  # [B, 3, H, W] in [-1, 1] -> [B, D], on any device
+    batch: int = 64  # pictures at a time
+
+    @property
+    def gamma(self) -> float:
+        """Of the kernel distance: 1 / D as published for Inception, 1 for features of unit length."""
+        return 1.0 if self.unit_length else 1 / self.dimension
+
+    @torch.no_grad()
+    def __call__(self, images: Tensor) -> Tensor:  # [B, 3, H, W] float in [-1, 1] -> [B, D] float32, on the CPU
+        """Features of one batch. Raises ValueError for other shapes or integers."""
+        if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point():
+            raise ValueError(f"images must be float [B, 3, H, W] in [-1, 1], got {images.dtype} {list(images.shape)}")
+        return self.encode(images).float().cpu()
+
+    def pictures(self, pictures: Tensor, progress: bool = False) -> Tensor:  # [..., 3, H, W] uint8 -> [..., D]
+        """Features of all pictures. Raises ValueError for anything but uint8 RGB."""
+        if pictures.dtype != torch.uint8 or pictures.ndim < 4 or pictures.shape[-3] != 3:
+            raise ValueError(f"pictures must be uint8 [..., 3, H, W], got {pictures.dtype} {list(pictures.shape)}")
+        parts = pictures.flatten(0, -4).split(self.batch)
+        bar = tqdm(parts, unit="batch", desc="features", disable=not progress)
+        features = torch.cat([self(to_model_range(part)) for part in bar])
+        return features.reshape(*pictures.shape[:-3], -1)
+
+    @classmethod
+    def of(cls, encoder: SemanticEncoder) -> FeatureExtractor:
+        """The image features of a CLIP."""
+        return cls(str(encoder.identity), encoder.dimension, True, encoder.encode, encoder.batch)
+
+    @classmethod
+    def load(cls, name: str = EMBEDDED, *, device: str = "auto", batch: int = 64) -> FeatureExtractor:
+        """Load an extractor by its name in the table of this module.
+
+        Raises FileNotFoundError for weights of inception or dinov2 that are not there, naming the file and where to get
+        it; ValueError for weights that do not fit; otherwise as `SemanticEncoder.load`.
+        """
+        kind, _, path = name.partition("/")
+        if kind not in ("inception", "dinov2"):
+            return cls.of(SemanticEncoder.load(name, device=device, batch=batch))
+        place = pick_device(device)
+        try:
+            return _inception(path, place, batch) if kind == "inception" else _dinov2(path, place, batch)
+        except RuntimeError as error:
+            raise ValueError(f"the weights of {name!r} do not fit: {str(error).splitlines()[0][:200]}") from error
+
+
+def stored_features(
+    extractor: FeatureExtractor, pictures: Tensor, folder: Path | str, progress: bool = False
+) -> Tensor:
+    """`extractor.pictures(pictures)`, kept in `folder` under a name that is a hash of extractor and pictures."""
+    digest = hashlib.sha256(f"{extractor.identity} {list(pictures.shape)}".encode())
+    digest.update(pictures.contiguous().numpy())
+    path = Path(folder) / f"features-{digest.hexdigest()[:32]}.safetensors"
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, save({"features": extractor.pictures(pictures, progress).contiguous()}))
+    return load_file(path)["features"]
+
+
+def _inception(path: str, device: str, batch: int) -> FeatureExtractor:
+    from semhead_lib.evaluation.inception import DIMENSION, FidInception
+
+    file = _weights_file(path, [_hub(name) for name in _INCEPTION_FILES], "inception", _INCEPTION_URL)
+    network = FidInception(_read(file)).to(device)
+    identity = f"inception-2015-12-05 [weights {_hash(file)}; input 299 px, bilinear as TensorFlow 1]"
+    return FeatureExtractor(identity, DIMENSION, False, lambda images: network(images.to(device).float()), batch)
+
+
+def _dinov2(path: str, device: str, batch: int) -> FeatureExtractor:
+    import timm
+    from timm.models.vision_transformer import checkpoint_filter_fn
+
+    cached = [_hub(_DINOV2_FILE), *_hugging_face("timm/vit_large_patch14_dinov2.lvd142m")]
+    file = _weights_file(path, cached, "dinov2", _DINOV2_URL)
+    state = _read(file)
+    token = state.get("cls_token")
+    if token is None or token.shape[-1] not in _DINOV2_SIZES or "register_tokens" in state or "reg_token" in state:
+        raise ValueError(f"{file} holds no DINOv2 without registers, of width {', '.join(map(str, _DINOV2_SIZES))}")
+    size = _DINOV2_SIZES[token.shape[-1]]
+    name = f"vit_{size}_patch14_dinov2.lvd142m"
+    network: nn.Module = timm.create_model(name, pretrained=False, num_classes=0, img_size=_DINOV2_SIDE)
+    network.load_state_dict(checkpoint_filter_fn(state, network))
+    network.eval().requires_grad_(False).to(device)
+    mean, std = (
+        torch.tensor(network.pretrained_cfg[key], device=device).view(3, 1, 1) for key in ("mean", "std")
+    )  # of pictures in [0, 1]
+
+    def encode(images: Tensor) -> Tensor:
+        pictures = F.interpolate(
+            images.to(device).float() / 2 + 0.5, size=(_DINOV2_SIDE,) * 2, mode="bicubic", antialias=True
+        ).clamp(0, 1)
+        return network((pictures - mean) / std)
+
+    identity = f"dinov2-{size} [weights {_hash(file)}; input {_DINOV2_SIDE} px, bicubic]"
+    return FeatureExtractor(identity, network.num_features, False, encode, batch)
+
+
+def _weights_file(path: str, cached: list[Path], name: str, url: str) -> Path:
+    looked = [Path(path).expanduser()] if path else cached
+    for file in looked:
+        if file.is_file():
+            return file
+    raise FileNotFoundError(
+        f"the weights of {name!r} are not on this machine; looked for {', '.join(map(str, looked))}. Get them from "
+        f"{url} and name the file: {name}/PATH. Without them use the embedded default: {EMBEDDED}"
+    )
+
+
+def _hub(name: str) -> Path:
+    return Path(torch.hub.get_dir()) / "checkpoints" / name
+
+
+def _hugging_face(repository: str) -> list[Path]:
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(repository, "model.safetensors")
+    return [Path(found)] if isinstance(found, str) else []
+
+
+def _read(file: Path) -> dict[str, Tensor]:
+    """Tensors of a file, without executing anything in it."""
+    if file.suffix == ".safetensors":
+        return load_file(file)
+    try:
+        return torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise ValueError(f"{file} holds more than tensors, or is damaged: {type(error).__name__}") from error
+
+
+def _hash(file: Path) -> str:
+    with open(file, "rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()[:16]

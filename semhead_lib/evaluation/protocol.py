@@ -1,0 +1,74 @@
+"""A figure is a number with how it was measured and how sure it is; nothing is reported without."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How a figure was measured. Two figures can be compared when their protocols differ in what is judged alone."""
+
+    judged: str  # what made the pictures: a generator with its weights; "real" for real heads in a generator's place
+    features: str  # identity of what made the features, or "pixels"
+    heads: int  # that are judged
+    pictures: int  # of them
+    reference: int  # pictures or conditions that they are compared with; 0: only with each other
+    resolution: int  # pixels a side
+    seed: int  # of splits and intervals
+    data: str  # 16 hex digits each of the SHA-256 of the reference's and the twins' pictures and cameras
+    interval: str  # what low and high are
+
+    def __post_init__(self) -> None:
+        if not (self.judged and self.features and self.data and self.interval):
+            raise ValueError(
+                "a protocol must say what was judged, by which features, on which data, with what interval"
+            )
+        counts = (self.heads, self.pictures, self.resolution, self.reference)
+        if min(counts[:3]) < 1 or self.reference < 0:
+            raise ValueError(f"expected heads, pictures, resolution >= 1 and reference >= 0, got {counts}")
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A number, its interval and its protocol. Raises ValueError for numbers that are not finite."""
+
+    value: float
+    low: float
+    high: float
+    protocol: Protocol
+
+    def __post_init__(self) -> None:
+        if not all(math.isfinite(x) for x in (self.value, self.low, self.high)):
+            raise ValueError(f"a figure must be finite, got {self.value}, {self.low}, {self.high}")
+        if self.low > self.high:
+            raise ValueError(f"the interval of a figure must not be empty, got [{self.low}, {self.high}]")
+
+    def __str__(self) -> str:
+        return f"{self.value:.4g} [{self.low:.3g}, {self.high:.3g}]"
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Figure:
+        """Raises ValueError naming the keys that are expected, where others came."""
+        figure = _exactly(cls, content, "a figure")
+        return cls(**{**figure, "protocol": Protocol(**_exactly(Protocol, figure["protocol"], "a protocol"))})
+
+
+def dumps(content: Any) -> str:
+    """JSON of figures, mappings and plain values, all numbers finite."""
+    return json.dumps(content, default=lambda figure: figure.as_json(), indent=1, allow_nan=False) + "\n"
+
+
+def _exactly(kind: type, content: Any, what: str) -> dict[str, Any]:
+    names = [f.name for f in fields(kind)]
+    if not isinstance(content, Mapping) or sorted(content) != sorted(names):
+        came = sorted(content) if isinstance(content, Mapping) else type(content).__name__
+        raise ValueError(f"{what} has the keys {', '.join(names)}; got {came}")
+    return dict(content)

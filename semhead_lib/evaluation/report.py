@@ -1,0 +1,260 @@
+"""All figures of a trained generator: `evaluate` for a generator of ours, `judge` for any heads with known cameras.
+
+| figure                       | scope     | says                                                                    |
+| ---------------------------- | --------- | ----------------------------------------------------------------------- |
+| frechet, kernel              | all, bins | distance of the features' distribution from the real one (frechet.py)   |
+| precision, recall            | bins      | share of pictures that look real; share of real ones that are reached   |
+| density, coverage            | bins      | the same, robust to single pictures (coverage.py)                       |
+| diversity                    | bins      | effective number of heads for each of the real data's (diversity.py)    |
+| directional_bias, _of_...    | all       | how unevenly quality and diversity are spread over azimuth (bias.py)    |
+| own_front_recall_1, _5       | bins      | share of views that find their own head's front (semantics.py)          |
+| condition_cosine, _of_others | all       | likeness of the front to its condition; to the others' conditions       |
+| condition_recall_1, _5       | all       | share of fronts that find their condition                               |
+| consistency_psnr, _l1        | all, bins | agreement of two views 15 degrees apart where both see (consistency.py) |
+| consistency_seen_twice       | all, bins | share of the surface on which that was compared                         |
+| identity_auc, faces_found    | all       | one person from left to right? (identity.py; when asked for)            |
+
+Scopes are "all" views and the azimuth bins "0", "45", ... Where real heads can take the generated ones' place, `real`
+has what they get: that, not 0 or 1, is what a perfect generator would reach.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from semhead_lib.conditioning.judging import recall
+from semhead_lib.conditioning.modes import ConditionMode
+from semhead_lib.conditioning.semantic import require_encoder
+from semhead_lib.data.subjects import Subject
+from semhead_lib.evaluation.azimuth import AzimuthBins, BinnedFeatures
+from semhead_lib.evaluation.comparison import ALL, Numbers
+from semhead_lib.evaluation.consistency import Differences, head_consistency
+from semhead_lib.evaluation.features import FeatureExtractor
+from semhead_lib.evaluation.identity import find_identities, frontal_views
+from semhead_lib.evaluation.intervals import half_sample_interval, percentiles
+from semhead_lib.evaluation.protocol import Figure, Protocol
+from semhead_lib.evaluation.samples import Samples, generated_samples, real_samples, styles
+from semhead_lib.evaluation.semantics import condition_adherence, own_front_ranks
+from semhead_lib.evaluation.yardstick import Yardstick
+from semhead_lib.models.generator import Generator
+
+Figures = dict[str, dict[str, Figure]]  # scope -> figure -> value with protocol
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Figures of generated heads, and what real heads get in their place."""
+
+    generated: Figures
+    real: Figures
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values for `json` or `reproduce.metrics.record`."""
+        return {
+            side: {scope: {name: f.as_json() for name, f in named.items()} for scope, named in figures.items()}
+            for side, figures in vars(self).items()
+        }
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Evaluation:
+        """Raises ValueError for what `as_json` does not write."""
+        if sorted(content) != ["generated", "real"]:
+            raise ValueError(f"an evaluation has the keys generated and real, got {sorted(content)}")
+        return cls(**{
+            side: {scope: {n: Figure.from_json(f) for n, f in named.items()} for scope, named in figures.items()}
+            for side, figures in content.items()
+        })  # fmt: skip
+
+    def table(self, names: Sequence[str] | None = None, scopes: Sequence[str] | None = None) -> str:
+        """Figures as a Markdown table: a row a scope, generated over real; None: all that there are."""
+        scopes = list(self.generated) if scopes is None else scopes
+        names = list(dict.fromkeys(n for s in scopes for n in self.generated[s])) if names is None else names
+        rows = [["scope", *names], ["---"] * (len(names) + 1)]
+        for scope in scopes:
+            pairs = [[side.get(scope, {}).get(name) for side in (self.generated, self.real)] for name in names]
+            rows.append([scope, *(" / ".join(f"{f.value:.3g}" if f else "–" for f in pair) for pair in pairs)])
+        return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def evaluate(
+    generator: Generator,
+    real: Sequence[Subject] | Yardstick,
+    mode: ConditionMode,
+    extractor: FeatureExtractor | None = None,  # not needed with a yardstick
+    encoder: FeatureExtractor | None = None,  # of semantics; None: the extractor
+    *,
+    heads: int = 256,
+    views: int | None = None,  # of each head; None: all that the subjects have
+    bins: AzimuthBins = AzimuthBins(),  # noqa: B008 (frozen)
+    seed: int = 0,
+    psi: float = 1.0,
+    consistency_heads: int = 16,  # 0: leave it out
+    identity_heads: int = 0,  # 0: leave it out; about 0.4 s a head
+    store: Path | str | None = None,  # folder that keeps features of real pictures between runs
+    progress: bool = False,
+) -> Evaluation:
+    """Generate a head for each of `heads` real subjects, under its condition and from its cameras, and measure them
+    against as many other subjects (see samples.py).
+
+    With subjects as `real`, 2 * `heads` of them are taken; a yardstick has its own, and then `heads`, `views`, `bins`
+    and `store` say nothing. Raises ValueError for too few subjects, too few heads in a bin, an encoder that is not the
+    conditions'; ModuleNotFoundError when identity is asked for without the extra `faces`.
+    """
+    if isinstance(real, Yardstick):
+        yardstick = real
+    elif extractor is None:
+        raise ValueError("an extractor of features is needed, such as FeatureExtractor.load('headclip-64')")
+    else:
+        sets = real_samples(real, heads, views, resolution=generator.config.resolution, seed=seed)
+        yardstick = Yardstick.of(*sets, extractor, encoder, bins=bins, seed=seed, store=store, progress=progress)
+    twins = yardstick.twin_samples
+    if mode.uses_semantics:
+        require_encoder(twins.encoder, yardstick.encoder.identity, "the conditions")
+    samples = generated_samples(generator, mode, twins, psi=psi, seed=seed, progress=progress)
+    found = judge(samples, yardstick, progress=progress)
+    if consistency_heads:
+        w = styles(generator, mode, twins, psi=psi, seed=seed)[:consistency_heads]
+        seen = head_consistency(generator, w, yardstick.bins.centres)
+        _merge(found.generated, _consistency(seen, len(w), yardstick, samples.made))
+    if identity_heads:
+        for side, judged in ((found.generated, samples), (found.real, twins)):
+            _merge(side, _identity(judged, identity_heads, yardstick, progress))
+    return found
+
+
+def judge(samples: Samples, yardstick: Yardstick, *, progress: bool = False) -> Evaluation:
+    """Figures of heads that have the cameras of the yardstick's twins, whatever made them.
+
+    Raises ValueError for heads with other cameras or of another resolution.
+    """
+    twins = yardstick.twin_samples
+    if samples.cameras.shape != twins.cameras.shape or not torch.equal(samples.cameras, twins.cameras):
+        raise ValueError("the heads to be judged must have the cameras of the yardstick's twins, in their order")
+    if samples.resolution != twins.resolution:
+        raise ValueError(f"pictures must have {twins.resolution} pixels a side, got {samples.resolution}")
+    extractor, encoder = yardstick.extractor, yardstick.encoder
+    features = extractor.pictures(samples.pictures, progress)
+    same = encoder.identity == extractor.identity
+    semantic = features if same else encoder.pictures(samples.pictures, progress)
+    fronts = encoder.pictures(samples.fronts)
+
+    numbers, halves = yardstick.measure(BinnedFeatures.of(features, samples.cameras, yardstick.bins), progress)
+    generated, real = _distances(numbers, halves, yardstick, samples.made), _yardstick_distances(yardstick)
+    _merge(generated, _agreement(semantic, fronts, yardstick, samples.made))
+    _merge(real, _agreement(*yardstick.semantic, yardstick, twins.made))
+    if samples.conditions is not None:
+        _merge(generated, _adherence(fronts, samples.conditions, yardstick, samples.made))
+    return Evaluation(generated, real)
+
+
+def _distances(numbers: Numbers, halves: list[Numbers], yardstick: Yardstick, made: str) -> Figures:
+    figures: Figures = {}
+    for (scope, name), value in numbers.items():
+        low, high = half_sample_interval(value, [half[scope, name] for half in halves])
+        protocol = _protocol(yardstick, made, yardstick.extractor.identity, *_counts(scope, yardstick))
+        figures.setdefault(scope, {})[name] = Figure(value, low, high, protocol)
+    return figures
+
+
+def _yardstick_distances(yardstick: Yardstick) -> Figures:
+    figures: Figures = {}
+    for scope, name in yardstick.real[0]:
+        values = [numbers[scope, name] for numbers in yardstick.real]
+        made, identity = yardstick.twin_samples.made, yardstick.extractor.identity
+        interval = f"95 % of {yardstick.splits} splits of real heads, and their mean"
+        protocol = _protocol(yardstick, made, identity, *_counts(scope, yardstick), interval=interval)
+        mean, (low, high) = sum(values) / len(values), percentiles(values)
+        figures.setdefault(scope, {})[name] = Figure(mean, min(low, mean), max(high, mean), protocol)
+    return figures
+
+
+def _agreement(views: Tensor, fronts: Tensor, yardstick: Yardstick, made: str) -> Figures:
+    ranks, figures = own_front_ranks(views, fronts), {}
+    for b, scope in enumerate(yardstick.bins.names):
+        view = yardstick.twins.view[:, b]
+        found = ranks[view >= 0, view[view >= 0]]
+        protocol = _protocol(yardstick, made, yardstick.encoder.identity, len(found), len(found), len(fronts))
+        figures[scope] = {
+            f"own_front_recall_{at}": _measured(lambda heads, at=at, f=found: recall(f[heads], at), protocol, yardstick)
+            for at in (1, 5)
+        }
+    return figures
+
+
+def _adherence(fronts: Tensor, conditions: Tensor, yardstick: Yardstick, made: str) -> Figures:
+    found = condition_adherence(fronts, conditions)
+    protocol = _protocol(yardstick, made, yardstick.encoder.identity, *(len(fronts),) * 3)
+    statistics: dict[str, Callable[[Tensor], float]] = {
+        "condition_cosine": lambda heads: float(found.cosine[heads].mean()),
+        "condition_cosine_of_others": lambda heads: float(found.others[heads].mean()),
+        "condition_recall_1": lambda heads: recall(found.rank[heads], 1),
+        "condition_recall_5": lambda heads: recall(found.rank[heads], 5),
+    }
+    return {ALL: {name: _measured(statistic, protocol, yardstick) for name, statistic in statistics.items()}}
+
+
+def _consistency(found: Differences, heads: int, yardstick: Yardstick, made: str) -> Figures:
+    bins, figures = yardstick.bins, {}
+    pair = torch.arange(heads * bins.count).reshape(heads, bins.count)
+    for scope, pairs in ((ALL, pair), *zip(bins.names, pair.T, strict=True)):
+        protocol = _protocol(yardstick, made, "pixels", heads, *(pairs.numel(),) * 2)
+        statistics = {"psnr": found.psnr, "l1": found.l1, "seen_twice": found.seen_twice}
+        figures[scope] = {
+            f"consistency_{name}": _measured(lambda h, s=s, p=pairs: s(p[h].flatten()), protocol, yardstick)
+            for name, s in statistics.items()
+            if math.isfinite(s(pairs.flatten()))
+        }
+    return figures
+
+
+def _identity(samples: Samples, heads: int, yardstick: Yardstick, progress: bool) -> Figures:
+    pictures = frontal_views(samples.pictures[:heads], samples.cameras[:heads])
+    found = find_identities(pictures, progress)
+    network = "dlib face recognition resnet v1"
+    protocol = _protocol(yardstick, samples.made, network, len(pictures), found.pictures, 0)
+    share = torch.tensor([[(found.head == i).sum(), len(p)] for i, p in enumerate(pictures)], dtype=torch.float64)
+    statistics = {"faces_found": lambda h: float(share[h, 0].sum() / share[h, 1].sum()), "identity_auc": found.auc}
+    whole = torch.arange(len(pictures))
+    return {ALL: {name: _measured(s, protocol, yardstick) for name, s in statistics.items() if math.isfinite(s(whole))}}
+
+
+def _measured(statistic: Callable[[Tensor], float], protocol: Protocol, yardstick: Yardstick) -> Figure:
+    """A statistic of head indices with its interval; half-samples in which it has no value are left out."""
+    heads = protocol.heads
+    value = statistic(torch.arange(heads))
+    halves = [x for x in yardstick.half_samples(statistic, heads) if math.isfinite(x)] or [value]
+    return Figure(value, *half_sample_interval(value, halves), protocol)
+
+
+def _counts(scope: str, yardstick: Yardstick) -> tuple[int, int, int]:
+    """Heads, pictures and reference pictures of a distance."""
+    n, v, _ = yardstick.twins.features.shape
+    if scope == ALL:
+        return n, n * v, n * v
+    return (int(yardstick.scale.counts[yardstick.bins.names.index(scope)]),) * 3
+
+
+def _protocol(
+    yardstick: Yardstick,
+    made: str,
+    features: str,
+    heads: int,
+    pictures: int,
+    reference: int,
+    interval: str | None = None,
+) -> Protocol:
+    interval = interval or f"95 % by {yardstick.halves} half-samples of heads"
+    resolution = yardstick.twin_samples.resolution
+    return Protocol(made, features, heads, pictures, reference, resolution, yardstick.seed, yardstick.data, interval)
+
+
+def _merge(figures: Figures, more: Figures) -> None:
+    for scope, named in more.items():
+        figures.setdefault(scope, {}).update(named)

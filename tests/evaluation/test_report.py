@@ -1,0 +1,142 @@
+"""Whole evaluations of toy heads and of untrained generators."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from test_samples import small_generator
+from toy_heads import BINS, ENCODER, EXTRACTOR, codes, heads, subjects, yardstick
+
+from semhead_lib.conditioning.modes import MODES, ConditionMode
+from semhead_lib.evaluation import identity
+from semhead_lib.evaluation.protocol import dumps
+from semhead_lib.evaluation.report import Evaluation, evaluate, judge
+
+DISTANCES = {"frechet", "kernel"}
+OF_BINS = DISTANCES | {
+    "precision",
+    "recall",
+    "density",
+    "coverage",
+    "diversity",
+    "own_front_recall_1",
+    "own_front_recall_5",
+}
+
+
+@pytest.fixture(scope="module")
+def known():
+    return yardstick(60)
+
+
+@pytest.fixture(scope="module")
+def of_twins(known) -> Evaluation:
+    """The twins themselves in a generator's place."""
+    return judge(known.twin_samples, known)
+
+
+def test_every_figure_has_its_protocol_and_interval(of_twins, known):
+    assert set(of_twins.generated) == set(of_twins.real) == {"all", *BINS.names}
+    for side in (of_twins.generated, of_twins.real):
+        for scope, figures in side.items():
+            assert set(figures) >= (DISTANCES if scope == "all" else OF_BINS)
+            for figure in figures.values():
+                p = figure.protocol
+                assert figure.low <= figure.value <= figure.high and p.judged == "real" and p.resolution == 32
+                assert p.data == known.data and p.seed == 0 and p.heads == 60
+                assert p.pictures == 60 or scope == "all"
+    protocol = of_twins.generated["all"]["frechet"].protocol
+    assert (protocol.features, protocol.pictures, protocol.reference) == (EXTRACTOR.identity, 240, 240)
+    assert of_twins.generated["0"]["own_front_recall_1"].protocol.features == ENCODER.identity
+    assert "half-samples" in protocol.interval and "splits" in of_twins.real["all"]["frechet"].protocol.interval
+
+
+def test_real_heads_in_a_generators_place(of_twins):
+    for scope in BINS.names:
+        mine, real = of_twins.generated[scope], of_twins.real[scope]
+        assert real["frechet"].low * 0.8 < mine["frechet"].value < real["frechet"].high * 1.2
+        assert mine["own_front_recall_1"].value == real["own_front_recall_1"].value
+        assert mine["diversity"].value == pytest.approx(1)
+    bias = of_twins.generated["all"]["directional_bias"]
+    assert bias.value < 2 * of_twins.real["all"]["directional_bias"].high
+    assert of_twins.generated["all"]["condition_cosine"].value == pytest.approx(1, abs=1e-5)
+    assert of_twins.generated["all"]["condition_recall_1"].value == 1
+
+
+def test_heads_whose_back_is_another_head(known, of_twins):
+    """All distances are as good as real: only the agreement of the sides shows it."""
+    twins = known.twin_samples
+    pictures = twins.pictures.clone()
+    pictures[:, 2] = pictures[:, 2].roll(1, 0)
+    found = judge(replace(twins, pictures=pictures), known)
+    assert found.generated["180"]["own_front_recall_1"].high < 0.2 < 0.5 < found.real["180"]["own_front_recall_1"].low
+    assert found.generated["0"] == of_twins.generated["0"]
+    assert found.generated["180"]["frechet"].value == pytest.approx(of_twins.generated["180"]["frechet"].value)
+
+
+def test_heads_that_do_not_follow_their_condition(known):
+    made = heads(codes(60, seed=9), known.twin_samples.cameras)
+    found = judge(replace(made, conditions=known.twin_samples.conditions, encoder=ENCODER.identity), known).generated[
+        "all"
+    ]
+    assert found["condition_recall_1"].value < 0.1
+    others = found["condition_cosine_of_others"]
+    assert found["condition_cosine"].low < others.value < found["condition_cosine"].high
+    assert "condition_cosine" not in judge(made, known).generated["all"], "made without conditions"
+
+
+@pytest.mark.parametrize("name", MODES)
+def test_an_untrained_generator_of_every_mode(name):
+    mode, people = ConditionMode(name, 12), subjects(60, semantic="semantic" in name)
+    found = evaluate(small_generator(mode), people, mode, EXTRACTOR, ENCODER, heads=30, bins=BINS, consistency_heads=2)
+    whole = found.generated["all"]
+    assert ("condition_cosine" in whole) == mode.uses_semantics
+    assert whole["frechet"].low > 2 * found.real["all"]["frechet"].high
+    assert f"mode {name}, " in whole["frechet"].protocol.judged and found.real["0"]["frechet"].protocol.judged == "real"
+    assert whole["consistency_seen_twice"].protocol.heads == 2 and "consistency_seen_twice" in found.generated["-90"]
+    assert Evaluation.from_json(json.loads(dumps(found.as_json()))) == found
+
+
+def test_generators_share_a_yardstick_and_seeds_repeat(known):
+    mode = ConditionMode("semantic", 12)
+    one, again, other = (evaluate(small_generator(mode), known, mode, seed=s, consistency_heads=0) for s in (0, 0, 1))
+    assert one == again and one.real == other.real and one.generated != other.generated
+
+
+def test_identity_is_there_when_asked_for(known, monkeypatch):
+    class Judge:
+        def identity(self, image):
+            return np.append(image.float().mean((1, 2)).numpy(), 0.0)
+
+    monkeypatch.setattr(identity, "face_judge", Judge)
+    found = evaluate(small_generator(ConditionMode("none", 12)), known, ConditionMode("none", 12), consistency_heads=0,
+                     identity_heads=8)  # fmt: skip
+    for side in (found.generated, found.real):
+        assert side["all"]["faces_found"].value == 1 and side["all"]["faces_found"].protocol.pictures == 8
+        assert "identity_auc" not in side["all"], "one view a head near the front: no two of one head to compare"
+
+
+def test_the_table_has_a_row_a_scope(of_twins):
+    rows = of_twins.table(["frechet", "directional_bias"]).splitlines()
+    assert rows[0] == "| scope | frechet | directional_bias |" and len(rows) == 2 + 5
+    assert rows[2].startswith("| all | ") and rows[3].endswith(" | – / – |") and " / " in rows[3]
+    assert "own_front_recall_5" in of_twins.table()
+
+
+def test_errors(known):
+    mode = ConditionMode("semantic", 12)
+    with pytest.raises(ValueError, match="an extractor of features is needed"):
+        evaluate(small_generator(mode), subjects(60), mode)
+    with pytest.raises(ValueError, match="features of two encoders"):
+        evaluate(small_generator(mode), subjects(60), mode, EXTRACTOR, heads=30, bins=BINS)
+    twins = known.twin_samples
+    with pytest.raises(ValueError, match="in their order"):
+        judge(replace(twins, cameras=twins.cameras.flip(0)), known)
+    small = replace(twins, pictures=twins.pictures[..., ::2, ::2], fronts=twins.fronts[..., ::2, ::2])
+    with pytest.raises(ValueError, match="32 pixels a side, got 16"):
+        judge(small, known)
+    with pytest.raises(ValueError, match="keys generated and real"):
+        Evaluation.from_json({"generated": {}})
+    assert torch.equal(known.twins.view, torch.arange(4).expand(60, 4))

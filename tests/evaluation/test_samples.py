@@ -1,0 +1,95 @@
+"""Real sets that share nobody, and generated heads in the twins' places."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from toy_heads import ENCODER, FRONT, subjects
+
+from semhead_lib.cameras import orbit_labels
+from semhead_lib.conditioning.modes import MODES, ConditionMode
+from semhead_lib.evaluation.samples import Samples, generated_samples, real_samples, styles
+from semhead_lib.models.generator import Generator
+from semhead_lib.models.presets import preset
+
+PEOPLE = subjects(20)
+
+
+def small_generator(mode: ConditionMode) -> Generator:
+    torch.manual_seed(0)
+    config = preset("semhead-32", plane_side=16, plane_channels=4, backbone_base=256, backbone_most=16, coarse=6,
+                    fine=4, z_dim=8, w_dim=8, condition_dim=mode.generator_width)  # fmt: skip
+    return Generator(config).eval()
+
+
+def test_two_sets_share_nobody_and_keep_what_belongs_together():
+    reference, twins = real_samples(PEOPLE, 9, seed=3)
+    known = {bytes(s.frontal.numpy().tobytes()): s for s in PEOPLE}
+    found = [known[bytes(front.numpy().tobytes())] for samples in (reference, twins) for front in samples.fronts]
+    assert len({s.id for s in found}) == 18 and len(reference) == len(twins) == 9
+    for samples, people in ((reference, found[:9]), (twins, found[9:])):
+        for i, person in enumerate(people):
+            assert torch.equal(samples.pictures[i], person.views) and torch.equal(samples.cameras[i], person.cameras)
+            assert torch.equal(samples.conditions[i], person.semantic) and samples.encoder == ENCODER.identity
+
+
+def test_the_seed_decides():
+    one, again, other = (real_samples(PEOPLE, 8, views=2, seed=s)[1] for s in (1, 1, 2))
+    assert one.hash() == again.hash() != other.hash() and one.pictures.shape[1] == 2
+    changed = replace(one, pictures=one.pictures.clone())
+    changed.pictures[0, 0, 0, 0, 0] ^= 1
+    assert changed.hash() != one.hash()
+
+
+def test_larger_pictures_are_brought_to_size():
+    reference, _ = real_samples(PEOPLE, 4, resolution=16)
+    whole, _ = real_samples(PEOPLE, 4)
+    assert reference.resolution == 16
+    middle = [slice(2, 6), slice(10, 14)]  # of the four colours
+    for rows in middle:
+        for columns in middle:
+            small = reference.pictures[..., rows, columns].float().mean((-1, -2))
+            large = whole.pictures[..., rows.start * 2 : rows.stop * 2, columns.start * 2 : columns.stop * 2]
+            assert torch.allclose(small, large.float().mean((-1, -2)), atol=1.5)
+    with pytest.raises(ValueError, match="64 pixels a side or more, got 32"):
+        real_samples(PEOPLE, 4, resolution=64)
+
+
+@pytest.mark.parametrize("name", MODES)
+def test_generated_heads_stand_in_the_twins_places(name):
+    mode, (_, twins) = ConditionMode(name, 12), real_samples(PEOPLE, 5)
+    generator = small_generator(mode)
+    made = generated_samples(generator, mode, twins, seed=4)
+    assert made.pictures.shape == twins.pictures.shape and torch.equal(made.cameras, twins.cameras)
+    assert (made.conditions is not None) == mode.uses_semantics
+    assert made.made.startswith("semhead-32 [weights ") and made.made.endswith(f"], mode {name}, psi 1, seed 4")
+    w = styles(generator, mode, twins, seed=4)
+    with torch.no_grad():
+        seen = generator.synthesize(w[3:4], torch.cat([twins.cameras[3], FRONT])).image
+    expected = (seen * 127.5 + 127.5).round().clamp(0, 255)
+    shown = torch.cat([made.pictures[3], made.fronts[3:4]]).float()
+    assert (shown - expected).abs().max() <= 1
+    again, other = (generated_samples(generator, mode, twins, seed=s).pictures for s in (4, 5))
+    assert torch.equal(made.pictures, again) and not torch.equal(made.pictures, other)
+
+
+def test_view_modes_are_told_the_frontal_camera():
+    mode, (_, twins) = ConditionMode("view", 12), real_samples(PEOPLE, 5)
+    turned = replace(twins, cameras=orbit_labels(torch.rand(20) * 360, torch.zeros(20)).reshape(5, 4, 25))
+    generator = small_generator(mode)
+    assert torch.equal(styles(generator, mode, twins), styles(generator, mode, turned))
+
+
+def test_errors():
+    with pytest.raises(ValueError, match=r"two sets of 11 heads need 22 subjects .*, got 20"):
+        real_samples(PEOPLE, 11)
+    with pytest.raises(ValueError, match=r"views must be 1 to 4, .*; got 5"):
+        real_samples(PEOPLE, 5, views=5)
+    with pytest.raises(ValueError, match="features of two encoders cannot be mixed"):
+        real_samples([*PEOPLE[:9], replace(PEOPLE[9], semantic_encoder="another [weights 1]")], 5)
+    mode = ConditionMode("semantic", 12)
+    with pytest.raises(ValueError, match="needs semantics"):
+        generated_samples(small_generator(mode), mode, real_samples(subjects(20, semantic=False), 5)[1])
+    _, twins = real_samples(PEOPLE, 5)
+    with pytest.raises(ValueError, match="expected pictures"):
+        Samples(twins.pictures, twins.cameras[:, :2], twins.fronts, "real")
