@@ -12,7 +12,7 @@ from semhead_lib.conditioning.bank import ConditionBank
 from semhead_lib.conditioning.semantic import SemanticEncoder, require_encoder
 from semhead_lib.data.files import write_atomically
 from semhead_lib.data.photos import find_photos, read_photo
-from semhead_lib.devices import pick_device
+from semhead_lib.devices import keep_freed_memory, pick_device
 from semhead_lib.explore.exports import write_mp4
 from semhead_lib.models.generator import Generator, folder_of
 from semhead_lib.training.grids import heads_around, latents, save_grid
@@ -43,6 +43,8 @@ def sample(
     and images at once; FileNotFoundError for a model or picture that is not there.
     """
     generator = Generator.load(model, pick_device(device))
+    if pick_device(device) == "cpu":
+        keep_freed_memory()
     bank = ConditionBank.load(folder_of(model))
     semantics, names = _asked(bank, texts, images, encoder)
     if semantics is None:
