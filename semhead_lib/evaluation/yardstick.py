@@ -57,7 +57,12 @@ class Yardstick:
         store: Path | str | None = None,  # folder that keeps features of real pictures between runs
         progress: bool = False,
     ) -> Yardstick:
-        """Raises ValueError when the sets differ in heads or resolution, or a bin holds too few heads."""
+        """Features of the real pictures; the figures of real heads are computed when first asked for.
+
+        With features of thousands of numbers (inception) each Frechet distance over all views takes seconds: take fewer
+        splits and halves then. Raises ValueError when the sets differ in heads or resolution, or a bin holds too few
+        heads.
+        """
         if len(reference) != len(twins) or reference.resolution != twins.resolution:
             raise ValueError(
                 f"reference and twins need as many heads of one resolution, got {len(reference)} of "

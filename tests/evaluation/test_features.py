@@ -100,7 +100,7 @@ def test_absent_weights_are_named(name, file, tmp_path, monkeypatch):
 
 
 def test_files_that_execute_or_do_not_fit_are_refused(tmp_path):
-    (tmp_path / "code.pth").write_bytes(pickle.dumps(np.random.default_rng))
+    (tmp_path / "code.pth").write_bytes(pickle.dumps(np.random.default_rng, protocol=2))
     with pytest.raises(ValueError, match=r"code\.pth holds more than tensors"):
         FeatureExtractor.load(f"inception/{tmp_path / 'code.pth'}")
     save_file({"cls_token": torch.zeros(1, 1, 100)}, tmp_path / "other.safetensors")

@@ -79,6 +79,7 @@ def test_frechet_distance_of_few_is_too_large_by_one_over_the_count():
     assert means[0] / means[1] == pytest.approx(4, rel=0.25)
 
 
+@pytest.mark.filterwarnings("ignore:Metric `Kernel Inception Distance` will save")
 def test_kernel_distance_is_that_of_torchmetrics():
     real, fake = pictures(50, 1), pictures(50, 2, 40, 200)
     metric = KernelInceptionDistance(feature=Flat(), subsets=1, subset_size=50).set_dtype(torch.float64)

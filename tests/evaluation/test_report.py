@@ -6,8 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from test_samples import small_generator
-from toy_heads import BINS, ENCODER, EXTRACTOR, codes, heads, subjects, yardstick
+from toy_heads import BINS, ENCODER, EXTRACTOR, codes, heads, small_generator, subjects, yardstick
 
 from semhead_lib.conditioning.modes import MODES, ConditionMode
 from semhead_lib.evaluation import identity

@@ -4,11 +4,14 @@ import torch
 import torch.nn.functional as F
 
 from semhead_lib.cameras import orbit_angles, orbit_labels
+from semhead_lib.conditioning.modes import ConditionMode
 from semhead_lib.data.subjects import Subject
 from semhead_lib.evaluation.azimuth import AzimuthBins
 from semhead_lib.evaluation.features import FeatureExtractor
 from semhead_lib.evaluation.samples import Samples, real_samples
 from semhead_lib.evaluation.yardstick import Yardstick
+from semhead_lib.models.generator import Generator
+from semhead_lib.models.presets import preset
 
 BINS = AzimuthBins(4)
 SIDE = 32
@@ -59,3 +62,10 @@ def subjects(count: int, seed: int = 0, semantic: bool = True) -> list[Subject]:
 def yardstick(count: int = 60, **settings) -> Yardstick:
     settings = dict(bins=BINS, splits=12, halves=12) | settings
     return Yardstick.of(*real_samples(subjects(2 * count), count), EXTRACTOR, ENCODER, **settings)
+
+
+def small_generator(mode: ConditionMode) -> Generator:
+    torch.manual_seed(0)
+    config = preset("semhead-32", plane_side=16, plane_channels=4, backbone_base=256, backbone_most=16, coarse=6,
+                    fine=4, z_dim=8, w_dim=8, condition_dim=mode.generator_width)  # fmt: skip
+    return Generator(config).eval()

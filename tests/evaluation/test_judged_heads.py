@@ -4,22 +4,13 @@ from dataclasses import replace
 
 import pytest
 import torch
-from toy_heads import ENCODER, FRONT, subjects
+from toy_heads import ENCODER, FRONT, small_generator, subjects
 
 from semhead_lib.cameras import orbit_labels
 from semhead_lib.conditioning.modes import MODES, ConditionMode
 from semhead_lib.evaluation.samples import Samples, generated_samples, real_samples, styles
-from semhead_lib.models.generator import Generator
-from semhead_lib.models.presets import preset
 
 PEOPLE = subjects(20)
-
-
-def small_generator(mode: ConditionMode) -> Generator:
-    torch.manual_seed(0)
-    config = preset("semhead-32", plane_side=16, plane_channels=4, backbone_base=256, backbone_most=16, coarse=6,
-                    fine=4, z_dim=8, w_dim=8, condition_dim=mode.generator_width)  # fmt: skip
-    return Generator(config).eval()
 
 
 def test_two_sets_share_nobody_and_keep_what_belongs_together():
