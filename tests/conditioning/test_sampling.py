@@ -59,7 +59,7 @@ def test_slerp_goes_by_equal_angles():
         (lambda: sample_conditions(FEATURES[:2], 3, "gaussian"), "needs 3 features"),
         (lambda: sample_conditions(FEATURES[:0], 3), "need features"),
         (lambda: sample_conditions(FEATURES, -1), "count >= 0"),
-        (lambda: density_coverage(FEATURES[:5], FEATURES, k=5), "below the number of real points"),
+        (lambda: density_coverage(FEATURES[:5], FEATURES, k=5), "below the number of points"),
     ],
 )
 def test_errors(make, message):

@@ -8,7 +8,7 @@ import torch
 from semhead_lib.evaluation.bias import directional_bias
 
 VARIANCE = torch.tensor([2.0, 1.0, 0.5, 1.0])
-FLOOR = 0.1 * VARIANCE
+FLOOR = torch.tensor([0.2, 0.1, 0.3, 0.1])  # noise need not go with what varies
 
 
 def test_distortion_in_proportion_to_what_varies_is_even():
@@ -22,7 +22,7 @@ def test_a_factor_on_one_half_of_the_bins():
     factor = torch.tensor([1.0, 1.0, math.e**4, math.e**4])  # squared distances
     found = directional_bias(1e4 * factor * VARIANCE, FLOOR, VARIANCE, torch.tensor([1, 1, math.e**-2, math.e**-2]))
     assert found.quality == pytest.approx(1, rel=1e-3) and found.diversity == pytest.approx(1, rel=1e-6)
-    assert found.value == pytest.approx(2**0.5, rel=1e-3) and found.worst == 2
+    assert found.value == pytest.approx(2**0.5, rel=1e-3) and found.worst in (2, 3)
 
 
 def test_a_common_factor_changes_nothing():
@@ -45,7 +45,7 @@ def test_grows_with_a_drop_at_the_back():
 
 def test_phi_may_be_given():
     args = (FLOOR + torch.tensor([0.0, 0.0, 1.0, 0.0]), FLOOR, VARIANCE, torch.ones(4))
-    assert directional_bias(*args, phi=0.1).value == directional_bias(*args).value
+    assert directional_bias(*args, phi=0.225).value == pytest.approx(directional_bias(*args).value, rel=1e-6)
     assert directional_bias(*args, phi=1.0).value < directional_bias(*args).value
 
 

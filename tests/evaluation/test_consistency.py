@@ -18,8 +18,9 @@ from semhead_lib.evaluation.consistency import (
     recorded_views,
     warp,
 )
-from semhead_lib.models.generator import Generator
+from semhead_lib.models.generator import Generator, Render
 from semhead_lib.models.presets import preset
+from semhead_lib.models.renderer import cube_bounds
 
 BALLS = [((0.0, 0.0, 0.0), 0.2), ((0.05, 0.0, 0.25), 0.05)]  # centre, radius: a head, and something before its face
 SIDE = 64
@@ -129,6 +130,18 @@ def test_distances_of_a_generator_are_those_of_its_surface(ball):
     radius = (origins + directions * seen.distance.flatten(1)[..., None]).norm(dim=-1).reshape(seen.mask.shape)
     inner = radius[seen.mask]
     assert seen.mask.float().mean() > 0.2 and inner.mean() == pytest.approx(0.2, abs=0.02) and inner.std() < 0.01
+
+
+def test_what_shines_through_a_surface_is_taken_off_its_distance(ball, monkeypatch):
+    """Rays that stop at 2.6 but for 5 %, which leave the cube at the far end."""
+    labels = orbit_labels(torch.tensor([20.0]), torch.zeros(1))
+    _, far = cube_bounds(*rays(labels, 32), ball.renderer.settings.half)
+    depth = (0.95 * 2.6 + 0.05 * far).reshape(1, 1, 32, 32)
+    picture = torch.zeros(1, 3, 32, 32)
+    render = Render(picture, picture, picture, depth, torch.full_like(depth, 0.95))
+    monkeypatch.setattr(ball, "synthesize", lambda w, labels: render)
+    seen = generated_views(ball, torch.zeros(1, 8), labels)
+    assert seen.mask.all() and torch.allclose(seen.distance, torch.tensor(2.6), atol=1e-5)
 
 
 def test_an_untrained_ball_is_seen_alike_from_everywhere(ball):

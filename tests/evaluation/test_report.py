@@ -10,8 +10,10 @@ from toy_heads import BINS, ENCODER, EXTRACTOR, codes, heads, small_generator, s
 
 from semhead_lib.conditioning.modes import MODES, ConditionMode
 from semhead_lib.evaluation import identity
+from semhead_lib.evaluation.consistency import head_consistency
 from semhead_lib.evaluation.protocol import dumps
 from semhead_lib.evaluation.report import Evaluation, evaluate, judge
+from semhead_lib.evaluation.samples import styles
 
 DISTANCES = {"frechet", "kernel"}
 OF_BINS = DISTANCES | {
@@ -96,6 +98,17 @@ def test_an_untrained_generator_of_every_mode(name):
     assert f"mode {name}, " in whole["frechet"].protocol.judged and found.real["0"]["frechet"].protocol.judged == "real"
     assert whole["consistency_seen_twice"].protocol.heads == 2 and "consistency_seen_twice" in found.generated["-90"]
     assert Evaluation.from_json(json.loads(dumps(found.as_json()))) == found
+
+
+def test_consistency_is_that_of_its_bin(known):
+    mode = ConditionMode("semantic", 12)
+    generator = small_generator(mode)
+    found = evaluate(generator, known, mode, consistency_heads=3).generated
+    w = styles(generator, mode, known.twin_samples)[:3]
+    for scope, azimuths in (("-90", (-90.0,)), ("180", (180.0,)), ("all", (0.0, 90.0, 180.0, -90.0))):
+        expected = head_consistency(generator, w, azimuths)
+        assert found[scope]["consistency_l1"].value == pytest.approx(expected.l1(), rel=1e-3)
+        assert found[scope]["consistency_seen_twice"].value == pytest.approx(expected.seen_twice(), rel=1e-3)
 
 
 def test_generators_share_a_yardstick_and_seeds_repeat(known):

@@ -81,6 +81,17 @@ def test_the_floor_is_real_against_real(known):
     assert torch.allclose(ratio, torch.full_like(ratio, 2), rtol=0.3), "half as many heads, twice the floor"
 
 
+def test_half_samples_spread_around_the_whole(known):
+    """They are farther from the reference by the floor alone, and that is taken off."""
+    code = codes(N, seed=77)
+    numbers, halves = known.measure(features(known, code + 0.05, code + 0.15))
+    quality = "all", "directional_bias_of_quality"
+    mean = sum(half[quality] for half in halves) / len(halves)
+    assert mean == pytest.approx(numbers[quality], rel=0.1) and numbers[quality] > 0.1
+    drawn = [half["180", "frechet"] for half in halves]
+    assert min(drawn) < numbers["180", "frechet"] + float(known.floor[2]) < max(drawn)
+
+
 def test_the_same_seed_gives_the_same_numbers(known):
     one, other = (known.measure(features(known, codes(N, seed=77))) for _ in range(2))
     assert one == other and len(one[1]) == 12

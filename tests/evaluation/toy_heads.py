@@ -67,5 +67,5 @@ def yardstick(count: int = 60, **settings) -> Yardstick:
 def small_generator(mode: ConditionMode) -> Generator:
     torch.manual_seed(0)
     config = preset("semhead-32", plane_side=16, plane_channels=4, backbone_base=256, backbone_most=16, coarse=6,
-                    fine=4, z_dim=8, w_dim=8, condition_dim=mode.generator_width)  # fmt: skip
+                    fine=4, z_dim=8, w_dim=8, ball_slope=1000.0, condition_dim=mode.generator_width)  # fmt: skip
     return Generator(config).eval()
