@@ -67,13 +67,19 @@ def headclip_train(config: DictConfig) -> None:
 def train(config: DictConfig) -> None:
     """`semhead train DATA OUT`."""
     from semhead_lib.data.memory import SubjectsInMemory
+    from semhead_lib.data.on_disk import SubjectsOnDisk
     from semhead_lib.devices import available_cores
     from semhead_lib.training.settings import TrainSettings
     from semhead_lib.training.trainer import train as run
 
-    others = ("data", "out", "limit", "init", "device")
+    others = ("data", "out", "limit", "stream", "workers", "init", "device")
     settings = TrainSettings(**{key: value for key, value in config.items() if key not in others})
-    data = SubjectsInMemory.load(config.data, limit=config.limit, threads=available_cores(), progress=True)
+    if config.stream and config.limit is not None:
+        raise ValueError(f"limit={config.limit} is of subjects in memory: leave it out with stream=true")
+    if config.stream:
+        data = SubjectsOnDisk(config.data, workers=config.workers, device=_device(config))
+    else:
+        data = SubjectsInMemory.load(config.data, limit=config.limit, threads=available_cores(), progress=True)
     print(run(settings, data, config.out, device=config.device, init=config.init))
 
 

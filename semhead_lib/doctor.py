@@ -170,7 +170,7 @@ def _compiled() -> Iterator[Finding]:
         yield Finding("compiled", "ops", "note", _one_line(error))
         return
     state = "ok" if COMPILED.devices else "note"
-    mend = "" if COMPILED.devices else _install()
+    mend = "" if COMPILED.devices else _compile()
     use = "" if COMPILED.devices else ": the reference twins serve, several times slower"
     yield Finding("compiled", "ops", state, COMPILED.detail + use, mend)
     names = {name.split(".")[0] for name in torch._C._dispatch_get_all_op_names()}
@@ -214,6 +214,13 @@ def _install(extra: str = "", anew: bool = False) -> str:
     if (ROOT / "environments").is_dir():
         return f"{pip} -r {lock or 'environments/lock-suite.txt'} && python -m pip install --no-deps -e {ROOT}"
     return f"{pip} " + (f"'semhead[{extra}]'" if extra else "semhead")
+
+
+def _compile() -> str:
+    """The command that compiles the ops for the torch that is there."""
+    if (ROOT / "environments").is_dir():
+        return _install()
+    return "python -m pip install --force-reinstall --no-deps --no-cache-dir semhead"  # a cached wheel is as it was
 
 
 def _one_line(error: Exception) -> str:

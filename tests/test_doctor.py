@@ -136,6 +136,12 @@ def test_missing_ops_are_a_note_with_the_mending_command(monkeypatch):
     assert finding.detail.startswith("not built: SEMHEAD_OPS=0 was set: the reference twins serve")
 
 
+def test_ops_of_an_installed_package_are_compiled_anew(monkeypatch, tmp_path):
+    """There pip would say that the package is installed already, or take the wheel it has kept."""
+    monkeypatch.setattr(doctor, "ROOT", tmp_path)
+    assert doctor._compile() == "python -m pip install --force-reinstall --no-deps --no-cache-dir semhead"
+
+
 @pytest.mark.skipif(not compiled.COMPILED.devices, reason=compiled.COMPILED.detail)
 def test_ops_are_listed_with_their_devices():
     found = by_name(doctor._compiled())

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 from tqdm import tqdm
 
 from semhead_lib.data.batches import Row, check_views, choose_views, collate
@@ -73,6 +75,16 @@ class SubjectsInMemory(Sequence[Subject]):
 
     def __getitem__(self, position: int) -> Subject:
         return self._subjects[position]
+
+    @property
+    def order(self) -> dict[str, int]:
+        """What settles the order of the batches, beside the seed: nothing."""
+        return {}
+
+    def semantics(self, count: int) -> tuple[tuple[str, ...], Tensor]:
+        """Names and semantic features [N, D] of the first N <= `count` subjects."""
+        first = self._subjects[:count]
+        return tuple(subject.id for subject in first), torch.stack([subject.semantic for subject in first])
 
     def filter(self, keep: Callable[[dict[str, Any]], bool]) -> SubjectsInMemory:
         """Those whose attributes `keep` accepts; they keep their index of the dataset (`indices`, `Batch.subject`)."""

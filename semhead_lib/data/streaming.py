@@ -111,8 +111,6 @@ class SubjectStream(IterableDataset[Batch]):
             while target in waiting:
                 yield self._row(epoch, *waiting.pop(target))
                 target = next(targets, None)
-        if target is not None:
-            raise ValueError(f"{self.folder}: shards hold fewer subjects than the manifest says")
 
     def _read(self, epoch: int, low: int, high: int, wanted: set[int]) -> Iterator[tuple[int, int, Path, Sample]]:
         """Places `low` to `high` of an epoch: (place - low, subject index, shard, the entries a batch needs)."""
@@ -136,6 +134,8 @@ class SubjectStream(IterableDataset[Batch]):
                 yield position + offset, first + position, path, sample
                 if position == chosen[-1]:
                     break
+            else:
+                raise ValueError(f"{path}: holds fewer than the {record.subjects} subjects that the manifest says")
 
     def _views(self, epoch: int, subject: int, views: int) -> list[int]:
         return choose_views(self.seed, epoch, subject, views, self.views_per_subject)

@@ -19,7 +19,9 @@ from semhead_lib.conditioning.bank import ConditionBank
 from semhead_lib.conditioning.modes import ConditionMode
 from semhead_lib.data.files import folder_lock, write_atomically
 from semhead_lib.data.memory import SubjectsInMemory
+from semhead_lib.data.on_disk import SubjectsOnDisk
 from semhead_lib.devices import keep_freed_memory
+from semhead_lib.models.discriminator import WEIGHTS as DISCRIMINATOR
 from semhead_lib.models.discriminator import Discriminator
 from semhead_lib.models.generator import Generator
 from semhead_lib.training import grids
@@ -31,11 +33,12 @@ from semhead_lib.training.step import Networks, Step
 SETTINGS, SNAPSHOTS, GRIDS, MODEL = "settings.json", "snapshots", "grids", "generator"
 _GRID_HEADS, _GRID_SEED = 8, 0
 _BANK = 1024  # features kept beside the weights
+Subjects = SubjectsInMemory | SubjectsOnDisk
 
 
 def train(
     settings: TrainSettings,
-    data: SubjectsInMemory,
+    data: Subjects,
     out: Path | str,
     *,
     device: str = "auto",
@@ -52,9 +55,9 @@ def train(
     call goes on, on one device and number of threads with the very numbers of an uninterrupted training.
 
     Args:
-        data: subjects with the features that the mode needs.
+        data: subjects with the features that the mode needs, in memory or read from the disk as they are used.
         device: "auto", "cpu" or "cuda"; under `torchrun` or `accelerate launch`, the kind of each process's device.
-        init: folder of a generator and discriminator to begin with, as an earlier training left it.
+        init: folder of a generator to begin with, as an earlier training left it, and of its discriminator, if there.
         listen: called with every line of the log.
         stop_after: seconds after which this call saves and returns, finished or not.
 
@@ -75,7 +78,7 @@ def train(
 
 class _Trainer:
     def __init__(
-        self, settings: TrainSettings, data: SubjectsInMemory, out: Path, accelerator: Accelerator, init: Path | None
+        self, settings: TrainSettings, data: Subjects, out: Path, accelerator: Accelerator, init: Path | None
     ) -> None:
         if accelerator.device.type == "cpu":
             keep_freed_memory()
@@ -158,7 +161,8 @@ class _Trainer:
         """Eight heads of the averaged generator, under the conditions of the first subjects, from all around."""
         semantics = None
         if self.mode.uses_semantics:
-            semantics = torch.stack([self.data[i % len(self.data)].semantic for i in range(_GRID_HEADS)])
+            features = self.bank.features
+            semantics = features[torch.arange(_GRID_HEADS) % len(features)]
         z = grids.latents(_GRID_HEADS, self.networks.average.config.z_dim, _GRID_SEED)
         return grids.heads_around(self.networks.average, z, self.bank.told(semantics, _GRID_HEADS))
 
@@ -181,12 +185,14 @@ class _Trainer:
 
 
 def _begin_with(networks: Networks, folder: Path) -> None:
-    """Start from saved networks. Raises ValueError when they are of other shapes."""
-    for network, saved in (
-        (networks.generator, Generator.load(folder)),
-        (networks.average, Generator.load(folder)),
-        (networks.discriminator, Discriminator.load(folder)),
-    ):
+    """Start from saved networks; from a generator without its discriminator, with a new one.
+
+    Raises FileNotFoundError when there is no generator, ValueError when they are of other shapes.
+    """
+    beginnings = [(networks.generator, Generator.load(folder)), (networks.average, Generator.load(folder))]
+    if (folder / DISCRIMINATOR).exists():
+        beginnings.append((networks.discriminator, Discriminator.load(folder)))
+    for network, saved in beginnings:
         try:
             network.load_state_dict(saved.state_dict())
         except RuntimeError as error:
@@ -194,18 +200,17 @@ def _begin_with(networks: Networks, folder: Path) -> None:
             raise ValueError(f"init={folder}: its networks are not those of these settings: {reason}") from None
 
 
-def _semantic_dimension(data: SubjectsInMemory) -> int:
+def _semantic_dimension(data: Subjects) -> int:
     semantic = data.manifest.layout.semantic
     return semantic["dimension"] if semantic else 0
 
 
-def _bank(data: SubjectsInMemory, mode: ConditionMode) -> ConditionBank:
+def _bank(data: Subjects, mode: ConditionMode) -> ConditionBank:
     """Features of the first subjects: enough to sample from, small enough to go with the weights."""
     if not mode.uses_semantics:
         return ConditionBank(mode, None, torch.zeros(0, mode.semantic_dimension))
-    first = [data[i] for i in range(min(len(data), _BANK))]
-    features, encoder = torch.stack([s.semantic for s in first]), data.manifest.layout.semantic["encoder"]
-    return ConditionBank(mode, encoder, features, tuple(s.id for s in first))
+    names, features = data.semantics(_BANK)
+    return ConditionBank(mode, data.manifest.layout.semantic["encoder"], features, names)
 
 
 @contextmanager
@@ -238,13 +243,14 @@ def _is_cpu(device: str) -> bool:
     return pick_device(device) == "cpu"
 
 
-def _begin(settings: TrainSettings, data: SubjectsInMemory, out: Path, init, accelerator: Accelerator) -> None:
+def _begin(settings: TrainSettings, data: Subjects, out: Path, init, accelerator: Accelerator) -> None:
     """Write the settings into a new folder, or compare them with those of one that was begun; check the data."""
     identity = {
         "subjects": len(data),
         "views": data.manifest.layout.views_per_subject,
         "resolution": data.manifest.layout.resolution,
         "encoder": (data.manifest.layout.semantic or {}).get("encoder"),
+        **data.order,
     }
     mode, resolution = settings.condition_mode(_semantic_dimension(data) or 1), identity["resolution"]
     wanted = settings.generator_config(1).resolution
@@ -252,7 +258,7 @@ def _begin(settings: TrainSettings, data: SubjectsInMemory, out: Path, init, acc
         raise ValueError(f"preset {settings.preset} makes pictures of {wanted} pixels, the dataset has {resolution}")
     if mode.uses_semantics and not identity["encoder"]:
         raise ValueError(f"mode {settings.mode} needs semantic features: run 'semhead data encode' on the dataset")
-    if settings.masks and data[0].masks is None:
+    if settings.masks and "masks" not in data.manifest.layout.fields:
         raise ValueError("the dataset has no masks: train with masks=false")
     path = out / SETTINGS
     if path.exists():

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import re
+import shutil
 from collections import Counter
 from itertools import islice
 
@@ -13,6 +15,7 @@ from torch.utils.data import DataLoader
 
 from semhead_lib.data.batches import choose_views
 from semhead_lib.data.memory import SubjectsInMemory
+from semhead_lib.data.on_disk import SubjectsOnDisk
 from semhead_lib.data.semantics import fill_semantics
 from semhead_lib.data.streaming import SubjectStream
 from semhead_lib.data.subjects import Batch
@@ -132,6 +135,31 @@ def test_an_endless_stream_goes_on_where_it_was_left(encoded, workers, start):
     assert all(equal(a, b) for a, b in zip(whole[start:], rest, strict=True))
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_dataset_on_disk_is_a_stream_with_its_first_features(encoded, memory, workers):
+    disk = SubjectsOnDisk(encoded, workers=workers, shuffle=4)
+    for count in (2, 5, 1024):
+        (names, features), (same_names, same) = disk.semantics(count), memory.semantics(count)
+        assert names == same_names and torch.equal(features, same) and len(names) == min(count, 11)
+    assert len(disk) == 11 and disk.order == {"stream_workers": workers, "stream_shuffle": 4} and memory.order == {}
+    state = torch.get_rng_state()
+    whole, rest = (list(islice(disk.batches(2, 3, start=start, seed=1), 9 - start)) for start in (0, 5))
+    assert torch.equal(state, torch.get_rng_state())
+    assert all(equal(a, b) for a, b in zip(whole[5:], rest, strict=True))
+    check_batch(whole[3], 3)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_damaged_shard_is_named_once(encoded, tmp_path, workers):
+    folder = shutil.copytree(encoded, tmp_path / "damaged")
+    (shard,) = folder.glob("shard-000002*.tar")
+    shard.write_bytes(shard.read_bytes()[:4096])
+    with pytest.raises(ValueError, match=rf"^{re.escape(str(shard))}: [^\n]+$"):
+        list(islice(SubjectsOnDisk(folder, workers=workers).batches(1), 11))
+    with pytest.raises(ValueError, match="workers must be at least 0, got -1"):
+        SubjectsOnDisk(encoded, workers=-1)
+
+
 def test_views_are_chosen_evenly():
     counts = Counter(view for epoch in range(3000) for view in choose_views(0, epoch, 4, 6, 2))
     assert set(counts) == set(range(6)) and min(counts.values()) > 900 and max(counts.values()) < 1100
@@ -204,10 +232,12 @@ def test_arguments_are_checked(encoded, memory, tmp_path):
 
 def test_damage_is_named_while_reading(dataset):
     shard = dataset / "shard-000001.tar"
-    shard.write_bytes(shard.read_bytes()[:20000])
+    whole = shard.read_bytes()
+    shard.write_bytes(whole[:20000])
     for read in (lambda: list(SubjectStream(dataset, 2, epochs=1)), lambda: SubjectsInMemory.load(dataset)):
         with pytest.raises(ValueError, match=r"shard-000001\.tar"):
             read()
+    shard.write_bytes(whole)
     (dataset / "shard-000002.tar").unlink()
     with pytest.raises(FileNotFoundError, match=r"shard-000002\.tar"):
         list(SubjectStream(dataset, 2, epochs=1, shuffle=0, rank=1, world_size=2))

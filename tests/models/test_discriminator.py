@@ -1,5 +1,3 @@
-import math
-
 import pytest
 import torch
 
@@ -61,6 +59,22 @@ def test_second_derivatives_are_those_of_finite_differences():
     inputs = [t.double().requires_grad_() for t in s.tensors]
     c = conditions(2).double()
     assert torch.autograd.gradgradcheck(lambda *t: d(Seen(*t), c), inputs, atol=1e-6, rtol=1e-4, fast_mode=True)
+
+
+@pytest.mark.parametrize("squares", [64, 4])
+def test_patterns_are_seen_from_the_first_step(squares):
+    """A faint checkered pattern on a light picture, of single pixels or of wide squares, changes the first logits.
+
+    A blur before each step down, and half of the variance past the convolutions, leave 0.014 and 0.002 of it.
+    """
+    where = torch.arange(64) * squares // 64
+    pattern = 0.1 * ((where[:, None] + where) % 2 * 2.0 - 1).expand(8, 3, 64, 64)
+    light, c, changes = torch.full((8, 3, 64, 64), 0.6), conditions(8)[:, :25], []
+    for seed in range(5):
+        torch.manual_seed(seed)
+        d = Discriminator(DiscriminatorConfig(64, 64, 2048, 64, sees_mask=False))
+        changes.append((d(Seen(light + pattern), c) - d(Seen(light), c)).abs().mean())
+    assert torch.stack(changes).mean() > 0.04
 
 
 def test_batches_are_split_without_a_trace():
@@ -148,4 +162,3 @@ def test_config_counts_its_channels():
     assert DiscriminatorConfig(**SMALL).channels == 7
     assert DiscriminatorConfig(**(SMALL | dict(raw_resolution=16))).channels == 4
     assert DiscriminatorConfig(**SMALL, sees_mask=False).channels == 6
-    assert math.isclose(Discriminator(DiscriminatorConfig(**SMALL)).blocks[0].down.taps.sum().item(), 1.0)

@@ -12,6 +12,7 @@ from small_training import ENCODER, SMALL, make_noise, small
 
 from semhead_lib.conditioning.bank import ConditionBank
 from semhead_lib.data.memory import SubjectsInMemory
+from semhead_lib.data.on_disk import SubjectsOnDisk
 from semhead_lib.models.discriminator import Discriminator
 from semhead_lib.models.generator import Generator
 from semhead_lib.training.logs import read_log
@@ -61,6 +62,21 @@ def test_interrupted_and_resumed_is_uninterrupted(data, uninterrupted, tmp_path)
     assert len(read_log(out)) == 3
     train(small(), data, out, device="cpu", progress=False)
     assert digest(out) == digest(uninterrupted) and lines(out) == lines(uninterrupted)
+
+
+def test_streamed_interrupted_and_resumed_is_uninterrupted(noise_folder, uninterrupted, tmp_path):
+    def streamed(out, **options):
+        train(small(), SubjectsOnDisk(noise_folder, shuffle=4), out, device="cpu", progress=False, **options)
+
+    streamed(tmp_path / "whole")
+    for _ in range(2):
+        streamed(tmp_path / "parts", stop_after=0)
+    streamed(tmp_path / "parts")
+    assert digest(tmp_path / "parts") == digest(tmp_path / "whole") and len(read_log(tmp_path / "parts")) == 6
+    assert lines(tmp_path / "parts") == lines(tmp_path / "whole") != lines(uninterrupted)
+    with pytest.raises(ValueError, match="the data's stream_workers is 2 there, 1 here"):
+        other = SubjectsOnDisk(noise_folder, workers=1, shuffle=4)
+        train(small(), other, tmp_path / "whole", device="cpu", progress=False)
 
 
 def test_killed_and_resumed_is_uninterrupted(noise_folder, uninterrupted, tmp_path):

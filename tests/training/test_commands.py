@@ -1,0 +1,59 @@
+"""The commands of a generator's life, one after the other as a user types them: train, evaluate, sample."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+from PIL import Image
+from small_training import SMALL, make_noise
+
+from semhead_lib import cli
+from semhead_lib.training.logs import read_log
+
+SETTINGS = [f"{key}={value}" for key, value in SMALL.items() if key != "kimg"]
+
+
+def run(*words) -> int:
+    return cli.main([str(word) for word in words])
+
+
+@pytest.mark.slow
+def test_train_evaluate_and_sample(tmp_path, capsys):
+    people = make_noise(tmp_path / "people", semantic=False, subjects=96, views=8)
+    model = tmp_path / "run" / "generator"
+    assert run("data", "encode", people, "encoder=headclip-64", "device=cpu") == 0
+    command = ("train", people, tmp_path / "run", "kimg=0.008", "limit=32", "device=cpu", *SETTINGS)
+    assert run(*command) == 0 and capsys.readouterr().out.splitlines()[-1] == str(model)
+    assert run(*command) == 0 and len(read_log(tmp_path / "run")) == 2, "a finished training was begun again"
+
+    judged = tmp_path / "figures.json"
+    options = ("heads=48", "consistency_heads=2", "device=cpu")
+    assert run("evaluate", model, people, judged, *options) == 0
+    table = capsys.readouterr().out
+    assert "| directional_bias |" in table and "| all |" in table
+    assert "directional_bias" in judged.read_text()
+
+    assert run("sample", model, tmp_path / "heads", "heads=2", "frames=4", "texts=an old man", "device=cpu") == 0
+    assert Image.open(tmp_path / "heads" / "heads.png").width > 8 * 32
+    assert (tmp_path / "heads" / "heads.mp4").stat().st_size > 500
+
+
+def test_a_stream_is_trained_on(tmp_path, capsys, noise_folder):
+    words = ("train", noise_folder, tmp_path / "run", "kimg=0.004", "stream=true", "workers=1", "device=cpu", *SETTINGS)
+    assert run(*words) == 0
+    assert json.loads((tmp_path / "run" / "settings.json").read_text())["data"]["stream_workers"] == 1
+    assert run(*words, "limit=4") == 1
+    assert "limit=4 is of subjects in memory: leave it out with stream=true" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_two_processes_by_torchrun(tmp_path, noise_folder):
+    """Both train on the same numbers, and the first one writes what one process would."""
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    words = ["-m", "semhead_lib", "train", str(noise_folder), str(tmp_path / "run"), "kimg=0.016", "device=cpu"]
+    done = subprocess.run([*launch, *words, *SETTINGS], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert [line["kimg"] for line in read_log(tmp_path / "run")] == [0.008, 0.016]
+    assert json.loads((tmp_path / "run" / "settings.json").read_text())["processes"] == 2
+    assert (tmp_path / "run" / "generator" / "model.safetensors").exists()
