@@ -54,6 +54,10 @@ def vicico(
     SphereHead (Li et al., 2024) shows the discriminator real pictures under wrong cameras; the method does so for
     wrong semantic conditions as well. As the condition enters by projection, the pictures' features are computed once.
     A term that is not wanted, or that the condition has no part for, is 0.
+
+    These fakes are real pictures: what they push down is all that speaks for a picture being real, unless the condition
+    is known well. With the weight of the generated ones they outnumber them and a discriminator of few steps tells real
+    from generated hardly at all; with a quarter of it, it learns both.
     """
     nought = features.new_zeros(())
     camera, semantic = condition[:, :25], condition[:, 25:]

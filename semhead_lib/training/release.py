@@ -44,7 +44,7 @@ A full-head 3D generator: latent and condition to a head that can be seen from a
 - Stages, each beginning with the networks of the one before (optimisers anew). Settings that are not the defaults:
 
 {stages}
-
+{history}
 `log.jsonl` is the trainings' log, one after the other.
 
 | thousand pictures | generator's loss | discriminator's loss | wrong view | wrong condition |
@@ -73,6 +73,7 @@ def release(
     figures: str,  # markdown: what the generator was judged to be
     measured: dict[str, Any],  # the same as JSON
     limits: str,
+    history: str = "",  # markdown: what the settings do not say of the stages
     data_licence: str = "",
     terms: str = "Apache-2.0, as the code.",
 ) -> Path:
@@ -112,6 +113,7 @@ def release(
         hardware=f"{begun['threads']} CPU threads" if begun["device"] == "cpu" else begun["device"],
         versions=f"torch {begun['versions']['torch']}",
         stages="\n".join(f"{i}. {stage.described}" for i, stage in enumerate(stages, 1)),
+        history=f"\n{history.strip()}\n" if history else "",
         losses="\n".join(_row(line) for line in _thinned(log, _SHOWN)),
         figures=figures.strip(),
         limits=limits.strip(),

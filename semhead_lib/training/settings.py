@@ -34,8 +34,8 @@ class TrainSettings:
     density_weight: float = 0.25
     density_interval: int = 4  # steps
     density_distance: float = 0.004  # between neighbouring points, in widths of the rendered cube
-    vicico_view: float = 1.0  # weight of real pictures under a wrong camera
-    vicico_condition: float = 1.0  # weight of real pictures under another subject's semantic feature
+    vicico_view: float = 0.25  # weight of real pictures under a wrong camera; of generated ones: 1
+    vicico_condition: float = 0.25  # of real pictures under another subject's semantic feature
     wrong_view_angle: float = 30.0  # degrees, at least
     wrong_condition_cosine: float = 0.8  # at most
     condition_noise: float = 0.0  # turns the conditions of generated heads, in radians

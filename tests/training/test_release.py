@@ -5,8 +5,9 @@ import torch
 from small_training import small
 
 from semhead_lib.conditioning.bank import ConditionBank
+from semhead_lib.evaluation.report import Evaluation
 from semhead_lib.models.discriminator import Discriminator
-from semhead_lib.models.generator import Generator
+from semhead_lib.models.generator import ASSETS, Generator
 from semhead_lib.training.release import release
 from semhead_lib.training.trainer import train
 
@@ -38,10 +39,27 @@ def test_stages_are_counted_through(data, tmp_path):
     first = tmp_path / "a"
     train(small(kimg=0.008), data, first, device="cpu", progress=False)
     train(small(kimg=0.012, seed=1), data, tmp_path / "b", device="cpu", init=first / "generator", progress=False)
-    card = release([first, tmp_path / "b"], tmp_path / "out", name="x", figures="", measured={}, limits="").read_text()
+    told = dict(name="x", figures="", measured={}, limits="", history="The second was begun in the rain.")
+    card = release([first, tmp_path / "b"], tmp_path / "out", **told).read_text()
+    assert "seed=1`\n\nThe second was begun in the rain.\n\n`log.jsonl`" in card
     assert "1. 0.0 thousand" in card and "2. 0.0 thousand" in card and "seed=1" in card
     lines = [json.loads(line) for line in (tmp_path / "out" / "log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [1, 2, 3, 4, 5] and lines[-1]["kimg"] == 0.02
+
+
+@pytest.mark.parametrize("folder", sorted(ASSETS.glob("semhead-*")), ids=lambda folder: folder.name)
+def test_what_ships_with_the_package(folder):
+    """It loads by its name, can be trained on, is small, and its card tells the figures that were measured."""
+    generator, bank = Generator.load(folder.name), ConditionBank.load(folder)
+    assert generator.config.condition_dim == bank.mode.generator_width
+    assert Discriminator.load(folder).config == small(preset=folder.name).discriminator_config(bank.features.shape[1])
+    assert (folder / "model.safetensors").stat().st_size <= 12e6
+    found = Evaluation.from_json(json.loads((folder / "figures.json").read_text()))
+    card = (folder / "card.md").read_text()
+    for name in ("frechet", "directional_bias", "condition_recall_5"):
+        assert f"| {name.replace('_', ' ')} | {found.generated['all'][name]} |" in card
+    lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    assert f"{lines[-1]['kimg']:.0f} thousand real pictures" in card
 
 
 def test_a_folder_without_a_training(tmp_path):
