@@ -9,6 +9,7 @@ from semhead_lib.evaluation.report import Evaluation
 from semhead_lib.models.discriminator import Discriminator
 from semhead_lib.models.generator import ASSETS, Generator
 from semhead_lib.training.release import release
+from semhead_lib.training.settings import TrainSettings
 from semhead_lib.training.trainer import train
 
 
@@ -52,7 +53,9 @@ def test_what_ships_with_the_package(folder):
     """It loads by its name, can be trained on, is small, and its card tells the figures that were measured."""
     generator, bank = Generator.load(folder.name), ConditionBank.load(folder)
     assert generator.config.condition_dim == bank.mode.generator_width
-    assert Discriminator.load(folder).config == small(preset=folder.name).discriminator_config(bank.features.shape[1])
+    assert Discriminator.load(folder).config == TrainSettings(preset=folder.name).discriminator_config(
+        bank.features.shape[1]
+    )
     assert (folder / "model.safetensors").stat().st_size <= 12e6
     found = Evaluation.from_json(json.loads((folder / "figures.json").read_text()))
     card = (folder / "card.md").read_text()
