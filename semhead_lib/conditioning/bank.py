@@ -28,15 +28,16 @@ class ConditionBank:
     features: Tensor  # [N, D] float32 unit features; N = 0 for modes without semantics
     subjects: tuple[str, ...] = ()  # whose they are: N ids
 
-    def told(self, semantics: Tensor | None, heads: int) -> Tensor | None:
+    def told(self, semantics: Tensor | None, heads: int, azimuth: float = 0.0) -> Tensor | None:
         """What the mapping network is told when pictures are made for use, [heads, K]; None where it is told nothing.
 
-        Semantics are [heads, D]. Modes with a view are told the frontal camera, whatever camera looks on.
+        Semantics are [heads, D]. Modes with a view are told one camera, whatever camera looks on: the one at `azimuth`
+        degrees, elevation 0.
         """
         if not self.mode.generator_width:
             return None
-        front = orbit_labels(torch.zeros(1), torch.zeros(1)).expand(heads, -1)
-        return self.mode.generated(front, semantics if self.mode.uses_semantics else None).generator
+        camera = orbit_labels(torch.tensor([azimuth]), torch.zeros(1)).expand(heads, -1)
+        return self.mode.generated(camera, semantics if self.mode.uses_semantics else None).generator
 
     def sample(self, heads: int, strategy: str = "interpolate", seed: int = 0) -> Tensor | None:
         """What to tell for new heads, with semantics drawn by `sample_conditions`; more of them begin with the same."""

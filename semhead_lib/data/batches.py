@@ -23,7 +23,7 @@ class Row:
     subject: int  # index in the dataset
     views: Tensor  # [k, 3, H, W] uint8
     cameras: Tensor  # [k, 25]
-    semantic: Tensor | None  # [D]
+    semantic: Tensor | None  # [D] of the subject, or [k, D] of its views
     masks: Tensor | None  # [k, H, W] uint8
 
 
@@ -52,6 +52,6 @@ def collate(rows: Sequence[Row]) -> Batch:
         images=to_model_range(torch.cat([row.views for row in rows])),
         cameras=torch.cat([row.cameras for row in rows]),
         subject=torch.tensor([row.subject for row in rows]).repeat_interleave(counts),
-        semantics=torch.stack([r.semantic for r in rows]).repeat_interleave(counts, 0) if has_semantics else None,
+        semantics=torch.cat([r.semantic.expand(len(r.views), -1) for r in rows]) if has_semantics else None,
         masks=torch.cat([row.masks for row in rows])[:, None].float().div_(255.0) if has_masks else None,
     )

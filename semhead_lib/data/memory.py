@@ -31,8 +31,15 @@ class SubjectsInMemory(Sequence[Subject]):
     >>> batch = bearded.batch(step=0, subjects_per_batch=8, views_per_subject=4)      # doctest: +SKIP
     """
 
-    def __init__(self, subjects: Sequence[Subject], indices: Sequence[int], manifest: Manifest) -> None:
+    def __init__(
+        self,
+        subjects: Sequence[Subject],
+        indices: Sequence[int],
+        manifest: Manifest,
+        of_views: Sequence[Tensor] | None = None,  # [V, D] a subject: features that its views are told, each its own
+    ) -> None:
         self._subjects, self.indices, self.manifest = list(subjects), list(indices), manifest
+        self.of_views = of_views
 
     @classmethod
     def load(
@@ -89,7 +96,10 @@ class SubjectsInMemory(Sequence[Subject]):
     def filter(self, keep: Callable[[dict[str, Any]], bool]) -> SubjectsInMemory:
         """Those whose attributes `keep` accepts; they keep their index of the dataset (`indices`, `Batch.subject`)."""
         kept = [i for i, subject in enumerate(self._subjects) if keep(subject.attributes)]
-        return SubjectsInMemory([self._subjects[i] for i in kept], [self.indices[i] for i in kept], self.manifest)
+        of_views = self.of_views and [self.of_views[i] for i in kept]
+        return SubjectsInMemory(
+            [self._subjects[i] for i in kept], [self.indices[i] for i in kept], self.manifest, of_views
+        )
 
     def batch(
         self,
@@ -125,7 +135,8 @@ class SubjectsInMemory(Sequence[Subject]):
             subject, index = self._subjects[position], self.indices[position]
             chosen = choose_views(seed, epoch, index, len(subject.views), views_per_subject)
             masks = None if subject.masks is None else subject.masks[chosen]
-            rows.append(Row(index, subject.views[chosen], subject.cameras[chosen], subject.semantic, masks))
+            semantic = subject.semantic if self.of_views is None else self.of_views[position][chosen]
+            rows.append(Row(index, subject.views[chosen], subject.cameras[chosen], semantic, masks))
         return collate(rows)
 
     def batches(

@@ -1,4 +1,5 @@
-"""Diversity: how many heads' worth of difference there is among pictures of many heads from one side.
+"""Diversity: how many heads' worth of difference there is among pictures of many heads from one side, and how many
+real people they resemble.
 
 The mean distance between pictures hardly sees the failure that matters, a few heads shown over and over: with K of them
 it falls by 1/K. The Vendi score counts: it is K then.
@@ -50,3 +51,21 @@ def diversity_ratio(real: Tensor, samples: Tensor, scale: float) -> float:  # [N
     if len(real) != len(samples):
         raise ValueError(f"diversity is compared at equal counts, got {len(real)} real and {len(samples)} samples")
     return effective_heads(samples, scale) / effective_heads(real, scale)
+
+
+def people_reached(features: Tensor, people: Tensor) -> float:  # [N, D], [M, D]
+    """Effective number of people whom N pictures resemble: exp of the entropy of "who is nearest", from 1 to M.
+
+    Each of M real people stands for a mode, its cell all features nearer to it than to the others. Unlike coverage it
+    asks for no fidelity: pictures far from all people still fall into cells, into one if they are all alike.
+
+    >>> people_reached(torch.tensor([[0.1], [0.2], [5.1], [5.2]]), torch.tensor([[0.0], [5.0], [9.0]]))
+    2.0
+
+    Raises ValueError unless both are features of one dimension, and there are some.
+    """
+    if features.ndim != 2 or people.ndim != 2 or features.shape[1] != people.shape[1] or not len(features):
+        raise ValueError(f"expected [N, D] and [M, D], got {list(features.shape)} and {list(people.shape)}")
+    nearest = torch.cdist(features.double(), people.double()).argmin(1)
+    shares = torch.bincount(nearest, minlength=len(people)).double() / len(features)
+    return round(float(torch.exp(-torch.special.xlogy(shares, shares).sum())), 9)

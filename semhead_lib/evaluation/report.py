@@ -12,6 +12,7 @@
 | condition_recall_1, _5       | all       | share of fronts that find their condition                               |
 | consistency_psnr, _l1        | all, bins | agreement of two views 15 degrees apart where both see (consistency.py) |
 | consistency_seen_twice       | all, bins | share of the surface on which that was compared                         |
+| modes                        | all       | effective number of people whom the fronts resemble, of real heads'     |
 | identity_auc, faces_found    | all       | one person from left to right? (identity.py; when asked for)            |
 
 Scopes are "all" views and the azimuth bins "0", "45", ... Where real heads can take the generated ones' place, `real`
@@ -36,6 +37,7 @@ from semhead_lib.data.subjects import Subject
 from semhead_lib.evaluation.azimuth import AzimuthBins, BinnedFeatures
 from semhead_lib.evaluation.comparison import ALL, Numbers
 from semhead_lib.evaluation.consistency import Differences, head_consistency
+from semhead_lib.evaluation.diversity import people_reached
 from semhead_lib.evaluation.features import FeatureExtractor
 from semhead_lib.evaluation.identity import find_identities, frontal_views
 from semhead_lib.evaluation.intervals import half_sample_interval, percentiles
@@ -90,6 +92,8 @@ def evaluate(
     extractor: FeatureExtractor | None = None,  # not needed with a yardstick
     encoder: FeatureExtractor | None = None,  # of semantics; None: the extractor
     *,
+    told_by: str | None = None,  # identity of what made the features it was trained with; None: the encoder's
+    told_azimuth: float = 0.0,  # degrees; the camera that modes with a view are told, whatever camera looks on
     heads: int = 256,
     views: int | None = None,  # of each head; None: all that the subjects have
     bins: AzimuthBins = AzimuthBins(),  # noqa: B008 (frozen)
@@ -104,8 +108,9 @@ def evaluate(
     against as many other subjects (see samples.py).
 
     With subjects as `real`, 2 * `heads` of them are taken; a yardstick has its own, and then `heads`, `views`, `bins`
-    and `store` say nothing. Raises ValueError for too few subjects, too few heads in a bin, an encoder that is not the
-    conditions'; ModuleNotFoundError when identity is asked for without the extra `faces`.
+    and `store` say nothing. Heads follow their condition when their front resembles that of the subject it came from:
+    conditions need not be features of fronts. Raises ValueError for too few subjects, too few heads in a bin, conditions
+    of another encoder; ModuleNotFoundError when identity is asked for without the extra `faces`.
     """
     if isinstance(real, Yardstick):
         yardstick = real
@@ -116,11 +121,12 @@ def evaluate(
         yardstick = Yardstick.of(*sets, extractor, encoder, bins=bins, seed=seed, store=store, progress=progress)
     twins = yardstick.twin_samples
     if mode.uses_semantics:
-        require_encoder(twins.encoder, yardstick.encoder.identity, "the conditions")
-    samples = generated_samples(generator, mode, twins, psi=psi, seed=seed, progress=progress)
+        require_encoder(twins.encoder, told_by or yardstick.encoder.identity, "the conditions")
+    drawn = dict(psi=psi, seed=seed, told_azimuth=told_azimuth)
+    samples = generated_samples(generator, mode, twins, **drawn, progress=progress)
     found = judge(samples, yardstick, progress=progress)
     if consistency_heads:
-        w = styles(generator, mode, twins, psi=psi, seed=seed)[:consistency_heads]
+        w = styles(generator, mode, twins, **drawn)[:consistency_heads]
         seen = head_consistency(generator, w, yardstick.bins.centres)
         _merge(found.generated, _consistency(seen, len(w), yardstick, samples.made))
     if identity_heads:
@@ -149,8 +155,11 @@ def judge(samples: Samples, yardstick: Yardstick, *, progress: bool = False) -> 
     generated, real = _distances(numbers, halves, yardstick, samples.made), _yardstick_distances(yardstick)
     _merge(generated, _agreement(semantic, fronts, yardstick, samples.made))
     _merge(real, _agreement(*yardstick.semantic, yardstick, twins.made))
+    for side, these, made in ((generated, fronts, samples.made), (real, yardstick.semantic[1], twins.made)):
+        _merge(side, _modes(these, yardstick, made))
     if samples.conditions is not None:
-        _merge(generated, _adherence(fronts, samples.conditions, yardstick, samples.made))
+        asked = samples.conditions if samples.encoder == encoder.identity else yardstick.semantic[1]
+        _merge(generated, _adherence(fronts, asked, yardstick, samples.made))
     return Evaluation(generated, real)
 
 
@@ -198,6 +207,16 @@ def _adherence(fronts: Tensor, conditions: Tensor, yardstick: Yardstick, made: s
         "condition_recall_5": lambda heads: recall(found.rank[heads], 5),
     }
     return {ALL: {name: _measured(statistic, protocol, yardstick) for name, statistic in statistics.items()}}
+
+
+def _modes(fronts: Tensor, yardstick: Yardstick, made: str) -> Figures:
+    people, real = yardstick.people, yardstick.semantic[1]
+    protocol = _protocol(yardstick, made, yardstick.encoder.identity, len(fronts), len(fronts), len(people))
+
+    def ratio(heads: Tensor) -> float:
+        return people_reached(fronts[heads], people) / people_reached(real[heads], people)
+
+    return {ALL: {"modes": _measured(ratio, protocol, yardstick)}}
 
 
 def _consistency(found: Differences, heads: int, yardstick: Yardstick, made: str) -> Figures:

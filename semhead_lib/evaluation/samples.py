@@ -98,16 +98,17 @@ def generated_samples(
     *,
     psi: float = 1.0,
     seed: int = 0,
+    told_azimuth: float = 0.0,  # degrees
     progress: bool = False,
 ) -> Samples:
     """One head for each twin: its condition, a latent of its own, seen from the twin's cameras and from the front.
 
-    Modes with a view are told the frontal camera, whatever camera looks on, as at every use of a generator. Raises
-    ValueError for a mode with semantics where the twins have none.
+    Modes with a view are told one camera, whatever camera looks on: the frontal one, as at every use of a generator,
+    unless `told_azimuth` says otherwise. Raises ValueError for a mode with semantics where the twins have none.
     """
     n, v = twins.cameras.shape[:2]
     device = generator.mapping.w_mean.device
-    w = styles(generator, mode, twins, psi=psi, seed=seed)
+    w = styles(generator, mode, twins, psi=psi, seed=seed, told_azimuth=told_azimuth)
     front = orbit_labels(torch.zeros(1), torch.zeros(1))
     labels = torch.cat([twins.cameras, front.expand(n, 1, 25)], dim=1).to(device)
     at_once, parts = max(_PICTURES_AT_ONCE // (v + 1), 1), []
@@ -116,18 +117,26 @@ def generated_samples(
         parts.append(to_uint8(generator.synthesize(w[some], labels[some].flatten(0, 1)).image))
     pictures = torch.cat(parts).unflatten(0, (n, v + 1))
     told = (twins.conditions, twins.encoder) if mode.uses_semantics else (None, None)
-    made = f"{generator.config.name} [weights {_hash_of(generator)}], mode {mode.name}, psi {psi:g}, seed {seed}"
+    aside = f", told azimuth {told_azimuth:g}" if mode.shows_view and told_azimuth else ""
+    made = f"{generator.config.name} [weights {_hash_of(generator)}], mode {mode.name}{aside}, psi {psi:g}, seed {seed}"
     return Samples(pictures[:, :v], twins.cameras, pictures[:, v], made, *told)
 
 
 @torch.no_grad()
 def styles(
-    generator: Generator, mode: ConditionMode, twins: Samples, *, psi: float = 1.0, seed: int = 0
+    generator: Generator,
+    mode: ConditionMode,
+    twins: Samples,
+    *,
+    psi: float = 1.0,
+    seed: int = 0,
+    told_azimuth: float = 0.0,
 ) -> Tensor:  # [N, W]
     """Styles of the heads that `generated_samples` shows."""
     device = generator.mapping.w_mean.device
     features = twins.conditions if mode.uses_semantics else None
-    told = ConditionBank(mode, twins.encoder, torch.zeros(0, mode.semantic_dimension)).told(features, len(twins))
+    bank = ConditionBank(mode, twins.encoder, torch.zeros(0, mode.semantic_dimension))
+    told = bank.told(features, len(twins), told_azimuth)
     z = latents(len(twins), generator.config.z_dim, seed).to(device)
     return generator.mapping(z, None if told is None else told.to(device), psi)
 

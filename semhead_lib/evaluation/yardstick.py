@@ -34,6 +34,7 @@ class Yardstick:
     twins: BinnedFeatures
     twin_samples: Samples
     semantic: tuple[Tensor, Tensor]  # of the twins by the encoder: views [N, V, D], fronts [N, D]
+    people: Tensor  # [N, D] of the reference by the encoder: fronts
     extractor: FeatureExtractor
     encoder: FeatureExtractor
     bins: AzimuthBins
@@ -78,9 +79,9 @@ class Yardstick:
         comparison.comparable_counts(*binned, bins)
         views = binned[1].features.float() if encoder.identity == extractor.identity else None
         views = encoded(encoder, twins.pictures, store, progress) if views is None else views
-        fronts = encoded(encoder, twins.fronts, store)
+        people, fronts = (encoded(encoder, s.fronts, store) for s in (reference, twins))
         data = f"{reference.hash()}-{twins.hash()}"
-        return cls(*binned, twins, (views, fronts), extractor, encoder, bins, data, seed, splits, halves)
+        return cls(*binned, twins, (views, fronts), people, extractor, encoder, bins, data, seed, splits, halves)
 
     @cached_property
     def scale(self) -> Scale:

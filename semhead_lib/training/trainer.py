@@ -252,20 +252,25 @@ def _begin(settings: TrainSettings, data: Subjects, out: Path, init, accelerator
         "encoder": (data.manifest.layout.semantic or {}).get("encoder"),
         **data.order,
     }
+    if getattr(data, "of_views", None) is not None:
+        identity["told"] = "features of each view"
     mode, resolution = settings.condition_mode(_semantic_dimension(data) or 1), identity["resolution"]
     wanted = settings.generator_config(1).resolution
     if resolution != wanted:
         raise ValueError(f"preset {settings.preset} makes pictures of {wanted} pixels, the dataset has {resolution}")
     if mode.uses_semantics and not identity["encoder"]:
         raise ValueError(f"mode {settings.mode} needs semantic features: run 'semhead data encode' on the dataset")
+    if "told" in identity and settings.views_per_head != 1:
+        raise ValueError(f"views told features of their own need views_per_head 1, got {settings.views_per_head}")
     if settings.masks and "masks" not in data.manifest.layout.fields:
         raise ValueError("the dataset has no masks: train with masks=false")
     path = out / SETTINGS
     if path.exists():
         there = json.loads(path.read_text(encoding="utf-8"))
         different = settings.differences(there["settings"])
-        different += [f"the data's {k} is {there['data'].get(k)} there, {v} here" for k, v in identity.items()
-                      if json.loads(json.dumps(v)) != there["data"].get(k)]  # fmt: skip
+        here, began = json.loads(json.dumps(identity)), there["data"]
+        different += [f"the data's {k} is {began.get(k)} there, {here.get(k)} here" for k in {**began, **here}
+                      if here.get(k) != began.get(k)]  # fmt: skip
         if different:
             raise ValueError(f"{out} was begun with other settings: {'; '.join(different)}. Use another folder")
         there["settings"] = settings.as_json()

@@ -16,6 +16,7 @@ from semhead_lib.evaluation.report import Evaluation, evaluate, judge
 from semhead_lib.evaluation.samples import styles
 
 DISTANCES = {"frechet", "kernel"}
+PARITY = "odd or even [numbers 2]"
 OF_BINS = DISTANCES | {
     "precision",
     "recall",
@@ -86,6 +87,40 @@ def test_heads_that_do_not_follow_their_condition(known):
     others = found["condition_cosine_of_others"]
     assert found["condition_cosine"].low < others.value < found["condition_cosine"].high
     assert "condition_cosine" not in judge(made, known).generated["all"], "made without conditions"
+
+
+def test_heads_that_are_few_people(known, of_twins):
+    assert of_twins.generated["all"]["modes"].value == of_twins.real["all"]["modes"].value == 1
+    twins = known.twin_samples
+    few = torch.arange(60) % 3
+    found = judge(replace(twins, pictures=twins.pictures[few], fronts=twins.fronts[few]), known).generated["all"]
+    assert found["modes"].high < 0.25, "three people, where real heads resemble dozens"
+
+
+def test_conditions_that_are_no_features_of_fronts():
+    """What the generator is told may be anything: its heads are compared with the fronts of whom it was told."""
+    people = [replace(s, semantic=torch.tensor([i % 2, 1.0 - i % 2]), semantic_encoder=PARITY)
+              for i, s in enumerate(subjects(60))]  # fmt: skip
+    mode = ConditionMode("semantic", 2)
+    settings = dict(heads=30, bins=BINS, consistency_heads=0)
+    found = evaluate(small_generator(mode), people, mode, EXTRACTOR, ENCODER, told_by=PARITY, **settings)
+    cosine = found.generated["all"]["condition_cosine"]
+    assert cosine.protocol.features == ENCODER.identity and -1 <= cosine.value <= 1
+    with pytest.raises(ValueError, match="features of two encoders"):
+        evaluate(small_generator(mode), people, mode, EXTRACTOR, ENCODER, **settings)
+
+
+@pytest.mark.parametrize("name", ["semantic", "view"])
+def test_told_another_camera(known, name):
+    mode = ConditionMode(name, 12)
+    front, side = (
+        evaluate(small_generator(mode), known, mode, told_azimuth=a, consistency_heads=2).generated["all"]
+        for a in (0.0, 90.0)
+    )
+    if mode.shows_view:
+        assert front != side and "mode view, told azimuth 90" in side["frechet"].protocol.judged
+    else:
+        assert front == side, "it is told no camera"
 
 
 @pytest.mark.parametrize("name", MODES)

@@ -1,0 +1,61 @@
+"""Where a condition comes from: the method's own source, and others to compare it with.
+
+| source     | the generator and the discriminator are told                                                            |
+|------------|---------------------------------------------------------------------------------------------------------|
+| frontal    | the feature of the subject's frontal picture, for all of its views: the method's                        |
+| view       | the feature of each view itself: it tells the view with the subject                                     |
+| mean       | the mean feature of all of the subject's views: no view is preferred, none is left out                  |
+| attributes | what parametric subjects were made from: knows more than any picture, so an upper bound                 |
+
+Where heads are made for use (and judged), source "view" is told the frontal picture's feature, as "frontal" is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from semhead_lib.conditioning.semantic import SemanticEncoder, require_encoder
+from semhead_lib.data.memory import SubjectsInMemory
+from semhead_lib.data.subjects import Subject
+
+SOURCES = ("frontal", "view", "mean", "attributes")
+
+
+def with_source(people: SubjectsInMemory, source: str, encoder: SemanticEncoder) -> SubjectsInMemory:
+    """The same people under conditions from another source; `people` have the frontal features of `encoder`.
+
+    Raises ValueError for a source not in SOURCES, people with features of another encoder, and for "attributes" when
+    they are not parametric.
+    """
+    if source not in SOURCES:
+        raise ValueError(f"source must be one of {', '.join(SOURCES)}, got {source!r}")
+    layout = people.manifest.layout
+    require_encoder((layout.semantic or {}).get("encoder"), str(encoder.identity), "the dataset")
+    if source == "frontal":
+        return people
+    if source == "attributes":
+        from semhead_lib.data.parametric.numbers import attribute_numbers
+
+        numbers = torch.stack([torch.from_numpy(attribute_numbers(person.attributes)) for person in people])
+        identity = f"attributes [of parametric heads; {numbers.shape[1]} numbers, unit length]"
+        return _under(people, F.normalize(numbers, dim=1), identity)
+    of_views = encoder.images(torch.cat([person.views for person in people]))
+    parts = of_views.split([len(person.views) for person in people])
+    if source == "view":
+        return SubjectsInMemory(list(people), people.indices, people.manifest, parts)
+    name, _, rest = str(encoder.identity).partition(" [")
+    return _under(people, F.normalize(torch.stack([part.mean(0) for part in parts]), dim=1), f"{name} [mean; {rest}")
+
+
+def _under(people: SubjectsInMemory, features: Tensor, identity: str) -> SubjectsInMemory:  # features [N, D]
+    def told(person: Subject, feature: Tensor) -> Subject:
+        return replace(person, semantic=feature, semantic_encoder=identity)
+
+    semantic = {"encoder": identity, "dimension": features.shape[1]}
+    manifest = replace(people.manifest, layout=replace(people.manifest.layout, semantic=semantic))
+    subjects = [told(person, feature.clone()) for person, feature in zip(people, features, strict=True)]
+    return SubjectsInMemory(subjects, people.indices, manifest)
