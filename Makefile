@@ -24,8 +24,9 @@ help:  ## list the commands
 
 setup: $(PROJECT) $(CACHES)  ## make .venv only (LOCK=environments/lock-kontext.txt or lock-gpu.txt: with those parts)
 
-reproduce: $(PROJECT) $(CACHES)  ## execute the notebooks of a profile (PROFILE=smoke; ARGS="run=second only=01")
+reproduce: $(PROJECT) $(CACHES)  ## execute the notebooks and the study of a profile (PROFILE=smoke; ARGS="only=01": these only)
 	@.venv/bin/semhead reproduce $(PROFILE) $(ARGS)
+	@test -n "$(ARGS)" -o ! -f papermill_runs/profiles/ablations/$(PROFILE).yaml || .venv/bin/semhead ablate $(PROFILE)
 
 test: $(PROJECT) $(CACHES)  ## run the tests (ARGS="-k cameras")
 	@$(PYTHON_ENV) -m pytest $(ARGS)

@@ -88,9 +88,9 @@ locks() {
     local bound=environments/constraints.txt
     for part in gpu kontext suite; do
         case $part in
-            gpu) extras="data notebooks faces dev kontext gpu" ;;
-            kontext) extras="data notebooks faces dev kontext" ;;
-            suite) extras="data notebooks faces dev" ;;
+            gpu) extras="data notebooks faces cluster dev kontext gpu" ;;
+            kontext) extras="data notebooks faces cluster dev kontext" ;;
+            suite) extras="data notebooks faces cluster dev" ;;
         esac
         say "making environments/lock-$part.txt"
         # shellcheck disable=SC2046

@@ -106,6 +106,13 @@ COMMANDS = (
         free_help="NOTEBOOK.PARAMETER=VALUE  replace one parameter, e.g. 01_dataset_synthesis.subjects=4",
     ),
     Command(
+        "ablate",
+        "execute the trainings of a study and compare them; the same command goes on",
+        "semhead_lib.commands:ablate",
+        config="ablate",
+        positional=("study",),
+    ),
+    Command(
         "doctor",
         "say what is installed, compiled and found, and how to mend what is not",
         "semhead_lib.commands:doctor",

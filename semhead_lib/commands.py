@@ -159,6 +159,14 @@ def reproduce(config: DictConfig) -> None:
     execute(**{**config, "overrides": dict(config.overrides)})
 
 
+def ablate(config: DictConfig) -> int:
+    """`semhead ablate STUDY`."""
+    from semhead_lib.ablation.study import ablate as execute
+
+    settings = {name: config[name] for name in ("study", "only", "ignore_code", "dry_run")}
+    return 0 if execute(**settings, launcher=dict(config.launcher)) else 1
+
+
 def doctor(config: DictConfig) -> int:
     """`semhead doctor`."""
     from semhead_lib.doctor import main

@@ -109,8 +109,8 @@ def evaluate(
 
     With subjects as `real`, 2 * `heads` of them are taken; a yardstick has its own, and then `heads`, `views`, `bins`
     and `store` say nothing. Heads follow their condition when their front resembles that of the subject it came from:
-    conditions need not be features of fronts. Raises ValueError for too few subjects, too few heads in a bin, conditions
-    of another encoder; ModuleNotFoundError when identity is asked for without the extra `faces`.
+    conditions need not be features of fronts. Raises ValueError for too few subjects, too few heads in a bin,
+    conditions of another encoder; ModuleNotFoundError when identity is asked for without the extra `faces`.
     """
     if isinstance(real, Yardstick):
         yardstick = real

@@ -60,10 +60,28 @@ def reproduce(
     chosen = [step.name for step in steps]
     if only:
         chosen = [by_prefix(word.strip(), chosen) for word in only.split(",")]
-    this = runs.Run(folder, root)
+    execute_steps(runs.Run(folder, root), path.stem, steps, chosen, force=force, ignore_code=ignore_code,
+                  dry_run=dry_run, html=html, command=command)  # fmt: skip
+    return folder
+
+
+def execute_steps(
+    this: runs.Run,
+    profile: str,  # name, for the record
+    steps: list[Step],
+    chosen: list[str] | None = None,  # names of those to execute; None = all
+    *,
+    force: bool = False,
+    ignore_code: bool = False,
+    dry_run: bool = False,
+    html: bool = True,
+    command: list[str] | None = None,
+) -> None:
+    """Execute notebooks in order into a run folder: what `reproduce` does once it knows which. Raises as it does."""
+    chosen = [step.name for step in steps] if chosen is None else chosen
     _check_inputs(this, steps, chosen)
-    with this.lock(), contextlib.chdir(root):
-        _describe(this, path, steps, command or sys.argv, dry_run)
+    with this.lock(), contextlib.chdir(this.root):
+        _describe(this, profile, steps, command or sys.argv, dry_run)
         library = runs.library_digest()
         for number, step in enumerate(steps):
             if step.name not in chosen:
@@ -85,7 +103,6 @@ def reproduce(
             _execute(this, step, earlier, library, label)
         if not dry_run:
             _finish(this, steps, html)
-    return folder
 
 
 def _check_inputs(this: runs.Run, steps: list[Step], chosen: list[str]) -> None:
@@ -97,7 +114,7 @@ def _check_inputs(this: runs.Run, steps: list[Step], chosen: list[str]) -> None:
                 )
 
 
-def _describe(this: runs.Run, profile: Path, steps: list[Step], command: list[str], dry_run: bool) -> None:
+def _describe(this: runs.Run, profile: str, steps: list[Step], command: list[str], dry_run: bool) -> None:
     """Write what is known before anything is executed: the parameters of each notebook; the resolved profile and
     provenance too unless it is a dry run, which leaves the record of an earlier run alone."""
     resolved = {step.name: step.parameters for step in steps}
@@ -107,7 +124,7 @@ def _describe(this: runs.Run, profile: Path, steps: list[Step], command: list[st
     if dry_run:
         return
     words = [Path(command[0]).name, *command[1:]]
-    described = {"profile": profile.stem, "run": this.folder.name, "command": " ".join(words), **runs.commit(this.root)}
+    described = {"profile": profile, "run": this.folder.name, "command": " ".join(words), **runs.commit(this.root)}
     this.state = {**described, "versions": runs.versions(), "devices": runs.devices(), "notebooks": this.notebooks}
     this.save()
     runs.write_text(this.folder / "config.yaml", yaml.safe_dump(resolved, sort_keys=False))

@@ -119,7 +119,7 @@ def load_profile(
         resolved = OmegaConf.to_container(sections, resolve=True)
     except (OmegaConfBaseException, YAMLError) as error:
         raise UsageError(f"{path}: {' '.join(str(error).split())}") from None
-    return [Step(notebook, _checked(notebook, resolved[name], path)) for name, notebook in known.items()]
+    return [Step(notebook, check_parameters(notebook, resolved[name], path)) for name, notebook in known.items()]
 
 
 def by_prefix(word: str, names: list[str]) -> str:
@@ -149,7 +149,8 @@ def _find(name: str, notebooks: Path, profile: Path) -> Notebook:
     return read_notebook(path)
 
 
-def _checked(notebook: Notebook, given: dict[str, Any], profile: Path) -> dict[str, Any]:
+def check_parameters(notebook: Notebook, given: dict[str, Any], profile: Path) -> dict[str, Any]:
+    """All parameters of a notebook, the given ones and its defaults. Raises UsageError naming what does not fit."""
     for name, value in given.items():
         where = f"{profile}: {notebook.name}"
         if name not in notebook.parameters:

@@ -15,6 +15,7 @@ from PIL import Image
 from safetensors.torch import save_file
 from skimage.data import astronaut
 
+from semhead_lib.ablation.results import read_results
 from semhead_lib.data.check import check
 from semhead_lib.data.manifest import Manifest
 from semhead_lib.reproduce.metrics import collect
@@ -131,7 +132,7 @@ def test_training(executed):
 
     pages = ["".join(o.get("data", {}).get("text/html", "")) for o in outputs]
     pictures = [p for p in pages if "<img" in p]
-    assert len(pictures) == 6 and all(re.search(r'alt="[^"]{20,}"', p) for p in pictures)
+    assert len(pictures) == 7 and all(re.search(r'alt="[^"]{20,}"', p) for p in pictures)
     assert any("0.2</b> of 0.2 kimg" in p for p in pages), "the panel shows the end"
     assert path.stat().st_size < 5_000_000
 
@@ -140,9 +141,12 @@ def test_training(executed):
 @pytest.mark.slow
 def test_training_of_another_mode_judged_by_itself(tmp_path):
     """Without semantics there is nothing to adhere to or to remember; the notebook leaves those parts out."""
-    notebook, *_ = execute("03_training", tmp_path, mode="view", vicico="view", judged="", preset="semhead-32")
+    notebook, _, results = execute("03_training", tmp_path, mode="view", options="r1_gamma=0.1", judged="", checks=2)
     metrics = collect(notebook)
     outputs_of(notebook)
+    kept = [(r.kimg, r.told_azimuth) for r in read_results(results / "figures")]
+    assert kept == [(0.1, 0.0), (0.2, 0.0), (0.2, 90.0), (0.2, 180.0)]
+    assert {p.name for p in results.glob("heads*.png")} == {"heads.png", "heads-told-90.png", "heads-told-180.png"}
     assert "condition_recall_5" not in metrics and "nearest_generated" not in metrics
     assert metrics["claims"] == 3 and metrics["frechet"] > 0
 

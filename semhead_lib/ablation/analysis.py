@@ -1,0 +1,171 @@
+"""What a study's figures say: means over seeds with intervals, learning curves, differences of two levels.
+
+Intervals are by a bootstrap in two stages: seeds are drawn with replacement, and to each drawn run's figure noise is
+added as large as its own interval says (two figures of one seed never have it in common). With two or three seeds that
+is a rough guide, on the small side: so a difference counts as shown only when every seed agrees with it too.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from semhead_lib.ablation.plan import FACTORS
+from semhead_lib.ablation.table import COLUMNS, HEADS, RUNS, STUDY, TABLE
+
+_DRAWS, _NORMAL = 4000, 3.92  # bootstrap samples; width of a 95 % interval in standard deviations
+
+
+@dataclass(frozen=True)
+class Results:
+    """The results folder of a study."""
+
+    figures: pd.DataFrame  # figures.csv
+    runs: pd.DataFrame  # runs.csv
+    study: dict[str, Any]  # study.json
+    heads: dict[str, Path]  # run, or run-told-AZIMUTH -> picture of its heads
+
+    def of(self, **levels: Any) -> pd.DataFrame:
+        """Figures of the runs at these levels of factors, all other factors as in the baseline; any seed.
+
+        Raises ValueError for a factor that there is none of.
+        """
+        if unknown := sorted(set(levels) - set(FACTORS)):
+            raise ValueError(f"factors are {', '.join(FACTORS)}, got {unknown[0]}")
+        rows = self.figures
+        for name, level in {**FACTORS, **levels}.items():
+            rows = rows[rows[name].astype(str) == str(level)]
+        return rows
+
+    def levels(self, factor: str) -> list[str]:
+        """Levels of a factor that have finished runs, all else as in the baseline; the baseline's first."""
+        others = {name: level for name, level in FACTORS.items() if name != factor}
+        rows = self.figures
+        for name, level in others.items():
+            rows = rows[rows[name].astype(str) == str(level)]
+        found = list(dict.fromkeys(rows[factor].astype(str)))
+        return sorted(found, key=lambda level: (level != str(FACTORS[factor]), found.index(level)))
+
+
+def load_results(folder: Path | str) -> Results:
+    """Read a results folder. Raises FileNotFoundError, or ValueError naming the file that is not one of a study."""
+    folder = Path(folder)
+    for name in (TABLE, RUNS, STUDY):
+        if not (folder / name).is_file():
+            raise FileNotFoundError(f"{folder / name}: not there; 'semhead ablate STUDY' writes it")
+    figures = pd.read_csv(folder / TABLE, dtype={"scope": str, "seed": int})
+    if tuple(figures.columns) != COLUMNS:
+        raise ValueError(
+            f"{folder / TABLE}: expected the columns {', '.join(COLUMNS)}, got {', '.join(figures.columns)}"
+        )
+    study = json.loads((folder / STUDY).read_text(encoding="utf-8"))
+    heads = {path.stem: path for path in sorted((folder / HEADS).glob("*.webp"))}
+    return Results(figures, pd.read_csv(folder / RUNS), study, heads)
+
+
+def final(rows: pd.DataFrame, told_azimuth: float = 0.0) -> pd.DataFrame:
+    """The last measurement of every run, with the camera told at that azimuth."""
+    rows = rows[rows["told_azimuth"] == told_azimuth]
+    return rows[rows["kimg"] == rows.groupby("run")["kimg"].transform("max")]
+
+
+def pick(rows: pd.DataFrame, figure: str, scope: str = "all") -> pd.DataFrame:
+    """One figure in one scope, a row a run, by seed."""
+    return rows[(rows["figure"] == figure) & (rows["scope"] == scope)].sort_values("seed")
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A figure over seeds."""
+
+    mean: float
+    low: float
+    high: float
+    seeds: tuple[float, ...]  # of each seed
+
+    def __str__(self) -> str:
+        return f"{self.mean:.3g} [{self.low:.3g}, {self.high:.3g}]"
+
+
+def spread(rows: pd.DataFrame) -> Spread:  # a row a run
+    """Mean over runs with its bootstrap interval. Raises ValueError when there is none."""
+    if rows.empty:
+        raise ValueError("there is no run with this figure")
+    values = rows["value"].to_numpy(float)
+    noise = (rows["high"] - rows["low"]).to_numpy(float) / _NORMAL
+    low, high = np.percentile(_bootstrap(values, noise), (2.5, 97.5))
+    mean = values.mean()
+    return Spread(float(mean), float(min(low, mean)), float(max(high, mean)), tuple(values.tolist()))
+
+
+def difference(one: pd.DataFrame, other: pd.DataFrame) -> Spread:  # a row a run each
+    """`one` - `other`, paired by seed where both have it. Raises ValueError when no seed has both."""
+    both = one.merge(other, on="seed", suffixes=("", "_other"))
+    if both.empty:
+        raise ValueError("no seed has both")
+    values = (both["value"] - both["value_other"]).to_numpy(float)
+    widths = [(both[f"high{end}"] - both[f"low{end}"]).to_numpy(float) / _NORMAL for end in ("", "_other")]
+    low, high = np.percentile(_bootstrap(values, np.hypot(*widths)), (2.5, 97.5))
+    mean = values.mean()
+    return Spread(float(mean), float(min(low, mean)), float(max(high, mean)), tuple(values.tolist()))
+
+
+def _bootstrap(values: np.ndarray, noise: np.ndarray) -> np.ndarray:  # [S], [S] -> [draws] means
+    rng = np.random.default_rng(0)
+    drawn = rng.integers(0, len(values), (_DRAWS, len(values)))
+    return (values[drawn] + rng.normal(0, 1, drawn.shape) * noise[drawn]).mean(1)
+
+
+def curve(rows: pd.DataFrame, figure: str, scope: str = "all") -> tuple[list[float], list[Spread]]:
+    """A figure along the training: thousands of pictures shown, and its spread over seeds at each."""
+    rows = rows[rows["told_azimuth"] == 0]
+    stops = sorted(rows["kimg"].unique().tolist())
+    return stops, [spread(pick(rows[rows["kimg"] == stop], figure, scope)) for stop in stops]
+
+
+def kimg_to_reach(rows: pd.DataFrame, level: float, figure: str = "frechet") -> pd.DataFrame:
+    """When each run's falling figure first is at `level`, linear between measurements; a row a run that gets there.
+
+    Its value is in thousands of pictures; low and high are those of the measurements around it.
+    """
+    found = []
+    for run, its in rows[(rows["told_azimuth"] == 0) & (rows["figure"] == figure) & (rows["scope"] == "all")].groupby(
+        "run"
+    ):
+        its = its.sort_values("kimg")
+        kimg, value = its["kimg"].to_numpy(float), its["value"].to_numpy(float)
+        reached = np.nonzero(value <= level)[0]
+        if not len(reached):
+            continue
+        i = int(reached[0])
+        part = 1.0 if i == 0 else (value[i - 1] - level) / (value[i - 1] - value[i])
+        before = 0.0 if i == 0 else kimg[i - 1]
+        at = kimg[i] if i == 0 else before + part * (kimg[i] - before)
+        found.append({"run": run, "seed": its["seed"].iloc[0], "value": at, "low": before, "high": kimg[i]})
+    return pd.DataFrame(found, columns=["run", "seed", "value", "low", "high"])
+
+
+def around(rows: pd.DataFrame, figure: str) -> tuple[list[float], list[Spread], list[float]]:
+    """A figure at each azimuth bin: azimuths in degrees, spreads over seeds, and what real heads get there."""
+    scopes = sorted({s for s in rows.loc[rows["figure"] == figure, "scope"] if s != "all"}, key=float)
+    picked = [pick(rows, figure, scope) for scope in scopes]
+    return [float(s) for s in scopes], [spread(p) for p in picked], [float(p["real"].mean()) for p in picked]
+
+
+def table(results: Results, factor: str, figures: Mapping[str, str]) -> pd.DataFrame:  # figure -> title
+    """A row a level of a factor, a column a figure over all views: mean over seeds, interval, and number of seeds."""
+    shown = []
+    for level in results.levels(factor):
+        rows = final(results.of(**{factor: level}))
+        seeds = rows["seed"].nunique()
+        cells = {title: pick(rows, figure) for figure, title in figures.items()}
+        shown.append(
+            {factor: level, "seeds": seeds, **{t: "–" if c.empty else str(spread(c)) for t, c in cells.items()}}
+        )
+    return pd.DataFrame(shown)

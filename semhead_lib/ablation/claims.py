@@ -1,0 +1,120 @@
+"""The method's claims as rows of a table: what was compared, the difference, and whether this study shows it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from semhead_lib.ablation.analysis import Results, Spread, difference, final, kimg_to_reach, pick, spread
+
+SHOWN, NOT_SHOWN, OPPOSITE, OPEN = "shown", "not shown", "the opposite is shown", "not run"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """`better` has more (sign 1) or less (sign -1) of a figure than `worse`, levels of factors both."""
+
+    text: str
+    figure: str
+    sign: int
+    better: dict[str, Any]
+    worse: dict[str, Any]
+    scope: str = "all"
+    told: tuple[float, float] = (0.0, 0.0)  # degrees, of the camera told to better and worse
+
+
+CLAIMS = (
+    Claim("With no condition the model collapses: fewer people are resembled", "modes", 1,
+          {}, {"mode": "none"}),
+    Claim("A view condition biases the model towards a direction; a semantic one does not", "directional_bias", -1,
+          {}, {"mode": "view"}),
+    Claim("… nor does it next to none at all", "directional_bias", -1, {}, {"mode": "none"}),
+    Claim("Told the back instead of the front, a view model's backs get better", "frechet", -1,
+          {"mode": "view"}, {"mode": "view"}, scope="180", told=(180.0, 0.0)),
+    Claim("… and its fronts get worse", "frechet", -1,
+          {"mode": "view"}, {"mode": "view"}, scope="0", told=(0.0, 180.0)),
+    Claim("A semantic condition gives better heads than the view, over all sides", "frechet", -1, {}, {"mode": "view"}),
+    Claim("… and than none", "frechet", -1, {}, {"mode": "none"}),
+    Claim("… with more diverse backs than under the view", "diversity", 1, {}, {"mode": "view"}, scope="180"),
+    Claim("… and front and back belong to one head", "own_front_recall_5", 1, {}, {"mode": "view"}, scope="180"),
+    Claim("Training is faster than under the view: pictures to the Fréchet distance that both reach", "kimg", -1,
+          {}, {"mode": "view"}),
+    Claim("Telling the view beside the semantics brings bias back", "directional_bias", -1,
+          {}, {"mode": "semantic+view"}),
+    Claim("ViCiCo: better heads than without", "frechet", -1, {}, {"vicico": "off"}),
+    Claim("… that follow their condition more", "condition_recall_5", 1, {}, {"vicico": "off"}),
+    Claim("… whose sides agree more", "own_front_recall_5", 1, {}, {"vicico": "off"}, scope="180"),
+    Claim("Four views of a subject in a batch: better heads than one", "frechet", -1, {}, {"views_per_subject": 1}),
+    Claim("Balanced views: less bias than views as in photographs", "directional_bias", -1,
+          {}, {"data": "front_heavy"}),
+    Claim("On photographs' views too, semantics bias less than the view", "directional_bias", -1,
+          {"data": "front_heavy"}, {"data": "front_heavy", "mode": "view"}),
+    Claim("The front's feature for all views: less bias than each view's own", "directional_bias", -1,
+          {}, {"source": "view"}),
+    Claim("… and better heads", "frechet", -1, {}, {"source": "view"}),
+    Claim("Hy-planes: better heads than tri-planes", "frechet", -1, {}, {"representation": "triplane"}),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a study says of a claim."""
+
+    claim: Claim
+    better: Spread | None
+    worse: Spread | None
+    difference: Spread | None  # better - worse
+    result: str  # SHOWN, NOT_SHOWN, OPPOSITE or OPEN
+
+
+def judge(results: Results, claims: Sequence[Claim] = CLAIMS) -> list[Verdict]:
+    """A verdict a claim. Shown, or its opposite: the interval of the difference leaves 0 out, and every seed agrees."""
+    return [_verdict(results, claim) for claim in claims]
+
+
+def _verdict(results: Results, claim: Claim) -> Verdict:
+    sides = [results.of(**claim.better), results.of(**claim.worse)]
+    if claim.figure == "kimg":
+        better, worse = _until_both(*sides)
+    else:
+        better, worse = (
+            pick(final(rows, told), claim.figure, claim.scope) for rows, told in zip(sides, claim.told, strict=True)
+        )
+    if better.empty or worse.empty or not set(better["seed"]) & set(worse["seed"]):
+        return Verdict(claim, None, None, None, OPEN)
+    apart = difference(better, worse)
+    one_sided = apart.low > 0 or apart.high < 0
+    agree = len({value > 0 for value in apart.seeds}) == 1 and len(apart.seeds) > 1
+    result = NOT_SHOWN
+    if one_sided and agree:
+        result = SHOWN if (apart.mean > 0) == (claim.sign > 0) else OPPOSITE
+    return Verdict(claim, spread(better), spread(worse), apart, result)
+
+
+def _until_both(one: pd.DataFrame, other: pd.DataFrame) -> list[pd.DataFrame]:
+    """Pictures that the runs of both sides need to the least Frechet distance that all of them reach."""
+    both = pd.concat([one, other])
+    whole = both[(both["figure"] == "frechet") & (both["scope"] == "all") & (both["told_azimuth"] == 0)]
+    level = whole.groupby("run")["value"].min().max()
+    return [kimg_to_reach(side, level) for side in (one, other)]
+
+
+def as_table(verdicts: Sequence[Verdict]) -> pd.DataFrame:
+    """A row a claim, as a notebook shows it."""
+    return pd.DataFrame(
+        [
+            {
+                "claim": v.claim.text,
+                "figure": v.claim.figure.replace("_", " ")
+                + ("" if v.claim.scope == "all" else f" at {v.claim.scope}°"),
+                "expected better": "–" if v.better is None else str(v.better),
+                "expected worse": "–" if v.worse is None else str(v.worse),
+                "difference": "–" if v.difference is None else str(v.difference),
+                "at this scale": v.result,
+            }
+            for v in verdicts
+        ]
+    )

@@ -1,0 +1,130 @@
+"""One job of a study, as a Hydra application: its datasets, or one of its runs.
+
+    python -m semhead_lib.ablation.job study=cpu run=semantic_seed-0
+    python -m semhead_lib.ablation.job study=cpu run=datasets
+    python -m semhead_lib.ablation.job --multirun hydra/launcher=submitit_slurm study=gpu run=view_seed-0,none_seed-0
+
+`semhead ablate` starts these. Exit codes: 0 finished, 1 failed, 130 interrupted (the same command goes on).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+import time
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import hydra
+from hydra.core.config_store import ConfigStore
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import MISSING
+
+from semhead_lib.ablation.plan import Study, load_study
+from semhead_lib.reproduce import runs
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+DATASETS = "datasets"  # the job that makes them
+_QUIET = [{"override hydra/job_logging": "disabled"}, {"override hydra/hydra_logging": "disabled"}]
+ConfigStore.instance().store(
+    "job",
+    {
+        "defaults": ["_self_", *_QUIET],
+        "study": MISSING,  # name or path of a study
+        "run": MISSING,  # name of one of its runs, or DATASETS
+        "root": None,  # of the checkout; found from the working directory when None
+        "ignore_code": False,  # a change of sources alone is no reason to execute again
+        "parent": None,  # process that started this one: when it is gone, this one stops
+        "hydra": {"output_subdir": None, "run": {"dir": "."}, "sweep": {"dir": ".", "subdir": "."}},
+    },
+)
+
+
+@hydra.main(version_base="1.3", config_path=None, config_name="job")
+def main(config: DictConfig) -> int:
+    """The job that the configuration names; a job of many (--multirun) never ends the others by its failure."""
+    if config.parent:
+        _end_with(config.parent)
+    status = 0
+    try:
+        root = runs.find_root(Path(config.root or Path.cwd())).resolve()
+        study = load_study(config.study, root)
+        if config.run == DATASETS:
+            make_datasets(study, root)
+        else:
+            execute(study, config.run, root, config.ignore_code)
+    except KeyboardInterrupt:
+        status = 130
+    except (ValueError, RuntimeError, OSError) as error:
+        print(error, flush=True)
+        status = 1
+    if status and HydraConfig.get().mode != RunMode.MULTIRUN:
+        sys.exit(status)
+    return status
+
+
+def make_datasets(study: Study, root: Path) -> None:
+    """Make what is missing of the study's datasets, with the features of its encoder."""
+    from semhead_lib.conditioning.semantic import SemanticEncoder
+    from semhead_lib.data.parametric.source import ParametricSource
+    from semhead_lib.data.semantics import fill_semantics
+    from semhead_lib.data.synthesis import synthesize
+    from semhead_lib.devices import available_cores, pick_device
+
+    encoder = SemanticEncoder.load(study.encoder)
+    for name, plan in study.datasets.items():
+        source = partial(
+            ParametricSource,
+            seed=plan.seed,
+            resolution=study.resolution,
+            views_per_subject=plan.views_per_subject,
+            view_sampling=plan.view_sampling,
+            channels=(),
+            device=pick_device("auto"),
+        )
+        folder = root / study.dataset(name)
+        synthesize(source, folder, plan.subjects, workers=available_cores())
+        fill_semantics(folder, encoder.images, str(encoder.identity), batch=encoder.batch)
+        print(f"{study.dataset(name)}: {plan.subjects} subjects", flush=True)
+
+
+def execute(study: Study, name: str, root: Path, ignore_code: bool = False) -> None:
+    """Execute the notebook of one run into its folder; a finished one is left as it is."""
+    from semhead_lib.reproduce.driver import execute_steps
+
+    this = runs.Run(root / study.folder / name, root)
+    step = study.step(study.run(name), root / "notebooks")
+    _wait_for(this)
+    command = ["semhead", "ablate", study.name, f"only={name}"]
+    execute_steps(this, f"ablations/{study.name}", [step], ignore_code=ignore_code, html=False, command=command)
+
+
+def _wait_for(this: runs.Run, seconds: int = 90) -> None:
+    """Until a job that lost its parent, and is about to end, leaves the folder to this one."""
+    for _ in range(seconds):
+        with contextlib.suppress(RuntimeError), this.lock():
+            return
+        time.sleep(1)
+
+
+def _end_with(parent: int) -> None:
+    """Stop, as for Ctrl-C, when the process that started this one is gone, however it ended."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    main()

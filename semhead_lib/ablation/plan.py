@@ -1,0 +1,182 @@
+"""Studies: which trainings, on which data. A study is a YAML file in papermill_runs/profiles/ablations:
+
+    datasets:                     # made once, shared by all runs
+      balanced:    {subjects: 2000, seed: 1}
+      front_heavy: {subjects: 2000, seed: 1, view_sampling: front_heavy}
+      unseen:      {subjects: 512, seed: 1000}
+    common:                       # what all runs share
+      preset: semhead-32
+      kimg: 20
+    sweeps:                       # a factor a line, in Hydra's grammar: every combination of values is a run
+      condition: mode=none,view,semantic,semantic+view seed=0,1,2
+      vicico: vicico=off,view,condition seed=0,1
+
+What a run may set: parameters of 03_training (mode, source, seed, ...), settings of `semhead train`, `data` (the name
+of a dataset), and `vicico` (both, off, view or condition). What a sweep does not name is the baseline's. A run that two
+sweeps ask for is executed once. Everybody is judged on the dataset `unseen`.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from semhead_lib.conf.keys import UsageError, did_you_mean
+from semhead_lib.models.presets import preset
+from semhead_lib.reproduce.profiles import Step, check_parameters, find_profile, read_notebook
+from semhead_lib.training.settings import TrainSettings
+
+NOTEBOOK, UNSEEN = "03_training", "unseen"
+FACTORS = {  # columns of the table, in the order of names; their levels in the baseline
+    "mode": "semantic", "vicico": "both", "views_per_subject": 4, "data": "balanced", "representation": "hyplane",
+    "source": "frontal",
+}  # fmt: skip
+_VICICO = {"both": (), "off": ("view", "condition"), "view": ("condition",), "condition": ("view",)}
+_OF_NOTEBOOK = ("preset", "mode", "source", "kimg", "heads", "checks", "seed", "device")
+_PICTURES = 32  # in a batch, unless the study says otherwise
+
+
+@dataclass(frozen=True)
+class DatasetPlan:
+    """One dataset of parametric heads."""
+
+    subjects: int
+    seed: int
+    views_per_subject: int = 8
+    view_sampling: str = "balanced"
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """One training: the level of every factor, and the parameters of its notebook."""
+
+    name: str  # of its folder
+    levels: dict[str, Any]  # of FACTORS, and the seed
+    parameters: dict[str, Any] = field(repr=False)  # of 03_training, without its folders
+    data: str  # name of the dataset it is trained on
+
+
+@dataclass(frozen=True)
+class Study:
+    """All runs of a study, and where they go. Paths are relative to the repository's root."""
+
+    name: str
+    file: Path
+    datasets: dict[str, DatasetPlan]
+    runs: tuple[PlannedRun, ...]
+    resolution: int  # pixels a side, of the datasets
+    encoder: str
+
+    @property
+    def folder(self) -> Path:
+        return Path("papermill_runs") / "ablations" / self.name
+
+    def dataset(self, name: str) -> Path:
+        return self.folder / "datasets" / name
+
+    def run(self, name: str) -> PlannedRun:
+        """The run of that name. Raises UsageError naming the nearest."""
+        names = [run.name for run in self.runs]
+        if name not in names:
+            raise UsageError(
+                f"{self.file}: no run '{name}'{did_you_mean(name, names) or ': there are ' + ', '.join(names)}"
+            )
+        return self.runs[names.index(name)]
+
+    def step(self, run: PlannedRun, notebooks: Path = Path("notebooks")) -> Step:
+        """The notebook with its parameters, checked against it. Raises UsageError."""
+        notebook = read_notebook(notebooks / f"{NOTEBOOK}.ipynb")
+        folders = {
+            "data": self.dataset(run.data),
+            "unseen": self.dataset(UNSEEN),
+            "out": self.folder / run.name / NOTEBOOK,
+        }
+        given = {**run.parameters, **{name: path.as_posix() for name, path in folders.items()}}
+        return Step(notebook, check_parameters(notebook, given, self.file))
+
+
+def load_study(name: str, root: Path) -> Study:
+    """The study `name`, or the one in the YAML file of that path. Raises UsageError on any mistake in it."""
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
+
+    path = find_profile(name, root / "papermill_runs" / "profiles" / "ablations").resolve()
+    path = path.relative_to(root) if path.is_relative_to(root) else path
+    try:
+        content = OmegaConf.to_object(OmegaConf.load(root / path))
+    except (OmegaConfBaseException, YAMLError) as error:
+        raise UsageError(f"{path}: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict) or set(content) != {"datasets", "common", "sweeps"}:
+        raise UsageError(f"{path}: expected the sections datasets, common and sweeps")
+    try:
+        datasets = {name: DatasetPlan(**settings) for name, settings in content["datasets"].items()}
+    except (TypeError, AttributeError) as error:
+        raise UsageError(f"{path}: datasets: {error}") from None
+    if UNSEEN not in datasets:
+        raise UsageError(f"{path}: datasets needs one called {UNSEEN}, of people to judge against")
+    common = dict(content["common"])
+    encoder = common.pop("encoder", "headclip-64")
+    runs: dict[str, PlannedRun] = {}
+    for factor, line in content["sweeps"].items():
+        for levels in _expanded(f"{path}: {factor}", str(line)):
+            run = _planned({**FACTORS, "seed": 0, **common, **levels}, encoder, datasets, f"{path}: {factor}")
+            if runs.setdefault(run.name, run) != run:
+                raise UsageError(f"{path}: {factor}: two different runs are called {run.name}: sweep one factor a line")
+    sizes = {preset(run.parameters["preset"]).resolution for run in runs.values()}
+    if len(sizes) != 1:
+        raise UsageError(f"{path}: all runs must make pictures of one size, got {sorted(sizes)}")
+    return Study(path.stem, path, datasets, tuple(runs.values()), sizes.pop(), encoder)
+
+
+def _expanded(where: str, line: str) -> list[dict[str, Any]]:
+    """A line of Hydra's sweep grammar: one mapping a combination of values."""
+    from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    parser = OverridesParser.create()
+    try:
+        (combinations,) = BasicSweeper.split_arguments(parser.parse_overrides(line.split()), max_batch_size=None)
+        return [{o.key_or_group: o.value() for o in parser.parse_overrides(words)} for words in combinations]
+    except HydraException as error:
+        raise UsageError(f"{where}: {str(error).splitlines()[0]}") from None
+
+
+def _planned(given: dict[str, Any], encoder: str, datasets: dict[str, DatasetPlan], where: str) -> PlannedRun:
+    """A run from what it sets: its name, its levels, and the parameters of its notebook."""
+    levels = {name: given[name] for name in (*FACTORS, "seed")}
+    data, vicico = given.pop("data"), given.pop("vicico")
+    for name, value, known in (("data", data, [d for d in datasets if d != UNSEEN]), ("vicico", vicico, [*_VICICO])):
+        if value not in known:
+            raise UsageError(f"{where}: {name} must be one of {', '.join(known)}, got {value!r}")
+    given |= {f"vicico_{part}": 0.0 for part in _VICICO[vicico]}
+    given.setdefault("subjects_per_batch", max(_PICTURES // int(given["views_per_subject"]), 1))
+    parameters = {name: given.pop(name) for name in _OF_NOTEBOOK if name in given}
+    known = [f.name for f in fields(TrainSettings)]
+    if unknown := sorted(set(given) - set(known)):
+        hint = did_you_mean(unknown[0], [*known, *_OF_NOTEBOOK, *FACTORS])
+        raise UsageError(
+            f"{where}: no parameter of {NOTEBOOK} and no setting of training is called '{unknown[0]}'{hint}"
+        )
+    settings = {name: parameters[name] for name in ("preset", "mode", "kimg", "seed") if name in parameters}
+    try:
+        TrainSettings(**settings, **given)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"{where}: {error}") from None
+    options = " ".join(f"{name}={_word(value)}" for name, value in sorted(given.items()))
+    parameters |= {"options": options, "judged": "", "encoder": encoder}
+    return PlannedRun(_name(levels), levels, parameters, data)
+
+
+def _word(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _name(levels: dict[str, Any]) -> str:
+    """The mode, what else differs from the baseline, and the seed, in letters that every file system takes."""
+    words = [str(levels["mode"])]
+    words += [f"{name}-{levels[name]}" for name in FACTORS if name != "mode" and levels[name] != FACTORS[name]]
+    return "_".join(re.sub(r"[^\w.-]+", "-", word) for word in [*words, f"seed-{levels['seed']}"])

@@ -1,0 +1,49 @@
+"""What was measured of one training, on the way and at its end: one file a measurement, so that none is made twice."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from semhead_lib.data.files import write_atomically
+from semhead_lib.evaluation.protocol import dumps
+from semhead_lib.evaluation.report import Evaluation
+
+
+@dataclass(frozen=True)
+class Result:
+    """One evaluation of one generator."""
+
+    kimg: float  # thousands of real pictures it had been shown
+    told_azimuth: float  # degrees, of the camera that modes with a view are told
+    evaluation: Evaluation
+
+
+def measured(folder: Path | str, kimg: float, told_azimuth: float, measure: Callable[[], Evaluation]) -> Evaluation:
+    """What `measure` finds, kept in `folder`: it is called only where no earlier call left its result.
+
+    Raises ValueError naming the file for a result that is damaged.
+    """
+    path = Path(folder) / f"kimg-{kimg:09.3f}-told-{told_azimuth:g}.json"
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        content = {"kimg": kimg, "told_azimuth": told_azimuth, "evaluation": measure().as_json()}
+        write_atomically(path, dumps(content).encode())
+    return _read(path).evaluation
+
+
+def read_results(folder: Path | str) -> list[Result]:
+    """All results in a folder, by pictures shown, then azimuth. Raises ValueError naming a file that is damaged."""
+    found = [_read(path) for path in sorted(Path(folder).glob("kimg-*.json"))]
+    return sorted(found, key=lambda result: (result.kimg, result.told_azimuth))
+
+
+def _read(path: Path) -> Result:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        evaluation = Evaluation.from_json(content["evaluation"])
+        return Result(float(content["kimg"]), float(content["told_azimuth"]), evaluation)
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path}: not a result ({type(error).__name__}: {error}); remove it to measure anew") from None

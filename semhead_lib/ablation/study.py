@@ -1,0 +1,87 @@
+"""`semhead ablate`: a study from its plan to its table and its notebook."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from semhead_lib.ablation import queue
+from semhead_lib.ablation.job import DATASETS
+from semhead_lib.ablation.plan import Study, load_study
+from semhead_lib.ablation.table import RESULTS, TABLE, write_results
+from semhead_lib.conf.keys import UsageError
+from semhead_lib.data.files import folder_lock
+from semhead_lib.reproduce import runs
+from semhead_lib.reproduce.profiles import Step, check_parameters, read_notebook
+
+REPORT = "04_ablations"
+
+
+def ablate(
+    study: str,
+    only: str | None = None,
+    ignore_code: bool = False,
+    dry_run: bool = False,
+    launcher: Mapping[str, Any] | None = None,  # keys of conf/launcher/local.yaml or slurm.yaml
+    root: Path | None = None,
+) -> bool:
+    """Execute what is left of a study, write its table and its report; whether every run is finished.
+
+    Raises UsageError for mistakes in the study, BlockingIOError when another process executes it.
+    """
+    root = (root or runs.find_root(Path.cwd())).resolve()
+    plan = load_study(study, root)
+    chosen = _chosen(plan, only)
+    why = queue.left_to_do(plan, chosen, root, ignore_code)
+    print(f"{plan.name}: {len(chosen)} runs, {len(why)} to execute, into {plan.folder}", flush=True)
+    if dry_run:
+        print("\n".join(f"  {name}: {why.get(name, 'finished')}" for name in chosen))
+        return not why
+    (root / plan.folder).mkdir(parents=True, exist_ok=True)
+    with folder_lock(root / plan.folder):
+        if why:
+            _execute(plan, [*why], root, launcher or {"devices": "auto"}, ignore_code)
+        left = queue.left_to_do(plan, chosen, root, ignore_code)
+        rows = write_results(plan, root)
+        print(f"{plan.folder / RESULTS / TABLE}: {rows} rows", flush=True)
+        if rows:
+            _report(plan, root)
+    if left:
+        print(f"{len(left)} of {len(chosen)} runs are not finished: {', '.join(left)}", flush=True)
+    return not left
+
+
+def _chosen(plan: Study, only: str | None) -> list[str]:
+    names = [run.name for run in plan.runs]
+    if not only:
+        return names
+    words = [word.strip() for word in only.split(",")]
+    for word in words:
+        if not any(name.startswith(word) for name in names):
+            raise UsageError(f"only={word}: no run begins so; there are {', '.join(names)}")
+    return [name for name in names if name.startswith(tuple(words))]
+
+
+def _execute(plan: Study, names: list[str], root: Path, launcher: Mapping[str, Any], ignore_code: bool) -> None:
+    """The datasets first, then the runs. Raises RuntimeError when the datasets could not be made."""
+    for jobs in ([DATASETS], names):
+        if "devices" in launcher:
+            failed = queue.execute_here(plan, jobs, root, launcher["devices"], ignore_code)
+            if jobs == [DATASETS] and failed:
+                raise RuntimeError(f"the datasets could not be made: see {plan.folder / DATASETS / queue.LOG}")
+        else:
+            queue.execute_on_cluster(plan, jobs, root, launcher, ignore_code)
+
+
+def _report(plan: Study, root: Path) -> None:
+    """Execute the notebook that reads the table."""
+    from semhead_lib.reproduce.driver import execute_steps
+
+    path = root / "notebooks" / f"{REPORT}.ipynb"
+    notebook = read_notebook(path)
+    folder = plan.folder / "report"
+    given = {"results": (plan.folder / RESULTS).as_posix(), "out": (folder / REPORT).as_posix()}
+    step = Step(notebook, check_parameters(notebook, given, plan.file))
+    this = runs.Run(root / folder, root)
+    execute_steps(this, f"ablations/{plan.name}", [step], force=True, command=["semhead", "ablate", plan.name])

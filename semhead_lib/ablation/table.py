@@ -1,0 +1,118 @@
+"""What a study found, in a folder of its own that is small enough to keep:
+
+results/
+    figures.csv      a row for each run, measurement, scope (an azimuth or "all") and figure
+    runs.csv         a row for each run: levels of the factors, state, seconds, pictures a second
+    study.json       plan, protocol of the figures, commit, versions, devices
+    heads/RUN.webp   the same six heads of every run: those people's conditions, those latents
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from semhead_lib.ablation.plan import FACTORS, NOTEBOOK, PlannedRun, Study
+from semhead_lib.ablation.results import read_results
+from semhead_lib.data.files import write_atomically
+from semhead_lib.reproduce import runs
+
+RESULTS, TABLE, RUNS, STUDY, HEADS = "results", "figures.csv", "runs.csv", "study.json", "heads"
+LEVELS = (*FACTORS, "seed")
+COLUMNS = (
+    "run",
+    *LEVELS,
+    "kimg",
+    "told_azimuth",
+    "scope",
+    "figure",
+    "value",
+    "low",
+    "high",
+    "real",
+    "real_low",
+    "real_high",
+)
+_OF_RUNS = ("run", *LEVELS, "state", "seconds", "kimg", "images_per_second")
+
+
+def write_results(study: Study, root: Path) -> int:
+    """Write the results of all runs that have any; the number of rows of figures.csv."""
+    folder = root / study.folder / RESULTS
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = [row for run in study.runs for row in figure_rows(study, run, root)]
+    _write_csv(folder / TABLE, COLUMNS, rows)
+    _write_csv(folder / RUNS, _OF_RUNS, [_run_row(study, run, root) for run in study.runs])
+    write_atomically(folder / STUDY, (json.dumps(_described(study, root), indent=1) + "\n").encode())
+    for run in study.runs:
+        for path in sorted((root / study.folder / run.name / NOTEBOOK).glob("heads*.png")):
+            _keep_picture(path, folder / HEADS / f"{run.name}{path.stem.removeprefix('heads')}.webp")
+    return len(rows)
+
+
+def figure_rows(study: Study, run: PlannedRun, root: Path) -> Iterator[list[Any]]:
+    """The rows of one run, as COLUMNS."""
+    levels = [run.levels[name] for name in LEVELS]
+    for result in read_results(root / study.folder / run.name / NOTEBOOK / "figures"):
+        for scope, figures in result.evaluation.generated.items():
+            for name, figure in figures.items():
+                real = result.evaluation.real.get(scope, {}).get(name)
+                numbers = [figure.value, figure.low, figure.high, *((real.value, real.low, real.high) if real else ())]
+                shown = [f"{number:.5g}" for number in numbers]
+                yield [run.name, *levels, f"{result.kimg:g}", f"{result.told_azimuth:g}", scope, name, *shown]
+
+
+def _run_row(study: Study, run: PlannedRun, root: Path) -> list[Any]:
+    entry = runs.Run(root / study.folder / run.name, root).notebooks.get(NOTEBOOK, {})
+    log = root / study.folder / run.name / NOTEBOOK / "run" / "log.jsonl"
+    lines = [json.loads(line) for line in log.read_text().splitlines()] if log.is_file() else []
+    speeds = sorted(line["images_per_second"] for line in lines)
+    last = [lines[-1]["kimg"], speeds[len(speeds) // 2]] if lines else []
+    state = entry.get("status", "not begun")
+    return [run.name, *(run.levels[name] for name in LEVELS), state, entry.get("seconds", ""), *last]
+
+
+def _described(study: Study, root: Path) -> dict[str, Any]:
+    """What has to be known to judge the figures, and to measure them again."""
+    protocols: dict[str, dict[str, Any]] = {}
+    for run in study.runs:
+        for result in read_results(root / study.folder / run.name / NOTEBOOK / "figures"):
+            for figure in result.evaluation.generated["all"].values():
+                protocol = {
+                    k: v for k, v in asdict(figure.protocol).items() if k not in ("judged", "heads", "pictures")
+                }
+                protocols.setdefault(json.dumps(protocol, sort_keys=True), protocol)
+    states = {run.name: runs.Run(root / study.folder / run.name, root).state for run in study.runs}
+    begun = [state for state in states.values() if state["notebooks"]]
+    return {
+        "study": study.name,
+        "command": f"semhead ablate {study.name}",
+        "plan": (root / study.file).read_text(encoding="utf-8"),
+        "commits": sorted({entry["commit"] for s in begun for entry in s["notebooks"].values() if entry.get("commit")}),
+        "versions": begun[0]["versions"] if begun else {},
+        "devices": begun[0]["devices"] if begun else {},
+        "protocols": list(protocols.values()),
+    }
+
+
+def _write_csv(path: Path, columns: Sequence[str], rows: list[list[Any]]) -> None:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(row + [""] * (len(columns) - len(row)) for row in rows)
+    write_atomically(path, text.getvalue().encode())
+
+
+def _keep_picture(source: Path, target: Path) -> None:
+    content = io.BytesIO()
+    with Image.open(source) as picture:
+        picture.save(content, format="WEBP", quality=92, method=6)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(target, content.getvalue())

@@ -1,0 +1,100 @@
+"""Studies: what their sweeps expand to, and what is wrong with one."""
+
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+from semhead_lib.ablation.plan import FACTORS, load_study
+from semhead_lib.conf.keys import UsageError
+from semhead_lib.reproduce.runs import PACKAGE
+from semhead_lib.training.settings import TrainSettings
+
+ROOT = PACKAGE.parent
+STUDIES = sorted((ROOT / "papermill_runs/profiles/ablations").glob("*.yaml"))
+
+
+def settings_of(parameters: dict) -> TrainSettings:
+    """As the notebook makes them."""
+    named = {name: parameters[name] for name in ("preset", "mode", "kimg", "seed") if name in parameters}
+    return TrainSettings(**named, **OmegaConf.to_object(OmegaConf.from_dotlist(parameters["options"].split())))
+
+
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
+def test_studies_of_the_repository(path):
+    """Every run's parameters fit the notebook and make settings; budgets are equal; one thing at a time differs."""
+    study = load_study(path.stem, ROOT)
+    header = path.read_text().split("\n\n")[0]
+    assert all(f"#   {word}" in header for word in ("command", "hardware", "time", "paper"))
+    steps = [study.step(run, ROOT / "notebooks") for run in study.runs]
+    for run, step in zip(study.runs, steps, strict=True):
+        settings = settings_of(step.parameters)
+        assert settings.mode == run.levels["mode"] and settings.seed == run.levels["seed"]
+        assert settings.representation == run.levels["representation"] and settings.batch == 32
+        assert step.parameters["judged"] == "" and step.parameters["source"] == run.levels["source"]
+        assert step.parameters["data"].endswith(f"/datasets/{run.data}")
+        different = [f for f, level in FACTORS.items() if run.levels[f] != level]
+        assert len(different) <= 1 or set(different) == {"mode", "data"}
+    for same in ("kimg", "heads", "checks", "unseen", "encoder"):
+        assert len({step.parameters[same] for step in steps}) == 1, same
+    assert len({step.parameters["out"] for step in steps}) == len(steps)
+
+
+def test_the_study_for_two_cores_has_what_the_claims_compare():
+    runs = {run.name for run in load_study("cpu", ROOT).runs}
+    assert {f"{mode}_seed-{s}" for mode in ("none", "view", "semantic", "semantic-view") for s in range(3)} < runs
+    assert {f"semantic_vicico-{v}_seed-{s}" for v in ("off", "view", "condition") for s in range(2)} < runs
+    assert "semantic_vicico-both_seed-0" not in runs, "that is the baseline: semantic_seed-0"
+
+
+def test_a_run_that_two_sweeps_ask_for_is_there_once(checkout):
+    study = load_study("tiny", checkout)
+    assert [run.name for run in study.runs] == ["semantic_seed-0", "none_seed-0", "semantic_seed-1"]
+    assert study.folder == Path("papermill_runs/ablations/tiny") and study.resolution == 32
+
+
+def test_vicico_and_views_become_settings(checkout):
+    path = checkout / "papermill_runs/profiles/ablations/tiny.yaml"
+    path.write_text(path.read_text().replace("mode=semantic,none", "vicico=off,view,condition views_per_subject=1,4"))
+    runs = {run.name: settings_of(run.parameters) for run in load_study("tiny", checkout).runs}
+    assert len(runs) == 8
+    off = runs["semantic_vicico-off_views_per_subject-1_seed-0"]
+    assert (off.vicico_view, off.vicico_condition) == (0, 0)
+    assert (off.subjects_per_batch, off.views_per_subject) == (32, 1)
+    view = runs["semantic_vicico-view_seed-0"]
+    assert view.vicico_view > 0 and view.vicico_condition == 0 and view.subjects_per_batch == 8
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("mode=semantic,none", "mood=semantic", r"condition: no parameter .* 'mood': did you mean 'mode'"),
+        ("mode=semantic,none", "mode=sematic", "condition: mode must be one of none, view, semantic"),
+        ("mode=semantic,none", "vicico=no", "vicico must be one of both, off, view, condition, got 'no'"),
+        ("mode=semantic,none", "data=unseen", "data must be one of balanced, got 'unseen'"),
+        ("mode=semantic,none", "mode=[", "condition: "),
+        ("  views_per_head: 1\n", "", "views_per_head"),
+        ("unseen:", "others:", "datasets needs one called unseen"),
+        ("subjects: 2, seed: 1,", "people: 2,", "datasets: .*'people'"),
+        ("sweeps:", "sweep:", "expected the sections datasets, common and sweeps"),
+        ("seed=0,1", "kimg=1,2", "two different runs are called semantic_seed-0"),
+        ("mode=semantic,none", "preset=semhead-32,semhead-64", "two different runs|one size"),
+    ],
+)
+def test_mistakes_are_named(checkout, old, new, message):
+    path = checkout / "papermill_runs/profiles/ablations/tiny.yaml"
+    text = path.read_text().replace("condition: mode=semantic,none", "condition: mode=semantic,none")
+    assert old in text
+    text = text.replace(old, new, 1)
+    if new == "":
+        text = text.replace("mode=semantic,none", "mode=view")
+    path.write_text(text)
+    with pytest.raises(UsageError, match=f"^papermill_runs/profiles/ablations/tiny.yaml: .*(?:{message})"):
+        load_study("tiny", checkout)
+
+
+def test_unknown_names(checkout):
+    with pytest.raises(UsageError, match="no profile 'tinny': did you mean 'tiny'"):
+        load_study("tinny", checkout)
+    with pytest.raises(UsageError, match="no run 'semantic_seed-9': did you mean 'semantic_seed-"):
+        load_study("tiny", checkout).run("semantic_seed-9")

@@ -1,0 +1,131 @@
+"""Whole studies whose notebook only pretends to train: queue, failures, interruptions, results, clusters."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from semhead_lib.ablation import analysis
+from semhead_lib.ablation.plan import load_study
+from semhead_lib.ablation.queue import cluster_overrides, devices, left_to_do
+from semhead_lib.ablation.study import ablate
+from semhead_lib.conf.compose import compose_config
+from semhead_lib.conf.keys import UsageError
+
+CPU = {"devices": "cpu"}
+
+
+def wait_until(there, seconds=120):
+    end = time.monotonic() + seconds
+    while not there():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.1)
+
+
+@pytest.mark.slow
+def test_a_study_with_a_failing_run(checkout, capfd):
+    """The others finish, the failure is told, and the same command executes only what is left."""
+    (checkout / "signs/fail-semantic").touch()
+    assert not ablate("tiny", launcher=CPU, root=checkout)
+    told = capfd.readouterr().out
+    assert "semantic_seed-1: failed after" in told and "ArithmeticError: the losses are not finite" in told
+    assert "1 of 3 runs are not finished: semantic_seed-1" in told
+    known = analysis.load_results(checkout / "papermill_runs/ablations/tiny/results")
+    assert known.runs.set_index("run")["state"].to_dict() == {
+        "semantic_seed-0": "finished", "none_seed-0": "finished", "semantic_seed-1": "failed",
+    }  # fmt: skip
+    assert set(known.heads) == {"semantic_seed-0", "none_seed-0"}
+    assert known.study["command"] == "semhead ablate tiny" and known.study["protocols"] and known.study["versions"]
+    assert set(known.figures["run"]) == set(known.heads) and set(known.figures["kimg"]) == {0.1, 0.2}
+    subjects = json.loads((checkout / "papermill_runs/ablations/tiny/datasets/balanced/dataset.json").read_text())
+    assert subjects["subjects"] == 2
+
+    (checkout / "signs/fail-semantic").unlink()
+    assert ablate("tiny", launcher=CPU, root=checkout)
+    told = capfd.readouterr().out
+    assert "3 runs, 1 to execute" in told and "semantic_seed-1: finished" in told and "none_seed-0:" not in told
+    assert len(analysis.load_results(checkout / "papermill_runs/ablations/tiny/results").heads) == 3
+    report = json.loads((checkout / "papermill_runs/ablations/tiny/report/metrics.json").read_text())
+    assert report["04_ablations"]["rows"] == len(
+        analysis.load_results(checkout / "papermill_runs/ablations/tiny/results").figures
+    )
+    assert ablate("tiny", launcher=CPU, root=checkout) and "0 to execute" in capfd.readouterr().out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_a_study_that_was_killed_goes_on(checkout, number):
+    """Whatever ends the queue ends its jobs; what was measured before is kept."""
+    (checkout / "signs/wait-none-2").touch()
+    command = [sys.executable, "-m", "semhead_lib", "ablate", "tiny", "launcher.devices=cpu"]
+    queue = subprocess.Popen(command, cwd=checkout, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    wait_until((checkout / "signs/waiting-none").exists)
+    folder = checkout / "papermill_runs/ablations/tiny"
+    (first,) = (folder / "none_seed-0/03_training/figures").iterdir()
+    before = first.stat().st_mtime_ns
+    os.kill(queue.pid, number)
+    assert queue.wait(120) == (130 if number == signal.SIGINT else -number)
+    study = load_study("tiny", checkout)
+    assert left_to_do(study, ["semantic_seed-0", "none_seed-0", "semantic_seed-1"], checkout) == {
+        "none_seed-0": "was interrupted", "semantic_seed-1": "not executed yet",
+    }  # fmt: skip
+    (checkout / "signs/wait-none-2").unlink()
+    done = subprocess.run(command, cwd=checkout, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "2 to execute" in done.stdout and "semantic_seed-0:" not in done.stdout
+    assert first.stat().st_mtime_ns == before, "not measured again"
+
+
+@pytest.mark.slow
+def test_jobs_of_a_cluster(checkout, capfd):
+    """The path of a SLURM cluster with submitit's own executor: Hydra's multirun, a job a run, a failure among them."""
+    (checkout / "signs/fail-semantic").touch()
+    keys = [("study", "tiny"), ("launcher", "slurm"), ("launcher.executor", "local"), ("launcher.gpus", "0")]
+    launcher = dict(compose_config("ablate", keys).launcher)
+    assert not ablate("tiny", launcher=launcher, root=checkout)
+    assert "1 of 3 runs are not finished: semantic_seed-1" in capfd.readouterr().out
+    assert list((checkout / "papermill_runs/ablations/tiny/submitit").iterdir())
+
+
+def test_what_slurm_is_asked_for(checkout):
+    """Hydra composes the launcher with our keys."""
+    from hydra import compose, initialize
+
+    from semhead_lib.ablation import job  # noqa: F401 (registers the configuration)
+
+    keys = [("study", "tiny"), ("launcher", "slurm"), ("launcher.partition", "big"), ("launcher.hours", "3")]
+    words = cluster_overrides(load_study("tiny", checkout), dict(compose_config("ablate", keys).launcher))
+    with initialize(config_path=None, version_base="1.3"):
+        whole = compose("job", overrides=[*words, "study=tiny", "run=x"], return_hydra_config=True)
+    asked = whole.hydra.launcher
+    assert asked._target_.endswith("SlurmLauncher") and (asked.partition, asked.timeout_min) == ("big", 180)
+    assert (asked.gpus_per_node, asked.cpus_per_task, asked.mem_gb, asked.array_parallelism) == (1, 8, 32, 16)
+    assert asked.submitit_folder == "papermill_runs/ablations/tiny/submitit/%j"
+
+
+def test_a_dry_run_lists_what_is_left(checkout, capfd):
+    assert not ablate("tiny", dry_run=True, only="semantic", root=checkout)
+    told = capfd.readouterr().out
+    assert "tiny: 2 runs, 2 to execute" in told and "semantic_seed-1: not executed yet" in told
+    assert not (checkout / "papermill_runs/ablations").exists()
+    with pytest.raises(UsageError, match=r"only=x: no run begins so"):
+        ablate("tiny", dry_run=True, only="seman,x", root=checkout)
+
+
+def test_devices():
+    assert devices("cpu") == ["cpu"] and devices("0, 2") == ["0", "2"] and devices("auto")
+    with pytest.raises(UsageError, match=r"launcher.devices must be auto, cpu, or numbers of GPUs"):
+        devices("gpu")
+
+
+def test_a_report_needs_results(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"figures.csv: not there; 'semhead ablate STUDY' writes it"):
+        analysis.load_results(tmp_path)
+    for name in ("figures.csv", "runs.csv", "study.json"):
+        (tmp_path / name).write_text("a,b\n1,2\n")
+    with pytest.raises(ValueError, match=r"figures.csv: expected the columns run, mode, .*, got a, b"):
+        analysis.load_results(tmp_path)
