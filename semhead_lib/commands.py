@@ -163,7 +163,7 @@ def ablate(config: DictConfig) -> int:
     """`semhead ablate STUDY`."""
     from semhead_lib.ablation.study import ablate as execute
 
-    settings = {name: config[name] for name in ("study", "only", "ignore_code", "dry_run")}
+    settings = {name: config[name] for name in ("study", "only", "ignore_code", "dry_run", "report")}
     return 0 if execute(**settings, launcher=dict(config.launcher)) else 1
 
 

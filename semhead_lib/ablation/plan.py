@@ -19,11 +19,12 @@ sweeps ask for is executed once. Everybody is judged on the dataset `unseen`.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from semhead_lib.conf.keys import UsageError, did_you_mean
+from semhead_lib.data.manifest import Manifest
 from semhead_lib.models.presets import preset
 from semhead_lib.reproduce.profiles import Step, check_parameters, find_profile, read_notebook
 from semhead_lib.training.settings import TrainSettings
@@ -75,6 +76,20 @@ class Study:
 
     def dataset(self, name: str) -> Path:
         return self.folder / "datasets" / name
+
+    def has_datasets(self, root: Path) -> bool:
+        """Whether all datasets are there and as planned; one that is otherwise is for their job to complain of."""
+        for name, plan in self.datasets.items():
+            try:
+                manifest = Manifest.load(root / self.dataset(name))
+            except (OSError, ValueError):
+                return False
+            wanted = {**asdict(plan), "resolution": self.resolution}
+            made = {**manifest.plan.source["settings"], "subjects": manifest.subjects}
+            encoder = (manifest.layout.semantic or {}).get("encoder", "")
+            if any(made.get(key) != value for key, value in wanted.items()) or not encoder.startswith(self.encoder):
+                return False
+        return True
 
     def run(self, name: str) -> PlannedRun:
         """The run of that name. Raises UsageError naming the nearest."""

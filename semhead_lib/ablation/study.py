@@ -23,6 +23,7 @@ def ablate(
     only: str | None = None,
     ignore_code: bool = False,
     dry_run: bool = False,
+    report: bool = True,  # execute notebook 04 on the results
     launcher: Mapping[str, Any] | None = None,  # keys of conf/launcher/local.yaml or slurm.yaml
     root: Path | None = None,
 ) -> bool:
@@ -45,7 +46,7 @@ def ablate(
         left = queue.left_to_do(plan, chosen, root, ignore_code)
         rows = write_results(plan, root)
         print(f"{plan.folder / RESULTS / TABLE}: {rows} rows", flush=True)
-        if rows:
+        if rows and report:
             _report(plan, root)
     if left:
         print(f"{len(left)} of {len(chosen)} runs are not finished: {', '.join(left)}", flush=True)
@@ -65,7 +66,7 @@ def _chosen(plan: Study, only: str | None) -> list[str]:
 
 def _execute(plan: Study, names: list[str], root: Path, launcher: Mapping[str, Any], ignore_code: bool) -> None:
     """The datasets first, then the runs. Raises RuntimeError when the datasets could not be made."""
-    for jobs in ([DATASETS], names):
+    for jobs in ([DATASETS], names) if not plan.has_datasets(root) else (names,):
         if "devices" in launcher:
             failed = queue.execute_here(plan, jobs, root, launcher["devices"], ignore_code)
             if jobs == [DATASETS] and failed:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
 
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+from semhead_lib.ablation.job import make_datasets
+from semhead_lib.ablation.plan import load_study
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -78,9 +82,31 @@ def _notebook(path: Path, title: str, parameters: str, *cells: str) -> None:
     nbformat.write(new_notebook(cells=[new_markdown_cell(f"# {title}"), *written]), path)
 
 
+@pytest.fixture(scope="session")
+def datasets(tmp_path_factory) -> Path:
+    """The datasets of the tiny study, made by its job."""
+    root = _checkout(tmp_path_factory.mktemp("datasets"))
+    study = load_study("tiny", root)
+    assert not study.has_datasets(root)
+    make_datasets(study, root)
+    assert study.has_datasets(root)
+    return root / study.folder / "datasets"
+
+
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
     """A fresh tiny checkout, its datasets not yet made."""
+    return _checkout(tmp_path)
+
+
+@pytest.fixture
+def prepared(checkout: Path, datasets: Path) -> Path:
+    """A tiny checkout with its datasets."""
+    shutil.copytree(datasets, checkout / "papermill_runs/ablations/tiny/datasets")
+    return checkout
+
+
+def _checkout(tmp_path: Path) -> Path:
     _notebook(tmp_path / "notebooks/03_training.ipynb", "Pretending", PARAMETERS, PRETEND)
     _notebook(tmp_path / "notebooks/04_ablations.ipynb", "Reading", REPORT, READ)
     studies = tmp_path / "papermill_runs/profiles/ablations"
