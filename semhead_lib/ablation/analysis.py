@@ -104,6 +104,15 @@ def spread(rows: pd.DataFrame) -> Spread:  # a row a run
     return Spread(float(mean), float(min(low, mean)), float(max(high, mean)), tuple(values.tolist()))
 
 
+def floor(rows: pd.DataFrame, figure: str, scope: str = "all") -> Spread:
+    """What real heads get in the generators' place, with its interval. Raises ValueError where nothing does."""
+    its = pick(rows, figure, scope)[["real", "real_low", "real_high"]].dropna()
+    if its.empty:
+        raise ValueError(f"real heads have no {figure} in scope {scope}")
+    mean, low, high = its.mean()
+    return Spread(float(mean), float(low), float(high), ())
+
+
 def difference(one: pd.DataFrame, other: pd.DataFrame) -> Spread:  # a row a run each
     """`one` - `other`, paired by seed where both have it. Raises ValueError when no seed has both."""
     both = one.merge(other, on="seed", suffixes=("", "_other"))

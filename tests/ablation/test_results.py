@@ -71,6 +71,14 @@ def test_means_over_seeds_and_their_intervals():
         analysis.spread(rows.iloc[:0])
 
 
+def test_the_floor_is_what_real_heads_get():
+    rows = analysis.final(results().of(mode="view"))
+    found = analysis.floor(rows, "directional_bias")
+    assert (found.mean, found.low, found.high) == pytest.approx((0.1, 0.09, 0.11))
+    with pytest.raises(ValueError, match=r"real heads have no frechet in scope all"):
+        analysis.floor(rows.assign(real=np.nan), "frechet")
+
+
 def test_differences_are_paired_by_seed():
     last = {mode: analysis.pick(analysis.final(results().of(mode=mode)), "frechet") for mode in LEVEL}
     apart = analysis.difference(last["view"], last["semantic"])
