@@ -52,7 +52,7 @@ class TrainingPanel:
     def _draw(self) -> None:
         self._drawn = time.monotonic()
         self._show("text", HTML(self._text()))
-        self._show("curves", loss_curves(self._lines))
+        self._show("curves", Replaceable(loss_curves(self._lines)))
         newest = max((self._folder / GRIDS).glob("*.png"), default=None)
         if newest is not None and newest != self._picture:
             self._picture = newest
@@ -65,7 +65,7 @@ class TrainingPanel:
         if not self._lines:
             return "<i>starting</i>"
         line = self._lines[-1]
-        left = (self._total - line["kimg"]) * 1000 / max(line["images_per_second"], 1e-9)
+        left = max(self._total - line["kimg"], 0) * 1000 / max(line["images_per_second"], 1e-9)
         return (
             f"<b>{line['kimg']:.1f}</b> of {self._total:g} kimg, {line['images_per_second']:.1f} pictures/s, "
             f"about {left / 60:.0f} min left"
@@ -76,6 +76,16 @@ class TrainingPanel:
             self._handles[name].update(thing)
         else:
             self._handles[name] = self._put(thing, display_id=True)
+
+
+class Replaceable:
+    """A plotly figure that a display can replace in place: by itself it displays itself anew each time."""
+
+    def __init__(self, figure: go.Figure) -> None:
+        self.figure = figure
+
+    def _repr_mimebundle_(self, include=None, exclude=None) -> dict[str, Any]:
+        return self.figure._repr_mimebundle_(include, exclude)
 
 
 def loss_curves(lines: list[Line]) -> go.Figure:

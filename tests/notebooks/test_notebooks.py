@@ -133,6 +133,8 @@ def test_training(executed):
     pages = ["".join(o.get("data", {}).get("text/html", "")) for o in outputs]
     pictures = [p for p in pages if "<img" in p]
     assert len(pictures) == 7 and all(re.search(r'alt="[^"]{20,}"', p) for p in pictures)
+    (panel,) = [c["outputs"] for c in notebook["cells"] if "TrainingPanel(" in "".join(c["source"]) and c["outputs"]]
+    assert sum("application/vnd.plotly.v1+json" in o.get("data", {}) for o in panel) == 1, "replaced, not added"
     assert any("0.2</b> of 0.2 kimg" in p for p in pages), "the panel shows the end"
     assert path.stat().st_size < 5_000_000
 
