@@ -84,11 +84,11 @@ def intervals(
     return figure.update_xaxes(title=x_title, rangemode="tozero")
 
 
-def side_by_side(pictures: Mapping[str, Image.Image], columns: int = 2) -> HTML:  # caption -> picture
-    """Pictures with their captions, in rows of `columns`; a caption is what those who do not see are told, too."""
+def side_by_side(pictures: Mapping[str, Image.Image], alt: str, columns: int = 2) -> HTML:  # caption -> picture
+    """Pictures with their captions, in rows of `columns`; `alt` says in words what each of them shows."""
     cells = [
         f'<figure style="margin:0 0 12px 0"><figcaption style="margin-bottom:4px">{html.escape(caption)}</figcaption>'
-        f"{show(picture, caption).data}</figure>"
+        f"{show(picture, f'{caption}: {alt}').data}</figure>"
         for caption, picture in pictures.items()
     ]
     grid = f"display:grid;grid-template-columns:repeat({columns},minmax(0,1fr));gap:16px"

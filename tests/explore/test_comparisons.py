@@ -31,5 +31,7 @@ def test_intervals_and_every_seed():
 
 
 def test_pictures_side_by_side_have_captions_and_words():
-    page = side_by_side({"a < b": Image.new("RGB", (8, 8)), "second": Image.new("RGB", (8, 8))}, columns=3).data
-    assert page.count("<img") == 2 and 'alt="a &lt; b"' in page and "<figcaption" in page and "repeat(3," in page
+    page = side_by_side(
+        {"a < b": Image.new("RGB", (8, 8)), "second": Image.new("RGB", (8, 8))}, alt="heads", columns=3
+    ).data
+    assert page.count("<img") == 2 and 'alt="a &lt; b: heads"' in page and "<figcaption" in page and "repeat(3," in page

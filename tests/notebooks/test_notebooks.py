@@ -8,6 +8,7 @@ from pathlib import Path
 
 import nbformat
 import open_clip
+import pandas
 import papermill
 import pytest
 import torch
@@ -26,6 +27,7 @@ SMALL = {
     "01_dataset_synthesis": dict(subjects=5, views_per_subject=4, shard_size=3, identity_subjects=5, workers=2),
     "02_conditioning_analysis": dict(subjects=64, views_per_subject=8, resolution=64, workers=2),
     "03_training": dict(subjects=16, kimg=0.2, heads=48),
+    "04_ablations": dict(results="papermill_runs/reference/ablations/smoke"),
 }
 
 
@@ -151,6 +153,28 @@ def test_training_of_another_mode_judged_by_itself(tmp_path):
     assert {p.name for p in results.glob("heads*.png")} == {"heads.png", "heads-told-90.png", "heads-told-180.png"}
     assert "condition_recall_5" not in metrics and "nearest_generated" not in metrics
     assert metrics["claims"] == 3 and metrics["frechet"] > 0
+
+
+@pytest.mark.notebooks
+@pytest.mark.parametrize("executed", ["04_ablations"], indirect=True)
+def test_ablations(executed):
+    """It only reads a table: what it says is what the table holds, and nothing of a study of two runs is proven."""
+    notebook, path, results = executed
+    outputs, metrics = outputs_of(notebook), collect(notebook)
+    table = pandas.read_csv(FOLDER.parent / SMALL["04_ablations"]["results"] / "figures.csv")
+    last = table[(table["kimg"] == table["kimg"].max()) & (table["figure"] == "directional_bias")]
+    for mode in ("view", "semantic"):
+        (bias,) = last[(last["mode"] == mode) & (last["told_azimuth"].fillna(0) == 0)]["value"]
+        assert metrics[f"bias_{mode}"] == pytest.approx(bias, rel=1e-4)
+    assert metrics["runs"] == metrics["finished"] == 2 and metrics["shown"] == 0
+    found = pandas.read_csv(results / "claims.csv")
+    assert len(found) == metrics["not_shown"] + metrics["not_run"] == 20
+
+    pages = ["".join(o.get("data", {}).get("text/html", "")) for o in outputs]
+    (heads,) = [p for p in pages if "<img" in p]
+    assert heads.count("<img") == len(re.findall(r'alt="[^"]{10,}"', heads)) == 4
+    assert sum("application/vnd.plotly.v1+json" in o.get("data", {}) for o in outputs) == 6
+    assert path.stat().st_size < 5_000_000
 
 
 @pytest.mark.notebooks
