@@ -22,6 +22,7 @@ from semhead_lib.data.subjects import Subject
 EMBEDDED = "headclip-64"
 ASSETS = Path(__file__).parents[1] / "assets"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+_MAPS = 4  # of a transformer, that pictures are compared by
 _VOCABULARY = "bpe.txt.gz"  # in a model folder: its own vocabulary for open_clip's tokeniser
 
 
@@ -130,6 +131,23 @@ class SemanticEncoder:
         with self._autocast():
             features = self._model.encode_image(pictures.contiguous(memory_format=torch.channels_last))
         return F.normalize(features.float(), dim=-1)
+
+    def maps(self, images: Tensor) -> list[Tensor]:  # [B, 3, H, W] float in [-1, 1] -> [B, C, h, w] float32 each
+        """What the model's image tower makes of pictures on the way to their feature, from early to late: evenly spread
+        stages of a convolutional network, blocks of a transformer. With gradients to the images.
+
+        Raises ValueError for a model whose stages open_clip cannot give.
+        """
+        if not hasattr(self._model.visual, "forward_intermediates"):
+            raise ValueError(f"encoder {self.identity.name} does not give its intermediate maps")
+        pictures = self._prepare(images.to(self.device).float() * 0.5 + 0.5)
+        blocks = getattr(getattr(self._model.visual, "transformer", None), "layers", None)
+        chosen = None if blocks is None else [max(blocks * (i + 1) // _MAPS - 1, 0) for i in range(_MAPS)]
+        with self._autocast():
+            found = self._model.visual.forward_intermediates(
+                pictures.contiguous(memory_format=torch.channels_last), indices=chosen, intermediates_only=True
+            )
+        return [m.float() for m in found["image_intermediates"]]
 
     @torch.no_grad()
     def images(

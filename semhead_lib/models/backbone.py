@@ -7,6 +7,13 @@ from torch import Tensor, nn
 
 from semhead_lib.models.layers import StyleBlock, upsample
 
+STYLES = 2  # of a block: one a layer
+
+
+def styles_of(w: Tensor, blocks: int) -> list[Tensor]:  # [B, W] or [B, blocks * STYLES, W]
+    """What each block is told: all the same, or each its own."""
+    return [w] * blocks if w.dim() == 2 else list(w.split(STYLES, dim=1))
+
 
 def widths(side: int, base: int, most: int) -> int:
     """Channels at a size: base / side, at most `most` (Karras et al., 2020).
@@ -35,11 +42,16 @@ class Backbone(nn.Module):
             for s, before, after in zip(sides, [channels[0], *channels], channels, strict=False)
         )
 
-    def forward(self, w: Tensor) -> Tensor:  # [B, W] -> [B, features, side, side]
+    @property
+    def styles(self) -> int:
+        """Of all layers."""
+        return STYLES * len(self.blocks)
+
+    def forward(self, w: Tensor) -> Tensor:  # [B, W] or [B, styles, W] -> [B, features, side, side]
         x = self.constant.expand(len(w), -1, -1, -1).contiguous(memory_format=torch.channels_last)
         total = None
-        for block in self.blocks:
-            x, total = block(x, total, w)
+        for block, style in zip(self.blocks, styles_of(w, len(self.blocks)), strict=True):
+            x, total = block(x, total, style)
         return total
 
 
@@ -58,11 +70,16 @@ class SuperResolution(nn.Module):
             for k, (a, b) in enumerate(zip(before, channels, strict=False))
         )
 
+    @property
+    def styles(self) -> int:
+        """Of all layers."""
+        return STYLES * len(self.blocks)
+
     def forward(self, features: Tensor, raw: Tensor, w: Tensor) -> Tensor:
-        """Features [B, F, R, R] and raw picture [B, 3, R, R] to the picture [B, 3, S, S]."""
+        """Features [B, F, R, R], raw picture [B, 3, R, R], w [B, W] or [B, styles, W] to the picture [B, 3, S, S]."""
         x, picture = features.contiguous(memory_format=torch.channels_last), raw
-        for block in self.blocks:
-            x, picture = block(x, picture, w)
+        for block, style in zip(self.blocks, styles_of(w, len(self.blocks)), strict=True):
+            x, picture = block(x, picture, style)
         return picture
 
 
@@ -75,6 +92,11 @@ class Background(nn.Module):
     def __init__(self, w_dim: int, features: int, side: int = 8, base: int = 64) -> None:
         super().__init__()
         self.pattern = Backbone(w_dim, side, features, base * side, base)
+
+    @property
+    def styles(self) -> int:
+        """Of all layers."""
+        return self.pattern.styles
 
     def forward(self, w: Tensor, side: int) -> Tensor:  # [B, features, side, side] in [0, 1]
         pattern = self.pattern(w)

@@ -79,9 +79,31 @@ class Generator(nn.Module):
         """A picture of each head from its camera."""
         return self.synthesize(self.mapping(z, condition, psi), labels, seed=seed)
 
+    @property
+    def styles(self) -> tuple[int, int, int]:
+        """Layers of the backbone, the background and the super-resolution: w+ has a style for each, in this order."""
+        return tuple(0 if part is None else part.styles for part in self._told)
+
+    @property
+    def _told(self) -> tuple[Backbone, Background | None, SuperResolution | None]:
+        return self.backbone, self.background, self.super_resolution
+
+    def shares(self, w: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """What backbone, background and super-resolution are told: all of w [H, W], or each its layers of w+
+        [H, sum(styles), W]. Raises ValueError for another shape."""
+        if w.dim() == 2:
+            return w, w, w
+        if w.dim() != 3 or w.shape[1] != sum(self.styles):
+            raise ValueError(f"styles must be [H, W] or [H, {sum(self.styles)}, W], got {list(w.shape)}")
+        return w.split(self.styles, dim=1)
+
+    def feature_map(self, w: Tensor) -> Tensor:  # [H, W] or w+ -> [H, channels, side, side]
+        """What the planes of heads are read from."""
+        return self.backbone(self.shares(w)[0])
+
     def synthesize(
         self,
-        w: Tensor,  # [H, W] styles of H heads
+        w: Tensor,  # [H, W] styles of H heads, or w+: [H, sum(styles), W]
         labels: Tensor,  # [B, 25] cameras, the same number for each head, those of a head adjacent
         raw_resolution: int | None = None,  # pixels; None: the config's
         seed: int | None = None,
@@ -91,11 +113,11 @@ class Generator(nn.Module):
         """Pictures of styles; several of one head cost one pass of the backbone. Raises ValueError for cameras that
         cannot be shared out among the heads."""
         side = raw_resolution or self.config.raw_resolution
-        features = self.backbone(w) if features is None else features
+        features = self.feature_map(w) if features is None else features
         if len(labels) != len(w):
             w = w.repeat_interleave(views_each(len(labels), len(w)), dim=0)
         seen = self.renderer(features, labels, side, seed=seed, reference=reference)
-        behind = self.background(w, side) if self.background is not None else 1.0
+        behind = self.background(self.shares(w)[1], side) if self.background is not None else 1.0
         drawn = seen.features + (1 - seen.opacity) * behind
         image, raw = self.refine(drawn, w)
         return Render(image, raw, drawn, seen.depth, seen.opacity)
@@ -108,12 +130,12 @@ class Generator(nn.Module):
         wanted, side = self.config.raw_resolution, drawn.shape[-1]
         if side != wanted:  # while the raw resolution still grows
             drawn = nn.functional.interpolate(drawn, size=wanted, mode="bilinear", antialias=side > wanted)
-        return self.super_resolution(drawn, drawn[:, :3] * 2 - 1, w), raw
+        return self.super_resolution(drawn, drawn[:, :3] * 2 - 1, self.shares(w)[2]), raw
 
     @torch.no_grad()
-    def sample_density(self, w: Tensor, points: Tensor) -> Tensor:  # [B, W], [B, N, 3] world -> [B, N]
+    def sample_density(self, w: Tensor, points: Tensor) -> Tensor:  # [B, W] or w+, [B, N, 3] world -> [B, N]
         """Density (not negative, per scene unit) at points of the heads with styles w."""
-        raw, _ = self.renderer.field(self.backbone(w), points)
+        raw, _ = self.renderer.field(self.feature_map(w), points)
         return nn.functional.softplus(raw - 1)
 
     def save(self, folder: Path | str, half: bool = False) -> None:

@@ -133,11 +133,15 @@ class StyleBlock(nn.Module):
         self.up = up
 
     def forward(self, x: Tensor, total: Tensor | None, w: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Activations and the running sum of features [B, F, H, W], both at the new size."""
-        x = self.second(self.first(x, w), w)
+        """Activations and the running sum of features [B, F, H, W], both at the new size.
+
+        w is one style for the block, [B, w_dim], or one for each of its two layers, [B, 2, w_dim].
+        """
+        first, second = (w, w) if w.dim() == 2 else w.unbind(1)
+        x = self.second(self.first(x, first), second)
         if self.to_features is None:
             return x, total
-        own = self.to_features(x, w)
+        own = self.to_features(x, second)
         if total is not None:
             own = own.add_(upsample(total) if self.up else total)
         return x, own

@@ -54,12 +54,12 @@ def surface(
 @torch.no_grad()
 def mesh(
     generator: Generator,
-    w: Tensor,  # [W] one head
+    w: Tensor,  # [W] one head, or its w+: [sum(styles), W]
     resolution: int = 128,
     level: float = LEVEL,
 ) -> Mesh:
     """The head with style w as a mesh; its colours are the raw picture's, where the surface is. See `surface`."""
-    features = generator.backbone(w[None])
+    features = generator.feature_map(w[None])
 
     def field(points: Tensor) -> tuple[Tensor, Tensor]:
         raw, colours = generator.renderer.field(features, points[None].to(features))

@@ -62,6 +62,30 @@ def test_the_reference_twin_draws_the_same():
     assert torch.allclose(ours.image, twin.image, atol=1e-4) and torch.allclose(ours.depth, twin.depth, atol=1e-4)
 
 
+def test_a_style_for_each_layer():
+    """w+ of equal styles is w; the backbone's change the volume, the background's what is behind, the last ones the
+    final picture alone."""
+    generator, (z, condition, labels) = make(), inputs()
+    assert generator.styles == (8, 4, 2), "16 texels a plane, four planes in a map of 32: 4, 8, 16, 32"
+    with torch.no_grad():
+        w = generator.mapping(z, condition)
+        every = w[:, None].repeat(1, 14, 1)
+        one, same = generator.synthesize(w, labels), generator.synthesize(every, labels)
+        for a, b in zip(vars(one).values(), vars(same).values(), strict=True):
+            torch.testing.assert_close(a, b)
+        points = torch.rand(2, 50, 3) - 0.5
+        torch.testing.assert_close(generator.sample_density(every, points), generator.sample_density(w, points))
+        changed = {layer: every.clone() for layer in (0, 7, 8, 13)}
+        for layer, styles in changed.items():
+            styles[:, layer] += 1.0
+        seen = {layer: generator.synthesize(styles, labels) for layer, styles in changed.items()}
+    assert all((seen[layer].opacity - one.opacity).abs().max() > 1e-3 for layer in (0, 7))
+    assert torch.equal(seen[8].opacity, one.opacity) and (seen[8].raw - one.raw).abs().max() > 1e-3
+    assert torch.equal(seen[13].raw, one.raw) and (seen[13].image - one.image).abs().max() > 1e-4
+    with pytest.raises(ValueError, match=r"styles must be \[H, W\] or \[H, 14, W\], got \[2, 13, 12\]"):
+        generator.synthesize(every[:, 1:], labels)
+
+
 def test_every_weight_learns():
     generator = make().train()
     seen = generator(*inputs(), seed=0)

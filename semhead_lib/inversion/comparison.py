@@ -1,0 +1,203 @@
+"""Ways to invert, compared on people whose every side is known: figures of each, with intervals over people."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from tqdm import tqdm
+
+from semhead_lib.cameras import orbit_angles
+from semhead_lib.data.files import write_atomically
+from semhead_lib.inversion import judging
+from semhead_lib.inversion.held_out import Person
+from semhead_lib.inversion.inverter import Begun, Inverter
+from semhead_lib.inversion.search import InversionSettings, Inverted, Search
+from semhead_lib.inversion.targets import Target, prepare
+
+if TYPE_CHECKING:
+    import pandas
+
+STAGES = ("start", "style", "tuned")  # before the search, after it, after pivotal tuning
+CAMERAS = ("known", "estimated")
+_RESAMPLES = 1000
+
+
+@dataclass(frozen=True)
+class Way:
+    """One way to invert."""
+
+    name: str
+    model: str = "semhead-64"
+    start: str = "best"
+    cameras: str = "known"  # the true one, or the one that the photograph's landmarks give
+    space: str = "w+"
+
+    def __post_init__(self) -> None:
+        if self.cameras not in CAMERAS:
+            raise ValueError(f"cameras must be one of {', '.join(CAMERAS)}, got {self.cameras!r}")
+
+
+def compare(
+    ways: Sequence[Way],
+    people: Callable[[int], Iterable[Person]],  # the same people for pictures of so many pixels a side
+    out: Path | str,
+    settings: InversionSettings | None = None,
+    *,
+    device: str = "auto",
+    progress: bool = False,
+) -> pandas.DataFrame:
+    """Invert every person in every way; what `out` holds already is read from it. One row a figure: `table_of`.
+
+    OUT/WAY/PERSON.json keeps the figures of one inversion. Raises ValueError where such a file is of other settings.
+    """
+    out, settings = Path(out), settings or InversionSettings()
+    rows = []
+    for way in ways:
+        chosen = replace(settings, space=way.space)
+        about = {"way": asdict(way), "settings": asdict(chosen)}
+        inverter = Inverter(way.model, chosen, start_at=way.start, device=device)
+        for person in tqdm(people(inverter.generator.config.resolution), desc=way.name, disable=not progress):
+            path = out / way.name / f"{person.name}.json"
+            kept = json.loads(path.read_text()) if path.is_file() else None
+            if kept is not None and kept["about"] != about:
+                raise ValueError(f"{path} was made by other settings: delete it, or write to another folder")
+            if kept is None:
+                kept = {"about": about, "rows": judged(inverter, way, person)}
+                path.parent.mkdir(parents=True, exist_ok=True)
+                write_atomically(path, json.dumps(kept).encode())
+            rows += [{"way": way.name, "person": person.name, **row} for row in kept["rows"]]
+    return table_of(rows)
+
+
+def judged(inverter: Inverter, way: Way, person: Person) -> list[dict]:
+    """Invert one person; the figures of every stage. One whose face is not found has one row that says so."""
+    target, off = target_of(inverter, way, person)
+    if target is None:
+        return [_row("start", "all", "face_found", 0.0)]
+    began = time.perf_counter()
+    begun = inverter.begin(target)
+    stages = {"start": Inverted(inverter.generator, begun.w, begun.objective.target.cameras, Search())}
+    seconds = {"start": time.perf_counter() - began}
+    stages["style"] = inverter.search(begun)
+    seconds["style"] = time.perf_counter() - began
+    if inverter.settings.pivotal_steps:
+        stages["tuned"] = inverter.tune(stages["style"], begun)
+        seconds["tuned"] = time.perf_counter() - began
+    rows = [_row("start", "all", "face_found", 1.0), _row("start", "all", "camera_error", off)]
+    for stage, fitted in stages.items():
+        rows += [_row(stage, "all", "seconds", seconds[stage]), *_figures(stage, fitted, begun, person, inverter)]
+    return rows
+
+
+def target_of(inverter: Inverter, way: Way, person: Person) -> tuple[Target | None, float]:
+    """What the way sees of a person, and the camera's error in degrees; None where no face is found."""
+    generator = inverter.generator
+    if way.cameras == "known":
+        return prepare(generator, [person.photo], [person.mask], person.camera[None]), 0.0
+    from semhead_lib.inversion.photo import align
+
+    try:
+        portrait = align(person.photo, name=person.name, resolution=person.photo.shape[-1], mask=person.mask)
+    except ValueError:
+        return None, float("nan")
+    true, found = (orbit_angles(label[None])[0, :2] for label in (person.camera, portrait.camera))
+    return prepare(generator, [portrait.image], [portrait.mask], portrait.camera[None], [portrait.inside]), float(
+        (found - true).norm()
+    )
+
+
+def _figures(stage: str, fitted: Inverted, begun: Begun, person: Person, inverter: Inverter) -> list[dict]:
+    azimuths = orbit_angles(person.around.cameras)[:, 0]
+    rows = [
+        _row(stage, scope, name, float(value))
+        for truth, scopes in ((person.here, ["input"]), (person.around, [f"{a:g}" for a in azimuths.round().tolist()]))
+        for name, values in judging.view_figures(fitted, truth, inverter.encoder).items()
+        for scope, value in zip(scopes, values, strict=True)
+    ]
+    rows.append(_row(stage, "all", "identity", judging.identity_figure(fitted, person.around, azimuths)))
+    return [*rows, _row(stage, "all", "chamfer", judging.shape_figure(fitted, person.around))]
+
+
+def _row(stage: str, scope: str, figure: str, value: float) -> dict:
+    return {"stage": stage, "scope": scope, "figure": figure, "value": None if value != value else round(value, 6)}
+
+
+def table_of(rows: list[dict]) -> pandas.DataFrame:
+    """One row a way, person, stage, scope ("input", an azimuth in degrees, or "all") and figure."""
+    import pandas
+
+    table = pandas.DataFrame(rows, columns=["way", "person", "stage", "scope", "figure", "value"])
+    return table.astype({"value": float})
+
+
+@dataclass(frozen=True)
+class Mean:
+    """The mean over people, with a bootstrap interval of 95 %; NaN where nobody has the figure."""
+
+    value: float
+    low: float
+    high: float
+    people: int
+
+    def __str__(self) -> str:
+        digits = 1 if abs(self.value) >= 10 else 4 if abs(self.value) < 0.05 else 2 if abs(self.value) >= 1 else 3
+        return f"{self.value:.{digits}f} [{self.low:.{digits}f}, {self.high:.{digits}f}]"
+
+
+def mean_over_people(table: pandas.DataFrame, seed: int = 0) -> Mean:
+    """Of rows of one way, stage and figure: first the mean over each person's scopes, then over people."""
+    values = table.dropna(subset="value").groupby("person")["value"].mean().to_numpy()
+    if not len(values):
+        return Mean(float("nan"), float("nan"), float("nan"), 0)
+    drawn = np.random.default_rng(seed).integers(len(values), size=(_RESAMPLES, len(values)))
+    low, high = np.percentile(values[drawn].mean(1), [2.5, 97.5])
+    return Mean(float(values.mean()), float(low), float(high), len(values))
+
+
+def figure(table: pandas.DataFrame, name: str, where: str, way: str, stage: str) -> Mean:
+    """One figure of a way and stage: `where` is "input", "around" or "all"."""
+    part = table[(table["way"] == way) & (table["stage"] == stage) & (table["figure"] == name)]
+    return mean_over_people(around(part) if where == "around" else part[part["scope"] == where])
+
+
+def gain(
+    table: pandas.DataFrame, name: str, where: str, before: tuple[str, str], after: tuple[str, str]
+) -> Mean:  # (way, stage) twice
+    """How much a figure grows from one way and stage to another: differences of each person who has both."""
+    each = []
+    for way, stage in (before, after):
+        part = table[(table["way"] == way) & (table["stage"] == stage) & (table["figure"] == name)]
+        part = around(part) if where == "around" else part[part["scope"] == where]
+        each.append(part.dropna(subset="value").groupby("person")["value"].mean())
+    difference = (each[1] - each[0]).dropna().rename("value").reset_index()
+    return mean_over_people(difference)
+
+
+def around(table: pandas.DataFrame) -> pandas.DataFrame:
+    """The rows of single azimuths."""
+    return table[~table["scope"].isin(["input", "all"])]
+
+
+def summary(table: pandas.DataFrame, figures: dict[str, str]) -> pandas.DataFrame:
+    """One row a way and stage; for each figure (name -> heading) its mean [interval] on the input view and around, or
+    over all where it has no view."""
+    import pandas
+
+    rows = []
+    for (way, stage), part in table.groupby(["way", "stage"], sort=False):
+        row = {"way": way, "stage": stage, "people": part["person"].nunique()}
+        for name, heading in figures.items():
+            chosen = part[part["figure"] == name]
+            if (chosen["scope"] == "all").all():
+                row[heading] = str(mean_over_people(chosen)) if len(chosen) else ""
+            else:
+                row[f"{heading}, input"] = str(mean_over_people(chosen[chosen["scope"] == "input"]))
+                row[f"{heading}, around"] = str(mean_over_people(around(chosen)))
+        rows.append(row)
+    return pandas.DataFrame(rows)

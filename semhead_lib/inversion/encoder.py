@@ -1,0 +1,126 @@
+"""A feed-forward start: from a photograph, its camera and its condition to a style, in one pass.
+
+A small vision transformer (Dosovitskiy et al., 2021), trained on pairs that the generator itself makes.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from safetensors import safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from semhead_lib.cameras import LABEL_LENGTH
+from semhead_lib.data.files import write_atomically
+from semhead_lib.models.generator import Generator, packed
+
+ATTENTION = ("sdpa", "xformers")
+FILE = "style_encoder.safetensors"  # in a generator's folder
+
+
+@dataclass(frozen=True)
+class EncoderConfig:
+    """What shapes a style encoder."""
+
+    side: int  # pixels of the generator's pictures
+    condition_dim: int
+    w_dim: int
+    patch: int = 8  # pixels
+    width: int = 192
+    depth: int = 4
+    heads: int = 6
+
+
+class Attention(nn.Module):
+    """Self-attention by torch's fused kernel, or by xformers' where it is asked for (on a GPU)."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.inwards, self.outwards, self.heads = nn.Linear(width, 3 * width), nn.Linear(width, width), heads
+        self.kernel = "sdpa"
+
+    def forward(self, x: Tensor) -> Tensor:  # [B, N, width]
+        q, k, v = self.inwards(x).unflatten(-1, (3, self.heads, -1)).unbind(2)  # [B, N, heads, width / heads]
+        if self.kernel == "xformers":
+            from xformers.ops import memory_efficient_attention
+
+            out = memory_efficient_attention(q, k, v)
+        else:
+            out = F.scaled_dot_product_attention(*(t.transpose(1, 2) for t in (q, k, v))).transpose(1, 2)
+        return self.outwards(out.flatten(2))
+
+
+class Block(nn.Module):
+    """Attention and a two-layer network, each behind a normalisation and beside a skip connection."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.before, self.attention = nn.LayerNorm(width), Attention(width, heads)
+        self.between = nn.LayerNorm(width)
+        self.network = nn.Sequential(nn.Linear(width, 3 * width), nn.GELU(), nn.Linear(3 * width, width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.attention(self.before(x))
+        return x + self.network(self.between(x))
+
+
+class StyleEncoder(nn.Module):
+    """Pictures [B, 3, S, S] in [-1, 1], cameras [B, 25] and conditions [B, K] to styles, in units of their spread from
+    the style of no latent under the condition. Raises ValueError for another kind of attention."""
+
+    def __init__(self, config: EncoderConfig, attention: str = "sdpa") -> None:
+        super().__init__()
+        if attention not in ATTENTION:
+            raise ValueError(f"attention must be one of {', '.join(ATTENTION)}, got {attention!r}")
+        c = self.config = config
+        self.patches = nn.Conv2d(3, c.width, c.patch, c.patch)
+        self.places = nn.Parameter(torch.randn(1, (c.side // c.patch) ** 2, c.width) * 0.02)
+        self.told = nn.Linear(LABEL_LENGTH + c.condition_dim, c.width)
+        self.blocks = nn.ModuleList(Block(c.width, c.heads) for _ in range(c.depth))
+        self.out = nn.Sequential(nn.LayerNorm(c.width), nn.Linear(c.width, c.w_dim))
+        self.register_buffer("spread", torch.ones(c.w_dim))
+        for block in self.blocks:
+            block.attention.kernel = attention
+
+    def forward(self, pictures: Tensor, cameras: Tensor, conditions: Tensor | None) -> Tensor:  # [B, W]
+        told = cameras if conditions is None else torch.cat([cameras, conditions], dim=1)
+        x = self.patches(pictures).flatten(2).transpose(1, 2) + self.places
+        x = torch.cat([self.told(told)[:, None], x], dim=1)
+        for block in self.blocks:
+            x = block(x)
+        return self.out(x[:, 0])
+
+    def style(self, generator: Generator, pictures: Tensor, cameras: Tensor, conditions: Tensor | None) -> Tensor:
+        """Styles [B, W] of the generator that it was trained with."""
+        return anchor(generator, conditions, len(pictures)) + self(pictures, cameras, conditions) * self.spread
+
+    def save(self, folder: Path | str) -> None:
+        """Write it into a generator's folder, in half precision."""
+        metadata = {"semhead": json.dumps(asdict(self.config))}
+        write_atomically(Path(folder) / FILE, save(packed(self, half=True), metadata=metadata))
+
+    @classmethod
+    def load(cls, folder: Path | str, attention: str = "sdpa", device: str | torch.device = "cpu") -> StyleEncoder:
+        """The encoder in a generator's folder. Raises FileNotFoundError where there is none, ValueError when the file is
+        not one."""
+        path = Path(folder) / FILE
+        if not path.is_file():
+            raise FileNotFoundError(f"{path} is missing: no style encoder was trained for this generator")
+        try:
+            with safe_open(path, "pt") as file:
+                encoder = cls(EncoderConfig(**json.loads(file.metadata()["semhead"])), attention)
+                encoder.load_state_dict({name: file.get_tensor(name).float() for name in file.keys()})  # noqa: SIM118
+        except Exception as error:
+            raise ValueError(f"{path} holds no style encoder: {error}") from error
+        return encoder.requires_grad_(False).to(device).eval()
+
+
+def anchor(generator: Generator, conditions: Tensor | None, count: int) -> Tensor:  # [count, W]
+    """The styles of no latent: what the mapping network makes of conditions alone."""
+    nothing = generator.mapping.w_mean.new_zeros(count, generator.config.z_dim)
+    return generator.mapping(nothing, conditions)

@@ -1,0 +1,93 @@
+"""People whose every side is known: parametric heads that no generator was trained on, photographed once.
+
+Making them needs the extra `data`; judging what was fitted to them does not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from semhead_lib.cameras import orbit_labels, sample_orbit
+from semhead_lib.evaluation.geometry import unproject
+from semhead_lib.inversion.judging import Truth
+
+SEED = 3000  # of the source; generators are trained on seeds below 1000, judged on 1000
+_AROUND = (
+    (-60.0, 4),
+    (-25.0, 8),
+    (10.0, 8),
+    (45.0, 6),
+    (80.0, 2),
+)  # elevation, cameras: where the surface is seen from
+_SURFACE_SIDE, _SURFACE_POINTS = 128, 20_000
+
+
+@dataclass(frozen=True)
+class Person:
+    """One photograph of a head, and the truth about it."""
+
+    name: str
+    photo: Tensor  # [3, P, P] uint8
+    mask: Tensor  # [P, P] uint8 coverage
+    camera: Tensor  # [25]
+    here: Truth  # the photograph's view, at the generator's size
+    around: Truth  # views at equal steps of azimuth, elevation 0
+    caption: str
+
+
+def held_out(
+    count: int,
+    resolution: int,  # pixels a side of the generator's pictures
+    *,
+    views: int = 12,
+    photo: int = 256,  # pixels a side of the photograph
+    seed: int = SEED,
+    first: int = 0,
+) -> Iterator[Person]:
+    """People `first` ... of a seed. Photographs are taken within 40 degrees of the front, 10 below to 20 above.
+
+    Raises ModuleNotFoundError without the extra `data`.
+    """
+    from semhead_lib.data.parametric import appearance, attributes
+    from semhead_lib.data.parametric.cast import Caster
+    from semhead_lib.data.parametric.source import ParametricSource
+
+    source = ParametricSource(seed=seed, resolution=resolution)
+    angles = sample_orbit(views)
+    around = orbit_labels(angles[:, 0], angles[:, 1])
+    for index in range(first, first + count):
+        azimuth, elevation = np.random.default_rng([seed, index, 7]).uniform((-40.0, -10.0), (40.0, 20.0))
+        camera = orbit_labels(torch.tensor([azimuth]), torch.tensor([elevation]))
+        who = source.attributes(index)
+        caster, light = Caster(source.scene(index)), appearance.light(who)
+        taken = caster.cast(camera, photo, light)
+        both = caster.cast(torch.cat([camera, around]), resolution, light)
+        truths = [
+            Truth(both.images[part], both.masks[part], labels, both.depth[part])
+            for part, labels in ((slice(0, 1), camera), (slice(1, None), around))
+        ]
+        caption = attributes.caption(who)
+        yield Person(
+            f"p{seed}-{index:04d}", taken.images[0], taken.masks[0], camera[0], truths[0],
+            Truth(*list(vars(truths[1]).values())[:4], surface=outer_surface(caster, light)), caption,
+        )  # fmt: skip
+
+
+def outer_surface(caster, light) -> Tensor:  # -> [N, 3] world
+    """Points of a scene's surface that can be seen from outside, about evenly spread, within the planes' cube."""
+    cameras = torch.cat([
+        orbit_labels(torch.arange(n) * (360.0 / n), torch.full((n,), elevation)) for elevation, n in _AROUND
+    ])  # fmt: skip
+    depth = caster.cast(cameras, _SURFACE_SIDE, light, samples=1).depth
+    points = torch.cat([unproject(d, label) for d, label in zip(depth, cameras, strict=True)])
+    points = points[points.abs().amax(1) < 0.5]
+    cells = torch.unique((points / 0.008).round().int(), dim=0, return_inverse=True)[1]  # a point a cell
+    order = torch.argsort(cells, stable=True)
+    kept = points[order[torch.cat([torch.ones(1, dtype=torch.bool), cells[order].diff() > 0])]]
+    chosen = torch.randperm(len(kept), generator=torch.Generator().manual_seed(0))[:_SURFACE_POINTS]
+    return kept[chosen].float()

@@ -1,0 +1,96 @@
+"""A generator made ready to be inverted: photographs in, a fitted head out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from semhead_lib.cameras import orbit_angles
+from semhead_lib.conditioning.bank import ConditionBank
+from semhead_lib.conditioning.semantic import EMBEDDED, SemanticEncoder, require_encoder
+from semhead_lib.devices import keep_freed_memory, pick_device
+from semhead_lib.inversion import start
+from semhead_lib.inversion.encoder import StyleEncoder
+from semhead_lib.inversion.losses import Objective, Weights
+from semhead_lib.inversion.optimise import search_style
+from semhead_lib.inversion.pivotal import tune
+from semhead_lib.inversion.search import InversionSettings, Inverted
+from semhead_lib.inversion.targets import Target
+from semhead_lib.models.generator import Generator, folder_of
+
+_OTHERS = 512  # heads that the styles' spread is measured on
+
+
+@dataclass(frozen=True)
+class Begun:
+    """Where an inversion starts."""
+
+    objective: Objective
+    condition: Tensor | None  # [1, K] what the generator was told
+    w: Tensor  # [1, W]
+
+
+class Inverter:
+    """Inverts one generator. Raises what `Generator.load` and `SemanticEncoder.load` raise, and ValueError for another
+    encoder than the generator was trained with, or a start that it does not have."""
+
+    def __init__(
+        self,
+        model: str | Path,
+        settings: InversionSettings | None = None,
+        *,
+        start_at: str = "best",  # one of start.STARTS
+        candidates: int = 64,  # styles that the best is taken of
+        weights: Weights | None = None,
+        perceptual: str = "encoder",
+        encoder: SemanticEncoder | None = None,
+        attention: str = "sdpa",
+        device: str = "auto",
+    ) -> None:
+        self.device = pick_device(device)
+        if self.device == "cpu":
+            keep_freed_memory()
+        self.folder = folder_of(model)
+        self.generator = Generator.load(model, self.device).requires_grad_(False)
+        self.bank = ConditionBank.load(self.folder)
+        self.encoder = encoder or SemanticEncoder.load(EMBEDDED, device=self.device)
+        if self.bank.mode.uses_semantics:
+            require_encoder(self.bank.encoder, str(self.encoder.identity), f"generator {model}")
+        if start_at not in start.STARTS:
+            raise ValueError(f"start must be one of {', '.join(start.STARTS)}, got {start_at!r}")
+        self.start_at, self.candidates = start_at, candidates
+        self.settings, self.weights, self.perceptual = settings or InversionSettings(), weights, perceptual
+        self.style_encoder = StyleEncoder.load(self.folder, attention, self.device) if start_at == "encoder" else None
+        self.others = start.other_styles(self.generator, self.bank, _OTHERS, self.settings.seed)
+
+    def begin(self, target: Target) -> Begun:
+        """The condition that the photographs mean, and the style to start at."""
+        objective = Objective(target.to(self.device), self.encoder, self.weights, self.perceptual)
+        azimuth = float(orbit_angles(target.cameras[:1].cpu())[0, 0])
+        condition = start.condition_of(self.bank, objective, azimuth)
+        if self.start_at == "mean":
+            return Begun(objective, condition, start.mean_style(self.generator, condition))
+        if self.start_at == "encoder":
+            return Begun(objective, condition, start.encoded(self.generator, self.style_encoder, objective, condition))
+        styles = start.candidates(self.generator, condition, self.candidates, seed=self.settings.seed)
+        return Begun(objective, condition, start.best_of(self.generator, objective, styles)[0])
+
+    def search(self, begun: Begun, *, progress: bool = False, reference: bool = False) -> Inverted:
+        """The style and the cameras nearest to the photographs."""
+        return search_style(
+            self.generator, begun.objective, begun.w, self.others, self.settings, progress=progress, reference=reference
+        )
+
+    def tune(self, fitted: Inverted, begun: Begun, *, progress: bool = False, reference: bool = False) -> Inverted:
+        """The generator tuned to the photographs at the style found; as it was where no steps are asked for, or the
+        search was interrupted."""
+        if not self.settings.pivotal_steps or fitted.style.stopped == "interrupted":
+            return fitted
+        return tune(fitted, begun.objective, self.others, self.settings, progress=progress, reference=reference)
+
+    def __call__(self, target: Target, *, progress: bool = False) -> tuple[Inverted, Begun]:
+        """Begin, search, tune. Ctrl-C ends with the best so far."""
+        begun = self.begin(target)
+        return self.tune(self.search(begun, progress=progress), begun, progress=progress), begun

@@ -1,0 +1,82 @@
+"""The style, and the cameras, whose pictures are nearest to the photographs."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor
+
+from semhead_lib.inversion.losses import Objective
+from semhead_lib.inversion.refinement import RefinedCameras
+from semhead_lib.inversion.search import Best, InversionSettings, Inverted, Search, schedule, steps_of
+from semhead_lib.models.generator import Generator
+
+_BETAS = (0.9, 0.999)
+_NOISE_SHARE = 0.75  # of the steps, over which the noise falls to 0
+
+
+def search_style(
+    generator: Generator,
+    objective: Objective,
+    start: Tensor,  # [1, W] or w+
+    others: Tensor,  # [N, W] styles of other heads: their spread is the unit of every step
+    settings: InversionSettings,
+    *,
+    progress: bool = False,
+    reference: bool = False,  # render with the reference twin, to compare
+) -> Inverted:
+    """Adam on the style, with rates and noise as in StyleGAN2's projector (Karras et al., 2020, appendix D), and on the
+    cameras through the renderer's gradients. Ctrl-C gives the best so far. The generator given stays as it is."""
+    s, generator = settings, copy.deepcopy(generator).requires_grad_(False)
+    scale = others.std(dim=0)
+    first = start.detach()
+    if s.space == "w+" and first.dim() == 2:
+        first = first[:, None].repeat(1, sum(generator.styles), 1)
+    change = torch.zeros_like(first).requires_grad_()
+    refined = RefinedCameras(objective.target.cameras)
+    maps = [m.requires_grad_() for name, m in generator.named_buffers() if name.endswith(".noise")] if s.maps else []
+    rates = {"change": s.rate, "cameras": s.camera_rate, "maps": s.rate if s.maps else 0.0}
+    learnt = {"change": [change], "cameras": [refined.offsets], "maps": maps}
+    learnt = {name: tensors for name, tensors in learnt.items() if rates[name]}
+    optimiser = torch.optim.Adam([{"params": tensors, "name": name} for name, tensors in learnt.items()], betas=_BETAS)
+    best, search, rng = Best([t for ts in learnt.values() for t in ts]), Search(), torch.Generator().manual_seed(s.seed)
+
+    with steps_of(search, s.steps, s, "style", progress) as steps:
+        for step in steps:
+            along = step / s.steps
+            for group in optimiser.param_groups:
+                group["lr"] = rates[group["name"]] * schedule(along)
+            jitter = s.noise * max(0.0, 1 - along / _NOISE_SHARE) ** 2
+            shaken = change + jitter * torch.randn(change.shape, generator=rng).to(change)
+            terms = objective(generator.synthesize(first + shaken * scale, refined(), reference=reference))
+            loss = terms["all"].mean() + s.spread * change.square().mean()
+            if maps:
+                loss = loss + s.maps * torch.stack([autocorrelation(m) for m in maps]).sum()
+            best.see(loss)
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            optimiser.step()
+            _standardise(maps)
+            steps.saw(terms)
+    best.restore()
+    for m in maps:
+        m.requires_grad_(False)
+    return Inverted(generator, (first + change * scale).detach(), refined().detach(), search)
+
+
+def autocorrelation(noise: Tensor) -> Tensor:  # [S, S] -> []
+    """sum over sizes S, S/2, ..., 8 of mean(n n shifted by one to the right)^2 + mean(n n shifted by one down)^2: 0 for
+    noise, so that fitted maps hide no picture (Karras et al., 2020, appendix D)."""
+    total, n = noise.new_zeros(()), noise
+    while True:
+        total = total + (n * n.roll(1, 1)).mean().square() + (n * n.roll(1, 0)).mean().square()
+        if n.shape[-1] <= 8:
+            return total
+        n = torch.nn.functional.avg_pool2d(n[None, None], 2)[0, 0] * 2  # unit variance again
+
+
+@torch.no_grad()
+def _standardise(maps: list[Tensor]) -> None:
+    for m in maps:
+        m.sub_(m.mean()).div_(m.std())

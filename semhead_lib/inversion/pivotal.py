@@ -1,0 +1,75 @@
+"""Pivotal tuning: the generator learns the photographs at the style that was found (Roich et al., 2022)."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from semhead_lib.cameras import ELEVATION_RANGE, orbit_labels
+from semhead_lib.inversion.losses import Objective, picture_distance
+from semhead_lib.inversion.search import Best, InversionSettings, Inverted, Search, schedule, steps_of
+from semhead_lib.models.generator import Render
+
+_WAY = 0.5  # how far from the pivot to another head the generator is held
+
+
+def tune(
+    fitted: Inverted,
+    objective: Objective,
+    others: Tensor,  # [N, W] styles of other heads
+    settings: InversionSettings,
+    *,
+    progress: bool = False,
+    reference: bool = False,
+) -> Inverted:
+    """Adam on all weights but the mapping network's. Ctrl-C gives the best so far. What was fitted stays as it is.
+
+    Elsewhere the generator is held to what it was: halfway to other heads (the paper's locality regularisation), and
+    at the pivot from every other side, of which a photograph says nothing.
+    """
+    s, before = settings, fitted.generator
+    generator = copy.deepcopy(before)
+    parts = (generator.backbone, generator.renderer, generator.super_resolution, generator.background)
+    learnt = [p.requires_grad_() for part in parts if part is not None for p in part.parameters()]
+    optimiser = torch.optim.Adam(learnt, lr=s.pivotal_rate)
+    best, search, rng = Best(learnt), Search(), torch.Generator().manual_seed(s.seed)
+
+    with steps_of(search, s.pivotal_steps, s, "pivotal", progress) as steps:
+        for step in steps:
+            optimiser.param_groups[0]["lr"] = s.pivotal_rate * schedule(step / s.pivotal_steps)
+            terms = objective(generator.synthesize(fitted.w, fitted.cameras, reference=reference))
+            loss = terms["all"].mean()
+            best.see(loss)
+            if s.locality and step % s.locality_interval == 0:
+                styles, cameras = elsewhere(fitted.w, others, rng)
+                with torch.no_grad():
+                    was = before.synthesize(styles, cameras, reference=reference)
+                now = generator.synthesize(styles, cameras, reference=reference)
+                loss = loss + s.locality * s.locality_interval * difference(now, was)
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            optimiser.step()
+            steps.saw(terms)
+    best.restore()
+    return replace(fitted, generator=generator.requires_grad_(False), pivotal=search)
+
+
+def elsewhere(w: Tensor, others: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+    """The pivot and a style halfway to another head's, [2, ...], and a camera for each from anywhere, [2, 25]."""
+    other = others[torch.randint(len(others), (1,), generator=rng)]
+    other = other if w.dim() == 2 else other[:, None].expand_as(w)
+    low, high = ELEVATION_RANGE
+    drawn = torch.rand(2, 2, generator=rng)
+    cameras = orbit_labels(drawn[0] * 360 - 180, low + drawn[1] * (high - low))
+    return torch.cat([w, torch.lerp(w, other, _WAY)]), cameras.to(w)
+
+
+def difference(now: Render, was: Render) -> Tensor:
+    """Mean squared difference of the pictures, the raw ones, and the opacities."""
+    everywhere = torch.ones_like(was.image[:, :1])
+    picture = picture_distance(now.image, was.image, everywhere).mean()
+    return picture + F.mse_loss(now.raw, was.raw) + F.mse_loss(now.opacity, was.opacity)

@@ -1,0 +1,147 @@
+"""What searches by gradients share: their settings, a loop that can be interrupted, and the best of what it saw."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from semhead_lib.models.generator import Generator
+
+SPACES = ("w", "w+")
+_RISE, _FALL = 0.05, 0.25  # shares of the steps over which rates rise and fall (Karras et al., 2020, appendix D)
+
+
+@dataclass(frozen=True)
+class InversionSettings:
+    """How a head is fitted. Raises ValueError for a value out of range."""
+
+    space: str = "w+"  # one style for all layers, or each its own
+    steps: int = 200  # of the style
+    rate: float = 0.1  # of the style, in units of the styles' spread
+    spread: float = 0.01  # weight of how far the style leaves its start, in units of the styles' spread, squared
+    noise: float = 0.05  # added to the style while searching, in the same units; falls to 0
+    maps: float = 0.0  # weight of the noise maps' autocorrelation while they are fitted too; 0: they stay as they are
+    camera_rate: float = 0.002  # radians or scene units a step; 0: cameras stay as they are
+    pivotal_steps: int = 100
+    pivotal_rate: float = 0.002
+    locality: float = 1.0  # weight of staying what it was elsewhere
+    locality_interval: int = 2  # steps
+    patience: int = 40  # a search ends when so many steps ...
+    gain: float = 0.005  # ... bring less than this share of the best loss; 0: never
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.space not in SPACES:
+            raise ValueError(f"space must be one of {', '.join(SPACES)}, got {self.space!r}")
+        for name, low in (("locality_interval", 1), ("patience", 1)):
+            if getattr(self, name) < low:
+                raise ValueError(f"{name} must be at least {low}, got {getattr(self, name)}")
+        for name, value in vars(self).items():
+            if name != "space" and not 0 <= value < math.inf:
+                raise ValueError(f"{name} must not be negative, got {value}")
+
+
+@dataclass
+class Search:
+    """How a search went."""
+
+    losses: list[dict[str, float]] = field(default_factory=list)  # the terms and "all", of each step
+    stopped: str = "finished"  # or "plateau", "interrupted"
+
+
+@dataclass(frozen=True)
+class Inverted:
+    """A fitted head."""
+
+    generator: Generator  # tuned, when pivotal steps were taken
+    w: Tensor  # [1, W] or w+: [1, sum(styles), W]
+    cameras: Tensor  # [K, 25] of the photographs, refined
+    style: Search
+    pivotal: Search = field(default_factory=Search)
+
+
+def schedule(along: float) -> float:
+    """The rate's factor at a share of the steps: rises linearly, stays, falls as a cosine.
+
+    >>> [round(schedule(a), 2) for a in (0.0, 0.025, 0.5, 0.875, 1.0)]
+    [0.0, 0.5, 1.0, 0.5, 0.0]
+    """
+    falling = 0.5 - 0.5 * math.cos(math.pi * min(1.0, (1 - along) / _FALL))
+    return falling * min(1.0, along / _RISE)
+
+
+def plateau(losses: list[float], patience: int, gain: float) -> bool:
+    """Whether the last `patience` losses brought less than `gain` of the best before them.
+
+    >>> plateau([1.0, 0.5, 0.499, 0.4999], patience=2, gain=0.01), plateau([1.0, 0.5, 0.4, 0.45], 2, 0.01)
+    (True, False)
+    """
+    if len(losses) <= patience or not gain:
+        return False
+    before = min(losses[:-patience])
+    return before - min(losses[-patience:]) < gain * before
+
+
+class Steps:
+    """The steps of a search: iterate over them and call `saw` at the end of each."""
+
+    def __init__(self, search: Search, count: int, settings: InversionSettings, name: str, progress: bool) -> None:
+        self._search, self._count, self._settings = search, count, settings
+        self._bar = tqdm(total=count, unit="step", desc=name, disable=not progress)
+
+    def __iter__(self) -> Iterator[int]:
+        for step in range(self._count):
+            yield step
+            losses = [terms["all"] for terms in self._search.losses]
+            if plateau(losses, self._settings.patience, self._settings.gain):
+                self._search.stopped = "plateau"
+                return
+
+    def saw(self, terms: dict[str, Tensor]) -> None:  # [H] each
+        """Keep a step's terms. Raises ValueError when they are no numbers any more."""
+        values = {name: float(value.detach().mean()) for name, value in terms.items()}
+        if not math.isfinite(values["all"]):
+            raise ValueError(f"step {len(self._search.losses)}: the loss is no number ({values}); lower the rate")
+        self._search.losses.append(values)
+        self._bar.update()
+        self._bar.set_postfix_str(f"loss {values['all']:.4f}")
+
+    def close(self) -> None:
+        self._bar.close()
+
+
+@contextmanager
+def steps_of(search: Search, count: int, settings: InversionSettings, name: str, progress: bool) -> Iterator[Steps]:
+    """A search's steps; Ctrl-C ends them, and what was best so far stays."""
+    steps = Steps(search, count, settings, name, progress)
+    try:
+        yield steps
+    except KeyboardInterrupt:
+        search.stopped = "interrupted"
+    finally:
+        steps.close()
+
+
+class Best:
+    """The tensors at the lowest loss so far."""
+
+    def __init__(self, tensors: list[Tensor]) -> None:
+        self._tensors, self._loss = tensors, math.inf
+        self._kept = [t.detach().clone() for t in tensors]
+
+    def see(self, loss: Tensor) -> None:
+        """Keep the tensors as they are, if this is their loss and the lowest."""
+        if float(loss.detach()) < self._loss:
+            self._loss = float(loss.detach())
+            torch._foreach_copy_(self._kept, [t.detach() for t in self._tensors])
+
+    @torch.no_grad()
+    def restore(self) -> None:
+        """Write what was kept back."""
+        torch._foreach_copy_([t.data for t in self._tensors], self._kept)

@@ -1,0 +1,73 @@
+"""Where an inversion starts: the style that already looks most like the photograph."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from semhead_lib.conditioning.bank import ConditionBank
+from semhead_lib.inversion.encoder import StyleEncoder
+from semhead_lib.inversion.losses import Objective
+from semhead_lib.models.generator import Generator
+from semhead_lib.training.grids import latents
+
+STARTS = ("mean", "best", "encoder")
+_AT_A_TIME = 16  # heads
+
+
+def condition_of(bank: ConditionBank, objective: Objective, azimuth: float = 0.0) -> Tensor | None:  # [1, K]
+    """What the generator is told for the photographs: what they mean, all together; the view where it is told one.
+
+    With `semantic` this is all there is to get right: no camera can be told wrongly. A mode that is told a view is told
+    the one at `azimuth` degrees.
+    """
+    semantics = torch.nn.functional.normalize(objective.semantics.sum(0, keepdim=True), dim=1)
+    told = bank.told(semantics.cpu() if bank.mode.uses_semantics else None, 1, azimuth)
+    return None if told is None else told.to(objective.target.images.device)
+
+
+@torch.no_grad()
+def mean_style(generator: Generator, condition: Tensor | None) -> Tensor:  # [1, K] -> [1, W]
+    """The mean style under the condition."""
+    return generator.mapping.mean(condition)
+
+
+@torch.no_grad()
+def candidates(
+    generator: Generator, condition: Tensor | None, count: int, psi: float = 0.7, seed: int = 0
+) -> Tensor:  # [1 + count, W]
+    """The mean style under the condition, and `count` styles drawn around it."""
+    mean = mean_style(generator, condition)
+    z = latents(count, generator.config.z_dim, seed).to(mean)
+    told = None if condition is None else condition.expand(count, -1)
+    return torch.cat([mean, generator.mapping(z, told, psi, towards=mean[0])])
+
+
+@torch.no_grad()
+def other_styles(generator: Generator, bank: ConditionBank, count: int, seed: int = 0) -> Tensor:  # [count, W]
+    """Styles of heads that have nothing to do with the photographs, under conditions of the training."""
+    device = generator.mapping.w_mean.device
+    told = bank.sample(count, "interpolate", seed)
+    z = latents(count, generator.config.z_dim, seed).to(device)
+    return generator.mapping(z, None if told is None else told.to(device))
+
+
+@torch.no_grad()
+def encoded(
+    generator: Generator, encoder: StyleEncoder, objective: Objective, condition: Tensor | None
+) -> Tensor:  # [1, W]
+    """What the style encoder makes of the photographs, in the mean."""
+    t = objective.target
+    told = None if condition is None else condition.expand(len(t), -1)
+    return encoder.style(generator, t.images, t.cameras, told).mean(0, keepdim=True)
+
+
+@torch.no_grad()
+def best_of(generator: Generator, objective: Objective, styles: Tensor) -> tuple[Tensor, Tensor]:  # [N, W]
+    """The style [1, W] whose head is nearest to the photographs, and the distances of all [N]."""
+    cameras = objective.target.cameras
+    distances = [
+        objective(generator.synthesize(part, cameras.repeat(len(part), 1)))["all"] for part in styles.split(_AT_A_TIME)
+    ]
+    distances = torch.cat(distances)
+    return styles[distances.argmin()][None], distances

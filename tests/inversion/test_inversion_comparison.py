@@ -1,0 +1,83 @@
+"""Comparing ways to invert: what is written, gone on with, and summed up."""
+
+import json
+
+import pandas
+import pytest
+import torch
+from own_heads import photographs
+
+from semhead_lib.inversion import comparison
+from semhead_lib.inversion.comparison import Way, compare, figure, gain, mean_over_people, summary, table_of
+from semhead_lib.inversion.held_out import Person
+from semhead_lib.inversion.judging import Truth
+from semhead_lib.inversion.search import InversionSettings
+from semhead_lib.inversion.targets import prepare
+from semhead_lib.training.grids import to_uint8
+
+QUICK = InversionSettings(steps=25, pivotal_steps=5)
+
+
+@pytest.fixture(scope="module")
+def people(generator, others):
+    """Two of the generator's own heads as people, over the background that it fits to."""
+
+    def truth(w, azimuths):
+        own = photographs(generator, w, azimuths)
+        masks = (own.masks[:, 0] * 255).byte()
+        shown = prepare(generator, [*to_uint8(own.images)], [*masks], own.cameras)
+        return Truth(to_uint8(shown.images), masks, own.cameras, surface=torch.zeros(10, 3))
+
+    def person(i):
+        here, around = (truth(others[i : i + 1], azimuths) for azimuths in ((10.0,), (-180.0, -90.0, 0.0, 90.0)))
+        return Person(f"head-{i}", here.pictures[0], here.masks[0], here.cameras[0], here, around, "")
+
+    return [person(0), person(1)]
+
+
+@pytest.fixture(scope="module")
+def ways(folder):
+    return [Way("mean", str(folder), "mean"), Way("best, w", str(folder), space="w")]
+
+
+def test_a_comparison_goes_on_where_it_was(people, ways, tmp_path, monkeypatch):
+    pytest.importorskip("dlib")
+    table = compare(ways, lambda side: people, tmp_path, QUICK, device="cpu")
+    assert set(table["stage"]) == {"start", "style", "tuned"} and set(table["way"]) == {"mean", "best, w"}
+    assert set(table["scope"]) == {"input", "all", "-180", "-90", "0", "90"}
+    nearer = gain(table, "psnr", "input", ("mean", "start"), ("mean", "tuned"))
+    assert nearer.people == 2 and nearer.low > 0
+    rows = summary(table, {"psnr": "PSNR", "chamfer": "Chamfer"})
+    assert list(rows["way"]) == ["mean"] * 3 + ["best, w"] * 3 and list(rows["people"]) == [2] * 6
+    assert {"PSNR, input", "PSNR, around", "Chamfer"} <= set(rows.columns)
+
+    monkeypatch.setattr(comparison, "judged", lambda *_: pytest.fail("it is there already"))
+    again = compare(ways, lambda side: people, tmp_path, QUICK, device="cpu")
+    pandas.testing.assert_frame_equal(again, table)
+    with pytest.raises(ValueError, match=r"head-0\.json was made by other settings"):
+        compare(ways, lambda side: people, tmp_path, InversionSettings(steps=9), device="cpu")
+    assert json.loads((tmp_path / "mean" / "head-0.json").read_text())["about"]["settings"]["steps"] == 25
+
+
+def test_means_are_over_people_and_pairs():
+    def row(person, stage, scope, value, name="psnr"):
+        return dict(way="a", person=person, stage=stage, scope=scope, figure=name, value=value)
+
+    table = table_of([
+        row("x", "start", "0", 1.0), row("x", "start", "90", 3.0),
+        row("x", "tuned", "0", 5.0), row("x", "tuned", "90", 5.0),
+        row("y", "start", "0", 10.0), row("y", "start", "90", 10.0),
+        row("y", "tuned", "0", 12.0), row("y", "tuned", "90", 16.0),
+        row("z", "start", "0", 7.0), row("z", "tuned", "0", None), row("x", "tuned", "input", 99.0),
+    ])  # fmt: skip
+    assert figure(table, "psnr", "around", "a", "start").value == pytest.approx((2 + 10 + 7) / 3)
+    assert figure(table, "psnr", "90", "a", "tuned").value == pytest.approx((5 + 16) / 2)
+    found = gain(table, "psnr", "around", ("a", "start"), ("a", "tuned"))
+    assert (found.value, found.people) == (pytest.approx((3 + 4) / 2), 2), "only those who have both"
+    assert 3 <= found.low <= found.value <= found.high <= 4
+    assert mean_over_people(table[table["figure"] == "nothing"]).people == 0
+
+
+def test_cameras_are_known_or_estimated():
+    with pytest.raises(ValueError, match="cameras must be one of known, estimated, got 'guessed'"):
+        Way("a", cameras="guessed")

@@ -1,0 +1,78 @@
+"""Figures of fitted heads: known values, truth against itself, and intervals over people."""
+
+import numpy as np
+import pytest
+import torch
+
+from semhead_lib.cameras import orbit_labels
+from semhead_lib.inversion import judging
+from semhead_lib.inversion.search import Inverted, Search
+from semhead_lib.models.mesh import mesh
+from semhead_lib.training.grids import to_uint8
+
+AROUND = orbit_labels(torch.arange(6) * 60.0, torch.zeros(6))
+
+
+@pytest.fixture(scope="module")
+def own(generator, others):
+    """A head, and its own pictures as the truth."""
+    fitted = Inverted(generator, others[:1], AROUND[:1], Search())
+    with torch.no_grad():
+        seen = generator.synthesize(others[:1], AROUND)
+    masks = (seen.opacity[:, 0].clamp(0, 1) * 255).round().to(torch.uint8)
+    return fitted, judging.Truth(to_uint8(seen.image), masks, AROUND)
+
+
+def test_the_truth_itself_is_perfect(own, clip):
+    found = judging.view_figures(*own, clip)
+    assert set(found) == {"psnr", "ssim", "iou", "perceptual", "semantic"} and all(len(v) == 6 for v in found.values())
+    assert found["psnr"].min() == pytest.approx(100) and found["ssim"].min() == pytest.approx(1)
+    assert found["semantic"].min() == pytest.approx(1, abs=1e-5) and found["perceptual"].max() < 1e-5
+    assert found["iou"].min() > 0.95
+
+
+def test_another_head_is_worse_in_every_figure(own, others, clip):
+    fitted, truth = own
+    found = judging.view_figures(Inverted(fitted.generator, others[1:2], AROUND[:1], Search()), truth, clip)
+    assert found["psnr"].max() < 40 and found["ssim"].max() < 0.99 and found["perceptual"].min() > 1e-3
+
+
+def test_similarity_is_scikit_images_own(own):
+    """Against the definition on a constant shift: contrast and structure stay, luminance does not."""
+    x = torch.full((1, 3, 16, 16), 0.5, dtype=torch.float64)
+    luminance = (2 * 0.5 * 0.6 + 1e-4) / (0.25 + 0.36 + 1e-4)
+    assert judging.ssim(x, x + 0.1).item() == pytest.approx(luminance, rel=1e-6)
+
+
+def test_points_of_a_mesh_are_spread_by_area():
+    vertices = np.array([[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0], [0, 0, 5], [3, 0, 5], [0, 2, 5]], np.float32)
+    faces = np.array([[0, 1, 2], [0, 2, 3], [4, 5, 6]])
+    points = judging.surface_points(vertices, faces, 8000)
+    assert (points[:, 2] == 5).mean() == pytest.approx(3 / 4, abs=0.02)
+    square = points[points[:, 2] == 0]
+    assert square[:, :2].mean(0) == pytest.approx([0.5, 0.5], abs=0.02) and square.min() >= 0 and square.max() <= 1
+
+
+def test_the_surface_of_a_head_is_its_own(own):
+    fitted, truth = own
+    found = mesh(fitted.generator, fitted.w[0], 96)
+    surface = torch.from_numpy(judging.surface_points(found.vertices, found.faces, 20_000, seed=1))
+    near = judging.shape_figure(fitted, judging.Truth(*list(vars(truth).values())[:4], surface=surface))
+    far = judging.shape_figure(fitted, judging.Truth(*list(vars(truth).values())[:4], surface=surface + 0.05))
+    assert near < 0.01 < 0.02 < far
+
+
+def test_depth_is_compared_along_rays(own, clip):
+    from semhead_lib.evaluation.consistency import generated_views
+
+    fitted, truth = own
+    seen = generated_views(fitted.generator, fitted.w, AROUND)
+    assert seen.mask.float().mean() > 0.05
+    from semhead_lib.cameras import rays
+
+    forward = AROUND[:, :16].view(-1, 4, 4)[:, :3, 2]
+    along = (rays(AROUND, 32)[1] * forward[:, None]).sum(-1).view(6, 32, 32)
+    depth = torch.where(seen.mask, seen.distance * along + 0.03 * along, 0.0)
+    with_depth = judging.Truth(*list(vars(truth).values())[:3], depth=depth)
+    found = judging.view_figures(fitted, with_depth, clip)["depth"]
+    assert found[found.isfinite()].numpy() == pytest.approx(0.03, abs=1e-4)

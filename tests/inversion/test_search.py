@@ -1,0 +1,144 @@
+"""Searches: they find what made a picture, stop when nothing comes any more, and keep the best when interrupted."""
+
+import signal
+import threading
+from dataclasses import replace
+
+import pytest
+import torch
+from own_heads import photographs
+
+from semhead_lib.cameras import orbit_angles
+from semhead_lib.inversion.losses import Objective
+from semhead_lib.inversion.optimise import autocorrelation, search_style
+from semhead_lib.inversion.pivotal import tune
+from semhead_lib.inversion.refinement import RefinedCameras
+from semhead_lib.inversion.search import InversionSettings, Search, steps_of
+from semhead_lib.inversion.start import best_of, candidates, condition_of, mean_style
+
+QUICK = InversionSettings(steps=40, pivotal_steps=15, camera_rate=0.0, gain=0.0)
+
+
+@pytest.fixture(scope="module")
+def objective(generator, others, clip):
+    return Objective(photographs(generator, others[:1]), clip)
+
+
+@pytest.fixture(scope="module")
+def fitted(generator, objective, others):
+    return search_style(generator, objective, others[1:2], others, QUICK)
+
+
+def distance(fitted, objective):
+    return objective(fitted.generator.synthesize(fitted.w, fitted.cameras))["all"].item()
+
+
+@pytest.mark.parametrize("space", ["w", "w+"])
+def test_a_search_comes_nearer(generator, objective, others, space):
+    before = objective(generator.synthesize(others[1:2], objective.target.cameras))["all"].item()
+    found = search_style(generator, objective, others[1:2], others, replace(QUICK, space=space))
+    assert found.w.shape == ((1, 16) if space == "w" else (1, sum(generator.styles), 16))
+    assert distance(found, objective) < 0.3 * before
+    assert len(found.style.losses) == 40 and found.style.stopped == "finished"
+    assert torch.equal(found.cameras, objective.target.cameras), "a rate of 0: they stay"
+
+
+def test_equal_seeds_give_equal_heads(generator, objective, others, fitted):
+    again = search_style(generator, objective, others[1:2], others, QUICK)
+    other = search_style(generator, objective, others[1:2], others, replace(QUICK, seed=1))
+    assert torch.equal(again.w, fitted.w) and not torch.equal(other.w, fitted.w)
+
+
+def test_tuning_comes_nearer_still_and_changes_little_elsewhere(generator, objective, others, fitted):
+    before = {name: p.clone() for name, p in fitted.generator.named_parameters()}
+    held, free = (tune(fitted, objective, others, replace(QUICK, locality=weight)) for weight in (10.0, 0.0))
+    assert distance(held, objective) < distance(fitted, objective) and held.pivotal.losses
+    assert all(torch.equal(p, before[name]) for name, p in fitted.generator.named_parameters()), "a copy was tuned"
+    assert torch.equal(held.generator.mapping.w_mean, generator.mapping.w_mean)
+
+    cameras = photographs(generator, others[:1], (120.0, 200.0, 280.0)).cameras
+    with torch.no_grad():
+        was = generator.synthesize(others[2:5], cameras).image
+        changes = [(f.generator.synthesize(others[2:5], cameras).image - was).square().mean() for f in (held, free)]
+    assert changes[0] < 0.7 * changes[1]
+
+
+def test_cameras_are_refined_through_the_renderer(generator, others, clip):
+    target = photographs(generator, others[:1])
+    wrong = RefinedCameras(target.cameras)
+    wrong.offsets.data[0, :3] = torch.tensor([0.03, 0.08, 0.0])
+    seen = replace(target, cameras=wrong().detach())
+    found = search_style(
+        generator, Objective(seen, clip), others[:1], others, replace(QUICK, steps=60, rate=0.0, camera_rate=0.005)
+    )
+    off = [
+        (orbit_angles(c)[0, :2] - orbit_angles(target.cameras)[0, :2]).norm().item()
+        for c in (seen.cameras, found.cameras)
+    ]
+    assert off[0] > 4 and off[1] < 0.5 * off[0]
+
+
+def test_refined_cameras_have_the_gradients_of_finite_differences():
+    from semhead_lib.cameras import orbit_labels
+
+    cameras = RefinedCameras(orbit_labels(torch.tensor([30.0, -70.0]), torch.tensor([10.0, -5.0]))).double()
+    assert torch.autograd.gradcheck(
+        lambda offsets: torch.func.functional_call(cameras, {"offsets": offsets}, ()),
+        cameras.offsets.detach().requires_grad_(),
+    )
+
+
+def test_a_plateau_ends_a_search(generator, objective, others):
+    found = search_style(
+        generator, objective, others[:1], others, replace(QUICK, rate=1e-6, noise=0.0, patience=5, gain=0.01)
+    )
+    assert found.style.stopped == "plateau" and len(found.style.losses) < 40
+
+
+def test_ctrl_c_gives_the_best_so_far(generator, objective, others):
+    threading.Timer(1.0, signal.raise_signal, [signal.SIGINT]).start()
+    found = search_style(generator, objective, others[1:2], others, replace(QUICK, steps=100_000, noise=0.0))
+    assert found.style.stopped == "interrupted" and 0 < len(found.style.losses) < 100_000
+    assert distance(found, objective) <= found.style.losses[0]["all"]
+
+
+def test_noise_maps_can_be_fitted(generator, objective, others, fitted):
+    found = search_style(generator, objective, others[1:2], others, replace(QUICK, maps=1.0, steps=10))
+    names = [name for name, _ in generator.named_buffers() if name.endswith(".noise")]
+    buffers = dict(found.generator.named_buffers()), dict(generator.named_buffers())
+    assert all(not torch.equal(buffers[0][n], buffers[1][n]) and not buffers[0][n].requires_grad for n in names)
+    noise, ramp = (
+        torch.randn(64, 64, generator=torch.Generator().manual_seed(0)),
+        torch.linspace(-1.7, 1.7, 64).expand(64, 64),
+    )
+    assert autocorrelation(noise) < 0.1 < 1 < autocorrelation(ramp)
+
+
+def test_starts(generator, bank, objective, others):
+    condition = condition_of(bank, objective)
+    mean = mean_style(generator, condition)
+    styles = candidates(generator, condition, 20)
+    assert styles.shape == (21, 16) and torch.equal(styles[:1], mean)
+    best, distances = best_of(generator, objective, torch.cat([styles, others[:1]]))
+    assert torch.equal(best, others[:1]) and distances.shape == (22,), "the style that made the photograph"
+
+
+def test_a_loss_that_is_no_number_stops_with_words():
+    with pytest.raises(ValueError, match="step 0: the loss is no number"), \
+            steps_of(Search(), 3, QUICK, "style", False) as steps:  # fmt: skip
+        for _ in steps:
+            steps.saw({"all": torch.tensor([float("nan")])})
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (dict(space="z"), "space must be one of w, w\\+, got 'z'"),
+        (dict(steps=-1), "steps must not be negative, got -1"),
+        (dict(patience=0), "patience must be at least 1, got 0"),
+        (dict(rate=float("nan")), "rate must not be negative, got nan"),
+    ],
+)
+def test_settings_out_of_range(changes, message):
+    with pytest.raises(ValueError, match=message):
+        InversionSettings(**changes)
