@@ -29,8 +29,15 @@ class Command:
     function: str  # "module:function", called with the composed configuration; returns an exit code or None
     config: str | None = None  # YAML file under semhead_lib/conf, None when the command has no keys
     positional: tuple[str, ...] = ()  # keys that may be given without their names, in this order
+    many: str | None = None  # a key of paths that all words without a name belong to; instead of `positional`
     free: str | None = None  # where dotted keys unknown to the configuration go (see compose_config)
     free_help: str = ""  # how help writes those keys, and what they are
+
+    @property
+    def usage(self) -> str:
+        """The command and what may follow without a name."""
+        words = [key.upper() for key in self.positional] + ([f"{self.many.upper()}..."] if self.many else [])
+        return " ".join([self.name, *words])
 
 
 COMMANDS = (
@@ -94,6 +101,20 @@ COMMANDS = (
         "draw heads of a generator from all around: a picture and a film",
         "semhead_lib.commands:sample",
         config="sample",
+        positional=("model", "out"),
+    ),
+    Command(
+        "invert",
+        "fit a head to photographs, and show it from everywhere; the same command goes on",
+        "semhead_lib.commands:invert",
+        config="invert",
+        many="photos",
+    ),
+    Command(
+        "inverter train",
+        "train the style encoder of a generator, a start for inversions; the same command resumes",
+        "semhead_lib.commands:inverter_train",
+        config="inverter_train",
         positional=("model", "out"),
     ),
     Command(
@@ -184,6 +205,8 @@ def configure(command: Command, words: list[str]):
             pairs.append(tuple(word.split("=", 1)))
         else:
             bare.append(word)
+    if command.many:
+        pairs, bare = [(command.many, "\n".join(bare))] * bool(bare) + pairs, []
     if len(bare) > len(command.positional):
         takes = " ".join(command.positional).upper() or "nothing"
         raise UsageError(f"'{bare[len(command.positional)]}': '{command.name}' takes {takes} and key=value words")
@@ -197,7 +220,7 @@ def configure(command: Command, words: list[str]):
 
 def overview() -> str:
     """`semhead --help`."""
-    usages = {" ".join([c.name, *(key.upper() for key in c.positional)]): c.summary for c in COMMANDS}
+    usages = {c.usage: c.summary for c in COMMANDS}
     width = max(map(len, usages)) + 2
     return "\n".join(
         [
@@ -214,8 +237,8 @@ def overview() -> str:
 
 def command_help(command: Command, words: list[str]) -> str:
     """`semhead COMMAND [group=option ...] --help`: every key, its default and its comment."""
-    usage = " ".join(["semhead", command.name, *(key.upper() for key in command.positional)])
-    lines = [f"usage: {usage}" + (" [key=value ...]" if command.config else ""), "", f"{command.summary}."]
+    keys = " [key=value ...]" if command.config else ""
+    lines = [f"usage: semhead {command.usage}{keys}", "", f"{command.summary}."]
     if command.config is None:
         return "\n".join(lines)
     file = read_config(command.config)

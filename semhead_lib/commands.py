@@ -119,6 +119,39 @@ def sample(config: DictConfig) -> None:
     print(draw(**config))
 
 
+def invert(config: DictConfig) -> int:
+    """`semhead invert PHOTOS...`: 1 when some of them could not be inverted."""
+    from semhead_lib.conditioning.semantic import SemanticEncoder
+    from semhead_lib.explore.inversions import Files, invert_photos
+    from semhead_lib.inversion.inverter import Inverter
+    from semhead_lib.inversion.search import InversionSettings
+
+    names = ("space", "steps", "pivotal_steps", "camera_rate", "seed")
+    inverter = Inverter(
+        config.model,
+        InversionSettings(**{name: config[name] for name in names}),
+        start_at=config.start,
+        candidates=config.candidates,
+        perceptual=config.perceptual,
+        encoder=SemanticEncoder.load(config.encoder, device=_device(config)),
+        attention=config.attention,
+        device=config.device,
+    )
+    files = Files(config.frames, config.mesh, int(config.landmarks))
+    return 1 if invert_photos(config.photos, config.out, inverter, files) else 0
+
+
+def inverter_train(config: DictConfig) -> None:
+    """`semhead inverter train MODEL OUT`."""
+    from semhead_lib.conditioning.semantic import SemanticEncoder
+    from semhead_lib.inversion.encoder_training import EncoderRecipe, train_encoder
+
+    others = ("model", "out", "encoder", "device")
+    recipe = EncoderRecipe(**{key: value for key, value in config.items() if key not in others})
+    clip = SemanticEncoder.load(config.encoder, device=_device(config))
+    print(train_encoder(config.model, config.out, recipe, clip=clip, device=config.device))
+
+
 def data_check(config: DictConfig) -> int:
     """`semhead data check DIR`: a line for each finding on stdout."""
     from semhead_lib.data.check import check

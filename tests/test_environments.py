@@ -11,7 +11,7 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
-SUITE = ("data", "notebooks", "faces", "dev")
+SUITE = ("data", "notebooks", "faces", "cluster", "dev")
 LOCKS = {  # lock -> extras it holds beside the base
     "environments/lock-suite.txt": SUITE,
     "environments/lock-kontext.txt": (*SUITE, "kontext"),

@@ -132,11 +132,12 @@ class SemanticEncoder:
             features = self._model.encode_image(pictures.contiguous(memory_format=torch.channels_last))
         return F.normalize(features.float(), dim=-1)
 
-    def maps(self, images: Tensor) -> list[Tensor]:  # [B, 3, H, W] float in [-1, 1] -> [B, C, h, w] float32 each
-        """What the model's image tower makes of pictures on the way to their feature, from early to late: evenly spread
-        stages of a convolutional network, blocks of a transformer. With gradients to the images.
+    def encode_with_maps(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:  # [B, 3, H, W] float in [-1, 1]
+        """Features [B, D] as `encode` gives them, and what the image tower makes of the pictures on the way.
 
-        Raises ValueError for a model whose stages open_clip cannot give.
+        Maps go from early to late, [B, C, h, w] float32 each: the stages of a convolutional network, evenly spread
+        blocks of a transformer. With gradients to the images. Raises ValueError for a model whose stages open_clip
+        cannot give.
         """
         if not hasattr(self._model.visual, "forward_intermediates"):
             raise ValueError(f"encoder {self.identity.name} does not give its intermediate maps")
@@ -145,9 +146,9 @@ class SemanticEncoder:
         chosen = None if blocks is None else [max(blocks * (i + 1) // _MAPS - 1, 0) for i in range(_MAPS)]
         with self._autocast():
             found = self._model.visual.forward_intermediates(
-                pictures.contiguous(memory_format=torch.channels_last), indices=chosen, intermediates_only=True
+                pictures.contiguous(memory_format=torch.channels_last), indices=chosen
             )
-        return [m.float() for m in found["image_intermediates"]]
+        return F.normalize(found["image_features"].float(), dim=-1), [m.float() for m in found["image_intermediates"]]
 
     @torch.no_grad()
     def images(

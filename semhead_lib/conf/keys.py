@@ -33,13 +33,15 @@ class Allowed:
     ('png', None)
     >>> Allowed("any of depth | normals").parse("normals,depth"), Allowed("any of depth | normals").parse("[]")
     (['normals', 'depth'], [])
+    >>> Allowed("paths").parse("one.png\\ntwo, with a comma.png")
+    ['one.png', 'two, with a comma.png']
     """
 
     text: str
 
     def __post_init__(self) -> None:
         plain = self.text.removesuffix(" or null").strip()
-        if plain not in ("bool", "text", "path") and "|" not in plain and not _RANGE.match(plain):
+        if plain not in ("bool", "text", "path", "paths") and "|" not in plain and not _RANGE.match(plain):
             raise ValueError(f"[{self.text}] is no rule for a value: see semhead_lib/conf/__init__.py")
 
     @property
@@ -57,6 +59,11 @@ class Allowed:
             if plain == "path" and not text:
                 raise ValueError("expected a path, got nothing")
             return text
+        if plain == "paths":
+            paths = [line for line in text.split("\n") if line]
+            if not paths:
+                raise ValueError("expected a path or several, got nothing")
+            return paths
         if plain == "bool":
             if text.lower() not in ("true", "false"):
                 raise ValueError(f"expected true or false, got {text!r}")

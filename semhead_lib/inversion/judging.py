@@ -71,9 +71,8 @@ def view_figures(fitted: Inverted, truth: Truth, encoder: SemanticEncoder) -> di
     x, y = drawn / 255, truth.pictures / 255
     covered = F.interpolate(render.opacity.cpu(), size=y.shape[-2:], mode="bilinear", align_corners=False)[:, 0]
     found = {"psnr": psnr(x, y), "ssim": ssim(x, y), "iou": mask_iou(covered, truth.masks / 255)}
-    pairs = [encoder.maps(p * 2 - 1) for p in (x, y)]
-    found["perceptual"] = map_distance(*pairs).cpu()
-    found["semantic"] = (encoder.images(drawn) * encoder.images(truth.pictures)).sum(1)
+    (one, maps), (other, true_maps) = (encoder.encode_with_maps(p * 2 - 1) for p in (x, y))
+    found["perceptual"], found["semantic"] = map_distance(maps, true_maps).cpu(), (one * other).sum(1).cpu()
     if truth.depth is not None:
         seen = generated_views(fitted.generator, fitted.w, cameras)
         off = (seen.distance.cpu() - ray_distance(truth.depth, truth.cameras)).abs()

@@ -124,8 +124,7 @@ class Objective:
         self.weights = weights or Weights()
         self._lpips = lpips(target.images.device) if perceptual == "lpips" and self.weights.perceptual else None
         with torch.no_grad():
-            self._maps = encoder.maps(target.images)
-            self.semantics = encoder.encode(target.images)  # [K, D]: what each photograph means
+            self.semantics, self._maps = encoder.encode_with_maps(target.images)  # [K, D]: what each photograph means
 
     def __call__(self, render: Render) -> dict[str, Tensor]:  # H heads from the K cameras, those of a head adjacent
         """Each term and "all", their weighted sum: [H], the mean over the photographs."""
@@ -142,11 +141,11 @@ class Objective:
         terms["raw"] = picture_distance(render.raw, images, reached)
         terms["mask"] = mask_distance(render.opacity, masks, reached)
         seen = torch.where(inside > 0.5, render.image, all_heads(t.images))  # beyond the photograph there is no error
+        if w.semantic or (w.perceptual and self._lpips is None):
+            feature, maps = self.encoder.encode_with_maps(seen)
+            terms["semantic"] = semantic_distance(feature, all_heads(self.semantics))
+            terms["perceptual"] = map_distance(maps, [all_heads(m) for m in self._maps])
         if self._lpips is not None:
             terms["perceptual"] = self._lpips(seen, all_heads(t.images))
-        elif w.perceptual:
-            terms["perceptual"] = map_distance(self.encoder.maps(seen), [all_heads(m) for m in self._maps])
-        if w.semantic:
-            terms["semantic"] = semantic_distance(self.encoder.encode(seen), all_heads(self.semantics))
         terms = {name: value.view(heads, k).mean(1) for name, value in terms.items()}
-        return {**terms, "all": sum(getattr(w, name) * value for name, value in terms.items())}
+        return {**terms, "all": sum(getattr(w, name) * value for name, value in terms.items() if getattr(w, name))}

@@ -27,17 +27,22 @@ def search_style(
     reference: bool = False,  # render with the reference twin, to compare
 ) -> Inverted:
     """Adam on the style, with rates and noise as in StyleGAN2's projector (Karras et al., 2020, appendix D), and on the
-    cameras through the renderer's gradients. Ctrl-C gives the best so far. The generator given stays as it is."""
+    cameras through the renderer's gradients. Ctrl-C gives the best so far. The generator given stays as it is.
+
+    In w+ a layer's style is the start, what is added for all layers, and what is added for this one; the last is held
+    small (after Tov et al., 2021), because heads whose layers disagree look right from the photograph's side alone.
+    """
     s, generator = settings, copy.deepcopy(generator).requires_grad_(False)
     scale = others.std(dim=0)
     first = start.detach()
     if s.space == "w+" and first.dim() == 2:
         first = first[:, None].repeat(1, sum(generator.styles), 1)
-    change = torch.zeros_like(first).requires_grad_()
+    of_all, of_each = torch.zeros_like(first[:, :1] if first.dim() == 3 else first), torch.zeros_like(first)
     refined = RefinedCameras(objective.target.cameras)
     maps = [m.requires_grad_() for name, m in generator.named_buffers() if name.endswith(".noise")] if s.maps else []
-    rates = {"change": s.rate, "cameras": s.camera_rate, "maps": s.rate if s.maps else 0.0}
-    learnt = {"change": [change], "cameras": [refined.offsets], "maps": maps}
+    rates = {"style": s.rate, "cameras": s.camera_rate, "maps": s.rate if s.maps else 0.0}
+    changes = [of_all.requires_grad_(), of_each.requires_grad_()] if s.space == "w+" else [of_all.requires_grad_()]
+    learnt = {"style": changes, "cameras": [refined.offsets], "maps": maps}
     learnt = {name: tensors for name, tensors in learnt.items() if rates[name]}
     optimiser = torch.optim.Adam([{"params": tensors, "name": name} for name, tensors in learnt.items()], betas=_BETAS)
     best, search, rng = Best([t for ts in learnt.values() for t in ts]), Search(), torch.Generator().manual_seed(s.seed)
@@ -48,9 +53,9 @@ def search_style(
             for group in optimiser.param_groups:
                 group["lr"] = rates[group["name"]] * schedule(along)
             jitter = s.noise * max(0.0, 1 - along / _NOISE_SHARE) ** 2
-            shaken = change + jitter * torch.randn(change.shape, generator=rng).to(change)
+            shaken = of_all + of_each + jitter * torch.randn(of_all.shape, generator=rng).to(of_all)
             terms = objective(generator.synthesize(first + shaken * scale, refined(), reference=reference))
-            loss = terms["all"].mean() + s.spread * change.square().mean()
+            loss = terms["all"].mean() + s.leave * of_all.square().mean() + s.spread * of_each.square().mean()
             if maps:
                 loss = loss + s.maps * torch.stack([autocorrelation(m) for m in maps]).sum()
             best.see(loss)
@@ -62,7 +67,8 @@ def search_style(
     best.restore()
     for m in maps:
         m.requires_grad_(False)
-    return Inverted(generator, (first + change * scale).detach(), refined().detach(), search)
+    w = first + (of_all + of_each) * scale
+    return Inverted(generator, w.detach(), refined().detach(), search)
 
 
 def autocorrelation(noise: Tensor) -> Tensor:  # [S, S] -> []

@@ -2,7 +2,8 @@
 
 All have equalised learning rates: weights are N(0, 1) and scaled by 1 / sqrt(fan-in) when used. Modulation of one
 picture scales the weights; of a batch it scales the activations before the convolution and its result after, which is
-the same and leaves one ordinary convolution for all. Large tensors are changed in place where autograd allows it: on a
+the same and leaves one ordinary convolution for all. So it does where only the style learns, as in inversion: scaled
+weights would cost the gradient of every weight. Large tensors are changed in place where autograd allows it: on a
 CPU a new one costs ten times as much as writing to an old one, because its memory must first be had from the system.
 """
 
@@ -72,7 +73,7 @@ class ModulatedConv(nn.Module):
         if self.demodulate:
             norms = self.weight.square().sum((2, 3))
             after = (F.linear(style.square(), norms) + 1e-8).rsqrt() * gain
-        if len(w) == 1:
+        if len(w) == 1 and (self.weight.requires_grad or not style.requires_grad):
             weight = self.weight * style[:, :, None, None]
             after = after[0, :, None, None, None]
             return self._convolve(x, weight * after if weight.requires_grad else weight.mul_(after), bias)

@@ -77,6 +77,25 @@ def test_gradients_reach_the_pixels(encoder):
     assert image.grad.abs().sum() > 0 and image.grad.isfinite().all()
 
 
+@pytest.mark.parametrize("name", ["headclip-64", "ViT-B-32"])
+def test_maps_of_the_tower_on_the_way(encoder, name, tmp_path):
+    if name != "headclip-64":
+        torch.manual_seed(0)
+        save_file(
+            {k: v.contiguous() for k, v in open_clip.create_model(name).state_dict().items()},
+            tmp_path / "w.safetensors",
+        )
+        encoder = SemanticEncoder.load(f"{name}/{tmp_path}/w.safetensors", device="cpu")
+    pictures = (torch.rand(2, 3, 64, 64) * 2 - 1).requires_grad_()
+    features, maps = encoder.encode_with_maps(pictures)
+    torch.testing.assert_close(features, encoder.encode(pictures), rtol=1e-4, atol=1e-5)
+    assert len(maps) >= 4 and all(m.ndim == 4 and len(m) == 2 for m in maps)
+    sides = [m.shape[-1] for m in maps]
+    assert sides == sorted(sides, reverse=True)
+    (gradient,) = torch.autograd.grad(maps[0].square().sum(), pictures)
+    assert gradient.abs().max() > 0
+
+
 def test_lower_precision_is_close(encoder):
     half = SemanticEncoder.load("headclip-64", device="cpu", dtype="bfloat16")
     assert half.identity == encoder.identity

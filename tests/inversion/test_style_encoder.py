@@ -67,5 +67,7 @@ def test_one_that_is_not_there_or_no_encoder(folder, tmp_path, clip):
         StyleEncoder.load(tmp_path)
     with pytest.raises(ValueError, match="attention must be one of sdpa, xformers, got 'flash'"):
         StyleEncoder(EncoderConfig(32, 8, 16), "flash")
+    with pytest.raises(ValueError, match="attention=xformers needs the extra 'gpu' and a CUDA device, got cpu"):
+        StyleEncoder.load(tmp_path, "xformers")
     with pytest.raises(ValueError, match="start must be one of mean, best, encoder, got 'random'"):
         Inverter(folder, start_at="random", encoder=clip, device="cpu")

@@ -42,6 +42,8 @@ def test_modulation_is_that_of_the_weights_of_every_sample(learning, batch, kern
     expected = modulated_by_weights(layer, x, w)
     assert torch.allclose(out, expected * 1.5 + bias[:, None, None], atol=1e-6)
     assert torch.allclose(layer(x, w), expected, atol=1e-6)
+    layer.requires_grad_(False)  # as in inversion: only the style learns
+    assert torch.allclose(layer(x, w.requires_grad_()), expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("batch", [1, 2])
@@ -54,6 +56,7 @@ def test_derivatives_of_a_style_layer_by_finite_differences(up, batch):
     x = torch.randn(batch, 3, 4, 4).double().requires_grad_()
     w = torch.randn(batch, 5).double().requires_grad_()
     assert torch.autograd.gradcheck(layer, (x, w))
+    assert torch.autograd.gradcheck(layer.requires_grad_(False), (x, w))
 
 
 def test_doubling_keeps_a_constant_and_the_place():

@@ -28,6 +28,7 @@ SMALL = {
     "02_conditioning_analysis": dict(subjects=64, views_per_subject=8, resolution=64, workers=2),
     "03_training": dict(subjects=16, kimg=0.2, heads=48),
     "04_ablations": dict(results="papermill_runs/reference/ablations/smoke"),
+    "05_inversion": dict(people=1, steps=12, pivotal_steps=5),
 }
 
 
@@ -174,6 +175,27 @@ def test_ablations(executed):
     (heads,) = [p for p in pages if "<img" in p]
     assert heads.count("<img") == len(re.findall(r'alt="[^"]{10,}"', heads)) == 4
     assert sum("application/vnd.plotly.v1+json" in o.get("data", {}) for o in outputs) == 6
+    assert path.stat().st_size < 5_000_000
+
+
+@pytest.mark.notebooks
+@pytest.mark.parametrize("executed", ["05_inversion"], indirect=True)
+def test_inversion(executed):
+    notebook, path, results = executed
+    outputs, metrics = outputs_of(notebook), collect(notebook)
+    assert metrics["photographs"] == 2 and metrics["failed"] == 0
+    assert metrics["psnr_astronaut"] > 10 and metrics["psnr_parametric"] > 15
+    assert metrics["input_tuned"] > metrics["around_tuned"] > 10 and metrics["claims"] == 5
+    found = pandas.read_csv(results / "judged.csv")
+    assert set(found["stage"]) == {"start", "style", "tuned"} and found["person"].nunique() == 1
+    assert set(found["way"]) == {"start: mean", "start: best", "camera estimated"}
+    assert (results / "heads/astronaut/head.glb").stat().st_size > 10_000
+
+    pages = ["".join(o.get("data", {}).get("text/html", "")) for o in outputs]
+    pictures = [p for p in pages if "<img" in p]
+    assert len(pictures) == 3 and all(re.search(r'alt="[^"]{20,}"', p) for p in pictures)
+    assert sum("srcdoc" in p for p in pages) == 1
+    assert sum("application/vnd.plotly.v1+json" in o.get("data", {}) for o in outputs) == 1
     assert path.stat().st_size < 5_000_000
 
 

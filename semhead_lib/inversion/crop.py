@@ -1,0 +1,41 @@
+"""Cutting a turned square out of a photograph, and making pictures smaller without aliasing."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+from torchvision.transforms.functional import gaussian_blur
+
+
+def cut_square(
+    picture: Tensor,  # [C, H, W] uint8
+    similarity: np.ndarray,  # [2, 3]: [u, v, 1] in the square, u and v in [0, 1], to x, y in pixels of the picture
+    size: int,  # pixels a side
+) -> tuple[Tensor, Tensor]:  # [C, size, size] uint8, [size, size] uint8
+    """The square, and 255 where it lies in the picture, else 0; beyond its edges it is mirrored and blurred."""
+    height, width = picture.shape[1:]
+    shrink = max(float(np.hypot(*similarity[:, 0])) / size, 1.0)
+    if shrink > 1:  # first to the crop's scale, smoothly; then turned and cut
+        picture = resized(picture, (max(round(height / shrink), 1), max(round(width / shrink), 1)))
+    centres = (np.arange(size) + 0.5) / size
+    crop = np.stack([*np.meshgrid(centres, centres), np.ones((size, size))], axis=-1)
+    place = torch.from_numpy(crop @ similarity.T / (width, height) * 2 - 1).float()
+    inside = (place.abs() <= 1).all(-1)
+    layers = picture.float()[None]
+    found = F.grid_sample(layers, place[None], mode="bicubic", padding_mode="reflection", align_corners=False)[0]
+    if not inside.all():
+        blur = size / 24
+        spread = gaussian_blur(found, 2 * int(2 * blur) + 1, blur)
+        found = torch.where(inside, found, spread)
+    return found.round().clamp(0, 255).byte(), inside.byte() * 255
+
+
+def resized(picture: Tensor, size: tuple[int, int]) -> Tensor:  # [C, H, W] uint8 -> [C, *size] uint8
+    """The whole picture at `size` (height, width), without aliasing."""
+    if tuple(picture.shape[1:]) == tuple(size):
+        return picture
+    layers = [Image.fromarray(layer.numpy()).resize(size[::-1], Image.Resampling.BICUBIC) for layer in picture]
+    return torch.from_numpy(np.stack([np.asarray(layer) for layer in layers]))

@@ -1,0 +1,63 @@
+"""An inversion of one photograph, fused against the reference twin: `make bench` prints the table.
+
+The photograph is a head of the generator itself, seen from 20 degrees: what is in it does not change how long a step
+takes, and no search ends early. papermill_runs/benchmarks/ keeps the figures.
+"""
+
+import json
+from dataclasses import replace
+
+import psutil
+import pytest
+import torch
+from test_render_speed import OUT, circumstances, seconds
+
+from semhead_lib.cameras import orbit_labels
+from semhead_lib.inversion.inverter import Inverter
+from semhead_lib.inversion.search import InversionSettings
+from semhead_lib.inversion.targets import Target
+
+ROUNDS, STEPS = 3, 12
+ASKED, USUAL = 90.0, 0.057  # seconds for the default schedule where S is as many
+
+
+@pytest.mark.bench
+def test_inversion():
+    default = InversionSettings()
+    few = replace(default, steps=STEPS, pivotal_steps=STEPS, gain=0.0)
+    inverter = Inverter("semhead-64", few, device="cpu")
+    camera = orbit_labels(torch.tensor([20.0]), torch.tensor([5.0]))
+    seen = inverter.generator.synthesize(inverter.others[:1], camera)
+    everywhere = torch.ones_like(seen.image[:, :1])
+    mask = torch.nn.functional.interpolate(seen.opacity.clamp(0, 1), size=64, mode="bilinear")
+    target = Target(seen.image.clamp(-1, 1), mask, everywhere, camera)
+    begun, matrix = inverter.begin(target), torch.randn(2048, 2048)
+    fitted = inverter.search(begun)
+
+    products, begins, times = [], [], {(stage, twin): [] for stage in ("style", "pivotal") for twin in (False, True)}
+    for _ in range(ROUNDS):
+        products.append(seconds(lambda: matrix @ matrix))
+        begins.append(seconds(lambda: inverter.begin(target)))
+        for twin in (False, True):
+            times["style", twin].append(seconds(lambda twin=twin: inverter.search(begun, reference=twin)))
+            times["pivotal", twin].append(seconds(lambda twin=twin: inverter.tune(fitted, begun, reference=twin)))
+    s, begin = (sorted(x)[ROUNDS // 2] for x in (products, begins))
+    step = {key: sorted(values)[ROUNDS // 2] / STEPS for key, values in times.items()}
+
+    def whole(twin: bool) -> float:
+        return begin + default.steps * step["style", twin] + default.pivotal_steps * step["pivotal", twin]
+
+    row = {
+        "seconds a photograph": round(whole(False), 1),
+        "the same where S is 57 ms": round(whole(False) / s * USUAL, 1),
+        "asked there": ASKED,
+        "of it, the best of 64 starts": round(begin, 2),
+        "milliseconds a step of the style": round(1e3 * step["style", False], 1),
+        "milliseconds a step of the generator": round(1e3 * step["pivotal", False], 1),
+        "on the reference twins, times slower": round(whole(True) / whole(False), 2),
+        "peak memory, MB": round(psutil.Process().memory_info().rss / 1e6),
+    }
+    kept = {**circumstances(), "S_seconds": round(s, 4), "rows": {"semhead-64, 200 + 100 steps": row}}
+    OUT.mkdir(parents=True, exist_ok=True)
+    (OUT / "inversion_cpu.json").write_text(json.dumps(kept, indent=1) + "\n")
+    print(f"\ninversion: {json.dumps(row, indent=1)}")
