@@ -8,6 +8,7 @@ PROFILE ?= smoke
 ARGS ?=
 LOCK ?= environments/lock-suite.txt
 UPGRADE ?=
+WORKERS ?= 2
 
 PYTHON_ENV := .venv/bin/python
 PACKAGES := .venv/.packages-$(basename $(notdir $(LOCK)))
@@ -28,8 +29,8 @@ reproduce: $(PROJECT) $(CACHES)  ## execute the notebooks and the study of a pro
 	@.venv/bin/semhead reproduce $(PROFILE) $(ARGS)
 	@test -n "$(ARGS)" -o ! -f papermill_runs/profiles/ablations/$(PROFILE).yaml || .venv/bin/semhead ablate $(PROFILE)
 
-test: $(PROJECT) $(CACHES)  ## run the tests (ARGS="-k cameras")
-	@$(PYTHON_ENV) -m pytest $(ARGS)
+test: $(PROJECT) $(CACHES)  ## run the tests (ARGS="-k cameras"; WORKERS=0: in one process)
+	@OMP_NUM_THREADS=1 $(PYTHON_ENV) -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 lab: $(PROJECT) $(CACHES)  ## open JupyterLab on the notebooks
 	@.venv/bin/jupyter lab --LabApp.default_url=/lab/tree/notebooks $(ARGS)
