@@ -29,8 +29,7 @@ AZIMUTH, ELEVATION = 50.0, (-27.0, 37.0)  # degrees: |azimuth| and elevation of 
 _RESOLUTION, _HULL_RESOLUTION = 256, 96  # pixels a side
 _NEAR = (30.0, 20.0)  # degrees of azimuth and elevation within which 3-D landmarks are measured
 _COMPONENTS, _MODES, _DAMPING = {68: 40, 5: 8}, 6, {68: 100.0, 5: 3.0}  # of the correction
-_FAR = (40.0, 40.0, 0.5)  # degrees, degrees, log: fits that are farther off have the wrong face; left out
-_MIRROR_SIGNS = np.array([-1, 1, 1, -1, -1, 1])  # of the corrected quantities
+_FAR = (40.0, 40.0, 0.5)  # degrees, degrees, log size: fits that are farther off have the wrong face; left out
 
 
 @dataclass(frozen=True)
@@ -103,16 +102,12 @@ def learn(found: Measured, count: int) -> HeadLandmarks:
     for p, (azimuth, elevation) in zip(points, angles, strict=True):
         fit = fit_camera(p, plain, corrected=False)
         crop = fit.to_crop(p)
-        inverse = np.linalg.inv(fit.similarity[:, :2])  # the picture is its own true crop
-        shift = fit.to_crop(np.array([[0.5, 0.5]]))[0] - 0.5
-        wrong = [np.log(np.hypot(*inverse[:, 0])), np.arctan2(inverse[1, 0], inverse[0, 0]), *shift]
         for sign, seen in ((1, crop), (-1, crop[mirror] * (-1, 1) + (1, 0))):
             x.append(features(seen, sign * fit.azimuth, fit.elevation))
-            y.append(np.array([azimuth - fit.azimuth, elevation - fit.elevation, *wrong]))
-            y[-1] = y[-1] * _MIRROR_SIGNS if sign < 0 else y[-1]
-    x, y = np.stack(x), np.stack(y)
-    kept = (abs(y[:, :3]) < _FAR).all(axis=1)
-    x, y = x[kept], y[kept]
+            y.append((sign * (azimuth - fit.azimuth), elevation - fit.elevation, np.log(fit.side)))  # true side: 1
+    x, y = np.stack(x), np.array(y)
+    kept = (abs(y) < _FAR).all(axis=1)
+    x, y = x[kept], y[kept, :2]
     middle = x.mean(axis=0)
     _, size, axes = np.linalg.svd(x - middle, full_matrices=False)
     used = min(_COMPONENTS[count], int((size > 1e-6 * size[0]).sum()))
@@ -169,7 +164,7 @@ def _aligned(points: np.ndarray, target: np.ndarray) -> np.ndarray:  # [K, 2], [
 
 def _no_correction(count: int) -> tuple[np.ndarray, ...]:
     width = 2 * count + 2
-    return np.zeros(width), np.zeros(6), np.zeros((6, width)), np.zeros((0, width)), np.zeros((6, 0))
+    return np.zeros(width), np.zeros(2), np.zeros((2, width)), np.zeros((0, width)), np.zeros((2, 0))
 
 
 def _rounded(values: np.ndarray) -> Any:

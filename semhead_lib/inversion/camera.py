@@ -3,7 +3,7 @@
 A head in our convention is seen by a camera that looks at the origin from a fixed distance, with y up. Any photograph
 of a head is, near enough, such a picture that was turned, scaled and shifted in its plane: so azimuth, elevation and
 that similarity are sought together (perspective-n-point on a known orbit), by robust least squares. dlib's landmarks
-lag behind strong turns of the head: what that leads to was measured on our heads and is then corrected.
+lag behind strong turns of the head: what that does to the angles was measured on our heads and is then corrected.
 """
 
 from __future__ import annotations
@@ -51,7 +51,8 @@ def fit_camera(
 ) -> CameraFit:
     """Camera and crop that bring the head's landmarks onto those of a photograph.
 
-    Minimises the soft L1 cost of the distances, each over its landmark's usual deviation. Raises ValueError when the
+    Minimises the soft L1 cost of the distances, each over its landmark's usual deviation; with the corrected angles the
+    crop is fitted once more. Raises ValueError when the
     points are not finite, all at one place, or not as many as the head's.
     """
     points = np.asarray(points, dtype=np.float64)
@@ -75,15 +76,15 @@ def fit_camera(
         found.append(least_squares(residuals, start, loss="soft_l1", max_nfev=100))
     p = min(found, key=lambda result: result.cost).x
     azimuth, elevation = np.degrees(p[:2])
-    matrix, centre = unit * _rotation(p[2], p[3]), middle + unit * p[4:]
     if corrected:
-        crop = 0.5 + np.linalg.solve(matrix, (points - centre).T).T
+        crop = 0.5 + np.linalg.solve(_rotation(p[2], p[3]), ((points - middle) / unit - p[4:]).T).T
         more = head.correction(crop, azimuth, elevation)
         azimuth, elevation = azimuth + more[0], elevation + more[1]
-        centre = centre + matrix @ more[4:]
-        matrix = matrix @ (np.exp(more[2]) * _rotation(np.cos(more[3]), np.sin(more[3])))
     azimuth = (azimuth + 180.0) % 360.0 - 180.0
     elevation = float(np.clip(elevation, *_ELEVATIONS))
+    angles = np.radians([azimuth, elevation])
+    placed = least_squares(lambda q: residuals(np.concatenate([angles, q])), p[2:], loss="soft_l1", max_nfev=100).x
+    matrix, centre = unit * _rotation(*placed[:2]), middle + unit * placed[2:]
     similarity = np.concatenate([matrix, (centre - matrix @ (0.5, 0.5))[:, None]], axis=1)
     fit = CameraFit(float(azimuth), elevation, similarity, 0.0)
     away = fit.to_crop(points) - head.seen_from(azimuth, elevation)

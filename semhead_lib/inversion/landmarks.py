@@ -16,8 +16,7 @@ from semhead_lib.cameras import FOCAL, RADIUS
 
 ASSETS = Path(__file__).parents[1] / "assets" / "landmarks"
 ANGLE_UNIT = 400.0  # degrees: angles are features beside image coordinates, divided by this
-LIMITS = np.array([15.0, 15.0, 0.3, 0.2, 0.15, 0.15])  # no correction goes farther: degrees, log, radians, shares
-CORRECTED = ("azimuth", "elevation", "log side", "roll", "shift x", "shift y")
+LIMIT = 15.0  # degrees: no correction goes farther
 
 
 @dataclass(frozen=True)
@@ -25,27 +24,27 @@ class HeadLandmarks:
     """K landmarks of the mean head, and the correction of a camera that they were fitted with.
 
     The correction is a polynomial in the features x, the landmarks in the fitted crop around its middle [2 K] and the
-    two fitted angles: offset + linear (x - middle) + quadratic [products of pairs of modes (x - middle)]. It is in the
-    units of LIMITS, in the order of CORRECTED.
+    two fitted angles: offset + linear (x - middle) + quadratic [products of pairs of modes (x - middle)], degrees of
+    azimuth and elevation.
     """
 
     mean: np.ndarray  # [K, 3] world, scene units, the same left and right
     deviation: np.ndarray  # [K] how far a landmark usually is from there, in shares of the crop's width
     middle: np.ndarray  # [F], F = 2 K + 2
-    offset: np.ndarray  # [6]
-    linear: np.ndarray  # [6, F]
+    offset: np.ndarray  # [2]
+    linear: np.ndarray  # [2, F]
     modes: np.ndarray  # [P, F]
-    quadratic: np.ndarray  # [6, P (P + 1) / 2], pairs (0, 0), (0, 1), ... (1, 1), ...
+    quadratic: np.ndarray  # [2, P (P + 1) / 2], pairs (0, 0), (0, 1), ... (1, 1), ...
 
     def seen_from(self, azimuth: float, elevation: float) -> np.ndarray:  # [K, 2] in [0, 1], x right, y down
         """The landmarks in the picture of the orbit camera at these angles, degrees."""
         return orbit_projection(self.mean, azimuth, elevation)
 
-    def correction(self, points: np.ndarray, azimuth: float, elevation: float) -> np.ndarray:  # [6]
-        """What to add to a fit with `points` [K, 2] in its crop, and these angles."""
-        return np.clip(self.raw_correction(features(points, azimuth, elevation)), -LIMITS, LIMITS)
+    def correction(self, points: np.ndarray, azimuth: float, elevation: float) -> np.ndarray:  # [2]
+        """What to add to the angles of a fit with `points` [K, 2] in its crop."""
+        return np.clip(self.raw_correction(features(points, azimuth, elevation)), -LIMIT, LIMIT)
 
-    def raw_correction(self, x: np.ndarray) -> np.ndarray:  # [F] -> [6]
+    def raw_correction(self, x: np.ndarray) -> np.ndarray:  # [F] -> [2]
         """The polynomial, without limits."""
         away = x - self.middle
         return self.offset + self.linear @ away + self.quadratic @ pairs(self.modes @ away)

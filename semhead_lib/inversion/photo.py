@@ -108,7 +108,8 @@ def align(
     if cover is None:
         cropped, cover_source = silhouette.foreground(image, camera, inside), "grabcut"
     else:
-        cropped = torch.where(inside > 0, cut_square(cover[None], fit.similarity, resolution)[0][0], 0).byte()
+        cropped = cut_square(cover[None], fit.similarity, resolution)[0][0]
+    cropped = torch.where(inside > 0, cropped, 0).byte()
     return Portrait(
         name=name,
         image=image,

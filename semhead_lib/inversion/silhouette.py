@@ -27,7 +27,7 @@ EXTENT = 0.5  # the grid is the cube [-0.5, 0.5]^3 in scene units
 _CELLS, _DEPTH_SAMPLES, _PRIOR_SIDE = 32, 96, 64
 _UNSEEN = 0.5  # cells out of the frame of more views than this share count as empty
 _WORKED = 256  # pixels a side that GrabCut works at
-_NEVER, _ALWAYS, _LIKELY = 0.02, 0.97, 0.25  # shares of heads: below, above, and where GrabCut first says "head"
+_NEVER, _ALWAYS, _LIKELY = 0.005, 0.97, 0.06  # shares of heads: below, above, and where GrabCut first says "head"
 _ROUNDS = 5
 _SOFT = 0.7  # pixels of the worked size, standard deviation of the mask's edge
 

@@ -55,7 +55,7 @@ def test_what_are_no_landmarks(points):
 
 @pytest.mark.slow
 def test_cameras_of_unseen_heads():
-    """24 heads of a seed that the landmarks were not made from; the benchmark has 100 and keeps the figures."""
+    """100 heads of a seed that the landmarks were not made from; the benchmark tells more about the same ones."""
     for module in ("dlib", "anny", "warp"):
         pytest.importorskip(module)
     from semhead_lib.cameras import orbit_labels
@@ -63,8 +63,8 @@ def test_cameras_of_unseen_heads():
     from semhead_lib.data.parametric import appearance
     from semhead_lib.data.parametric.source import Caster, ParametricSource
 
-    source, rng, errors = ParametricSource(seed=97), np.random.default_rng(97), []
-    for index in range(24):
+    source, rng, errors = ParametricSource(seed=733), np.random.default_rng(733), []
+    for index in range(100):
         true = rng.uniform(-45, 45), rng.uniform(-20, 30)
         label = orbit_labels(*torch.tensor(true)[:, None])
         light = appearance.light(source.attributes(index))
@@ -72,6 +72,6 @@ def test_cameras_of_unseen_heads():
         if faces := face_finder(68)(image):
             fit = fit_camera(faces[0].landmarks, head_landmarks(68))
             errors.append([fit.azimuth - true[0], fit.elevation - true[1], np.log(fit.side / 256)])
-    assert len(errors) >= 0.6 * 24
+    assert len(errors) >= 75, "the others wear what hides a face"
     azimuth, elevation, scale = np.median(np.abs(errors), axis=0)
-    assert azimuth <= 5 and elevation <= 7 and scale <= 0.12, (azimuth, elevation, scale)
+    assert azimuth <= 4 and elevation <= 4 and scale <= 0.1, (azimuth, elevation, scale)
