@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Sequence
 
 import k3d
 import numpy as np
 from IPython.display import HTML
 from torch import Tensor
+
+from semhead_lib.models.mesh import Mesh
 
 # k3d's own up is z: the world's (x, y, z) is shown as (x, -z, y), so that heads stand upright and face the reader.
 _TURN = np.array([[1, 0, 0], [0, 0, -1], [0, 1, 0]], np.float32)
@@ -27,9 +30,43 @@ def add_mesh(
     """Add a surface, coloured by vertex when colours are given."""
     options = {"color": 0xC8A08C}
     if colours is not None:
-        rgb = (np.clip(colours, 0, 1) ** (1 / 2.2) * 255).astype(np.uint32)
-        options = {"colors": rgb[:, 0] << 16 | rgb[:, 1] << 8 | rgb[:, 2]}
+        options = {"colors": _packed((np.clip(colours, 0, 1) ** (1 / 2.2) * 255).astype(np.uint8))}
     plot += k3d.mesh(_shown(vertices), np.asarray(faces, np.uint32), side="double", name=name, **options)
+
+
+def surface(mesh: Mesh) -> k3d.objects.Mesh:
+    """A head's surface in its colours."""
+    options = {"colors": _packed(mesh.colours), "side": "double", "name": "head"}
+    return k3d.mesh(_shown(mesh.vertices), np.asarray(mesh.faces, np.uint32), **options)
+
+
+def points(mesh: Mesh, size: float = 0.006) -> k3d.objects.Points:
+    """The surface's vertices as dots, `size` scene units wide."""
+    options = {"colors": _packed(mesh.colours), "point_size": size, "shader": "flat", "name": "head"}
+    return k3d.points(_shown(mesh.vertices), **options)
+
+
+def volume(density: np.ndarray, half: float) -> k3d.objects.Volume:  # [N, N, N] indexed z, y, x
+    """A density over the cube [-half, half]^3 as a cloud."""
+    turned = density.transpose(1, 0, 2)[:, ::-1]  # to (y, -z, x): k3d's z, y, x
+    return k3d.volume(
+        np.ascontiguousarray(turned, np.float32), color_range=[0.0, 4.0], color_map=k3d.basic_color_maps.Binary,
+        bounds=[-half, half] * 3, alpha_coef=30.0, name="density",
+    )  # fmt: skip
+
+
+def show_only(plot: k3d.plot.Plot, *things: k3d.objects.Drawable) -> None:
+    """Take everything out of a scene but `things`."""
+    before = list(plot.objects)
+    for thing in things:
+        plot += thing
+    for thing in before:
+        plot -= thing
+
+
+def _packed(rgb: np.ndarray) -> np.ndarray:  # [N, 3] uint8 -> [N] uint32
+    rgb = rgb.astype(np.uint32)
+    return rgb[:, 0] << 16 | rgb[:, 1] << 8 | rgb[:, 2]
 
 
 def add_cameras(plot: k3d.plot.Plot, labels: Tensor, size: float = 0.18, name: str = "cameras") -> None:  # [V, 25]
@@ -64,6 +101,16 @@ def look(plot: k3d.plot.Plot, azimuth: float, elevation: float, radius: float) -
     a, e = np.radians([azimuth, elevation])
     eye = _shown(radius * np.array([[np.sin(a) * np.cos(e), np.sin(e), np.cos(a) * np.cos(e)]]))[0]
     plot.camera = [*map(float, eye), 0.0, 0.0, 0.0, 0.0, 0.0, 1.0]
+
+
+def angles(eye: Sequence[float]) -> tuple[float, float]:  # [3] in k3d's axes
+    """Azimuth and elevation, degrees, of a viewer who looks at the origin: what `look` was told.
+
+    >>> [round(a, 3) for a in angles(_shown(np.array([[1.0, 0.0, 1.0]]))[0])]
+    [45.0, 0.0]
+    """
+    x, y, z = np.asarray(eye, float) @ _TURN
+    return float(np.degrees(np.arctan2(x, z))), float(np.degrees(np.arctan2(y, np.hypot(x, z))))
 
 
 def embed(plot: k3d.plot.Plot, alt: str, height: int = 480) -> HTML:

@@ -1,0 +1,291 @@
+"""The explorer: ask for heads by seed, words, photographs or people of the data, and turn them."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+import ipywidgets as widgets
+import numpy as np
+from IPython.display import HTML
+from PIL import Image
+from torch import Tensor
+
+from semhead_lib.cameras import ELEVATION_RANGE, FOCAL, RADIUS
+from semhead_lib.data.files import write_atomically
+from semhead_lib.explore import scenes
+from semhead_lib.explore.exports import write_mesh
+from semhead_lib.explore.figures import picture_grid
+from semhead_lib.explore.heads import PICTURES, Asked, HeadModel
+from semhead_lib.explore.newest import Newest
+from semhead_lib.explore.portraits import portrait_of
+from semhead_lib.models.mesh import Mesh
+
+SCENES = ("surface", "points", "volume")
+SIDE = 384  # pixels of the pictures and of the scene's height
+_FIELD_OF_VIEW = float(np.degrees(2 * np.arctan(0.5 / FOCAL)))  # of the generator's camera: the scene is seen as it is
+_GALLERY_COLUMNS = 12
+_HINT = "subject 3, or words such as: a bald man with a beard"
+
+
+class HeadExplorer(widgets.VBox):
+    """A widget of heads: a 3-D scene to turn, beside it the generator's own picture from where the scene is looked at.
+
+    Its controls are attributes (`explorer.seed.value = 3` does what the slider does). Pictures and surfaces are made in
+    a thread beside the kernel, the newest wish first: `wait` returns when all is drawn. Errors are shown in `message`.
+    """
+
+    def __init__(
+        self,
+        models: str
+        | Mapping[str, str] = "semhead-64",  # a model, or name -> model: the first, and those to compare with
+        *,
+        asked: Asked | None = None,
+        gallery: int = 24,  # people of the data that are offered
+        mesh: int = 96,  # grid points a side of the surface
+        out: Path | str = "outputs/explorer",  # folder of snapshots
+        device: str = "auto",
+    ) -> None:
+        self._folders = {str(models): str(models)} if isinstance(models, str) else dict(models)
+        self._device, self._mesh_side, self._out = device, mesh, Path(out)
+        self._models: dict[str, HeadModel] = {}
+        self._first = next(iter(self._folders))
+        model, asked = self._model(self._first), asked or Asked()
+        self._people = model.in_gallery(gallery)
+        self._make_controls(model, asked)
+        self._plot = scenes.new_plot(SIDE)
+        self._plot.camera_fov = _FIELD_OF_VIEW
+        self._mesh: Mesh | None = None
+        self._drawn: tuple | None = None  # what the scene shows
+        self._turning = False
+        super().__init__(self._layout(model))
+        self._work = Newest([self._draw_picture, self._draw_scene], self._fail)
+        self._look()
+        for control in self._controls.values():
+            control.observe(self._changed, "value")
+        self._plot.observe(self._turned, "camera")
+        self.upload.observe(self._uploaded, "value")
+        self.snapshot.on_click(lambda _: self.save())
+        self._changed()
+
+    def asked(self) -> Asked:
+        """The head that the controls ask for."""
+        c = self._controls
+        return Asked(
+            c["seed"].value, c["other_seed"].value, c["along"].value, c["psi"].value, in_words(c["condition"].value),
+            in_words(c["other_condition"].value), c["mixed"].value, c["told_azimuth"].value,
+        )  # fmt: skip
+
+    def wait(self, timeout: float | None = 60.0) -> bool:
+        """Until everything asked for is drawn, at most `timeout` seconds; whether it is."""
+        return self._work.wait(timeout)
+
+    def close(self) -> None:
+        """End the thread, then what a widget ends."""
+        if hasattr(self, "_work"):
+            self._work.close()
+        super().close()
+
+    def save(self) -> Path | None:
+        """Write picture, surface and what was asked for into a new folder; None where that failed, with a message."""
+        number = 1 + max((int(p.name) for p in self._out.glob("[0-9]*") if p.name.isdecimal()), default=0)
+        folder = self._out / f"{number:03d}"
+        try:
+            self.wait()
+            folder.mkdir(parents=True)
+            write_atomically(folder / "picture.png", self.picture.value)
+            if self._mesh is not None:
+                write_mesh(folder / "head.glb", self._mesh)
+            about = {"model": self._folders[self._first], **asdict(self.asked())}
+            about |= {"azimuth": self.azimuth.value, "elevation": self.elevation.value}
+            write_atomically(folder / "asked.json", json.dumps(about, indent=1).encode() + b"\n")
+        except (OSError, ValueError) as error:
+            self._fail(error)
+            return None
+        self._say(f"saved in {folder}")
+        return folder
+
+    def still(self, alt: str) -> HTML:
+        """The scene and the picture as they are now, for a saved notebook: the scene can be turned without a kernel."""
+        self.wait()
+        code = base64.b64encode(self.picture.value).decode()
+        frame = scenes.embed(self._plot, alt, SIDE).data
+        picture = f'<img alt="{html.escape(alt)}" style="height:{SIDE}px" src="data:image/png;base64,{code}">'
+        return HTML(f'<div style="display:flex;gap:8px"><div style="flex:1">{frame}</div>{picture}</div>')
+
+    def _model(self, name: str) -> HeadModel:
+        if name not in self._models:
+            self._models[name] = HeadModel(self._folders[name], device=self._device)
+        return self._models[name]
+
+    def _make_controls(self, model: HeadModel, asked: Asked) -> None:
+        wide, style = widgets.Layout(width="360px"), {"description_width": "110px"}
+
+        def slider(kind, value, low, high, step, words, **options):
+            return kind(
+                value=value, min=low, max=high, step=step, description=words, layout=wide, style=style, **options
+            )
+
+        number, whole = widgets.FloatSlider, widgets.IntSlider
+        people = [f"subject {i}" for i in range(self._people)]
+
+        def condition(value, words):
+            return widgets.Combobox(
+                value=value, options=people, placeholder=_HINT, description=words, layout=wide, style=style,
+                continuous_update=False, disabled=not model.takes_semantics,
+            )  # fmt: skip
+
+        self.seed = slider(whole, asked.seed, 0, 999, 1, "seed")
+        self.psi = slider(number, asked.psi, 0.0, 1.2, 0.05, "truncation ψ")
+        self.other_seed = slider(whole, asked.other_seed, 0, 999, 1, "other seed")
+        self.along = slider(number, asked.along, 0.0, 1.0, 0.05, "towards it, in w")
+        self.condition = condition(asked.condition, "condition")
+        self.other_condition = condition(asked.other_condition, "other condition")
+        self.mixed = slider(number, asked.mixed, 0.0, 1.0, 0.05, "towards it", disabled=not model.takes_semantics)
+        self.told_azimuth = slider(number, asked.told_azimuth, -180.0, 180.0, 15.0, "told azimuth °")
+        self.azimuth = slider(number, 20.0, -180.0, 180.0, 1.0, "azimuth °", readout_format=".0f")
+        low, high = ELEVATION_RANGE
+        self.elevation = slider(number, 5.0, low, high, 1.0, "elevation °", readout_format=".0f")
+        self.kind = widgets.ToggleButtons(options=PICTURES, value=PICTURES[0], style={"button_width": "78px"})
+        self.scene = widgets.ToggleButtons(options=SCENES, value=SCENES[0], style={"button_width": "78px"})
+        others = [name for name in self._folders if name != self._first]
+        self.beside = widgets.Dropdown(options=[("nothing", ""), *((n, n) for n in others)], value="",
+                                       description="beside it", layout=wide, style=style)  # fmt: skip
+        self._controls = {
+            name: getattr(self, name)
+            for name in ("seed", "psi", "other_seed", "along", "condition", "other_condition", "mixed", "told_azimuth",
+                         "azimuth", "elevation", "kind", "scene", "beside")
+        }  # fmt: skip
+
+    def _layout(self, model: HeadModel) -> list[widgets.Widget]:
+        square = widgets.Layout(width=f"{SIDE}px", height=f"{SIDE}px")
+        self.picture = widgets.Image(format="png", layout=square)
+        hidden = widgets.Layout(width=f"{SIDE}px", height=f"{SIDE}px", display="none")
+        self.other_picture = widgets.Image(format="png", layout=hidden)
+        self.upload = widgets.FileUpload(accept="image/*", description="a photo", disabled=not model.takes_semantics)
+        self.snapshot = widgets.Button(description="snapshot", icon="camera")
+        self.message = widgets.HTML()
+        shown = widgets.HBox([widgets.Box([self._plot], layout=widgets.Layout(flex="1 1 auto")), self.picture,
+                              self.other_picture])  # fmt: skip
+        gallery = []
+        if self._people:
+            pictures = model.gallery(self._people)
+            rows = list(pictures.split(_GALLERY_COLUMNS))
+            strip = _png(picture_grid(rows), 1)
+            first = ", ".join(str(k * _GALLERY_COLUMNS) for k in range(len(rows)))
+            caption = widgets.HTML(f"<small>subjects of the data; rows begin with {first}</small>")
+            gallery = [widgets.VBox([widgets.Image(value=strip, format="png"), caption])]
+        columns = [
+            widgets.VBox([self.seed, self.psi, self.other_seed, self.along, self.azimuth, self.elevation]),
+            widgets.VBox([self.condition, self.upload, self.other_condition, self.mixed]
+                         + ([self.told_azimuth] if model.bank.mode.shows_view else []) + [self.beside, self.snapshot]),
+        ]  # fmt: skip
+        choices = widgets.HBox([self.scene, self.kind])
+        return [shown, choices, widgets.HBox([*columns, *gallery]), self.message]
+
+    def _changed(self, change=None) -> None:
+        """A control was moved."""
+        if change is not None and change["owner"] in (self.azimuth, self.elevation):
+            self._look()
+        wish = (self.asked(), self.azimuth.value, self.elevation.value, self.kind.value, self.scene.value,
+                self.beside.value)  # fmt: skip
+        self._work.want(wish)
+
+    def _look(self) -> None:
+        """Turn the scene to the sliders' camera."""
+        if not self._turning:
+            self._turning = True
+            scenes.look(self._plot, self.azimuth.value, self.elevation.value, RADIUS)
+            self._turning = False
+
+    def _turned(self, change) -> None:
+        """The scene was turned by hand: the sliders, and so the picture, follow."""
+        if self._turning or len(change["new"]) < 3:
+            return
+        azimuth, elevation = scenes.angles(change["new"][:3])
+        self._turning = True
+        try:
+            self.azimuth.value = round(azimuth)
+            self.elevation.value = min(max(round(elevation), self.elevation.min), self.elevation.max)
+        finally:
+            self._turning = False
+
+    def _uploaded(self, change) -> None:
+        """A photograph was given: it becomes the condition."""
+        if not self.upload.value:
+            return
+        try:
+            file = self.upload.value[0]
+            picture, said = portrait_of(bytes(file["content"]), file["name"])
+            for model in self._models.values():
+                if model.takes_semantics:
+                    wanted = model.know_image(file["name"], picture)
+            self._say(said)
+            self.condition.value = wanted
+        except (ValueError, OSError) as error:
+            self._fail(error)
+
+    def _draw_picture(self, wish: tuple) -> None:
+        began = time.perf_counter()
+        asked, azimuth, elevation, kind, _, beside = wish
+        model = self._model(self._first)
+        self.picture.value = _enlarged(model.picture(model.style(asked), azimuth, elevation, kind))
+        self.other_picture.layout.display = "" if beside else "none"
+        if beside:
+            other = self._model(beside)
+            w = other.style(other.fitting(asked))
+            self.other_picture.value = _enlarged(other.picture(w, azimuth, elevation, kind))
+        self._say(f"picture in {time.perf_counter() - began:.2f} s")
+
+    def _draw_scene(self, wish: tuple) -> None:
+        asked, *_, scene, _ = wish
+        if self._drawn == (asked, scene):
+            return
+        began, model = time.perf_counter(), self._model(self._first)
+        w = model.style(asked)
+        if scene == "volume":
+            shown = scenes.volume(model.volume(w), model.generator.renderer.settings.half)
+            self._mesh = None
+        else:
+            self._mesh = model.mesh(w, self._mesh_side)
+            shown = (scenes.surface if scene == "surface" else scenes.points)(self._mesh)
+        scenes.show_only(self._plot, shown)
+        self._drawn = (asked, scene)
+        self._say(f"{scene} in {time.perf_counter() - began:.2f} s")
+
+    def _say(self, words: str) -> None:
+        self.message.value = f"<small>{html.escape(words)}</small>"
+
+    def _fail(self, error: Exception) -> None:
+        self.message.value = f'<b role="alert" style="color:#B00020">{html.escape(str(error))}</b>'
+
+
+def in_words(value: str) -> str:
+    """What was typed as a condition: what is neither a subject nor a known picture is a text.
+
+    >>> in_words("subject 3"), in_words("a bald man"), in_words("")
+    ('subject 3', 'text: a bald man', 'subject 0')
+    """
+    value = value.strip()
+    if not value:
+        return "subject 0"
+    kind = value.partition(" ")[0]
+    return value if kind in ("subject", "text:", "image:") else f"text: {value}"
+
+
+def _enlarged(picture: Tensor) -> bytes:  # [3, H, W] uint8 -> PNG
+    side = max(picture.shape[1:])
+    return _png(Image.fromarray(picture.permute(1, 2, 0).contiguous().numpy()), max(SIDE // side, 1))
+
+
+def _png(picture: Image.Image, times: int) -> bytes:
+    data = io.BytesIO()
+    how = Image.Resampling.BICUBIC
+    picture.resize((picture.width * times, picture.height * times), how).save(data, "PNG")
+    return data.getvalue()
