@@ -239,3 +239,6 @@ def sample_front_heavy(
     views = torch.from_numpy(np.stack([azimuth, elevation], axis=-1))
     anywhere = torch.from_numpy(generator.random(count) < back_fraction)
     return torch.where(anywhere[:, None], sample_balanced(count, generator, elevation_range), views)
+
+
+VIEW_SAMPLERS = {"balanced": sample_balanced, "front_heavy": sample_front_heavy, "orbit": sample_orbit}

@@ -39,6 +39,17 @@ class ConditionBank:
         camera = orbit_labels(torch.tensor([azimuth]), torch.zeros(1)).expand(heads, -1)
         return self.mode.generated(camera, semantics if self.mode.uses_semantics else None).generator
 
+    def nearby(self, features: Tensor, count: int = 8, temperature: float = 0.05) -> Tensor:  # [M, D] -> [M, D] unit
+        """What the generator was told in training, where that is nearest to unit features: the mean of `count`
+        neighbours, weighted by softmax of similarity / temperature.
+
+        Features of texts lie apart from those of pictures (Liang et al., "Mind the gap", 2022), where no generator of
+        pictures was trained; their neighbours do not.
+        """
+        similarity, place = (features.float() @ self.features.T).topk(min(count, len(self.features)), dim=1)
+        share = torch.softmax(similarity / temperature, dim=1)
+        return torch.nn.functional.normalize((share[..., None] * self.features[place]).sum(1), dim=1)
+
     def sample(self, heads: int, strategy: str = "interpolate", seed: int = 0) -> Tensor | None:
         """What to tell for new heads, with semantics drawn by `sample_conditions`; more of them begin with the same."""
         drawn = None

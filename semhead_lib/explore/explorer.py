@@ -12,12 +12,11 @@ from dataclasses import asdict
 from pathlib import Path
 
 import ipywidgets as widgets
-import numpy as np
 from IPython.display import HTML
 from PIL import Image
 from torch import Tensor
 
-from semhead_lib.cameras import ELEVATION_RANGE, FOCAL, RADIUS
+from semhead_lib.cameras import ELEVATION_RANGE, RADIUS
 from semhead_lib.data.files import write_atomically
 from semhead_lib.explore import scenes
 from semhead_lib.explore.exports import write_mesh
@@ -29,7 +28,6 @@ from semhead_lib.models.mesh import Mesh
 
 SCENES = ("surface", "points", "volume")
 SIDE = 384  # pixels of the pictures and of the scene's height
-_FIELD_OF_VIEW = float(np.degrees(2 * np.arctan(0.5 / FOCAL)))  # of the generator's camera: the scene is seen as it is
 _GALLERY_COLUMNS = 12
 _HINT = "subject 3, or words such as: a bald man with a beard"
 
@@ -47,7 +45,7 @@ class HeadExplorer(widgets.VBox):
         | Mapping[str, str] = "semhead-64",  # a model, or name -> model: the first, and those to compare with
         *,
         asked: Asked | None = None,
-        gallery: int = 24,  # people of the data that are offered
+        gallery: int = 12,  # people of the data that are offered
         mesh: int = 96,  # grid points a side of the surface
         out: Path | str = "outputs/explorer",  # folder of snapshots
         device: str = "auto",
@@ -60,7 +58,8 @@ class HeadExplorer(widgets.VBox):
         self._people = model.in_gallery(gallery)
         self._make_controls(model, asked)
         self._plot = scenes.new_plot(SIDE)
-        self._plot.camera_fov = _FIELD_OF_VIEW
+        self._plot.menu_visibility = False
+        scenes.as_the_generator(self._plot)
         self._mesh: Mesh | None = None
         self._drawn: tuple | None = None  # what the scene shows
         self._turning = False
@@ -125,7 +124,7 @@ class HeadExplorer(widgets.VBox):
         return self._models[name]
 
     def _make_controls(self, model: HeadModel, asked: Asked) -> None:
-        wide, style = widgets.Layout(width="360px"), {"description_width": "110px"}
+        wide, style = widgets.Layout(width="330px"), {"description_width": "110px"}
 
         def slider(kind, value, low, high, step, words, **options):
             return kind(
@@ -179,7 +178,7 @@ class HeadExplorer(widgets.VBox):
             rows = list(pictures.split(_GALLERY_COLUMNS))
             strip = _png(picture_grid(rows), 1)
             first = ", ".join(str(k * _GALLERY_COLUMNS) for k in range(len(rows)))
-            caption = widgets.HTML(f"<small>subjects of the data; rows begin with {first}</small>")
+            caption = widgets.HTML(f"<small>people of the data, subject 0, 1, 2 ...; rows begin with {first}</small>")
             gallery = [widgets.VBox([widgets.Image(value=strip, format="png"), caption])]
         columns = [
             widgets.VBox([self.seed, self.psi, self.other_seed, self.along, self.azimuth, self.elevation]),
@@ -187,7 +186,7 @@ class HeadExplorer(widgets.VBox):
                          + ([self.told_azimuth] if model.bank.mode.shows_view else []) + [self.beside, self.snapshot]),
         ]  # fmt: skip
         choices = widgets.HBox([self.scene, self.kind])
-        return [shown, choices, widgets.HBox([*columns, *gallery]), self.message]
+        return [shown, choices, widgets.HBox(columns), self.message, *gallery]
 
     def _changed(self, change=None) -> None:
         """A control was moved."""

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import html
+import io
+import re
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 from torch import Tensor
 
 from semhead_lib.data.files import partial_path, publish, write_atomically
@@ -18,8 +22,7 @@ def write_mp4(path: Path | str, frames: Tensor, fps: int = 24) -> None:  # [T, 3
     """
     import imageio_ffmpeg
 
-    if frames.ndim != 4 or frames.shape[1] != 3 or str(frames.dtype) != "torch.uint8" or not len(frames):
-        raise ValueError(f"frames must be uint8 [T >= 1, 3, H, W], got {frames.dtype} {list(frames.shape)}")
+    _check_frames(frames)
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     pixels = frames.permute(0, 2, 3, 1).cpu().numpy()
@@ -40,6 +43,37 @@ def write_mp4(path: Path | str, frames: Tensor, fps: int = 24) -> None:  # [T, 3
     publish(partial, path)
 
 
+def write_gif(path: Path | str, frames: Tensor, fps: int = 12) -> None:  # [T, 3, H, W] uint8
+    """A moving picture that every program shows, at most 256 colours; it goes on for ever.
+
+    Raises ValueError for frames of another kind.
+    """
+    _check_frames(frames)
+    pictures = [Image.fromarray(frame) for frame in frames.permute(0, 2, 3, 1).cpu().numpy()]
+    sheet = Image.fromarray(frames.permute(0, 2, 3, 1).flatten(0, 1).cpu().numpy())
+    colours = sheet.quantize(255)  # one palette for all: no flicker
+    pictures = [picture.quantize(palette=colours, dither=Image.Dither.NONE) for picture in pictures]
+    data = io.BytesIO()
+    pictures[0].save(
+        data, "GIF", save_all=True, append_images=pictures[1:], duration=round(1000 / fps), loop=0, optimize=False
+    )
+    _write(path, data.getvalue())
+
+
+def write_viewer(path: Path | str, mesh: Mesh, title: str) -> None:
+    """A page that shows a head to turn, in any browser, without a network or a kernel."""
+    from semhead_lib.cameras import RADIUS
+    from semhead_lib.explore import scenes
+
+    plot = scenes.new_plot()
+    plot.name = title
+    scenes.show_only(plot, scenes.surface(mesh))
+    scenes.as_the_generator(plot)
+    scenes.look(plot, azimuth=25, elevation=8, radius=RADIUS)
+    page = plot.get_snapshot()
+    _write(path, re.sub(r"<title>.*?</title>", f"<title>{html.escape(title)}</title>", page, count=1).encode())
+
+
 def write_mesh(path: Path | str, mesh: Mesh) -> None:
     """A mesh with vertex colours as GLB, PLY or OBJ, by the path's suffix: y up, the face towards +z, in scene units.
 
@@ -53,6 +87,15 @@ def write_mesh(path: Path | str, mesh: Mesh) -> None:
         raise ValueError(f"{path}: expected a suffix of {', '.join(kinds)}")
     opaque = np.concatenate([mesh.colours, np.full((len(mesh.colours), 1), 255, np.uint8)], axis=1)
     head = trimesh.Trimesh(mesh.vertices, mesh.faces, vertex_colors=opaque, process=False)
-    path.parent.mkdir(parents=True, exist_ok=True)
     content = head.export(file_type=kind)
-    write_atomically(path, content.encode() if isinstance(content, str) else content)
+    _write(path, content.encode() if isinstance(content, str) else content)
+
+
+def _check_frames(frames: Tensor) -> None:
+    if frames.ndim != 4 or frames.shape[1] != 3 or str(frames.dtype) != "torch.uint8" or not len(frames):
+        raise ValueError(f"frames must be uint8 [T >= 1, 3, H, W], got {frames.dtype} {list(frames.shape)}")
+
+
+def _write(path: Path | str, content: bytes) -> None:
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(Path(path), content)

@@ -10,6 +10,7 @@ import html
 import io
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import plotly.graph_objects as go
@@ -55,6 +56,16 @@ def show(picture: Image.Image, alt: str, width: str = "100%") -> HTML:
     picture.save(data, "WEBP", quality=92)
     code = base64.b64encode(data.getvalue()).decode()
     return HTML(f'<img alt="{html.escape(alt)}" style="width:{width}" src="data:image/webp;base64,{code}">')
+
+
+def film(path: Path | str, alt: str, width: str = "100%") -> HTML:
+    """A film (mp4) for a notebook's output: it plays by itself, again and again, without the file."""
+    code = base64.b64encode(Path(path).read_bytes()).decode()
+    source = f"data:video/mp4;base64,{code}"
+    return HTML(
+        f'<video aria-label="{html.escape(alt)}" style="width:{width}" src="{source}" autoplay loop muted playsinline '
+        "controls></video>"
+    )
 
 
 def depth_colours(depth: Tensor) -> Tensor:  # [V, H, W] -> [V, 3, H, W] uint8

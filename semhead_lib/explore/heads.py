@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -21,7 +22,7 @@ from semhead_lib.models.mesh import LEVEL, Mesh, mesh
 from semhead_lib.training.grids import latents, to_uint8
 
 PICTURES = ("picture", "raw", "depth", "normals", "opacity", "planes")
-_GALLERY_PSI = 0.0  # the mean head of each condition
+_VIEWS = 12  # at a time
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,13 @@ class HeadModel:
 
     @cached_property
     def clip(self) -> SemanticEncoder:
-        """The encoder that the generator was trained with. Raises ValueError for another one."""
+        """The encoder that the generator was trained with.
+
+        Raises ValueError for another one, or a generator that takes no semantics.
+        """
+        if not self.takes_semantics:
+            mode = self.bank.mode.name
+            raise ValueError(f"{self.name} was trained with mode {mode}: it takes no texts and no pictures")
         clip = SemanticEncoder.load(self._encoder, device=self.device)
         require_encoder(self.bank.encoder, str(clip.identity), f"generator {self.name}")
         return clip
@@ -67,12 +74,15 @@ class HeadModel:
         return f"image: {name}"
 
     def feature(self, condition: str) -> Tensor:  # [1, D]
-        """The unit feature of a condition in words. Raises ValueError for words of another kind."""
+        """The unit feature of a condition in words; of a text it is what the generator knows near it.
+
+        Raises ValueError for words of another kind.
+        """
         kind, _, rest = condition.partition(" ")
         if kind == "subject" and rest.isdecimal() and int(rest) < len(self.bank.features):
             return self.bank.features[int(rest)][None]
         if kind == "text:" and rest.strip():
-            return self.clip.texts([rest.strip()])
+            return self.bank.nearby(self.clip.texts([rest.strip()]))
         if kind == "image:" and rest in self._images:
             return self._images[rest]
         raise ValueError(
@@ -91,11 +101,33 @@ class HeadModel:
         told = self.bank.told(semantics, 1, asked.told_azimuth)
         told = None if told is None else told.to(self.device)
         seeds = [asked.seed, asked.other_seed] if asked.along else [asked.seed]
-        each = [
-            self.generator.mapping(latents(1, self.generator.config.z_dim, s).to(self.device), told, asked.psi)
-            for s in seeds
-        ]
+        mapping, z_dim = self.generator.mapping, self.generator.config.z_dim
+        mean = mapping.mean(told)[0]
+        each = [mapping(latents(1, z_dim, s).to(self.device), told, asked.psi, towards=mean) for s in seeds]
         return torch.lerp(each[0], each[-1], asked.along)
+
+    def sampled(self, count: int, seed: int = 0, psi: float = 0.7) -> list[Asked]:
+        """Heads drawn at random: each a seed of its own under the condition of somebody of the data."""
+        rng = np.random.default_rng(seed)
+        subjects = rng.permutation(max(len(self.bank.features), 1))
+        return [
+            Asked(seed=seed * 1000 + i, psi=psi, condition=f"subject {subjects[i % len(subjects)]}")
+            for i in range(count)
+        ]
+
+    def styles(self, asked: Sequence[Asked]) -> Tensor:  # [N, W]
+        """The styles of several heads."""
+        return torch.cat([self.style(a) for a in asked])
+
+    @torch.no_grad()
+    def turned(self, styles: Tensor, views: int = 8, elevation: float = 0.0) -> Tensor:  # [N, views, 3, S, S] uint8
+        """Each head from equal steps of azimuth, from the back over its right side and the front."""
+        azimuths = torch.arange(views) * (360.0 / views) - 180.0
+        labels = orbit_labels(azimuths, torch.full((views,), float(elevation))).to(self.device)
+        return torch.stack([
+            torch.cat([to_uint8(self.generator.synthesize(w[None], part).image) for part in labels.split(_VIEWS)])
+            for w in styles
+        ])  # fmt: skip
 
     @torch.no_grad()
     def render(self, w: Tensor, azimuth: float, elevation: float) -> Render:  # [1, W]
@@ -144,10 +176,14 @@ class HeadModel:
         density = self.generator.sample_density(w, points)[0] / LEVEL
         return density.reshape(3 * [resolution]).cpu().numpy().astype(np.float32)
 
+    @torch.no_grad()
     def gallery(self, count: int = 24) -> Tensor:  # [count, 3, S, S] uint8
         """The mean head of each of the first conditions, from a little to its left."""
-        asked = [Asked(psi=_GALLERY_PSI, condition=f"subject {i}") for i in range(self.in_gallery(count))]
-        return torch.stack([self.picture(self.style(a), 20.0, 5.0) for a in asked])
+        pictures = []
+        for i in range(self.in_gallery(count)):
+            told = self.bank.told(self.feature(f"subject {i}"), 1).to(self.device)
+            pictures.append(self.picture(self.generator.mapping.mean(told), 20.0, 5.0))
+        return torch.stack(pictures)
 
     def in_gallery(self, count: int = 24) -> int:
         """How many conditions a gallery of at most `count` has: none where the generator takes no semantics."""

@@ -1,4 +1,4 @@
-"""Photographs that are given to a widget, as pictures that a condition can be made of."""
+"""Photographs as pictures that a condition can be made of: the head, aligned, before white."""
 
 from __future__ import annotations
 
@@ -9,28 +9,33 @@ import torch
 from torch import Tensor
 
 from semhead_lib.data.photos import read_photo
-from semhead_lib.inversion.photo import read_portrait
+from semhead_lib.inversion.photo import align
 
 
 def portrait_of(content: bytes, name: str, side: int = 256) -> tuple[Tensor, str]:  # [3, side, side] uint8
-    """The head in an image file's bytes, before white, and what was done, in words.
-
-    Where no face is found, or the extra `faces` is not installed, it is the middle square of the picture. Raises
-    ValueError naming a file that holds no picture.
-    """
+    """`face_of` the picture in a file's bytes. Raises ValueError naming a file that holds none."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / Path(name).name
         path.write_bytes(content)
         try:
-            portrait = read_portrait(path, resolution=side)
-        except (ModuleNotFoundError, ValueError):
-            try:
-                return _middle(read_photo(path), side), f"{name}: no face found, so the middle of the picture is taken"
-            except ValueError as error:
-                raise ValueError(str(error).replace(str(path), name)) from None
-    cover = portrait.mask.float() / 255
-    picture = torch.lerp(torch.full_like(portrait.image.float(), 255.0), portrait.image.float(), cover)
-    return picture.round().byte(), f"{name}: aligned, camera {portrait.azimuth:.0f}°, {portrait.elevation:.0f}°"
+            picture = read_photo(path)
+        except ValueError as error:
+            raise ValueError(str(error).replace(str(path), name)) from None
+    return face_of(picture, name, side)
+
+
+def face_of(picture: Tensor, name: str, side: int = 256) -> tuple[Tensor, str]:  # [3, H, W] -> [3, side, side] uint8
+    """The head in a photograph, and what was done, in words.
+
+    Where no face is found, or the extra `faces` is not installed, it is the middle square of the picture.
+    """
+    try:
+        portrait = align(picture, name=name, resolution=side)
+    except (ModuleNotFoundError, ValueError) as error:
+        return _middle(picture, side), f"{name}: the middle of the picture is taken ({error})"
+    cover, image = portrait.mask.float() / 255, portrait.image.float()
+    before_white = torch.lerp(torch.full_like(image, 255.0), image, cover).round().byte()
+    return before_white, f"{name}: aligned, camera at {portrait.azimuth:.0f}\u00b0, {portrait.elevation:.0f}\u00b0"
 
 
 def _middle(picture: Tensor, side: int) -> Tensor:  # [3, H, W] uint8

@@ -83,7 +83,7 @@ def _asked(
         names = [text.strip() for text in texts.split(";") if text.strip()]
         if not names:
             raise ValueError(f"texts must hold a description, got {texts!r}")
-        return clip.texts(names), names
+        return bank.nearby(clip.texts(names)), names
     path = Path(images)
     found = find_photos(path) if path.is_dir() else [(path.stem, path)]
     return clip.images([read_photo(file) for _, file in found]), [name for name, _ in found]

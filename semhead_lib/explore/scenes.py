@@ -10,7 +10,10 @@ import numpy as np
 from IPython.display import HTML
 from torch import Tensor
 
+from semhead_lib.cameras import FOCAL
 from semhead_lib.models.mesh import Mesh
+
+_LIGHTING = 0.6  # of k3d's 1.5
 
 # k3d's own up is z: the world's (x, y, z) is shown as (x, -z, y), so that heads stand upright and face the reader.
 _TURN = np.array([[1, 0, 0], [0, 0, -1], [0, 1, 0]], np.float32)
@@ -94,6 +97,12 @@ def new_plot(height: int = 480) -> k3d.plot.Plot:
         camera_fov=40,
         background_color=0xFFFFFF,
     )
+
+
+def as_the_generator(plot: k3d.plot.Plot) -> None:
+    """See a scene as the generator's cameras do, in a light that leaves the colours of heads their own shades."""
+    plot.camera_fov = float(np.degrees(2 * np.arctan(0.5 / FOCAL)))
+    plot.lighting = _LIGHTING
 
 
 def look(plot: k3d.plot.Plot, azimuth: float, elevation: float, radius: float) -> None:

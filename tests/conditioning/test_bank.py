@@ -26,6 +26,15 @@ def test_saved_and_loaded(tmp_path):
         assert (tmp_path / FILE).read_bytes() == first
 
 
+def test_what_is_near_in_the_data():
+    known = bank().features
+    assert torch.allclose(bank().nearby(known[3:4], count=1), known[3:4], atol=1e-6)
+    found = bank().nearby(known[:5] + 0.1, count=4)
+    torch.testing.assert_close(found.norm(dim=1), torch.ones(5))
+    assert ((found @ known.T).argmax(1) == torch.arange(5)).all(), "the nearest weighs most"
+    assert bank().nearby(known[:1], count=99).shape == (1, 8)
+
+
 def test_what_each_mode_is_told():
     semantics, front = bank().features[:2], orbit_labels(torch.zeros(1), torch.zeros(1))
     assert bank("none").told(None, 2) is None

