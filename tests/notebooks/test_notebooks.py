@@ -24,6 +24,7 @@ from semhead_lib.reproduce.metrics import collect
 FOLDER = Path(__file__).parents[2] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 SMALL = {
+    "00_quickstart": dict(heads=3, frames=8, mesh=32),
     "01_dataset_synthesis": dict(subjects=5, views_per_subject=4, shard_size=3, identity_subjects=5, workers=2),
     "02_conditioning_analysis": dict(subjects=64, views_per_subject=8, resolution=64, workers=2),
     "03_training": dict(subjects=16, kimg=0.2, heads=48),
@@ -196,6 +197,22 @@ def test_inversion(executed):
     assert len(pictures) == 3 and all(re.search(r'alt="[^"]{20,}"', p) for p in pictures)
     assert sum("srcdoc" in p for p in pages) == 1
     assert sum("application/vnd.plotly.v1+json" in o.get("data", {}) for o in outputs) == 1
+    assert path.stat().st_size < 5_000_000
+
+
+@pytest.mark.notebooks
+@pytest.mark.slow
+@pytest.mark.parametrize("executed", ["00_quickstart"], indirect=True)
+def test_quickstart(executed):
+    notebook, path, results = executed
+    outputs, metrics = outputs_of(notebook), collect(notebook)
+    assert metrics["heads"] == 3 and metrics["texts"] == 2 and metrics["texts_followed"] >= 1
+    assert metrics["height"] > 0.35 and metrics["vertices"] > 500
+    assert {p.name for p in results.iterdir()} >= {"head.mp4", "head.glb", "head.ply", "head.obj"}
+    pages = ["".join(o.get("data", {}).get("text/html", "")) for o in outputs]
+    pictures = [p for p in pages if "<img" in p]
+    assert len(pictures) == 3 and all(re.search(r'alt="[^"]{20,}"', p) for p in pictures)
+    assert sum("srcdoc" in p for p in pages) == 1 and sum("<video" in p for p in pages) == 1
     assert path.stat().st_size < 5_000_000
 
 
