@@ -79,7 +79,7 @@ def test_every_key_is_commented_and_its_default_allowed(path):
         (["synthesize", "out=x", "view_sampling=front"], "expected one of balanced, front_heavy, orbit, got 'front'"),
         (["synthesize", "out=x", "channels=depht"], "got 'depht': did you mean 'depth'?"),
         (["synthesize", "out=x", "source=parametrik"], "no such option: did you mean 'parametric'?"),
-        (["synthesize", "out=x", "source=zzz"], "source=zzz: no such option: there are parametric"),
+        (["synthesize", "out=x", "source=zzz"], "source=zzz: no such option: there are generated, parametric"),
         (["synthesize", "out="], "out=: expected a path, got nothing"),
         (["synthesize"], "out=... is needed: "),
         (["data", "check", "a", "b"], "'b': 'data check' takes PATH and key=value words"),
