@@ -1,0 +1,54 @@
+"""A dataset is leafed through: words of captions find people, every channel is shown."""
+
+import io
+from functools import partial
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from semhead_lib.data.reading import captions, load_subject
+from semhead_lib.data.synthesis import synthesize
+from semhead_lib.explore.browser import CHANNELS, DatasetBrowser, channel_pictures
+
+pytest.importorskip("anny")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    from semhead_lib.data.parametric.source import ParametricSource
+
+    made, out = partial(ParametricSource, seed=5, resolution=32, views_per_subject=3), tmp_path_factory.mktemp("heads")
+    synthesize(made, out, 6, shard_size=4, workers=0, progress=False)
+    return out
+
+
+def test_captions_are_those_of_the_subjects(folder):
+    assert captions(folder) == [load_subject(folder, i).caption for i in range(6)]
+
+
+def test_words_find_people(folder):
+    browser, told = DatasetBrowser(folder), captions(folder)
+    assert browser.found() == [0, 1, 2, 3, 4, 5] and browser.place.max == 5
+    word = next(w for w in told[3].split() if 0 < sum(w.lower() in t.lower().split() for t in told) < 6)
+    browser.words.value = word.upper()
+    expected = [i for i, text in enumerate(told) if word.lower() in text.lower()]
+    assert browser.found() == expected and 3 in expected
+    browser.place.value = expected.index(3)
+    assert load_subject(folder, 3).id in browser.text.value
+    browser.words.value = "nobody has such a word"
+    assert browser.found() == [] and "nobody" in browser.text.value and browser.sheet.value == b""
+    browser.words.value = ""
+    assert browser.found() == list(range(6)) and browser.sheet.value
+
+
+def test_every_channel_is_shown(folder):
+    browser, sheets = DatasetBrowser(folder), set()
+    for channel in CHANNELS:
+        browser.channel.value = channel
+        sheet = np.asarray(Image.open(io.BytesIO(browser.sheet.value)))
+        assert sheet.shape == (32, 4 * 34 - 2, 3), "the frontal view and three views"
+        sheets.add(sheet.tobytes())
+    assert len(sheets) == len(CHANNELS)
+    with pytest.raises(ValueError, match="channel must be one of pictures, masks"):
+        channel_pictures(load_subject(folder, 0), "smell")
