@@ -149,6 +149,8 @@ class Mean:
     people: int
 
     def __str__(self) -> str:
+        if not self.people:
+            return "–"
         digits = 1 if abs(self.value) >= 10 else 4 if abs(self.value) < 0.05 else 2 if abs(self.value) >= 1 else 3
         return f"{self.value:.{digits}f} [{self.low:.{digits}f}, {self.high:.{digits}f}]"
 
