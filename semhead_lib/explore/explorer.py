@@ -53,6 +53,7 @@ class HeadExplorer(widgets.VBox):
         self._folders = {str(models): str(models)} if isinstance(models, str) else dict(models)
         self._device, self._mesh_side, self._out = device, mesh, Path(out)
         self._models: dict[str, HeadModel] = {}
+        self._photos: dict[str, Tensor] = {}  # that were given: models which are loaded later have to know them, too
         self._first = next(iter(self._folders))
         model, asked = self._model(self._first), asked or Asked()
         self._people = model.in_gallery(gallery)
@@ -120,7 +121,10 @@ class HeadExplorer(widgets.VBox):
 
     def _model(self, name: str) -> HeadModel:
         if name not in self._models:
-            self._models[name] = HeadModel(self._folders[name], device=self._device)
+            model = HeadModel(self._folders[name], device=self._device)
+            for photo, picture in self._photos.items() if model.takes_semantics else ():
+                model.know_image(photo, picture)
+            self._models[name] = model
         return self._models[name]
 
     def _make_controls(self, model: HeadModel, asked: Asked) -> None:
@@ -222,11 +226,13 @@ class HeadExplorer(widgets.VBox):
         try:
             file = self.upload.value[0]
             picture, said = portrait_of(bytes(file["content"]), file["name"])
+            self._photos[file["name"]] = picture
             for model in self._models.values():
                 if model.takes_semantics:
-                    wanted = model.know_image(file["name"], picture)
+                    model.know_image(file["name"], picture)
             self._say(said)
-            self.condition.value = wanted
+            self.condition.value = f"image: {file['name']}"
+            self._changed()  # another picture may have the same name
         except (ValueError, OSError) as error:
             self._fail(error)
 
@@ -238,8 +244,7 @@ class HeadExplorer(widgets.VBox):
         self.other_picture.layout.display = "" if beside else "none"
         if beside:
             other = self._model(beside)
-            w = other.style(other.fitting(asked))
-            self.other_picture.value = _enlarged(other.picture(w, azimuth, elevation, kind))
+            self.other_picture.value = _enlarged(other.picture(other.style(asked), azimuth, elevation, kind))
         self._say(f"picture in {time.perf_counter() - began:.2f} s")
 
     def _draw_scene(self, wish: tuple) -> None:
@@ -247,10 +252,9 @@ class HeadExplorer(widgets.VBox):
         if self._drawn == (asked, scene):
             return
         began, model = time.perf_counter(), self._model(self._first)
-        w = model.style(asked)
+        w, self._mesh, self._drawn = model.style(asked), None, None
         if scene == "volume":
             shown = scenes.volume(model.volume(w), model.generator.renderer.settings.half)
-            self._mesh = None
         else:
             self._mesh = model.mesh(w, self._mesh_side)
             shown = (scenes.surface if scene == "surface" else scenes.points)(self._mesh)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -19,10 +19,9 @@ from semhead_lib.devices import keep_freed_memory, pick_device
 from semhead_lib.explore.figures import depth_colours
 from semhead_lib.models.generator import Generator, Render, folder_of
 from semhead_lib.models.mesh import LEVEL, Mesh, mesh
-from semhead_lib.training.grids import latents, to_uint8
+from semhead_lib.training.grids import latents, styles_around, to_uint8
 
 PICTURES = ("picture", "raw", "depth", "normals", "opacity", "planes")
-_VIEWS = 12  # at a time
 
 
 @dataclass(frozen=True)
@@ -50,6 +49,7 @@ class HeadModel:
         self.generator = Generator.load(model, self.device).requires_grad_(False)
         self.bank = ConditionBank.load(folder_of(model))
         self._images: dict[str, Tensor] = {}  # name -> feature [1, D]
+        self._newest: tuple[Asked, Tensor] | None = None  # a head whose style was asked for, and the style
 
     @cached_property
     def clip(self) -> SemanticEncoder:
@@ -70,7 +70,7 @@ class HeadModel:
 
     def know_image(self, name: str, picture: Tensor) -> str:  # [3, H, W] uint8
         """Make a picture a condition; returns what to ask for."""
-        self._images[name] = self.clip.images([picture])
+        self._images[name], self._newest = self.clip.images([picture]), None
         return f"image: {name}"
 
     def feature(self, condition: str) -> Tensor:  # [1, D]
@@ -92,7 +92,16 @@ class HeadModel:
 
     @torch.no_grad()
     def style(self, asked: Asked) -> Tensor:  # [1, W]
-        """The style of a head: conditions are mixed along their arc, styles of two seeds along a line."""
+        """The style of a head: conditions are mixed along their arc, styles of two seeds along a line.
+
+        That of the last one is kept: a head that is only looked at from elsewhere costs no texts and no mapping again.
+        """
+        newest = self._newest
+        if newest is None or newest[0] != asked:
+            self._newest = newest = asked, self._style(asked)
+        return newest[1]
+
+    def _style(self, asked: Asked) -> Tensor:  # [1, W]
         semantics = None
         if self.takes_semantics:
             semantics = self.feature(asked.condition)
@@ -119,15 +128,10 @@ class HeadModel:
         """The styles of several heads."""
         return torch.cat([self.style(a) for a in asked])
 
-    @torch.no_grad()
     def turned(self, styles: Tensor, views: int = 8, elevation: float = 0.0) -> Tensor:  # [N, views, 3, S, S] uint8
         """Each head from equal steps of azimuth, from the back over its right side and the front."""
         azimuths = torch.arange(views) * (360.0 / views) - 180.0
-        labels = orbit_labels(azimuths, torch.full((views,), float(elevation))).to(self.device)
-        return torch.stack([
-            torch.cat([to_uint8(self.generator.synthesize(w[None], part).image) for part in labels.split(_VIEWS)])
-            for w in styles
-        ])  # fmt: skip
+        return styles_around(self.generator, styles, azimuths, elevation)
 
     @torch.no_grad()
     def render(self, w: Tensor, azimuth: float, elevation: float) -> Render:  # [1, W]
@@ -188,19 +192,6 @@ class HeadModel:
     def in_gallery(self, count: int = 24) -> int:
         """How many conditions a gallery of at most `count` has: none where the generator takes no semantics."""
         return min(count, len(self.bank.features))
-
-    def fitting(self, asked: Asked) -> Asked:
-        """The same head as far as this model knows its conditions: the others become its first subject."""
-        if not self.takes_semantics:
-            return asked
-
-        def known(condition: str) -> str:
-            kind, _, rest = condition.partition(" ")
-            if kind == "subject" and int(rest) >= len(self.bank.features):
-                return "subject 0"
-            return "subject 0" if kind == "image:" and rest not in self._images else condition
-
-        return replace(asked, condition=known(asked.condition), other_condition=known(asked.other_condition))
 
 
 def normal_colours(depth: Tensor, azimuth: float, elevation: float) -> Tensor:  # [R, R] -> [3, R, R] uint8

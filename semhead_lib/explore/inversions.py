@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from semhead_lib.cameras import orbit_angles, orbit_labels
+from semhead_lib.cameras import orbit_angles
 from semhead_lib.data.files import write_atomically
 from semhead_lib.data.photos import SUFFIXES, find_photos
 from semhead_lib.explore import inversion_report
@@ -25,7 +25,7 @@ from semhead_lib.inversion.photo import Portrait, read_portrait
 from semhead_lib.inversion.search import Inverted
 from semhead_lib.inversion.targets import Target, prepare
 from semhead_lib.models.mesh import mesh
-from semhead_lib.training.grids import to_uint8
+from semhead_lib.training.grids import styles_around, to_uint8
 
 METRICS, LATENT, GENERATOR, FILM, MESH = "metrics.json", "latent.safetensors", "generator", "turntable.mp4", "head.glb"
 _TURNS = tuple(range(-60, 61, 15))  # degrees at which the fitted face is compared with the photograph's
@@ -147,9 +147,7 @@ def identity_around(fitted: Inverted, portrait: Portrait) -> dict[str, float | N
 
     judge = face_judge()
     own = judge.identity(portrait.image)
-    labels = orbit_labels(torch.tensor([float(t) for t in _TURNS]), torch.zeros(len(_TURNS))).to(fitted.w.device)
-    with torch.no_grad():
-        pictures = to_uint8(fitted.generator.synthesize(fitted.w, labels).image)
+    pictures = styles_around(fitted.generator, fitted.w, _TURNS)[0]
     seen = [judge.identity(picture) for picture in pictures]
     return {
         str(turn): None if own is None or face is None else round(float(np.linalg.norm(own - face)), 4)
@@ -169,7 +167,8 @@ def write(result: Result, folder: Path, inverter: Inverter, files: Files, about:
     fitted.generator.save(folder / GENERATOR, half=True)
     inverter.bank.save(folder / GENERATOR)
     if files.frames:
-        write_mp4(folder / FILM, turntable(fitted, files.frames))
+        azimuths = torch.arange(files.frames) * (360.0 / files.frames)
+        write_mp4(folder / FILM, styles_around(fitted.generator, fitted.w, azimuths)[0])
     if files.mesh:
         try:
             write_mesh(folder / MESH, mesh(fitted.generator, fitted.w[0], files.mesh))
@@ -178,13 +177,6 @@ def write(result: Result, folder: Path, inverter: Inverter, files: Files, about:
     inversion_report.write(result, folder)
     metrics = {"about": about, "model": inverter.generator.config.name, **result.figures}
     write_atomically(folder / METRICS, json.dumps(metrics, indent=1).encode() + b"\n")
-
-
-@torch.no_grad()
-def turntable(fitted: Inverted, frames: int) -> Tensor:  # [frames, 3, S, S] uint8
-    """The head turning once, from the front to its left."""
-    labels = orbit_labels(torch.arange(frames) * (360.0 / frames), torch.zeros(frames)).to(fitted.w.device)
-    return torch.cat([to_uint8(fitted.generator.synthesize(fitted.w, part).image) for part in labels.split(12)])
 
 
 def _about(paths: Sequence[Path], inverter: Inverter, files: Files) -> dict:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -13,6 +14,7 @@ from semhead_lib.data.files import partial_path, publish
 from semhead_lib.models.generator import Generator
 
 AZIMUTHS = tuple(range(-180, 180, 45))  # degrees
+_VIEWS = 12  # of a head at a time
 
 
 def latents(count: int, z_dim: int, seed: int) -> Tensor:  # [count, z_dim]
@@ -31,13 +33,28 @@ def heads_around(
     psi: float = 1.0,
 ) -> Tensor:  # [N, A, 3, S, S] uint8
     """Each head from each azimuth."""
-    device = generator.mapping.w_mean.device
-    labels = orbit_labels(torch.tensor(azimuths), torch.full((len(azimuths),), float(elevation))).to(device)
-    rows = []
+    device, styles = generator.mapping.w_mean.device, []
     for i in range(len(z)):
         told = None if condition is None else condition[i : i + 1].to(device)
-        w = generator.mapping(z[i : i + 1].to(device), told, psi)
-        rows.append(to_uint8(generator.synthesize(w, labels).image))
+        styles.append(generator.mapping(z[i : i + 1].to(device), told, psi))
+    return styles_around(generator, torch.cat(styles), azimuths, elevation)
+
+
+@torch.no_grad()
+def styles_around(
+    generator: Generator,
+    styles: Tensor,  # [N, W] or w+: [N, sum(styles), W]
+    azimuths: Sequence[float] | Tensor = AZIMUTHS,  # degrees
+    elevation: float = 0.0,  # degrees
+) -> Tensor:  # [N, A, 3, S, S] uint8
+    """The head of each style from each azimuth."""
+    azimuths = torch.as_tensor(azimuths, dtype=torch.float32)
+    labels = orbit_labels(azimuths, torch.full_like(azimuths, elevation)).to(styles.device)
+    rows = []
+    for w in styles:
+        features = generator.feature_map(w[None])
+        seen = [generator.synthesize(w[None], part, features=features).image for part in labels.split(_VIEWS)]
+        rows.append(to_uint8(torch.cat(seen)))
     return torch.stack(rows)
 
 
