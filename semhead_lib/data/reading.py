@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from semhead_lib.data.manifest import Manifest
-from semhead_lib.data.samples import decode_info, decode_subject
+from semhead_lib.data.samples import SampleInfo, decode_info, decode_subject
 from semhead_lib.data.shards import read_shard
 from semhead_lib.data.subjects import Subject
 
@@ -35,14 +35,15 @@ def subjects(folder: Path | str) -> Iterator[Subject]:
             yield _decode(sample, path)
 
 
-def captions(folder: Path | str) -> list[str]:
-    """Captions of all subjects of the dataset in `folder`, in order. Raises as `load_subject`."""
+def infos(folder: Path | str) -> list[SampleInfo]:
+    """What is known of each subject of the dataset in `folder`, in order, without its pictures. Raises as
+    `load_subject`."""
     found = []
     for record in Manifest.load(folder).shards:
         path = Path(folder) / record.name
         for _, sample in read_shard(path, lambda _, names: [name for name in names if name == "json"]):
             try:
-                found.append(decode_info(sample).caption)
+                found.append(decode_info(sample))
             except ValueError as error:
                 raise ValueError(f"{path}: {error}") from None
     return found

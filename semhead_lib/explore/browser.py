@@ -1,56 +1,104 @@
-"""A dataset to leaf through: its people by words of their captions, each with all views and channels."""
+"""A dataset to leaf through: its people by captions and attributes, each with all views and channels."""
 
 from __future__ import annotations
 
+import base64
 import html
 import io
 from pathlib import Path
 
 import ipywidgets as widgets
 import torch
+from IPython.display import HTML
 from torch import Tensor
 
 from semhead_lib.cameras import orbit_angles
-from semhead_lib.data.manifest import Manifest
-from semhead_lib.data.reading import captions, load_subject
+from semhead_lib.data.reading import infos, load_subject
 from semhead_lib.data.subjects import Subject
 from semhead_lib.explore.figures import depth_colours, label_colours, picture_grid
 
 CHANNELS = ("pictures", "masks", "depth", "normals", "labels")
+_ANY = "any"
 _COLUMNS = 9  # of the sheet; the first picture is the frontal view
 
 
 class DatasetBrowser(widgets.VBox):
     """A widget of a dataset's subjects. Raises what `Manifest.load` raises.
 
-    `words` keeps the subjects whose captions have all of them; `place` goes through those.
+    `words` keeps the subjects whose captions have all of them; of these, `attribute` with `value` (of attributes that
+    are words) or `between` (of numbers) keeps those who have it; `place` goes through what is left.
     """
 
     def __init__(self, folder: Path | str, width: str = "100%") -> None:
         self._folder = Path(folder)
-        manifest = Manifest.load(folder)
-        self._captions = captions(folder)
-        self._found = list(range(len(self._captions)))
+        known = infos(folder)
+        self._captions = [info.caption.lower() for info in known]
+        self._attributes = [info.attributes for info in known]
+        self._found = list(range(len(known)))
         self._at: tuple[int, Subject] | None = None
+        wide = widgets.Layout(width="420px")
+        hidden, also = (widgets.Layout(width="420px", display="none") for _ in range(2))
         hint = "words of captions, such as: red hair glasses"
-        self.words = widgets.Text(description="words", placeholder=hint, layout=widgets.Layout(width="420px"))
-        self.place = widgets.IntSlider(description="subject", min=0, max=max(manifest.subjects - 1, 0),
-                                       continuous_update=False, layout=widgets.Layout(width="420px"))  # fmt: skip
-        self.channel = widgets.Dropdown(description="channel", options=CHANNELS)
+        self.words = widgets.Text(description="words", placeholder=hint, layout=wide)
+        names = [n.replace("_", " ") for n in _simple(self._attributes)]
+        self.attribute = widgets.Dropdown(description="attribute", options=[_ANY, *names], layout=wide)
+        self.value = widgets.Dropdown(description="is", options=[_ANY], layout=hidden)
+        self.between = widgets.FloatRangeSlider(description="between", layout=also, continuous_update=False)
+        self.place = widgets.IntSlider(description="subject", max=max(len(known) - 1, 0), layout=wide,
+                                       continuous_update=False)  # fmt: skip
+        self.channel = widgets.Dropdown(description="channel", options=CHANNELS, layout=wide)
         self.text, self.sheet = widgets.HTML(), widgets.Image(format="png", layout=widgets.Layout(width=width))
-        super().__init__([widgets.HBox([self.words, self.place, self.channel]), self.text, self.sheet])
-        self.words.observe(self._filtered, "value")
+        rows = [[self.words, self.place], [self.attribute, self.value, self.between], [self.channel]]
+        super().__init__([*map(widgets.HBox, rows), self.text, self.sheet])
+        self.attribute.observe(self._attribute_chosen, "value")
+        for control in (self.words, self.value, self.between):
+            control.observe(self._filtered, "value")
         for control in (self.place, self.channel):
             control.observe(self._show, "value")
         self._show()
 
     def found(self) -> list[int]:
-        """The subjects that have the words."""
+        """The subjects that are left."""
         return list(self._found)
 
+    def still(self, alt: str) -> HTML:
+        """What is shown now, for a saved notebook."""
+        code = base64.b64encode(self.sheet.value).decode()
+        picture = f'<img alt="{html.escape(alt)}" style="width:100%" src="data:image/png;base64,{code}">'
+        return HTML(f"<div>{self.text.value}<br>{picture}</div>")
+
+    def _values(self) -> list:
+        """The chosen attribute of every subject, None where it has none."""
+        return [told.get(self.attribute.value.replace(" ", "_")) for told in self._attributes]
+
+    def _attribute_chosen(self, change=None) -> None:
+        """Offer what the attribute can be: a list of words, or a range of numbers."""
+        values = [] if self.attribute.value == _ANY else [v for v in self._values() if v is not None]
+        numbers = bool(values) and all(_is_number(v) for v in values)
+        self.value.layout.display = "" if values and not numbers else "none"
+        self.between.layout.display = "" if numbers else "none"
+        with self.value.hold_trait_notifications(), self.between.hold_trait_notifications():
+            self.value.options = [_ANY, *sorted({str(v) for v in values} if not numbers else ())]
+            low, high = (float(min(values)), float(max(values))) if numbers else (0.0, 1.0)
+            self.between.min, self.between.max = min(low, self.between.min), max(high, self.between.max)
+            self.between.value = (low, high)
+            self.between.min, self.between.max = low, high
+            self.between.step = max((high - low) / 100, 1e-6)
+        self._filtered()
+
+    def _has(self, value) -> bool:
+        """Whether a subject with this value of the chosen attribute stays."""
+        if self.attribute.value == _ANY:
+            return True
+        if self.between.layout.display != "none":
+            return value is not None and self.between.lower <= value <= self.between.upper
+        return self.value.value == _ANY or str(value) == self.value.value
+
     def _filtered(self, change=None) -> None:
-        wanted = self.words.value.lower().split()
-        self._found = [i for i, caption in enumerate(self._captions) if all(w in caption.lower() for w in wanted)]
+        wanted, values = self.words.value.lower().split(), self._values()
+        self._found = [
+            i for i, told in enumerate(self._captions) if all(w in told for w in wanted) and self._has(values[i])
+        ]
         with self.place.hold_trait_notifications():
             self.place.max = max(len(self._found) - 1, 0)
             self.place.value = 0
@@ -58,7 +106,7 @@ class DatasetBrowser(widgets.VBox):
 
     def _show(self, change=None) -> None:
         if not self._found:
-            self.text.value, self.sheet.value = "nobody's caption has all of these words", b""
+            self.text.value, self.sheet.value = "nobody is like this", b""
             return
         index = self._found[self.place.value]
         if self._at is None or self._at[0] != index:
@@ -73,6 +121,16 @@ class DatasetBrowser(widgets.VBox):
         data = io.BytesIO()
         picture_grid(list(pictures.split(_COLUMNS))).save(data, "PNG")
         self.sheet.value = data.getvalue()
+
+
+def _is_number(value) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _simple(attributes: list[dict]) -> list[str]:
+    """Names of the attributes that are words, numbers or yes and no, in order."""
+    simple = {name for told in attributes for name, value in told.items() if isinstance(value, (str, bool, int, float))}
+    return sorted(simple)
 
 
 def channel_pictures(subject: Subject, channel: str) -> Tensor:  # [1 + V, 3, H, W] uint8

@@ -14,6 +14,11 @@ from torch import Tensor
 from semhead_lib.data.files import partial_path, publish, write_atomically
 from semhead_lib.models.mesh import Mesh
 
+METRES_PER_UNIT = (
+    0.6  # of a grown-up; heads of all sizes are 0.4 scene units from chin to crown (the heads of our data)
+)
+_SCALE = f"scene units: chin to crown is about 0.4, one unit about {METRES_PER_UNIT} m; y up, the face towards +z"
+
 
 def write_mp4(path: Path | str, frames: Tensor, fps: int = 24) -> None:  # [T, 3, H, W] uint8
     """A film that browsers play (H.264, 4:2:0). Odd sizes get one more row or column, repeated from the last.
@@ -75,7 +80,8 @@ def write_viewer(path: Path | str, mesh: Mesh, title: str) -> None:
 
 
 def write_mesh(path: Path | str, mesh: Mesh) -> None:
-    """A mesh with vertex colours as GLB, PLY or OBJ, by the path's suffix: y up, the face towards +z, in scene units.
+    """A mesh with vertex colours as GLB, PLY or OBJ, by the path's suffix: y up, the face towards +z, in scene units
+    (times METRES_PER_UNIT: metres), which the file says, too.
 
     Raises ValueError for another suffix.
     """
@@ -87,8 +93,14 @@ def write_mesh(path: Path | str, mesh: Mesh) -> None:
         raise ValueError(f"{path}: expected a suffix of {', '.join(kinds)}")
     opaque = np.concatenate([mesh.colours, np.full((len(mesh.colours), 1), 255, np.uint8)], axis=1)
     head = trimesh.Trimesh(mesh.vertices, mesh.faces, vertex_colors=opaque, process=False)
-    content = head.export(file_type=kind)
-    _write(path, content.encode() if isinstance(content, str) else content)
+    if kind == "obj":
+        content = head.export(file_type="obj", header=_SCALE).encode()
+    elif kind == "ply":
+        content = head.export(file_type="ply").replace(b"\nelement", f"\ncomment {_SCALE}\nelement".encode(), 1)
+    else:
+        head.metadata = {"scale": _SCALE, "metres_per_unit": METRES_PER_UNIT}
+        content = head.export(file_type="glb")
+    _write(path, content)
 
 
 def _check_frames(frames: Tensor) -> None:

@@ -29,6 +29,7 @@ def test_a_mesh_is_opened_again(head, tmp_path, kind):
     assert np.abs(np.sort(found, 0) - np.sort(expected, 0)).max() <= 1
     outwards = ((opened.face_normals * (opened.triangles_center - opened.centroid)).sum(1) > 0).mean()
     assert outwards > 0.7
+    assert b"one unit about 0.6 m" in path.read_bytes()
 
 
 def test_a_mesh_of_another_kind(head, tmp_path):
