@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -102,14 +102,25 @@ def _until_both(one: pd.DataFrame, other: pd.DataFrame) -> list[pd.DataFrame]:
     return [kimg_to_reach(side, level) for side in (one, other)]
 
 
+def compared(studies: Mapping[str, Results], claims: Sequence[Claim] = CLAIMS) -> pd.DataFrame:  # name -> its results
+    """A row a claim that all studies can judge: the difference of its two sides in each, and what each shows."""
+    each = {name: judge(results, claims) for name, results in studies.items()}
+    rows = []
+    for verdicts in zip(*each.values(), strict=True):
+        if all(v.result != OPEN for v in verdicts):
+            row = _named(verdicts[0].claim)
+            for name, v in zip(each, verdicts, strict=True):
+                row |= {f"difference, {name}": str(v.difference), name: v.result}
+            rows.append(row)
+    return pd.DataFrame(rows)
+
+
 def as_table(verdicts: Sequence[Verdict]) -> pd.DataFrame:
     """A row a claim, as a notebook shows it."""
     return pd.DataFrame(
         [
-            {
-                "claim": v.claim.text,
-                "figure": v.claim.figure.replace("_", " ")
-                + ("" if v.claim.scope == "all" else f" at {v.claim.scope}°"),
+            _named(v.claim)
+            | {
                 "expected better": "–" if v.better is None else str(v.better),
                 "expected worse": "–" if v.worse is None else str(v.worse),
                 "difference": "–" if v.difference is None else str(v.difference),
@@ -118,3 +129,8 @@ def as_table(verdicts: Sequence[Verdict]) -> pd.DataFrame:
             for v in verdicts
         ]
     )
+
+
+def _named(claim: Claim) -> dict[str, str]:
+    where = "" if claim.scope == "all" else f" at {claim.scope}°"
+    return {"claim": claim.text, "figure": claim.figure.replace("_", " ") + where}

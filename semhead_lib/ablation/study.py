@@ -82,7 +82,7 @@ def _report(plan: Study, root: Path) -> None:
     path = root / "notebooks" / f"{REPORT}.ipynb"
     notebook = read_notebook(path)
     folder = plan.folder / "report"
-    given = {"results": (plan.folder / RESULTS).as_posix(), "out": (folder / REPORT).as_posix()}
+    given = {"results": (plan.folder / RESULTS).as_posix(), "out": (folder / REPORT).as_posix(), "longer": ""}
     step = Step(notebook, check_parameters(notebook, given, plan.file))
     this = runs.Run(root / folder, root)
     execute_steps(this, f"ablations/{plan.name}", [step], force=True, command=["semhead", "ablate", plan.name])

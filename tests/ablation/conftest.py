@@ -50,6 +50,7 @@ heads(Path(out) / "heads.png")
 """
 REPORT = """\
 results: str = ""  # folder
+longer: str = ""  # folder
 out: str = ""  # folder
 """
 READ = """\

@@ -129,3 +129,13 @@ def test_the_table_says_every_claim():
     assert (table["at this scale"] == "not run").sum() > 5
     shown = analysis.table(results(), "mode", {"frechet": "distance", "identity_auc": "identity"})
     assert shown["mode"][0] == "semantic" and set(shown["seeds"]) == {3} and set(shown["identity"]) == {"–"}
+
+
+def test_two_studies_beside_each_other():
+    """Only what both can judge; each says for itself whether it is shown."""
+    short, long = results(figures(), figures(("semantic",), vicico="off")), results(figures(("semantic", "view")))
+    table = claims.compared({"short": short, "long": long})
+    assert table.columns.tolist() == ["claim", "figure", "difference, short", "short", "difference, long", "long"]
+    assert set(table["short"]) == {claims.SHOWN} == set(table["long"])
+    assert not table["claim"].str.contains("ViCiCo|no condition|than none").any() and len(table) == 5
+    assert claims.compared({"short": short, "none": results(figures(("none",)))}).empty
