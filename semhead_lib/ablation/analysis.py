@@ -8,7 +8,7 @@ is a rough guide, on the small side: so a difference counts as shown only when e
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -136,6 +136,15 @@ def curve(rows: pd.DataFrame, figure: str, scope: str = "all") -> tuple[list[flo
     rows = rows[rows["told_azimuth"] == 0]
     stops = sorted(rows["kimg"].unique().tolist())
     return stops, [spread(pick(rows[rows["kimg"] == stop], figure, scope)) for stop in stops]
+
+
+def means_and_bands(
+    curves: Mapping[str, Sequence[Spread]],
+) -> tuple[dict[str, list[float]], dict[str, tuple[list[float], list[float]]]]:
+    """Named curves as figures take them: the means, and the low and high ends of the intervals."""
+    means = {name: [s.mean for s in spreads] for name, spreads in curves.items()}
+    bands = {name: ([s.low for s in spreads], [s.high for s in spreads]) for name, spreads in curves.items()}
+    return means, bands
 
 
 def kimg_to_reach(rows: pd.DataFrame, level: float, figure: str = "frechet") -> pd.DataFrame:

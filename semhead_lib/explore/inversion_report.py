@@ -15,8 +15,8 @@ from torch import Tensor
 
 from semhead_lib.cameras import orbit_labels
 from semhead_lib.data.files import write_atomically
+from semhead_lib.data.portraits.photo import overlay
 from semhead_lib.explore.figures import depth_colours
-from semhead_lib.inversion.photo import overlay
 from semhead_lib.inversion.search import Search
 from semhead_lib.training.grids import to_uint8
 

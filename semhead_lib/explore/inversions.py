@@ -17,11 +17,11 @@ from torch import Tensor
 from semhead_lib.cameras import orbit_angles
 from semhead_lib.data.files import write_atomically
 from semhead_lib.data.photos import SUFFIXES, find_photos
+from semhead_lib.data.portraits.photo import Portrait, read_portrait
 from semhead_lib.explore import inversion_report
 from semhead_lib.explore.exports import write_mesh, write_mp4
 from semhead_lib.inversion import judging
 from semhead_lib.inversion.inverter import Begun, Inverter
-from semhead_lib.inversion.photo import Portrait, read_portrait
 from semhead_lib.inversion.search import Inverted
 from semhead_lib.inversion.targets import Target, prepare
 from semhead_lib.models.mesh import mesh

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from semhead_lib.data.photos import read_photo
-from semhead_lib.inversion.photo import align
+from semhead_lib.data.portraits.photo import align
 
 
 def portrait_of(content: bytes, name: str, side: int = 256) -> tuple[Tensor, str]:  # [3, side, side] uint8

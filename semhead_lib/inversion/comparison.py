@@ -102,7 +102,7 @@ def target_of(inverter: Inverter, way: Way, person: Person) -> tuple[Target | No
     generator = inverter.generator
     if way.cameras == "known":
         return prepare(generator, [person.photo], [person.mask], person.camera[None]), 0.0
-    from semhead_lib.inversion.photo import align
+    from semhead_lib.data.portraits.photo import align
 
     try:
         portrait = align(person.photo, name=person.name, resolution=person.photo.shape[-1], mask=person.mask)

@@ -46,8 +46,8 @@ def summary(values, digits: int = 2) -> dict[str, float]:
 def camera_figures(views, count: int, corrected: bool) -> dict:
     """Errors over the heads whose face is found."""
     from semhead_lib.data.faces import face_finder
-    from semhead_lib.inversion.camera import fit_camera
-    from semhead_lib.inversion.landmarks import head_landmarks
+    from semhead_lib.data.portraits.camera import fit_camera
+    from semhead_lib.data.portraits.landmarks import head_landmarks
 
     rows = []
     for image, _, azimuth, elevation in views:
@@ -66,7 +66,7 @@ def camera_figures(views, count: int, corrected: bool) -> dict:
 
 def mask_figures(views, background: np.ndarray | None) -> dict[str, float]:
     """Overlap (soft intersection over union) of found and true masks, at the true camera."""
-    from semhead_lib.inversion.silhouette import foreground
+    from semhead_lib.data.portraits.silhouette import foreground
 
     found = []
     for image, mask, azimuth, elevation in views:

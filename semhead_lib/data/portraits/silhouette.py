@@ -22,7 +22,7 @@ from torch import Tensor
 
 from semhead_lib.cameras import project, rays
 
-HEADS = Path(__file__).parents[1] / "assets" / "landmarks" / "occupancy.json"
+HEADS = Path(__file__).parents[2] / "assets" / "landmarks" / "occupancy.json"
 EXTENT = 0.5  # the grid is the cube [-0.5, 0.5]^3 in scene units
 _CELLS, _DEPTH_SAMPLES, _PRIOR_SIDE = 32, 96, 64
 _UNSEEN = 0.5  # cells out of the frame of more views than this share count as empty

@@ -1,7 +1,7 @@
 """Measure on parametric heads where dlib's landmarks lie and what heads cover: the files of assets/landmarks.
 
-`python -m semhead_lib.inversion.calibration OUT` makes them again (extras `data` and `faces`; about a quarter of an
-hour on one core). Heads are drawn with all they may wear, in their own light, from random near-frontal cameras.
+`python -m semhead_lib.data.portraits.calibration OUT` makes them again (extras `data` and `faces`; about a quarter
+of an hour on one core). Heads are drawn with all they may wear, in their own light, from random near-frontal cameras.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from tqdm import tqdm
 
 from semhead_lib.cameras import orbit_labels, rays
 from semhead_lib.data.faces import LANDMARK_MODELS, MIRRORED, face_finder
-from semhead_lib.inversion import silhouette
-from semhead_lib.inversion.camera import fit_camera
-from semhead_lib.inversion.landmarks import HeadLandmarks, features, pairs
+from semhead_lib.data.portraits import silhouette
+from semhead_lib.data.portraits.camera import fit_camera
+from semhead_lib.data.portraits.landmarks import HeadLandmarks, features, pairs
 
 SEED, HEADS, VIEWS, HULLS = 4068, 300, 6, 48
 AZIMUTH, ELEVATION = 50.0, (-27.0, 37.0)  # degrees: |azimuth| and elevation of the cameras, uniform
@@ -127,7 +127,7 @@ def make(out: Path | str, *, seed: int = SEED, heads: int = HEADS, progress: boo
     out.mkdir(parents=True, exist_ok=True)
     found, occupied = measure(seed, heads, progress)
     made = {
-        "made by": "python -m semhead_lib.inversion.calibration",
+        "made by": "python -m semhead_lib.data.portraits.calibration",
         "source": "parametric heads",
         "seed": seed,
         "heads": heads,
@@ -178,6 +178,6 @@ def _lines(content: dict[str, Any]) -> str:
 
 if __name__ == "__main__":
     if len(sys.argv) != 2:
-        raise SystemExit("usage: python -m semhead_lib.inversion.calibration OUT")
+        raise SystemExit("usage: python -m semhead_lib.data.portraits.calibration OUT")
     torch.set_num_threads(1)
     make(sys.argv[1])

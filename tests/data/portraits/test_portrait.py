@@ -9,8 +9,8 @@ from PIL import Image
 from skimage.data import astronaut, coffee
 
 from semhead_lib.cameras import Camera, orbit_angles
-from semhead_lib.inversion import photo
-from semhead_lib.inversion.crop import cut_square
+from semhead_lib.data.portraits import photo
+from semhead_lib.data.portraits.crop import cut_square
 
 pytest.importorskip("dlib")
 pytest.importorskip("cv2")

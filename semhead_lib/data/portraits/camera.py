@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import least_squares
 
-from semhead_lib.inversion.landmarks import HeadLandmarks, orbit_projection
+from semhead_lib.data.portraits.landmarks import HeadLandmarks, orbit_projection
 
 _STARTS = (-30.0, 0.0, 30.0)  # degrees of azimuth that the search begins at
 _ELEVATIONS = (-60.0, 60.0)  # degrees, where a found elevation ends

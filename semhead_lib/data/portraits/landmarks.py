@@ -14,7 +14,7 @@ import numpy as np
 
 from semhead_lib.cameras import FOCAL, RADIUS
 
-ASSETS = Path(__file__).parents[1] / "assets" / "landmarks"
+ASSETS = Path(__file__).parents[2] / "assets" / "landmarks"
 ANGLE_UNIT = 400.0  # degrees: angles are features beside image coordinates, divided by this
 LIMIT = 15.0  # degrees: no correction goes farther
 

@@ -8,7 +8,7 @@ import torch
 
 from semhead_lib.cameras import orbit_labels, project
 from semhead_lib.data.faces import MIRRORED
-from semhead_lib.inversion.landmarks import ASSETS, LIMIT, features, head_landmarks, pairs
+from semhead_lib.data.portraits.landmarks import ASSETS, LIMIT, features, head_landmarks, pairs
 
 
 @pytest.mark.parametrize("count", [68, 5])
@@ -51,7 +51,7 @@ def test_another_number_of_landmarks():
 def test_made_again_they_are_the_same(tmp_path):
     for module in ("dlib", "anny", "warp"):
         pytest.importorskip(module)
-    from semhead_lib.inversion import calibration
+    from semhead_lib.data.portraits import calibration
 
     for name in ("one", "two"):
         calibration.make(tmp_path / name, seed=4125, heads=2, progress=False)  # both of them bare faces
@@ -65,7 +65,7 @@ def test_made_again_they_are_the_same(tmp_path):
 
 
 def test_too_few_heads():
-    from semhead_lib.inversion.calibration import Measured, learn
+    from semhead_lib.data.portraits.calibration import Measured, learn
 
     found = Measured({5: np.zeros((2, 5, 2))}, {5: np.zeros((2, 5, 3))}, np.zeros(2), np.zeros(2), np.zeros(2, bool), 2)
     with pytest.raises(ValueError, match="no bare face among 2 views"):
@@ -74,7 +74,7 @@ def test_too_few_heads():
 
 def test_what_is_learnt_is_a_polynomial():
     """A known correction is found again from views that it was added to."""
-    from semhead_lib.inversion.calibration import Measured, learn
+    from semhead_lib.data.portraits.calibration import Measured, learn
 
     rng, base = np.random.default_rng(1), head_landmarks(68)
     azimuth, elevation = rng.uniform(-50, 50, 80), rng.uniform(-25, 35, 80)

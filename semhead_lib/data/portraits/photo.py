@@ -19,10 +19,10 @@ from semhead_lib.data.archives import ImageArchive, parse_label
 from semhead_lib.data.faces import LANDMARK_MODELS, Face, face_finder
 from semhead_lib.data.manifest import MANIFEST
 from semhead_lib.data.photos import find_photos, read_photo
-from semhead_lib.inversion import silhouette
-from semhead_lib.inversion.camera import CameraFit, fit_camera
-from semhead_lib.inversion.crop import cut_square, resized
-from semhead_lib.inversion.landmarks import head_landmarks
+from semhead_lib.data.portraits import silhouette
+from semhead_lib.data.portraits.camera import CameraFit, fit_camera
+from semhead_lib.data.portraits.crop import cut_square, resized
+from semhead_lib.data.portraits.landmarks import head_landmarks
 
 _SMALLEST = 40  # pixels: the width of a face's box below which its landmarks mean little
 _WHOLE = 0.8  # the share of a face's box that has to lie in the photograph

@@ -8,7 +8,7 @@ import torch
 from skimage.data import coffee
 
 from semhead_lib.cameras import Camera, orbit_labels
-from semhead_lib.inversion import silhouette
+from semhead_lib.data.portraits import silhouette
 
 FRONT = Camera.orbit(0.0, 0.0).label
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from semhead_lib.data.faces import MIRRORED
-from semhead_lib.inversion.camera import fit_camera
-from semhead_lib.inversion.landmarks import head_landmarks
+from semhead_lib.data.portraits.camera import fit_camera
+from semhead_lib.data.portraits.landmarks import head_landmarks
 
 VIEWS = ((0.0, 0.0), (35.0, -15.0), (-44.0, 25.0))
 
