@@ -4,6 +4,7 @@
 #   setup.sh packages LOCK   makes .venv and installs what LOCK pins, hashes checked
 #   setup.sh project         installs semhead itself (editable) and its Jupyter kernel
 #   setup.sh caches          makes one head, which fills the caches of its model and its rendering kernels
+#   setup.sh browser         installs Debian's Chromium where there is none and it may (root, apt-get): for tests/browser
 #   setup.sh locks [...]     makes the locks again; further words go to `uv pip compile`
 #
 # Needs Python 3.11, 3.12 or 3.13 (PYTHON=/path/to/python chooses one). uv is used from PATH when it works there, else
@@ -81,6 +82,21 @@ caches() { # here, once, rather than in every process that makes heads
     output=$(.venv/bin/python -m semhead_lib.data.parametric.caches 2>&1) || fail "$output"
 }
 
+browser() {
+    local name
+    for name in chromium chromium-browser google-chrome; do
+        command -v "$name" >/dev/null && return
+    done
+    if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
+        say "no Chromium or Chrome found: tests of the browser will be skipped"
+        return
+    fi
+    say "installing Chromium"
+    export DEBIAN_FRONTEND=noninteractive
+    { apt-get -qq update && apt-get -qq install -y --no-install-recommends chromium; } >/dev/null 2>&1 \
+        || say "Chromium could not be installed: tests of the browser will be skipped"
+}
+
 locks() {
     local uv part extras
     uv=$(find_uv)
@@ -102,6 +118,6 @@ locks() {
 }
 
 case ${1:-} in
-    packages | project | caches | locks) "$@" ;;
-    *) fail "expected packages, project, caches or locks, got '${1:-}'" ;;
+    packages | project | caches | browser | locks) "$@" ;;
+    *) fail "expected packages, project, caches, browser or locks, got '${1:-}'" ;;
 esac
