@@ -16,7 +16,7 @@ from semhead_lib.data.files import leftovers
 from semhead_lib.data.manifest import FORMAT, MANIFEST, Manifest, ShardRecord
 from semhead_lib.data.samples import MAX_ENTRY, decode_image, sample_problems
 from semhead_lib.data.shards import file_sha256, read_member, sample_layout
-from semhead_lib.data.synthesis import LOG
+from semhead_lib.data.synthesis import CLAIMS, LOG
 
 
 def check(path: Path | str) -> list[str]:
@@ -37,14 +37,18 @@ def _is_archive(path: Path) -> bool:
     """Whether this is to be read as EG3D's form: a file, or a folder without shards whose dataset.json is not ours."""
     if not path.is_dir():
         return True
-    if any(path.glob("*.tar")) or (path / LOG).exists() or not (path / MANIFEST).exists():
+    if any(path.glob("*.tar")) or _is_begun(path) or not (path / MANIFEST).exists():
         return False
     with open(path / MANIFEST, "rb") as file:
         return FORMAT.encode() not in file.read(256)
 
 
+def _is_begun(folder: Path) -> bool:
+    return (folder / LOG).exists() or (folder / CLAIMS).exists()
+
+
 def _check_dataset(folder: Path) -> Iterator[str]:
-    if (folder / LOG).exists() and not (folder / MANIFEST).exists():
+    if _is_begun(folder) and not (folder / MANIFEST).exists():
         yield f"{folder}: is not finished; start the same synthesis again to complete it"
         return
     try:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
-_SUFFIX = ".partial"  # temporary names are `.NAME.PID.partial`, beside the final one
+_SUFFIX = ".partial"  # temporary names are `.NAME.HOST-PID.partial`, beside the final one
 
 
 def partial_path(path: Path) -> Path:
     """The temporary name under which this process prepares `path`."""
-    return path.with_name(f".{path.name}.{os.getpid()}{_SUFFIX}")
+    host = socket.gethostname().partition(".")[0]  # of two machines that share a disk, process numbers may agree
+    return path.with_name(f".{path.name}.{host}-{os.getpid()}{_SUFFIX}")
 
 
 def publish(partial: Path, path: Path) -> None:

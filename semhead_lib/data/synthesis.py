@@ -33,6 +33,7 @@ from semhead_lib.data.subjects import SubjectSource
 from semhead_lib.data.workers import SourceFactory, SynthesisError, make_shard, make_shards
 
 LOG = "synthesis.jsonl"
+CLAIMS = "claims"  # folder of a dataset that several processes make (`together`)
 
 
 @dataclass(frozen=True)
@@ -87,14 +88,11 @@ def synthesize(
         OSError: `out` cannot be written, or the disk is full.
         Finished shards are kept whatever happens.
     """
-    for name, value, least in (("subjects", subjects, 1), ("shard_size", shard_size, 1), ("workers", workers, 0)):
-        if value < least:
-            raise ValueError(f"{name} must be at least {least}, got {value}")
-    if image_format not in IMAGE_FORMATS:
-        raise ValueError(f"image_format must be one of {', '.join(IMAGE_FORMATS)}, got {image_format!r}")
+    if workers < 0:
+        raise ValueError(f"workers must be at least 0, got {workers}")
     start, out = time.perf_counter(), Path(out)
     source = make_source()
-    plan = _make_plan(source, subjects, shard_size, image_format, seed)
+    plan = make_plan(source, subjects, shard_size, image_format, seed)
     out.mkdir(parents=True, exist_ok=True)
     with folder_lock(out):
         if (out / MANIFEST).exists():
@@ -149,7 +147,14 @@ def synthesize(
     return SynthesisReport(manifest, sum(r.views for r in made), sum(r.bytes for r in made), seconds)
 
 
-def _make_plan(source: SubjectSource, subjects: int, shard_size: int, image_format: str, seed: int | None) -> Plan:
+def make_plan(source: SubjectSource, subjects: int, shard_size: int, image_format: str, seed: int | None) -> Plan:
+    """The settings of a dataset as its manifest keeps them. Raises ValueError for a seed that is not the source's, or a
+    number out of range."""
+    for name, value in (("subjects", subjects), ("shard_size", shard_size)):
+        if value < 1:
+            raise ValueError(f"{name} must be at least 1, got {value}")
+    if image_format not in IMAGE_FORMATS:
+        raise ValueError(f"image_format must be one of {', '.join(IMAGE_FORMATS)}, got {image_format!r}")
     settings = json.loads(json.dumps(source.describe(), allow_nan=False))  # as it will be read back
     stated = settings.get("seed", seed)
     if seed is not None and stated != seed:
@@ -162,6 +167,11 @@ def _compare(there: Plan, here: Plan, out: Path, resume: bool) -> None:
     """Raise unless this run may go on with what is in `out`."""
     if not resume:
         raise FileExistsError(f"{out} already holds a dataset, finished or not; allow resuming or use another folder")
+    compare_plans(there, here, out)
+
+
+def compare_plans(there: Plan, here: Plan, out: Path) -> None:
+    """Raise ValueError naming each setting of the dataset in `out` that is another one here."""
     if differences := there.differences(here):
         raise ValueError(f"{out} was begun with other settings: {'; '.join(differences)}. Use another folder")
 
@@ -177,6 +187,8 @@ def _begin(plan: Plan, out: Path, resume: bool) -> dict[int, tuple[ShardRecord, 
             shard = out / record.name
             if record.name in numbers and shard.is_file() and shard.stat().st_size == record.bytes:
                 done[numbers[record.name]] = record, layout
+    elif (out / CLAIMS).exists():
+        raise FileExistsError(f"{out} is being made by several processes: engine=together goes on with it")
     elif set(out.iterdir()) - set(leftovers(out)):
         raise FileExistsError(f"{out} is not empty and holds no dataset of ours; use another folder")
     remove_leftovers(out)
