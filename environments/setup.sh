@@ -102,11 +102,10 @@ locks() {
     uv=$(find_uv)
     # From the largest to the smallest, each bound to the one before: all locks then agree on what they share.
     local bound=environments/constraints.txt
-    for part in gpu kontext suite; do
+    for part in gpu suite; do
         case $part in
-            gpu) extras="data notebooks faces cluster dev kontext gpu" ;;
-            kontext) extras="data notebooks faces cluster dev kontext" ;;
-            suite) extras="data notebooks faces cluster dev" ;;
+            gpu) extras="data notebooks faces kontext cluster dev gpu scale" ;;
+            suite) extras="data notebooks faces kontext cluster dev" ;;
         esac
         say "making environments/lock-$part.txt"
         # shellcheck disable=SC2046

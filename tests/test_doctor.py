@@ -156,7 +156,7 @@ def test_ops_are_listed_with_their_devices():
         (".venv", ["environments"], {"extra": "faces"}, "make -B setup"),
         (".venv", ["environments"], {"extra": "gpu"}, "make -B setup LOCK=environments/lock-gpu.txt"),
         (".venv", ["environments"], {"anew": True}, "make clean setup"),
-        ("conda", ["environments"], {"extra": "kontext"}, "python -m pip install -r environments/lock-kontext.txt && "),
+        ("conda", ["environments"], {"extra": "scale"}, "python -m pip install -r environments/lock-gpu.txt && "),
         (
             "conda",
             ["environments"],

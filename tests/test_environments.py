@@ -11,11 +11,10 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
-SUITE = ("data", "notebooks", "faces", "cluster", "dev")
+SUITE = ("data", "notebooks", "faces", "kontext", "cluster", "dev")
 LOCKS = {  # lock -> extras it holds beside the base
     "environments/lock-suite.txt": SUITE,
-    "environments/lock-kontext.txt": (*SUITE, "kontext"),
-    "environments/lock-gpu.txt": (*SUITE, "kontext", "gpu"),
+    "environments/lock-gpu.txt": (*SUITE, "gpu", "scale"),
 }
 CONDA = {"environment.yml": "environments/lock-gpu.txt", "environments/conda-cpu.yml": "environments/lock-suite.txt"}
 PYTHONS = ("3.11", "3.12", "3.13")
@@ -129,8 +128,8 @@ def test_constraints_hold_in_every_lock():
 
 @pytest.mark.parametrize("python", PYTHONS)
 def test_larger_locks_contain_smaller_ones(python):
-    suite, kontext, gpu = (pins((ROOT / path).read_text(), python).items() for path in LOCKS)
-    assert suite < kontext < gpu
+    suite, gpu = (pins((ROOT / path).read_text(), python).items() for path in LOCKS)
+    assert suite < gpu
 
 
 @pytest.mark.parametrize(("path", "lock"), CONDA.items())
