@@ -1,0 +1,221 @@
+"""FLUX.1 Kontext by diffusers: pictures, words and seeds in, pictures out, in batches as large as memory takes."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from semhead_lib.devices import pick_device
+
+MODEL = "black-forest-labs/FLUX.1-Kontext-dev"
+TERMS = (
+    "FLUX.1 Kontext [dev] is under the FLUX.1 [dev] Non-Commercial License: its weights may be used for research and "
+    "other non-commercial purposes only; what it says of outputs is to be read there before pictures are passed on."
+)
+DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
+OFFLOADS = ("none", "model", "sequential")
+QUANTISATIONS = ("none", "8bit", "4bit")
+ATTENTIONS = ("sdpa", "xformers")
+_MEMORY = 4 << 30  # bytes that a picture of 1024^2 pixels is taken to need beside the weights: batches start there
+_LOG = logging.getLogger(__name__)
+
+
+class Editor(Protocol):
+    """Whatever turns pictures by words. The same picture, words and seed give the same picture."""
+
+    licence: str  # of what it makes
+
+    def describe(self) -> dict[str, Any]:
+        """All settings that change what is made, as JSON."""
+
+    def edit(self, images: Sequence[Tensor], words: Sequence[str], seeds: Sequence[int]) -> Tensor:
+        """[3, H, W] uint8 each -> [N, 3, S, S] uint8."""
+
+
+@dataclass(frozen=True)
+class KontextSettings:
+    """How FLUX.1 Kontext is loaded and asked. Raises ValueError for a value out of range."""
+
+    model: str = MODEL  # id on the Hugging Face hub, or a folder in diffusers' form
+    revision: str | None = None  # of the hub's repository
+    resolution: int = 1024  # pixels a side that it works at, a multiple of 16
+    steps: int = 28
+    guidance: float = 2.5
+    dtype: str = "bfloat16"
+    quantise: str = "none"  # 8bit and 4bit need bitsandbytes and a GPU
+    attention: str = "sdpa"
+    compile: bool = False  # torch.compile of the transformer: minutes at first, faster after
+    offload: str = "none"  # parts (model) or layers (sequential) wait in the machine's memory for their turn
+    batch: int = 0  # pictures at a time; 0: as many as memory seems to take
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        for name, known in (("dtype", DTYPES), ("offload", OFFLOADS), ("quantise", QUANTISATIONS),
+                            ("attention", ATTENTIONS)):  # fmt: skip
+            if getattr(self, name) not in known:
+                raise ValueError(f"{name} must be one of {', '.join(known)}, got {getattr(self, name)!r}")
+        for name, low in (("resolution", 16), ("steps", 1), ("batch", 0), ("guidance", 0)):
+            if not getattr(self, name) >= low:
+                raise ValueError(f"{name} must be at least {low}, got {getattr(self, name)}")
+        if self.resolution % 16:
+            raise ValueError(f"resolution must be a multiple of 16, got {self.resolution}")
+
+    def changes_pictures(self) -> dict[str, Any]:
+        """The settings that change what is made."""
+        others = ("batch", "device", "offload", "compile")
+        return {name: value for name, value in asdict(self).items() if name not in others}
+
+
+class KontextEditor:
+    """FLUX.1 Kontext as an `Editor`. It loads at the first picture.
+
+    Raises there ModuleNotFoundError without diffusers (extra `kontext`), PermissionError or FileNotFoundError saying
+    what to do where the model may not be read or is not there, ValueError for a folder that holds something else.
+    """
+
+    def __init__(self, settings: KontextSettings | None = None) -> None:
+        self.settings = settings or KontextSettings()
+        self.licence = TERMS if self.settings.model == MODEL else f"as the model's: {self.settings.model}"
+        self.batch = self.settings.batch  # 0 until the first picture; halved where memory does not take it
+
+    def describe(self) -> dict[str, Any]:
+        """Settings and diffusers' version, as JSON."""
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            made_by = version("diffusers")
+        except PackageNotFoundError:
+            made_by = "not installed"
+        settings = self.settings.changes_pictures()
+        if Path(settings["model"]).is_dir():
+            settings["model"] = Path(settings["model"]).name
+        return {**settings, "diffusers": made_by}
+
+    def edit(self, images: Sequence[Tensor], words: Sequence[str], seeds: Sequence[int]) -> Tensor:
+        """Each picture after its words, [N, 3, S, S] uint8. Raises MemoryError when even one does not fit."""
+        if not len(images) == len(words) == len(seeds) > 0:
+            raise ValueError(f"got {len(images)} pictures, {len(words)} instructions and {len(seeds)} seeds")
+        made: list[Tensor] = []
+        pipeline = self.pipeline
+        while len(made) < len(images):
+            part = slice(len(made), len(made) + self.batch)
+            try:
+                made += self._run(pipeline, images[part], words[part], seeds[part])
+            except RuntimeError as error:
+                if not _out_of_memory(error):
+                    raise
+                if self.batch == 1:
+                    advice = "a smaller resolution, quantise=4bit or offload=sequential needs less"
+                    raise MemoryError(
+                        f"{self.settings.model}: one picture does not fit into memory: {advice}"
+                    ) from error
+                self.batch = max(min(self.batch, len(images[part])) // 2, 1)
+                _LOG.warning("out of memory: going on with %d pictures at a time", self.batch)
+            if torch.cuda.is_available() and len(made) < len(images):
+                torch.cuda.empty_cache()
+        return torch.stack(made)
+
+    @cached_property
+    def pipeline(self):
+        """The diffusers pipeline, loaded and placed."""
+        s, device = self.settings, pick_device(self.settings.device)
+        loaded = _load(s)
+        if s.attention == "xformers":
+            loaded.transformer.set_attention_backend("xformers")
+        if s.compile:
+            loaded.transformer.compile()
+        if s.offload == "model":
+            loaded.enable_model_cpu_offload(device=device)
+        elif s.offload == "sequential":
+            loaded.enable_sequential_cpu_offload(device=device)
+        elif s.quantise == "none":
+            loaded.to(device)
+        loaded.set_progress_bar_config(disable=True)
+        self.batch = self.batch or _first_batch(s.resolution, device)
+        return loaded
+
+    def _run(self, pipeline, images: Sequence[Tensor], words: Sequence[str], seeds: Sequence[int]) -> list[Tensor]:
+        s = self.settings
+        seen = torch.stack([_resized(image, s.resolution) for image in images])
+        found = pipeline(
+            image=seen, prompt=list(words), height=s.resolution, width=s.resolution, max_area=s.resolution**2,
+            _auto_resize=False, num_inference_steps=s.steps, guidance_scale=s.guidance, output_type="pt",
+            generator=[torch.Generator("cpu").manual_seed(seed) for seed in seeds],
+        ).images  # fmt: skip
+        return list((found.float().clamp(0, 1) * 255).round().to(torch.uint8).cpu())
+
+
+def _load(s: KontextSettings):
+    """The pipeline from the hub or a folder. Only safetensors are read: nothing is unpickled."""
+    try:
+        from diffusers import FluxKontextPipeline
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(f"FLUX.1 Kontext needs {error.name}: pip install 'semhead[kontext]'") from error
+    options: dict[str, Any] = {"dtype": DTYPES[s.dtype], "use_safetensors": True, "revision": s.revision}
+    if s.quantise != "none":
+        from diffusers import PipelineQuantizationConfig
+
+        kinds = {"8bit": {"load_in_8bit": True}, "4bit": {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4"}}
+        kind = kinds[s.quantise] | ({"bnb_4bit_compute_dtype": DTYPES[s.dtype]} if s.quantise == "4bit" else {})
+        options["quantization_config"] = PipelineQuantizationConfig(
+            quant_backend=f"bitsandbytes_{s.quantise}", quant_kwargs=kind,
+            components_to_quantize=["transformer", "text_encoder_2"],
+        )  # fmt: skip
+    if _is_path(s.model) and not (Path(s.model) / "model_index.json").is_file():
+        raise FileNotFoundError(f"{s.model}: not a folder in diffusers' form (it has no model_index.json)")
+    try:
+        loaded = FluxKontextPipeline.from_pretrained(s.model, **options)
+    except Exception as error:
+        raise _explained(s.model, error) from error
+    for part in ("transformer", "vae", "text_encoder", "text_encoder_2"):
+        getattr(loaded, part).eval().requires_grad_(False)
+    return loaded
+
+
+def _explained(model: str, error: Exception) -> Exception:
+    """An error of loading, with what to do about it."""
+    chain, seen = [error], error
+    while seen := (seen.__cause__ or seen.__context__):
+        chain.append(seen)
+    names = [type(e).__name__ for e in chain]
+    if "GatedRepoError" in names or any("401" in str(e) or "403" in str(e) for e in chain):
+        return PermissionError(
+            f"{model} is gated: accept its licence on its page of the Hugging Face hub, then log in with 'hf auth "
+            "login' or set HF_TOKEN; or give model= the folder of a copy"
+        )
+    if not _is_path(model) and isinstance(error, (OSError, ConnectionError, ValueError)):
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
+        return FileNotFoundError(
+            f"{model} could not be fetched ({first}): it needs a network and, being gated, an account that accepted "
+            "its licence ('hf auth login' or HF_TOKEN); or give model= the folder of a copy"
+        )
+    return ValueError(f"{model}: not a FLUX.1 Kontext pipeline: {type(error).__name__}: {str(error).strip()[:300]}")
+
+
+def _is_path(model: str) -> bool:
+    return Path(model).exists() or model.startswith((".", "/", "~")) or model.count("/") > 1
+
+
+def _first_batch(resolution: int, device: str) -> int:
+    if not device.startswith("cuda"):
+        return 1
+    free, _ = torch.cuda.mem_get_info(device)
+    return max(int(free / (_MEMORY * (resolution / 1024) ** 2)), 1)
+
+
+def _out_of_memory(error: RuntimeError) -> bool:
+    return isinstance(error, torch.OutOfMemoryError) or "not enough memory" in str(error)  # the latter on a CPU
+
+
+def _resized(image: Tensor, side: int) -> Tensor:  # [3, H, W] uint8 -> [3, side, side] in [0, 1]
+    small = torch.nn.functional.interpolate(
+        image[None].float() / 255, size=(side, side), mode="bicubic", antialias=True
+    )
+    return small[0].clamp(0, 1)
