@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -18,14 +19,24 @@ def read_photo(path: Path | str) -> Tensor:  # [3, H, W] uint8
 
     Raises FileNotFoundError, or ValueError naming the file and what is wrong with it.
     """
+    return _decoded(path, str(path))
+
+
+def decode_photo(data: bytes, name: str) -> Tensor:  # [3, H, W] uint8
+    """`read_photo` for a file's bytes; errors call it `name`."""
+    return _decoded(io.BytesIO(data), name)
+
+
+def _decoded(file: Path | str | io.BytesIO, name: str) -> Tensor:
     try:
-        with Image.open(path, formats=("JPEG", "PNG", "WEBP")) as opened:
+        with Image.open(file, formats=("JPEG", "PNG", "WEBP")) as opened:
             opened.draft("RGB", (_LARGEST, _LARGEST))
             picture = ImageOps.exif_transpose(opened).convert("RGBA")
     except FileNotFoundError:
         raise
     except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
-        raise ValueError(f"{path}: no readable JPEG, PNG or WebP picture: {error}") from None
+        why = "of no known kind" if isinstance(error, UnidentifiedImageError) else str(error)
+        raise ValueError(f"{name}: no readable JPEG, PNG or WebP picture: {why}") from None
     picture.thumbnail((_LARGEST, _LARGEST))
     ground = Image.new("RGBA", picture.size, "white")
     ground.alpha_composite(picture)

@@ -2,26 +2,16 @@
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
-
 import torch
 from torch import Tensor
 
-from semhead_lib.data.photos import read_photo
+from semhead_lib.data.photos import decode_photo
 from semhead_lib.data.portraits.photo import align
 
 
 def portrait_of(content: bytes, name: str, side: int = 256) -> tuple[Tensor, str]:  # [3, side, side] uint8
     """`face_of` the picture in a file's bytes. Raises ValueError naming a file that holds none."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / Path(name).name
-        path.write_bytes(content)
-        try:
-            picture = read_photo(path)
-        except ValueError as error:
-            raise ValueError(str(error).replace(str(path), name)) from None
-    return face_of(picture, name, side)
+    return face_of(decode_photo(content, name), name, side)
 
 
 def face_of(picture: Tensor, name: str, side: int = 256) -> tuple[Tensor, str]:  # [3, H, W] -> [3, side, side] uint8

@@ -126,6 +126,8 @@ def align(
             "photo size": [height, width],
             "roll": round(fit.roll, 3),
             "crop": fit.similarity.round(3).tolist(),
+            "crop's side": round(fit.side, 1),
+            "faces": len(faces),
         },
     )
 

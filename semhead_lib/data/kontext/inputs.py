@@ -1,0 +1,208 @@
+"""Frontal portraits out of any collection of pictures: chosen, aligned, before a plain background.
+
+A collection is a folder or zip of pictures (with or without EG3D's labels), or a tar file or folder of tar files
+(WebDataset). Entries are read by name; nothing is extracted.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import tarfile
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from tqdm import tqdm
+
+from semhead_lib.data.archives import SUFFIXES, ImageArchive, unsafe_name
+from semhead_lib.data.files import write_atomically
+from semhead_lib.data.photos import decode_photo
+from semhead_lib.data.portraits.photo import Portrait, align
+from semhead_lib.data.samples import MAX_ENTRY, encode_image
+from semhead_lib.data.shards import read_member
+
+CHOSEN, COLUMNS = "portraits.csv", ("picture", "portrait", "reason", "azimuth", "elevation", "sharpness", "pixels")
+PLAIN = 212  # grey of the background, of 255
+_CHUNK = 16  # pictures a worker is given at a time
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which pictures become portraits."""
+
+    resolution: int = 1024  # pixels a side of the portraits
+    least: int = 256  # pixels of the picture that the crop's side must have
+    azimuth: float = 15.0  # most degrees from the front
+    elevation: float = 15.0
+    sharpness: float = 0.02  # least: see `sharpness`
+    plain: bool = True  # lay the head before grey, so that views have a background to keep
+
+    def __post_init__(self) -> None:
+        for name, low in (("resolution", 32), ("least", 16), ("azimuth", 0), ("elevation", 0), ("sharpness", 0)):
+            if not getattr(self, name) >= low:
+                raise ValueError(f"{name} must be at least {low}, got {getattr(self, name)}")
+
+
+def collection(path: Path | str) -> Iterator[tuple[str, bytes]]:
+    """Names and files of all pictures of a collection, always in the same order.
+
+    Raises FileNotFoundError, or ValueError naming what is wrong: nothing in it, unsafe names, damage.
+    """
+    path = Path(path)
+    tars = [path] if path.suffix == ".tar" else sorted(path.glob("*.tar")) if path.is_dir() else []
+    found = 0
+    for name, data in _of_tars(tars) if tars else _of_archive(path):
+        found += 1
+        yield name, data
+    if not found:
+        raise ValueError(f"{path}: no pictures in it ({', '.join(SUFFIXES)})")
+
+
+def choose_portraits(
+    source: Path | str, out: Path | str, wanted: Wanted | None = None, *, workers: int = 1, progress: bool = True
+) -> dict[str, int]:
+    """Write the frontal portraits of a collection into the folder `out`, and a row for each picture in `portraits.csv`.
+
+    The same call goes on where it was interrupted. Returns how many were chosen ("chosen"), and how many were not, by
+    the first words of the reason. Raises as `collection`, and ValueError when `out` was begun with another collection.
+    """
+    wanted, out = wanted or Wanted(), Path(out)
+    out.mkdir(parents=True, exist_ok=True)
+    rows = _read(out / CHOSEN)
+    done = {row["picture"] for row in rows}
+    todo = ((name, data, wanted) for name, data in collection(source) if name not in done)
+    with tqdm(unit="picture", desc="portraits", initial=len(done), disable=not progress) as bar:
+        for row, png in _mapped(_judged, todo, workers):
+            if png is not None:
+                row["portrait"] = f"{sum(bool(r['portrait']) for r in rows):06d}.png"
+                write_atomically(out / row["portrait"], png)
+            rows.append(row)
+            bar.update()
+            if len(rows) % 50 == 0:
+                _write(out / CHOSEN, rows)
+    _write(out / CHOSEN, rows)
+    counts = {"chosen": sum(bool(row["portrait"]) for row in rows)}
+    for row in rows:
+        if not row["portrait"]:
+            reason = row["reason"].partition(":")[0]
+            counts[reason] = counts.get(reason, 0) + 1
+    return counts
+
+
+def sharpness(picture: Tensor) -> float:  # [3, H, W] uint8
+    """Mean absolute Laplacian of the grey picture at 256 pixels a side, over its spread: blur has little.
+
+    >>> edges = (torch.arange(256) % 16 < 8).byte() * 255
+    >>> sharpness(edges.expand(3, 256, 256)) > 0.1 > sharpness(torch.arange(256).byte().expand(3, 256, 256))
+    True
+    """
+    grey = F.interpolate(picture[None].float().mean(1, keepdim=True), size=(256, 256), mode="area")
+    kernel = torch.tensor([[0.0, 1, 0], [1, -4, 1], [0, 1, 0]])[None, None]
+    return float(F.conv2d(grey, kernel).abs().mean() / 4 / grey.std().clamp_min(1.0))
+
+
+def _judged(job: tuple[str, bytes, Wanted]) -> tuple[dict[str, Any], bytes | None]:
+    """The row of one picture, and its portrait as PNG, or None when it was not chosen."""
+    name, data, wanted = job
+    torch.set_num_threads(1)
+    row: dict[str, Any] = dict.fromkeys(COLUMNS, "") | {"picture": name}
+    try:
+        portrait = align(decode_photo(data, name), name="portrait", where=name, resolution=wanted.resolution)
+    except ValueError as error:
+        return row | {"reason": _kind(str(error).removeprefix(f"{name}: "))}, None
+    sharp, pixels = sharpness(portrait.image), float(portrait.provenance["crop's side"])
+    row |= {"azimuth": f"{portrait.azimuth:.1f}", "elevation": f"{portrait.elevation:.1f}",
+            "sharpness": f"{sharp:.4f}", "pixels": f"{pixels:.0f}"}  # fmt: skip
+    reason = _reason(portrait, sharp, pixels, wanted)
+    return row | {"reason": reason}, None if reason else encode_image(
+        _plain(portrait) if wanted.plain else portrait.image
+    )
+
+
+def _kind(message: str) -> str:
+    """A reason whose first words, up to a colon, are the same for all alike."""
+    for words, kind in (("no face", "no face"), ("wide, at least", "too small"), ("cut off", "cut off")):
+        if words in message:
+            return f"{kind}: {message}"
+    return f"unreadable: {message}"
+
+
+def _reason(portrait: Portrait, sharp: float, pixels: float, wanted: Wanted) -> str:
+    """Why a portrait is not wanted; "" when it is."""
+    if portrait.provenance["faces"] > 1:
+        return f"several faces: {portrait.provenance['faces']}"
+    if pixels < wanted.least:
+        return f"too small: the head's crop has {pixels:.0f} pixels, {wanted.least} are wanted"
+    if abs(portrait.azimuth) > wanted.azimuth or abs(portrait.elevation) > wanted.elevation:
+        return f"not frontal: turned by {portrait.azimuth:.0f}, {portrait.elevation:.0f} degrees"
+    if float((portrait.inside == 0).float().mean()) > 0.25:
+        return "cut off: the picture's edge cuts the crop"
+    if sharp < wanted.sharpness:
+        return f"blurred: sharpness {sharp:.3f}, {wanted.sharpness} is wanted"
+    return ""
+
+
+def _plain(portrait: Portrait) -> Tensor:  # [3, S, S] uint8
+    cover = portrait.mask.float() / 255
+    return torch.lerp(torch.full_like(portrait.image.float(), PLAIN), portrait.image.float(), cover).round().byte()
+
+
+def _of_archive(path: Path) -> Iterator[tuple[str, bytes]]:
+    with ImageArchive(path) as archive:
+        if archive.problems:
+            raise ValueError(archive.problems[0])
+        for name in archive.images():
+            yield name, archive.read(name)
+
+
+def _of_tars(paths: list[Path]) -> Iterator[tuple[str, bytes]]:
+    for path in paths:
+        if not path.is_file():
+            raise FileNotFoundError(f"{path} does not exist")
+        try:
+            with tarfile.open(path, "r:") as tar:
+                for member in tar:
+                    if not member.isreg() or not member.name.lower().endswith(SUFFIXES):
+                        continue
+                    if (problem := unsafe_name(member.name)) or member.size > MAX_ENTRY:
+                        raise ValueError(f"{member.name!r}: {problem or 'too large'}")
+                    yield f"{path.name}/{member.name}", read_member(tar, member)
+        except (tarfile.TarError, ValueError) as error:
+            raise ValueError(f"{path}: is not a readable tar file: {error}") from None
+
+
+def _mapped(work, jobs: Iterator, workers: int) -> Iterator:
+    """`map(work, jobs)` over processes, in order, a few jobs ahead."""
+    if workers < 2:
+        yield from map(work, jobs)
+        return
+    from itertools import islice
+
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        while chunk := list(islice(jobs, workers * _CHUNK)):
+            yield from pool.map(work, chunk, chunksize=max(_CHUNK // 4, 1))
+
+
+def _read(path: Path) -> list[dict[str, Any]]:
+    if not path.is_file():
+        return []
+    with open(path, newline="", encoding="utf-8") as file:
+        reader = csv.DictReader(file)
+        if tuple(reader.fieldnames or ()) != COLUMNS:
+            raise ValueError(f"{path}: expected the columns {', '.join(COLUMNS)}, got {reader.fieldnames}")
+        return list(reader)
+
+
+def _write(path: Path, rows: list[dict[str, Any]]) -> None:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_atomically(path, text.getvalue().encode())

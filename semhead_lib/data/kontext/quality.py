@@ -1,0 +1,236 @@
+"""Whether a synthesised view may stay: each check has a figure, a limit, and a sentence for those that fail.
+
+What is compared is the view that was asked for, and the portrait it was made from. Silhouettes come from GrabCut, faces
+from dlib where it is installed, directions from faces and, where none shows, from the viewpoint network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from semhead_lib.cameras import Camera
+from semhead_lib.data.faces import FaceFinder, FaceJudge
+from semhead_lib.data.kontext.prompts import View
+from semhead_lib.data.kontext.viewpoint import Viewpoint, viewpoints
+from semhead_lib.data.portraits import silhouette
+from semhead_lib.data.portraits.camera import fit_camera
+from semhead_lib.data.portraits.landmarks import head_landmarks
+
+CHECKS = ("view", "person", "one head", "inside", "size", "new", "background")
+_FACE_SEEN = 50.0  # degrees of azimuth up to which a found face says from where it is seen
+_SURE = 0.95  # certainty of a direction from a face
+_UPPER = 0.7  # part of the picture, from its top, where a head must not touch the sides: shoulders do below
+_SMALL = 32  # pixels a side at which a picture is compared with its origin
+Encode = Callable[[Sequence[Tensor]], Tensor]  # pictures [3, H, W] uint8 -> [N, D] unit features
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What is still taken."""
+
+    turned: float = 30.0  # degrees between the direction that is seen and the one that was asked for
+    strangers: float = 0.1  # share of other people who look more like the view than its own portrait does
+    likeness: float = 0.5  # cosine to the portrait, where there are too few others
+    face: float = 0.6  # distance of dlib's identities, where both show a face; its author's limit
+    cut: float = 0.03  # share of the upper borders that the head covers
+    size: float = 1.6  # times larger or smaller than heads are from that side
+    copied: float = 0.97  # correlation with the portrait or its mirror image, for views from elsewhere
+    background: float = 0.12  # spread of the background's colours, and their distance from the portrait's; of 0..1
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if not value > 0:
+                raise ValueError(f"the limit {name} must be positive, got {value}")
+
+
+@dataclass(frozen=True)
+class Check:
+    """One look at a view."""
+
+    name: str  # of CHECKS
+    figure: float
+    limit: float
+    passed: bool
+    reason: str  # why not; "" when passed
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """All looks at a view, and what was learnt of it."""
+
+    checks: tuple[Check, ...]
+    seen: Viewpoint  # from where
+    by_face: bool  # the direction is a face's, not the network's
+    mask: Tensor  # [S, S] uint8: the silhouette
+
+    @property
+    def passed(self) -> bool:
+        return all(check.passed for check in self.checks)
+
+    @property
+    def failed(self) -> list[str]:
+        """Names of the checks that failed."""
+        return [check.name for check in self.checks if not check.passed]
+
+    @property
+    def score(self) -> float:
+        """How far from the limits, summed over the checks: of several that pass the highest is kept."""
+        return sum(min((c.limit - c.figure) / c.limit, 1.0) for c in self.checks)
+
+    def as_json(self) -> dict[str, Any]:
+        """Figures, limits and reasons, and the direction."""
+        checks = [{**asdict(c), "figure": round(c.figure, 4)} for c in self.checks]
+        seen = {k: round(v, 3) for k, v in asdict(self.seen).items()}
+        return {"checks": checks, "seen": seen, "by_face": self.by_face}
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a portrait's views are compared with."""
+
+    picture: Tensor  # [3, S, S] uint8: from the front, aligned
+    feature: Tensor  # [D]
+    identity: Any  # dlib's 128 numbers, or None where it finds no face
+    background: Tensor  # [3]: mean colour, 0..1
+    mask: Tensor  # [S, S] uint8
+
+
+class Inspector:
+    """Judges views. `encode` makes features of pictures; `others` are features of other people's portraits [N, D]."""
+
+    def __init__(self, encode: Encode, limits: Limits | None = None, others: Tensor | None = None) -> None:
+        self.encode, self.limits = encode, limits or Limits()
+        self.others = others if others is not None and len(others) >= 20 else None
+
+    def origin(self, picture: Tensor) -> Origin:  # [3, S, S] uint8
+        """The portrait that views are made from."""
+        mask = silhouette.foreground(picture, Camera.orbit(0.0, 0.0).label)
+        identity = self._identities(picture) if self._faces else None
+        return Origin(picture, self.encode([picture])[0], identity, _background(picture, mask)[0], mask)
+
+    def __call__(self, pictures: Tensor, views: Sequence[View], origin: Origin) -> list[Verdict]:  # [N, 3, S, S] uint8
+        """A verdict a picture."""
+        features, guesses = self.encode(list(pictures)), viewpoints(pictures)
+        return [
+            self._verdict(picture, view, origin, feature, guess)
+            for picture, view, feature, guess in zip(pictures, views, features, guesses, strict=True)
+        ]
+
+    def _verdict(self, picture: Tensor, view: View, origin: Origin, feature: Tensor, guess: Viewpoint) -> Verdict:
+        faces = self._faces(picture) if self._faces else []
+        seen, by_face = guess, False
+        if faces:
+            fit = fit_camera(faces[0].landmarks, head_landmarks(68))
+            if abs(fit.azimuth) <= _FACE_SEEN:
+                seen, by_face = Viewpoint(fit.azimuth, fit.elevation, _SURE), True
+        mask = silhouette.foreground(picture, Camera.orbit(view.azimuth, view.elevation).label)
+        checks = (
+            self._view(seen, view),
+            self._person(picture, feature, origin, bool(faces)),
+            _check("one head", len(faces), 1.0, f"{len(faces)} faces"),
+            self._inside(mask),
+            self._size(mask, view),
+            self._new(picture, view, origin),
+            self._background(picture, mask, origin),
+        )
+        return Verdict(checks, seen, by_face, mask)
+
+    def _view(self, seen: Viewpoint, asked: View) -> Check:
+        away = seen.away_from(asked.azimuth, asked.elevation)
+        reason = (
+            f"seen from {seen.azimuth:.0f}, {seen.elevation:.0f} degrees, not {asked.azimuth:g}, {asked.elevation:g}"
+        )
+        return _check("view", away, self.limits.turned, reason)
+
+    def _person(self, picture: Tensor, feature: Tensor, origin: Origin, face: bool) -> Check:
+        """By the face's identity where it shows twice, else by the share of strangers who look more like it."""
+        if face and origin.identity is not None:
+            identity = self._identities(picture)
+            if identity is not None:
+                distance = float(((identity - origin.identity) ** 2).sum() ** 0.5)
+                return _check(
+                    "person", distance, self.limits.face, f"the face is {distance:.2f} away from the portrait's"
+                )
+        own = float(feature @ origin.feature)
+        if self.others is None:
+            return _check(
+                "person", 1 - own, 1 - self.limits.likeness, f"its likeness to the portrait is only {own:.2f}"
+            )
+        nearer = float((self.others @ feature > own).float().mean())
+        return _check(
+            "person", nearer, self.limits.strangers, f"{100 * nearer:.0f} % of other people look more like it"
+        )
+
+    def _inside(self, mask: Tensor) -> Check:
+        head = mask > 127
+        upper = round(_UPPER * len(mask))
+        border = torch.cat([head[0], head[:upper, 0], head[:upper, -1]])
+        share = float(border.float().mean())
+        return _check("inside", share, self.limits.cut, f"the head touches {100 * share:.0f} % of the upper border")
+
+    def _size(self, mask: Tensor, view: View) -> Check:
+        usual = silhouette.prior(Camera.orbit(view.azimuth, view.elevation).label, len(mask)) > 0.5
+        ratio = float((mask > 127).sum() / usual.sum().clamp_min(1)) ** 0.5
+        ratio = max(ratio, 1 / max(ratio, 1e-3))
+        return _check(
+            "size", ratio, self.limits.size, f"the head is {ratio:.1f} times larger or smaller than heads are"
+        )
+
+    def _new(self, picture: Tensor, view: View, origin: Origin) -> Check:
+        """Whether it is more than the portrait once more; from (nearly) the front it may be."""
+        same = 0.0
+        if abs(view.azimuth) > 20:
+            one, other = (_grey(p) for p in (picture, origin.picture))
+            same = max(_correlation(one, other), _correlation(one, other.flip(1)))
+        return _check("new", same, self.limits.copied, "it is the portrait once more")
+
+    def _background(self, picture: Tensor, mask: Tensor, origin: Origin) -> Check:
+        colour, spread = _background(picture, mask)
+        off = max(spread, float((colour - origin.background).abs().mean()))
+        return _check("background", off, self.limits.background, "the background is not plain, or another one")
+
+    @cached_property
+    def _faces(self) -> FaceFinder | None:
+        try:
+            return FaceFinder(68)
+        except ModuleNotFoundError:  # the extra `faces` is not here: views are judged without
+            return None
+
+    @cached_property
+    def _judge(self) -> FaceJudge:
+        return FaceJudge()
+
+    def _identities(self, picture: Tensor):
+        return self._judge.identity(picture)
+
+
+def _check(name: str, figure: float, limit: float, reason: str) -> Check:
+    passed = bool(figure <= limit)
+    return Check(name, float(figure), float(limit), passed, "" if passed else reason)
+
+
+def _grey(picture: Tensor) -> Tensor:  # [3, H, W] uint8 -> [32, 32]
+    return F.interpolate(picture[None].float(), size=(_SMALL, _SMALL), mode="area")[0].mean(0)
+
+
+def _correlation(one: Tensor, other: Tensor) -> float:
+    one, other = (x - x.mean() for x in (one.flatten(), other.flatten()))
+    return float((one * other).sum() / (one.norm() * other.norm()).clamp_min(1e-6))
+
+
+def _background(picture: Tensor, mask: Tensor) -> tuple[Tensor, float]:
+    """Mean colour and spread, 0..1, of what is neither head nor near it; of the corners where that is nothing."""
+    side = len(mask)
+    near = F.max_pool2d((mask > 127).float()[None, None], side // 8 * 2 + 1, 1, side // 8)[0, 0] > 0
+    if float((~near).float().mean()) < 0.02:
+        near = torch.ones_like(near)
+        near[: side // 10, : side // 10] = near[: side // 10, -(side // 10) :] = False
+    colours = picture[:, ~near].float() / 255
+    return colours.mean(1), float(colours.std(1).mean())
