@@ -55,6 +55,13 @@ COMMANDS = (
         positional=("path",),
     ),
     Command(
+        "data portraits",
+        "choose frontal faces from any pictures and align them, for source=kontext; the same command goes on",
+        "semhead_lib.commands:data_portraits",
+        config="data_portraits",
+        positional=("src", "out"),
+    ),
+    Command(
         "data import",
         "convert an EG3D or PanoHead dataset (folder or zip) into ours",
         "semhead_lib.commands:data_import",

@@ -3,38 +3,94 @@
 from __future__ import annotations
 
 import functools
+import os
 
 from omegaconf import DictConfig
+
+_RANKS = (("RANK", 0), ("WORLD_SIZE", 1), ("LOCAL_RANK", 0))  # of torchrun and accelerate
 
 
 def synthesize(config: DictConfig) -> None:
     """`semhead synthesize out=DIR ...`."""
-    from hydra.utils import get_class
+    from hydra.utils import get_object
     from omegaconf import OmegaConf
 
-    from semhead_lib.data.synthesis import synthesize as make
-    from semhead_lib.devices import available_cores, pick_device
+    from semhead_lib.devices import pick_device
 
-    of_the_dataset = ("_target_", "out", "subjects", "shard_size", "workers", "image_format", "encoder")
+    of_the_dataset = ("_target_", "out", "subjects", "shard_size", "workers", "image_format", "encoder", "engine",
+                      "lease", "address", "dry_run", "passing", "images_per_second")  # fmt: skip
     settings = {key: value for key, value in OmegaConf.to_object(config).items() if key not in of_the_dataset}
     settings = {key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()}
+    rank, ranks, local = (int(os.environ.get(name, low)) for name, low in _RANKS)
     if "device" in settings:
-        settings["device"] = pick_device(settings["device"])
+        device = pick_device(settings["device"])
+        settings["device"] = f"cuda:{local}" if device == "cuda" and ranks > 1 else device
+    make_source = functools.partial(get_object(config._target_), **settings)
+    source = make_source()
+    subjects = min(config.subjects or len(source), len(source)) if hasattr(source, "__len__") else config.subjects
+    if config.dry_run:
+        _say_cost(config, source, subjects)
+        return
+    print(f"licence of what is made: {source.licence}", flush=True)
     if config.encoder is not None:  # before hours of synthesis: a missing encoder is said at once
         from semhead_lib.conditioning.semantic import SemanticEncoder
 
         encoder = SemanticEncoder.load(config.encoder)
-    report = make(
-        functools.partial(get_class(config._target_), **settings),
-        config.out,
-        config.subjects,
-        shard_size=config.shard_size,
-        workers=config.workers or available_cores(),
-        image_format=config.image_format,
-    )
-    _say_made(config.out, report)
-    if config.encoder is not None:
-        _encode(config.out, encoder)
+    common = dict(shard_size=config.shard_size, image_format=config.image_format)
+    report = _make_dataset(config, make_source, subjects, rank, ranks, common)
+    if rank == 0:
+        _say_made(config.out, report)
+        if config.encoder is not None:
+            _encode(config.out, encoder)
+
+
+def _make_dataset(config: DictConfig, make_source, subjects: int, rank: int, ranks: int, common: dict):
+    """The dataset by the engine that was asked for; started by torchrun, all processes work together."""
+    if config.engine == "ray":
+        from semhead_lib.data.on_ray import synthesize_on_ray
+
+        return synthesize_on_ray(make_source, config.out, subjects, workers=config.workers, lease=config.lease,
+                                 address=config.address, **common)  # fmt: skip
+    if config.engine == "together" or ranks > 1:
+        from semhead_lib.data.together import synthesize_together
+
+        return synthesize_together(
+            make_source, config.out, subjects, rank=rank, ranks=ranks, lease=config.lease, **common
+        )
+    from semhead_lib.data.synthesis import synthesize as make
+    from semhead_lib.devices import available_cores
+
+    return make(make_source, config.out, subjects, workers=config.workers or available_cores(), **common)
+
+
+def _say_cost(config: DictConfig, source, subjects: int) -> None:
+    """What the dataset would take: measured on one device or core here, nothing is written."""
+    from semhead_lib.data.kontext.cost import estimate, measure, measure_subject
+
+    if hasattr(source, "measured_by"):
+        speed, size = (config.images_per_second, config.resolution**2 * 1.5)
+        if not speed:
+            speed, size = measure(*source.measured_by(), config.resolution)
+        asked = dict(tries=config.tries, attempts=config.attempts, passing=config.passing)
+        whole = estimate(subjects, config.views_per_subject, images_per_second=speed, bytes_per_view=size, **asked)
+        where = f"{speed:.3g} pictures a second on one device; {100 * config.passing:.0f} % taken to pass"
+    else:
+        speed, size = measure_subject(source)
+        asked = dict(tries=1, attempts=1, passing=1.0)
+        whole = estimate(subjects, config.views_per_subject + 1, images_per_second=speed, bytes_per_view=size, **asked)
+        where = f"{speed:.3g} pictures a second on one core"
+    print(f"{whole} ({where})")
+
+
+def data_portraits(config: DictConfig) -> None:
+    """`semhead data portraits SRC OUT`."""
+    from semhead_lib.data.kontext.inputs import Wanted, choose_portraits
+    from semhead_lib.devices import available_cores
+
+    others = ("src", "out", "workers")
+    wanted = Wanted(**{key: value for key, value in config.items() if key not in others})
+    counts = choose_portraits(config.src, config.out, wanted, workers=config.workers or available_cores())
+    print(f"{config.out}: " + ", ".join(f"{count} {what}" for what, count in counts.items()))
 
 
 def data_encode(config: DictConfig) -> None:

@@ -116,6 +116,10 @@ class KontextSource:
             licence=self.licence,
         )  # fmt: skip
 
+    def measured_by(self) -> tuple[Editor, Tensor]:
+        """What makes the pictures, and a portrait, for an estimate of the time."""
+        return self._editor, _square(read_photo(self.paths[0]), self.paths[0])
+
     def _turn(
         self, portrait: Tensor, origin: Origin, wanted: Sequence[View], index: int
     ) -> tuple[dict[View, tuple[Tensor, Verdict, dict]], list[dict[str, Any]]]:

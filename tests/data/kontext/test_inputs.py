@@ -1,0 +1,121 @@
+"""Frontal portraits are chosen from any collection, aligned, and the others named with a reason."""
+
+import csv
+import io
+import tarfile
+import zipfile
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageFilter
+from skimage.data import astronaut, coffee
+
+from semhead_lib.data.kontext.inputs import CHOSEN, COLUMNS, PLAIN, Wanted, choose_portraits, collection
+
+for needed in ("dlib", "cv2"):
+    pytest.importorskip(needed)
+
+WANTED = Wanted(resolution=256, least=64, azimuth=20, elevation=20)
+
+
+def png(picture) -> bytes:
+    data = io.BytesIO()
+    Image.fromarray(np.asarray(picture)).save(data, "PNG")
+    return data.getvalue()
+
+
+@pytest.fixture(scope="module")
+def pictures() -> dict[str, bytes]:
+    whole = Image.fromarray(astronaut())
+    two = Image.new("RGB", (1024, 512))
+    two.paste(whole, (0, 0))
+    two.paste(whole, (512, 0))
+    return {
+        "a/astronaut.png": png(whole),
+        "b/blurred.png": png(whole.filter(ImageFilter.GaussianBlur(2))),
+        "c/coffee.png": png(coffee()),
+        "d/two.png": png(two),
+        "e/small.png": png(whole.resize((160, 160))),
+        "f/broken.png": b"no picture",
+    }
+
+
+@pytest.fixture(scope="module")
+def chosen(pictures, tmp_path_factory):
+    folder, out = tmp_path_factory.mktemp("pictures"), tmp_path_factory.mktemp("portraits")
+    for name, data in pictures.items():
+        (folder / name).parent.mkdir(parents=True)
+        (folder / name).write_bytes(data)
+    counts = choose_portraits(folder, out, WANTED, progress=False)
+    with open(out / CHOSEN, newline="") as file:
+        return folder, out, counts, {row["picture"]: row for row in csv.DictReader(file)}
+
+
+def test_each_has_a_reason(chosen, pictures):
+    _, _, counts, rows = chosen
+    assert list(rows) == list(pictures)
+    reasons = {name[0]: row["reason"].partition(":")[0] for name, row in rows.items()}
+    assert reasons == {
+        "a": "",
+        "b": "blurred",
+        "c": "no face",
+        "d": "several faces",
+        "e": "too small",
+        "f": "unreadable",
+    }
+    assert counts == {"chosen": 1} | {reason: 1 for reason in reasons.values() if reason}
+    row = rows["a/astronaut.png"]
+    assert abs(float(row["azimuth"])) < 20 and float(row["sharpness"]) > 0.02 and row["portrait"] == "000000.png"
+    assert "no readable JPEG, PNG or WebP" in rows["f/broken.png"]["reason"]
+
+
+def test_a_portrait_stands_before_plain_grey(chosen):
+    picture = torch.from_numpy(np.array(Image.open(chosen[1] / "000000.png")))
+    assert picture.shape == (256, 256, 3)
+    corners = picture[:10, :10].reshape(-1, 3)
+    assert (corners == PLAIN).all() and (picture[80:160, 80:160] != PLAIN).any(-1).float().mean() > 0.95
+
+
+def test_it_goes_on(chosen, pictures, tmp_path):
+    """Interrupted after some pictures, and by processes: the same rows and files."""
+    folder, out, counts, rows = chosen
+    with open(tmp_path / CHOSEN, "w", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(list(rows.values())[:2])
+    (tmp_path / "000000.png").write_bytes((out / "000000.png").read_bytes())
+    assert choose_portraits(folder, tmp_path, WANTED, workers=2, progress=False) == counts
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == {p.name: p.read_bytes() for p in out.iterdir()}
+
+
+def test_collections(pictures, tmp_path):
+    with zipfile.ZipFile(tmp_path / "all.zip", "w") as zipped:
+        for name, data in pictures.items():
+            zipped.writestr(name, data)
+    (tmp_path / "tars").mkdir()
+    with tarfile.open(tmp_path / "tars/0.tar", "w") as tar:
+        for name, data in (*pictures.items(), ("a/notes.json", b"{}")):
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    assert dict(collection(tmp_path / "all.zip")) == pictures
+    assert dict(collection(tmp_path / "tars")) == {f"0.tar/{name}": data for name, data in pictures.items()}
+    assert dict(collection(tmp_path / "tars/0.tar")) == dict(collection(tmp_path / "tars"))
+
+
+def test_collections_that_are_none(tmp_path):
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        list(collection(tmp_path / "nowhere"))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="no pictures in it"):
+        list(collection(tmp_path / "empty"))
+    (tmp_path / "bad.tar").write_bytes(b"nothing" * 200)
+    with pytest.raises(ValueError, match=r"bad\.tar: is not a readable tar"):
+        list(collection(tmp_path / "bad.tar"))
+    with tarfile.open(tmp_path / "unsafe.tar", "w") as tar:
+        tar.addfile(tarfile.TarInfo("../up.png"))
+    with pytest.raises(ValueError, match=r"'../up\.png': climbs out"):
+        list(collection(tmp_path / "unsafe.tar"))
+    with pytest.raises(ValueError, match="least must be at least 16, got 3"):
+        Wanted(least=3)
