@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from semhead_lib.cameras import Camera
-from semhead_lib.data.faces import FaceFinder, FaceJudge
+from semhead_lib.data.faces import FaceFinder, face_finder, face_judge
 from semhead_lib.data.kontext.prompts import View
 from semhead_lib.data.kontext.viewpoint import Viewpoint, viewpoints
 from semhead_lib.data.portraits import silhouette
@@ -112,7 +112,7 @@ class Inspector:
     def origin(self, picture: Tensor) -> Origin:  # [3, S, S] uint8
         """The portrait that views are made from."""
         mask = silhouette.foreground(picture, Camera.orbit(0.0, 0.0).label)
-        identity = self._identities(picture) if self._faces else None
+        identity = face_judge().identity(picture) if self._faces else None
         return Origin(picture, self.encode([picture])[0], identity, _background(picture, mask)[0], mask)
 
     def __call__(self, pictures: Tensor, views: Sequence[View], origin: Origin) -> list[Verdict]:  # [N, 3, S, S] uint8
@@ -152,7 +152,7 @@ class Inspector:
     def _person(self, picture: Tensor, feature: Tensor, origin: Origin, face: bool) -> Check:
         """By the face's identity where it shows twice, else by the share of strangers who look more like it."""
         if face and origin.identity is not None:
-            identity = self._identities(picture)
+            identity = face_judge().identity(picture)
             if identity is not None:
                 distance = float(((identity - origin.identity) ** 2).sum() ** 0.5)
                 return _check(
@@ -199,16 +199,9 @@ class Inspector:
     @cached_property
     def _faces(self) -> FaceFinder | None:
         try:
-            return FaceFinder(68)
+            return face_finder(68)
         except ModuleNotFoundError:  # the extra `faces` is not here: views are judged without
             return None
-
-    @cached_property
-    def _judge(self) -> FaceJudge:
-        return FaceJudge()
-
-    def _identities(self, picture: Tensor):
-        return self._judge.identity(picture)
 
 
 def _check(name: str, figure: float, limit: float, reason: str) -> Check:

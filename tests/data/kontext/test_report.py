@@ -1,0 +1,29 @@
+"""Views are counted by azimuth: asked for, kept, and turned down by which check."""
+
+import pytest
+
+from semhead_lib.data.kontext.report import ViewReport, is_balanced, view_reports
+from semhead_lib.data.samples import VERSION, SampleInfo
+
+
+def info(name, kept, rejected):
+    told = {"views": [{"asked": {"azimuth": a}} for a in kept],
+            "rejected": [{"asked": {"azimuth": a}, "kept": a in kept, "failed": f} for a, f in rejected]}  # fmt: skip
+    return SampleInfo(name, VERSION, 32, 1, "png", ("views",), None, None, None, {}, "", told, "CC0-1.0")
+
+
+def test_views_are_counted():
+    reports = view_reports([
+        info("a", [90, 180], [(180, {"view": 2})]),
+        info("b", [], [(90, {"person": 3, "view": 1}), (180, {"view": 3})]),
+        info("c", [90, 180], []),
+    ])  # fmt: skip
+    assert reports == [ViewReport(90, 3, 2, {"view": 1, "person": 3}), ViewReport(180, 3, 2, {"view": 5})]
+    assert is_balanced(reports) and not is_balanced([*reports, ViewReport(0, 3, 1, {})])
+
+
+def test_other_datasets_have_no_such_record():
+    other = info("a", [], [])
+    other.provenance.clear()
+    with pytest.raises(ValueError, match="subject a does not come from the source kontext"):
+        view_reports([other])
