@@ -27,11 +27,10 @@ def view_reports(infos: Iterable[SampleInfo]) -> list[ViewReport]:
     failed: dict[float, Counter[str]] = {}
     for info in infos:
         told = info.provenance
-        if not {"views", "rejected"} <= told.keys():
+        if not {"wanted", "views", "rejected"} <= told.keys():
             raise ValueError(f"subject {info.id} does not come from the source kontext: it has no record of its views")
         here = [view["asked"]["azimuth"] for view in told["views"]]
-        lost = [view["asked"]["azimuth"] for view in told["rejected"]]
-        asked.update(set(here) | set(lost))
+        asked.update(view["azimuth"] for view in told["wanted"])
         kept.update(here)
         for view in told["rejected"]:
             failed.setdefault(view["asked"]["azimuth"], Counter()).update(view["failed"])

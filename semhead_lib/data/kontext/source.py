@@ -111,8 +111,8 @@ class KontextSource:
             masks=torch.stack([resized(m[None], size)[0] for m in (front_mask, *(v.mask for v in verdicts))]),
             frontal=resized(portrait, size),
             attributes={"complete": complete, "views kept": len(kept), "views asked": len(wanted)},
-            provenance={"source": self.name, "portrait": path.name, "seed": self.seed, "index": index, "views": told,
-                        "rejected": failed},
+            provenance={"source": self.name, "portrait": path.name, "seed": self.seed, "index": index,
+                        "wanted": [asdict(view) for view in wanted], "views": told, "rejected": failed},
             licence=self.licence,
         )  # fmt: skip
 

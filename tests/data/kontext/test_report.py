@@ -7,7 +7,7 @@ from semhead_lib.data.samples import VERSION, SampleInfo
 
 
 def info(name, kept, rejected):
-    told = {"views": [{"asked": {"azimuth": a}} for a in kept],
+    told = {"wanted": [{"azimuth": a} for a in (90, 180)], "views": [{"asked": {"azimuth": a}} for a in kept],
             "rejected": [{"asked": {"azimuth": a}, "kept": a in kept, "failed": f} for a, f in rejected]}  # fmt: skip
     return SampleInfo(name, VERSION, 32, 1, "png", ("views",), None, None, None, {}, "", told, "CC0-1.0")
 
