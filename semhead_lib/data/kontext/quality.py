@@ -36,10 +36,10 @@ class Limits:
     """What is still taken."""
 
     turned: float = 30.0  # degrees between the direction that is seen and the one that was asked for
-    strangers: float = 0.1  # share of other people who look more like the view than its own portrait does
+    strangers: float = 0.04  # share of other people who look more like the view than its own portrait does
     likeness: float = 0.5  # cosine to the portrait, where there are too few others
     face: float = 0.6  # distance of dlib's identities, where both show a face; its author's limit
-    cut: float = 0.03  # share of the upper borders that the head covers
+    cut: float = 0.03  # share of the upper borders that is not background
     size: float = 1.6  # times larger or smaller than heads are from that side
     copied: float = 0.97  # correlation with the portrait or its mirror image, for views from elsewhere
     background: float = 0.12  # spread of the background's colours, and their distance from the portrait's; of 0..1
@@ -135,7 +135,7 @@ class Inspector:
             self._view(seen, view),
             self._person(picture, feature, origin, bool(faces)),
             _check("one head", len(faces), 1.0, f"{len(faces)} faces"),
-            self._inside(mask),
+            self._inside(picture, origin),
             self._size(mask, view),
             self._new(picture, view, origin),
             self._background(picture, mask, origin),
@@ -168,12 +168,13 @@ class Inspector:
             "person", nearer, self.limits.strangers, f"{100 * nearer:.0f} % of other people look more like it"
         )
 
-    def _inside(self, mask: Tensor) -> Check:
-        head = mask > 127
-        upper = round(_UPPER * len(mask))
-        border = torch.cat([head[0], head[:upper, 0], head[:upper, -1]])
-        share = float(border.float().mean())
-        return _check("inside", share, self.limits.cut, f"the head touches {100 * share:.0f} % of the upper border")
+    def _inside(self, picture: Tensor, origin: Origin) -> Check:
+        """By the border's colours: a silhouette from GrabCut begins where heads usually are, and ends there."""
+        upper = round(_UPPER * picture.shape[1])
+        border = torch.cat([picture[:, 0], picture[:, :upper, 0], picture[:, :upper, -1]], dim=1).float() / 255
+        off = (border - origin.background[:, None]).abs().mean(0) > self.limits.background
+        share = float(off.float().mean())
+        return _check("inside", share, self.limits.cut, f"something covers {100 * share:.0f} % of the upper border")
 
     def _size(self, mask: Tensor, view: View) -> Check:
         usual = silhouette.prior(Camera.orbit(view.azimuth, view.elevation).label, len(mask)) > 0.5

@@ -14,7 +14,7 @@ from semhead_lib.data.kontext.quality import CHECKS, Inspector, Limits
 for needed in ("anny", "dlib", "cv2"):
     pytest.importorskip(needed)
 
-PEOPLE, SIDE = 16, 128
+PEOPLE, SIDE = 8, 128
 FINDS = {
     "another person": {"person"},
     "another angle": {"view"},
@@ -28,7 +28,7 @@ def judged():
     """Verdicts of all views of all people, right and wrong in each way."""
     clip = SemanticEncoder.load("headclip-64", device="cpu")
     stand_in, verdicts = StandIn(PEOPLE, side=SIDE), defaultdict(list)
-    strangers = StandIn(64, seed=5000, side=64).portraits
+    strangers = StandIn(48, seed=5000, side=64).portraits
     inspector = Inspector(clip.images, others=clip.images(strangers))
     for person, portrait in enumerate(stand_in.portraits):
         origin = inspector.origin(portrait)
