@@ -25,6 +25,7 @@ from semhead_lib.data.portraits.landmarks import head_landmarks
 
 CHECKS = ("view", "person", "one head", "inside", "size", "new", "background")
 _FACE_SEEN = 50.0  # degrees of azimuth up to which a found face says from where it is seen
+_GUESSED, _APART = 0.5, 40.0  # the network's certainty and its distance in degrees that outweigh a face
 _SURE = 0.95  # certainty of a direction from a face
 _UPPER = 0.7  # part of the picture, from its top, where a head must not touch the sides: shoulders do below
 _SMALL = 32  # pixels a side at which a picture is compared with its origin
@@ -128,7 +129,8 @@ class Inspector:
         seen, by_face = guess, False
         if faces:
             fit = fit_camera(faces[0].landmarks, head_landmarks(68))
-            if abs(fit.azimuth) <= _FACE_SEEN:
+            agreed = guess.certainty < _GUESSED or guess.away_from(fit.azimuth, fit.elevation) < _APART
+            if abs(fit.azimuth) <= _FACE_SEEN and agreed:  # a face that is found in an ear is none
                 seen, by_face = Viewpoint(fit.azimuth, fit.elevation, _SURE), True
         mask = silhouette.foreground(picture, Camera.orbit(view.azimuth, view.elevation).label)
         checks = (

@@ -94,7 +94,7 @@ class KontextSource:
         path = self.paths[index]
         portrait = _square(read_photo(path), path)
         origin = self._inspector.origin(portrait)
-        wanted = [view for view in views_of(index, self.views_per_subject) if view != View(0, 0)]
+        wanted = [view for view in views_of(index, self.views_per_subject) if view.azimuth]  # the portrait is the front
         kept, failed = self._turn(portrait, origin, wanted, index)
         complete = len(kept) == len(wanted)
         used = kept if complete or self.balance == "any" else {}
