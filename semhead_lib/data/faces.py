@@ -69,8 +69,9 @@ class FaceFinder:
         self._detect = self._dlib.get_frontal_face_detector()
         self._landmarks = self._dlib.shape_predictor(str(weights_folder() / LANDMARK_MODELS[landmarks][0]))
 
-    def __call__(self, image: Tensor) -> list[Face]:  # [3, H, W] uint8
-        """The faces, largest first. They are searched in finer and finer pictures until there is one."""
+    def __call__(self, image: Tensor, finest: int = 4) -> list[Face]:  # [3, H, W] uint8
+        """The faces, largest first. They are searched in finer and finer pictures until there is one, at most `finest`
+        times as fine: 1 is enough where a face fills its picture."""
         picture = _as_picture(image)
         width, height = picture.size
         scale = 1.0
@@ -80,7 +81,7 @@ class FaceFinder:
             scale = _SHRUNK / max(picture.size)
         for finer in (1, 2, 4):
             size = [max(round(s * scale * finer), 1) for s in picture.size]
-            if finer > 1 and size[0] * size[1] > _MOST_PIXELS:
+            if finer > finest or (finer > 1 and size[0] * size[1] > _MOST_PIXELS):
                 break
             boxes, scores, _ = self._detect.run(np.asarray(picture.resize(size, Image.Resampling.BICUBIC)), 0, 0.0)
             if boxes:

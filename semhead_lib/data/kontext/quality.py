@@ -125,7 +125,7 @@ class Inspector:
         ]
 
     def _verdict(self, picture: Tensor, view: View, origin: Origin, feature: Tensor, guess: Viewpoint) -> Verdict:
-        faces = self._faces(picture) if self._faces else []
+        faces = self._faces(picture, finest=1) if self._faces else []
         seen, by_face = guess, False
         if faces:
             fit = fit_camera(faces[0].landmarks, head_landmarks(68))
