@@ -27,7 +27,7 @@ def synthesize(config: DictConfig) -> None:
         settings["device"] = f"cuda:{local}" if device == "cuda" and ranks > 1 else device
     make_source = functools.partial(get_object(config._target_), **settings)
     source = make_source()
-    subjects = min(config.subjects or len(source), len(source)) if hasattr(source, "__len__") else config.subjects
+    subjects = min(config.subjects, len(source)) if hasattr(source, "__len__") else config.subjects
     if config.dry_run:
         _say_cost(config, source, subjects)
         return

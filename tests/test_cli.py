@@ -65,7 +65,7 @@ def test_every_key_is_commented_and_its_default_allowed(path):
     [
         (["synthsize"], "unknown command 'synthsize': did you mean 'synthesize'?"),
         (["data", "chekc"], "unknown command 'data chekc': did you mean 'data check'?"),
-        (["data"], "'data' needs one more word: data check, data import, data export, data encode"),
+        (["data"], "'data' needs one more word: data check, data portraits, data import, data export, data encode"),
         (["frobnicate"], "unknown command 'frobnicate': there are synthesize, "),
         (["synthesize", "resolutoin=64"], "unknown key 'resolutoin': did you mean 'resolution'?"),
         (["synthesize", "x=64"], "unknown key 'x': there are out, subjects, "),
@@ -79,7 +79,7 @@ def test_every_key_is_commented_and_its_default_allowed(path):
         (["synthesize", "out=x", "view_sampling=front"], "expected one of balanced, front_heavy, orbit, got 'front'"),
         (["synthesize", "out=x", "channels=depht"], "got 'depht': did you mean 'depth'?"),
         (["synthesize", "out=x", "source=parametrik"], "no such option: did you mean 'parametric'?"),
-        (["synthesize", "out=x", "source=zzz"], "source=zzz: no such option: there are generated, parametric"),
+        (["synthesize", "out=x", "source=zzz"], "source=zzz: no such option: there are generated, kontext, parametric"),
         (["synthesize", "out="], "out=: expected a path, got nothing"),
         (["synthesize"], "out=... is needed: "),
         (["data", "check", "a", "b"], "'b': 'data check' takes PATH and key=value words"),
