@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import html
 import io
 from pathlib import Path
@@ -10,12 +9,13 @@ from pathlib import Path
 import ipywidgets as widgets
 import torch
 from IPython.display import HTML
+from PIL import Image
 from torch import Tensor
 
 from semhead_lib.cameras import orbit_angles
 from semhead_lib.data.reading import infos, load_subject
 from semhead_lib.data.subjects import Subject
-from semhead_lib.explore.figures import depth_colours, label_colours, picture_grid
+from semhead_lib.explore.figures import depth_colours, label_colours, picture_grid, show
 
 CHANNELS = ("pictures", "masks", "depth", "normals", "labels")
 _ANY = "any"
@@ -63,8 +63,7 @@ class DatasetBrowser(widgets.VBox):
 
     def still(self, alt: str) -> HTML:
         """What is shown now, for a saved notebook."""
-        code = base64.b64encode(self.sheet.value).decode()
-        picture = f'<img alt="{html.escape(alt)}" style="width:100%" src="data:image/png;base64,{code}">'
+        picture = show(Image.open(io.BytesIO(self.sheet.value)), alt).data if self.sheet.value else ""
         return HTML(f"<div>{self.text.value}<br>{picture}</div>")
 
     def _values(self) -> list:

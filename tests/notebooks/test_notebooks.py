@@ -101,7 +101,7 @@ def test_dataset_synthesis(executed):
     assert (results / "turntable.png").stat().st_size > 20_000
 
     pages = pages_of(outputs)
-    assert sum("<img" in p for p in pages) == 4
+    assert sum("<img" in p for p in pages) == 5
     assert sum("srcdoc" in p for p in pages) == 1
     assert sum("application/vnd.plotly.v1+json" in o.get("data", {}) for o in outputs) == 3
     assert path.stat().st_size < 5_000_000
