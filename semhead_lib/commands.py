@@ -37,14 +37,14 @@ def synthesize(config: DictConfig) -> None:
 
         encoder = SemanticEncoder.load(config.encoder)
     common = dict(shard_size=config.shard_size, image_format=config.image_format)
-    report = _make_dataset(config, make_source, subjects, rank, ranks, common)
+    report = _make_dataset(config, make_source, source, subjects, rank, ranks, common)
     if rank == 0:
         _say_made(config.out, report)
         if config.encoder is not None:
             _encode(config.out, encoder)
 
 
-def _make_dataset(config: DictConfig, make_source, subjects: int, rank: int, ranks: int, common: dict):
+def _make_dataset(config: DictConfig, make_source, source, subjects: int, rank: int, ranks: int, common: dict):
     """The dataset by the engine that was asked for; started by torchrun, all processes work together."""
     if config.engine == "ray":
         from semhead_lib.data.on_ray import synthesize_on_ray
@@ -60,7 +60,8 @@ def _make_dataset(config: DictConfig, make_source, subjects: int, rank: int, ran
     from semhead_lib.data.synthesis import synthesize as make
     from semhead_lib.devices import available_cores
 
-    return make(make_source, config.out, subjects, workers=config.workers or available_cores(), **common)
+    own = 0 if hasattr(source, "measured_by") else available_cores()  # one large model does not fit many times
+    return make(make_source, config.out, subjects, workers=config.workers or own, **common)
 
 
 def _say_cost(config: DictConfig, source, subjects: int) -> None:

@@ -82,7 +82,8 @@ class KontextSource:
 
     def describe(self) -> dict[str, Any]:
         """All settings that change what is made, as JSON."""
-        names = hashlib.sha256("\n".join(p.name for p in self.paths).encode()).hexdigest()[:16]
+        files = "\n".join(f"{p.name} {p.stat().st_size}" for p in self.paths)
+        names = hashlib.sha256(files.encode()).hexdigest()[:16]
         own = ("views_per_subject", "resolution", "tries", "attempts", "balance", "seed", "encoder")
         return {name: getattr(self, name) for name in own} | {
             "portraits": names, "input terms": self.input_terms, "limits": asdict(self.limits),

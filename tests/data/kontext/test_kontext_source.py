@@ -9,6 +9,7 @@ from PIL import Image
 from stand_in import ASKED, StandIn, cast
 
 from semhead_lib.cameras import orbit_angles
+from semhead_lib.cli import main
 from semhead_lib.conditioning.kontext import kontext_source
 from semhead_lib.conditioning.semantic import SemanticEncoder
 from semhead_lib.data.check import check
@@ -121,6 +122,20 @@ def test_a_dataset_by_the_tiny_model(tiny, tmp_path):
     assert "CC0-1.0" in report.manifest.licence and report.manifest.plan.source["settings"]["editor"]["steps"] == 1
     again = synthesize(made, tmp_path / "alone", 3, shard_size=2, workers=0, progress=False)
     assert again.manifest == report.manifest
+
+
+def test_the_command(tiny, folder, tmp_path, capsys):
+    """In this process, however many cores there are; what it would take is said without writing anything."""
+    settings = dict(portraits=folder, model=tiny, pixels=32, steps=1, dtype="float32", views_per_subject=3, resolution=32,
+                    tries=1, attempts=1, out=tmp_path / "made")  # fmt: skip
+    words = ["synthesize", "source=kontext", *(f"{key}={value}" for key, value in settings.items())]
+    assert main([*words, "dry_run=true", "passing=1"]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("2 subjects, 6 views kept, 4 pictures made") and not (tmp_path / "made").exists()
+    assert main(words) == 0
+    said = capsys.readouterr().out
+    assert "licence of what is made: as the model's" in said and "2 subjects" in said
+    assert check(tmp_path / "made") == [] and len(infos(tmp_path / "made")) == 2
 
 
 def test_settings_out_of_range(folder, tmp_path):
