@@ -126,8 +126,8 @@ def test_a_dataset_by_the_tiny_model(tiny, tmp_path):
 
 def test_the_command(tiny, folder, tmp_path, capsys):
     """In this process, however many cores there are; what it would take is said without writing anything."""
-    settings = dict(portraits=folder, model=tiny, pixels=32, steps=1, dtype="float32", views_per_subject=3, resolution=32,
-                    tries=1, attempts=1, out=tmp_path / "made")  # fmt: skip
+    settings = dict(portraits=folder, model=tiny, pixels=32, steps=1, dtype="float32", views_per_subject=3,
+                    resolution=32, tries=1, attempts=1, out=tmp_path / "made")  # fmt: skip
     words = ["synthesize", "source=kontext", *(f"{key}={value}" for key, value in settings.items())]
     assert main([*words, "dry_run=true", "passing=1"]) == 0
     said = capsys.readouterr().out
