@@ -51,11 +51,12 @@ def picture_grid(
 
 
 def show(picture: Image.Image, alt: str, width: str = "100%") -> HTML:
-    """A picture for a notebook's output, with the words `alt` for those who do not see it."""
+    """A picture for a notebook's output, enlarged at most four times; `alt` is for those who do not see it."""
     data = io.BytesIO()
     picture.save(data, "WEBP", quality=92)
     code = base64.b64encode(data.getvalue()).decode()
-    return HTML(f'<img alt="{html.escape(alt)}" style="width:{width}" src="data:image/webp;base64,{code}">')
+    style = f"width:{width};max-width:{4 * picture.width}px"
+    return HTML(f'<img alt="{html.escape(alt)}" style="{style}" src="data:image/webp;base64,{code}">')
 
 
 def film(path: Path | str, alt: str, width: str = "100%") -> HTML:

@@ -29,7 +29,7 @@ SMALL = {
     "02_conditioning_analysis": dict(subjects=64, views_per_subject=8, resolution=64, workers=2),
     "03_training": dict(subjects=16, kimg=0.2, heads=48),
     "04_ablations": {},
-    "05_inversion": dict(people=1, steps=12, pivotal_steps=5),
+    "05_inversion": dict(results="", people=1, steps=12, pivotal_steps=5),
 }
 
 

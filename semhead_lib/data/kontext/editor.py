@@ -82,7 +82,7 @@ class KontextEditor:
 
     def __init__(self, settings: KontextSettings | None = None) -> None:
         self.settings = settings or KontextSettings()
-        self.licence = TERMS if self.settings.model == MODEL else f"as the model's: {self.settings.model}"
+        self.licence = TERMS if self.settings.model == MODEL else f"as the model's: {_name(self.settings.model)}"
         self.batch = self.settings.batch  # 0 until the first picture; halved where memory does not take it
 
     def describe(self) -> dict[str, Any]:
@@ -94,9 +94,7 @@ class KontextEditor:
         except PackageNotFoundError:
             made_by = "not installed"
         settings = self.settings.changes_pictures()
-        if Path(settings["model"]).is_dir():
-            settings["model"] = Path(settings["model"]).name
-        return {**settings, "diffusers": made_by}
+        return {**settings, "model": _name(settings["model"]), "diffusers": made_by}
 
     def edit(self, images: Sequence[Tensor], words: Sequence[str], seeds: Sequence[int]) -> Tensor:
         """Each picture after its words, [N, 3, S, S] uint8. Raises MemoryError when even one does not fit."""
@@ -144,10 +142,11 @@ class KontextEditor:
     def _run(self, pipeline, images: Sequence[Tensor], words: Sequence[str], seeds: Sequence[int]) -> list[Tensor]:
         s = self.settings
         seen = torch.stack([_resized(image, s.resolution) for image in images])
+        views = [word.partition(". ")[0] for word in words]  # CLIP takes 77 tokens: which view; T5 takes all
         found = pipeline(
-            image=seen, prompt=list(words), height=s.resolution, width=s.resolution, max_area=s.resolution**2,
-            _auto_resize=False, num_inference_steps=s.steps, guidance_scale=s.guidance, output_type="pt",
-            generator=[torch.Generator("cpu").manual_seed(seed) for seed in seeds],
+            image=seen, prompt=views, prompt_2=list(words), height=s.resolution, width=s.resolution,
+            max_area=s.resolution**2, _auto_resize=False, num_inference_steps=s.steps, guidance_scale=s.guidance,
+            output_type="pt", generator=[torch.Generator("cpu").manual_seed(seed) for seed in seeds],
         ).images  # fmt: skip
         return list((found.float().clamp(0, 1) * 255).round().to(torch.uint8).cpu())
 
@@ -197,6 +196,11 @@ def _explained(model: str, error: Exception) -> Exception:
             "its licence ('hf auth login' or HF_TOKEN); or give model= the folder of a copy"
         )
     return ValueError(f"{model}: not a FLUX.1 Kontext pipeline: {type(error).__name__}: {str(error).strip()[:300]}")
+
+
+def _name(model: str) -> str:
+    """As it may be told to others: of a folder its name alone."""
+    return Path(model).name if _is_path(model) else model
 
 
 def _is_path(model: str) -> bool:
