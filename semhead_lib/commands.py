@@ -27,10 +27,10 @@ def synthesize(config: DictConfig) -> None:
         settings["device"] = f"cuda:{local}" if device == "cuda" and ranks > 1 else device
     make_source = functools.partial(get_object(config._target_), **settings)
     source = make_source()
-    subjects = min(config.subjects, len(source)) if hasattr(source, "__len__") else config.subjects
-    if config.dry_run:
-        _say_cost(config, source, subjects)
+    if config.dry_run:  # for as many as are asked for, though there may be fewer portraits yet
+        _say_cost(config, source, config.subjects)
         return
+    subjects = min(config.subjects, len(source)) if hasattr(source, "__len__") else config.subjects
     print(f"licence of what is made: {source.licence}", flush=True)
     if config.encoder is not None:  # before hours of synthesis: a missing encoder is said at once
         from semhead_lib.conditioning.semantic import SemanticEncoder
@@ -73,8 +73,10 @@ def _say_cost(config: DictConfig, source, subjects: int) -> None:
         if not speed:
             speed, size = measure(*source.measured_by(), config.resolution)
         asked = dict(tries=config.tries, attempts=config.attempts, passing=config.passing)
+        asked["complete"] = config.balance == "complete"
         whole = estimate(subjects, config.views_per_subject, images_per_second=speed, bytes_per_view=size, **asked)
-        where = f"{speed:.3g} pictures a second on one device; {100 * config.passing:.0f} % taken to pass"
+        known = "taken for given" if config.images_per_second else "measured"
+        where = f"{speed:.3g} pictures a second on one device, {known}; {100 * config.passing:.0f} % taken to pass"
     else:
         speed, size = measure_subject(source)
         asked = dict(tries=1, attempts=1, passing=1.0)

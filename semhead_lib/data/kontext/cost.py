@@ -40,11 +40,12 @@ def estimate(
     passing: float,  # share of the pictures that pass all checks
     images_per_second: float,  # of one device
     bytes_per_view: float,
+    complete: bool = False,  # a subject of which a view failed at last keeps its own portrait alone
 ) -> Cost:
     """The cost of a dataset. A view is asked for `tries` times at once, at most `attempts` times, until one passes.
 
     A view is settled after an attempt with chance q = 1 - (1 - passing)^tries, so it takes (1 - (1 - q)^attempts) / q
-    attempts on average. Raises ValueError for numbers out of range.
+    attempts on average, and fails at last with (1 - q)^attempts. Raises ValueError for numbers out of range.
 
     >>> estimate(100, 13, tries=1, attempts=3, passing=0.5, images_per_second=1.0, bytes_per_view=1e6).made
     2100.0
@@ -58,7 +59,8 @@ def estimate(
     settled = 1 - (1 - passing) ** tries
     each = tries * (1 - (1 - settled) ** attempts) / settled
     made = subjects * (views_per_subject - 1) * each
-    kept = round(subjects * (1 + (views_per_subject - 1) * (1 - (1 - settled) ** attempts)))
+    succeeds = (1 - (1 - settled) ** attempts) ** (views_per_subject - 1 if complete else 1)
+    kept = round(subjects * (1 + (views_per_subject - 1) * succeeds))
     return Cost(subjects, kept, made, made / images_per_second / 3600, kept * bytes_per_view)
 
 

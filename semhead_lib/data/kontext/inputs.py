@@ -53,8 +53,10 @@ class Wanted:
 def collection(path: Path | str) -> Iterator[tuple[str, bytes]]:
     """Names and files of all pictures of a collection, always in the same order.
 
-    Raises FileNotFoundError, or ValueError naming what is wrong: nothing in it, unsafe names, damage.
+    Raises FileNotFoundError, or ValueError naming what is wrong: no name, nothing in it, unsafe names, damage.
     """
+    if not str(path):
+        raise ValueError("name a folder, zip or tar file of frontal photographs")
     path = Path(path)
     tars = [path] if path.suffix == ".tar" else sorted(path.glob("*.tar")) if path.is_dir() else []
     found = 0

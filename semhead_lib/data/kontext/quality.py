@@ -17,6 +17,7 @@ from torch import Tensor
 
 from semhead_lib.cameras import Camera
 from semhead_lib.data.faces import FaceFinder, face_finder, face_judge
+from semhead_lib.data.kontext.framing import Frame, frame_of_face, frame_of_silhouette, frame_of_view
 from semhead_lib.data.kontext.prompts import View
 from semhead_lib.data.kontext.viewpoint import Viewpoint, viewpoints
 from semhead_lib.data.portraits import silhouette
@@ -70,6 +71,7 @@ class Verdict:
     seen: Viewpoint  # from where
     by_face: bool  # the direction is a face's, not the network's
     mask: Tensor  # [S, S] uint8: the silhouette
+    frame: Frame  # how the head sits in the picture
 
     @property
     def passed(self) -> bool:
@@ -86,10 +88,11 @@ class Verdict:
         return sum(min((c.limit - c.figure) / c.limit, 1.0) for c in self.checks)
 
     def as_json(self) -> dict[str, Any]:
-        """Figures, limits and reasons, and the direction."""
+        """Figures, limits and reasons, the direction and the frame."""
         checks = [{**asdict(c), "figure": round(c.figure, 4)} for c in self.checks]
         seen = {k: round(v, 3) for k, v in asdict(self.seen).items()}
-        return {"checks": checks, "seen": seen, "by_face": self.by_face}
+        frame = {k: round(v, 4) for k, v in asdict(self.frame).items()}
+        return {"checks": checks, "seen": seen, "by_face": self.by_face, "frame": frame}
 
 
 @dataclass(frozen=True)
@@ -101,6 +104,7 @@ class Origin:
     identity: Any  # dlib's 128 numbers, or None where it finds no face
     background: Tensor  # [3]: mean colour, 0..1
     mask: Tensor  # [S, S] uint8
+    frame: Frame
 
 
 class Inspector:
@@ -112,9 +116,11 @@ class Inspector:
 
     def origin(self, picture: Tensor) -> Origin:  # [3, S, S] uint8
         """The portrait that views are made from."""
-        mask = silhouette.foreground(picture, Camera.orbit(0.0, 0.0).label)
+        camera = Camera.orbit(0.0, 0.0).label
+        mask = silhouette.foreground(picture, camera)
         identity = face_judge().identity(picture) if self._faces else None
-        return Origin(picture, self.encode([picture])[0], identity, _background(picture, mask)[0], mask)
+        feature, background = self.encode([picture])[0], _background(picture, mask)[0]
+        return Origin(picture, feature, identity, background, mask, frame_of_silhouette(mask, camera))
 
     def __call__(self, pictures: Tensor, views: Sequence[View], origin: Origin) -> list[Verdict]:  # [N, 3, S, S] uint8
         """A verdict a picture."""
@@ -126,13 +132,16 @@ class Inspector:
 
     def _verdict(self, picture: Tensor, view: View, origin: Origin, feature: Tensor, guess: Viewpoint) -> Verdict:
         faces = self._faces(picture, finest=1) if self._faces else []
-        seen, by_face = guess, False
+        seen, by_face, frame = guess, False, None
         if faces:
             fit = fit_camera(faces[0].landmarks, head_landmarks(68))
             agreed = guess.certainty < _GUESSED or guess.away_from(fit.azimuth, fit.elevation) < _APART
             if abs(fit.azimuth) <= _FACE_SEEN and agreed:  # a face that is found in an ear is none
                 seen, by_face = Viewpoint(fit.azimuth, fit.elevation, _SURE), True
-        mask = silhouette.foreground(picture, Camera.orbit(view.azimuth, view.elevation).label)
+                frame = frame_of_face(fit, picture.shape[-1])
+        camera = Camera.orbit(view.azimuth, view.elevation).label
+        mask = silhouette.foreground(picture, camera)
+        frame = frame or frame_of_view(frame_of_silhouette(mask, camera), origin.frame)
         checks = (
             self._view(seen, view),
             self._person(picture, feature, origin, bool(faces)),
@@ -142,7 +151,7 @@ class Inspector:
             self._new(picture, view, origin),
             self._background(picture, mask, origin),
         )
-        return Verdict(checks, seen, by_face, mask)
+        return Verdict(checks, seen, by_face, mask, frame)
 
     def _view(self, seen: Viewpoint, asked: View) -> Check:
         away = seen.away_from(asked.azimuth, asked.elevation)

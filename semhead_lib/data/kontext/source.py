@@ -16,6 +16,7 @@ from torch import Tensor
 
 from semhead_lib.cameras import Camera, orbit_labels
 from semhead_lib.data.kontext.editor import Editor, KontextEditor, KontextSettings
+from semhead_lib.data.kontext.framing import reframed
 from semhead_lib.data.kontext.prompts import WORDINGS, View, instruction, views_of
 from semhead_lib.data.kontext.quality import Encode, Inspector, Limits, Origin, Verdict
 from semhead_lib.data.kontext.viewpoint import Viewpoint
@@ -32,9 +33,10 @@ _STRANGERS = 256  # other portraits that a view is compared with
 class KontextSource:
     """Subjects of the portraits in a folder, in the order of their names (`inputs.choose_portraits` writes such).
 
-    Views that pass are kept with the direction they were found to show. With balance "complete" a subject of which a
-    view failed at last keeps its frontal view alone, so that no side has more pictures than another; with "any" it
-    keeps what passed. Either way every portrait is a subject, and what failed, and why, is in its provenance.
+    Views that pass are kept with the direction they were found to show, at the size and place that heads have from
+    there. With balance "complete" a subject of which a view failed at last keeps its frontal view alone, so that no
+    side has more pictures than another; with "any" it keeps what passed. Either way every portrait is a subject, and
+    what failed, and why, is in its provenance.
     """
 
     portraits: str  # folder of frontal crops
@@ -99,17 +101,17 @@ class KontextSource:
         kept, failed = self._turn(portrait, origin, wanted, index)
         complete = len(kept) == len(wanted)
         used = kept if complete or self.balance == "any" else {}
-        pictures = [portrait, *(picture for picture, _, _ in used.values())]
         verdicts = [verdict for _, verdict, _ in used.values()]
+        pictures = [portrait, *(reframed(picture, verdict.frame) for picture, verdict, _ in used.values())]
+        masks = [origin.mask, *(reframed(verdict.mask[None], verdict.frame)[0] for verdict in verdicts)]
         cameras = [Camera.orbit(0.0, 0.0).label, *(refined(v, view) for view, v in zip(used, verdicts, strict=True))]
-        front_mask = origin.mask
         size = (self.resolution, self.resolution)
         told = [{"asked": asdict(view), **verdict.as_json(), **how} for view, (_, verdict, how) in used.items()]
         return Subject(
             id=f"k{self.seed}-{index:07d}",
             views=torch.stack([resized(p, size) for p in pictures]),
             cameras=torch.stack(cameras).float(),
-            masks=torch.stack([resized(m[None], size)[0] for m in (front_mask, *(v.mask for v in verdicts))]),
+            masks=torch.stack([resized(m[None], size)[0] for m in masks]),
             frontal=resized(portrait, size),
             attributes={"complete": complete, "views kept": len(kept), "views asked": len(wanted)},
             provenance={"source": self.name, "portrait": path.name, "seed": self.seed, "index": index,

@@ -19,6 +19,9 @@ def test_it_is_what_trials_count():
     cost = estimate(4000, views + 1, tries=tries, attempts=attempts, passing=passing, images_per_second=2.0,
                     bytes_per_view=1e5)  # fmt: skip
     assert cost.made == pytest.approx(made, rel=0.01) and cost.views == pytest.approx(kept + 4000, rel=0.01)
+    asked = dict(tries=tries, attempts=attempts, passing=passing, images_per_second=2.0, bytes_per_view=1e5)
+    whole = estimate(4000, views + 1, complete=True, **asked)
+    assert whole.made == cost.made and whole.views == pytest.approx(4000 * (1 + views * (1 - 0.36**3) ** views), abs=1)
     assert cost.hours == pytest.approx(cost.made / 2 / 3600) and cost.bytes == cost.views * 1e5
 
 

@@ -129,8 +129,9 @@ def test_the_command(tiny, folder, tmp_path, capsys):
     settings = dict(portraits=folder, model=tiny, pixels=32, steps=1, dtype="float32", views_per_subject=3,
                     resolution=32, tries=1, attempts=1, out=tmp_path / "made")  # fmt: skip
     words = ["synthesize", "source=kontext", *(f"{key}={value}" for key, value in settings.items())]
-    assert main([*words, "dry_run=true", "passing=1"]) == 0
+    assert main([*words, "dry_run=true", "passing=1", "subjects=2"]) == 0
     said = capsys.readouterr().out
+    assert "on one device, measured" in said
     assert said.startswith("2 subjects, 6 views kept, 4 pictures made") and not (tmp_path / "made").exists()
     assert main(words) == 0
     said = capsys.readouterr().out

@@ -1,0 +1,68 @@
+"""Heads that editors made larger or moved are found to be so, and brought back."""
+
+import numpy as np
+import pytest
+import torch
+from stand_in import View, cast
+
+from semhead_lib.cameras import Camera
+from semhead_lib.data.kontext.framing import Frame, frame_of_face, frame_of_silhouette, frame_of_view, reframed
+from semhead_lib.data.portraits.camera import CameraFit
+
+for needed in ("anny", "cv2"):
+    pytest.importorskip(needed)
+SIDE = 128
+VIEWS = (View(0, 0), View(90, 20), View(180, 0), View(-120, -15))
+
+
+def mask_of(picture):
+    return ((picture.float() - 212).abs().amax(0) > 16).byte() * 255
+
+
+def moved(picture, frame):
+    """The picture with its head in that frame."""
+    back = Frame(1 / frame.scale, -frame.right / frame.scale, -frame.down / frame.scale)
+    return reframed(picture, back)
+
+
+def overlap(one, other):
+    return float((one.bool() & other.bool()).sum() / (one.bool() | other.bool()).sum())
+
+
+def test_moving_back_and_forth():
+    picture = torch.full((3, SIDE, SIDE), 212, dtype=torch.uint8)
+    picture[:, 40:80, 50:90] = 20
+    frame = Frame(1.25, 0.1, -0.05)
+    there = moved(picture, frame)
+    rows, columns = (torch.nonzero(mask_of(there).amax(axis) > 0).flatten() for axis in (1, 0))
+    assert abs(len(rows) - 50) <= 3 and abs(float(columns.float().mean()) - (64 + 1.25 * 6 + 12.8)) < 1.5
+    assert overlap(mask_of(reframed(there, frame)), mask_of(picture)) > 0.93
+    assert torch.equal(reframed(picture, Frame()), picture)
+
+
+def test_frames_are_found_and_what_is_the_persons_own_is_not_put_right():
+    rng, errors, asked, overlaps = np.random.default_rng(0), [], [], []
+    for person in range(5):
+        front, *others = cast(4000, person, SIDE, *VIEWS)
+        own = frame_of_silhouette(mask_of(front), Camera.orbit(0.0, 0.0).label)
+        for view, picture in zip(VIEWS[1:], others, strict=True):
+            frame = Frame(float(np.exp(rng.normal() * 0.1)), *(rng.normal(size=2) * 0.05).tolist())
+            there = moved(picture, frame)
+            camera = Camera.orbit(view.azimuth, view.elevation).label
+            found = frame_of_view(frame_of_silhouette(mask_of(there), camera), own)
+            errors.append([np.log(found.scale / frame.scale), found.right - frame.right, found.down - frame.down])
+            asked.append([np.log(frame.scale), frame.right, frame.down])
+            truth = mask_of(picture)
+            overlaps.append([overlap(mask_of(there), truth), overlap(mask_of(reframed(there, found)), truth)])
+    off, before = (np.sqrt(np.square(x).mean(0)) for x in (errors, asked))
+    print("off", off, "before", before, "overlap before and after", np.mean(overlaps, 0))
+    assert (off < (0.08, 0.03, 0.03)).all() and (off[1:] < 0.6 * before[1:]).all()
+    before, after = np.mean(overlaps, 0)
+    assert after > before + 0.03
+
+
+def test_a_face_says_it_by_itself():
+    turned = np.array([[150.0, 0.0, 10.0], [0.0, 150.0, -5.0]])
+    found = frame_of_face(CameraFit(0.0, 0.0, turned, 0.0), 100)
+    assert (found.scale, found.right, found.down) == pytest.approx((1.5, 0.35, 0.2))
+    np.testing.assert_allclose(found.similarity * 100, turned, atol=1e-9)
