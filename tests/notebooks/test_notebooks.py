@@ -194,7 +194,7 @@ def test_ablations(executed):
     biased = next(row for row in both.split("<tr") if "biases the model towards a direction" in row)
     assert biased.count("<td>not shown</td>") == 1 and biased.count("<td>shown</td>") == 1, "first not, later so"
     (heads,) = [p for p in pages if "<img" in p]
-    assert heads.count("<img") == len(re.findall(r'alt="[^"]{10,}"', heads)) == 8
+    assert heads.count("<img") == len(re.findall(r'alt="[^"]{10,}"', heads)) == 9
     assert sum("application/vnd.plotly.v1+json" in o.get("data", {}) for o in outputs) == 8
     assert path.stat().st_size < 5_000_000
 
