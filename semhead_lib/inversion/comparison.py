@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 STAGES = ("start", "style", "tuned")  # before the search, after it, after pivotal tuning
 CAMERAS = ("known", "estimated")
+_COLUMNS = ("way", "person", "stage", "scope", "figure", "value")
 _RESAMPLES = 1000
 
 
@@ -135,8 +136,18 @@ def table_of(rows: list[dict]) -> pandas.DataFrame:
     """One row a way, person, stage, scope ("input", an azimuth in degrees, or "all") and figure."""
     import pandas
 
-    table = pandas.DataFrame(rows, columns=["way", "person", "stage", "scope", "figure", "value"])
+    table = pandas.DataFrame(rows, columns=list(_COLUMNS))
     return table.astype({"value": float})
+
+
+def read_table(path: Path | str) -> pandas.DataFrame:
+    """A `table_of` that was written as CSV. Raises FileNotFoundError, or ValueError for another table."""
+    import pandas
+
+    table = pandas.read_csv(path, dtype={"scope": str})
+    if list(table.columns) != list(_COLUMNS):
+        raise ValueError(f"{path}: expected the columns {', '.join(_COLUMNS)}, got {', '.join(table.columns)}")
+    return table
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,16 @@ import torch
 from own_heads import photographs
 
 from semhead_lib.inversion import comparison
-from semhead_lib.inversion.comparison import Way, compare, figure, gain, mean_over_people, summary, table_of
+from semhead_lib.inversion.comparison import (
+    Way,
+    compare,
+    figure,
+    gain,
+    mean_over_people,
+    read_table,
+    summary,
+    table_of,
+)
 from semhead_lib.inversion.held_out import Person
 from semhead_lib.inversion.judging import Truth
 from semhead_lib.inversion.search import InversionSettings
@@ -76,6 +85,16 @@ def test_means_are_over_people_and_pairs():
     assert (found.value, found.people) == (pytest.approx((3 + 4) / 2), 2), "only those who have both"
     assert 3 <= found.low <= found.value <= found.high <= 4
     assert mean_over_people(table[table["figure"] == "nothing"]).people == 0
+
+
+def test_a_table_is_read_as_it_was_written(tmp_path):
+    row = {"way": "a", "person": "p", "stage": "style", "figure": "psnr"}
+    table = table_of([row | {"scope": "-60", "value": 2.5}, row | {"scope": "0", "value": None}])
+    table.to_csv(tmp_path / "judged.csv", index=False)
+    assert read_table(tmp_path / "judged.csv").astype(object).equals(table.astype(object))
+    (tmp_path / "other.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(ValueError, match=r"other.csv: expected the columns way, person, .*, got a, b"):
+        read_table(tmp_path / "other.csv")
 
 
 def test_cameras_are_known_or_estimated():

@@ -220,7 +220,7 @@ def test_inversion(executed):
     outputs, metrics = outputs_of(notebook), collect(notebook)
     assert metrics["photographs"] == 2 and metrics["failed"] == 0
     assert metrics["psnr_astronaut"] > 10 and metrics["psnr_parametric"] > 15
-    assert metrics["input_tuned"] > metrics["around_tuned"] > 10 and metrics["claims"] == 5
+    assert metrics["input_tuned"] > metrics["around_tuned"] > 10 and metrics["claims"] == 7
     found = pandas.read_csv(results / "judged.csv")
     assert set(found["stage"]) == {"start", "style", "tuned"} and found["person"].nunique() == 1
     assert set(found["way"]) == {"start: mean", "start: best", "camera estimated"}
@@ -231,6 +231,22 @@ def test_inversion(executed):
     assert sum("srcdoc" in p for p in pages) == 1
     assert sum("application/vnd.plotly.v1+json" in o.get("data", {}) for o in outputs) == 1
     assert path.stat().st_size < 5_000_000
+
+
+@pytest.mark.notebooks
+@pytest.mark.slow
+def test_inversion_of_ones_own_photograph_beside_the_judged_table(tmp_path):
+    """The comparison that comes with the repository is only read."""
+    Image.fromarray(astronaut()).save(tmp_path / "me.png")
+    reference = "papermill_runs/reference/inversion"
+    own = dict(photos=str(tmp_path / "me.png"), results=reference, steps=3, pivotal_steps=1)
+    notebook, _, results = execute("05_inversion", tmp_path, **own)
+    outputs, metrics = outputs_of(notebook), collect(notebook)
+    judged = pandas.read_csv(FOLDER.parent / reference / "judged.csv")
+    assert metrics["photographs"] == 1 and metrics["failed"] == 0 and metrics["psnr_me"] > 5
+    assert metrics["people"] == judged["person"].nunique() >= 20 and metrics["ways"] == judged["way"].nunique()
+    assert metrics["claims"] == 9 and not (results / "judged").exists()
+    assert any("view" in p and "semantic" in p and "Chamfer" in p for p in pages_of(outputs))
 
 
 @pytest.mark.notebooks
