@@ -25,7 +25,7 @@ from semhead_lib.inversion.inverter import Begun, Inverter
 from semhead_lib.inversion.search import Inverted
 from semhead_lib.inversion.targets import Target, prepare
 from semhead_lib.models.mesh import mesh
-from semhead_lib.training.grids import styles_around, to_uint8
+from semhead_lib.training.grids import styles_around
 
 METRICS, LATENT, GENERATOR, FILM, MESH = "metrics.json", "latent.safetensors", "generator", "turntable.mp4", "head.glb"
 _TURNS = tuple(range(-60, 61, 15))  # degrees at which the fitted face is compared with the photograph's
@@ -129,10 +129,7 @@ def invert_person(name: str, paths: Sequence[Path], inverter: Inverter, files: F
 
 def input_figures(fitted: Inverted, target: Target, inverter: Inverter) -> dict[str, float]:
     """How near the fitted head is to the photographs themselves, from the refined cameras; means over them."""
-    truth = judging.Truth(
-        to_uint8(target.images), (target.masks[:, 0] * 255).round().to(torch.uint8).cpu(), fitted.cameras.cpu()
-    )
-    found = judging.view_figures(fitted, truth, inverter.encoder)
+    found = judging.view_figures(fitted, judging.as_aligned(target, fitted), inverter.encoder)
     return {name: round(float(value.mean()), 4) for name, value in found.items()}
 
 

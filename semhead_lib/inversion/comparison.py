@@ -94,7 +94,7 @@ def judged(inverter: Inverter, way: Way, person: Person) -> list[dict]:
         seconds["tuned"] = time.perf_counter() - began
     rows = [_row("start", "all", "face_found", 1.0), _row("start", "all", "camera_error", off)]
     for stage, fitted in stages.items():
-        rows += [_row(stage, "all", "seconds", seconds[stage]), *_figures(stage, fitted, begun, person, inverter)]
+        rows += [_row(stage, "all", "seconds", seconds[stage]), *_figures(stage, way, fitted, begun, person, inverter)]
     return rows
 
 
@@ -115,9 +115,9 @@ def target_of(inverter: Inverter, way: Way, person: Person) -> tuple[Target | No
     )
 
 
-def _figures(stage: str, fitted: Inverted, begun: Begun, person: Person, inverter: Inverter) -> list[dict]:
+def _figures(stage: str, way: Way, fitted: Inverted, begun: Begun, person: Person, inverter: Inverter) -> list[dict]:
     azimuths = orbit_angles(person.around.cameras)[:, 0]
-    here = replace(person.here, cameras=fitted.cameras.cpu())  # the photograph is compared from where it is believed
+    here = person.here if way.cameras == "known" else judging.as_aligned(begun.objective.target, fitted)
     rows = [
         _row(stage, scope, name, float(value))
         for truth, scopes in ((here, ["input"]), (person.around, [f"{a:g}" for a in azimuths.round().tolist()]))

@@ -13,6 +13,7 @@ from semhead_lib.conditioning.semantic import SemanticEncoder
 from semhead_lib.evaluation.consistency import generated_views, ray_distance
 from semhead_lib.inversion.losses import map_distance
 from semhead_lib.inversion.search import Inverted
+from semhead_lib.inversion.targets import Target
 from semhead_lib.models.mesh import mesh
 from semhead_lib.training.grids import to_uint8
 
@@ -29,6 +30,13 @@ class Truth:
     cameras: Tensor  # [V, 25]
     depth: Tensor | None = None  # [V, S, S] camera z, 0 where nothing is hit
     surface: Tensor | None = None  # [N, 3] world points spread over the true mesh
+    inside: Tensor | None = None  # [V, S, S] uint8: 0 where nothing is known, as beyond a photograph's edge
+
+
+def as_aligned(target: Target, fitted: Inverted) -> Truth:
+    """Photographs in the crops that were found, from where they are believed to be taken; depth is not known there."""
+    masks, inside = ((layer[:, 0].cpu() * 255).round().byte() for layer in (target.masks, target.inside))
+    return Truth(to_uint8(target.images), masks, fitted.cameras.cpu(), inside=inside)
 
 
 def psnr(x: Tensor, y: Tensor) -> Tensor:  # [B, 3, S, S] in [0, 1] twice -> [B]
@@ -68,9 +76,12 @@ def view_figures(fitted: Inverted, truth: Truth, encoder: SemanticEncoder) -> di
     cameras = truth.cameras.to(device)
     render = fitted.generator.synthesize(fitted.w, cameras)
     drawn = to_uint8(render.image)
-    x, y = drawn / 255, truth.pictures / 255
+    x, y, masks = drawn / 255, truth.pictures / 255, truth.masks / 255
     covered = F.interpolate(render.opacity.cpu(), size=y.shape[-2:], mode="bilinear", align_corners=False)[:, 0]
-    found = {"psnr": psnr(x, y), "ssim": ssim(x, y), "iou": mask_iou(covered, truth.masks / 255)}
+    if truth.inside is not None:  # beyond the photograph there is no error
+        known = truth.inside > 127
+        y, masks = torch.where(known[:, None], y, x), torch.where(known, masks, covered)
+    found = {"psnr": psnr(x, y), "ssim": ssim(x, y), "iou": mask_iou(covered, masks)}
     (one, maps), (other, true_maps) = (encoder.encode_with_maps(p * 2 - 1) for p in (x, y))
     found["perceptual"], found["semantic"] = map_distance(maps, true_maps).cpu(), (one * other).sum(1).cpu()
     if truth.depth is not None:

@@ -1,5 +1,7 @@
 """Figures of fitted heads: known values, truth against itself, and intervals over people."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -35,6 +37,17 @@ def test_another_head_is_worse_in_every_figure(own, others, clip):
     fitted, truth = own
     found = judging.view_figures(Inverted(fitted.generator, others[1:2], AROUND[:1], Search()), truth, clip)
     assert found["psnr"].max() < 40 and found["ssim"].max() < 0.99 and found["perceptual"].min() > 1e-3
+
+
+def test_beyond_the_photograph_there_is_no_error(own, clip):
+    """Whatever the picture is filled with where the photograph ends; within it, errors count."""
+    fitted, truth = own
+    filled, inside = truth.pictures.clone(), torch.full_like(truth.masks, 255)
+    filled[:, :, -8:], inside[:, -8:] = 77, 0
+    cut = dataclasses.replace(truth, pictures=filled, inside=inside)
+    assert judging.view_figures(fitted, cut, clip)["psnr"].min() == pytest.approx(100)
+    whole = dataclasses.replace(cut, inside=torch.full_like(inside, 255))
+    assert judging.view_figures(fitted, whole, clip)["psnr"].max() < 30
 
 
 def test_similarity_is_scikit_images_own(own):
