@@ -71,9 +71,9 @@ def frame_of_view(found: Frame, portrait: Frame) -> Frame:
 
 
 def reframed(picture: Tensor, frame: Frame) -> Tensor:  # [C, S, S] uint8 twice
-    """The picture as its camera sees it."""
+    """The picture as its camera sees it; where that is more than the picture, background and body go on."""
     size = picture.shape[-1]
-    return cut_square(picture, frame.similarity * size, size)[0]
+    return cut_square(picture, frame.similarity * size, size, beyond="drawn on")[0]
 
 
 def _unlikeliness(head: Tensor, usual: Tensor, tried: Tensor) -> Tensor:  # [S, S], [S, S], [N, 3] -> [N]

@@ -14,8 +14,10 @@ def cut_square(
     picture: Tensor,  # [C, H, W] uint8
     similarity: np.ndarray,  # [2, 3]: [u, v, 1] in the square, u and v in [0, 1], to x, y in pixels of the picture
     size: int,  # pixels a side
+    *,
+    beyond: str = "mirrored",  # and blurred: the picture beyond its edges; or "drawn on": its edges' colours
 ) -> tuple[Tensor, Tensor]:  # [C, size, size] uint8, [size, size] uint8
-    """The square, and 255 where it lies in the picture, else 0; beyond its edges it is mirrored and blurred."""
+    """The square, and 255 where it lies in the picture, else 0."""
     height, width = picture.shape[1:]
     shrink = max(float(np.hypot(*similarity[:, 0])) / size, 1.0)
     if shrink > 1:  # first to the crop's scale, smoothly; then turned and cut
@@ -25,8 +27,9 @@ def cut_square(
     place = torch.from_numpy(crop @ similarity.T / (width, height) * 2 - 1).float()
     inside = (place.abs() <= 1).all(-1)
     layers = picture.float()[None]
-    found = F.grid_sample(layers, place[None], mode="bicubic", padding_mode="reflection", align_corners=False)[0]
-    if not inside.all():
+    padding = "reflection" if beyond == "mirrored" else "border"
+    found = F.grid_sample(layers, place[None], mode="bicubic", padding_mode=padding, align_corners=False)[0]
+    if beyond == "mirrored" and not inside.all():
         blur = size / 24
         spread = gaussian_blur(found, 2 * int(2 * blur) + 1, blur)
         found = torch.where(inside, found, spread)
