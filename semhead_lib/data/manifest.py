@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -115,6 +116,11 @@ class Manifest:
     def licence(self) -> str:
         """Licence of the dataset, as its source gave it."""
         return self.plan.source["licence"]
+
+    @cached_property
+    def digest(self) -> str:
+        """Tells the shards' content from another's: 16 hexadecimal digits of their checksums' SHA-256."""
+        return hashlib.sha256("".join(s.sha256 for s in self.shards).encode()).hexdigest()[:16]
 
     @cached_property
     def first_subjects(self) -> list[int]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -12,13 +14,13 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from semhead_lib.data.batches import Row, check_views, choose_views, collate
 from semhead_lib.data.manifest import Manifest
 from semhead_lib.data.samples import decode_subject
 from semhead_lib.data.shards import read_shard
 from semhead_lib.data.subjects import Batch, Subject
+from semhead_lib.progress import progress_bar
 
 _HEAVY = ("depth", "normals", "labels")
 
@@ -71,7 +73,7 @@ class SubjectsInMemory(Sequence[Subject]):
         samples = islice(((path, sample) for path in paths for _, sample in read_shard(path)), limit)
         subjects: list[Subject] = []
         total = manifest.subjects if limit is None else min(limit, manifest.subjects)
-        with ThreadPoolExecutor(threads) as pool, tqdm(total=total, unit="subject", disable=not progress) as bar:
+        with ThreadPoolExecutor(threads) as pool, progress_bar(total, "subject", shown=progress) as bar:
             while chunk := list(islice(samples, 4 * threads)):  # bounds what is read but not yet decoded
                 subjects += pool.map(decode, chunk)
                 bar.update(len(chunk))
@@ -87,6 +89,19 @@ class SubjectsInMemory(Sequence[Subject]):
     def order(self) -> dict[str, int]:
         """What settles the order of the batches, beside the seed: nothing."""
         return {}
+
+    @property
+    def digest(self) -> str:
+        """Tells these subjects from others: of all that is known of them but pixels."""
+        digest = hashlib.sha256()
+        for position, subject in enumerate(self._subjects):
+            known = (self.indices[position], subject.id, subject.attributes, subject.provenance)
+            digest.update(json.dumps(known, sort_keys=True, default=str).encode())
+            features = subject.semantic if self.of_views is None else self.of_views[position]
+            for tensor in (subject.cameras, features):
+                if tensor is not None:
+                    digest.update(tensor.numpy().tobytes())
+        return digest.hexdigest()[:16]
 
     def semantics(self, count: int) -> tuple[tuple[str, ...], Tensor]:
         """Names and semantic features [N, D] of the first N <= `count` subjects."""

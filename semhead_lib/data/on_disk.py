@@ -45,6 +45,11 @@ class SubjectsOnDisk:
         """What settles the order of the batches, beside the seed."""
         return {"stream_workers": self.workers, "stream_shuffle": self.shuffle}
 
+    @property
+    def digest(self) -> str:
+        """Tells this dataset from others: of the checksums of its shards."""
+        return self.manifest.digest
+
     def semantics(self, count: int) -> tuple[tuple[str, ...], Tensor]:
         """Names and semantic features [N, D] of the first N <= `count` subjects. Raises ValueError naming the file."""
         names, features = [], []

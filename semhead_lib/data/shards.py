@@ -10,8 +10,6 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import webdataset
-
 from semhead_lib.data.files import partial_path
 from semhead_lib.data.manifest import Layout, ShardRecord
 from semhead_lib.data.samples import MAX_ENTRY, Sample, decode_info, decode_npy
@@ -27,6 +25,8 @@ def write_shard(path: Path, samples: Iterable[Sample]) -> tuple[Path, ShardRecor
     Raises ValueError when a subject has another layout than those before it or the id of one of them, or there are no
     samples; OSError naming the file when it cannot be written.
     """
+    import webdataset  # only what writes needs it
+
     partial, layout, keys, views = partial_path(path), None, set(), 0
     try:
         with open(partial, "wb") as file:

@@ -116,29 +116,36 @@ def as_seen(
     mask: Tensor | None,  # [B, 1, S, S] or as the raw picture
     raw: Tensor | None = None,  # [B, 3, r, r] of generated pictures; None: made from the image, for real ones
     sigma: float = 0.0,  # pixels of the final picture
+    side: int | None = None,  # pixels of the raw pictures that the generator makes by now; None: the config's
 ) -> Seen:
     """A picture as the discriminator is shown it: blurred; its raw picture and mask of the size that it expects.
 
-    Of a real picture the raw one is the picture made smaller (area average), and so is its mask. Raises ValueError when
-    a mask is wanted and there is none.
+    Of a real picture the raw one is the picture made smaller (area average), and so is its mask. While generated raw
+    pictures have `side` pixels only, real ones are made as small and then enlarged as those are, as in EG3D: detail
+    that only one kind can have would tell them apart. Raises ValueError when a mask is wanted and there is none.
     """
     c = discriminator.config
     if c.sees_mask and mask is None:
         raise ValueError("the discriminator sees masks (sees_mask), and the dataset has none: train with masks=false")
 
-    def sized(x: Tensor) -> Tensor:
-        side, wanted = x.shape[-1], c.raw_resolution
-        if side > wanted and side % wanted == 0:
-            return F.avg_pool2d(x, side // wanted)
-        if side != wanted:
-            return F.interpolate(x, size=wanted, mode="bilinear", antialias=side > wanted, align_corners=False)
-        return x
+    def shown(x: Tensor) -> Tensor:
+        return _resized(_resized(x, side or c.raw_resolution) if raw is None else x, c.raw_resolution)
 
-    small = sized(image if raw is None else raw) if c.is_dual else None
-    seen = sized(mask) if c.sees_mask else None
+    small = shown(image if raw is None else raw) if c.is_dual else None
+    seen = shown(mask) if c.sees_mask else None
     scale = c.raw_resolution / c.resolution
     return Seen(
         blurred(image, sigma),
         None if small is None else blurred(small, sigma * scale),
         None if seen is None else blurred(seen, sigma * scale),
     )
+
+
+def _resized(x: Tensor, wanted: int) -> Tensor:  # [B, C, S, S] -> [B, C, wanted, wanted]
+    """By the mean of areas where these are whole pixels, else bilinear, filtered when made smaller."""
+    side = x.shape[-1]
+    if side == wanted:
+        return x
+    if side % wanted == 0:
+        return F.avg_pool2d(x, side // wanted)
+    return F.interpolate(x, size=wanted, mode="bilinear", antialias=side > wanted, align_corners=False)

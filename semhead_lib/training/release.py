@@ -15,7 +15,7 @@ from semhead_lib.models.discriminator import Discriminator
 from semhead_lib.models.generator import Generator
 from semhead_lib.models.presets import cost
 from semhead_lib.training.logs import Line, read_log
-from semhead_lib.training.settings import FREE, TrainSettings
+from semhead_lib.training.settings import FREE, TrainSettings, begun_settings
 from semhead_lib.training.trainer import GRIDS, MODEL, SETTINGS
 
 FIGURES, CARD, GRID = "figures.json", "card.md", "heads.png"
@@ -143,7 +143,7 @@ class _Stage:
 
     @property
     def described(self) -> str:
-        usual, here = TrainSettings().as_json(), self.begun["settings"]
+        usual, here = TrainSettings().as_json(), begun_settings(self.begun)
         changes = [f"{key}={here[key]}" for key in here if key not in FREE and here[key] != usual.get(key)]
         batch = here["subjects_per_batch"] * here["views_per_subject"] * self.begun["processes"]
         told = f"`{' '.join(changes)}`" if changes else "the defaults"
@@ -160,15 +160,15 @@ def _joined(stages: list[_Stage]) -> list[Line]:
 
 
 def _thinned(log: list[Line], rows: int) -> list[Line]:
-    """At most `rows` lines at equal distances, each the mean over the lines since the one before."""
+    """At most `rows` lines at equal distances, each the mean over the lines since the one before that have the term."""
     size = max(-(-len(log) // rows), 1)
     parts = [log[i : i + size] for i in range(0, len(log), size)]
-    found = []
+    thinned = []
     for part in parts:
-        names = [name for name in part[-1] if all(name in line for line in part)]
-        mean = {name: round(sum(line[name] for line in part) / len(part), 4) for name in names}
-        found.append(mean | {"step": part[-1]["step"], "kimg": part[-1]["kimg"]})
-    return found
+        values = {name: [line[name] for line in part if name in line] for line in part for name in line}
+        mean = {name: round(sum(found) / len(found), 4) for name, found in values.items()}
+        thinned.append(mean | {"step": part[-1]["step"], "kimg": part[-1]["kimg"]})
+    return thinned
 
 
 def _row(line: Line) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from semhead_lib.conditioning.modes import MODES, ConditionMode
@@ -10,6 +10,8 @@ from semhead_lib.models.discriminator import DiscriminatorConfig
 from semhead_lib.models.presets import GeneratorConfig, preset
 
 PRECISIONS = ("fp32", "bf16")
+R1_SCALE = 4.0  # times StyleGAN2's rule: the weight of R1 where none is given
+FORMAT = 2  # of settings.json
 # What may change when a training goes on: how long it lasts, and what it writes on the way.
 FREE = ("kimg", "tick_kimg", "snapshot_kimg", "keep", "log_every")
 
@@ -29,11 +31,11 @@ class TrainSettings:
     views_per_head: int = 4  # generated pictures of each head in a batch
     generator_rate: float = 2.5e-3  # Adam's learning rates
     discriminator_rate: float = 2e-3
-    r1_gamma: float = 0.5
+    r1_gamma: float | None = None  # None: R1_SCALE times StyleGAN2's rule (`r1_weight`)
     r1_interval: int = 16  # steps
     density_weight: float = 0.25
     density_interval: int = 4  # steps
-    density_distance: float = 0.004  # between neighbouring points, in widths of the rendered cube
+    density_distance: float = 1.0  # between neighbouring points (standard deviation), texels of the planes (EG3D: 1)
     vicico_view: float = 0.25  # weight of real pictures under a wrong camera; of generated ones: 1
     vicico_condition: float = 0.25  # of real pictures under another subject's semantic feature
     wrong_view_angle: float = 30.0  # degrees, at least
@@ -89,6 +91,21 @@ class TrainSettings:
         """Real pictures in a batch of one process, and generated ones."""
         return self.subjects_per_batch * self.views_per_subject
 
+    def r1_weight(self, processes: int = 1) -> float:
+        """gamma of R1: as given, else R1_SCALE times 0.0002 resolution^2 / (pictures of all processes in a batch), the
+        rule of StyleGAN2's configurations (Karras et al., 2020).
+
+        >>> TrainSettings(preset="semhead-64").r1_weight() / R1_SCALE
+        0.0256
+        """
+        if self.r1_gamma is not None:
+            return self.r1_gamma
+        return float(f"{R1_SCALE * 0.0002 * preset(self.preset).resolution ** 2 / (self.batch * processes):.6g}")
+
+    def resolved(self, processes: int = 1) -> TrainSettings:
+        """The same with a number for every setting."""
+        return replace(self, r1_gamma=self.r1_weight(processes))
+
     def condition_mode(self, semantic_dimension: int) -> ConditionMode:
         return ConditionMode(self.mode, semantic_dimension)
 
@@ -106,7 +123,20 @@ class TrainSettings:
         return asdict(self)
 
     def differences(self, there: dict[str, Any]) -> list[str]:
-        """What differs from the settings a training was begun with, in words, but for what may change."""
-        here = self.as_json()
-        names = [f.name for f in fields(self) if f.name not in FREE]
-        return [f"{n} is {there.get(n)} there, {here[n]} here" for n in names if there.get(n) != here[n]]
+        """What differs from the settings a training was begun with, in words, but for what may change. What those do
+        not name had its default, and what is None here is as it was there."""
+        here, usual = self.as_json(), {f.name: f.default for f in fields(self)}
+        names = [n for n in usual if n not in FREE and here[n] is not None]
+        there = usual | there
+        return [f"{n} is {there[n]} there, {here[n]} here" for n in names if there[n] != here[n]]
+
+
+def begun_settings(content: dict[str, Any]) -> dict[str, Any]:
+    """The settings in a training's settings.json, in the units of today.
+
+    Before format 2, density_distance was in widths of the rendered cube.
+    """
+    settings = dict(content["settings"])
+    if content.get("format", 1) < 2 and "density_distance" in settings:
+        settings["density_distance"] = round(settings["density_distance"] * preset(settings["preset"]).plane_side, 6)
+    return settings

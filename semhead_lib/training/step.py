@@ -54,7 +54,8 @@ class Step:
     def __init__(
         self, settings: TrainSettings, networks: Networks, mode: ConditionMode, accelerator: Accelerator
     ) -> None:
-        self.settings, self.networks, self.mode, self.accelerator = settings, networks, mode, accelerator
+        self.settings = settings.resolved(accelerator.num_processes)
+        self.networks, self.mode, self.accelerator = networks, mode, accelerator
         self.reference = False  # render with the reference twin, to compare
 
     def __call__(self, step: int, batch: Batch) -> dict[str, Tensor]:
@@ -72,12 +73,13 @@ class Step:
         with self.accelerator.autocast():
             w, features, render, told = self._generate(batch, rng, images_seen)
             drawn = losses.as_seen(nets.discriminator, render.image, render.opacity, render.raw, sigma)
+            side = render.opacity.shape[-1]
         cameras, semantics = self._wrong(batch, rng)
 
         # Discriminator
         nets.discriminator.requires_grad_(True)
         lazy = step % s.r1_interval == 0 and s.r1_gamma > 0
-        real = losses.as_seen(nets.discriminator, batch.images, batch.masks, None, sigma)
+        real = losses.as_seen(nets.discriminator, batch.images, batch.masks, None, sigma, side)
         if lazy:
             real = Seen(
                 *(None if t is None else t.detach().requires_grad_() for t in (real.image, real.raw, real.mask))
@@ -149,9 +151,8 @@ class Step:
 
     def _points(self, heads: int, rng: torch.Generator, half: float) -> tuple[Tensor, Tensor]:
         points = (self._drawn(torch.rand, heads, _POINTS, 3, rng=rng) * 2 - 1) * half
-        return points, self._drawn(torch.randn, heads, _POINTS, 3, rng=rng) * (
-            2 * half * self.settings.density_distance
-        )
+        distance = self.settings.density_distance * 2 * half / self.networks.generator.config.plane_side
+        return points, self._drawn(torch.randn, heads, _POINTS, 3, rng=rng) * distance
 
     def _drawn(self, kind, count: int, *shape: int, rng: torch.Generator) -> Tensor:
         """This process's `count` rows of a draw for all processes."""

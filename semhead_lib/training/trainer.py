@@ -3,37 +3,45 @@
 from __future__ import annotations
 
 import json
+import math
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-import accelerate
 import torch
 from accelerate import Accelerator
 from torch import Tensor
 
 from semhead_lib.conditioning.bank import ConditionBank
 from semhead_lib.conditioning.modes import ConditionMode
-from semhead_lib.data.files import folder_lock, write_atomically
-from semhead_lib.data.memory import SubjectsInMemory
-from semhead_lib.data.on_disk import SubjectsOnDisk
-from semhead_lib.devices import keep_freed_memory
+from semhead_lib.data.files import folder_lock
+from semhead_lib.devices import keep_freed_memory, pick_device
 from semhead_lib.models.discriminator import WEIGHTS as DISCRIMINATOR
 from semhead_lib.models.discriminator import Discriminator
-from semhead_lib.models.generator import Generator
-from semhead_lib.training import grids
-from semhead_lib.training.logs import Line, TrainingLog
+from semhead_lib.models.generator import WEIGHTS, Generator
+from semhead_lib.training import grids, run_folder
+from semhead_lib.training.distributed import agree_to_stop, everywhere, from_the_first
+from semhead_lib.training.logs import IntervalMeans, Line, TrainingLog
+from semhead_lib.training.run_folder import GRIDS, MODEL, SETTINGS, SNAPSHOTS, Subjects
 from semhead_lib.training.settings import TrainSettings
-from semhead_lib.training.snapshots import load_snapshot, save_snapshot
+from semhead_lib.training.snapshots import (
+    all_finite,
+    load_snapshot,
+    pack,
+    put_state,
+    save_snapshot,
+    snapshots,
+    state_of,
+    unpack,
+)
 from semhead_lib.training.step import Networks, Step
 
-SETTINGS, SNAPSHOTS, GRIDS, MODEL = "settings.json", "snapshots", "grids", "generator"
+__all__ = ["GRIDS", "MODEL", "SETTINGS", "SNAPSHOTS", "Subjects", "train"]
 _GRID_HEADS, _GRID_SEED = 8, 0
 _BANK = 1024  # features kept beside the weights
-Subjects = SubjectsInMemory | SubjectsOnDisk
 
 
 def train(
@@ -52,7 +60,11 @@ def train(
     Into `out` go settings.json, log.jsonl, tensorboard/, grids/*.png (the averaged generator's heads from all around),
     snapshots/, and generator/ (model.safetensors, config.json, conditions.safetensors and the discriminator). When
     interrupted (Ctrl-C, or what schedulers send) it finishes its step, saves, and raises KeyboardInterrupt; the same
-    call goes on, on one device and number of threads with the very numbers of an uninterrupted training.
+    call goes on, on one device and number of threads with the very numbers of an uninterrupted training. A call that
+    fails before its first snapshot does not bind later ones to its settings.
+
+    Of several processes the first one alone reads and writes `out` and reads `init`. They stop together, within 16
+    steps.
 
     Args:
         data: subjects with the features that the mode needs, in memory or read from the disk as they are used.
@@ -61,60 +73,105 @@ def train(
         listen: called with every line of the log.
         stop_after: seconds after which this call saves and returns, finished or not.
 
-    Raises ValueError for data that do not suit the settings or settings other than `out` was begun with,
-    FloatingPointError when a loss is no longer finite, BlockingIOError when another process trains into `out`.
+    Raises ValueError for data that do not suit the settings, settings, data or a number of processes other than `out`
+    was begun with, or snapshots all of which are damaged or gone; FloatingPointError when a loss or a weight is no
+    longer finite; BlockingIOError when another process trains into `out`.
     """
-    out = Path(out)
-    accelerator = Accelerator(cpu=_is_cpu(device), mixed_precision="bf16" if settings.precision == "bf16" else "no")
-    out.mkdir(parents=True, exist_ok=True)
-    if not accelerator.is_main_process:
-        accelerator.wait_for_everyone()
-        return _Trainer(settings, data, out, accelerator, init).run(False, None, stop_after)
-    with folder_lock(out):
-        _begin(settings, data, out, init, accelerator)
-        accelerator.wait_for_everyone()
-        return _Trainer(settings, data, out, accelerator, init).run(progress, listen, stop_after)
+    accelerator = Accelerator(
+        cpu=pick_device(device) == "cpu", mixed_precision="bf16" if settings.precision == "bf16" else "no"
+    )
+    trainer = _Trainer(settings, data, Path(out), accelerator)
+    with ExitStack() as held:
+        if accelerator.is_main_process:
+            try:
+                trainer.out.mkdir(parents=True, exist_ok=True)
+                held.enter_context(folder_lock(trainer.out))
+                trainer.begin(init)
+            except BaseException:
+                from_the_first(None, accelerator)
+                raise
+        trainer.begin_with_the_first()
+        return trainer.run(progress, listen, stop_after)
 
 
 class _Trainer:
-    def __init__(
-        self, settings: TrainSettings, data: Subjects, out: Path, accelerator: Accelerator, init: Path | None
-    ) -> None:
+    def __init__(self, settings: TrainSettings, data: Subjects, out: Path, accelerator: Accelerator) -> None:
         if accelerator.device.type == "cpu":
             keep_freed_memory()
         else:
             torch.set_float32_matmul_precision("high")
+        run_folder.check_data(settings, data)
         self.settings, self.data, self.out, self.accelerator = settings, data, out, accelerator
-        dimension = _semantic_dimension(data)
+        dimension = run_folder.semantic_dimension(data)
         self.networks = Networks(settings, dimension, accelerator.device)
         self.mode = settings.condition_mode(dimension)
         self.bank = _bank(data, self.mode)
-        self.step = load_snapshot(out / SNAPSHOTS, self.networks)
-        if self.step == 0 and init is not None:
+        self.means, self.step = IntervalMeans(), 0
+
+    def begin(self, init: Path | str | None) -> None:
+        """Go on from the newest snapshot, or begin; settings.json is written when nothing can fail any more."""
+        accelerator = self.accelerator
+        self.settings, content = run_folder.begin(
+            self.settings, self.data, self.out, init, str(accelerator.device), accelerator.num_processes
+        )
+        state = load_snapshot(self.out / SNAPSHOTS, self.networks)
+        if state is not None:
+            self.step = int(state["step"])
+            self.means.restore(state.get("log", {}), accelerator.device)
+        elif init is not None:
             _begin_with(self.networks, Path(init))
-        self.do = Step(settings, self.networks, self.mode, accelerator)
-        self.batch = settings.batch * accelerator.num_processes
-        self.last = max(round(settings.kimg * 1000 / self.batch), 1)
+        run_folder.write_settings(self.out, content)
+
+    def begin_with_the_first(self) -> None:
+        """Take over what the first process begins with: only that one reads files."""
+        if self.accelerator.num_processes > 1:
+            content = None
+            if self.accelerator.is_main_process:
+                state = state_of(self.networks, self.step, self.means.state())
+                content = pack(state | {"settings": json.dumps(self.settings.as_json())})
+            content = from_the_first(content, self.accelerator)
+            if not self.accelerator.is_main_process:
+                state = unpack(content)
+                put_state(state, self.networks)
+                self.settings, self.step = TrainSettings(**json.loads(state["settings"])), state["step"]
+                self.means.restore(state["log"], self.accelerator.device)
+        self.do = Step(self.settings, self.networks, self.mode, self.accelerator)
+        self.batch = self.settings.batch * self.accelerator.num_processes
+        self.last = max(round(self.settings.kimg * 1000 / self.batch), 1)
 
     def run(self, progress: bool, listen: Callable[[Line], None] | None, stop_after: float | None) -> Path:
         main, s, began = self.accelerator.is_main_process, self.settings, time.monotonic()
         log = TrainingLog(self.out, self.step, s.kimg, progress, listen) if main else None
+        if main and self.step and (self.step >= self.last or not (self.out / MODEL / WEIGHTS).exists()):
+            self._save_model()  # that of the snapshot: the process may have been killed between the two
         batches = self._batches()
         try:
             with _interruptions() as interrupted:
                 clock, counted = time.perf_counter(), 0
                 while self.step < self.last:
-                    values = self.do(self.step, next(batches))
+                    self.means.add(self.do(self.step, next(batches)))
                     self.step += 1
                     counted += 1
-                    stop = interrupted() or (stop_after is not None and time.monotonic() - began >= stop_after)
-                    stop = self._any(stop)
-                    if self.step % s.log_every == 0 or self.step == self.last or stop:
-                        line = self._line(values, counted / (time.perf_counter() - clock))
-                        if main:
-                            log.write(line)
-                        clock, counted = time.perf_counter(), 0
-                    self._write(log, stop)
+                    late = stop_after is not None and time.monotonic() - began >= stop_after
+                    done = self.step == self.last
+                    stop = agree_to_stop(interrupted() or late, self.step, self.last, self.accelerator)
+                    line_due = self.step % s.log_every == 0 or done or stop
+                    grid_due = self._passed(s.tick_kimg) or done
+                    save_due = self._passed(s.snapshot_kimg) or done or stop
+                    if line_due or grid_due or save_due:
+                        means = self._finite_means(save_due)
+                        paused = time.perf_counter()
+                        if line_due:
+                            line = self._line(means, counted / (paused - clock))
+                            self.means.clear()
+                            clock, counted = paused, 0
+                            if main:
+                                log.write(line)
+                        if main and grid_due:
+                            self._draw(log)
+                        if main and save_due:
+                            self._save()
+                        clock += time.perf_counter() - paused  # speed is that of steps, not of what is written
                     if stop:
                         break
         finally:
@@ -124,38 +181,50 @@ class _Trainer:
             raise KeyboardInterrupt
         return self.out / MODEL
 
-    def _line(self, values: dict[str, Tensor], steps_per_second: float) -> Line:
-        """A line of the log. Raises FloatingPointError when a loss is not finite: the last snapshot is kept."""
-        numbers = {name: round(float(value), 5) for name, value in values.items()}
-        if not all(torch.isfinite(values[name]) for name in ("loss_g", "loss_d")):
+    def _finite_means(self, weights: bool) -> dict[str, float]:
+        """Means of the terms since the last line, over all processes. Raises FloatingPointError in all of them when a
+        loss of one was not finite, or, with `weights`, when a weight is not: nothing of that is ever saved."""
+        means = self.means.read(self.accelerator)
+        wrong = None
+        if means.pop("finite", 1.0) < 1 or not all(math.isfinite(means[name]) for name in ("loss_g", "loss_d")):
+            others = [f"{n} is {x}" for n, x in means.items() if not (math.isfinite(x) or n in ("loss_g", "loss_d"))]
+            wrong = ", ".join([f"the losses are {means['loss_g']:.5g} and {means['loss_d']:.5g}", *others])
+        elif weights and not everywhere(all_finite(state_of(self.networks, self.step)), self.accelerator):
+            wrong = "weights of the networks, or their optimisers' moments, are not finite"
+        if wrong:
+            saved = snapshots(self.out / SNAPSHOTS)
+            kept = f"the last snapshot, {saved[-1]}, is finite and is kept" if saved else "there is no snapshot yet"
             raise FloatingPointError(
-                f"step {self.step}: the losses are {numbers['loss_g']} and {numbers['loss_d']}; the last snapshot in "
-                f"{self.out / SNAPSHOTS} is kept. Lower the learning rates or raise r1_gamma, into a new folder"
+                f"step {self.step}: {wrong}; {kept}. Lower the learning rates or raise r1_gamma, into a new folder"
             )
-        speed = round(steps_per_second * self.batch, 2)
+        return means
+
+    def _line(self, means: dict[str, float], steps_per_second: float) -> Line:
+        """A line of the log."""
         return {
             "step": self.step,
             "kimg": round(self.step * self.batch / 1000, 4),
-            **numbers,
-            "images_per_second": speed,
+            **{name: round(value, 5) for name, value in means.items()},
+            "r1_gamma": self.settings.r1_gamma,
+            "images_per_second": round(steps_per_second * self.batch, 2),
         }
 
-    def _write(self, log: TrainingLog | None, stop: bool) -> None:
-        """Grids and snapshots, when their time has come."""
-        s, done = self.settings, self.step == self.last
-        if not self.accelerator.is_main_process:
-            return
-        if self._passed(s.tick_kimg) or done:
-            path = self.out / GRIDS / f"kimg-{self.step * self.batch / 1000:08.1f}.png"
-            pictures = self.grid()
-            grids.save_grid(path, pictures)
-            sheet = torch.cat([torch.cat([*row], dim=2) for row in pictures], dim=1)
-            log.board.add_image("heads", sheet, self.step)
-        if self._passed(s.snapshot_kimg) or done or stop:
-            self.networks.average.save(self.out / MODEL)
-            self.networks.discriminator.save(self.out / MODEL)
-            self.bank.save(self.out / MODEL)
-            save_snapshot(self.out / SNAPSHOTS, self.networks, self.step, s.keep)
+    def _draw(self, log: TrainingLog) -> None:
+        """A grid of heads, as a file and for TensorBoard."""
+        pictures = self.grid()
+        grids.save_grid(self.out / GRIDS / f"kimg-{self.step * self.batch / 1000:08.1f}.png", pictures)
+        log.show("heads", torch.cat([torch.cat([*row], dim=2) for row in pictures], dim=1), self.step)
+
+    def _save(self) -> None:
+        """A snapshot, then the model: where there is a model, there is a snapshot to go on from."""
+        state = state_of(self.networks, self.step, self.means.state())
+        save_snapshot(self.out / SNAPSHOTS, state, self.settings.keep)
+        self._save_model()
+
+    def _save_model(self) -> None:
+        self.networks.average.save(self.out / MODEL)
+        self.networks.discriminator.save(self.out / MODEL)
+        self.bank.save(self.out / MODEL)
 
     def grid(self) -> Tensor:  # [8, 8, 3, S, S] uint8
         """Eight heads of the averaged generator, under the conditions of the first subjects, from all around."""
@@ -170,12 +239,6 @@ class _Trainer:
         """Whether this step went past a multiple of `kimg`."""
         now, before = (n * self.batch / 1000 // kimg for n in (self.step, self.step - 1))
         return now > before
-
-    def _any(self, flag: bool) -> bool:
-        """Whether any process wants to stop: then all do, after the same step."""
-        if self.accelerator.num_processes == 1:
-            return flag
-        return bool(self.accelerator.reduce(torch.tensor(float(flag), device=self.accelerator.device), "sum") > 0)
 
     def _batches(self) -> Iterator:
         s = self.settings
@@ -198,11 +261,6 @@ def _begin_with(networks: Networks, folder: Path) -> None:
         except RuntimeError as error:
             reason = str(error).splitlines()[0]
             raise ValueError(f"init={folder}: its networks are not those of these settings: {reason}") from None
-
-
-def _semantic_dimension(data: Subjects) -> int:
-    semantic = data.manifest.layout.semantic
-    return semantic["dimension"] if semantic else 0
 
 
 def _bank(data: Subjects, mode: ConditionMode) -> ConditionBank:
@@ -235,51 +293,3 @@ def _interruptions() -> Iterator[Callable[[], bool]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _is_cpu(device: str) -> bool:
-    from semhead_lib.devices import pick_device
-
-    return pick_device(device) == "cpu"
-
-
-def _begin(settings: TrainSettings, data: Subjects, out: Path, init, accelerator: Accelerator) -> None:
-    """Write the settings into a new folder, or compare them with those of one that was begun; check the data."""
-    identity = {
-        "subjects": len(data),
-        "views": data.manifest.layout.views_per_subject,
-        "resolution": data.manifest.layout.resolution,
-        "encoder": (data.manifest.layout.semantic or {}).get("encoder"),
-        **data.order,
-    }
-    if getattr(data, "of_views", None) is not None:
-        identity["told"] = "features of each view"
-    mode, resolution = settings.condition_mode(_semantic_dimension(data) or 1), identity["resolution"]
-    wanted = settings.generator_config(1).resolution
-    if resolution != wanted:
-        raise ValueError(f"preset {settings.preset} makes pictures of {wanted} pixels, the dataset has {resolution}")
-    if mode.uses_semantics and not identity["encoder"]:
-        raise ValueError(f"mode {settings.mode} needs semantic features: run 'semhead data encode' on the dataset")
-    if "told" in identity and settings.views_per_head != 1:
-        raise ValueError(f"views told features of their own need views_per_head 1, got {settings.views_per_head}")
-    if settings.masks and "masks" not in data.manifest.layout.fields:
-        raise ValueError("the dataset has no masks: train with masks=false")
-    path = out / SETTINGS
-    if path.exists():
-        there = json.loads(path.read_text(encoding="utf-8"))
-        different = settings.differences(there["settings"])
-        here, began = json.loads(json.dumps(identity)), there["data"]
-        different += [f"the data's {k} is {began.get(k)} there, {here.get(k)} here" for k in {**began, **here}
-                      if here.get(k) != began.get(k)]  # fmt: skip
-        if different:
-            raise ValueError(f"{out} was begun with other settings: {'; '.join(different)}. Use another folder")
-        there["settings"] = settings.as_json()
-        content = there
-    elif any(not entry.name.startswith(".") for entry in out.iterdir()):
-        raise FileExistsError(f"{out} is not empty and holds no training; use another folder")
-    else:
-        versions = {"torch": torch.__version__, "accelerate": accelerate.__version__}
-        content = {"settings": settings.as_json(), "data": identity, "init": init and str(init), "versions": versions,
-                   "device": str(accelerator.device), "processes": accelerator.num_processes,
-                   "threads": torch.get_num_threads()}  # fmt: skip
-    write_atomically(path, json.dumps(content, indent=1).encode() + b"\n")
