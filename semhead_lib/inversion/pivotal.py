@@ -29,7 +29,8 @@ def tune(
     """Adam on all weights but the mapping network's. Ctrl-C gives the best so far. What was fitted stays as it is.
 
     Elsewhere the generator is held to what it was: halfway to other heads (the paper's locality regularisation), and
-    at the pivot from every other side, of which a photograph says nothing.
+    at the pivot from every other side, of which a photograph says nothing. That is measured every `locality_interval`
+    steps and at the last; the weights kept are those of the lowest sum of both terms, where both were measured.
     """
     s, before = settings, fitted.generator
     generator = copy.deepcopy(before)
@@ -43,13 +44,17 @@ def tune(
             optimiser.param_groups[0]["lr"] = s.pivotal_rate * schedule(step / s.pivotal_steps)
             terms = objective(generator.synthesize(fitted.w, fitted.cameras, reference=reference))
             loss = terms["all"].mean()
-            best.see(loss)
-            if s.locality and step % s.locality_interval == 0:
+            measured = step % s.locality_interval == 0 or step == s.pivotal_steps - 1
+            if s.locality and measured:
                 styles, cameras = elsewhere(fitted.w, others, rng)
                 with torch.no_grad():
                     was = before.synthesize(styles, cameras, reference=reference)
                 now = generator.synthesize(styles, cameras, reference=reference)
-                loss = loss + s.locality * s.locality_interval * difference(now, was)
+                locality = s.locality * difference(now, was)
+                best.see(loss + locality)
+                loss = loss + s.locality_interval * locality
+            elif not s.locality:
+                best.see(loss)
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
             optimiser.step()

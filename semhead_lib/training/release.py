@@ -165,7 +165,8 @@ def _thinned(log: list[Line], rows: int) -> list[Line]:
     parts = [log[i : i + size] for i in range(0, len(log), size)]
     thinned = []
     for part in parts:
-        values = {name: [line[name] for line in part if name in line] for line in part for name in line}
+        names = dict.fromkeys(name for line in part for name in line)
+        values = {name: [line[name] for line in part if name in line] for name in names}
         mean = {name: round(sum(found) / len(found), 4) for name, found in values.items()}
         thinned.append(mean | {"step": part[-1]["step"], "kimg": part[-1]["kimg"]})
     return thinned

@@ -9,6 +9,7 @@ import torch
 from own_heads import photographs
 
 from semhead_lib.cameras import orbit_angles
+from semhead_lib.inversion import pivotal
 from semhead_lib.inversion.losses import Objective
 from semhead_lib.inversion.optimise import autocorrelation, search_style
 from semhead_lib.inversion.pivotal import tune
@@ -61,6 +62,32 @@ def test_tuning_comes_nearer_still_and_changes_little_elsewhere(generator, objec
         was = generator.synthesize(others[2:5], cameras).image
         changes = [(f.generator.synthesize(others[2:5], cameras).image - was).square().mean() for f in (held, free)]
     assert changes[0] < 0.7 * changes[1]
+
+
+def test_weights_that_spoil_the_head_elsewhere_are_not_kept(generator, objective, others, fitted, monkeypatch):
+    """From the tenth step on the head is made out to be broken elsewhere, while it comes nearer to the photograph."""
+    seen, true_difference = [], pivotal.difference
+
+    def difference(now, was):
+        return true_difference(now, was) + (100.0 if len(seen) >= 10 else 0.0)
+
+    class Recorded(Objective):
+        def __call__(self, render):
+            terms = super().__call__(render)
+            seen.append(terms["all"].item())
+            return terms
+
+    monkeypatch.setattr(pivotal, "difference", difference)
+    recorded = Recorded(objective.target, objective.encoder)
+    tuned = tune(fitted, recorded, others, replace(QUICK, pivotal_steps=20, locality=1.0, locality_interval=4))
+    assert min(seen[10:]) < min(seen[:9]), "nothing to tempt it"
+    kept = distance(tuned, objective)
+    assert min(seen[10:]) < kept < seen[0] and kept == pytest.approx(min(seen[:9:4]), rel=1e-3)
+
+
+def test_an_interval_longer_than_the_search_still_tunes(objective, others, fitted):
+    tuned = tune(fitted, objective, others, replace(QUICK, locality=1.0, locality_interval=100))
+    assert distance(tuned, objective) < distance(fitted, objective)
 
 
 def test_cameras_are_refined_through_the_renderer(generator, others, clip):

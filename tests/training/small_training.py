@@ -25,9 +25,9 @@ def small(**changes) -> TrainSettings:
     return TrainSettings(**(SMALL | changes))
 
 
-def make_noise(folder, semantic=True, geometry=True, resolution=32, subjects=8, views=4):
+def make_noise(folder, semantic=True, geometry=True, resolution=32, subjects=8, views=4, seed=0):
     """Subjects with views from all around, masks where there is geometry, features of 16 numbers."""
-    source = functools.partial(NoiseSource, views=views, resolution=resolution, geometry=geometry)
+    source = functools.partial(NoiseSource, seed=seed, views=views, resolution=resolution, geometry=geometry)
     synthesize(source, folder, subjects, shard_size=4, workers=0, progress=False)
     if semantic:
         fill_semantics(folder, _features, ENCODER, progress=False)

@@ -121,6 +121,29 @@ def test_real_pictures_are_seen_as_generated_ones_are():
     d(drawn, orbit_labels(torch.tensor([0.0, 90]), torch.zeros(2)))
 
 
+@pytest.mark.parametrize("side", [4, 6])  # of areas that are whole pixels of 16, and that are not
+def test_real_pictures_are_as_coarse_as_generated_ones_while_these_grow(side):
+    torch.manual_seed(0)
+    d = Discriminator(DiscriminatorConfig(16, 8, 64, 8))
+    image, mask = torch.rand(2, 3, 16, 16) * 2 - 1, torch.rand(2, 1, 16, 16)
+    real = losses.as_seen(d, image, mask, side=side)
+    small, small_mask = losses.as_seen(Discriminator(DiscriminatorConfig(16, side, 64, 8)), image, mask).tensors[
+        1:
+    ]  # as a generator of that raw size has them
+    drawn = losses.as_seen(d, image, small_mask, small)
+    for a, b in zip(real.tensors, drawn.tensors, strict=True):
+        torch.testing.assert_close(a, b)
+
+    def high(x):  # share of energy above the small picture's limit
+        spectrum = torch.fft.fft2(x).abs().square()
+        frequency = torch.fft.fftfreq(8).abs()
+        above = torch.maximum(frequency[:, None], frequency[None]) > side / 16
+        return (spectrum[..., above].sum() / spectrum.sum()).item()
+
+    assert high(real.raw) < 0.6 * high(losses.as_seen(d, image, mask).raw)
+    assert torch.equal(real.image, image), "the final picture stays sharp"
+
+
 def test_a_mask_is_asked_for():
     d = Discriminator(DiscriminatorConfig(16, 8, 64, 8))
     with pytest.raises(ValueError, match=r"sees masks .* the dataset has none"):

@@ -12,6 +12,8 @@ from safetensors.torch import load_file
 from small_training import make_noise, small
 
 from semhead_lib.data.memory import SubjectsInMemory
+from semhead_lib.training import losses
+from semhead_lib.training.settings import R1_SCALE
 from semhead_lib.training.step import Networks, Step
 
 
@@ -52,7 +54,7 @@ def test_every_mode_and_switch_trains(data, changes):
             for a, b in zip(getattr(networks, name).parameters(), getattr(before, name).parameters(), strict=True)
         ]
         assert max(moved) > 1e-4, name
-    assert ("r1" in log) == (settings.r1_gamma > 0) and "r1" not in later
+    assert ("r1" in log) == (settings.r1_gamma != 0) and "r1" not in later
     assert (log["wrong_view"] > 0) == (settings.vicico_view > 0)
     told = "semantic" in settings.mode and settings.vicico_condition > 0
     assert (log["wrong_condition"] > 0) == told
@@ -63,6 +65,52 @@ def test_the_raw_picture_grows(tmp_path):
     networks, logs = one_step(data, small(preset="semhead-64", raw_first=16, raw_kimg=0.008), steps=3)
     assert all(value.isfinite() for log in logs for value in log.values())
     assert networks.generator.super_resolution.blocks[0].first.bias.abs().max() > 0
+
+
+def test_real_pictures_grow_with_the_generated_ones(tmp_path, monkeypatch):
+    data = SubjectsInMemory.load(make_noise(tmp_path / "noise", resolution=64))
+    asked, as_seen = [], losses.as_seen
+
+    def recorded(discriminator, image, mask, raw=None, *others, **named):
+        seen = as_seen(discriminator, image, mask, raw, *others, **named)
+        asked.append((raw is None, seen.raw.detach()))
+        return seen
+
+    monkeypatch.setattr(losses, "as_seen", recorded)
+    one_step(data, small(preset="semhead-64", raw_first=8, raw_kimg=1.0, blur_sigma=0.0))
+    real = next(raw for is_real, raw in asked if is_real)
+    coarse = torch.nn.functional.interpolate(
+        torch.nn.functional.interpolate(real, size=8, mode="area"), size=32, mode="bilinear", align_corners=False
+    )
+    noise = data.batch(0, 2, 2, seed=0).images.float()
+    assert real.std() < 0.3 * noise.std() / noise.abs().max(), "noise made as small as that is nearly grey"
+    assert (real - coarse).std() < 0.8 * real.std()
+
+
+def test_points_are_a_texel_apart(data, monkeypatch):
+    found, whole = [], losses.density_regularisation
+
+    def recorded(generator, features, points, offsets):
+        found.append(offsets)
+        return whole(generator, features, points, offsets)
+
+    monkeypatch.setattr(losses, "density_regularisation", recorded)
+    for distance in (1.0, 3.0):
+        networks, _ = one_step(data, small(density_distance=distance))
+        texel = 2 * networks.generator.renderer.settings.half / networks.generator.config.plane_side
+        assert found[-1].std().item() == pytest.approx(distance * texel, rel=0.03)
+
+
+def test_r1_has_the_weight_of_the_rule(data):
+    """gamma in proportion to resolution^2 / batch, unless it is given; all processes count."""
+    rule = 0.0002 * 32**2 / 4
+    assert small().resolved().r1_gamma == pytest.approx(R1_SCALE * rule)
+    assert small().resolved(processes=2).r1_gamma == pytest.approx(R1_SCALE * rule / 2)
+    assert small(r1_gamma=0.0).resolved(2).r1_gamma == 0.0 and small(r1_gamma=0.1).resolved(2).r1_gamma == 0.1
+    networks, _ = one_step(data, small(r1_interval=1))
+    same, _ = one_step(data, small(r1_interval=1, r1_gamma=R1_SCALE * rule))
+    for a, b in zip(networks.discriminator.parameters(), same.discriminator.parameters(), strict=True):
+        torch.testing.assert_close(a, b)
 
 
 def test_equal_seeds_give_equal_networks(data):

@@ -153,7 +153,7 @@ def test_says_what_does_not_suit(data, uninterrupted, tmp_path):
         with pytest.raises(error, match=message):
             train(settings, of, out, device="cpu", progress=False)
 
-    attempt("begun with other settings: r1_gamma is 0.5 there, 2.0 here", small(r1_gamma=2.0), out=uninterrupted)
+    attempt("begun with other settings: r1_gamma is 0.2048 there, 2.0 here", small(r1_gamma=2.0), out=uninterrupted)
     attempt("makes pictures of 64 pixels, the dataset has 32", small(preset="semhead-64"))
     bare = SubjectsInMemory.load(make_noise(tmp_path / "bare", semantic=False, geometry=False))
     attempt("run 'semhead data encode'", small(), bare)
@@ -165,12 +165,30 @@ def test_says_what_does_not_suit(data, uninterrupted, tmp_path):
     attempt("the data's subjects is 8 there, 4 here", small(), other, uninterrupted)
 
 
-def test_a_broken_snapshot_is_named(data, tmp_path):
-    train(small(kimg=0.008), data, tmp_path / "run", device="cpu", progress=False)
-    newest = snapshots(tmp_path / "run" / "snapshots")[-1]
-    newest.write_bytes(newest.read_bytes()[:1000])
-    with pytest.raises(ValueError, match=r"step-00000002\.pt is no snapshot of these networks"):
-        train(small(), data, tmp_path / "run", device="cpu", progress=False)
+def test_every_term_is_logged_as_its_mean_though_the_process_dies(data, tmp_path, monkeypatch):
+    """R1 fires in the steps 0 and 4 and the density in every second one: lines are of three steps."""
+    settings = small(log_every=3, r1_interval=4, density_interval=2)
+    whole, values = Step.__call__, []
+
+    def kept(self, step, batch):
+        if step == 4 and len(values) == 10:
+            raise SystemError("killed")
+        values.append(whole(self, step, batch))
+        return values[-1]
+
+    monkeypatch.setattr(Step, "__call__", kept)
+    train(settings, data, tmp_path / "whole", device="cpu", progress=False)
+    found = lines(tmp_path / "whole")
+    assert [line["step"] for line in found] == [3, 6]
+    for line, steps in zip(found, (values[:3], values[3:]), strict=True):
+        for name in ("r1", "density", "loss_g", "loss_d", "opacity", "grad_g"):
+            each = [step[name].item() for step in steps if name in step]
+            assert each and line[name] == pytest.approx(sum(each) / len(each), abs=2e-5, rel=1e-5), name
+
+    with pytest.raises(SystemError):  # after the snapshot of step 4, within an interval
+        train(settings, data, tmp_path / "parts", device="cpu", progress=False)
+    train(settings, data, tmp_path / "parts", device="cpu", progress=False)
+    assert lines(tmp_path / "parts") == found
 
 
 def test_the_listener_hears_every_line(data, tmp_path):
