@@ -82,8 +82,7 @@ def test_real_pictures_grow_with_the_generated_ones(tmp_path, monkeypatch):
     coarse = torch.nn.functional.interpolate(
         torch.nn.functional.interpolate(real, size=8, mode="area"), size=32, mode="bilinear", align_corners=False
     )
-    noise = data.batch(0, 2, 2, seed=0).images.float()
-    assert real.std() < 0.3 * noise.std() / noise.abs().max(), "noise made as small as that is nearly grey"
+    assert real.std() < 0.15, "noise of 0.58, made as small as that, is nearly grey"
     assert (real - coarse).std() < 0.8 * real.std()
 
 
