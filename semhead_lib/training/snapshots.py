@@ -68,10 +68,10 @@ def unpack(data: bytes) -> State:
         if not head and (name := zipfile.ZipFile(io.BytesIO(content)).testzip()):
             raise ValueError(f"{name} in it has another checksum")
         state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-        step = state["step"]
+        step, parts = state["step"], [state[name] for name in _PARTS]
     except Exception as error:  # damaged files fail in many ways
         raise ValueError((str(error).strip() or type(error).__name__).splitlines()[0][:200]) from error
-    if not bool(all_finite(state)):
+    if not bool(all_finite(parts)):
         raise ValueError(f"numbers in it are not finite, after {step} steps")
     return state
 

@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+import pytest
+
 HIDE = """
 import builtins, sys
 
@@ -59,6 +61,7 @@ assert not (Path(sys.argv[1]) / "tensorboard").exists()
 """
 
 
+@pytest.mark.slow
 def test_a_step_is_trained_without_optional_packages(tmp_path):
     command = [sys.executable, "-c", HIDE + TRAIN, str(tmp_path / "run")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

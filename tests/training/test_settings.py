@@ -1,7 +1,7 @@
 from dataclasses import fields
 
 from semhead_lib.conf.keys import read_config
-from semhead_lib.training.settings import FREE, TrainSettings
+from semhead_lib.training.settings import FREE, R1_SCALE, TrainSettings
 
 
 def test_the_command_has_every_setting_with_the_same_default():
@@ -11,6 +11,11 @@ def test_the_command_has_every_setting_with_the_same_default():
     assert keys.keys() - others == settings.keys()
     for name, default in settings.items():
         assert keys[name].allowed.parse(keys[name].default) == default, name
+
+
+def test_the_command_says_what_r1_weighs_where_nothing_is_said():
+    comment = next(key.comment for key in read_config("train").keys if key.name == "r1_gamma")
+    assert f"null = {R1_SCALE:g} times StyleGAN2's rule" in comment
 
 
 def test_what_may_change_is_a_setting():

@@ -92,6 +92,12 @@ def test_numbers_that_are_not_finite_are_found():
         unpack(pack(state_of(networks, 7)))
 
 
+def test_a_gradient_that_was_not_finite_is_no_damage():
+    networks = Networks(small(), 16, "cpu")
+    log = {"sums": {"grad_g": torch.tensor(float("inf"))}, "counts": {"grad_g": 2}}
+    assert unpack(pack(state_of(networks, 7, log)))["log"]["counts"] == {"grad_g": 2}
+
+
 def test_older_files_load_and_are_checked_too(packed):
     old = packed[packed.index(b"\n") + 1 :]
     assert unpack(old)["step"] == 3

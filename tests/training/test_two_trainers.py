@@ -41,6 +41,7 @@ def test_two_processes_without_a_shared_disk(data, noise_folder, tmp_path):
     assert first["begun"][0] == 1 and first["resumed"][0] == 3, "steps counted from where it stopped"
     assert first["begun"] == second["begun"] and first["resumed"] == second["resumed"], "other weights"
     assert first["files"] and not second["files"]
+    assert "seed is 0 there, 1 here" in first["refused"] and "the first process cannot begin" in second["refused"]
     assert "step 6: the losses are" in first["error"] and "and nan; the last snapshot" in first["error"]
     assert "step 6: the losses are" in second["error"]
     assert [line["step"] for line in read_log(tmp_path / "rank-0")] == [2, 4]

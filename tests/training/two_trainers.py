@@ -1,7 +1,8 @@
 """One of two processes that train together, as on machines that share no disk: `two_trainers.py DATA FOLDER INIT`.
 
-Each has a folder of its own, and INIT is the first one's. They train two steps, go on to four in another call, and in
-a third one meet a loss that is not finite, in the second process alone. Each prints a JSON line of what came of it.
+Each has a folder of its own, and INIT is the first one's. They train two steps, go on to four in another call, ask for
+another seed in vain, and meet a loss that is not finite, in the second process alone. Each prints a JSON line of what
+came of it.
 """
 
 import hashlib
@@ -31,8 +32,8 @@ def main(data: str, folder: Path, init: Path) -> None:
 
     Step.__call__ = step
 
-    def train(steps, **options):
-        settings = small(kimg=0.008 * steps, snapshot_kimg=0.016, log_every=2)
+    def train(steps, seed=0, **options):
+        settings = small(kimg=0.008 * steps, snapshot_kimg=0.016, log_every=2, seed=seed)
         trainer.train(settings, subjects, out, device="cpu", progress=False, **options)
         weights = [p.detach().numpy().tobytes() for p in last[1].average.parameters()]
         return [last[0], hashlib.sha256(b"".join(weights)).hexdigest()]
@@ -40,6 +41,10 @@ def main(data: str, folder: Path, init: Path) -> None:
     found = {"rank": rank, "begun": train(2, init=init if rank == 0 else folder / "nowhere")}
     found["resumed"] = train(4)
     found["files"] = out.exists()
+    try:
+        train(4, seed=1)
+    except (ValueError, RuntimeError) as error:
+        found["refused"] = str(error)
     try:
         train(8)
     except FloatingPointError as error:
