@@ -152,6 +152,23 @@ def test_a_point_on_a_ray_projects_into_its_pixels_centre(azimuth, elevation, ro
     assert 0 < float(z) <= distance + 1e-4
 
 
+def test_rays_invert_any_intrinsics():
+    """Skewed, with its principal point off the centre and pixels that are not square; against the matrix inverse."""
+    labels = orbit_labels(torch.tensor([20.0, -130.0]), torch.tensor([10.0, -25.0])).double()
+    labels[:, 16:] = torch.tensor([3.0, 0.2, 0.4, 0.0, 4.5, 0.65, 0.0, 0.0, 1.0])
+    labels[1, 16] = 2.0
+    origins, directions = rays(labels, 5)
+    centres = [[(j + 0.5) / 5, (i + 0.5) / 5, 1.0] for i in range(5) for j in range(5)]
+    pixels = torch.tensor(centres, dtype=torch.float64)
+    local = pixels @ torch.linalg.inv(labels[:, 16:].reshape(2, 3, 3)).transpose(1, 2)
+    pose = labels[:, :16].reshape(2, 4, 4)
+    expected = torch.nn.functional.normalize(local @ pose[:, :3, :3].transpose(1, 2), dim=-1)
+    torch.testing.assert_close(directions, expected, atol=1e-12, rtol=0)
+    assert torch.equal(origins, pose[:, None, :3, 3].expand_as(directions))
+    uv, _ = project((origins + 2 * directions)[0].float(), labels[:1].float())
+    torch.testing.assert_close(uv[0], pixels[:, :2].float(), atol=1e-5, rtol=0)
+
+
 def test_rays_are_unit_start_at_the_camera_and_go_row_by_row():
     labels = orbit_labels(torch.tensor([0.0, 30.0]), torch.tensor([0.0, -10.0]))
     origins, directions = rays(labels, 9)
