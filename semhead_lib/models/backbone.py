@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
-from semhead_lib.models.layers import StyleBlock, upsample
+from semhead_lib.models.layers import StyleBlock, cast, upsample
 
 STYLES = 2  # of a block: one a layer
 
@@ -13,6 +14,29 @@ STYLES = 2  # of a block: one a layer
 def styles_of(w: Tensor, blocks: int) -> list[Tensor]:  # [B, W] or [B, blocks * STYLES, W]
     """What each block is told: all the same, or each its own."""
     return [w] * blocks if w.dim() == 2 else list(w.split(STYLES, dim=1))
+
+
+class BlockStack(nn.Module):
+    """Blocks one after the other, whose features add up; how they compute is set by `layers.compute`."""
+
+    blocks: nn.ModuleList
+    precision: torch.dtype | None = None
+    checkpoint = False
+
+    @property
+    def styles(self) -> int:
+        """Of all layers."""
+        return STYLES * len(self.blocks)
+
+    def run(self, x: Tensor, total: Tensor | None, w: Tensor) -> Tensor:
+        """Activations and first sum through all blocks; the last sum."""
+        x = cast(x, self.precision).contiguous(memory_format=torch.channels_last)
+        for block, style in zip(self.blocks, styles_of(w, len(self.blocks)), strict=True):
+            if self.checkpoint and torch.is_grad_enabled():
+                x, total = checkpoint(block, x, total, style, use_reentrant=False, preserve_rng_state=False)
+            else:
+                x, total = block(x, total, style)
+        return total
 
 
 def widths(side: int, base: int, most: int) -> int:
@@ -24,7 +48,7 @@ def widths(side: int, base: int, most: int) -> int:
     return max(min(base // side, most), 8)
 
 
-class Backbone(nn.Module):
+class Backbone(BlockStack):
     """From w to a square map: a learnt 4 x 4 constant, doubled in size by blocks whose features add up (skips).
 
     Raises ValueError for a side that is no power of two times 4.
@@ -42,20 +66,11 @@ class Backbone(nn.Module):
             for s, before, after in zip(sides, [channels[0], *channels], channels, strict=False)
         )
 
-    @property
-    def styles(self) -> int:
-        """Of all layers."""
-        return STYLES * len(self.blocks)
-
     def forward(self, w: Tensor) -> Tensor:  # [B, W] or [B, styles, W] -> [B, features, side, side]
-        x = self.constant.expand(len(w), -1, -1, -1).contiguous(memory_format=torch.channels_last)
-        total = None
-        for block, style in zip(self.blocks, styles_of(w, len(self.blocks)), strict=True):
-            x, total = block(x, total, style)
-        return total
+        return self.run(self.constant.expand(len(w), -1, -1, -1), None, w)
 
 
-class SuperResolution(nn.Module):
+class SuperResolution(BlockStack):
     """From raw features to the final picture: blocks that double the size, with the raw picture as first skip."""
 
     def __init__(self, w_dim: int, features: int, raw_side: int, side: int, channels: tuple[int, ...]) -> None:
@@ -70,17 +85,9 @@ class SuperResolution(nn.Module):
             for k, (a, b) in enumerate(zip(before, channels, strict=False))
         )
 
-    @property
-    def styles(self) -> int:
-        """Of all layers."""
-        return STYLES * len(self.blocks)
-
     def forward(self, features: Tensor, raw: Tensor, w: Tensor) -> Tensor:
         """Features [B, F, R, R], raw picture [B, 3, R, R], w [B, W] or [B, styles, W] to the picture [B, 3, S, S]."""
-        x, picture = features.contiguous(memory_format=torch.channels_last), raw
-        for block, style in zip(self.blocks, styles_of(w, len(self.blocks)), strict=True):
-            x, picture = block(x, picture, style)
-        return picture
+        return self.run(features, raw, w)
 
 
 class Background(nn.Module):
@@ -99,7 +106,7 @@ class Background(nn.Module):
         return self.pattern.styles
 
     def forward(self, w: Tensor, side: int) -> Tensor:  # [B, features, side, side] in [0, 1]
-        pattern = self.pattern(w)
+        pattern = self.pattern(w).to(w.dtype)
         while pattern.shape[-1] < side:
             pattern = upsample(pattern)
         return nn.functional.interpolate(pattern, size=side, mode="area").sigmoid()

@@ -18,12 +18,13 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from semhead_lib.cameras import FOCAL, LABEL_LENGTH, RADIUS
 from semhead_lib.data.files import write_atomically
 from semhead_lib.models.backbone import widths
 from semhead_lib.models.generator import packed
-from semhead_lib.models.layers import GAIN, SLOPE, EqualLinear, leaky_relu
+from semhead_lib.models.layers import GAIN, SLOPE, Equalised, EqualLinear, cast, leaky_relu
 from semhead_lib.models.mapping import unit_variance
 from semhead_lib.models.presets import GeneratorConfig
 
@@ -86,8 +87,19 @@ class Seen:
     def detach(self) -> Seen:
         return Seen(*(None if t is None else t.detach() for t in (self.image, self.raw, self.mask)))
 
+    def requires_grad_(self) -> Seen:
+        """The same, for gradients by what is seen."""
+        for tensor in self.tensors:
+            tensor.requires_grad_()
+        return self
 
-class EqualConv(nn.Module):
+    def and_then(self, other: Seen) -> Seen:
+        """One batch of both."""
+        pairs = ((self.image, other.image), (self.raw, other.raw), (self.mask, other.mask))
+        return Seen(*(None if a is None else torch.cat([a, b]) for a, b in pairs))
+
+
+class EqualConv(Equalised):
     """A convolution with an equalised learning rate; the result is `gain` times what its weights and bias say."""
 
     def __init__(
@@ -98,10 +110,12 @@ class EqualConv(nn.Module):
         self.bias = nn.Parameter(torch.zeros(outputs)) if bias else None
         self.scale, self.gain, self.stride = gain / math.sqrt(inputs * kernel**2), gain, stride
 
+    def factors(self) -> tuple[float, float]:
+        return self.scale, self.gain
+
     def forward(self, x: Tensor) -> Tensor:
-        bias = None if self.bias is None else self.bias * self.gain
-        padding = (self.weight.shape[-1] - 1) // 2
-        return F.conv2d(x, self.weight * self.scale, bias, stride=self.stride, padding=padding)
+        weight, bias = (None if t is None else t.to(x.dtype) for t in self.scaled())
+        return F.conv2d(x, weight, bias, stride=self.stride, padding=(weight.shape[-1] - 1) // 2)
 
 
 class Block(nn.Module):
@@ -156,6 +170,9 @@ class Discriminator(nn.Module):
     picture, say nothing about one another: their log-likelihood ratios add.
     """
 
+    precision: torch.dtype | None = None  # of the blocks' activations; set by `layers.compute`, as is:
+    checkpoint = False
+
     def __init__(self, config: DiscriminatorConfig) -> None:
         super().__init__()
         c = self.config = config
@@ -172,13 +189,21 @@ class Discriminator(nn.Module):
         self.semantic = ConditionVector(c.semantic_dim, last) if c.semantic_dim else None
         self.to(memory_format=torch.channels_last)
 
-    def features(self, seen: Seen) -> Tensor:
-        """What is seen to [B, 1 + parts * d]: psi and phi. Raises ValueError for shapes that do not fit the config."""
+    def features(self, seen: Seen, sets: int = 1) -> Tensor:
+        """What is seen to [B, 1 + parts * d]: psi and phi. Raises ValueError for shapes that do not fit the config.
+
+        With several `sets`, one after the other and of one size (real images, then generated ones), the result is that
+        of each by itself: the minibatch statistic does not mix them.
+        """
         x = F.pixel_unshuffle(self._stack(seen), 2).contiguous(memory_format=torch.channels_last)
         x = F.leaky_relu_(self.from_picture(x), SLOPE)
         for block in self.blocks:
-            x = block(x)
-        x = F.leaky_relu_(self.conv(spread_channel(x, self.config.group, self.config.views)), SLOPE)
+            if self.checkpoint and torch.is_grad_enabled():
+                x = checkpoint(block, x, use_reentrant=False, preserve_rng_state=False)
+            else:
+                x = block(x)
+        x = x.to(self.conv.weight.dtype)
+        x = F.leaky_relu_(self.conv(spread_channel(x, self.config.group, self.config.views, sets)), SLOPE)
         return self.out(leaky_relu(self.flat(x.flatten(1))))
 
     def logits(self, features: Tensor, condition: Tensor) -> Tensor:
@@ -211,9 +236,10 @@ class Discriminator(nn.Module):
             if came is None or tuple(came.shape) != shape:
                 raise ValueError(f"{name} must be {list(shape)}, got {None if came is None else list(came.shape)}")
         small = [seen.raw] * c.is_dual + ([seen.mask * 2 - 1] if c.sees_mask else [])
+        small = [cast(t, self.precision) for t in small]
         if c.is_dual:
             small = [F.interpolate(torch.cat(small, 1), size=c.resolution, mode="bilinear", align_corners=False)]
-        return torch.cat([seen.image, *small], dim=1)
+        return torch.cat([cast(seen.image, self.precision), *small], dim=1)
 
     def save(self, folder: Path | str, half: bool = False) -> None:
         """Write `discriminator.safetensors` and `discriminator.json` into a folder, beside the generator's."""
@@ -238,7 +264,12 @@ class Discriminator(nn.Module):
         return discriminator
 
 
-def spread_channel(x: Tensor, group: int, views: int = 1) -> Tensor:  # [B, C, H, W] -> [B, C + 1, H, W]
+def spread_channel(
+    x: Tensor,  # [B, C, H, W]
+    group: int,  # subjects
+    views: int = 1,  # adjacent images of a subject
+    sets: int = 1,  # parts of the batch, one after the other and of one size, that are not mixed
+) -> Tensor:  # [B, C + 1, H, W]
     """One more channel: how much the pictures of a group differ, so that samples which are all alike show it.
 
     The mean over channels and pixels of the standard deviation over the group (Karras et al., 2018). A group holds the
@@ -247,9 +278,10 @@ def spread_channel(x: Tensor, group: int, views: int = 1) -> Tensor:  # [B, C, H
     has fewer or no whole number of groups, the group is the largest that divides it.
     """
     b, c, h, w = x.shape
-    subjects = b // views if b % views == 0 else b
-    views = b // subjects
-    group = math.gcd(group, subjects)
+    each = b // sets
+    subjects = each // views if each % views == 0 else each
+    views = each // subjects
+    group, subjects = math.gcd(group, subjects), sets * subjects
     y = x.reshape(subjects // group, group, views, c, h, w)
     y = y.float() if y.dtype != torch.float64 else y  # half precision would lose what differs
     spread = (y.var(dim=1, unbiased=False) + 1e-8).sqrt().mean(dim=(2, 3, 4))  # [blocks, views]

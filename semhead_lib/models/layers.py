@@ -5,11 +5,16 @@ picture scales the weights; of a batch it scales the activations before the conv
 the same and leaves one ordinary convolution for all. So it does where only the style learns, as in inversion: scaled
 weights would cost the gradient of every weight. Large tensors are changed in place where autograd allows it: on a
 CPU a new one costs ten times as much as writing to an old one, because its memory must first be had from the system.
+
+Convolutions compute in the dtype of their input, which may be bfloat16; styles, demodulation and weights stay float32.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -23,7 +28,78 @@ def leaky_relu(x: Tensor) -> Tensor:
     return F.leaky_relu(x, SLOPE) * GAIN
 
 
-class EqualLinear(nn.Module):
+def compute(network: nn.Module, **how: Any) -> None:
+    """Set how the parts of a network compute, which changes what comes out by rounding alone.
+
+    Args:
+        precision: dtype of the activations of backbone, super-resolution and discriminator blocks, or None for that of
+            the weights. Mapping network, styles, demodulation, the discriminator's last block and its logits are not
+            affected.
+        checkpoint: whether blocks keep only their inputs for the backward pass and compute the rest again.
+        polyphase: whether layers that double the size are one convolution instead of two (`ModulatedConv`).
+
+    Raises ValueError for a name that no part knows.
+    """
+    for name, value in how.items():
+        parts = [m for m in network.modules() if name in ("precision", "checkpoint", "polyphase") and hasattr(m, name)]
+        if not parts:
+            raise ValueError(f"{type(network).__name__} has no part that computes with {name!r}")
+        for part in parts:
+            setattr(part, name, value)
+
+
+def cast(x: Tensor, precision: torch.dtype | None) -> Tensor:
+    """x in that dtype; None: as it is."""
+    return x if precision is None else x.to(precision)
+
+
+class Equalised(nn.Module):
+    """A layer with an equalised learning rate: its weight and bias are multiplied by constants when they are used."""
+
+    weight: Tensor
+    bias: Tensor | None
+    _made: tuple[Tensor, Tensor | None] | None = None
+
+    def factors(self) -> tuple[float, float]:
+        """Of the weight and of the bias."""
+        raise NotImplementedError
+
+    def scaled(self) -> tuple[Tensor, Tensor | None]:
+        """Weight and bias as they are used."""
+        if self._made is not None:
+            return self._made
+        weight, bias = self.factors()
+        return self.weight * weight, None if self.bias is None else self.bias * bias
+
+
+@contextmanager
+def equalised(network: nn.Module) -> Iterator[None]:
+    """Within it, the scaled weights of all layers of a network are those of now, made once and all together.
+
+    The backward pass belongs inside as well where blocks are computed again for it.
+    """
+    layers = [m for m in network.modules() if isinstance(m, Equalised)]
+    of_weights, of_biases = zip(*(layer.factors() for layer in layers), strict=True)
+    with_bias = [k for k, layer in enumerate(layers) if layer.bias is not None]
+    weights = torch._foreach_mul([layer.weight for layer in layers], list(of_weights))
+    biases = dict(
+        zip(
+            with_bias,
+            torch._foreach_mul([layers[k].bias for k in with_bias], [of_biases[k] for k in with_bias]),
+            strict=True,
+        )
+    )
+    before = [layer._made for layer in layers]
+    for k, layer in enumerate(layers):
+        layer._made = weights[k], biases.get(k)
+    try:
+        yield
+    finally:
+        for layer, made in zip(layers, before, strict=True):
+            layer._made = made
+
+
+class EqualLinear(Equalised):
     """A linear layer with an equalised learning rate, times `rate`."""
 
     def __init__(self, inputs: int, outputs: int, bias: float = 0.0, rate: float = 1.0) -> None:
@@ -32,8 +108,11 @@ class EqualLinear(nn.Module):
         self.bias = nn.Parameter(torch.full((outputs,), bias / rate))
         self.scale, self.rate = rate / math.sqrt(max(inputs, 1)), rate
 
+    def factors(self) -> tuple[float, float]:
+        return self.scale, self.rate
+
     def forward(self, x: Tensor) -> Tensor:  # [..., inputs] -> [..., outputs]
-        return F.linear(x, self.weight * self.scale, self.bias * self.rate)
+        return F.linear(x, *self.scaled())
 
 
 def upsample(x: Tensor) -> Tensor:  # [B, C, H, W] -> [B, C, 2H, 2W]
@@ -47,7 +126,13 @@ class ModulatedConv(nn.Module):
 
     out = d * conv(x * s), s = affine(w), d_o = 1 / sqrt(sum over i and taps of (weight_oi s_i)^2): Karras et al.
     (2020), equations 1 to 3, with the factors taken out of the convolution.
+
+    Doubling is a transposed convolution and a blur with [1, 3, 3, 1]; with `polyphase` it is one convolution with both
+    kernels merged, four results a pixel: four times the multiplications, but no pass with one filter a channel. On a
+    CPU it is slower (papermill_runs/benchmarks/layers_cpu.json); GPUs multiply fast and blur slowly.
     """
+
+    polyphase = False
 
     def __init__(
         self, inputs: int, outputs: int, kernel: int, w_dim: int, up: bool = False, demodulate: bool = True
@@ -77,18 +162,42 @@ class ModulatedConv(nn.Module):
             weight = self.weight * style[:, :, None, None]
             after = after[0, :, None, None, None]
             return self._convolve(x, weight * after if weight.requires_grad else weight.mul_(after), bias)
-        x = self._convolve(x * style[:, :, None, None], self.weight, None)
-        after = after[:, :, None, None]
+        x = self._convolve(x * style[:, :, None, None].to(x.dtype), self.weight, None)
+        after = after[:, :, None, None].to(x.dtype)
+        bias = None if bias is None else bias[:, None, None].to(x.dtype)
         if x.requires_grad:
-            return x * after if bias is None else torch.addcmul(bias[:, None, None], x, after)
+            return x * after if bias is None else torch.addcmul(bias, x, after)
         x = x.mul_(after)
-        return x if bias is None else x.add_(bias[:, None, None])
+        return x if bias is None else x.add_(bias)
 
     def _convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        bias = None if bias is None else bias.to(x.dtype)
         if not self.up:
-            return F.conv2d(x, weight, bias, padding=weight.shape[-1] // 2)
-        x = F.conv_transpose2d(x, weight.transpose(0, 1), stride=2)  # [B, O, 2H + 1, 2W + 1]
-        return F.conv2d(x, self.blur, bias, padding=1, groups=x.shape[1])
+            return F.conv2d(x, weight.to(x.dtype), bias, padding=weight.shape[-1] // 2)
+        if self.polyphase:
+            return _four_phases(x, polyphase_weight(weight, self.blur).to(x.dtype), bias)
+        weight = weight.to(x.dtype).transpose(0, 1)
+        x = F.conv_transpose2d(x, weight, stride=2)  # [B, O, 2H + 1, 2W + 1]
+        return F.conv2d(x, self.blur.to(x.dtype), bias, padding=1, groups=x.shape[1])
+
+
+def polyphase_weight(weight: Tensor, blur: Tensor) -> Tensor:  # [O, I, 3, 3], [O, 1, 4, 4] -> [4 O, I, 3, 3]
+    """What a transposed convolution with stride 2 and a blur do to the four pixels that each pixel becomes.
+
+    Their kernels merged are 6 x 6, of which each of the four (row, then column, even or odd) has every other tap.
+    """
+    o, i = weight.shape[:2]
+    taps = blur[:1].flip(2, 3)
+    merged = F.conv2d(weight.reshape(o * i, 1, 3, 3), taps, padding=3).flip(2, 3)  # [O I, 1, 6, 6]
+    phases = merged.view(o, i, 3, 2, 3, 2).flip(3, 5).permute(3, 5, 0, 1, 2, 4)
+    return phases.reshape(4 * o, i, 3, 3).contiguous(memory_format=torch.channels_last)
+
+
+def _four_phases(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:  # -> [B, O, 2H, 2W], channels last
+    b, _, h, w = x.shape
+    x = F.conv2d(x, weight, None if bias is None else bias.repeat(4), padding=1)
+    x = x.permute(0, 2, 3, 1).reshape(b, h, w, 2, 2, -1).transpose(2, 3)
+    return x.reshape(b, 2 * h, 2 * w, -1).permute(0, 3, 1, 2)
 
 
 class StyleLayer(nn.Module):
@@ -105,7 +214,7 @@ class StyleLayer(nn.Module):
         x = self.conv(
             x, w, self.bias * GAIN, GAIN
         )  # the leaky ReLU's gain goes through it: GAIN lrelu(x) = lrelu(GAIN x)
-        x = x.add_(self.noise * (self.noise_strength * GAIN))
+        x = x.add_((self.noise * (self.noise_strength * GAIN)).to(x.dtype))
         return F.leaky_relu_(x, SLOPE)
 
 
@@ -143,6 +252,6 @@ class StyleBlock(nn.Module):
         if self.to_features is None:
             return x, total
         own = self.to_features(x, second)
-        if total is not None:
-            own = own.add_(upsample(total) if self.up else total)
+        if total is not None:  # the sum keeps the dtype that it begins with
+            own = own.to(total.dtype).add_(upsample(total) if self.up else total)
         return x, own

@@ -4,6 +4,9 @@ StyleGAN2's two custom ops are filtered resampling and bias + leaky ReLU + gain.
 one filter a channel (`models.layers.ModulatedConv`), in the second the bias is the convolution's, the gain is taken
 into its weights, and the leaky ReLU changes its input in place. An op of our own has to read its input and write its
 output once: that is timed as the floor.
+
+And two ways to double the size: a transposed convolution and a blur with one filter a channel, or one convolution of
+four phases with both kernels merged (`ModulatedConv.polyphase`), by number of channels.
 """
 
 import json
@@ -14,8 +17,11 @@ import torch.nn.functional as F
 from test_render_speed import OUT, circumstances, interleaved_medians
 
 from semhead_lib.devices import keep_freed_memory
+from semhead_lib.models.layers import ModulatedConv
 
 SHAPES = ((16, 32, 64), (16, 64, 32), (8, 32, 128))  # batch, channels, side: of semhead-64 in training
+
+DOUBLINGS = ((16, 96, 16), (16, 64, 32), (16, 32, 32))  # batch, channels in and out, side before
 
 TAPS = torch.tensor([1.0, 3.0, 3.0, 1.0]) / 8
 
@@ -35,6 +41,25 @@ def forward_backward(call, x, *, second: bool):
             torch.autograd.grad(gradient.square().sum(), leaf)
 
     return run
+
+
+def doubling(b: int, c: int, side: int, backward: bool):
+    """Both ways to double the size of one batch, by name."""
+    x, w = torch.randn(b, c, side, side).contiguous(memory_format=torch.channels_last), torch.randn(b, 128)
+    ways = {}
+    for name, polyphase in (("transposed, then blurred", False), ("four phases", True)):
+        torch.manual_seed(0)
+        layer = ModulatedConv(c, c, 3, 128, up=True).to(memory_format=torch.channels_last).requires_grad_(backward)
+        layer.polyphase = polyphase
+
+        def run(layer=layer):
+            with torch.set_grad_enabled(backward):
+                out = layer(x.detach().requires_grad_(backward), w)
+                if backward:
+                    out.square().sum().backward()
+
+        ways[f"doubling, {name}{', forward + backward' if backward else ''}"] = run
+    return ways
 
 
 @pytest.mark.bench
@@ -61,6 +86,9 @@ def test_layers():
         }
         found |= interleaved_medians(second)
         rows[f"{b} x {c} x {side} x {side}"] = {name: round(1e3 * t, 3) for name, t in found.items()}
+    for b, c, side in DOUBLINGS:
+        found = interleaved_medians(doubling(b, c, side, False)) | interleaved_medians(doubling(b, c, side, True))
+        rows[f"doubling {b} x {c} x {side} x {side}"] = {name: round(1e3 * t, 3) for name, t in found.items()}
     report = {
         "what": "milliseconds, medians of 9 interleaved runs, fp32, channels last",
         "rows": rows,

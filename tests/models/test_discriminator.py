@@ -93,6 +93,18 @@ def test_spread_is_that_of_the_same_place_of_neighbouring_subjects():
     torch.testing.assert_close(channel, torch.tensor([1.0, 0, 1, 0, 0, 4, 0, 4]), atol=1e-3, rtol=0)
 
 
+@pytest.mark.parametrize("b", [2, 4, 6, 8])
+def test_sets_in_one_pass_are_not_mixed(b):
+    """Real and generated images together give what each give alone, groups that do not fill up included."""
+    d, s, c = make(views=1), seen(b), conditions(b)
+    other = Seen(*(t.flip(0) * 0.5 for t in s.tensors))
+    real, generated = d.features(s.and_then(other), sets=2).chunk(2)
+    torch.testing.assert_close(real, d.features(s), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(d.logits(generated, c), d(other, c), atol=1e-5, rtol=1e-5)
+    mixed = d.features(s.and_then(other)).chunk(2)[0]
+    assert b == 8 or b == 4 or (mixed - real).abs().max() > 1e-4, "one group of both would have been another"
+
+
 @pytest.mark.parametrize(("b", "group", "views"), [(1, 4, 1), (3, 4, 1), (6, 4, 4), (5, 4, 2)])
 def test_spread_takes_any_batch(b, group, views):
     assert spread_channel(torch.randn(b, 3, 4, 4), group, views).shape == (b, 4, 4, 4)

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from semhead_lib.models.backbone import Backbone, Background, SuperResolution
-from semhead_lib.models.layers import EqualLinear, ModulatedConv, StyleLayer, upsample
+from semhead_lib.models.layers import EqualLinear, ModulatedConv, StyleLayer, equalised, upsample
 from semhead_lib.models.mapping import MappingNetwork, unit_variance
 
 
@@ -24,7 +24,7 @@ def modulated_by_weights(layer: ModulatedConv, x, w):
     return torch.cat(results)
 
 
-@pytest.mark.parametrize("up", [False, True])
+@pytest.mark.parametrize("up", [False, True, "polyphase"])
 @pytest.mark.parametrize("demodulate", [False, True])
 @pytest.mark.parametrize("kernel", [1, 3])
 @pytest.mark.parametrize("batch", [1, 3])
@@ -33,7 +33,8 @@ def test_modulation_is_that_of_the_weights_of_every_sample(learning, batch, kern
     if up and kernel == 1:
         pytest.skip("only 3 x 3 layers double the size")
     torch.manual_seed(0)
-    layer = ModulatedConv(5, 7, kernel, 6, up, demodulate).double()
+    layer = ModulatedConv(5, 7, kernel, 6, bool(up), demodulate).double()
+    layer.polyphase = up == "polyphase"
     x, w = torch.randn(batch, 5, 8, 8).double(), torch.randn(batch, 6).double()
     bias = torch.randn(7).double()
     with torch.set_grad_enabled(learning):
@@ -47,16 +48,36 @@ def test_modulation_is_that_of_the_weights_of_every_sample(learning, batch, kern
 
 
 @pytest.mark.parametrize("batch", [1, 2])
-@pytest.mark.parametrize("up", [False, True])
+@pytest.mark.parametrize("up", [False, True, "polyphase"])
 def test_derivatives_of_a_style_layer_by_finite_differences(up, batch):
     torch.manual_seed(0)
-    layer = StyleLayer(3, 4, 5, 8 if up else 4, up).double()
+    layer = StyleLayer(3, 4, 5, 8 if up else 4, bool(up)).double()
+    layer.conv.polyphase = up == "polyphase"
     with torch.no_grad():
         layer.noise_strength.fill_(0.3)
     x = torch.randn(batch, 3, 4, 4).double().requires_grad_()
     w = torch.randn(batch, 5).double().requires_grad_()
     assert torch.autograd.gradcheck(layer, (x, w))
     assert torch.autograd.gradcheck(layer.requires_grad_(False), (x, w))
+
+
+def test_scaled_weights_are_made_together_and_once():
+    """Within `equalised` layers give what they give without it, and so do gradients; weights are those of its begin."""
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(EqualLinear(5, 6, bias=0.3, rate=0.1), EqualLinear(6, 2)).double()
+    x = torch.randn(4, 5).double()
+    network(x).square().sum().backward()
+    expected, network[0].weight.grad = network[0].weight.grad, None
+    out = network(x)
+    with equalised(network):
+        made = network(x)
+        assert torch.equal(made, out)
+        made.square().sum().backward()
+        with torch.no_grad():
+            network[1].bias.add_(1.0)
+            assert torch.equal(network(x), out)
+    torch.testing.assert_close(network[0].weight.grad, expected)
+    torch.testing.assert_close(network(x), out + 1.0)
 
 
 def test_doubling_keeps_a_constant_and_the_place():
