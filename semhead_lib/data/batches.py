@@ -44,14 +44,19 @@ def to_model_range(images: Tensor) -> Tensor:  # uint8, any shape
     return images.float().div_(127.5).sub_(1.0)
 
 
+def to_unit_range(masks: Tensor) -> Tensor:  # uint8, any shape
+    """uint8 0..255 as float32 0..1."""
+    return masks.float().div_(255.0)
+
+
 def collate(rows: Sequence[Row]) -> Batch:
     """The batch of `rows`, in their order: B is the number of all views."""
     counts = torch.tensor([len(row.views) for row in rows])
     has_semantics, has_masks = rows[0].semantic is not None, rows[0].masks is not None
     return Batch(
-        images=to_model_range(torch.cat([row.views for row in rows])),
+        images=torch.cat([row.views for row in rows]),
         cameras=torch.cat([row.cameras for row in rows]),
         subject=torch.tensor([row.subject for row in rows]).repeat_interleave(counts),
         semantics=torch.cat([r.semantic.expand(len(r.views), -1) for r in rows]) if has_semantics else None,
-        masks=torch.cat([row.masks for row in rows])[:, None].float().div_(255.0) if has_masks else None,
+        masks=torch.cat([row.masks for row in rows])[:, None] if has_masks else None,
     )

@@ -75,11 +75,11 @@ class Subject:
 class Batch:
     """Images with what conditions them. Row i of every tensor belongs to image i."""
 
-    images: Tensor  # [B, 3, H, W] float32 in [-1, 1]
+    images: Tensor  # [B, 3, H, W] uint8
     cameras: Tensor  # [B, 25] float32
     subject: Tensor  # [B] int64 index of the subject in its dataset
     semantics: Tensor | None = None  # [B, D] float32, None when the dataset has no features yet
-    masks: Tensor | None = None  # [B, 1, H, W] float32 in [0, 1]
+    masks: Tensor | None = None  # [B, 1, H, W] uint8 coverage of the head
 
     def to(self, device: torch.device | str, non_blocking: bool = True) -> Batch:
         """The same batch on `device`."""

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from semhead_lib.models.discriminator import Discriminator, Seen
 from semhead_lib.models.generator import Generator
+from semhead_lib.training.blur import Blur, convolved, gaussian
 
 
 def generator_loss(generated: Tensor) -> Tensor:  # [B] logits -> []
@@ -94,20 +95,9 @@ def density_regularisation(
 
 
 def blurred(images: Tensor, sigma: float) -> Tensor:  # [B, C, S, S]; pixels
-    """Gaussian blur, separable, cut off at 3 sigma, edges mirrored; below 0.2 pixels nothing is done.
-
-    EG3D blurs what the discriminator sees while training starts, so that coarse structure is learnt first.
-    """
-    radius = min(round(3 * sigma), images.shape[-1] - 1)
-    if sigma < 0.2 or radius < 1:
-        return images
-    x = torch.arange(-radius, radius + 1, device=images.device, dtype=images.dtype)
-    taps = torch.exp(-0.5 * (x / sigma).square())
-    taps = (taps / taps.sum()).expand(images.shape[1], 1, -1)
-    for shape, pad in (((1, -1), (radius, radius, 0, 0)), ((-1, 1), (0, 0, radius, radius))):
-        kernel = taps.reshape(images.shape[1], 1, *shape)
-        images = F.conv2d(F.pad(images, pad, mode="reflect"), kernel, groups=images.shape[1])
-    return images
+    """Gaussian blur, separable, cut off at 3 sigma, edges mirrored; below 0.2 pixels nothing is done."""
+    taps = gaussian(sigma, images.shape[-1])
+    return images if taps is None else convolved(images, taps.to(images))
 
 
 def as_seen(
@@ -115,7 +105,7 @@ def as_seen(
     image: Tensor,  # [B, 3, S, S]
     mask: Tensor | None,  # [B, 1, S, S] or as the raw picture
     raw: Tensor | None = None,  # [B, 3, r, r] of generated pictures; None: made from the image, for real ones
-    sigma: float = 0.0,  # pixels of the final picture
+    sigma: float | Blur = 0.0,  # pixels of the final picture, or the blur itself
     side: int | None = None,  # pixels of the raw pictures that the generator makes by now; None: the config's
 ) -> Seen:
     """A picture as the discriminator is shown it: blurred; its raw picture and mask of the size that it expects.
@@ -133,11 +123,11 @@ def as_seen(
 
     small = shown(image if raw is None else raw) if c.is_dual else None
     seen = shown(mask) if c.sees_mask else None
-    scale = c.raw_resolution / c.resolution
+    blur = sigma if isinstance(sigma, Blur) else Blur(*(t if t is None else t.to(image) for t in Blur.of(sigma, c)))
     return Seen(
-        blurred(image, sigma),
-        None if small is None else blurred(small, sigma * scale),
-        None if seen is None else blurred(seen, sigma * scale),
+        convolved(image, blur.image),
+        None if small is None else convolved(small, blur.small),
+        None if seen is None else convolved(seen, blur.small),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
@@ -13,7 +14,7 @@ PRECISIONS = ("fp32", "bf16")
 R1_SCALE = 4.0  # times StyleGAN2's rule: the weight of R1 where none is given
 FORMAT = 2  # of settings.json
 # What may change when a training goes on: how long it lasts, and what it writes on the way.
-FREE = ("kimg", "tick_kimg", "snapshot_kimg", "keep", "log_every")
+FREE = ("kimg", "tick_kimg", "snapshot_kimg", "keep", "log_every", "checkpoint", "graphs")
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,11 @@ class TrainSettings:
     ema_kimg: float = 10.0  # half-life of the averaged generator
     seed: int = 0
     jitter: bool = True  # of the samples along rays
-    precision: str = "fp32"
+    precision: str = "fp32"  # of the activations of backbone, super-resolution and discriminator blocks
+    accumulate: int = 1  # micro-batches that a batch is computed in, one after the other
+    checkpoint: bool = False  # blocks are computed again for the backward pass, which takes time and saves memory
+    polyphase: bool = False  # layers that double the size are one convolution instead of a convolution and a blur
+    graphs: bool = True  # steps on a GPU are run as CUDA graphs
     tick_kimg: float = 4.0  # between picture grids
     snapshot_kimg: float = 4.0  # between snapshots
     keep: int = 2  # newest snapshots kept
@@ -68,6 +73,12 @@ class TrainSettings:
         for name in ("kimg", "tick_kimg", "snapshot_kimg", "generator_rate", "discriminator_rate"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
+        group = math.gcd(self.subjects_per_batch, DiscriminatorConfig.group)
+        if self.accumulate < 1 or self.subjects_per_batch % (self.accumulate * group):
+            raise ValueError(
+                f"accumulate must divide subjects_per_batch ({self.subjects_per_batch}) into whole groups of {group} "
+                f"subjects, which the minibatch statistic is taken over; got {self.accumulate}"
+            )
         if self.views_per_head not in (1, self.views_per_subject):
             raise ValueError(
                 f"views_per_head must be 1 or views_per_subject ({self.views_per_subject}), got {self.views_per_head}"

@@ -1,186 +1,210 @@
-"""One step of the training: the networks, and how a batch changes them."""
+"""One step of the training: how a batch changes the networks."""
 
 from __future__ import annotations
 
-import copy
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass
 
-import numpy as np
 import torch
-import torch.nn.functional as F
 from accelerate import Accelerator
-from torch import Tensor, nn
+from torch import Tensor
 
-from semhead_lib.conditioning.modes import ConditionMode, swap_probability
+from semhead_lib.conditioning.modes import ConditionMode
+from semhead_lib.data.batches import to_model_range, to_unit_range
 from semhead_lib.data.subjects import Batch
-from semhead_lib.models.discriminator import Discriminator, Seen
-from semhead_lib.models.generator import Generator, Render
-from semhead_lib.training import losses, mining
-from semhead_lib.training.schedules import ema_beta, ramp, raw_resolution
+from semhead_lib.models.discriminator import Seen
+from semhead_lib.models.generator import Render
+from semhead_lib.models.layers import equalised
+from semhead_lib.training import losses
+from semhead_lib.training.ahead import Ahead
+from semhead_lib.training.draws import Draws
+from semhead_lib.training.graphs import CudaBackend, Graphs, Result
+from semhead_lib.training.inputs import Inputs, Prepared, Variant
+from semhead_lib.training.networks import Networks
 from semhead_lib.training.settings import TrainSettings
 
-_BETAS = (0.0, 0.99)
-_POINTS = 1000  # of a head that the density regularisation looks at
-_HUGE = 1e5  # gradients are cut off there
+__all__ = ["Networks", "Step"]
 
 
-class Networks:
-    """Generator, its moving average, discriminator, and their optimisers; equal settings and seed, equal weights."""
+@dataclass(frozen=True)
+class Generated:
+    """New heads, and their images as the discriminator sees them."""
 
-    def __init__(self, settings: TrainSettings, semantic_dimension: int, device: torch.device | str) -> None:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(settings.seed)
-            self.generator = Generator(settings.generator_config(semantic_dimension)).to(device)
-            self.discriminator = Discriminator(settings.discriminator_config(semantic_dimension)).to(device)
-        self.average = copy.deepcopy(self.generator).requires_grad_(False).eval()
-        self.g_optimiser = _adam(self.generator, settings.generator_rate)
-        self.d_optimiser = _adam(self.discriminator, settings.discriminator_rate)
-
-    @torch.no_grad()
-    def move_average(self, beta: float) -> None:
-        """average <- beta average + (1 - beta) generator; buffers (the mean style) are copied."""
-        torch._foreach_lerp_(list(self.average.parameters()), list(self.generator.parameters()), 1 - beta)
-        for here, there in zip(self.average.buffers(), self.generator.buffers(), strict=True):
-            here.copy_(there)
-
-
-def _adam(network: nn.Module, rate: float) -> torch.optim.Adam:
-    return torch.optim.Adam(network.parameters(), lr=rate, betas=_BETAS, eps=1e-8, fused=True)
+    w: Tensor  # [H, W]
+    features: Tensor  # [H, map_channels, map_side, map_side] feature maps
+    render: Render
+    seen: Seen
 
 
 class Step:
-    """What is done with one batch. All that is random follows from the settings' seed and the number of the step, drawn
-    for all processes together: a training that goes on, or is split over processes, draws what one alone would."""
+    """What is done with one batch.
+
+    All that is random, and what the schedules say, is made on the CPU ahead of it (`Draws`) and comes in one buffer.
+    The step itself never waits for the device: nothing in it depends on a number that was computed there.
+    """
 
     def __init__(
         self, settings: TrainSettings, networks: Networks, mode: ConditionMode, accelerator: Accelerator
     ) -> None:
-        self.settings = settings.resolved(accelerator.num_processes)
-        self.networks, self.mode, self.accelerator = networks, mode, accelerator
-        self.reference = False  # render with the reference twin, to compare
+        settings = self.settings = settings.resolved(accelerator.num_processes)
+        self.networks, self.mode = networks, mode
+        self.device, self.processes = accelerator.device, accelerator.num_processes
+        self.reference = False  # render with the reference implementation, to compare
+        self.draws = Draws(
+            settings, mode, networks.generator.config, networks.discriminator.config,
+            accelerator.process_index, self.processes,
+        )  # fmt: skip
+        self._eager = self._obstacle()
+        self.graphs = None if self._eager else Graphs(CudaBackend(self.device))
+        if self.device.type == "cuda":
+            torch.backends.cudnn.benchmark = True
+            for optimiser in (networks.g_optimiser, networks.d_optimiser):
+                for group in optimiser.param_groups:  # a snapshot may be of a training on a CPU
+                    group["capturable"] = True
 
-    def __call__(self, step: int, batch: Batch) -> dict[str, Tensor]:
-        """Train on real pictures; returns what is worth a line in the log, as tensors [] on the device.
+    @property
+    def eager(self) -> str | None:
+        """Why steps are not run as CUDA graphs; None: they are."""
+        return self.graphs.failure if self.graphs is not None else self._eager
 
-        The generated pictures serve both networks: first the discriminator learns from them, then the generator from
-        what the discriminator thinks of them by then.
+    def prepare(self, step: int, batch: Batch) -> Prepared:
+        """All that a step needs of a batch on the CPU, drawn and taken to the device."""
+        return Prepared.of(step, *self.draws(step, batch), self.device)
+
+    def ahead(self, batches: Iterator[Batch], start: int) -> Ahead:
+        """Prepared batches number `start`, `start` + 1, ..., made by a thread while steps run."""
+        return Ahead(self.draws, batches, start, self.device)
+
+    def __call__(self, step: int, batch: Batch | Prepared) -> dict[str, Tensor]:
+        """Train on real images; returns what is worth a line in the log, as tensors [] on the device.
+
+        `finite` is 1 where the losses of both networks are finite in all processes, and else 0. Raises ValueError for a
+        batch that was prepared for another step.
         """
-        s, nets, processes = self.settings, self.networks, self.accelerator.num_processes
-        images_seen = step * s.batch * processes
-        rng = torch.Generator().manual_seed(_seed_of(s.seed, step))
-        sigma = ramp(images_seen, s.blur_sigma, 0.0, int(s.blur_kimg * 1000))
-        log: dict[str, Tensor] = {}
+        prepared = batch if isinstance(batch, Prepared) else self.prepare(step, batch)
+        if prepared.step != step:
+            raise ValueError(f"the batch was prepared for step {prepared.step}, this is step {step}")
+        variant, packing = prepared.variant, prepared.packing
 
-        with self.accelerator.autocast():
-            w, features, render, told = self._generate(batch, rng, images_seen)
-            drawn = losses.as_seen(nets.discriminator, render.image, render.opacity, render.raw, sigma)
-            side = render.opacity.shape[-1]
-        cameras, semantics = self._wrong(batch, rng)
+        def run(buffer: Tensor) -> Result:
+            return self._run(variant, packing.read(buffer))
 
-        # Discriminator
-        nets.discriminator.requires_grad_(True)
-        lazy = step % s.r1_interval == 0 and s.r1_gamma > 0
-        real = losses.as_seen(nets.discriminator, batch.images, batch.masks, None, sigma, side)
-        if lazy:
-            real = Seen(
-                *(None if t is None else t.detach().requires_grad_() for t in (real.image, real.raw, real.mask))
-            )
-        condition = self.mode.real(batch.cameras, batch.semantics if self.mode.uses_semantics else None)
-        with self.accelerator.autocast():
-            real_features = nets.discriminator.features(real)
-            real_logits = nets.discriminator.logits(real_features, condition)
-            fake_logits = nets.discriminator(drawn.detach(), told)
-            wrong = losses.vicico(nets.discriminator, real_features, condition, cameras, semantics)
+        if self.graphs is None:
+            result = run(prepared.buffer)
+        else:
+            blur = [e.shape for e in packing.entries if e.name.endswith("_taps")]
+            era = (variant.side, *blur, self.reference)
+            result = self.graphs(era, (variant, packing), run, prepared.buffer)
+        return dict(zip(result.names, result.values.unbind(), strict=True))
+
+    def _obstacle(self) -> str | None:
+        if not self.settings.graphs:
+            return "graphs=false"
+        if self.device.type != "cuda":
+            return f"the device is {self.device.type}, and graphs are CUDA's"
+        if self.processes > 1:
+            return f"{self.processes} processes exchange gradients within a step"
+        return None
+
+    def _run(self, variant: Variant, inputs: Inputs) -> Result:
+        """The discriminator learns from real images and generated ones, then the generator from what the discriminator
+        thinks of the latter by then. A batch in one piece is generated once for both, micro-batches once for each: to
+        keep them all for the backward pass is what they are to avoid.
+        """
+        nets, parts = self.networks, inputs.split(self.settings.accumulate)
+        log: dict[str, list[Tensor]] = defaultdict(list)
+        with equalised(nets.generator):
+            made = self._generate(parts[0], variant.side) if len(parts) == 1 else None
+
+            nets.discriminator.requires_grad_(True)
+            nets.d_gradients.zero()
+            for part in parts:
+                with torch.set_grad_enabled(made is not None):
+                    drawn = made or self._generate(part, variant.side)
+                with equalised(nets.discriminator):
+                    loss = self._discriminate(part, drawn.seen.detach(), variant, log)
+                    (loss / len(parts)).backward()
+                log["whole_d"].append(loss)
+            log["grad_d"].append(nets.d_gradients.exchange(_mean(log["whole_d"])[None], self.processes))
+            nets.d_optimiser.step()
+
+            nets.discriminator.requires_grad_(False)
+            nets.g_gradients.zero()
+            for part in parts:
+                with nullcontext() if made else equalised(nets.generator), equalised(nets.discriminator):
+                    drawn = made or self._generate(part, variant.side)
+                    loss = self._convince(part, drawn, log)
+                    (loss / len(parts)).backward()
+                log["whole_g"].append(loss)
+                log["w"].append(drawn.w.mean(0))
+        extra = torch.cat([_mean(log["whole_g"])[None], _mean(log.pop("w"))])
+        log["grad_g"].append(nets.g_gradients.exchange(extra, self.processes))
+        nets.g_optimiser.step()
+        nets.generator.mapping.track(nets.g_gradients.extra[None, 1:])
+        nets.move_average(inputs.beta)
+        log["finite"].append((nets.d_gradients.extra[0] + nets.g_gradients.extra[0]).isfinite())
+        del log["whole_d"], log["whole_g"]
+        return Result(tuple(log), torch.stack([_mean(values).float() for values in log.values()]))
+
+    def _generate(self, part: Inputs, side: int) -> Generated:
+        """New heads, under the cameras and semantics of the real ones, rendered with `side` pixels."""
+        nets = self.networks
+        w = nets.generator.mapping(part.z, part.mapping)
+        features = nets.generator.backbone(w)
+        seed = None if part.seed is None else part.seed.reshape(())
+        render = nets.generator.synthesize(w, part.cameras, side, seed, features=features, reference=self.reference)
+        seen = losses.as_seen(nets.discriminator, render.image, render.opacity, render.raw, part.blur)
+        return Generated(w, features, render, seen)
+
+    def _discriminate(self, part: Inputs, drawn: Seen, variant: Variant, log: dict[str, list[Tensor]]) -> Tensor:
+        """The discriminator's loss. Its trunk sees real and generated images in one pass, except where R1 needs the
+        gradients of the real ones."""
+        s, discriminator = self.settings, self.networks.discriminator
+        masks = None if part.masks is None else to_unit_range(part.masks)
+        real = losses.as_seen(discriminator, to_model_range(part.images), masks, None, part.blur, variant.side)
+        if variant.r1:
+            real = real.detach().requires_grad_()
+            real_features, fake_features = (discriminator.features(seen) for seen in (real, drawn))
+        else:
+            real_features, fake_features = discriminator.features(real.and_then(drawn), sets=2).chunk(2)
+        real_logits = discriminator.logits(real_features, part.real)
+        fake_logits = discriminator.logits(fake_features, part.generated)
+        wrong = losses.vicico(discriminator, real_features, part.real, part.wrong_cameras, part.wrong_semantics)
         loss_d = losses.discriminator_loss(real_logits, fake_logits)
         loss = loss_d + s.vicico_view * wrong.view + s.vicico_condition * wrong.condition
-        if lazy:
-            log["r1"] = losses.r1_penalty(real, real_logits)
-            loss = loss + s.r1_gamma * s.r1_interval * log["r1"]
-        log |= {"loss_d": loss_d, "real": real_logits.mean(), "fake": fake_logits.mean()}
-        log |= {"wrong_view": wrong.view, "wrong_condition": wrong.condition}
-        log["grad_d"] = self._update(nets.discriminator, nets.d_optimiser, loss)
+        if variant.r1:
+            penalty = losses.r1_penalty(real, real_logits)
+            log["r1"].append(penalty)
+            loss = loss + s.r1_gamma * s.r1_interval * penalty
+        found = dict(loss_d=loss_d, real=real_logits.mean(), fake=fake_logits.mean())
+        for name, value in (found | dict(wrong_view=wrong.view, wrong_condition=wrong.condition)).items():
+            log[name].append(value)
+        return loss
 
-        # Generator
-        nets.discriminator.requires_grad_(False)
-        with self.accelerator.autocast():
-            log["loss_g"] = losses.generator_loss(nets.discriminator(drawn, told))
-        loss = log["loss_g"]
-        if step % s.density_interval == 0 and s.density_weight > 0:
-            half = nets.generator.renderer.settings.half
-            points, offsets = self._points(len(w), rng, half)
-            log["density"] = losses.density_regularisation(nets.generator, features, points, offsets)
-            loss = loss + s.density_weight * s.density_interval * log["density"]
-        log["opacity"] = render.opacity.mean()
-        log["grad_g"] = self._update(nets.generator, nets.g_optimiser, loss)
-        nets.generator.mapping.track(self.accelerator.gather(w.detach()))
-        nets.move_average(ema_beta(images_seen, s.batch * processes, int(s.ema_kimg * 1000)))
-        return {name: value.detach().float() for name, value in log.items()}
+    def _convince(self, part: Inputs, drawn: Generated, log: dict[str, list[Tensor]]) -> Tensor:
+        """The generator's loss."""
+        s, nets = self.settings, self.networks
+        loss = losses.generator_loss(nets.discriminator(drawn.seen, part.generated))
+        log["loss_g"].append(loss)
+        if part.points is not None:
+            places = self._points(part)
+            density = losses.density_regularisation(nets.generator, drawn.features, *places)
+            log["density"].append(density)
+            loss = loss + s.density_weight * s.density_interval * density
+        log["opacity"].append(drawn.render.opacity.mean())
+        return loss
 
-    def _generate(self, batch: Batch, rng: torch.Generator, images_seen: int) -> tuple[Tensor, Tensor, Render, Tensor]:
-        """Styles, feature maps and pictures of new heads, under the cameras and semantics of the real ones."""
-        s, generator = self.settings, self.networks.generator
-        swap = swap_probability(images_seen, s.swap_final, int(s.swap_kimg * 1000)) if self.mode.shows_view else 0.0
-        semantics = batch.semantics if self.mode.uses_semantics else None
-        if semantics is not None and s.condition_noise:
-            noise = self._drawn(torch.randn, len(semantics), semantics.shape[1], rng=rng)
-            noise = noise.view(-1, s.views_per_head, noise.shape[1])[:, :1].expand(-1, s.views_per_head, -1)
-            length = s.condition_noise * F.normalize(noise.reshape(semantics.shape), dim=1)
-            semantics = F.normalize(semantics + length, dim=1)
-        condition = self.mode.generated(batch.cameras, semantics, swap, rng)
-        z = self._drawn(torch.randn, len(batch) // s.views_per_head, generator.config.z_dim, rng=rng)
-        w = generator.mapping(z, condition.generator[:: s.views_per_head])
-        features = generator.backbone(w)
-        seed = int(torch.randint(2**31 - 1, (), generator=rng)) + self.accelerator.process_index
-        c = generator.config
-        side = raw_resolution(images_seen, s.raw_first or c.raw_resolution, c.raw_resolution, 0, int(s.raw_kimg * 1000))
-        render = generator.synthesize(
-            w, batch.cameras, side, seed if s.jitter else None, features=features, reference=self.reference
-        )
-        return w, features, render, condition.discriminator
-
-    def _wrong(self, batch: Batch, rng: torch.Generator) -> tuple[Tensor | None, Tensor | None]:
-        """Wrong cameras and wrong semantics for this process's real pictures, drawn from those of all processes."""
-        s, gather = self.settings, self.accelerator.gather
-        mine = slice(self.accelerator.process_index * len(batch), (self.accelerator.process_index + 1) * len(batch))
-        cameras = semantics = None
-        if s.vicico_view:
-            cameras = mining.wrong_cameras(gather(batch.cameras), rng, s.wrong_view_angle)[mine]
-        if s.vicico_condition and self.mode.uses_semantics:
-            every, subject = gather(batch.semantics), gather(batch.subject)
-            semantics = mining.wrong_semantics(every, subject, rng, s.wrong_condition_cosine)[mine]
-        return cameras, semantics
-
-    def _points(self, heads: int, rng: torch.Generator, half: float) -> tuple[Tensor, Tensor]:
-        points = (self._drawn(torch.rand, heads, _POINTS, 3, rng=rng) * 2 - 1) * half
-        distance = self.settings.density_distance * 2 * half / self.networks.generator.config.plane_side
-        return points, self._drawn(torch.randn, heads, _POINTS, 3, rng=rng) * distance
-
-    def _drawn(self, kind, count: int, *shape: int, rng: torch.Generator) -> Tensor:
-        """This process's `count` rows of a draw for all processes."""
-        first = self.accelerator.process_index * count
-        drawn = kind(self.accelerator.num_processes * count, *shape, generator=rng)
-        return drawn[first : first + count].to(self.accelerator.device)
-
-    def _update(self, network: nn.Module, optimiser: torch.optim.Optimizer, loss: Tensor) -> Tensor:
-        """One step on the mean gradient over processes, what is not finite in it replaced; returns its norm before."""
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        parameters = [p for p in network.parameters() if p.grad is not None]
-        flat = torch.cat([p.grad.flatten() for p in parameters])
-        if self.accelerator.num_processes > 1:
-            flat = self.accelerator.reduce(flat, "mean")
-        norm = flat.norm()
-        flat = torch.nan_to_num(flat, nan=0.0, posinf=_HUGE, neginf=-_HUGE)
-        for p, part in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
-            p.grad = part.reshape(p.shape) if p.dim() != 4 else _like(part, p)
-        optimiser.step()
-        return norm
+    def _points(self, part: Inputs) -> tuple[Tensor, Tensor]:
+        """Points in the world and how far their neighbours are from them."""
+        generator = self.networks.generator
+        half = generator.renderer.settings.half
+        distance = self.settings.density_distance * 2 * half / generator.config.plane_side
+        return part.points * half, part.offsets * distance
 
 
-def _like(flat: Tensor, weight: Tensor) -> Tensor:
-    """A flat gradient in the memory order of its weight."""
-    return flat.reshape(weight.shape).contiguous(memory_format=torch.channels_last)
-
-
-def _seed_of(seed: int, step: int) -> int:
-    """A seed of its own for each step."""
-    return int(np.random.SeedSequence((seed, step)).generate_state(1, np.uint64)[0] >> 1)
+def _mean(values: list[Tensor]) -> Tensor:
+    """Of what micro-batches found."""
+    values = [value.detach() for value in values]
+    return values[0] if len(values) == 1 else torch.stack(values).mean(0)

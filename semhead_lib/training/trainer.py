@@ -77,9 +77,7 @@ def train(
     was begun with, or snapshots all of which are damaged or gone; FloatingPointError when a loss or a weight is no
     longer finite; BlockingIOError when another process trains into `out`.
     """
-    accelerator = Accelerator(
-        cpu=pick_device(device) == "cpu", mixed_precision="bf16" if settings.precision == "bf16" else "no"
-    )
+    accelerator = Accelerator(cpu=pick_device(device) == "cpu")
     trainer = _Trainer(settings, data, Path(out), accelerator)
     with ExitStack() as held:
         if accelerator.is_main_process:
@@ -144,9 +142,8 @@ class _Trainer:
         log = TrainingLog(self.out, self.step, s.kimg, progress, listen) if main else None
         if main and self.step and (self.step >= self.last or not (self.out / MODEL / WEIGHTS).exists()):
             self._save_model()  # that of the snapshot: the process may have been killed between the two
-        batches = self._batches()
         try:
-            with _interruptions() as interrupted:
+            with _interruptions() as interrupted, self.do.ahead(self._batches(), self.step) as batches:
                 clock, counted = time.perf_counter(), 0
                 while self.step < self.last:
                     self.means.add(self.do(self.step, next(batches)))
@@ -243,8 +240,7 @@ class _Trainer:
     def _batches(self) -> Iterator:
         s = self.settings
         order = dict(seed=s.seed, rank=self.accelerator.process_index, world_size=self.accelerator.num_processes)
-        for batch in self.data.batches(s.subjects_per_batch, s.views_per_subject, start=self.step, **order):
-            yield batch.to(self.accelerator.device)
+        return self.data.batches(s.subjects_per_batch, s.views_per_subject, start=self.step, **order)
 
 
 def _begin_with(networks: Networks, folder: Path) -> None:

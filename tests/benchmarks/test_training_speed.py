@@ -43,11 +43,11 @@ def batch_of(settings: TrainSettings, resolution: int, seed: int) -> Batch:
     azimuth, elevation = torch.rand(2, b, generator=rng)
     semantics = torch.nn.functional.normalize(torch.randn(b // k, SEMANTIC, generator=rng), dim=1)
     return Batch(
-        images=torch.rand(b, 3, resolution, resolution, generator=rng) * 2 - 1,
+        images=torch.randint(256, (b, 3, resolution, resolution), generator=rng, dtype=torch.uint8),
         cameras=orbit_labels(azimuth * 360 - 180, elevation * 75 - 30),
         subject=torch.arange(b // k).repeat_interleave(k),
         semantics=semantics.repeat_interleave(k, 0),
-        masks=torch.rand(b, 1, resolution, resolution, generator=rng),
+        masks=torch.randint(256, (b, 1, resolution, resolution), generator=rng, dtype=torch.uint8),
     )
 
 

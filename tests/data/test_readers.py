@@ -13,7 +13,7 @@ import torch
 from noise_source import NoiseSource, noise_subject, same_subject
 from torch.utils.data import DataLoader
 
-from semhead_lib.data.batches import choose_views
+from semhead_lib.data.batches import choose_views, to_model_range
 from semhead_lib.data.memory import SubjectsInMemory
 from semhead_lib.data.on_disk import SubjectsOnDisk
 from semhead_lib.data.semantics import fill_semantics
@@ -46,16 +46,16 @@ def equal(one: Batch, other: Batch) -> bool:
 
 def check_batch(batch, k):
     """Rows belong to their subject: image, camera, mask and semantic are of one view of it; views are adjacent."""
-    assert batch.images.dtype == torch.float32 and batch.subject.dtype == torch.int64
+    assert batch.images.dtype == batch.masks.dtype == torch.uint8 and batch.subject.dtype == torch.int64
     assert batch.images.shape == (len(batch), 3, 16, 16) and batch.masks.shape == (len(batch), 1, 16, 16)
     for group in range(0, len(batch), k):
         (index,) = set(batch.subject[group : group + k].tolist())
         truth, seen = noise_subject(index, views=3 + index % 2), []
         for row in range(group, group + k):
-            pixels = ((batch.images[row] + 1) * 127.5).round().to(torch.uint8)
+            pixels = batch.images[row]
             (view,) = (v for v in range(len(truth.views)) if torch.equal(truth.views[v], pixels))
             assert torch.equal(batch.cameras[row], truth.cameras[view])
-            assert torch.equal((batch.masks[row, 0] * 255).round().to(torch.uint8), truth.masks[view])
+            assert torch.equal(batch.masks[row, 0], truth.masks[view])
             assert torch.equal(batch.semantics[row], mean_colours(truth.frontal[None])[0])
             seen.append(view)
         assert len(set(seen)) == k, "a view appears twice"
@@ -71,7 +71,7 @@ def test_batches_of_both_readers_belong_together(encoded, memory, k):
 
 
 def test_images_span_the_models_range(memory):
-    images = memory.batch(0, 11, 3).images
+    images = to_model_range(memory.batch(0, 11, 3).images)
     assert images.min() == -1 and images.max() == 1
 
 

@@ -138,6 +138,28 @@ def test_the_average_follows(data):
     networks.move_average(0.75)
     difference = networks.generator.renderer.w1 - networks.average.renderer.w1
     torch.testing.assert_close(difference, torch.full_like(difference, 0.75))
+    assert torch.equal(networks.average.mapping.w_mean, networks.generator.mapping.w_mean)
+    assert networks.generator.mapping.w_mean.abs().sum() > 0
+
+
+def test_what_never_changes_is_not_copied_into_the_average(data):
+    networks, _ = one_step(data, small(), steps=1)
+    noise = networks.average.backbone.blocks[0].first.noise
+    versions = {name: buffer._version for name, buffer in networks.average.named_buffers()}
+    networks.move_average(0.5)
+    changed = [name for name, buffer in networks.average.named_buffers() if buffer._version != versions[name]]
+    assert changed == ["mapping.w_mean"] and torch.equal(noise, networks.generator.backbone.blocks[0].first.noise)
+
+
+def test_a_step_says_whether_its_losses_are_finite(data):
+    settings = small()
+    networks = Networks(settings, 16, "cpu")
+    step = Step(settings, networks, settings.condition_mode(16), Accelerator(cpu=True))
+    assert step(0, data.batch(0, 2, 2))["finite"] == 1
+    with torch.no_grad():
+        networks.discriminator.out.bias.fill_(float("inf"))
+    log = step(1, data.batch(1, 2, 2))
+    assert log["finite"] == 0 and not log["loss_d"].isfinite()
 
 
 def test_gradients_that_are_not_finite_do_not_spoil_the_weights(data):
@@ -169,6 +191,7 @@ def test_two_processes_have_the_gradients_of_one(data, noise_folder, tmp_path):
     assert [p.wait(timeout=120) for p in processes] == [0, 0]
     for name in ("generator", "discriminator"):
         found = [load_file(tmp_path / f"{name}-{rank}.safetensors") for rank in range(2)]
+        assert [found[rank].pop("finite").tolist() for rank in range(2)] == [[1, 0]] * 2, "both know of the second's"
         for key, p in getattr(whole, name).named_parameters():
             if p.grad is None:
                 continue

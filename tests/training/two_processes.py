@@ -1,7 +1,9 @@
-"""One of several processes that take one step together: `two_processes.py DATA OUT SETTINGS`; writes its gradients."""
+"""One of several processes that take one step together: `two_processes.py DATA OUT SETTINGS`; writes its gradients, and
+whether the step's losses were finite, and those of another step that the last process alone spoils."""
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -21,11 +23,23 @@ def main(data: str, out: Path, settings: TrainSettings) -> None:
     rank = accelerator.process_index
     networks = Networks(settings, 16, accelerator.device)
     batch = subjects.batch(0, settings.subjects_per_batch, settings.views_per_subject, rank=rank, world_size=2)
-    Step(settings, networks, settings.condition_mode(16), accelerator)(0, batch)
+    step = Step(settings, networks, settings.condition_mode(16), accelerator)
+    finite = [step(0, batch)["finite"]]
+    found = {}
     for name in ("generator", "discriminator"):
         named = getattr(networks, name).named_parameters()
-        gradients = {key: p.grad.contiguous() for key, p in named if p.grad is not None}
-        save_file(gradients, out / f"{name}-{rank}.safetensors")
+        found[name] = {key: p.grad.clone(memory_format=torch.contiguous_format) for key, p in named}
+    if rank == 1:
+        draw = step.draws
+
+        def spoilt(number, batch):
+            variant, inputs = draw(number, batch)
+            return variant, replace(inputs, z=inputs.z * float("nan"))
+
+        step.draws = spoilt
+    finite.append(step(1, batch)["finite"])
+    for name, gradients in found.items():
+        save_file(gradients | {"finite": torch.stack(finite)}, out / f"{name}-{rank}.safetensors")
     accelerator.end_training()
 
 

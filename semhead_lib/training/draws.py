@@ -1,0 +1,127 @@
+"""What is random in a step, and what the schedules say for it: made on the CPU, ahead of the step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from semhead_lib.conditioning.modes import ConditionMode, swap_probability
+from semhead_lib.data.subjects import Batch
+from semhead_lib.models.discriminator import DiscriminatorConfig
+from semhead_lib.models.presets import GeneratorConfig
+from semhead_lib.training import mining
+from semhead_lib.training.blur import Blur
+from semhead_lib.training.inputs import Inputs, Variant
+from semhead_lib.training.schedules import ema_beta, ramp, raw_resolution
+from semhead_lib.training.settings import TrainSettings
+
+_POINTS = 1000  # of a head that the density regularisation looks at
+
+
+class Draws:
+    """From the number of a step and its batch to all that the step computes from.
+
+    Everything is drawn for all processes together, by a generator that is seeded with the settings' seed and the number
+    of the step, and each process takes its rows: a training that goes on, or is split over processes, draws what one
+    alone would.
+    """
+
+    def __init__(
+        self,
+        settings: TrainSettings,
+        mode: ConditionMode,
+        generator: GeneratorConfig,
+        discriminator: DiscriminatorConfig,
+        rank: int = 0,
+        processes: int = 1,
+    ) -> None:
+        self.settings, self.mode, self.generator, self.discriminator = settings, mode, generator, discriminator
+        self.rank, self.processes = rank, processes
+        self._together = _gathering(processes)
+
+    def __call__(self, step: int, batch: Batch) -> tuple[Variant, Inputs]:
+        """Raises ValueError for a batch without the features that the mode needs."""
+        s, c = self.settings, self.generator
+        shown = s.batch * self.processes
+        images_seen = step * shown
+        rng = torch.Generator().manual_seed(_seed_of(s.seed, step))
+        cameras, subject = self._together(batch.cameras), self._together(batch.subject)
+        uses = self.mode.uses_semantics and batch.semantics is not None
+        semantics = self._together(batch.semantics) if uses else None
+
+        swap = swap_probability(images_seen, s.swap_final, int(s.swap_kimg * 1000)) if self.mode.shows_view else 0.0
+        told = self.mode.generated(cameras, self._turned(semantics, rng), swap, rng)
+        heads = len(cameras) // s.views_per_head
+        z = torch.randn(heads, c.z_dim, generator=rng)
+        seed = int(torch.randint(2**31 - 1, (), generator=rng)) + self.rank * s.accumulate
+        wrong = {}
+        if s.vicico_view:
+            wrong["wrong_cameras"] = mining.wrong_cameras(cameras, rng, s.wrong_view_angle)
+        if s.vicico_condition and semantics is not None:
+            wrong["wrong_semantics"] = mining.wrong_semantics(semantics, subject, rng, s.wrong_condition_cosine)
+        side = raw_resolution(images_seen, s.raw_first or c.raw_resolution, c.raw_resolution, 0, int(s.raw_kimg * 1000))
+        variant = Variant(
+            r1=step % s.r1_interval == 0 and s.r1_gamma > 0,
+            density=step % s.density_interval == 0 and s.density_weight > 0,
+            side=side,
+        )
+        points = {}
+        if variant.density:
+            points["points"] = torch.rand(heads, _POINTS, 3, generator=rng) * 2 - 1
+            points["offsets"] = torch.randn(heads, _POINTS, 3, generator=rng)
+        blur = Blur.of(ramp(images_seen, s.blur_sigma, 0.0, int(s.blur_kimg * 1000)), self.discriminator)
+        mine = {
+            "cameras": cameras,
+            "real": self.mode.real(cameras, semantics),
+            "generated": told.discriminator,
+            "z": z,
+            "mapping": told.generator[:: s.views_per_head],
+            **wrong,
+            **points,
+        }
+        return variant, Inputs(
+            images=batch.images,
+            masks=batch.masks,
+            **{name: self._own(rows) for name, rows in mine.items()},
+            seed=seed + torch.arange(s.accumulate) if s.jitter else None,
+            beta=torch.tensor(ema_beta(images_seen, shown, int(s.ema_kimg * 1000))),
+            image_taps=blur.image,
+            small_taps=blur.small,
+        )
+
+    def _turned(self, semantics: Tensor | None, rng: torch.Generator) -> Tensor | None:
+        """The features of generated heads: those of the real ones, turned at random by `condition_noise` radians."""
+        s = self.settings
+        if semantics is None or not s.condition_noise:
+            return semantics
+        noise = torch.randn(semantics.shape, generator=rng)
+        noise = noise.view(-1, s.views_per_head, noise.shape[1])[:, :1].expand(-1, s.views_per_head, -1)
+        length = s.condition_noise * F.normalize(noise.reshape(semantics.shape), dim=1)
+        return F.normalize(semantics + length, dim=1)
+
+    def _own(self, rows: Tensor) -> Tensor:
+        """This process's of those for all processes."""
+        return rows.chunk(self.processes)[self.rank]
+
+
+def _gathering(processes: int) -> Callable[[Tensor], Tensor]:
+    """What joins CPU tensors of all processes, in order; by a group of its own, so that another thread may call it."""
+    if processes == 1:
+        return lambda tensor: tensor
+    group = torch.distributed.new_group(backend="gloo")
+
+    def together(tensor: Tensor) -> Tensor:
+        parts = [torch.empty_like(tensor, memory_format=torch.contiguous_format) for _ in range(processes)]
+        torch.distributed.all_gather(parts, tensor.contiguous(), group=group)
+        return torch.cat(parts)
+
+    return together
+
+
+def _seed_of(seed: int, step: int) -> int:
+    """A seed of its own for each step."""
+    return int(np.random.SeedSequence((seed, step)).generate_state(1, np.uint64)[0] >> 1)
