@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -59,6 +60,8 @@ class Step:
         self._eager = self._obstacle()
         self.graphs = None if self._eager else Graphs(CudaBackend(self.device))
         if self.device.type == "cuda":
+            if settings.graphs and self._eager:
+                warnings.warn(f"training without CUDA graphs: {self._eager}", stacklevel=2)
             torch.backends.cudnn.benchmark = True
             for optimiser in (networks.g_optimiser, networks.d_optimiser):
                 for group in optimiser.param_groups:  # a snapshot may be of a training on a CPU
@@ -94,8 +97,8 @@ class Step:
         if self.graphs is None:
             result = run(prepared.buffer)
         else:
-            blur = [e.shape for e in packing.entries if e.name.endswith("_taps")]
-            era = (variant.side, *blur, self.reference)
+            blur = (entry[:3] for entry in packing.entries if entry.name.endswith("_taps"))
+            era = (variant.side, self.reference, *blur)
             result = self.graphs(era, (variant, packing), run, prepared.buffer)
         return dict(zip(result.names, result.values.unbind(), strict=True))
 
