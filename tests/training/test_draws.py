@@ -11,6 +11,7 @@ from semhead_lib.training.inputs import Inputs, Packing
 
 
 def draws(settings, rank=0, processes=1) -> Draws:
+    settings = settings.resolved(processes)
     mode, sizes = settings.condition_mode(16), (settings.generator_config(16), settings.discriminator_config(16))
     made = Draws(settings, mode, *sizes, rank=rank, processes=1)
     made.processes = processes
