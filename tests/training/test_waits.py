@@ -104,9 +104,11 @@ def test_no_step_of_a_growing_raw_image_waits(tmp_path):
 @pytest.mark.parametrize("graphs", [False, True])
 @pytest.mark.parametrize("changes", CASES, ids=str)
 def test_no_step_waits_for_a_gpu(data, changes, graphs):
-    step, prepared = steps_of(small(r1_interval=3, density_interval=2, graphs=graphs, **changes), data, "cuda")
+    settings = small(r1_interval=3, density_interval=2, blur_sigma=0.0, graphs=graphs, **changes)
+    step, prepared = steps_of(settings, data, "cuda")
     for number in (0, 1, 2, 3, 6, 5, 4, 3):  # each kind twice: graphs are captured, algorithms chosen
         step(prepared[number].step, prepared[number])
+    assert (step.eager is None) == graphs
     torch.cuda.synchronize()
     torch.cuda.set_sync_debug_mode("error")
     try:
