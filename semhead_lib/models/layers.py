@@ -129,7 +129,7 @@ class ModulatedConv(nn.Module):
 
     Doubling is a transposed convolution and a blur with [1, 3, 3, 1]; with `polyphase` it is one convolution with both
     kernels merged, four results a pixel: four times the multiplications, but no pass with one filter a channel. On a
-    CPU it is slower (papermill_runs/benchmarks/layers_cpu.json); GPUs multiply fast and blur slowly.
+    CPU it takes 1.5 to 3 times as long (tests/benchmarks/test_layer_speed.py); GPUs multiply fast and blur slowly.
     """
 
     polyphase = False
