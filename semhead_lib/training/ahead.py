@@ -17,11 +17,12 @@ _SLOTS = 3  # one is in use, the others are filled meanwhile
 class Ahead(Iterator[Prepared]):
     """An iterator of prepared inputs, and a context manager that ends its thread.
 
-    What it gives depends on the batches and the numbers of the steps alone. What `next` gave is overwritten after the
-    call of `next` that follows. The first `next` starts the thread; errors of the readers are raised by `next`.
+    What it gives depends on the batches and the numbers of the steps alone. What `next` gave is
+    overwritten after the call of `next` that follows. The first `next` starts the thread; errors of
+    the readers are raised by `next`.
 
-    With several processes the draws exchange what they need, in step: every process fills all its slots before it
-    ends, so that none waits for another in vain.
+    With several processes the draws exchange what they need, in step: every process fills all its
+    slots before it ends, so that none waits for another in vain.
     """
 
     def __init__(
@@ -82,8 +83,8 @@ class Ahead(Iterator[Prepared]):
 class _Slot:
     """Memory for the inputs of one step, used again and again: page-locked beside a GPU's.
 
-    The copy to a GPU runs on a stream of its own, after all that was begun with the slot's former content; the training
-    waits, on the GPU, for the copy.
+    The copy to a GPU runs on a stream of its own, after all that was begun with the slot's former
+    content; the training waits, on the GPU, for the copy.
     """
 
     def __init__(self, device: torch.device) -> None:

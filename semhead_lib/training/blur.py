@@ -1,6 +1,8 @@
-"""The blur of what the discriminator sees while a training starts: EG3D's, so that coarse structure is learnt first.
+"""The blur of what the discriminator sees while a training starts: EG3D's, so that coarse structure
+is learnt first.
 
-Its taps come as tensors with a step's other inputs: a step that was captured once serves while the blur shrinks.
+Its taps come as tensors with a step's other inputs: a step that was captured once serves while the
+blur shrinks.
 """
 
 from __future__ import annotations
@@ -28,7 +30,8 @@ class Blur(NamedTuple):
 
 
 def gaussian(sigma: float, side: int) -> Tensor | None:  # [2 radius + 1]
-    """A Gaussian of `sigma` pixels for images of `side` pixels, cut off at 3 sigma; None below 0.2 pixels.
+    """A Gaussian of `sigma` pixels for images of `side` pixels, cut off at 3 sigma; None below 0.2
+    pixels.
 
     >>> gaussian(1.0, 64).shape, gaussian(0.1, 64)
     (torch.Size([7]), None)

@@ -1,4 +1,4 @@
-"""What is random in a step, and what the schedules say for it: made on the CPU, ahead of the step."""
+"""The random numbers of a step and the values of its schedules, made on the CPU ahead of it."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ _POINTS = 1000  # of a head that the density regularisation looks at
 class Draws:
     """From the number of a step and its batch to all that the step computes from.
 
-    Everything is drawn for all processes together, by a generator that is seeded with the settings' seed and the number
-    of the step, and each process takes its rows: a training that goes on, or is split over processes, draws what one
-    alone would.
+    Everything is drawn for all processes together, by a generator that is seeded with the settings'
+    seed and the number of the step, and each process takes its rows: a training that goes on, or is
+    split over processes, draws what one alone would.
     """
 
     def __init__(
@@ -94,7 +94,8 @@ class Draws:
         )
 
     def _turned(self, semantics: Tensor | None, rng: torch.Generator) -> Tensor | None:
-        """The features of generated heads: those of the real ones, turned at random by `condition_noise` radians."""
+        """The features of generated heads: those of the real ones, turned at random by
+        `condition_noise` radians."""
         s = self.settings
         if semantics is None or not s.condition_noise:
             return semantics
@@ -109,7 +110,8 @@ class Draws:
 
 
 def _gathering(processes: int) -> Callable[[Tensor], Tensor]:
-    """What joins CPU tensors of all processes, in order; by a group of its own, so that another thread may call it."""
+    """A function that joins CPU tensors of all processes, in order. It has a process group of its
+    own, so that another thread may call it."""
     if processes == 1:
         return lambda tensor: tensor
     group = torch.distributed.new_group(backend="gloo")

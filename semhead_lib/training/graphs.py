@@ -1,8 +1,8 @@
 """CUDA graphs: a step of thousands of small kernels, launched as one.
 
-The first step of each kind runs eagerly, which also chooses algorithms and makes the optimisers' state; the second is
-captured, which computes nothing, and replayed; from then on kinds that are known are replayed. So every step is
-computed once, whichever way it takes.
+The first step of each kind runs eagerly, which also chooses algorithms and makes the optimisers'
+state; the second is captured, which computes nothing, and replayed; from then on kinds that are
+known are replayed. So every step is computed once, whichever way it takes.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor
 
 
 class Result(NamedTuple):
-    """What a step tells."""
+    """The values that a step returns for the log."""
 
     names: tuple[str, ...]
     values: Tensor  # [names]
@@ -26,13 +26,14 @@ Function = Callable[[Tensor], Result]  # of a buffer with a step's inputs
 
 
 class Backend(Protocol):
-    """What captures."""
+    """Runs and captures functions."""
 
     def eagerly(self, function: Callable[[], Result]) -> Result:
         """The function's result, computed as a capture would."""
 
     def capture(self, function: Callable[[], Result]) -> tuple[Callable[[], None], Result]:
-        """What computes it again in the same memory, and where the result then is. Computes nothing yet."""
+        """A function that computes it again in the same memory, and the result that it fills.
+        Nothing is computed yet."""
 
     def finish(self) -> None:
         """Wait for all that was captured and runs."""
@@ -78,9 +79,11 @@ class Graphs:
 
 
 class CudaBackend:
-    """Captures on a stream of its own, where eager steps run as well; all graphs share one pool of memory.
+    """Captures on a stream of its own, where eager steps run as well; all graphs share one pool of
+    memory.
 
-    They may, because nothing that a step leaves in the pool is used by another: its values are copied out at once.
+    They may, because nothing that a step leaves in the pool is used by another: its values are
+    copied out at once.
     """
 
     def __init__(self, device: torch.device) -> None:

@@ -1,4 +1,5 @@
-"""All that a step computes from, in one buffer of bytes: one copy takes it to a GPU, or into a captured graph."""
+"""All that a step computes from, in one buffer of bytes: one copy takes it to a GPU, or into a
+captured graph."""
 
 from __future__ import annotations
 
@@ -16,7 +17,8 @@ _SHARED = ("beta", "image_taps", "small_taps")  # not divided among micro-batche
 
 
 class Variant(NamedTuple):
-    """Which of a step's ways is taken: what follows from its number and decides what is computed."""
+    """Which lazy terms a step has, and how large its raw image is: all that decides what is
+    computed."""
 
     r1: bool
     density: bool
@@ -25,7 +27,8 @@ class Variant(NamedTuple):
 
 @dataclass(frozen=True)
 class Inputs:
-    """Of one process: B real images and as many generated ones, of H heads, those of a head adjacent."""
+    """Of one process: B real images and as many generated ones, of H heads, those of a head
+    adjacent."""
 
     images: Tensor  # [B, 3, S, S] uint8
     cameras: Tensor  # [B, 25] of real and generated images alike
@@ -74,7 +77,8 @@ class Entry(NamedTuple):
 
 @dataclass(frozen=True)
 class Packing:
-    """Where each tensor of some inputs lies in a buffer of bytes. Equal packings have inputs of equal shapes."""
+    """Where each tensor of some inputs lies in a buffer of bytes. Equal packings have inputs of
+    equal shapes."""
 
     entries: tuple[Entry, ...]
 

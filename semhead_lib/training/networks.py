@@ -17,7 +17,8 @@ _HUGE = 1e5  # gradients are cut off there
 
 
 class Networks:
-    """Generator, its moving average, discriminator, and their optimisers; equal settings and seed, equal weights."""
+    """Generator, its moving average, discriminator, and their optimisers; equal settings and seed,
+    equal weights."""
 
     def __init__(self, settings: TrainSettings, semantic_dimension: int, device: torch.device | str) -> None:
         with torch.random.fork_rng(devices=[]):
@@ -37,7 +38,8 @@ class Networks:
 
     @torch.no_grad()
     def move_average(self, beta: float | Tensor) -> None:
-        """average <- beta average + (1 - beta) generator; the mean style is copied, and nothing else changes."""
+        """average <- beta average + (1 - beta) generator; the mean style is copied, and nothing
+        else changes."""
         average, generator = self._pair
         news = torch._foreach_mul(generator, 1 - beta)
         torch._foreach_mul_(average, beta)
@@ -46,10 +48,12 @@ class Networks:
 
 
 class Gradients:
-    """All gradients of a network in one vector, of which each weight's `grad` is a part, in the weight's memory order.
+    """All gradients of a network in one vector, of which each weight's `grad` is a part, in the
+    weight's memory order.
 
-    So they are set to 0, exchanged and checked in one go, micro-batches add up, and they stay where a captured graph
-    expects them. At the end of the vector is room for `extra` numbers that are to be averaged over processes as well.
+    So they are set to 0, exchanged and checked in one go, micro-batches add up, and they stay where
+    a captured graph expects them. At the end of the vector is room for `extra` numbers that are to
+    be averaged over processes as well.
     """
 
     def __init__(self, network: nn.Module, extra: int) -> None:
@@ -71,7 +75,8 @@ class Gradients:
 
     @torch.no_grad()
     def exchange(self, extra: Tensor, processes: int) -> Tensor:
-        """Replace all by the mean over processes, then what is not finite; returns the gradients' norm before that."""
+        """Replace all by the mean over processes, then what is not finite; returns the gradients'
+        norm before that."""
         self.extra.copy_(extra)
         if processes > 1:
             torch.distributed.all_reduce(self.vector)

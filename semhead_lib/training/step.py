@@ -42,8 +42,9 @@ class Generated:
 class Step:
     """What is done with one batch.
 
-    All that is random, and what the schedules say, is made on the CPU ahead of it (`Draws`) and comes in one buffer.
-    The step itself never waits for the device: nothing in it depends on a number that was computed there.
+    Random numbers and the values of schedules are made on the CPU ahead of it (`Draws`) and come in
+    one buffer. The step itself never waits for the device: nothing that it launches depends on a
+    number that was computed there.
     """
 
     def __init__(
@@ -81,10 +82,11 @@ class Step:
         return Ahead(self.draws, batches, start, self.device)
 
     def __call__(self, step: int, batch: Batch | Prepared) -> dict[str, Tensor]:
-        """Train on real images; returns what is worth a line in the log, as tensors [] on the device.
+        """Train on real images; returns what is worth a line in the log, as tensors [] on the
+        device.
 
-        `finite` is 1 where the losses of both networks are finite in all processes, and else 0. Raises ValueError for a
-        batch that was prepared for another step.
+        `finite` is 1 where the losses of both networks are finite in all processes, and else 0.
+        Raises ValueError for a batch that was prepared for another step.
         """
         prepared = batch if isinstance(batch, Prepared) else self.prepare(step, batch)
         if prepared.step != step:
@@ -112,9 +114,10 @@ class Step:
         return None
 
     def _run(self, variant: Variant, inputs: Inputs) -> Result:
-        """The discriminator learns from real images and generated ones, then the generator from what the discriminator
-        thinks of the latter by then. A batch in one piece is generated once for both, micro-batches once for each: to
-        keep them all for the backward pass is what they are to avoid.
+        """The discriminator learns from real images and generated ones, then the generator from
+        what the discriminator thinks of the latter by then. A batch in one piece is generated once
+        for both, micro-batches once for each: to keep them all for the backward pass is what they
+        are to avoid.
         """
         nets, parts = self.networks, inputs.split(self.settings.accumulate)
         log: dict[str, list[Tensor]] = defaultdict(list)
@@ -152,7 +155,8 @@ class Step:
         return Result(tuple(log), torch.stack([_mean(values).float() for values in log.values()]))
 
     def _generate(self, part: Inputs, side: int) -> Generated:
-        """New heads, under the cameras and semantics of the real ones, rendered with `side` pixels."""
+        """New heads, under the cameras and semantics of the real ones, rendered with `side`
+        pixels."""
         nets = self.networks
         w = nets.generator.mapping(part.z, part.mapping)
         features = nets.generator.backbone(w)
@@ -162,8 +166,8 @@ class Step:
         return Generated(w, features, render, seen)
 
     def _discriminate(self, part: Inputs, drawn: Seen, variant: Variant, log: dict[str, list[Tensor]]) -> Tensor:
-        """The discriminator's loss. Its trunk sees real and generated images in one pass, except where R1 needs the
-        gradients of the real ones."""
+        """The discriminator's loss. Its trunk sees real and generated images in one pass, except
+        where R1 needs the gradients of the real ones."""
         s, discriminator = self.settings, self.networks.discriminator
         masks = None if part.masks is None else to_unit_range(part.masks)
         real = losses.as_seen(discriminator, to_model_range(part.images), masks, None, part.blur, variant.side)

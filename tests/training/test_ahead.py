@@ -26,7 +26,8 @@ def test_it_gives_what_would_be_prepared_at_once(data):
 
 @pytest.mark.gpu
 def test_it_copies_to_a_gpu_while_that_computes(data):
-    """A slot is not overwritten while the device still reads it, nor read before its copy has arrived."""
+    """A slot is not overwritten while the device still reads it, nor read before its copy has
+    arrived."""
     settings = small()
     accelerator = Accelerator()
     networks = Networks(settings, 16, accelerator.device)
@@ -96,7 +97,8 @@ def test_it_ends_its_thread_and_the_readers(data):
 
 
 def test_every_process_draws_as_often(data):
-    """So that none waits for what another no longer draws: two in use and ahead of three slots, however fast it is."""
+    """So that none waits for what another no longer draws: two in use and ahead of three slots,
+    however fast it is."""
     step, counts = step_of(small()), []
     for _ in range(5):
         drawn = []

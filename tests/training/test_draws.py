@@ -1,4 +1,5 @@
-"""What a step is given: drawn ahead of it, alike for any number of processes, packed into one buffer."""
+"""What a step is given: drawn ahead of it, alike for any number of processes, packed into one
+buffer."""
 
 from dataclasses import fields, replace
 
@@ -35,7 +36,8 @@ def drawn_by_each(settings, batches, step) -> list[Inputs]:
 
 @pytest.mark.parametrize("mode", ["semantic+view", "semantic", "view", "none"])
 def test_processes_draw_what_one_alone_would(data, mode):
-    """Their rows, one after the other, are those of one process with all images: no two draw the same."""
+    """Their rows, one after the other, are those of one process with all images: no two draw the
+    same."""
     views = dict(views_per_subject=2, views_per_head=1 if "view" in mode else 2)
     changes = dict(mode=mode, swap_final=0.5, swap_kimg=0.0, condition_noise=0.3, **views)
     whole = draws(small(subjects_per_batch=8, **changes))(2, data.batch(2, 8, 2))[1]

@@ -1,4 +1,5 @@
-"""A step on a GPU that is not there: torch's fake tensors say where tensors of two devices would meet."""
+"""A step on a GPU that is not there: torch's fake tensors say where tensors of two devices would
+meet."""
 
 from dataclasses import replace
 from types import SimpleNamespace
@@ -44,7 +45,8 @@ def to_fake_gpu(networks: Networks) -> Networks:
     ids=str,
 )
 def test_all_tensors_of_a_step_are_on_its_device(data, monkeypatch, changes, fused):
-    """By the reference and by the compiled renderer. Derivatives need a real device: they are left out."""
+    """By the reference and by the compiled renderer. Derivatives need a real device: they are left
+    out."""
     settings = small(r1_interval=4, **changes)
     processes = SimpleNamespace(device=torch.device("cpu"), num_processes=1, process_index=0)
     networks = Networks(settings, 16, "cpu")

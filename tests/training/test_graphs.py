@@ -1,4 +1,5 @@
-"""Captured steps: the same code with a stand-in for CUDA's graphs, and with CUDA's where there is a GPU."""
+"""Captured steps: the same code with a stand-in for CUDA's graphs, and with CUDA's where there is a
+GPU."""
 
 import pytest
 import torch
@@ -17,7 +18,8 @@ class Static:
 
 
 class Rerun:
-    """Captures by remembering the function, and replays by running it: of the same memory, into the same memory."""
+    """Captures by remembering the function, and replays by running it: of the same memory, into the
+    same memory."""
 
     def __init__(self, fails=False):
         self.fails, self.ran = fails, []
@@ -90,7 +92,8 @@ def steps(data, settings, count, backend=None, device="cpu"):
 
 @pytest.mark.parametrize("changes", [dict(), dict(accumulate=3, subjects_per_batch=3)], ids=str)
 def test_captured_steps_are_the_eager_ones_to_the_bit(data, changes):
-    """Through every lazy variant and the blur's end: inputs come through a fixed buffer, gradients stay in place."""
+    """Through every lazy variant and the blur's end: inputs come through a fixed buffer, gradients
+    stay in place."""
     settings = small(r1_interval=4, density_interval=2, blur_sigma=0.5, blur_kimg=0.02, **changes)
     backend = Rerun()
     eager, a, _ = steps(data, settings, 14)
@@ -142,7 +145,8 @@ def state(networks) -> list[torch.Tensor]:
 @pytest.mark.gpu
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_cuda_graphs_take_the_eager_steps(data, precision):
-    """Each from the same weights: what differs is the order in which gradients of the map are summed."""
+    """Each from the same weights: what differs is the order in which gradients of the map are
+    summed."""
     settings = small(r1_interval=4, density_interval=2, blur_sigma=0.0, precision=precision)
     _, networks, step = steps(data, settings, 10, device="cuda")
     assert step.eager is None and len(step.graphs._captured) == 3

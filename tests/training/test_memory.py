@@ -1,4 +1,5 @@
-"""Less memory by micro-batches and by computing blocks again: with the gradients of the step that does neither."""
+"""Less memory by micro-batches and by computing blocks again: with the gradients of the step that
+does neither."""
 
 import pytest
 import torch

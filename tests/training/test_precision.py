@@ -1,4 +1,5 @@
-"""bf16 where it is cheap and harmless, fp32 where it is not: what every module of both networks gives out in a step."""
+"""bf16 where it is cheap and harmless, fp32 where it is not: what every module of both networks
+gives out in a step."""
 
 from collections import defaultdict
 
@@ -21,7 +22,8 @@ def large(tmp_path_factory):
 
 
 def dtypes_of_a_step(data, **changes):
-    """What each module gave out, the map that was rendered, and the networks and log after one step."""
+    """What each module gave out, the map that was rendered, and the networks and log after one
+    step."""
     settings = small(preset="semhead-64", **changes)
     networks = Networks(settings, 16, "cpu")
     found = defaultdict(set)
