@@ -1,4 +1,4 @@
-// The ops on CUDA. Point features there are the reference twin's; the renderer is where the time goes.
+// The ops on CUDA. Point features there are the reference implementation's; the renderer is where the time goes.
 #include <c10/cuda/CUDAGuard.h>
 #include <c10/cuda/CUDAStream.h>
 
@@ -19,11 +19,13 @@ MapType type_of(const Tensor& map) {
 
 RenderCudaInputs inputs_of(const RenderTensors& t) {
     return {t.map.data_ptr(), type_of(t.map), pointer<float>(t.origins), pointer<float>(t.directions), pointer<float>(t.near),
-            pointer<float>(t.far), pointer<float>(t.w1), pointer<float>(t.b1), pointer<float>(t.w2), pointer<float>(t.b2)};
+            pointer<float>(t.far), pointer<float>(t.w1), pointer<float>(t.b1), pointer<float>(t.w2), pointer<float>(t.b2),
+            pointer<float>(t.grid), pointer<int64_t>(t.seed)};
 }
 
 struct Cuda {
     static void forward(const RenderTensors& call, const RenderResults& results) {
+        TORCH_CHECK(!call.shape.grid, "density grids are not compiled on CUDA yet");
         const c10::cuda::CUDAGuard guard(call.map.device());
         render_cuda(call.shape, inputs_of(call), results.outputs<float>(), c10::cuda::getCurrentCUDAStream().stream());
     }

@@ -1,6 +1,8 @@
 // The renderer's ops: arguments to the kernels' plain structures, checked, and tensors made for what they return.
 #pragma once
 
+#include <optional>
+
 #include <ATen/ops/empty.h>
 #include <ATen/ops/zeros.h>
 
@@ -17,16 +19,22 @@ T* pointer(const Tensor& t) {  // null for a tensor that is not there
 
 struct RenderTensors {  // the arguments of the renderer, checked
     const Tensor &map, &origins, &directions, &near, &far, &w1, &b1, &w2, &b2;
+    const Tensor grid;  // undefined where there is none
+    const Tensor& seed;
     RenderShape shape;
 
     RenderTensors(const Tensor& map, const Tensor& origins, const Tensor& directions, const Tensor& near, const Tensor& far,
-                  const Tensor& w1, const Tensor& b1, const Tensor& w2, const Tensor& b2, at::IntArrayRef layout, double half,
-                  double slope, double radius, int64_t coarse, int64_t fine, int64_t seed)
-        : map(map), origins(origins), directions(directions), near(near), far(far), w1(w1), b1(b1), w2(w2), b2(b2) {
+                  const Tensor& w1, const Tensor& b1, const Tensor& w2, const Tensor& b2, const std::optional<Tensor>& grid,
+                  const Tensor& seed, at::IntArrayRef layout, at::ArrayRef<double> box, double slope, double radius,
+                  int64_t coarse, int64_t fine)
+        : map(map), origins(origins), directions(directions), near(near), far(far), w1(w1), b1(b1), w2(w2), b2(b2),
+          grid(grid.value_or(Tensor())), seed(seed) {
+        TORCH_CHECK(box.size() == 6, "box must be its centre and half-extents, 6 numbers, got ", box.size());
         const int64_t batch = map.size(0), rays = origins.dim() == 3 ? origins.size(1) : -1;
         shape = {static_cast<int>(batch), static_cast<int>(rays), static_cast<int>(coarse), static_cast<int>(fine),
-                 static_cast<int>(b1.numel()), static_cast<int>(b2.numel()) - 1, half, slope, radius, seed,
-                 layout_of(layout, map)};
+                 static_cast<int>(b1.numel()), static_cast<int>(b2.numel()) - 1,
+                 this->grid.defined() ? static_cast<int>(this->grid.size(-1)) : 0, {box[0], box[1], box[2]},
+                 {box[3], box[4], box[5]}, slope, radius, layout_of(layout, map)};
         expect(map, "map", map.sizes(), map);
         expect(origins, "origins", {batch, rays, 3}, map);
         expect(directions, "directions", {batch, rays, 3}, map);
@@ -36,22 +44,31 @@ struct RenderTensors {  // the arguments of the renderer, checked
         expect(b1, "b1", {shape.hidden}, map);
         expect(w2, "w2", {1 + shape.outputs, shape.hidden}, map);
         expect(b2, "b2", {1 + shape.outputs}, map);
+        if (this->grid.defined()) expect(this->grid, "grid", {batch, shape.grid, shape.grid, shape.grid}, map);
+        expect(seed, "seed", seed.sizes(), map);
+        TORCH_CHECK(seed.numel() == 1 && seed.scalar_type() == at::kLong, "seed must be one int64, got ", seed.sizes(), " of ",
+                    seed.scalar_type());
         const at::ScalarType expected = map.is_cuda() ? at::kFloat : map.scalar_type();  // on CUDA only maps may be smaller
-        for (const Tensor* t : {&origins, &directions, &near, &far, &w1, &b1, &w2, &b2})
-            TORCH_CHECK(t->scalar_type() == expected, "all inputs but the map must be ", expected, ", got ", t->scalar_type());
+        for (const Tensor* t : {&origins, &directions, &near, &far, &w1, &b1, &w2, &b2, &this->grid})
+            TORCH_CHECK(!t->defined() || t->scalar_type() == expected, "all inputs but the map must be ", expected, ", got ", t->scalar_type());
         TORCH_CHECK(shape.hidden >= 1 && shape.hidden <= kMaxWidth, "the hidden layer may be 1...", kMaxWidth, " wide, got ",
                     shape.hidden);
         TORCH_CHECK(shape.outputs >= 1 && shape.outputs <= kMaxWidth, "colour features may be 1...", kMaxWidth, ", got ",
                     shape.outputs);
         TORCH_CHECK(coarse >= 2 && coarse <= kMaxSamples, "coarse must lie in 2...", kMaxSamples, ", got ", coarse);
         TORCH_CHECK(fine >= 0 && fine <= kMaxSamples, "fine must lie in 0...", kMaxSamples, ", got ", fine);
-        TORCH_CHECK(half > 0, "half must be positive, got ", half);
+        TORCH_CHECK(!shape.grid || (shape.grid >= 2 && shape.grid <= kMaxGrid), "a grid has 2...", kMaxGrid,
+                    " nodes a side, got ", shape.grid);
+        TORCH_CHECK(!shape.grid || fine >= 2, "with a grid, fine must be at least 2, got ", fine);
+        for (int k = 0; k < 3; ++k)
+            TORCH_CHECK(shape.half[k] > 0, "the box's half-extents must be positive, got ", shape.half[k]);
     }
 
     template <typename T>
     RenderInputs<T> inputs() const {
         return {map.data_ptr<T>(), origins.data_ptr<T>(), directions.data_ptr<T>(), near.data_ptr<T>(), far.data_ptr<T>(),
-                w1.data_ptr<T>(), b1.data_ptr<T>(), w2.data_ptr<T>(), b2.data_ptr<T>()};
+                w1.data_ptr<T>(), b1.data_ptr<T>(), w2.data_ptr<T>(), b2.data_ptr<T>(), pointer<T>(grid),
+                seed.data_ptr<int64_t>()};
     }
 };
 
@@ -80,10 +97,10 @@ struct RenderBackward {
 template <typename Device>
 std::tuple<Tensor, Tensor, Tensor> render_rays(
     const Tensor& map, const Tensor& origins, const Tensor& directions, const Tensor& near, const Tensor& far, const Tensor& w1,
-    const Tensor& b1, const Tensor& w2, const Tensor& b2, at::IntArrayRef layout, double half, double slope, double radius,
-    int64_t coarse, int64_t fine, int64_t seed) {
-    const RenderTensors call(map, origins, directions, near, far, w1, b1, w2, b2, layout, half, slope, radius, coarse, fine,
-                             seed);
+    const Tensor& b1, const Tensor& w2, const Tensor& b2, const std::optional<Tensor>& grid, const Tensor& seed,
+    at::IntArrayRef layout, at::ArrayRef<double> box, double slope, double radius, int64_t coarse, int64_t fine) {
+    const RenderTensors call(map, origins, directions, near, far, w1, b1, w2, b2, grid, seed, layout, box, slope, radius,
+                             coarse, fine);
     const RenderShape& s = call.shape;
     const RenderResults results{at::empty({s.batch, s.rays, s.outputs}, origins.options()),
                                 at::empty({s.batch, s.rays}, origins.options()),
@@ -96,10 +113,10 @@ template <typename Device>
 std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> render_rays_backward(
     const Tensor& d_features, const Tensor& d_depth, const Tensor& d_opacity, const Tensor& map, const Tensor& origins,
     const Tensor& directions, const Tensor& near, const Tensor& far, const Tensor& w1, const Tensor& b1, const Tensor& w2,
-    const Tensor& b2, at::IntArrayRef layout, double half, double slope, double radius, int64_t coarse, int64_t fine,
-    int64_t seed, bool for_map, bool for_rays, bool for_network) {
-    const RenderTensors call(map, origins, directions, near, far, w1, b1, w2, b2, layout, half, slope, radius, coarse, fine,
-                             seed);
+    const Tensor& b2, const std::optional<Tensor>& grid, const Tensor& seed, at::IntArrayRef layout, at::ArrayRef<double> box,
+    double slope, double radius, int64_t coarse, int64_t fine, bool for_map, bool for_rays, bool for_network) {
+    const RenderTensors call(map, origins, directions, near, far, w1, b1, w2, b2, grid, seed, layout, box, slope, radius,
+                             coarse, fine);
     const RenderShape& s = call.shape;
     expect(d_features, "d_features", {s.batch, s.rays, s.outputs}, map);
     expect(d_depth, "d_depth", {s.batch, s.rays}, map);

@@ -1,6 +1,7 @@
 // The fused ray renderer on the CPU. One thread takes one ray at a time: all that is kept of its samples lies in the
 // fastest caches, and leaves them only as the ray's three outputs (forward) or as sums of gradients (backward).
 #include <algorithm>
+#include <array>
 #include <vector>
 
 #include "../common/network.h"
@@ -22,6 +23,13 @@ struct Ray {
             d[k] = in.directions[3 * i + k];
         }
     }
+    // x, y, z in the box of samples at distances t
+    void points(const RenderShape& s, int count, const T* t, T* const* xyz) const {
+        for (int k = 0; k < 3; ++k) {
+            const T center = T(s.center[k]), scale = T(1 / s.half[k]);
+            for (int i = 0; i < count; ++i) xyz[k][i] = (o[k] + t[i] * d[k] - center) * scale;
+        }
+    }
     bool finite() const {
         const T s = o[0] + o[1] + o[2] + d[0] + d[1] + d[2] + near + far;
         return std::isfinite(s);
@@ -33,41 +41,116 @@ struct Ray {
     }
 };
 
+struct Slots {  // neighbours among a ray's samples
+    int first, count;
+};
+
+// Where along a ray to sample, as a grid of raw densities tells it.
+template <typename T>
+struct Strata {
+    const RenderShape& shape;
+    Buffer<T> t, x, y, z, raw, largest, w;  // of the shape.coarse + 1 places between strata; weights of the strata
+
+    explicit Strata(const RenderShape& s)
+        : shape(s), t(size()), x(size()), y(size()), z(size()), raw(size()), largest(size()), w(size()) {}
+
+    int size() const { return shape.grid ? padded<T>(shape.coarse + 1) + kLanes<T> : 0; }
+
+    // False when the ray meets nothing.
+    bool weigh(const T* grid, const Ray<T>& ray) {
+        constexpr int L = kLanes<T>;
+        const int m = shape.coarse, all = size();  // those beyond the last place repeat it
+        for (int i = 0; i < all; ++i) t[i] = ray.near + T(i < m ? i : m) / m * (ray.far - ray.near);
+        T* xyz[3] = {x, y, z};
+        ray.points(shape, all, t, xyz);
+        for (int i = 0; i < all; ++i) grid_lookup<T>(grid, shape.grid, x[i], y[i], z[i], raw[i], largest[i]);
+        Vec<T> most = {}, known = {};
+        for (int i = 0; i < m; i += L) {
+            const Vec<T> a = load<T>(largest + i), b = load<T>(largest + i + 1);
+            most += exp_of((a > b ? a : b) - T(1)) * (load<T>(t + i + 1) - load<T>(t + i));
+            known += load<T>(raw + i) + load<T>(raw + i + 1);
+        }
+        if (sum<T>(most) < T(kEmpty) && std::isfinite(sum<T>(known))) return false;
+        for (int i = 0; i < m; i += L) {
+            const Vec<T> middle = (load<T>(raw + i) + load<T>(raw + i + 1)) * T(0.5) - T(1);
+            store<T>(w + i, exp_of(softplus<T>(middle) * (load<T>(t + i) - load<T>(t + i + 1))));
+        }
+        T left = 1;
+        for (int i = 0; i < m; ++i) {
+            const T after = left * w[i];
+            w[i] = light(left) - light(after);
+            left = left > T(kDark) ? after : T(0);
+        }
+        return true;
+    }
+};
+
 // Everything about the samples of one ray; slots [0, coarse) and [coarse, n) hold coarse and fine samples.
 template <typename T>
 struct Samples {
+    static constexpr int kBlock = 16;  // samples that are computed before it is asked whether light is left
+
     const RenderShape& shape;
     const Network<T>& net;
-    const int n, ld;  // samples, and the same padded
+    const int coarse, n, ld;  // coarse samples, all, and the same padded
     Buffer<T> t, x, y, z, weight, features, hidden, raw, colours;
     Buffer<int> offset, order;
     Buffer<T> sorted_t, sorted_raw, delta, middle, keep, w, transmitted;  // along the ray
+    Strata<T> strata;
+    int done[2];  // slots of coarse and of fine samples that are computed
+    int used;     // samples along the ray that light reaches
 
     Samples(const RenderShape& s, const Network<T>& network)
-        : shape(s), net(network), n(s.coarse + s.fine), ld(padded<T>(n)), t(ld), x(ld), y(ld), z(ld),
+        : shape(s), net(network), coarse(s.grid ? 0 : s.coarse), n(s.samples()), ld(padded<T>(n)), t(ld), x(ld), y(ld), z(ld),
           weight(s.layout.taps() * ld), features(n * network.cp), hidden(n * network.hp), raw(ld), colours(n * network.op),
-          offset(s.layout.taps() * ld), order(ld), sorted_t(ld + kLanes<T>), sorted_raw(ld + kLanes<T>), delta(ld), middle(ld),
-          keep(ld), w(ld), transmitted(ld + 1) {}
+          offset(s.layout.taps() * ld), order(ld), sorted_t(ld + kLanes<T>), sorted_raw(ld + kLanes<T>),
+          delta(ld + kLanes<T>), middle(ld + kLanes<T>), keep(ld + kLanes<T>), w(ld), transmitted(ld + 1), strata(s) {}
 
-    void trace(const T* map, const Ray<T>& ray) {
-        const int m = shape.coarse, fine = shape.fine;
-        for (int i = 0; i < m; ++i) t[i] = coarse_distance<T>(shape.seed, ray.index, i, m, ray.near, ray.far);
-        evaluate(map, ray, 0, m);
-        for (int i = 0; i < m; ++i) order[i] = i;
-        composite(m);
-        if (fine == 0) return;
-        fine_distances<T>(shape.seed, ray.index, t, w, m, t + m, fine);
-        evaluate(map, ray, m, fine);
-        merge_order<T>(t, m, t + m, fine, order);
-        composite(n);
+    // False when the ray meets nothing.
+    bool trace(const RenderInputs<T>& in, const Ray<T>& ray) {
+        const int64_t seed = *in.seed, item = ray.index / shape.rays, nodes = int64_t(shape.grid) * shape.grid * shape.grid;
+        const T* map = in.map + item * shape.layout.texels();
+        const int m = coarse, fine = shape.fine;
+        done[0] = done[1] = 0;
+        for (int i = 0; i < n; ++i) order[i] = i;
+        if (shape.grid) {
+            if (!strata.weigh(in.grid + item * nodes, ray)) return false;
+            fine_distances<T>(seed, ray.index, strata.t, strata.w, shape.coarse + 1, T(kGridFloor / shape.coarse), 0, t, fine);
+        } else {
+            for (int i = 0; i < m; ++i) t[i] = coarse_distance<T>(seed, ray.index, i, m, ray.near, ray.far);
+            march(map, ray, m);
+            if (fine == 0) return true;
+            for (int i = used - 1; i < m - 1; ++i) w[i] = 0;
+            fine_distances<T>(seed, ray.index, t, w, m, T(kFloor), m, t + m, fine);
+            merge_order<T>(t, m, t + m, fine, order);
+        }
+        march(map, ray, n);
+        return true;
+    }
+
+    // Goes through the first `count` samples in `order` until no light is left.
+    void march(const T* map, const Ray<T>& ray, int count) {
+        transmitted[0] = 1;
+        used = 0;
+        for (int begin = 0; used == begin && begin < count; begin += kBlock) {
+            const int end = std::min(begin + kBlock, count);
+            int reached[2] = {done[0], done[1]};
+            for (int k = begin; k < end; ++k) {
+                const int fine = order[k] >= coarse;
+                reached[fine] = std::max(reached[fine], order[k] - fine * coarse + 1);
+            }
+            for (int fine = 0; fine < 2; ++fine) {
+                if (reached[fine] > done[fine]) evaluate(map, ray, fine * coarse + done[fine], reached[fine] - done[fine]);
+                done[fine] = reached[fine];
+            }
+            composite(begin, end);
+        }
     }
 
     // Density and colours of `count` samples from slot `first` on.
     void evaluate(const T* map, const Ray<T>& ray, int first, int count) {
-        const T scale = T(1 / shape.half);
         T* xyz[3] = {x + first, y + first, z + first};
-        for (int k = 0; k < 3; ++k)
-            for (int i = 0; i < count; ++i) xyz[k][i] = (ray.o[k] + t[first + i] * ray.d[k]) * scale;
+        ray.points(shape, count, t + first, xyz);
         find_taps<T>(shape.layout, count, ld, xyz[0], xyz[1], xyz[2], offset + first, weight + first);
         fetch<T>(shape.layout, map, count, ld, offset + first, weight + first, features + first * net.cp);
         net.forward(count, features + first * net.cp, hidden + first * net.hp, raw + first, colours + first * net.op);
@@ -76,29 +159,39 @@ struct Samples {
                 raw[i] += T(shape.slope) * (T(shape.radius) - std::sqrt(x[i] * x[i] + y[i] * y[i] + z[i] * z[i]));
     }
 
-    // Weights w of the intervals between the first `count` samples in `order`, and the light left after each.
-    void composite(int count) {
+    // The slots of all samples that light reaches.
+    std::array<Slots, 2> lit() const {
+        int count[2] = {};
+        for (int k = 0; k < used; ++k) ++count[order[k] >= coarse];
+        if (count[0] == coarse) return {Slots{0, coarse + count[1]}, Slots{0, 0}};
+        return {Slots{0, count[0]}, Slots{coarse, count[1]}};
+    }
+
+    // Weights w of the intervals that end with samples [begin, end) in `order`, and the light left after each; `used`
+    // becomes `end`, or the number of samples that light reaches.
+    void composite(int begin, int end) {
         constexpr int L = kLanes<T>;
-        for (int i = 0; i < count; ++i) {
+        for (int i = begin; i < end; ++i) {
             sorted_t[i] = t[order[i]];
             sorted_raw[i] = raw[order[i]];
         }
-        for (int i = count; i < count + L && i < ld + L; ++i) {
-            sorted_t[i] = sorted_t[count - 1];
-            sorted_raw[i] = sorted_raw[count - 1];
-        }
-        for (int i = 0; i < count; i += L) {
+        const int first = std::max(begin - 1, 0);
+        for (int i = first; i < end - 1; i += L) {
             const Vec<T> a = load(sorted_t + i), b = load(sorted_t + i + 1);
             const Vec<T> raw_middle = (load(sorted_raw + i) + load(sorted_raw + i + 1)) * T(0.5) - T(1);
             store(delta + i, b - a);
             store(middle + i, raw_middle);
             store(keep + i, exp_of(-softplus<T>(raw_middle) * (b - a)));
         }
-        transmitted[0] = 1;
-        for (int i = 0; i < count - 1; ++i) {
+        for (int i = first; i < end - 1; ++i) {
             transmitted[i + 1] = transmitted[i] * keep[i];
-            w[i] = transmitted[i] - transmitted[i + 1];
+            w[i] = light<T>(transmitted[i]) - light<T>(transmitted[i + 1]);
+            if (transmitted[i + 1] <= T(kDark)) {
+                used = i + 2;
+                return;
+            }
         }
+        used = end;
     }
 
     static Vec<T> load(const T* p) { return semhead::load<T>(p); }
@@ -120,22 +213,24 @@ struct RayBackward {
         : s(samples), d_raw(s.ld), d_hidden(s.n * s.net.hp), d_colours(s.n * s.net.op), d_features(s.n * s.net.cp),
           along(s.ld), dot(s.ld) {}
 
-    // From the gradients of the ray's outputs to those of raw density and colours of its samples.
+    // From the gradients of the ray's outputs to those of raw density and colours of the samples that light reaches.
     void composite(const Ray<T>& ray, const T* d_out, T d_depth, T d_opacity) {
-        const int n = s.n, op = s.net.op;
+        const int n = s.used, op = s.net.op;
         constexpr int L = kLanes<T>;
         for (int i = 0; i < n; ++i) {
+            const int slot = s.order[i];
             Vec<T> sums = {};
-            for (int k = 0; k < op; k += L) sums += load<T>(d_out + k) * load<T>(s.colours + i * op + k);
-            dot[i] = sum<T>(sums);
+            for (int k = 0; k < op; k += L) sums += load<T>(d_out + k) * load<T>(s.colours + slot * op + k);
+            dot[slot] = sum<T>(sums);
         }
-        // d loss / d tau_i = transmitted_{i+1} g_i - sum_{j>i} w_j g_j, where g_i = d loss / d w_i
+        // d loss / d tau_i = A_{i+1} g_i - sum_{j>i} (A_j - A_{j+1}) g_j, where g_i = d loss / d w_i, A_i = T_i L'(T_i)
         T behind = 0;
         for (int i = n - 2; i >= 0; --i) {
             const T middle = (s.sorted_t[i] + s.sorted_t[i + 1]) * T(0.5);
             const T g = (dot[s.order[i]] + dot[s.order[i + 1]]) * T(0.5) + d_opacity + d_depth * (middle - ray.far);
-            along[i] = (s.transmitted[i + 1] * g - behind) * s.delta[i];
-            behind += s.w[i] * g;
+            const T before = light_slope<T>(s.transmitted[i]), after = light_slope<T>(s.transmitted[i + 1]);
+            along[i] = (after * g - behind) * s.delta[i];
+            behind += (before - after) * g;
         }
         for (int i = 0; i < n - 1; i += L)
             store<T>(along + i, load<T>(along + i) * sigmoid<T>(load<T>(s.middle + i)));
@@ -149,11 +244,20 @@ struct RayBackward {
         }
     }
 
-    // Gradients of the ray itself: samples move with it, their distances along it are held.
-    void rays(const T* map, T* d_origin, T* d_direction) {
-        const T scale = T(1 / s.shape.half);
+    // Through the network and the planes, of `count` samples from slot `first` on; adds to the gradients of the network
+    // and of the map, where they are asked for.
+    void samples(int first, int count, NetworkGradients<T>* weights, T* d_map) {
+        const Network<T>& net = s.net;
+        T* d_f = d_features + first * net.cp;
+        network_backward<T>(net, count, s.features + first * net.cp, s.hidden + first * net.hp, s.colours + first * net.op,
+                            d_colours + first * net.op, d_raw + first, d_hidden, d_f, weights);
+        if (d_map) scatter<T>(s.shape.layout, d_map, count, s.ld, s.offset + first, s.weight + first, d_f);
+    }
+
+    // Adds to the gradients of the ray itself: samples move with it, their distances along it are held.
+    void rays(int first, int count, const T* map, T* d_origin, T* d_direction) {
         T origin[3] = {}, direction[3] = {};
-        for (int i = 0; i < s.n; ++i) {
+        for (int i = first; i < first + count; ++i) {
             T g[3];
             point_gradient(s.shape.layout, Texels<T>{map}, d_features + i * s.net.cp, s.x[i], s.y[i], s.z[i], g);
             if (s.shape.slope != 0) {
@@ -164,13 +268,14 @@ struct RayBackward {
                 g[2] += pull * s.z[i];
             }
             for (int k = 0; k < 3; ++k) {
-                origin[k] += g[k] * scale;
-                direction[k] += g[k] * scale * s.t[i];
+                const T moved = g[k] * T(1 / s.shape.half[k]);
+                origin[k] += moved;
+                direction[k] += moved * s.t[i];
             }
         }
         for (int k = 0; k < 3; ++k) {
-            d_origin[k] = origin[k];
-            d_direction[k] = direction[k];
+            d_origin[k] += origin[k];
+            d_direction[k] += direction[k];
         }
     }
 };
@@ -187,22 +292,23 @@ void render_cpu(const RenderShape& s, const RenderInputs<T>& in, const RenderOut
         for (int64_t i = begin; i < end; ++i) {
             const Ray<T> ray(in, i);
             T* features = out.features + i * s.outputs;
-            if (!ray.finite() || ray.misses()) {
+            const bool misses = !ray.finite() || ray.misses();
+            if (misses || !samples.trace(in, ray)) {
                 const T nothing = ray.finite() ? T(0) : T(NAN);
                 std::fill(features, features + s.outputs, nothing);
                 out.opacity[i] = nothing;
-                out.depth[i] = ray.finite() ? ray.nearest() : T(NAN);
+                out.depth[i] = !misses ? ray.far : ray.finite() ? ray.nearest() : T(NAN);
                 continue;
             }
-            samples.trace(in.map + i / s.rays * s.layout.texels(), ray);
             T opacity = 0, depth = 0;
             std::fill(total + 0, total + net.op, T(0));
-            for (int k = 0; k < samples.n; ++k) {
-                const T before = k > 0 ? samples.w[k - 1] : T(0), after = k < samples.n - 1 ? samples.w[k] : T(0);
+            const int n = samples.used;
+            for (int k = 0; k < n; ++k) {
+                const T before = k > 0 ? samples.w[k - 1] : T(0), after = k < n - 1 ? samples.w[k] : T(0);
                 const T share = (before + after) * T(0.5);
                 const T* colour = samples.colours + samples.order[k] * net.op;
                 for (int j = 0; j < net.op; j += L) store<T>(total + j, load<T>(total + j) + share * load<T>(colour + j));
-                if (k < samples.n - 1) {
+                if (k < n - 1) {
                     opacity += after;
                     depth += after * (samples.sorted_t[k] + samples.sorted_t[k + 1]) * T(0.5);
                 }
@@ -239,14 +345,14 @@ void render_backward_cpu(const RenderShape& s, const RenderInputs<T>& in, const 
             if (grads.w1) weights[task] = std::make_unique<NetworkGradients<T>>(net);
             for (int64_t i = item * s.rays + part * s.rays / parts; i < item * s.rays + (part + 1) * s.rays / parts; ++i) {
                 const Ray<T> ray(in, i);
-                if (!ray.finite() || ray.misses()) continue;
-                samples.trace(map, ray);
+                if (!ray.finite() || ray.misses() || !samples.trace(in, ray)) continue;
                 std::copy(grads.features + i * s.outputs, grads.features + (i + 1) * s.outputs, d_out + 0);
                 back.composite(ray, d_out, grads.depth[i], grads.opacity[i]);
-                network_backward<T>(net, samples.n, samples.features, samples.hidden, samples.colours, back.d_colours,
-                                    back.d_raw, back.d_hidden, back.d_features, weights[task].get());
-                if (d_map) scatter<T>(s.layout, d_map, samples.n, samples.ld, samples.offset, samples.weight, back.d_features);
-                if (grads.origins) back.rays(map, grads.origins + 3 * i, grads.directions + 3 * i);
+                for (const Slots& slots : samples.lit()) {
+                    back.samples(slots.first, slots.count, weights[task].get(), d_map);
+                    if (grads.origins)
+                        back.rays(slots.first, slots.count, map, grads.origins + 3 * i, grads.directions + 3 * i);
+                }
             }
         }
     });

@@ -11,6 +11,8 @@ struct RenderCudaInputs {
     const void* map;
     MapType type;
     const float *origins, *directions, *near, *far, *w1, *b1, *w2, *b2;
+    const float* grid;    // as in RenderInputs
+    const int64_t* seed;  // read when the kernel runs
 };
 
 void render_cuda(const RenderShape&, const RenderCudaInputs&, const RenderOutputs<float>&, void* stream);

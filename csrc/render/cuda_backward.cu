@@ -77,8 +77,8 @@ struct WarpBackward {
           d_hidden(hidden + kWarp * kUnitRow), d_raw(ray.cumulative), share(hidden + kUnitNumbers), d_out(share + n),
           w1(partials), b1(w1 + s.hidden * s.layout.channels), w2(b1 + s.hidden), b2(w2 + (1 + s.outputs) * s.hidden) {}
 
-    // Backwards along ray i: d loss / d tau_j = left_j g_j - sum_{k>j} w_k g_k, where g_j = d loss / d w_j. The gradient of a
-    // raw density is half of that of the two intervals beside it.
+    // Backwards along ray i: d loss / d tau_j = A_{j+1} g_j - sum_{k>j} (A_k - A_{k+1}) g_k, where g_j = d loss / d w_j and
+    // A_k = T_k L'(T_k). The gradient of a raw density is half of that of the two intervals beside it.
     __device__ void composite(int64_t i) {
         for (int k = lane; k < width; k += kWarp) d_out[k] = k < s.outputs ? grads.features[i * s.outputs + k] : 0.0f;
         __syncwarp();
@@ -98,9 +98,11 @@ struct WarpBackward {
             const int here = real ? ray.order[j] : 0, next = real ? ray.order[j + 1] : 0;
             float g = 0;
             if (real) g = 0.5f * (dot[here] + dot[next]) + d_opacity + d_depth * (0.5f * (ray.t[here] + ray.t[next]) - ray.far);
-            const Running sum = warp_scan(real ? ray.w[j] * g : 0.0f, lane, behind);
+            const float after = real ? light_slope(ray.left[j]) : 0.0f;
+            const float before = real ? light_slope(j > 0 ? ray.left[j - 1] : 1.0f) : 0.0f;
+            const Running sum = warp_scan((before - after) * g, lane, behind);
             float half = 0;
-            if (real) half = 0.5f * (ray.left[j] * g - sum.before) * (ray.t[next] - ray.t[here]) * sigmoid(ray.middle_raw(j));
+            if (real) half = 0.5f * (after * g - sum.before) * (ray.t[next] - ray.t[here]) * sigmoid(ray.middle_raw(j));
             if (real) d_raw[here] += half;
             __syncwarp();
             if (real) d_raw[next] += half;
@@ -180,7 +182,7 @@ struct WarpBackward {
         const float pull = radius > 0 ? -d_density * static_cast<float>(s.slope) / radius : 0.0f;
         const float at[3] = {x, y, z};
         for (int k = 0; k < 3; ++k) {
-            const float moved = (g[k] + pull * at[k]) * static_cast<float>(1 / s.half);
+            const float moved = (g[k] + pull * at[k]) * static_cast<float>(1 / s.half[k]);
             origin[k] += moved;
             direction[k] += moved * ray.t[slot];
         }

@@ -42,10 +42,11 @@ struct WarpRay {
     float *t, *raw, *w, *left, *cumulative, *colours, *features, *tap_weight;
     int *order, *tap_offset;
     float o[3], d[3], near, far;
-    int64_t index, item;
+    int64_t index, item, seed;
 
     __device__ WarpRay(const RenderShape& shape, const RenderCudaInputs& in, const Weights& weights, float* space)
-        : s(shape), net(weights), map(in.map), type(in.type), lane(threadIdx.x % kWarp), n(shape.coarse + shape.fine) {
+        : s(shape), net(weights), map(in.map), type(in.type), lane(threadIdx.x % kWarp), n(shape.coarse + shape.fine),
+          seed(*in.seed) {
         t = space;
         raw = t + n;
         w = raw + n;
@@ -81,10 +82,9 @@ struct WarpRay {
     }
 
     __device__ void point(int slot, float& x, float& y, float& z) const {
-        const float scale = static_cast<float>(1 / s.half);
-        x = (o[0] + t[slot] * d[0]) * scale;
-        y = (o[1] + t[slot] * d[1]) * scale;
-        z = (o[2] + t[slot] * d[2]) * scale;
+        x = (o[0] + t[slot] * d[0] - static_cast<float>(s.center[0])) * static_cast<float>(1 / s.half[0]);
+        y = (o[1] + t[slot] * d[1] - static_cast<float>(s.center[1])) * static_cast<float>(1 / s.half[1]);
+        z = (o[2] + t[slot] * d[2] - static_cast<float>(s.center[2])) * static_cast<float>(1 / s.half[2]);
     }
 
     __device__ void evaluate(int first, int count) {
@@ -131,7 +131,7 @@ struct WarpRay {
             const Running sum = warp_scan(tau, lane, total);
             if (i < count - 1) {
                 left[i] = expf(-sum.after);
-                w[i] = expf(-sum.before) - left[i];
+                w[i] = light(expf(-sum.before)) - light(left[i]);
             }
         }
         __syncwarp();
@@ -151,7 +151,7 @@ struct WarpRay {
         }
         __syncwarp();
         for (int j = lane; j < fine; j += kWarp) {
-            const float target = (j + jitter(s.seed, index, m + j)) / fine * total;
+            const float target = (j + jitter(seed, index, m + j)) / fine * total;
             int low = 0, high = m - 2;  // the first interval whose cumulative weight exceeds the target
             while (low < high) {
                 const int half = (low + high) / 2;
@@ -180,7 +180,7 @@ struct WarpRay {
     __device__ void trace() {
         const int m = s.coarse;
         for (int i = lane; i < m; i += kWarp) {
-            t[i] = coarse_distance<float>(s.seed, index, i, m, near, far);
+            t[i] = coarse_distance<float>(seed, index, i, m, near, far);
             order[i] = i;
         }
         __syncwarp();

@@ -17,7 +17,7 @@ from torch import Tensor
 from semhead_lib.cameras import orbit_labels, project, rays
 from semhead_lib.data.subjects import Subject
 from semhead_lib.models.generator import Generator
-from semhead_lib.models.renderer import cube_bounds
+from semhead_lib.models.renderer import box_bounds
 
 TOLERANCE = 0.02  # scene units: a head is 0.4 high, a pixel of 64 about 0.01
 _SURFACE = 0.9  # opacity from which a ray has met a surface
@@ -116,8 +116,8 @@ def differences(one: Seen, other: Seen, tolerance: float = TOLERANCE) -> Differe
 def generated_views(generator: Generator, w: Tensor, labels: Tensor) -> Seen:  # [H, W], [H * V, 25]
     """Views of heads with styles w; the raw picture's distances are brought to the final picture's size."""
     seen = generator.synthesize(w, labels)
-    side, half = seen.depth.shape[-1], generator.renderer.settings.half
-    _, far = cube_bounds(*rays(labels, side), half)
+    side, box = seen.depth.shape[-1], generator.renderer.settings.box
+    _, far = box_bounds(*rays(labels, side), box)
     opacity = seen.opacity[:, 0]
     distance = (seen.depth[:, 0] - (1 - opacity) * far.reshape(opacity.shape)) / opacity.clamp_min(_SURFACE)
     size = seen.image.shape[-2:]

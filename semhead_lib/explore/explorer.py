@@ -254,7 +254,7 @@ class HeadExplorer(widgets.VBox):
         began, model = time.perf_counter(), self._model(self._first)
         w, self._mesh, self._drawn = model.style(asked), None, None
         if scene == "volume":
-            shown = scenes.volume(model.volume(w), model.generator.renderer.settings.half)
+            shown = scenes.volume(model.volume(w), model.generator.renderer.settings.box)
         else:
             self._mesh = model.mesh(w, self._mesh_side)
             shown = (scenes.surface if scene == "surface" else scenes.points)(self._mesh)

@@ -172,11 +172,12 @@ class HeadModel:
 
     @torch.no_grad()
     def volume(self, w: Tensor, resolution: int = 64) -> np.ndarray:  # [1, W] -> [N, N, N] float32, indexed z, y, x
-        """Density over the cube of the planes, in units of the surface's."""
-        half = self.generator.renderer.settings.half
-        along = torch.linspace(-half, half, resolution)
+        """Density over the box of the planes, in units of the surface's."""
+        box = self.generator.renderer.settings.box
+        along = torch.linspace(-1, 1, resolution)
         z, y, x = torch.meshgrid(along, along, along, indexing="ij")
-        points = torch.stack([x, y, z], dim=-1).reshape(1, -1, 3).to(self.device)
+        points = torch.stack([x, y, z], dim=-1) * torch.tensor(box.half) + torch.tensor(box.center)
+        points = points.reshape(1, -1, 3).to(self.device)
         density = self.generator.sample_density(w, points)[0] / LEVEL
         return density.reshape(3 * [resolution]).cpu().numpy().astype(np.float32)
 

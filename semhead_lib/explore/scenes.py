@@ -12,6 +12,7 @@ from torch import Tensor
 
 from semhead_lib.cameras import FOCAL
 from semhead_lib.models.mesh import Mesh
+from semhead_lib.ops import Box
 
 _LIGHTING = 0.6  # of k3d's 1.5
 
@@ -49,12 +50,15 @@ def points(mesh: Mesh, size: float = 0.006) -> k3d.objects.Points:
     return k3d.points(_shown(mesh.vertices), **options)
 
 
-def volume(density: np.ndarray, half: float) -> k3d.objects.Volume:  # [N, N, N] indexed z, y, x
-    """A density over the cube [-half, half]^3 as a cloud."""
+def volume(density: np.ndarray, box: Box) -> k3d.objects.Volume:  # [N, N, N] indexed z, y, x
+    """A density over a box as a cloud."""
+    (left, right), (bottom, top), (back, front) = (
+        (center - half, center + half) for center, half in zip(box.center, box.half, strict=True)
+    )
     turned = density.transpose(1, 0, 2)[:, ::-1]  # to (y, -z, x): k3d's z, y, x
     return k3d.volume(
         np.ascontiguousarray(turned, np.float32), color_range=[0.0, 4.0], color_map=k3d.basic_color_maps.Binary,
-        bounds=[-half, half] * 3, alpha_coef=30.0, name="density",
+        bounds=[left, right, -front, -back, bottom, top], alpha_coef=30.0, name="density",
     )  # fmt: skip
 
 

@@ -16,7 +16,7 @@ from semhead_lib.models.mapping import MappingNetwork
 from semhead_lib.models.planes import make_planes
 from semhead_lib.models.presets import GeneratorConfig
 from semhead_lib.models.renderer import Renderer, RenderSettings, views_each
-from semhead_lib.ops.render_rays import Ball
+from semhead_lib.ops import Ball, Box
 
 ASSETS = Path(__file__).parents[1] / "assets"
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
@@ -58,7 +58,8 @@ class Generator(nn.Module):
         planes = make_planes(c.representation, c.plane_side, c.plane_channels)
         self.mapping = MappingNetwork(c.z_dim, c.condition_dim, c.w_dim, c.mapping_layers)
         self.backbone = Backbone(c.w_dim, planes.map_side, planes.map_channels, c.backbone_base, c.backbone_most)
-        settings = RenderSettings(c.coarse, c.fine, ball=Ball(c.ball_slope, c.ball_radius))
+        box, ball = Box(c.box_center, c.box_half), Ball(c.ball_slope, c.ball_radius)
+        settings = RenderSettings(c.coarse, c.fine, box, ball, c.grid)
         self.renderer = Renderer(planes, settings, c.hidden, c.features)
         self.background = Background(c.w_dim, c.features) if c.background == "learnt" else None
         self.super_resolution = (
@@ -74,7 +75,7 @@ class Generator(nn.Module):
         condition: Tensor | None,  # [B, K]
         labels: Tensor,  # [B, 25] cameras
         psi: float = 1.0,
-        seed: int | None = None,  # of the renderer's samples
+        seed: int | Tensor | None = None,  # of the renderer's samples
     ) -> Render:
         """A picture of each head from its camera."""
         return self.synthesize(self.mapping(z, condition, psi), labels, seed=seed)
@@ -106,9 +107,9 @@ class Generator(nn.Module):
         w: Tensor,  # [H, W] styles of H heads, or w+: [H, sum(styles), W]
         labels: Tensor,  # [B, 25] cameras, the same number for each head, those of a head adjacent
         raw_resolution: int | None = None,  # pixels; None: the config's
-        seed: int | None = None,
+        seed: int | Tensor | None = None,  # of the renderer's samples
         features: Tensor | None = None,  # the backbone's of w, when they are known already
-        reference: bool = False,  # render with the reference twin, to compare
+        reference: bool = False,  # render with the reference implementation, to compare
     ) -> Render:
         """Pictures of styles; several of one head cost one pass of the backbone. Raises ValueError for cameras that
         cannot be shared out among the heads."""

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from semhead_lib.models.generator import Generator
+from semhead_lib.ops import Box
 
 _CHUNK = 1 << 17  # points at a time
 LEVEL = 10.0  # density of the surface, per scene unit: a tenth of a unit behind it is dark
@@ -27,10 +28,10 @@ class Mesh:
 def surface(
     density: Callable[[Tensor], Tensor],  # [N, 3] world -> [N]
     resolution: int,  # grid points along each side
-    half: float,  # half the side of the cube, scene units
+    box: Box,  # scene units
     level: float,
 ) -> tuple[np.ndarray, np.ndarray]:  # vertices [V, 3] float32 world, faces [F, 3] int32
-    """The surface where density is `level`, on a grid whose point (i, j, k) lies at 2 half (i, j, k) / (n - 1) - half.
+    """The surface where density is `level`, on a grid of points whose corners are those of the box.
 
     Raises ValueError when the density is nowhere, or everywhere, above the level.
     """
@@ -40,15 +41,16 @@ def surface(
         raise ValueError(f"resolution must be at least 2, got {resolution}")
     index = torch.arange(resolution**3)
     grid = torch.stack([index // resolution**2, index // resolution % resolution, index % resolution], dim=-1)
-    step = 2 * half / (resolution - 1)
-    volume = torch.cat([density(part * step - half).cpu() for part in grid.float().split(_CHUNK)])
+    step = 2 * torch.tensor(box.half) / (resolution - 1)
+    first = torch.tensor(box.center) - torch.tensor(box.half)
+    volume = torch.cat([density(part * step + first).cpu() for part in grid.float().split(_CHUNK)])
     volume = volume.view(resolution, resolution, resolution).numpy()
     low, high = float(volume.min()), float(volume.max())
     if not low < level < high:
         raise ValueError(f"no surface: density lies in {low:.3g}...{high:.3g}, the level is {level:g}")
     # densities fall outwards: "ascent" winds triangles for that
     vertices, faces, _, _ = marching_cubes(volume, level, gradient_direction="ascent")
-    return (vertices * step - half).astype(np.float32), faces.astype(np.int32)
+    return (vertices * step.numpy() + first.numpy()).astype(np.float32), faces.astype(np.int32)
 
 
 @torch.no_grad()
@@ -65,7 +67,7 @@ def mesh(
         raw, colours = generator.renderer.field(features, points[None].to(features))
         return torch.nn.functional.softplus(raw[0] - 1), colours[0, :, :3]
 
-    vertices, faces = surface(lambda p: field(p)[0], resolution, generator.renderer.settings.half, level)
+    vertices, faces = surface(lambda p: field(p)[0], resolution, generator.renderer.settings.box, level)
     parts = [field(part)[1].cpu() for part in torch.from_numpy(vertices).split(_CHUNK)]
     colours = (torch.cat(parts).clamp(0, 1) * 255).round().to(torch.uint8).numpy()
     return Mesh(vertices, faces, colours)

@@ -10,6 +10,8 @@ from typing import Any
 
 import torch
 
+from semhead_lib.ops.render_rays import LARGEST_GRID, Box
+
 BACKGROUNDS = ("learnt", "plain")
 
 
@@ -25,8 +27,8 @@ class GeneratorConfig:
     backbone_base: int  # channels of the backbone at side s: base / s ...
     backbone_most: int  # ... at most this many
     super_channels: tuple[int, ...]  # of the super-resolution blocks, each of which doubles the size
-    coarse: int  # samples of a ray
-    fine: int
+    coarse: int  # samples of a ray; with a density grid: strata that are looked up in it, which cost little
+    fine: int  # samples drawn from their weights; with a density grid the only ones
     hidden: int = 64  # width of the field's hidden layer
     features: int = 32  # colour features; the first three are the raw picture
     z_dim: int = 512
@@ -37,9 +39,18 @@ class GeneratorConfig:
     background: str = "learnt"  # or "plain": white
     ball_slope: float = 0.0  # of the soft ball that is added to the raw density: something to shape from the first step
     ball_radius: float = 0.5
+    box_center: tuple[float, float, float] = (0.0, 0.0, 0.0)  # of the box that the planes cover, scene units
+    box_half: tuple[float, float, float] = (0.5, 0.5, 0.5)  # its half-extents
+    grid: int = 0  # nodes a side of each head's density grid, which takes the place of the coarse samples; 0: none
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "super_channels", tuple(self.super_channels))
+        for name in ("super_channels", "box_center", "box_half"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        Box(self.box_center, self.box_half)
+        if self.grid != 0 and not 2 <= self.grid <= LARGEST_GRID:
+            raise ValueError(f"grid must be 0 or lie in 2...{LARGEST_GRID}, got {self.grid}")
+        if self.grid and self.fine < 2:
+            raise ValueError(f"fine must be at least 2 with a density grid, got {self.fine}")
         if self.background not in BACKGROUNDS:
             raise ValueError(f"background must be one of {', '.join(BACKGROUNDS)}, got {self.background!r}")
         if self.raw_resolution * 2 ** len(self.super_channels) != self.resolution:
@@ -134,7 +145,7 @@ def cost(config: GeneratorConfig) -> Cost:
             hook.remove()
     layout = generator.renderer.planes.layout
     taps = len(layout.windows) * (8 if layout.depth > 1 else 4)
-    points = side**2 * (config.coarse + config.fine)
+    points = side**2 * (config.fine + (0 if config.grid else config.coarse))
     network = config.plane_channels * config.hidden + config.hidden * (1 + config.features)
     parameters = sum(p.numel() for p in generator.parameters())
     return Cost(

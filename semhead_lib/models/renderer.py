@@ -9,34 +9,50 @@ from torch import Tensor, nn
 
 from semhead_lib.cameras import rays
 from semhead_lib.models.planes import Planes
-from semhead_lib.ops import FieldNetwork, Rendered, reference_render_rays, render_rays, sample_planes
-from semhead_lib.ops.render_rays import Ball, network_of_features
+from semhead_lib.ops import (
+    Ball,
+    Box,
+    FieldNetwork,
+    Rendered,
+    density_grid,
+    reference_render_rays,
+    render_rays,
+    sample_planes,
+)
+from semhead_lib.ops.render_rays import network_of_features
 
 
 @dataclass(frozen=True)
 class RenderSettings:
     """How rays are sampled, and what space the planes cover."""
 
-    coarse: int = 48  # stratified samples of a ray
-    fine: int = 48  # samples drawn from their weights
-    half: float = 0.5  # half the side of the cube, scene units: heads seen by the usual cameras lie inside
+    coarse: int = 48  # stratified samples of a ray; with a density grid: strata that are looked up in it
+    fine: int = 48  # samples drawn from their weights; with a density grid the only ones
+    box: Box = Box()  # noqa: RUF009 (frozen); scene units: heads seen by the usual cameras lie inside
     ball: Ball = Ball()  # noqa: RUF009 (frozen)
+    grid: int = 0  # nodes a side of each head's density grid (`semhead_lib.ops.density_grid`); 0: none
+
+    @property
+    def half(self) -> float:
+        """The largest half-extent of the box."""
+        return max(self.box.half)
 
 
-def cube_bounds(
+def box_bounds(
     origins: Tensor,  # [B, N, 3]
     directions: Tensor,  # [B, N, 3]
-    half: float,
+    box: Box,
 ) -> tuple[Tensor, Tensor]:  # [B, N], [B, N]
-    """Where rays enter and leave the cube [-half, half]^3, in lengths of their direction; far <= near where they miss.
+    """Where rays enter and leave a box, in lengths of their direction; far <= near where they miss.
 
     >>> o, d = torch.tensor([[[0.0, 0.0, 2.7], [2.0, 0.0, 2.7]]]), torch.tensor([[[0.0, 0.0, -1.0]] * 2])
-    >>> near, far = cube_bounds(o, d, 0.5)
+    >>> near, far = box_bounds(o, d, Box())
     >>> near[0, 0].item(), far[0, 0].item(), bool(far[0, 1] <= near[0, 1])
     (2.2..., 3.2..., True)
     """
     inverse = 1 / torch.where(directions == 0, torch.finfo(directions.dtype).tiny * 4, directions)
-    a, b = (-half - origins) * inverse, (half - origins) * inverse
+    center, half = (origins.new_tensor(numbers) for numbers in (box.center, box.half))
+    a, b = (center - half - origins) * inverse, (center + half - origins) * inverse
     near = torch.minimum(a, b).amax(-1).clamp_min(0)
     return near, torch.maximum(a, b).amin(-1)
 
@@ -71,24 +87,34 @@ class Renderer(nn.Module):
         features: Tensor,  # [H, map_channels, map_side, map_side] of H heads
         labels: Tensor,  # [B, 25] cameras, the same number for each head, those of a head adjacent
         resolution: int,  # pixels a side
-        seed: int | None = None,  # of the samples; None: the middle of every stratum
-        reference: bool = False,  # with the reference twin, to compare
+        seed: int | Tensor | None = None,  # of the samples (`render_rays`); None: the middle of every stratum
+        reference: bool = False,  # with the reference implementation, to compare
+        grid: Tensor | None = None,  # [H, G, G, G] of `density_grid`; None: made here where the settings have one
     ) -> Rendered:  # features [B, O, R, R], depth [B, 1, R, R], opacity [B, 1, R, R]
         """Square pictures from the cameras."""
         s = self.settings
         of_a_head = (len(features), views_each(len(labels), len(features)) * resolution**2, 3)
         origins, directions = (t.contiguous().reshape(of_a_head) for t in rays(labels, resolution))
-        near, far = cube_bounds(origins, directions, s.half)
+        near, far = box_bounds(origins, directions, s.box)
+        grid = self.density_grid(features) if grid is None else grid
         render = reference_render_rays if reference else render_rays
         out = render(
             self.planes.map(features), origins, directions, near, far, self.network, self.planes.layout,
-            coarse=s.coarse, fine=s.fine, half=s.half, ball=s.ball, seed=seed,
+            coarse=s.coarse, fine=s.fine, box=s.box, ball=s.ball, grid=grid, seed=seed,
         )  # fmt: skip
         shape = (len(labels), resolution, resolution, -1)
         return Rendered(*(t.reshape(shape).permute(0, 3, 1, 2) for t in out))
 
+    def density_grid(self, features: Tensor) -> Tensor | None:  # [H, G, G, G]
+        """Raw density of heads on a coarse grid, to be shared by all their views; None where the settings have none."""
+        s = self.settings
+        if not s.grid:
+            return None
+        return density_grid(self.planes.map(features), self.network, self.planes.layout, s.grid, s.ball)
+
     def field(self, features: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
         """Raw density [B, N] and colour features [B, N, O] at world points [B, N, 3]."""
-        points = points / self.settings.half
+        box = self.settings.box
+        points = (points - points.new_tensor(box.center)) / points.new_tensor(box.half)
         read = sample_planes(self.planes.map(features), points, self.planes.layout)
         return network_of_features(read, points, self.network, self.settings.ball)

@@ -20,7 +20,7 @@ from semhead_lib.evaluation.consistency import (
 )
 from semhead_lib.models.generator import Generator, Render
 from semhead_lib.models.presets import preset
-from semhead_lib.models.renderer import cube_bounds
+from semhead_lib.models.renderer import box_bounds
 
 BALLS = [((0.0, 0.0, 0.0), 0.2), ((0.05, 0.0, 0.25), 0.05)]  # centre, radius: a head, and something before its face
 SIDE = 64
@@ -133,9 +133,9 @@ def test_distances_of_a_generator_are_those_of_its_surface(ball):
 
 
 def test_what_shines_through_a_surface_is_taken_off_its_distance(ball, monkeypatch):
-    """Rays that stop at 2.6 but for 5 %, which leave the cube at the far end."""
+    """Rays that stop at 2.6 but for 5 %, which leave the box at the far end."""
     labels = orbit_labels(torch.tensor([20.0]), torch.zeros(1))
-    _, far = cube_bounds(*rays(labels, 32), ball.renderer.settings.half)
+    _, far = box_bounds(*rays(labels, 32), ball.renderer.settings.box)
     depth = (0.95 * 2.6 + 0.05 * far).reshape(1, 1, 32, 32)
     picture = torch.zeros(1, 3, 32, 32)
     render = Render(picture, picture, picture, depth, torch.full_like(depth, 0.95))

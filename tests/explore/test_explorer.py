@@ -16,6 +16,7 @@ from semhead_lib.cameras import RADIUS
 from semhead_lib.explore import scenes
 from semhead_lib.explore.explorer import HeadExplorer, in_words
 from semhead_lib.explore.heads import PICTURES, Asked, HeadModel, normal_colours
+from semhead_lib.ops import Box
 
 
 @pytest.fixture(scope="module")
@@ -153,5 +154,5 @@ def test_normals_point_at_the_camera():
 def test_a_density_is_shown_upright(model):
     density = np.zeros((8, 8, 8), np.float32)
     density[1, 6, 4] = 1.0  # z low, y high, x in the middle
-    shown = scenes.volume(density, 0.5).volume
+    shown = scenes.volume(density, Box()).volume
     assert np.argwhere(shown).tolist() == [[6, 6, 4]], "k3d's z is our y, its y our -z"

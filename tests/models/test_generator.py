@@ -12,7 +12,8 @@ from semhead_lib.models.generator import Generator
 from semhead_lib.models.mesh import mesh, surface
 from semhead_lib.models.planes import REPRESENTATIONS
 from semhead_lib.models.presets import PRESETS, GeneratorConfig, cost, preset
-from semhead_lib.models.renderer import cube_bounds
+from semhead_lib.models.renderer import box_bounds
+from semhead_lib.ops import Box
 
 LABELS = orbit_labels(torch.tensor([0.0, 120.0]), torch.tensor([0.0, 20.0]))
 TINY = preset("semhead-64", plane_side=16, plane_channels=4, backbone_base=256, backbone_most=16, super_channels=(8,),
@@ -167,10 +168,10 @@ def test_the_cost_of_a_convolution_is_what_it_is_by_hand():
     assert cost(small).convolution_flops == convolutions + linear
 
 
-def test_rays_meet_the_cube_where_they_should():
+def test_rays_meet_the_box_where_they_should():
     origins = torch.tensor([[[0.0, 0.0, 2.7], [0.0, 0.0, 0.0], [3.0, 0.0, 2.7], [0.0, 0.0, -2.0]]])
     directions = torch.tensor([[[0.0, 0.0, -1.0], [1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 0.0, -1.0]]])
-    near, far = cube_bounds(origins, directions, 0.5)
+    near, far = box_bounds(origins, directions, Box())
     assert near[0, :2].tolist() == pytest.approx([2.2, 0.0]) and far[0, :2].tolist() == pytest.approx([3.2, 0.5])
     assert (far <= near)[0].tolist() == [False, False, True, True], "beside it, and behind the camera"
 
@@ -179,7 +180,7 @@ def test_the_mesh_of_a_sphere_is_a_sphere():
     def ball(points):
         return 10 * (0.3 - (points - torch.tensor([0.05, -0.1, 0.02])).norm(dim=-1))
 
-    vertices, faces = surface(ball, 64, half=0.5, level=0.0)
+    vertices, faces = surface(ball, 64, Box(), level=0.0)
     offsets = vertices - np.array([0.05, -0.1, 0.02])
     radii = np.linalg.norm(offsets, axis=1)
     assert abs(radii - 0.3).max() < 1e-3, "a half-cell shift would be 0.008"
@@ -187,9 +188,9 @@ def test_the_mesh_of_a_sphere_is_a_sphere():
     volume = np.einsum("ij,ij->i", a, np.cross(b, c)).sum() / 6
     assert volume == pytest.approx(4 / 3 * np.pi * 0.3**3, rel=5e-3), "and its triangles face outwards"
     with pytest.raises(ValueError, match=r"no surface: density lies in .*, the level is 99"):
-        surface(ball, 16, half=0.5, level=99.0)
+        surface(ball, 16, Box(), level=99.0)
     with pytest.raises(ValueError, match="at least 2, got 1"):
-        surface(ball, 1, half=0.5, level=0.0)
+        surface(ball, 1, Box(), level=0.0)
 
 
 def test_the_mesh_of_a_head_lies_where_its_pictures_show_it():

@@ -12,13 +12,13 @@ import torch
 from torch import Tensor
 
 from semhead_lib.ops import Rendered
-from semhead_lib.ops.render_rays import Ball
+from semhead_lib.ops.render_rays import Ball, Box
 
 CSRC = Path(__file__).parents[2] / "csrc"
 COMPILER = shutil.which("g++") if sys.platform == "linux" else None
 FLAGS = ["-std=c++17", "-O1", "-fPIC", "-U_FORTIFY_SOURCE", "-Wall", "-Wno-unknown-pragmas"]
 TYPES = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2}  # MapType of csrc/render/cuda.h
-NO_BALL = Ball()
+NO_BALL, USUAL_BOX = Ball(), Box()
 ORDERS = ("forwards", "backwards", "shuffled")
 MISTAKES = {  # kernels of emulated_cuda/mistakes.cu -> what must be said of each
     "neighbours": "",
@@ -66,9 +66,10 @@ def same(kind: type, names: str) -> dict[str, type]:
 POINTER, INT, LONG = ctypes.c_void_p, ctypes.c_int, ctypes.c_int64
 Window = structure(same(INT, "projection row column channel"))
 Planes = structure(same(INT, "rows columns stride height width depth channels planes") | {"windows": Window * 6})
-Shape = structure(same(INT, "batch rays coarse fine hidden outputs") | same(ctypes.c_double, "half slope radius")
-                  | {"seed": LONG, "layout": Planes})  # fmt: skip
-Inputs = structure({"map": POINTER, "type": INT} | same(POINTER, "origins directions near far w1 b1 w2 b2"))
+Shape = structure(same(INT, "batch rays coarse fine hidden outputs grid")
+                  | {"center": ctypes.c_double * 3, "half": ctypes.c_double * 3}
+                  | same(ctypes.c_double, "slope radius") | {"layout": Planes})  # fmt: skip
+Inputs = structure({"map": POINTER, "type": INT} | same(POINTER, "origins directions near far w1 b1 w2 b2 grid seed"))
 Outputs = structure(same(POINTER, "features depth opacity"))
 Gradients = structure(same(POINTER, "d_features d_depth d_opacity map origins directions w1 b1 w2 b2"))
 
@@ -126,12 +127,12 @@ class Emulator:
         *,
         coarse,
         fine,
-        half=0.5,
+        box=USUAL_BOX,
         ball=NO_BALL,
         seed=None,
     ) -> Rendered:
         """`semhead_lib.ops.render_rays` by the CUDA kernels. RuntimeError where a check of the emulation fails."""
-        numbers = coarse, fine, half, ball, -1 if seed is None else seed
+        numbers = coarse, fine, box, ball, torch.tensor(-1 if seed is None else seed)
         return Rendered(*_Render.apply(self, layout, numbers, map, origins, directions, near, far, *network))
 
 
@@ -142,12 +143,14 @@ class _Render(torch.autograd.Function):
     def forward(ctx, emulator, layout, numbers, *tensors):
         tensors = [tensor.detach().contiguous() for tensor in tensors]
         map, origins, _, near, _, w1, _, w2, _ = tensors
-        coarse, fine, half, ball, seed = numbers
+        coarse, fine, box, ball, seed = numbers
         windows = (Window * 6)(*[Window(w.projection, w.row, w.column, w.channel) for w in layout.windows])
         sizes = layout.height, layout.width, layout.depth, layout.channels, len(layout.windows)
         widths = map.shape[0], origins.shape[1], coarse, fine, len(w1), len(w2) - 1
-        shape = Shape(*widths, half, ball.slope, ball.radius, seed, Planes(*map.shape[1:], *sizes, windows))
-        inputs = Inputs(map.data_ptr(), TYPES[map.dtype], *addresses(tensors[1:]))
+        center, half = ((ctypes.c_double * 3)(*numbers) for numbers in (box.center, box.half))
+        planes = Planes(*map.shape[1:], *sizes, windows)
+        shape = Shape(*widths, 0, center, half, ball.slope, ball.radius, planes)
+        inputs = Inputs(map.data_ptr(), TYPES[map.dtype], *addresses([*tensors[1:], None, seed]))
         outputs = (
             near.new_full((*near.shape, len(w2) - 1), 9.0),
             near.new_full(near.shape, 9.0),
@@ -156,6 +159,7 @@ class _Render(torch.autograd.Function):
         arrays = Outputs(*addresses(outputs))
         emulator.call("emulated_render", shape, inputs, arrays)
         ctx.kept = emulator, shape, inputs, tensors
+        ctx.seed = seed  # the inputs point to it
         return outputs
 
     @staticmethod

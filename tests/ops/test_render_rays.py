@@ -75,9 +75,11 @@ def test_the_op_is_registered_as_torch_asks(device):
     problem = make_problem(rays=5, dtype=torch.float32, device=device)
     leaves = [leaf.clone().requires_grad_() for leaf in problem.leaves()]
     made = problem.with_leaves(leaves)
-    numbers = (made.layout.numbers(), 0.5, 2.0, 0.6, 6, 5, 3)
+    numbers = (made.layout.numbers(), [0.1, 0.0, 0.0, 0.5, 0.4, 0.6], 2.0, 0.6, 6, 5)
     tensors = (made.map, made.origins, made.directions, made.near, made.far, *made.network)
-    torch.library.opcheck(torch.ops.semhead.render_rays.default, (*tensors, *numbers))
+    seed = torch.tensor(3, device=device)
+    for grid in (None, torch.rand(2, 4, 4, 4)) if device == "cpu" else (None,):
+        torch.library.opcheck(torch.ops.semhead.render_rays.default, (*tensors, grid, seed, *numbers))
 
 
 @needs_compiled
@@ -252,7 +254,9 @@ def test_seeds_move_samples_and_none_is_the_middle():
         ({"map": torch.zeros(2, 9, 9, 14)}, {}, r"plane YZ ends at \(9, 9, 15\), beyond a map of \(9, 9, 14\)"),
         ({"map": torch.zeros(2, 9, 9)}, {}, r"map must be \[B, rows, columns, channels\], got \[2, 9, 9\]"),
         ({}, {"coarse": 1}, "coarse must lie in 2...512 and fine in 0...512, got 1 and 48"),
-        ({}, {"half": 0.0}, "half must be positive"),
+        ({}, {"grid": torch.zeros(2, 4, 4, 3)}, r"grid must be \[2, G, G, G\] with 2 <= G <= 256, got \[2, 4, 4, 3\]"),
+        ({}, {"grid": torch.zeros(2, 4, 4, 4), "fine": 1}, "fine must be at least 2 with a grid, got 1"),
+        ({}, {"seed": torch.zeros(2).long()}, r"seed must be one int64 on cpu, got \[2\] torch.int64 on cpu"),
         ({}, {"seed": -1}, r"seed must lie in \[0, 2\^32\), got -1"),
     ],
 )
@@ -265,7 +269,7 @@ def test_arguments_are_checked(changes, options, message):
 @needs_compiled
 def test_the_op_itself_checks_what_it_is_given():
     problem = make_problem(dtype=torch.float32)
-    numbers = (problem.layout.numbers(), 0.5, 0.0, 0.5, 6, 5, 3)
+    numbers = (None, torch.tensor(3), problem.layout.numbers(), [0, 0, 0, 0.5, 0.5, 0.5], 0.0, 0.5, 6, 5)
     tensors = [problem.map, problem.origins, problem.directions, problem.near, problem.far, *problem.network]
 
     def call(**changed):
@@ -279,6 +283,12 @@ def test_the_op_itself_checks_what_it_is_given():
     with pytest.raises(RuntimeError, match="all inputs but the map must be Float, got Double"):
         call(w=problem.network.w1.double())
     with pytest.raises(RuntimeError, match="no projection has the number 99"):
-        call(numbers=([9, 9, 1, 5, 99, 0, 0, 0], *numbers[1:]))
+        call(numbers=(*numbers[:2], [9, 9, 1, 5, 99, 0, 0, 0], *numbers[3:]))
     with pytest.raises(RuntimeError, match="reaches beyond the map"):
-        call(numbers=([9, 9, 1, 5, 0, 1, 0, 0], *numbers[1:]))
+        call(numbers=(*numbers[:2], [9, 9, 1, 5, 0, 1, 0, 0], *numbers[3:]))
+    with pytest.raises(RuntimeError, match=r"grid must be \[2, 3, 3, 3\], got \[2, 4, 4, 3\]"):
+        call(numbers=(torch.zeros(2, 4, 4, 3), *numbers[1:]))
+    with pytest.raises(RuntimeError, match="seed must be one int64"):
+        call(numbers=(None, torch.zeros(2).long(), *numbers[2:]))
+    with pytest.raises(RuntimeError, match="half-extents must be positive"):
+        call(numbers=(*numbers[:3], [0, 0, 0, 0.5, 0.0, 0.5], *numbers[4:]))

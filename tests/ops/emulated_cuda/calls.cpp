@@ -25,6 +25,7 @@ const char* said(const RenderShape& s, const RenderCudaInputs& in, const Call& c
     emulated::watch("b1", in.b1, 4 * s.hidden, false);
     emulated::watch("w2", in.w2, wide * s.hidden, false);
     emulated::watch("b2", in.b2, wide, false);
+    emulated::watch("seed", in.seed, sizeof(int64_t), false);
     message.clear();
     try {
         call(rays, wide);
