@@ -30,6 +30,30 @@ struct Cpu {
     }
 };
 
+Tensor density_grid(const Tensor& map, const Tensor& w1, const Tensor& b1, const Tensor& w2, const Tensor& b2,
+                    at::IntArrayRef numbers, double slope, double radius, int64_t side) {
+    const Layout layout = layout_of(numbers, map);
+    const int64_t batch = map.size(0), hidden = b1.numel();
+    expect(map, "map", map.sizes(), map);
+    expect(w1, "w1", {hidden, layout.channels}, map);
+    expect(b1, "b1", {hidden}, map);
+    expect(w2, "w2", {b2.numel(), hidden}, map);
+    for (const Tensor* t : {&w1, &b1, &w2, &b2})
+        TORCH_CHECK(t->scalar_type() == map.scalar_type(), "the network must be ", map.scalar_type(), " like the map, got ",
+                    t->scalar_type());
+    TORCH_CHECK(b2.is_contiguous() && b2.numel() >= 1, "b2 must be contiguous, and hold the density's bias");
+    TORCH_CHECK(hidden >= 1 && hidden <= kMaxWidth, "the hidden layer may be 1...", kMaxWidth, " wide, got ", hidden);
+    TORCH_CHECK(side >= 2 && side <= kMaxGrid, "a grid has 2...", kMaxGrid, " nodes a side, got ", side);
+    const Tensor grid = at::empty({batch, side, side, side}, map.options());
+    with_scalar(map, [&](auto zero) {
+        using T = decltype(zero);
+        density_grid_cpu<T>(layout, batch, static_cast<int>(hidden), slope, radius, static_cast<int>(side), map.data_ptr<T>(),
+                            w1.data_ptr<T>(), b1.data_ptr<T>(), w2.data_ptr<T>(), b2.data_ptr<T>(), grid.data_ptr<T>(),
+                            threads(4));
+    });
+    return grid;
+}
+
 Tensor sample_planes(const Tensor& map, const Tensor& points, at::IntArrayRef numbers) {
     const Layout layout = layout_of(numbers, map);
     expect(map, "map", map.sizes(), map);
@@ -65,6 +89,7 @@ std::tuple<Tensor, Tensor> sample_planes_backward(const Tensor& d_features, cons
 TORCH_LIBRARY_IMPL(semhead, CPU, m) {
     m.impl("render_rays", &render_rays<Cpu>);
     m.impl("render_rays_backward", &render_rays_backward<Cpu>);
+    m.impl("density_grid", &density_grid);
     m.impl("sample_planes", &sample_planes);
     m.impl("sample_planes_backward", &sample_planes_backward);
 }

@@ -14,6 +14,9 @@ TORCH_LIBRARY(semhead, m) {
         "Tensor seed, int[] layout, float[] box, float slope, float radius, int coarse, int fine, bool for_map, bool for_rays, "
         "bool for_network) "
         "-> (Tensor map, Tensor origins, Tensor directions, Tensor w1, Tensor b1, Tensor w2, Tensor b2)");
+    m.def(
+        "density_grid(Tensor map, Tensor w1, Tensor b1, Tensor w2, Tensor b2, int[] layout, float slope, float radius, int side) "
+        "-> Tensor");
     m.def("sample_planes(Tensor map, Tensor points, int[] layout) -> Tensor");
     m.def(
         "sample_planes_backward(Tensor d_features, Tensor map, Tensor points, int[] layout, bool for_map, bool for_points) "

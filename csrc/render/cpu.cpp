@@ -54,6 +54,17 @@ struct Strata {
     explicit Strata(const RenderShape& s)
         : shape(s), t(size()), x(size()), y(size()), z(size()), raw(size()), largest(size()), w(size()) {}
 
+    [[gnu::noinline]] void look_up(const T* __restrict grid, int n, const T* __restrict x, const T* __restrict y, const T* __restrict z,
+                 T* __restrict raw, T* __restrict largest) const {
+        const int side = shape.grid;
+        for (int i = 0; i < n; ++i) {  // a loop that is vectorised
+            T value, most;
+            grid_lookup<T>(grid, side, x[i], y[i], z[i], value, most);
+            raw[i] = value;
+            largest[i] = most;
+        }
+    }
+
     int size() const { return shape.grid ? padded<T>(shape.coarse + 1) + kLanes<T> : 0; }
 
     // False when the ray meets nothing.
@@ -63,7 +74,7 @@ struct Strata {
         for (int i = 0; i < all; ++i) t[i] = ray.near + T(i < m ? i : m) / m * (ray.far - ray.near);
         T* xyz[3] = {x, y, z};
         ray.points(shape, all, t, xyz);
-        for (int i = 0; i < all; ++i) grid_lookup<T>(grid, shape.grid, x[i], y[i], z[i], raw[i], largest[i]);
+        look_up(grid, all, x, y, z, raw, largest);
         Vec<T> most = {}, known = {};
         for (int i = 0; i < m; i += L) {
             const Vec<T> a = load<T>(largest + i), b = load<T>(largest + i + 1);

@@ -71,4 +71,10 @@ void render_cpu(const RenderShape&, const RenderInputs<T>&, const RenderOutputs<
 template <typename T>
 void render_backward_cpu(const RenderShape&, const RenderInputs<T>&, const RenderGradients<T>&, const Parallel&);
 
+// Raw density at the nodes of a grid [batch, side, side, side] of the boxes of maps, z y x, the outermost on the faces.
+// `density` [hidden] and `density_bias` [1] are the first row of w2 and the first number of b2.
+template <typename T>
+void density_grid_cpu(const Layout&, int64_t batch, int hidden, double slope, double radius, int side, const T* map,
+                      const T* w1, const T* b1, const T* density, const T* density_bias, T* grid, const Parallel&);
+
 }  // namespace semhead

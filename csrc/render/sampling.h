@@ -58,32 +58,32 @@ SEMHEAD_BOTH void fine_distances(int64_t seed, int64_t ray, const T* t, const T*
     }
 }
 
+// The node of a grid before a coordinate in [-1, 1], and how far it is towards the next; the outermost nodes lie at -1 and
+// 1, and a coordinate that is not a number counts as -1.
+template <typename T>
+SEMHEAD_BOTH int node_before(T u, int side, T& fraction) {
+    T at = (u + 1) * (T(0.5) * (side - 1));
+    at = at > 0 ? at : T(0);
+    at = at < T(side - 1) ? at : T(side - 1);
+    int low = static_cast<int>(at);
+    low = low < side - 2 ? low : side - 2;
+    fraction = at - low;
+    return low;
+}
+
 // Raw density of a grid [side, side, side] at a point of [-1, 1]^3: interpolated, and the largest of the eight nodes around.
-// The outermost nodes lie on the faces; a coordinate that is not a number counts as -1.
 template <typename T>
 SEMHEAD_BOTH void grid_lookup(const T* grid, int side, T x, T y, T z, T& raw, T& largest) {
-    const T point[3] = {x, y, z};
-    int low[3];
-    T f[3];
-    for (int k = 0; k < 3; ++k) {
-        T at = (point[k] + 1) * (T(0.5) * (side - 1));
-        at = at > 0 ? at : T(0);
-        at = at < T(side - 1) ? at : T(side - 1);
-        low[k] = static_cast<int>(at);
-        low[k] = low[k] < side - 2 ? low[k] : side - 2;
-        f[k] = at - low[k];
-    }
-    const T* node = grid + (low[2] * side + low[1]) * side + low[0];
-    T row[4];
-    largest = node[0];
-    for (int k = 0; k < 4; ++k) {
-        const T* here = node + (k / 2 * side + k % 2) * side;
-        const T a = here[0], b = here[1], more = a > b ? a : b;
-        row[k] = a + f[0] * (b - a);
-        largest = more > largest ? more : largest;
-    }
-    const T near = row[0] + f[1] * (row[1] - row[0]), far = row[2] + f[1] * (row[3] - row[2]);
-    raw = near + f[2] * (far - near);
+    T fx, fy, fz;
+    const int column = node_before(x, side, fx), row = node_before(y, side, fy), slice = node_before(z, side, fz);
+    const int a = (slice * side + row) * side + column, b = a + side, c = a + side * side, d = c + side;
+    const T a0 = grid[a], a1 = grid[a + 1], b0 = grid[b], b1 = grid[b + 1];
+    const T c0 = grid[c], c1 = grid[c + 1], d0 = grid[d], d1 = grid[d + 1];
+    const T ax = a0 + fx * (a1 - a0), bx = b0 + fx * (b1 - b0), cx = c0 + fx * (c1 - c0), dx = d0 + fx * (d1 - d0);
+    const T near = ax + fy * (bx - ax), far = cx + fy * (dx - cx);
+    raw = near + fz * (far - near);
+    const auto larger = [](T p, T q) { return p > q ? p : q; };
+    largest = larger(larger(larger(a0, a1), larger(b0, b1)), larger(larger(c0, c1), larger(d0, d1)));
 }
 
 // order[k]: which of the m coarse and n fine samples (fine ones counted from m) is k-th along the ray.

@@ -5,7 +5,7 @@ built, on CPU and CUDA, and else the twin of the same name with `reference_` bef
 equations, which is also what the compiled code is tested against. `semhead doctor` says which, and why.
 """
 
-from semhead_lib.ops.density_grid import density_grid
+from semhead_lib.ops.density_grid import density_grid, reference_density_grid
 from semhead_lib.ops.layout import Layout, Projection, Window
 from semhead_lib.ops.render_rays import Ball, Box, FieldNetwork, Rendered, reference_render_rays, render_rays
 from semhead_lib.ops.sample_planes import reference_sample_planes, sample_planes
@@ -19,6 +19,7 @@ __all__ = [
     "Rendered",
     "Window",
     "density_grid",
+    "reference_density_grid",
     "reference_render_rays",
     "reference_sample_planes",
     "render_rays",

@@ -6,9 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from semhead_lib.ops import compiled
 from semhead_lib.ops.layout import Layout
-from semhead_lib.ops.render_rays import Ball, FieldNetwork
-from semhead_lib.ops.sample_planes import sample_planes
+from semhead_lib.ops.render_rays import LARGEST_GRID, Ball, FieldNetwork
+from semhead_lib.ops.sample_planes import reference_sample_planes
 
 _CHUNK = 1 << 16  # nodes at a time
 
@@ -17,25 +18,52 @@ _CHUNK = 1 << 16  # nodes at a time
 def density_grid(
     map: Tensor,  # [B, rows, columns, channels] feature map, channels last
     network: FieldNetwork,
-    layout: Layout,
+    layout: Layout,  # of the planes in the map
     side: int,  # nodes a side, G
     ball: Ball = Ball(),  # noqa: B008 (frozen)
-) -> Tensor:  # [B, G, G, G] float32 (float64 for such a map), indexed z, y, x
+) -> Tensor:  # [B, G, G, G], indexed z, y, x; float32, or float64 for such a network
     """Raw density of each head at G^3 nodes: node (i, j, k) lies at p = 2 (k, j, i) / (G - 1) - 1, the outermost on the
-    faces of the planes' box. Made once for all views of a head, and without gradient: see `render_rays`.
+    faces of the planes' box. Made once for all views of a head, without gradient: see `render_rays`.
 
-    Raises ValueError for fewer than 2 nodes a side, or a layout that does not fit the map.
+    Raises ValueError for a number of nodes out of range, or a layout that does not fit the map.
     """
-    if side < 2:
-        raise ValueError(f"a density grid needs at least 2 nodes a side, got {side}")
-    dtype = torch.promote_types(map.dtype, torch.float32)
-    along = torch.linspace(-1, 1, side, dtype=dtype, device=map.device)
+    layout.check(map)
+    if not 2 <= side <= LARGEST_GRID:
+        raise ValueError(f"a density grid has 2 to {LARGEST_GRID} nodes a side, got {side}")
+    map = map.to(network.w1.dtype)
+    if map.is_cuda or not compiled.usable(map) or any(t.dtype != map.dtype for t in network):
+        return reference_density_grid(map, network, layout, side, ball)
+    tensors = (t.contiguous() for t in (map, *network))
+    return torch.ops.semhead.density_grid(*tensors, layout.numbers(), ball.slope, ball.radius, side)
+
+
+@torch.no_grad()
+def reference_density_grid(
+    map: Tensor,
+    network: FieldNetwork,
+    layout: Layout,
+    side: int,
+    ball: Ball = Ball(),  # noqa: B008 (frozen)
+) -> Tensor:
+    """`density_grid` in plain torch: the field's raw density (`network_of_features`), without its colours."""
+    along = torch.linspace(-1, 1, side, dtype=map.dtype, device=map.device)
     z, y, x = torch.meshgrid(along, along, along, indexing="ij")
     nodes = torch.stack([x, y, z], -1).reshape(1, -1, 3).expand(len(map), -1, -1)
-    w1, b1, w2, b2 = (t.to(dtype) for t in network)
     parts = []
     for points in nodes.split(_CHUNK, dim=1):
-        hidden = F.softplus(F.linear(sample_planes(map.to(dtype), points, layout), w1, b1))
-        raw = hidden @ w2[0] + b2[0]
+        hidden = F.softplus(F.linear(reference_sample_planes(map, points, layout), network.w1, network.b1))
+        raw = hidden @ network.w2[0] + network.b2[0]
         parts.append(raw + ball.slope * (ball.radius - points.norm(dim=-1)) if ball.slope else raw)
     return torch.cat(parts, 1).view(len(map), side, side, side)
+
+
+def _register() -> None:
+    if not compiled.COMPILED.devices:
+        return
+
+    @torch.library.register_fake("semhead::density_grid")
+    def _(map, w1, b1, w2, b2, layout, slope, radius, side):
+        return map.new_empty(map.shape[0], side, side, side)
+
+
+_register()
