@@ -18,13 +18,17 @@ struct FindTaps {
     template <int code>
     void run() const {
         constexpr int each = deep ? 8 : 4;
-        for (int i = 0; i < n; ++i) {
+        const FindTaps copy = *this;  // which no store below can change: so the loop is vectorised
+        const Layout planes = layout;
+        const Window own = window;
+#pragma GCC ivdep
+        for (int i = 0; i < copy.n; ++i) {
             int o[each];
             T w[each];
-            plane_taps<code, deep>(layout, window, x[i], y[i], z[i], o, w);
+            plane_taps<code, deep>(planes, own, copy.x[i], copy.y[i], copy.z[i], o, w);
             for (int k = 0; k < each; ++k) {
-                offset[k * ld + i] = o[k];
-                weight[k * ld + i] = w[k];
+                copy.offset[k * copy.ld + i] = o[k];
+                copy.weight[k * copy.ld + i] = w[k];
             }
         }
     }

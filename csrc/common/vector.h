@@ -46,7 +46,7 @@ inline T sum(Vec<T> v) {  // pairwise: shuffles within registers
 
 // exp(x): 2^n p(f) with |f| <= 1/2 and a polynomial p of degree 6 (relative error 2e-9 plus rounding). Arguments are
 // clipped to +-87, which the network's functions below cannot tell; what is not a number stays so.
-inline Vec<float> exp_of(Vec<float> x) {
+[[gnu::always_inline]] inline Vec<float> exp_of(Vec<float> x) {
     typedef int32_t Ints __attribute__((vector_size(64)));
     x = x < -87.0f ? all(-87.0f) : x;
     x = x > 87.0f ? all(87.0f) : x;
@@ -73,7 +73,7 @@ inline Vec<double> exp_of(Vec<double> x) {
 }
 
 // log(1 + y) for y in [0, 1]: y times a polynomial of degree 9 (relative error 4e-9 plus rounding).
-inline Vec<float> log1p_of(Vec<float> y) {
+[[gnu::always_inline]] inline Vec<float> log1p_of(Vec<float> y) {
     Vec<float> p = all(-3.338774642e-3f);
     p = p * y + 2.027796571e-2f;
     p = p * y - 5.77595073e-2f;
@@ -137,7 +137,7 @@ inline void product_rows(int rows, int depth, const T* a, int64_t row, int64_t s
     for (; m + R <= rows; m += R) product_tile<T, R, V>(depth, a + m * row, row, step, b, ldb, c + m * ldc, ldc, bias, add);
     if constexpr (R > 1) {
         if (m < rows)
-            product_rows<T, R / 2, V>(rows - m, depth, a + m * row, row, step, b, ldb, c + m * ldc, ldc, bias, add);
+            product_rows<T, (R > 8 ? 8 : R > 4 ? 4 : R / 2), V>(rows - m, depth, a + m * row, row, step, b, ldb, c + m * ldc, ldc, bias, add);
     }
 }
 

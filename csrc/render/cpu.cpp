@@ -54,10 +54,9 @@ struct Strata {
     explicit Strata(const RenderShape& s)
         : shape(s), t(size()), x(size()), y(size()), z(size()), raw(size()), largest(size()), w(size()) {}
 
-    [[gnu::noinline]] void look_up(const T* __restrict grid, int n, const T* __restrict x, const T* __restrict y, const T* __restrict z,
-                 T* __restrict raw, T* __restrict largest) const {
-        const int side = shape.grid;
-        for (int i = 0; i < n; ++i) {  // a loop that is vectorised
+    static void look_up(const T* grid, int side, int n, const T* x, const T* y, const T* z, T* raw, T* largest) {
+#pragma GCC ivdep
+        for (int i = 0; i < n; ++i) {
             T value, most;
             grid_lookup<T>(grid, side, x[i], y[i], z[i], value, most);
             raw[i] = value;
@@ -74,7 +73,7 @@ struct Strata {
         for (int i = 0; i < all; ++i) t[i] = ray.near + T(i < m ? i : m) / m * (ray.far - ray.near);
         T* xyz[3] = {x, y, z};
         ray.points(shape, all, t, xyz);
-        look_up(grid, all, x, y, z, raw, largest);
+        look_up(grid, shape.grid, all, x, y, z, raw, largest);
         Vec<T> most = {}, known = {};
         for (int i = 0; i < m; i += L) {
             const Vec<T> a = load<T>(largest + i), b = load<T>(largest + i + 1);
@@ -161,8 +160,10 @@ struct Samples {
     // Density and colours of `count` samples from slot `first` on.
     void evaluate(const T* map, const Ray<T>& ray, int first, int count) {
         T* xyz[3] = {x + first, y + first, z + first};
-        ray.points(shape, count, t + first, xyz);
-        find_taps<T>(shape.layout, count, ld, xyz[0], xyz[1], xyz[2], offset + first, weight + first);
+        // whole vectors, where the slots behind are still to be computed
+        const int room = (first < coarse ? coarse : ld) - first, wide = std::min(padded<T>(count), room);
+        ray.points(shape, wide, t + first, xyz);
+        find_taps<T>(shape.layout, wide, ld, xyz[0], xyz[1], xyz[2], offset + first, weight + first);
         fetch<T>(shape.layout, map, count, ld, offset + first, weight + first, features + first * net.cp);
         net.forward(count, features + first * net.cp, hidden + first * net.hp, raw + first, colours + first * net.op);
         if (shape.slope != 0)

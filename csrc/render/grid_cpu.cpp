@@ -72,44 +72,50 @@ void density_grid_cpu(const Layout& layout, int64_t batch, int hidden, double sl
             for (int k = 0; k < n * cp; k += L) store(features + k, load(features + k) * (T(1) / layout.planes));
         }
     });
-    parallel(batch * side * side, [&](int64_t begin, int64_t end) {
+    parallel(int64_t(side) * side, [&](int64_t begin, int64_t end) {
         Line<T> line(layout, ld, cp, hp);
+        T* f = line.features;
         for (int64_t i = begin; i < end; ++i) {
-            const int64_t item = i / (side * side), row = i % side, slice = i / side % side;
+            const int64_t row = i % side, slice = i / side;
             for (int u = 0; u < n; ++u) {
                 line.x[u] = nodes.place[u];
                 line.y[u] = nodes.place[row];
                 line.z[u] = nodes.place[slice];
             }
-            T* f = line.features;
-            if (nodes.others.planes) {
-                const T part = T(nodes.others.planes) / layout.planes;
+            if (nodes.others.planes)  // the same texels for all items of the batch
                 find_taps<T>(nodes.others, n, ld, line.x, line.y, line.z, line.offset, line.weight);
-                fetch<T>(nodes.others, map + item * texels, n, ld, line.offset, line.weight, f);
-                for (int k = 0; k < n * cp; k += L) store(f + k, load(f + k) * part);
-            } else {
-                std::fill(f, f + n * cp, T(0));
-            }
-            for (int p = 0; p < nodes.count; ++p) {
-                const T* from = tables + (item * nodes.count + p) * table;
-                switch (nodes.along[p].projection) {
-                    case kXY: from += row * n * cp; break;
-                    case kXZ: from += slice * n * cp; break;
-                    case kYZ: from += (slice * n + row) * cp; break;
+            for (int64_t item = 0; item < batch; ++item) {
+                if (nodes.others.planes) {
+                    const T part = T(nodes.others.planes) / layout.planes;
+                    fetch<T>(nodes.others, map + item * texels, n, ld, line.offset, line.weight, f);
+                    for (int k = 0; k < n * cp; k += L) store(f + k, load(f + k) * part);
+                } else {
+                    std::fill(f, f + n * cp, T(0));
                 }
-                const int step = nodes.along[p].projection == kYZ ? 0 : cp;  // the same for the whole line
-                for (int u = 0; u < n; ++u)
-                    for (int k = 0; k < cp; k += L) store(f + u * cp + k, load(f + u * cp + k) + load(from + u * step + k));
-            }
-            product<T>(n, hp, layout.channels, f, cp, 1, first, hp, line.hidden, hp, bias);
-            T* out = grid + i * side;
-            for (int u = 0; u < n; ++u) {
-                Vec<T> dot = {};
-                for (int j = 0; j < hp; j += L) dot += softplus<T>(load<T>(line.hidden + u * hp + j)) * load<T>(last + j);
-                out[u] = sum<T>(dot) + density_bias[0];
+                for (int p = 0; p < nodes.count; ++p) {
+                    const T* from = tables + (item * nodes.count + p) * table;
+                    switch (nodes.along[p].projection) {
+                        case kXY: from += row * n * cp; break;
+                        case kXZ: from += slice * n * cp; break;
+                        case kYZ: from += (slice * n + row) * cp; break;
+                    }
+                    const int step = nodes.along[p].projection == kYZ ? 0 : cp;  // the same for the whole line
+                    for (int u = 0; u < n; ++u)
+                        for (int k = 0; k < cp; k += L)
+                            store(f + u * cp + k, load(f + u * cp + k) + load(from + u * step + k));
+                }
+                product<T>(n, hp, layout.channels, f, cp, 1, first, hp, line.hidden, hp, bias);
+                T* out = grid + (item * side * side + i) * side;
+                for (int u = 0; u < n; ++u) {
+                    Vec<T> dot = {};
+                    for (int j = 0; j < hp; j += L) dot += softplus<T>(load<T>(line.hidden + u * hp + j)) * load<T>(last + j);
+                    out[u] = sum<T>(dot) + density_bias[0];
+                }
                 if (slope != 0)
-                    out[u] += T(slope) * (T(radius) - std::sqrt(line.x[u] * line.x[u] + line.y[u] * line.y[u] +
-                                                                line.z[u] * line.z[u]));
+                    for (int u = 0; u < n; ++u) {
+                        const T x = line.x[u], y = line.y[u], z = line.z[u];
+                        out[u] += T(slope) * (T(radius) - std::sqrt(x * x + y * y + z * z));
+                    }
             }
         }
     });
