@@ -89,7 +89,7 @@ struct Strata {
         for (int i = 0; i < m; ++i) {
             const T after = left * w[i];
             w[i] = light(left) - light(after);
-            left = left > T(kDark) ? after : T(0);
+            left = left <= T(kDark) ? T(0) : after;
         }
         return true;
     }

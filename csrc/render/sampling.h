@@ -8,7 +8,7 @@ namespace semhead {
 constexpr double kDark = 1e-4;       // light below which a ray ends
 constexpr double kEmpty = 1e-4;      // opacity below which a ray that a density grid tells is not sampled
 constexpr double kFloor = 0.01;      // of the blurred weight of every interval between coarse samples
-constexpr double kGridFloor = 0.1;   // of all strata of a ray together, where their weights come from a density grid
+constexpr double kGridFloor = 0.02;  // of all strata of a ray together, where their weights come from a density grid
 
 // L(T): the light T that is left, but its last ten-thousandth ends at once, so that what lies behind counts for nothing.
 template <typename T>
@@ -53,7 +53,7 @@ SEMHEAD_BOTH void fine_distances(int64_t seed, int64_t ray, const T* t, const T*
             here = blurred(++i);
         }
         T part = (target - below) / here;
-        part = part < 1 ? part : T(1);
+        part = part > 1 ? T(1) : part;  // what is not a number stays so
         fine[j] = t[i] + part * (t[i + 1] - t[i]);
     }
 }

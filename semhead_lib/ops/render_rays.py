@@ -20,7 +20,7 @@ MOST_SAMPLES = 512  # of a ray, coarse or fine
 DARK = 1e-4  # light below which a ray ends
 EMPTY = 1e-4  # opacity below which a ray that a density grid tells is not sampled
 LARGEST_GRID = 256  # nodes a side
-GRID_FLOOR = 0.1  # of all strata of a ray together, where their weights come from a density grid
+GRID_FLOOR = 0.02  # of all strata of a ray together, where their weights come from a density grid
 
 
 class FieldNetwork(NamedTuple):
