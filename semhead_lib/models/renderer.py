@@ -51,7 +51,7 @@ def box_bounds(
     (2.2..., 3.2..., True)
     """
     inverse = 1 / torch.where(directions == 0, torch.finfo(directions.dtype).tiny * 4, directions)
-    center, half = (origins.new_tensor(numbers) for numbers in (box.center, box.half))
+    center, half = box.beside(origins)
     a, b = (center - half - origins) * inverse, (center + half - origins) * inverse
     near = torch.minimum(a, b).amax(-1).clamp_min(0)
     return near, torch.maximum(a, b).amin(-1)
@@ -114,7 +114,7 @@ class Renderer(nn.Module):
 
     def field(self, features: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
         """Raw density [B, N] and colour features [B, N, O] at world points [B, N, 3]."""
-        box = self.settings.box
-        points = (points - points.new_tensor(box.center)) / points.new_tensor(box.half)
+        center, half = self.settings.box.beside(points)
+        points = (points - center) / half
         read = sample_planes(self.planes.map(features), points, self.planes.layout)
         return network_of_features(read, points, self.network, self.settings.ball)

@@ -59,6 +59,10 @@ class Box:
         if not min(self.half) > 0:
             raise ValueError(f"the box's half-extents must be positive, got {self.half}")
 
+    def beside(self, tensor: Tensor) -> tuple[Tensor, Tensor]:
+        """Center and half-extents [3] on the tensor's device: filled in there, as a copy would wait for a GPU."""
+        return tuple(torch.stack([tensor.new_full((), x) for x in numbers]) for numbers in (self.center, self.half))
+
 
 class Rendered(NamedTuple):
     """What N rays of each of B items see."""
@@ -154,7 +158,7 @@ def reference_render_rays(
     origins = torch.where(live[..., None], origins, 0.0)
     directions = torch.where(live[..., None], directions, 1.0)
     near, far = torch.where(live, near, 0.0).detach(), torch.where(live, far, 1.0).detach()
-    center, half = (origins.new_tensor(numbers) for numbers in (box.center, box.half))
+    center, half = box.beside(origins)
 
     def points(t: Tensor) -> Tensor:  # [B, N, S] -> [B, N, S, 3] in [-1, 1]
         return (origins[:, :, None] + t[..., None] * directions[:, :, None] - center) / half
