@@ -1,26 +1,35 @@
-"""The fused renderer against its reference twin: `make bench` prints the table, papermill_runs/benchmarks/ keeps it.
+"""The fused renderer against its reference implementation: `make bench` prints the table, papermill_runs/benchmarks/
+keeps it.
 
-All times are medians of interleaved runs in one process, also in units of S, the time of one fp32 2048 x 2048 matrix
-product in the same process. The floor is what the arithmetic alone would take at that product's rate.
+The reference takes the steps of EG3D's renderer in plain torch: grid_sample of every plane, the network, sort and
+gather, marching. Both are measured in one process, in turns, once with freed memory given back to the system, as a
+process has it by default, and once with `keep_freed_memory` for both. Times are medians of one thread's CPU time,
+which other work on the machine lengthens little, in units of S, that of one fp32 2048 x 2048 matrix product in the
+same process.
 """
 
 import ctypes
 import datetime
 import gc
 import json
+import os
 import platform
+import subprocess
+import sys
 import threading
 import time
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
 import psutil
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from semhead_lib.cameras import orbit_labels
 from semhead_lib.devices import keep_freed_memory
-from semhead_lib.models.generator import Generator
+from semhead_lib.models.generator import ASSETS, Generator
 from semhead_lib.models.planes import make_planes
 from semhead_lib.models.presets import PRESETS, cost
 from semhead_lib.models.renderer import Renderer, RenderSettings
@@ -28,23 +37,26 @@ from semhead_lib.ops import compiled
 
 OUT = Path(__file__).parents[2] / "papermill_runs" / "benchmarks"
 RUNS = 9
-# work: representation, side of its planes, batch, pixels a side, coarse and fine samples, backward too,
-# what a peer took on this kind of machine (S), what is asked of ours (S)
+MEMORY = {"given back": "freed memory given back", "kept": "keep_freed_memory"}
+# work: planes, their side, heads, cameras of each, pixels a side, coarse and fine samples of the reference, backward
+# too, and ours on trained heads: nodes a side of the density grid, strata looked up in it, samples. The grid's time is
+# counted.
 WORK = {
-    "triplane forward": ("triplane", 256, 1, 64, 48, 48, False, "EG3D 7.8", 1.1),
-    "triplane forward + backward": ("triplane", 64, 4, 64, 24, 24, True, "EG3D 47", 5.0),
-    "trigrid forward": ("trigrid", 256, 1, 64, 48, 48, False, "PanoHead 15.8", 2.2),
-    "spherical forward": ("spherical", 256, 1, 64, 48, 48, False, "SphereHead 19", 2.5),
-    "hyplane forward": ("hyplane", 256, 1, 64, 48, 48, False, "HyPlaneHead 11.5", 1.6),
+    "triplane, random, forward": ("triplane", 256, 1, 1, 64, 48, 48, False, None),
+    "triplane, random, forward + backward": ("triplane", 64, 4, 1, 64, 24, 24, True, None),
+    "trigrid, random, forward": ("trigrid", 256, 1, 1, 64, 48, 48, False, None),
+    "spherical, random, forward": ("spherical", 256, 1, 1, 64, 48, 48, False, None),
+    "hyplane, random, forward": ("hyplane", 256, 1, 1, 64, 48, 48, False, None),
+    "hyplane, trained, forward": ("trained", 256, 1, 1, 64, 48, 48, False, (64, 64, 40)),
+    "hyplane, trained, forward + backward": ("trained", 64, 4, 1, 64, 24, 24, True, (40, 48, 12)),
+    "semhead-64, 4 heads x 4 views, forward": ("shipped", 64, 4, 4, 32, 16, 16, False, (24, 32, 10)),
+    "semhead-64, 4 heads x 4 views, forward + backward": ("shipped", 64, 4, 4, 32, 16, 16, True, (24, 32, 10)),
+    "semhead-64, 16 heads, forward": ("shipped", 64, 16, 1, 32, 16, 16, False, (24, 32, 10)),
+    "semhead-64, 16 heads, forward + backward": ("shipped", 64, 16, 1, 32, 16, 16, True, (24, 32, 10)),
 }
+RENDER_RUNS = 3
+CONVERGED = 256  # coarse and as many fine samples
 CHANNELS, HIDDEN, OUTPUTS = 32, 64, 32
-
-
-def floating_point_operations(planes, points: int, backward: bool) -> float:
-    """Interpolation and the two layers of the network; backward computes them again and twice more."""
-    taps = len(planes.layout.windows) * (8 if planes.layout.depth > 1 else 4)
-    once = 2 * points * (taps * CHANNELS + CHANNELS * HIDDEN + HIDDEN * (1 + OUTPUTS))
-    return once * (4 if backward else 1)
 
 
 def memory_peak(call) -> float:
@@ -67,26 +79,81 @@ def memory_peak(call) -> float:
     return max(0.0, max(peaks) - start) / 1e6
 
 
-def steps(name: str):
-    """What is timed: the renderer and its twin on the same planes and cameras."""
-    representation, side, batch, resolution, coarse, fine, backward, *_ = WORK[name]
+@torch.no_grad()
+def shipped_heads(heads: int) -> tuple[Renderer, torch.Tensor]:
+    """The shipped generator's renderer, and feature maps of its heads."""
+    generator = Generator.load("semhead-64")
+    conditions = load_file(ASSETS / "semhead-64" / "conditions.safetensors")["features"].float()
     torch.manual_seed(0)
-    planes = make_planes(representation, side, CHANNELS)
-    renderer = Renderer(planes, RenderSettings(coarse, fine), HIDDEN, OUTPUTS)
-    features = torch.randn(batch, planes.map_channels, planes.map_side, planes.map_side)
-    features = features.contiguous(memory_format=torch.channels_last).requires_grad_(backward)
-    labels = orbit_labels(torch.linspace(-60, 60, batch) if batch > 1 else torch.zeros(1), torch.zeros(batch))
+    condition = conditions[:: len(conditions) // heads][:heads]
+    return generator.renderer, generator.feature_map(generator.mapping(torch.randn(heads, 128), condition, 0.7))
 
-    def step(reference: bool):
+
+@torch.no_grad()
+def trained_heads(side: int, heads: int) -> tuple[Renderer, torch.Tensor]:
+    """The same at EG3D's sizes: planes interpolated to `side`, more channels, hidden units and colours of zeros."""
+    small, features = shipped_heads(heads)
+    quarters = features.unflatten(-1, (2, -1)).unflatten(-3, (2, -1)).permute(0, 2, 4, 1, 3, 5).flatten(0, 2)
+    larger = torch.nn.functional.interpolate(quarters, size=(side, side), mode="bilinear")
+    larger = larger.unflatten(0, (heads, 2, 2)).permute(0, 3, 1, 4, 2, 5).flatten(-2).flatten(-3, -2)
+    padded = torch.zeros(heads, CHANNELS, 2 * side, 2 * side).contiguous(memory_format=torch.channels_last)
+    padded[:, : features.shape[1]] = larger
+    planes = make_planes("hyplane", side, CHANNELS)
+    renderer = Renderer(planes, RenderSettings(ball=small.settings.ball), HIDDEN, OUTPUTS)
+    w1, b1, w2, b2 = small.network
+    for to, from_, gain in ((renderer.w1, w1, CHANNELS**0.5), (renderer.w2, w2, HIDDEN**0.5)):
+        to.zero_()[: len(from_), : from_.shape[1]] = from_ * gain
+    for to, from_ in ((renderer.b1, b1), (renderer.b2, b2)):
+        to.zero_()[: len(from_)] = from_
+    return renderer, padded
+
+
+def random_planes(name: str, side: int, heads: int) -> tuple[Renderer, torch.Tensor]:
+    torch.manual_seed(0)
+    planes = make_planes(name, side, CHANNELS)
+    features = torch.randn(heads, planes.map_channels, planes.map_side, planes.map_side)
+    return Renderer(planes, RenderSettings(), HIDDEN, OUTPUTS), features.contiguous(memory_format=torch.channels_last)
+
+
+def steps(name: str):
+    """What is timed: name of the way -> call, and the image's error of each way, dB."""
+    kind, side, heads, views, resolution, coarse, fine, backward, grid = WORK[name]
+    made = {"trained": lambda: trained_heads(side, heads), "shipped": lambda: shipped_heads(heads)}
+    renderer, features = made.get(kind, lambda: random_planes(kind, side, heads))()
+    renderer.requires_grad_(backward)
+    features.requires_grad_(backward)
+    azimuths = torch.linspace(-60, 60, views).repeat(heads) if views > 1 else torch.linspace(-60, 120, heads)
+    labels = orbit_labels(azimuths, torch.zeros(len(azimuths)))
+    plain = replace(renderer.settings, coarse=coarse, fine=fine)
+    settings = {"reference": plain, "two passes": plain}
+    if grid:
+        settings["grid"] = replace(renderer.settings, grid=grid[0], coarse=grid[1], fine=grid[2])
+
+    def render(way: str):
+        renderer.settings = settings[way]
+        return renderer(features, labels, resolution, seed=1, reference=way == "reference")
+
+    def step(way: str):
         with torch.set_grad_enabled(backward):
-            out = renderer(features, labels, resolution, seed=1, reference=reference)
+            out = render(way)
             if backward:
                 (out.features.square().mean() + out.depth.mean() + out.opacity.mean()).backward()
                 features.grad = None
                 renderer.zero_grad(set_to_none=True)
 
-    points = batch * resolution**2 * (coarse + fine)
-    return step, floating_point_operations(planes, points, backward)
+    errors = {}
+    if grid:
+        with torch.no_grad():
+            settings["converged"] = replace(plain, coarse=CONVERGED, fine=CONVERGED)
+            truth = render("converged")
+            for way in ("reference", "grid"):
+                found = render(way)
+                for what, a, b in (
+                    ("image", found.features[:, :3], truth.features[:, :3]),
+                    ("opacity", found.opacity, truth.opacity),
+                ):
+                    errors[f"{way} {what} dB"] = round(-10 * (a - b).square().mean().log10().item(), 1)
+    return {way: lambda way=way: step(way) for way in settings if way != "converged"}, errors
 
 
 def seconds(call) -> float:
@@ -95,14 +162,20 @@ def seconds(call) -> float:
     return time.perf_counter() - began
 
 
-def interleaved_medians(calls) -> dict[str, float]:
+def cpu_seconds(call) -> float:
+    began = time.process_time()
+    call()
+    return time.process_time() - began
+
+
+def interleaved_medians(calls, runs: int = RUNS, measure=seconds) -> dict[str, float]:
     for call in calls.values():
         call()
     times = {key: [] for key in calls}
-    for _ in range(RUNS):
+    for _ in range(runs):
         for key, call in calls.items():
-            times[key].append(seconds(call))
-    return {key: sorted(values)[RUNS // 2] for key, values in times.items()}
+            times[key].append(measure(call))
+    return {key: sorted(values)[runs // 2] for key, values in times.items()}
 
 
 def circumstances() -> dict:
@@ -115,41 +188,50 @@ def circumstances() -> dict:
     }
 
 
+def measure(memory: str) -> dict:
+    """All rows, in this process, with freed memory given back or kept."""
+    torch.set_num_threads(1)
+    if memory == "kept":
+        keep_freed_memory()
+    a, rows = torch.randn(2048, 2048), {}
+    for name in WORK:
+        calls, errors = steps(name)
+        found = interleaved_medians(calls | {"product": lambda: a @ a}, RENDER_RUNS, cpu_seconds)
+        product = found.pop("product")
+        best = "grid" if "grid" in found else "two passes"
+        rows[name] = {
+            **{f"{way} S": round(seconds / product, 2) for way, seconds in found.items()},
+            "ratio": round(found["reference"] / found[best], 1),
+            **{f"{way} MB": round(memory_peak(call), 1) for way, call in calls.items()},
+            **errors,
+            "S ms": round(1e3 * product, 1),
+        }
+        if best == "grid":
+            rows[name]["two passes / grid"] = round(found["two passes"] / found["grid"], 2)
+        print(name, rows[name], file=sys.stderr, flush=True)
+    return rows
+
+
 @pytest.mark.bench
 @pytest.mark.skipif(not compiled.COMPILED.devices, reason=compiled.COMPILED.detail)
 def test_renderer():
-    a = torch.randn(2048, 2048)
-    rows = {}
-    for name in WORK:
-        step, operations = steps(name)
-        calls = {"ours": lambda s=step: s(False), "twin": lambda s=step: s(True), "product": lambda: a @ a}
-        ours, twin, product = interleaved_medians(calls).values()
-        *_, peer, asked = WORK[name]
-        rows[name] = {
-            "peer_S": peer,
-            "asked_S": asked,
-            "ours_S": round(ours / product, 2),
-            "twin_S": round(twin / product, 2),
-            "ratio": round(twin / ours, 1),
-            "floor_S": round(operations / (2 * 2048**3), 2),
-            "ours_ms": round(1e3 * ours, 1),
-            "twin_ms": round(1e3 * twin, 1),
-            "S_ms": round(1e3 * product, 1),
-            "ours_MB": round(memory_peak(calls["ours"]), 1),
-            "twin_MB": round(memory_peak(calls["twin"]), 1),
-        }
+    found = {}
+    for memory in MEMORY:
+        command = [sys.executable, __file__, memory]
+        ran = subprocess.run(command, check=True, stdout=subprocess.PIPE, env=os.environ | {"OMP_NUM_THREADS": "1"})
+        found[memory] = json.loads(ran.stdout)
     report = {
-        "what": f"medians of {RUNS} interleaved runs, network {CHANNELS}-{HIDDEN}-{1 + OUTPUTS}, fp32",
-        "rows": rows,
+        "what": f"medians of {RENDER_RUNS} interleaved runs, CPU time of one thread, fp32; random and trained planes "
+        f"with a network {CHANNELS}-{HIDDEN}-{1 + OUTPUTS}, semhead-64 with its own; errors against "
+        f"{CONVERGED} + {CONVERGED} samples",
+        **{said: found[memory] for memory, said in MEMORY.items()},
         **circumstances(),
+        "threads": 1,
     }
     OUT.mkdir(parents=True, exist_ok=True)
     (OUT / "render_cpu.json").write_text(json.dumps(report, indent=1) + "\n")
-    keys = list(next(iter(rows.values())))
-    print("\n" + "".join(f"{key:>17}" for key in ["", *keys]))
-    for name, row in rows.items():
-        print(f"{name:<30}" + "".join(f"{row[key]!s:>17}" for key in keys))
-    assert all(row["ours_S"] > 0 for row in rows.values())
+    print("\n" + json.dumps(report, indent=1))
+    assert all(row["ratio"] > 0 for rows in found.values() for row in rows.values())
 
 
 @pytest.mark.bench
@@ -189,3 +271,7 @@ def test_whole_picture():
     }
     (OUT / "generator_cpu.json").write_text(json.dumps(report, indent=1) + "\n")
     print("\n" + json.dumps(report, indent=1))
+
+
+if __name__ == "__main__":
+    print(json.dumps(measure(sys.argv[1])))
