@@ -25,14 +25,13 @@ RenderCudaInputs inputs_of(const RenderTensors& t) {
 
 struct Cuda {
     static void forward(const RenderTensors& call, const RenderResults& results) {
-        TORCH_CHECK(!call.shape.grid, "density grids are not compiled on CUDA yet");
         const c10::cuda::CUDAGuard guard(call.map.device());
         render_cuda(call.shape, inputs_of(call), results.outputs<float>(), c10::cuda::getCurrentCUDAStream().stream());
     }
     static void backward(const RenderTensors& call, const RenderBackward& back) {
         const c10::cuda::CUDAGuard guard(call.map.device());
         Tensor partials;
-        if (back.w1.defined()) partials = at::zeros({render_cuda_partials(call.shape)}, call.origins.options());
+        if (back.w1.defined()) partials = at::empty({render_cuda_partials(call.shape)}, call.origins.options());
         render_backward_cuda(call.shape, inputs_of(call), back.gradients<float>(), pointer<float>(partials),
                              c10::cuda::getCurrentCUDAStream().stream());
     }

@@ -1,29 +1,61 @@
-// What the CUDA kernels share: maps in half precision, work within one warp, and launches that report what went wrong.
+// What the CUDA kernels share: numbers read four at a time, work within one warp, and launches that report what went wrong.
 #pragma once
 
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 #include <cuda_runtime.h>
 
+#include <cstring>
 #include <stdexcept>
 #include <string>
 
-#include "../render/cuda.h"
-#include "planes.h"
-
 namespace semhead {
+
+constexpr unsigned kWhole = 0xffffffffu;  // all lanes of a warp
+constexpr int kWarp = 32;
 
 __device__ inline float* shared_memory() {  // of the block, as much as its launch asked for
     extern __shared__ __align__(16) float space[];
     return space;
 }
 
+// Four numbers of shared memory or of an array that is written, at an address that four of them divide.
+__device__ inline float4 four(const float* at) { return *reinterpret_cast<const float4*>(at); }
+__device__ inline void put(float* at, float4 x) { *reinterpret_cast<float4*>(at) = x; }
+
+// Numbers of a map, which no kernel writes: one, or four at an address that four of them divide.
 __device__ inline float number(float x) { return x; }
 __device__ inline float number(__half x) { return __half2float(x); }
 __device__ inline float number(__nv_bfloat16 x) { return __bfloat162float(x); }
 
-constexpr unsigned kWhole = 0xffffffffu;  // all lanes of a warp
-constexpr int kWarp = 32;
+__device__ inline void read_map(const float* at, float (&x)[1]) { x[0] = __ldg(at); }
+template <typename M>
+__device__ inline void read_map(const M* at, float (&x)[1]) {
+    const unsigned short bits = __ldg(reinterpret_cast<const unsigned short*>(at));
+    M half;
+    memcpy(&half, &bits, sizeof half);
+    x[0] = number(half);
+}
+__device__ inline void read_map(const float* at, float (&x)[4]) {
+    const float4 all = __ldg(reinterpret_cast<const float4*>(at));
+    x[0] = all.x, x[1] = all.y, x[2] = all.z, x[3] = all.w;
+}
+template <typename M>
+__device__ inline void read_map(const M* at, float (&x)[4]) {
+    const uint2 bits = __ldg(reinterpret_cast<const uint2*>(at));
+    M halves[4];
+    memcpy(halves, &bits, sizeof halves);
+    for (int k = 0; k < 4; ++k) x[k] = number(halves[k]);
+}
+
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+constexpr bool kAddsFours = true;
+// Adds to four numbers at once, each of them atomically, at an address that four of them divide.
+__device__ inline void add_atomically(float* at, float4 x) { atomicAdd(reinterpret_cast<float4*>(at), x); }
+#else
+constexpr bool kAddsFours = false;
+__device__ inline void add_atomically(float*, float4) {}
+#endif
 
 __device__ inline float warp_sum(float x) {
     for (int step = 16; step; step /= 2) x += __shfl_xor_sync(kWhole, x, step);
@@ -45,141 +77,18 @@ __device__ inline Running warp_scan(float x, int lane, float& total) {
     return sum;
 }
 
+// How many lanes, from the first on, have this true.
+__device__ inline int warp_run(bool x) {
+    const unsigned lanes = __ballot_sync(kWhole, x);
+    return lanes == kWhole ? kWarp : __ffs(static_cast<int>(~lanes)) - 1;
+}
+
 __device__ inline float softplus(float x) { return fmaxf(x, 0.0f) + log1pf(__expf(-fabsf(x))); }
-__device__ inline float sigmoid(float x) { return 1.0f / (1.0f + __expf(-x)); }
-
-template <typename T, bool deep>
-struct LaneTaps {  // the texels of one plane for the point of each lane, laid out [tap][lane]
-    const Layout& layout;
-    const Window& window;
-    T x, y, z;
-    int lane;
-    int* offset;
-    T* weight;
-
-    template <int code>
-    __device__ void run() const {
-        int o[8];
-        T w[8];
-        plane_taps<code, deep>(layout, window, x, y, z, o, w);
-        for (int k = 0; k < (deep ? 8 : 4); ++k) {
-            offset[k * kWarp + lane] = o[k];
-            weight[k * kWarp + lane] = w[k];
-        }
-    }
-};
-
-__device__ __noinline__ inline void lane_taps(const Layout& layout, int p, float x, float y, float z, int lane, int* offset,
-                                              float* weight) {
-    const Window& window = layout.windows[p];
-    if (layout.depth > 1)
-        with_projection(window.projection, LaneTaps<float, true>{layout, window, x, y, z, lane, offset, weight});
-    else
-        with_projection(window.projection, LaneTaps<float, false>{layout, window, x, y, z, lane, offset, weight});
-}
-
-// Sums of weighted texels of one plane, for the points of a warp; a lane takes a channel. Texels of four points are on
-// their way at once.
-template <int taps, typename M>
-__device__ void read_texels(const M* map, int channels, int lane, int row, bool add, float* features, const int* offset,
-                            const float* weight) {
-    constexpr int points = 4;
-    for (int c = lane; c < channels; c += kWarp)
-        for (int first = 0; first < kWarp; first += points) {
-            float texels[points][taps];
-#pragma unroll
-            for (int i = 0; i < points * taps; ++i)
-                texels[i / taps][i % taps] = number(map[offset[i % taps * kWarp + first + i / taps] + c]);
-#pragma unroll
-            for (int i = 0; i < points; ++i) {
-                float* feature = features + (first + i) * row + c;
-                float total = add ? *feature : 0.0f;
-#pragma unroll
-                for (int k = 0; k < taps; ++k) total += weight[k * kWarp + first + i] * texels[i][k];
-                *feature = total;
-            }
-        }
-}
-
-template <typename M>
-__device__ void warp_fetch_of(const Layout& layout, const M* map, float x, float y, float z, int lane, int row, float* features,
-                              int* offset, float* weight) {
-    for (int p = 0; p < layout.planes; ++p) {
-        lane_taps(layout, p, x, y, z, lane, offset, weight);
-        __syncwarp();
-        if (layout.depth > 1)
-            read_texels<8>(map, layout.channels, lane, row, p > 0, features, offset, weight);
-        else
-            read_texels<4>(map, layout.channels, lane, row, p > 0, features, offset, weight);
-        __syncwarp();
-    }
-}
-
-// Features of the points of a warp's lanes, rows [lane][row] of shared memory: lanes fetch channels, so that one texel is
-// one coalesced read. Item `item` of a map of the given type.
-__device__ __noinline__ inline void warp_fetch(const Layout& layout, const void* map, MapType type, int64_t item, float x,
-                                               float y, float z, int lane, int row, float* features, int* offset,
-                                               float* weight) {
-    const int64_t at = item * layout.texels();
-    if (type == MapType::kFloat)
-        warp_fetch_of(layout, static_cast<const float*>(map) + at, x, y, z, lane, row, features, offset, weight);
-    else if (type == MapType::kHalf)
-        warp_fetch_of(layout, static_cast<const __half*>(map) + at, x, y, z, lane, row, features, offset, weight);
-    else
-        warp_fetch_of(layout, static_cast<const __nv_bfloat16*>(map) + at, x, y, z, lane, row, features, offset, weight);
-}
-
-struct AnyTexels {  // a map as `point_gradient` reads it
-    const void* map;
-    MapType type;
-    int64_t first;
-
-    __device__ __noinline__ float dot(int offset, const float* d, int channels) const {
-        float sum = 0;
-        for (int64_t j = 0, at = first + offset; j < channels; ++j, ++at)
-            sum += d[j] * (type == MapType::kFloat  ? static_cast<const float*>(map)[at]
-                           : type == MapType::kHalf ? number(static_cast<const __half*>(map)[at])
-                                                    : number(static_cast<const __nv_bfloat16*>(map)[at]));
-        return sum;
-    }
-};
-
-// Gradient of a point from that of its feature; the many cases of projections are compiled once, not once a kernel.
-__device__ __noinline__ inline void lane_gradient(const Layout& layout, const AnyTexels map, const float* d_feature, float x,
-                                                  float y, float z, float* out) {
-    point_gradient(layout, map, d_feature, x, y, z, out);
-}
-
-// The transpose: adds gradients [lane][row] of the features of `count` lanes to the texels, in no fixed order.
-__device__ __noinline__ inline void warp_scatter(const Layout& layout, float* d_map, float x, float y, float z, int lane,
-                                                 int count, int row, const float* d_features, int* offset, float* weight) {
-    for (int p = 0; p < layout.planes; ++p) {
-        lane_taps(layout, p, x, y, z, lane, offset, weight);
-        __syncwarp();
-        const int taps = layout.taps_each();
-        for (int s = 0; s < count; ++s)
-            for (int c = lane; c < layout.channels; c += kWarp) {
-                const float d = d_features[s * row + c];
-                for (int k = 0; k < taps; ++k) atomicAdd(d_map + offset[k * kWarp + s] + c, weight[k * kWarp + s] * d);
-            }
-        __syncwarp();
-    }
-}
+__device__ inline float sigmoid(float x) { return __fdividef(1.0f, 1.0f + __expf(-x)); }
 
 inline void check(cudaError_t error, const char* what) {
     if (error != cudaSuccess) throw std::runtime_error(std::string(what) + ": " + cudaGetErrorString(error));
 }
-
-struct Device {  // what a launch must know of the current one
-    int processors, shared;  // multiprocessors; bytes of shared memory a block may ask for
-
-    Device() {
-        int device = 0;
-        check(cudaGetDevice(&device), "cudaGetDevice");
-        check(cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device), "cudaDeviceGetAttribute");
-        check(cudaDeviceGetAttribute(&shared, cudaDevAttrMaxSharedMemoryPerBlockOptin, device), "cudaDeviceGetAttribute");
-    }
-};
 
 // Throws where the launch fails; what goes wrong later shows at the next call of CUDA, as everywhere.
 template <typename... Parameters, typename... Arguments>

@@ -17,8 +17,8 @@ struct RenderCudaInputs {
 
 void render_cuda(const RenderShape&, const RenderCudaInputs&, const RenderOutputs<float>&, void* stream);
 
-// Gradients of the network are summed over scratch of render_cuda_partials(shape) numbers, which the caller brings zeroed;
-// those of the map are float32 whatever the map is, and added in no fixed order.
+// Gradients of the network are summed over scratch of render_cuda_partials(shape) numbers, which the caller brings; those of
+// the map are float32 whatever the map is, and added in no fixed order.
 int64_t render_cuda_partials(const RenderShape&);
 void render_backward_cuda(const RenderShape&, const RenderCudaInputs&, const RenderGradients<float>&, float* partials,
                           void* stream);

@@ -1,63 +1,44 @@
-// One ray on CUDA: what a warp keeps of it in shared memory, and how it is traced. Lanes are samples while the network is
-// computed and while the ray is composited, and channels while texels are read.
+// One ray on CUDA: what a warp keeps of it in shared memory, and how it is traced. Lanes are samples while the ray is
+// composited, parts of samples' features while texels are read, and tiles of matrices while the network is computed.
 #pragma once
 
 #include "cuda_launch.h"
+#include "cuda_texels.h"
 #include "sampling.h"
 
 namespace semhead {
 
-struct Weights {  // of the network, in shared memory of the block
-    float *w1, *w2, *b1, *density, *b2;  // [hidden, width] twice, [hidden] twice, [width + 1] (density last)
-
-    __device__ Weights(float* space, const Sizes& z)  // matrices first: rows begin where four numbers are read at once
-        : w1(space), w2(w1 + z.hidden * z.width), b1(w2 + z.hidden * z.width), density(b1 + z.hidden), b2(density + z.hidden) {}
-
-    __device__ void read(const RenderShape& s, const RenderCudaInputs& in, const Sizes& z) {
-        for (int i = threadIdx.x; i < z.hidden * z.width; i += blockDim.x) {
-            const int j = i / z.width, c = i % z.width;
-            w1[i] = c < s.layout.channels ? in.w1[j * s.layout.channels + c] : 0.0f;
-        }
-        for (int i = threadIdx.x; i < z.hidden * z.width; i += blockDim.x) {
-            const int j = i / z.width, o = i % z.width;
-            w2[i] = o < s.outputs ? in.w2[(1 + o) * z.hidden + j] : 0.0f;
-        }
-        for (int i = threadIdx.x; i < z.hidden; i += blockDim.x) {
-            b1[i] = in.b1[i];
-            density[i] = in.w2[i];
-        }
-        for (int i = threadIdx.x; i < z.width; i += blockDim.x) b2[i] = i < s.outputs ? in.b2[1 + i] : 0.0f;
-        if (threadIdx.x == 0) b2[z.width] = in.b2[0];
-        __syncthreads();
-    }
-};
-
 template <int width>
 struct WarpRay {
     const RenderShape& s;
-    const Weights& net;
-    const void* map;
-    MapType type;
-    const int lane, n;
-    float *t, *raw, *w, *left, *cumulative, *colours, *features, *tap_weight;
-    int *order, *tap_offset;
-    float o[3], d[3], near, far;
-    int64_t index, item, seed;
+    const Weights<width>& net;
+    const float* grids;
+    const TexelMap maps;  // of all items
+    const int64_t seed;
+    const int lane, coarse, n;                               // coarse samples; samples
+    float *t, *raw, *w, *left, *colours, *features, *hidden;  // [n] each; [n], [kWarp] rows of width + 4, kWarp rows of units
+    int* order;                                              // [n] slots of the samples along the ray
+    float center[3], scale[3], o[3], d[3], near, far;
+    int64_t index, item;
+    int done_coarse, done_fine, used;  // samples that are computed; samples along the ray that light reaches
 
-    __device__ WarpRay(const RenderShape& shape, const RenderCudaInputs& in, const Weights& weights, float* space)
-        : s(shape), net(weights), map(in.map), type(in.type), lane(threadIdx.x % kWarp), n(shape.coarse + shape.fine),
-          seed(*in.seed) {
-        t = space;
-        raw = t + n;
-        w = raw + n;
-        left = w + n;
-        cumulative = left + n;
-        order = reinterpret_cast<int*>(cumulative + n);
-        colours = cumulative + 2 * n;
-        features = colours + n * (width + 1);
-        tap_weight = features + kWarp * (width + 1);
-        tap_offset = reinterpret_cast<int*>(tap_weight + 8 * kWarp);
-        for (int i = lane; i < kWarp * (width + 1); i += kWarp) features[i] = 0.0f;  // padding channels stay nought
+    __device__ WarpRay(const RenderShape& shape, const RenderCudaInputs& in, const Weights<width>& weights, bool fours,
+                       const Sizes& sizes, float* space)
+        : s(shape), net(weights), grids(in.grid), maps{in.map, in.type, fours}, seed(*in.seed), lane(threadIdx.x % kWarp),
+          coarse(shape.grid ? 0 : shape.coarse), n(sizes.n) {
+        colours = space;
+        features = colours + sizes.samples() * (width + 4);
+        hidden = features + kWarp * (width + 4);
+        t = hidden + sizes.scratch;
+        raw = t + sizes.samples();
+        w = raw + sizes.samples();
+        left = w + sizes.samples();
+        order = reinterpret_cast<int*>(left + sizes.samples());
+        for (int k = 0; k < 3; ++k) {
+            center[k] = static_cast<float>(s.center[k]);
+            scale[k] = static_cast<float>(1 / s.half[k]);
+        }
+        for (int i = lane; i < kWarp * (width + 4); i += kWarp) features[i] = 0.0f;  // rows of no point are read too
         __syncwarp();
     }
 
@@ -81,77 +62,89 @@ struct WarpRay {
         return finite && far > near;
     }
 
-    __device__ void point(int slot, float& x, float& y, float& z) const {
-        x = (o[0] + t[slot] * d[0] - static_cast<float>(s.center[0])) * static_cast<float>(1 / s.half[0]);
-        y = (o[1] + t[slot] * d[1] - static_cast<float>(s.center[1])) * static_cast<float>(1 / s.half[1]);
-        z = (o[2] + t[slot] * d[2] - static_cast<float>(s.center[2])) * static_cast<float>(1 / s.half[2]);
+    __device__ void point(float distance, float (&p)[3]) const {
+        for (int k = 0; k < 3; ++k) p[k] = (o[k] + distance * d[k] - center[k]) * scale[k];
     }
 
+    __device__ TexelMap map() const { return maps.item(item * s.layout.texels()); }
+
+    __device__ void fetch(const float (&p)[3], int count) {  // features of the points of the first `count` lanes
+        warp_fetch<width>(s.layout, map(), p, lane, count, features, hidden);
+    }
+
+    // Density and colours of at most kWarp samples from slot `first` on.
     __device__ void evaluate(int first, int count) {
-        for (int base = 0; base < count; base += kWarp) {
-            const int slot = first + min(base + lane, count - 1);
-            float x, y, z;
-            point(slot, x, y, z);
-            warp_fetch(s.layout, map, type, item, x, y, z, lane, width + 1, features, tap_offset, tap_weight);
-            float f[width], out[width], density = net.b2[width];
-#pragma unroll
-            for (int c = 0; c < width; ++c) f[c] = features[lane * (width + 1) + c];
-#pragma unroll
-            for (int k = 0; k < width; ++k) out[k] = net.b2[k];
-            for (int j = 0; j < s.hidden; ++j) {
-                float h = net.b1[j];
-#pragma unroll
-                for (int c = 0; c < width; ++c) h += f[c] * net.w1[j * width + c];
-                h = softplus(h);
-                density += h * net.density[j];
-#pragma unroll
-                for (int k = 0; k < width; ++k) out[k] += h * net.w2[j * width + k];
-            }
-            if (s.slope != 0)
-                density += static_cast<float>(s.slope) * (static_cast<float>(s.radius) - sqrtf(x * x + y * y + z * z));
-            __syncwarp();  // features are read
-            if (base + lane < count) {
-                raw[slot] = density;
-#pragma unroll
-                for (int k = 0; k < width; ++k)
-                    colours[slot * (width + 1) + k] = (1 + 2 * float(kSpill)) * sigmoid(out[k]) - float(kSpill);
-            }
+        const int slot = first + min(lane, count - 1);
+        float p[3];
+        point(t[slot], p);
+        if (lane < count) {
+            const float radius = sqrtf(p[0] * p[0] + p[1] * p[1] + p[2] * p[2]);
+            const float ball = static_cast<float>(s.slope) * (static_cast<float>(s.radius) - radius);
+            raw[slot] = net.b2[width] + (s.slope != 0 ? ball : 0.0f);
         }
+        fetch(p, count);
+        float* out = colours + first * (width + 4);
+        if (count > kWarp / 2)
+            network_forward<width, kWarp>(net, features, hidden, lane, count, raw + first, out);
+        else
+            network_forward<width, kWarp / 2>(net, features, hidden, lane, count, raw + first, out);
         __syncwarp();
+    }
+
+    __device__ bool computed(int slot) const {
+        return slot < coarse ? slot < done_coarse : slot - coarse < done_fine;
     }
 
     __device__ float middle_raw(int i) const { return 0.5f * (raw[order[i]] + raw[order[i + 1]]) - 1.0f; }
 
-    // Weights of the intervals between the first `count` samples in `order`, and the light left behind each.
-    __device__ void composite(int count) {
+    // Goes through the first `count` samples in `order` until no light is left: their weights, and the light left behind each
+    // interval. Samples are computed when it is their turn, with those that follow them in their list.
+    __device__ void march(int count) {
         float total = 0;
-        for (int base = 0; base < count - 1; base += kWarp) {
-            const int i = base + lane;
-            const float tau = i < count - 1 ? softplus(middle_raw(i)) * (t[order[i + 1]] - t[order[i]]) : 0.0f;
-            const Running sum = warp_scan(tau, lane, total);
-            if (i < count - 1) {
-                left[i] = expf(-sum.after);
-                w[i] = light(expf(-sum.before)) - light(left[i]);
+        used = 0;
+        while (used < count) {
+            const int k = used + lane, known = warp_run(k < count && computed(order[min(k, count - 1)]));
+            if (known == 0) {
+                const bool fine = order[used] >= coarse;
+                const int first = fine ? coarse + done_fine : done_coarse, more = min(kWarp, (fine ? n : coarse) - first);
+                evaluate(first, more);
+                (fine ? done_fine : done_coarse) += more;
+                continue;
             }
+            const int i = k - 1;  // the interval that ends with this lane's sample
+            const bool real = lane < known && i >= 0;
+            const float tau = real ? softplus(middle_raw(i)) * (t[order[i + 1]] - t[order[i]]) : 0.0f;
+            const Running sum = warp_scan(tau, lane, total);
+            const float behind = expf(-sum.after);
+            if (real) {
+                left[i] = behind;
+                w[i] = light(expf(-sum.before)) - light(behind);
+            }
+            const int lit = warp_run(lane < known && !(real && behind <= float(kDark)));
+            used += lit < known ? lit + 1 : known;
+            __syncwarp();
+            if (lit < known) return;
         }
-        __syncwarp();
     }
 
-    __device__ void draw_fine(int m, int fine) {
+    // `fine` distances, in slots from `first` on, from the weights of m - 1 intervals between the m places that place(i)
+    // gives. `cumulative` is scratch.
+    template <typename Place>
+    __device__ void draw(const Place& place, const float* weights, int m, float floor, int first, float* cumulative) {
         float total = 0;
         for (int base = 0; base < m - 1; base += kWarp) {
             const int i = base + lane;
             float blurred = 0;
             if (i < m - 1) {
-                const float before = i > 0 ? fmaxf(w[i - 1], w[i]) : w[i], after = i < m - 2 ? fmaxf(w[i + 1], w[i]) : w[i];
-                blurred = 0.5f * (before + after) + 0.01f;
+                const float here = weights[i], before = i > 0 ? fmaxf(weights[i - 1], here) : here;
+                blurred = 0.5f * (before + (i < m - 2 ? fmaxf(weights[i + 1], here) : here)) + floor;
             }
             const float until = warp_scan(blurred, lane, total).after;
             if (i < m - 1) cumulative[i] = until;
         }
         __syncwarp();
-        for (int j = lane; j < fine; j += kWarp) {
-            const float target = (j + jitter(seed, index, m + j)) / fine * total;
+        for (int j = lane; j < s.fine; j += kWarp) {
+            const float target = (j + jitter(seed, index, first + j)) / s.fine * total;
             int low = 0, high = m - 2;  // the first interval whose cumulative weight exceeds the target
             while (low < high) {
                 const int half = (low + high) / 2;
@@ -160,40 +153,80 @@ struct WarpRay {
             }
             const float below = low > 0 ? cumulative[low - 1] : 0.0f;
             const float part = fminf((target - below) / (cumulative[low] - below), 1.0f);
-            t[m + j] = t[low] + part * (t[low + 1] - t[low]);
-        }
-        __syncwarp();
-        for (int i = lane; i < m + fine; i += kWarp) {  // a sample's rank: its place in its list, and the others before it
-            const bool coarse = i < m;
-            const float* others = coarse ? t + m : t;
-            int low = 0, high = coarse ? fine : m;
-            while (low < high) {
-                const int half = (low + high) / 2;
-                if (coarse ? others[half] < t[i] : others[half] <= t[i]) low = half + 1;
-                else high = half;
-            }
-            order[(coarse ? i : i - m) + low] = i;
+            const float start = place(low);
+            t[first + j] = start + part * (place(low + 1) - start);
         }
         __syncwarp();
     }
 
-    __device__ void trace() {
-        const int m = s.coarse;
-        for (int i = lane; i < m; i += kWarp) {
-            t[i] = coarse_distance<float>(seed, index, i, m, near, far);
-            order[i] = i;
+    // The order of coarse and fine samples: a sample's rank is its place in its list, and the others before it.
+    __device__ void merge() {
+        const int m = coarse, fine = s.fine;
+        for (int i = lane; i < n; i += kWarp) {
+            const bool first = i < m;
+            const float* others = first ? t + m : t;
+            int low = 0, high = first ? fine : m;
+            while (low < high) {
+                const int half = (low + high) / 2;
+                if (first ? others[half] < t[i] : others[half] <= t[i]) low = half + 1;
+                else high = half;
+            }
+            order[(first ? i : i - m) + low] = i;
         }
         __syncwarp();
+    }
+
+    // Draws the samples from the grid; false when the ray meets nothing.
+    __device__ bool draw_from_grid() {
+        const int m = s.coarse;  // strata, between m + 1 places
+        float *densities = hidden, *weights = hidden + m + 1;
+        static_assert(2 * (kMaxSamples + 1) <= kWarp * kUnitRow, "both lie in the scratch");
+        const auto place = [&](int i) { return near + static_cast<float>(i) / m * (far - near); };
+        const float* grid = grids + item * s.grid * s.grid * s.grid;
+        float known = 0, most = 0;
+        for (int i = lane; i <= m; i += kWarp) {
+            float p[3];
+            point(place(i), p);
+            grid_lookup(grid, s.grid, p[0], p[1], p[2], densities[i], weights[i]);  // weights: the largest densities, first
+            known += densities[i];
+        }
+        __syncwarp();
+        for (int i = lane; i < m; i += kWarp)
+            most += softplus(fmaxf(weights[i], weights[i + 1]) - 1.0f) * (place(i + 1) - place(i));
+        __syncwarp();  // largest densities are read
+        if (warp_sum(most) < float(kEmpty) && isfinite(warp_sum(known))) return false;
+        float total = 0;
+        for (int base = 0; base < m; base += kWarp) {
+            const int i = base + lane;
+            const float middle = i < m ? 0.5f * (densities[i] + densities[i + 1]) - 1.0f : 0.0f;
+            const Running sum = warp_scan(i < m ? softplus(middle) * (place(i + 1) - place(i)) : 0.0f, lane, total);
+            if (i < m) weights[i] = light(expf(-sum.before)) - light(expf(-sum.after));
+        }
+        __syncwarp();
+        draw(place, weights, m + 1, static_cast<float>(kGridFloor) / m, 0, densities);
+        return true;
+    }
+
+    // False when the ray meets nothing.
+    __device__ bool trace() {
+        done_coarse = done_fine = 0;
+        for (int i = lane; i < n; i += kWarp) order[i] = i;
+        if (s.grid && !draw_from_grid()) return false;
+        for (int i = lane; i < coarse; i += kWarp) t[i] = coarse_distance<float>(seed, index, i, coarse, near, far);
+        __syncwarp();
 #pragma unroll 1
-        for (int pass = 0; pass < (s.fine > 0 ? 2 : 1); ++pass) {  // a loop, so that its body is compiled once
-            evaluate(pass ? m : 0, pass ? s.fine : m);
-            composite(pass ? n : m);
-            if (pass == 0 && s.fine > 0) draw_fine(m, s.fine);
+        for (int count = s.grid ? n : coarse;; count = n) {  // a loop, so that its body is compiled once
+            march(count);
+            if (count == n) return true;
+            for (int i = used - 1 + lane; i < coarse - 1; i += kWarp) w[i] = 0.0f;
+            __syncwarp();
+            draw([&](int i) { return t[i]; }, w, coarse, static_cast<float>(kFloor), coarse, hidden);
+            merge();
         }
     }
 
     __device__ float share(int i) const {  // of the colour of the i-th sample along the ray
-        return 0.5f * ((i > 0 ? w[i - 1] : 0.0f) + (i < n - 1 ? w[i] : 0.0f));
+        return 0.5f * ((i > 0 ? w[i - 1] : 0.0f) + (i < used - 1 ? w[i] : 0.0f));
     }
 };
 

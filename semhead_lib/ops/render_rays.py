@@ -102,11 +102,7 @@ def render_rays(
         map = map.to(origins.dtype)  # as mixed precision leaves it; on CUDA it is read as it is
     grid = None if grid is None else grid.detach().to(origins.dtype)
     expected = torch.float32 if map.is_cuda else map.dtype
-    if (
-        not compiled.usable(map)
-        or any(t.dtype != expected for t in (origins, directions, near, far, *network))
-        or (map.is_cuda and grid is not None)
-    ):
+    if not compiled.usable(map) or any(t.dtype != expected for t in (origins, directions, near, far, *network)):
         return reference_render_rays(
             map, origins, directions, near, far, network, layout,
             coarse=coarse, fine=fine, box=box, ball=ball, grid=grid, seed=seed,

@@ -34,6 +34,9 @@ MISTAKES = {  # kernels of emulated_cuda/mistakes.cu -> what must be said of eac
     "an_ended_lane": "lane 3 of warp 0 has ended",
     "different_barriers": "threads meet at different barriers",
     "a_part_of_the_warp": "mask is not the whole warp",
+    "four_numbers_astride": "an access that is not aligned, by lane 1 of warp 0",
+    "four_sums_astride": "an atomic addition of four numbers that is not aligned, by lane 1 of warp 0",
+    "a_constant_that_is_written": "which is written, as of a constant",
 }
 
 
@@ -43,7 +46,7 @@ def compile_library(folder: Path) -> Path:
 
     def compiled(source: Path) -> str:
         target = folder / f"{source.stem}.o"
-        checked = ["-fsanitize=thread"] if source.suffix == ".cu" else []  # a call at every access; memory.cpp has it
+        checked = ["-fsanitize=thread,alignment"] if source.suffix == ".cu" else []  # calls of memory.cpp
         command = [COMPILER, *FLAGS, *checked, "-I", str(here), "-x", "c++", "-c", str(source), "-o", str(target)]
         subprocess.run(command, check=True)
         return str(target)
@@ -105,6 +108,10 @@ class Emulator:
         """Of a multiprocessor, as far as shared memory allows, in the last launch that used it."""
         return self.library.emulated_resident_warps()
 
+    def queries(self) -> int:
+        """How often the device and the limits of kernels were asked for so far."""
+        return self.library.emulated_queries()
+
     def mistake(self, number: int, shared: int) -> str:
         """What is said of a kernel of mistakes.cu that may use `shared` bytes; "" when nothing is."""
         out = torch.zeros(64)
@@ -129,10 +136,11 @@ class Emulator:
         fine,
         box=USUAL_BOX,
         ball=NO_BALL,
+        grid=None,
         seed=None,
     ) -> Rendered:
         """`semhead_lib.ops.render_rays` by the CUDA kernels. RuntimeError where a check of the emulation fails."""
-        numbers = coarse, fine, box, ball, torch.tensor(-1 if seed is None else seed)
+        numbers = coarse, fine, box, ball, grid, torch.tensor(-1 if seed is None else seed)
         return Rendered(*_Render.apply(self, layout, numbers, map, origins, directions, near, far, *network))
 
 
@@ -143,14 +151,14 @@ class _Render(torch.autograd.Function):
     def forward(ctx, emulator, layout, numbers, *tensors):
         tensors = [tensor.detach().contiguous() for tensor in tensors]
         map, origins, _, near, _, w1, _, w2, _ = tensors
-        coarse, fine, box, ball, seed = numbers
+        coarse, fine, box, ball, grid, seed = numbers
         windows = (Window * 6)(*[Window(w.projection, w.row, w.column, w.channel) for w in layout.windows])
         sizes = layout.height, layout.width, layout.depth, layout.channels, len(layout.windows)
         widths = map.shape[0], origins.shape[1], coarse, fine, len(w1), len(w2) - 1
         center, half = ((ctypes.c_double * 3)(*numbers) for numbers in (box.center, box.half))
         planes = Planes(*map.shape[1:], *sizes, windows)
-        shape = Shape(*widths, 0, center, half, ball.slope, ball.radius, planes)
-        inputs = Inputs(map.data_ptr(), TYPES[map.dtype], *addresses([*tensors[1:], None, seed]))
+        shape = Shape(*widths, 0 if grid is None else grid.shape[-1], center, half, ball.slope, ball.radius, planes)
+        inputs = Inputs(map.data_ptr(), TYPES[map.dtype], *addresses([*tensors[1:], grid, seed]))
         outputs = (
             near.new_full((*near.shape, len(w2) - 1), 9.0),
             near.new_full(near.shape, 9.0),
@@ -159,7 +167,7 @@ class _Render(torch.autograd.Function):
         arrays = Outputs(*addresses(outputs))
         emulator.call("emulated_render", shape, inputs, arrays)
         ctx.kept = emulator, shape, inputs, tensors
-        ctx.seed = seed  # the inputs point to it
+        ctx.pointed_to = grid, seed
         return outputs
 
     @staticmethod
@@ -171,7 +179,8 @@ class _Render(torch.autograd.Function):
         leaves = map, origins, directions, *network
         grads = [torch.zeros(leaf.shape) if want else None for leaf, want in zip(leaves, wanted, strict=True)]
         upstream = [d.contiguous() for d in upstream]
-        partials = torch.zeros(emulator.library.emulated_partials(ctypes.byref(shape))) if for_network else None
+        scratch = emulator.library.emulated_partials(ctypes.byref(shape))
+        partials = torch.full((scratch,), torch.nan) if for_network else None
         arrays = Gradients(*addresses([*upstream, *grads]))
         emulator.call("emulated_render_backward", shape, inputs, arrays, last=addresses([partials]))
         for_map, *others = grads

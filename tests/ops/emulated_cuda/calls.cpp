@@ -26,6 +26,7 @@ const char* said(const RenderShape& s, const RenderCudaInputs& in, const Call& c
     emulated::watch("w2", in.w2, wide * s.hidden, false);
     emulated::watch("b2", in.b2, wide, false);
     emulated::watch("seed", in.seed, sizeof(int64_t), false);
+    emulated::watch("grid", in.grid, 4 * s.batch * int64_t(s.grid) * s.grid * s.grid, false);
     message.clear();
     try {
         call(rays, wide);
@@ -49,6 +50,8 @@ const char* emulated_mistake_said(int which, float* out, int bytes) {  // out: 6
 }
 
 int emulated_resident_warps() { return emulated::resident_warps; }
+
+int emulated_queries() { return emulated::queries; }
 
 int emulated_shape_bytes() { return sizeof(RenderShape); }
 

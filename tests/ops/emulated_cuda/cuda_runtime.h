@@ -15,6 +15,8 @@
 #define __launch_bounds__(...)
 #define __align__(n) __attribute__((aligned(n)))
 #define __expf(x) expf(x)
+#define __fdividef(x, y) ((x) / (y))
+#define __CUDA_ARCH__ 900
 
 struct dim3 {
     unsigned x, y, z;
@@ -22,7 +24,29 @@ struct dim3 {
 };
 extern dim3 threadIdx, blockIdx, blockDim, gridDim;  // of the thread that runs now
 
+struct alignas(16) float4 {
+    float x, y, z, w;
+};
+struct alignas(16) int4 {
+    int x, y, z, w;
+};
+struct alignas(8) uint2 {
+    unsigned x, y;
+};
+inline float4 make_float4(float x, float y, float z, float w) { return {x, y, z, w}; }
+inline int4 make_int4(int x, int y, int z, int w) { return {x, y, z, w}; }
+
 inline int min(int a, int b) { return a < b ? a : b; }
+inline int __ffs(int x) { return __builtin_ffs(x); }
+
+namespace emulated {
+void read_only(const void* address);
+}
+template <typename T>
+T __ldg(const T* address) {
+    emulated::read_only(address);
+    return *address;
+}
 
 // Collectives know where they are called, so that lanes which meet at different places are told apart.
 void __syncthreads(const char* file = __builtin_FILE(), int line = __builtin_LINE());
@@ -30,7 +54,9 @@ void __syncwarp(unsigned mask = 0xffffffffu, const char* file = __builtin_FILE()
 float __shfl_sync(unsigned mask, float x, int lane, const char* file = __builtin_FILE(), int line = __builtin_LINE());
 float __shfl_up_sync(unsigned mask, float x, unsigned by, const char* file = __builtin_FILE(), int line = __builtin_LINE());
 float __shfl_xor_sync(unsigned mask, float x, int with, const char* file = __builtin_FILE(), int line = __builtin_LINE());
+unsigned __ballot_sync(unsigned mask, int x, const char* file = __builtin_FILE(), int line = __builtin_LINE());
 float atomicAdd(float* address, float x);
+float4 atomicAdd(float4* address, float4 x);
 
 enum cudaError_t { cudaSuccess, cudaErrorInvalidValue, cudaErrorLaunchFailure };
 enum cudaDeviceAttr { cudaDevAttrMultiProcessorCount, cudaDevAttrMaxSharedMemoryPerBlockOptin };

@@ -19,6 +19,7 @@ struct Settings {
 };
 extern Settings settings;
 extern int resident_warps;  // of a multiprocessor, in the last launch that asked for shared memory
+extern int queries;         // of the device and of kernels' limits, so far
 
 // Time is the number of barriers that were passed so far. What happened before a thread's last barrier is ordered before
 // what it does now, for the threads that took part in that barrier. Shuffles meet, but order nothing in memory.

@@ -107,7 +107,23 @@ void access(const void* address, int64_t bytes, bool write, bool atomic) {
     watching = true;
 }
 
+void read_only(const void* address) {
+    if (!watching) return;
+    watching = false;
+    for (const Array& array : arrays)
+        if (array.writable && address >= array.begin && address < array.end)
+            fault("a read of " + number(array, static_cast<const char*>(address)) + ", which is written, as of a constant");
+    watching = true;
+}
+
 }  // namespace emulated
+
+// The compiler's -fsanitize=alignment calls this where a type's address is no multiple of its alignment.
+extern "C" void __ubsan_handle_type_mismatch_v1(void*, void* address) {
+    if (!emulated::watching) return;
+    emulated::watching = false;
+    emulated::fault("an access that is not aligned");
+}
 
 #define SEMHEAD_HOOK(name, bytes, write) \
     extern "C" void __tsan_##name(void* at) { emulated::access(at, bytes, write, false); }

@@ -50,6 +50,18 @@ __global__ void different_barriers(float*) {
 __global__ void a_part_of_the_warp(float*) {
     if (threadIdx.x == 3) __syncwarp(1u << 3);
 }
+__global__ void four_numbers_astride(float* out) {
+    shared_memory()[threadIdx.x] = 0;
+    __syncthreads();
+    out[threadIdx.x] = four(shared_memory() + threadIdx.x).x;
+}
+__global__ void four_sums_astride(float* out) {
+    if (threadIdx.x < 2) add_atomically(out + threadIdx.x, float4{});
+}
+__global__ void a_constant_that_is_written(float* out) {
+    float x[1];
+    read_map(out + (threadIdx.x ^ 33), x);
+}
 
 }  // namespace
 }  // namespace semhead
@@ -60,7 +72,8 @@ extern "C" int emulated_mistake(int which, float* out, int bytes) {
     void (*const kernels[])(float*) = {
         neighbours,        no_barrier,         barrier_of_the_warp_alone, a_shuffle_for_a_barrier, overwritten_while_read,
         never_written,     beyond_shared_memory, beyond_the_array,        all_at_one_place,        not_all_atomically,
-        an_ended_lane,     different_barriers, a_part_of_the_warp,
+        an_ended_lane,     different_barriers, a_part_of_the_warp,        four_numbers_astride,    four_sums_astride,
+        a_constant_that_is_written,
     };
     cudaLaunchConfig_t config{};
     config.blockDim = dim3(64);

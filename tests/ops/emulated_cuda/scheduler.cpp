@@ -16,7 +16,7 @@ dim3 threadIdx, blockIdx, blockDim, gridDim;
 namespace emulated {
 
 Settings settings;
-int resident_warps;
+int resident_warps, queries;
 uint64_t now = 1, launch_start, block_start, block_number;
 Thread* running;
 bool watching;
@@ -29,7 +29,7 @@ jmp_buf scheduler;
 void (*body)(const void*);           // of the kernel
 const void* parameters;              // what it is called with
 std::string broken;                  // the first fault
-std::map<const void*, int> allowed;  // kernel -> bytes of shared memory that were asked for
+std::map<std::pair<int, const void*>, int> allowed;  // device and kernel -> bytes of shared memory that were asked for
 float exchanged[2][kMostThreads];    // values on their way from lane to lane
 int turn[kMostThreads];              // which of the two a thread used last: others may still read that one
 std::mt19937_64 shuffle;
@@ -164,18 +164,23 @@ void fault(const std::string& what) {
     _longjmp(scheduler, 1);
 }
 
+int device() { return settings.processors << 10 | settings.shared >> 10; }  // one for each kind that is asked for
+
 cudaError_t allow_shared(const void* kernel, int bytes) {
+    ++queries;
     if (bytes > settings.shared) return cudaErrorInvalidValue;
-    allowed[kernel] = bytes;
+    allowed[{device(), kernel}] = bytes;
     return cudaSuccess;
 }
 
 int shared_limit(const void* kernel) {  // 48 KB, or what was asked for
     const int least = std::min(48 * 1024, settings.shared);
-    return allowed.count(kernel) ? std::max(allowed[kernel], least) : least;
+    const auto found = allowed.find({device(), kernel});
+    return found == allowed.end() ? least : std::max(found->second, least);
 }
 
 cudaError_t occupancy(int* blocks, const void* kernel, int threads, size_t bytes) {
+    ++queries;
     const bool fits = threads >= 1 && threads <= kMostThreads && int(bytes) <= shared_limit(kernel);
     *blocks = fits ? std::min((settings.shared + 1024) / int(bytes + 1024), 2048 / threads) : 0;  // a block takes 1 KB itself
     return cudaSuccess;
@@ -187,7 +192,7 @@ cudaError_t launch(const void* kernel, const cudaLaunchConfig_t& config, void (*
     if (config.gridDim.x < 1 || count < 1 || count > kMostThreads || shared > shared_limit(kernel) || shared > kShared * 4)
         return cudaErrorInvalidValue;
     if (shared) occupancy(&resident_warps, kernel, count, config.dynamicSmemBytes);
-    if (shared) resident_warps *= count / kLanes;
+    if (shared) resident_warps *= count / kLanes, --queries;
     broken.clear();
     body = run;
     parameters = call;
@@ -224,6 +229,24 @@ float __shfl_up_sync(unsigned mask, float x, unsigned by, const char* file, int 
 float __shfl_xor_sync(unsigned mask, float x, int with, const char* file, int line) {
     return exchange(mask, x, running->lane() ^ with, file, line);
 }
+unsigned __ballot_sync(unsigned mask, int x, const char* file, int line) {
+    exchange(mask, x ? 1.0f : 0.0f, 0, file, line);
+    Thread& self = *running;
+    const float* values = exchanged[turn[self.index]] + self.warp() * kLanes;
+    unsigned lanes = 0;
+    for (int lane = 0; lane < kLanes; ++lane) lanes |= unsigned(values[lane] != 0) << lane;
+    return lanes;
+}
+float4 atomicAdd(float4* address, float4 x) {  // four atomic additions, not one of them all
+    auto place = reinterpret_cast<uintptr_t>(address);
+    asm volatile("" : "+r"(place));  // or the compiler takes it for aligned
+    if (place % 16) {
+        watching = false;
+        fault("an atomic addition of four numbers that is not aligned");
+    }
+    float* at = &address->x;
+    return {atomicAdd(at, x.x), atomicAdd(at + 1, x.y), atomicAdd(at + 2, x.z), atomicAdd(at + 3, x.w)};
+}
 float atomicAdd(float* address, float x) {
     access(address, sizeof(float), true, true);
     const float before = *address;
@@ -235,10 +258,11 @@ const char* cudaGetErrorString(cudaError_t error) {
     return error == cudaSuccess ? "no error" : error == cudaErrorInvalidValue ? "invalid argument" : broken.c_str();
 }
 cudaError_t cudaGetDevice(int* device) {
-    *device = 0;
+    *device = emulated::device();
     return cudaSuccess;
 }
 cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
+    ++queries;
     *value = attribute == cudaDevAttrMultiProcessorCount ? settings.processors : settings.shared;
     return cudaSuccess;
 }
