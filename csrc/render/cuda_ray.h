@@ -136,8 +136,8 @@ struct WarpRay {
             const int i = base + lane;
             float blurred = 0;
             if (i < m - 1) {
-                const float here = weights[i], before = i > 0 ? fmaxf(weights[i - 1], here) : here;
-                blurred = 0.5f * (before + (i < m - 2 ? fmaxf(weights[i + 1], here) : here)) + floor;
+                const auto larger = [&](int j) { return weights[j] > weights[i] ? weights[j] : weights[i]; };
+                blurred = 0.5f * (larger(max(i - 1, 0)) + larger(min(i + 1, m - 2))) + floor;
             }
             const float until = warp_scan(blurred, lane, total).after;
             if (i < m - 1) cumulative[i] = until;
@@ -152,14 +152,14 @@ struct WarpRay {
                 else low = half + 1;
             }
             const float below = low > 0 ? cumulative[low - 1] : 0.0f;
-            const float part = fminf((target - below) / (cumulative[low] - below), 1.0f);
-            const float start = place(low);
-            t[first + j] = start + part * (place(low + 1) - start);
+            const float part = (target - below) / (cumulative[low] - below), start = place(low);
+            t[first + j] = start + (part > 1 ? 1.0f : part) * (place(low + 1) - start);  // not a number: it shows
         }
         __syncwarp();
     }
 
-    // The order of coarse and fine samples: a sample's rank is its place in its list, and the others before it.
+    // The order of coarse and fine samples: a sample's rank is its place in its list, and the others before it. Fine distances
+    // that are not numbers, all or none, come last.
     __device__ void merge() {
         const int m = coarse, fine = s.fine;
         for (int i = lane; i < n; i += kWarp) {
@@ -168,7 +168,7 @@ struct WarpRay {
             int low = 0, high = first ? fine : m;
             while (low < high) {
                 const int half = (low + high) / 2;
-                if (first ? others[half] < t[i] : others[half] <= t[i]) low = half + 1;
+                if (first ? others[half] < t[i] : !(others[half] > t[i])) low = half + 1;
                 else high = half;
             }
             order[(first ? i : i - m) + low] = i;
