@@ -76,6 +76,13 @@ COMMANDS = (
         positional=("path", "out"),
     ),
     Command(
+        "data pack",
+        "make a dataset one small file, for a machine that gets its data over a thin line",
+        "semhead_lib.commands:data_pack",
+        config="data_pack",
+        positional=("path", "out"),
+    ),
+    Command(
         "data encode",
         "store the semantic feature of every subject's frontal view in a dataset",
         "semhead_lib.commands:data_encode",

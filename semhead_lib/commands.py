@@ -127,6 +127,7 @@ def train(config: DictConfig) -> None:
     """`semhead train DATA OUT`."""
     from semhead_lib.data.memory import SubjectsInMemory
     from semhead_lib.data.on_disk import SubjectsOnDisk
+    from semhead_lib.data.packed import is_packed, load_packed
     from semhead_lib.devices import available_cores
     from semhead_lib.training.settings import TrainSettings
     from semhead_lib.training.trainer import train as run
@@ -135,8 +136,12 @@ def train(config: DictConfig) -> None:
     settings = TrainSettings(**{key: value for key, value in config.items() if key not in others})
     if config.stream and config.limit is not None:
         raise ValueError(f"limit={config.limit} is of subjects in memory: leave it out with stream=true")
+    if config.stream and is_packed(config.data):
+        raise ValueError(f"data={config.data} is a packed dataset, which is read into memory: leave out stream=true")
     if config.stream:
         data = SubjectsOnDisk(config.data, workers=config.workers, device=_device(config))
+    elif is_packed(config.data):
+        data = load_packed(config.data, limit=config.limit, threads=available_cores())
     else:
         data = SubjectsInMemory.load(config.data, limit=config.limit, threads=available_cores(), progress=True)
     print(run(settings, data, config.out, device=config.device, init=config.init))
@@ -242,6 +247,24 @@ def data_export(config: DictConfig) -> None:
     from semhead_lib.data.exchange import export_dataset
 
     print(f"{config.out}: {export_dataset(config.path, config.out)} images")
+
+
+def data_pack(config: DictConfig) -> None:
+    """`semhead data pack DATASET FILE`."""
+    import sys
+
+    from semhead_lib.data.packing import pack_dataset
+    from semhead_lib.devices import available_cores
+
+    report = pack_dataset(config.path, config.out, config.size, psnr=config.psnr, threads=available_cores())
+    print(f"{config.out}: {report}")
+    if report.left_out:
+        whole = report.subjects + report.left_out
+        print(
+            f"warning: {report.left_out} of {whole} subjects are left out, evenly: all of them do not fit in "
+            f"{config.size:g} MB at {config.psnr:g} dB",
+            file=sys.stderr,
+        )
 
 
 def reproduce(config: DictConfig) -> None:

@@ -65,7 +65,7 @@ def test_every_key_is_commented_and_its_default_allowed(path):
     [
         (["synthsize"], "unknown command 'synthsize': did you mean 'synthesize'?"),
         (["data", "chekc"], "unknown command 'data chekc': did you mean 'data check'?"),
-        (["data"], "'data' needs one more word: data check, data portraits, data import, data export, data encode"),
+        (["data"], "'data' needs one more word: data check, data portraits, data import, data export, data pack, "),
         (["frobnicate"], "unknown command 'frobnicate': there are synthesize, "),
         (["synthesize", "resolutoin=64"], "unknown key 'resolutoin': did you mean 'resolution'?"),
         (["synthesize", "x=64"], "unknown key 'x': there are out, subjects, "),

@@ -276,7 +276,9 @@ def encode_npy(values: Tensor) -> bytes:  # float32
     return file.getvalue()
 
 
-def decode_npy(data: bytes, where: str, shape: tuple[int | None, ...]) -> Tensor:  # float32
+def decode_npy(
+    data: bytes, where: str, shape: tuple[int | None, ...], kind: type[np.generic] = np.float32
+) -> Tensor:  # of `kind`
     """The array of a .npy file, `None` in `shape` standing for any length.
 
     The header is compared with `shape` and with the bytes there are before anything is allocated.
@@ -289,14 +291,14 @@ def decode_npy(data: bytes, where: str, shape: tuple[int | None, ...]) -> Tensor
         found, fortran, dtype = np.lib.format.read_array_header_1_0(file)
     except Exception as error:  # the header is a Python literal: many kinds of exceptions
         raise ValueError(f"{where}: is not a readable .npy file: {error}") from None
-    if dtype != np.float32 or fortran or len(found) != len(shape):
-        raise ValueError(f"{where}: expected float32 of {_shape(shape)}, got {dtype} of {_shape(found)}")
+    if dtype != kind or fortran or len(found) != len(shape):
+        raise ValueError(f"{where}: expected {kind.__name__} of {_shape(shape)}, got {dtype} of {_shape(found)}")
     if any(want not in (None, got) for want, got in zip(shape, found, strict=True)):
         raise ValueError(f"{where}: expected shape {_shape(shape)}, got {_shape(found)}")
     body = data[file.tell() :]
-    if len(body) != 4 * math.prod(found):
+    if len(body) != dtype.itemsize * math.prod(found):
         raise ValueError(f"{where}: has {len(body)} bytes of numbers, its shape {_shape(found)} needs others")
-    return torch.from_numpy(np.frombuffer(body, dtype="<f4").reshape(found).copy())
+    return torch.from_numpy(np.frombuffer(body, dtype=dtype).reshape(found).copy())
 
 
 def _shape(shape: tuple[int | None, ...]) -> str:
