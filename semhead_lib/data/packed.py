@@ -95,7 +95,7 @@ def load_packed(path: Path | str, *, limit: int | None = None, threads: int = 2)
 
         def decode(number: int) -> Subject:
             mine = images[ends[number] : ends[number + 1]]
-            return _subject(table[number], mine, cameras[number], semantics[number], manifest)
+            return _subject(table[number], mine, cameras[number], semantics[number], manifest, content["packed"])
 
         with ThreadPoolExecutor(threads) as pool:
             subjects = list(pool.map(decode, range(len(views))[:limit]))
@@ -159,7 +159,7 @@ def _manifest(content: dict[str, Any], members: dict[str, bytes]) -> Manifest:
     try:
         layout = parse_layout({name: content[name] for name in names})
         plan, conventions = parse_plan(content["plan"]), dict(content["cameras"])
-        subjects, views = int(content["subjects"]), int(content["views"])
+        subjects, views, _ = int(content["subjects"]), int(content["views"]), dict(content["packed"])
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise ValueError(f"{MANIFEST}: {error!r}") from None
     record = ShardRecord("packed.tar", subjects, views, len(members[IMAGES]), _sha256(members[IMAGES]))
@@ -203,7 +203,12 @@ def _images(members: dict[str, bytes], count: int) -> list[memoryview]:
 
 
 def _subject(
-    row: dict[str, Any], images: list[memoryview], cameras: Tensor, semantic: Tensor | None, manifest: Manifest
+    row: dict[str, Any],
+    images: list[memoryview],
+    cameras: Tensor,
+    semantic: Tensor | None,
+    manifest: Manifest,
+    how: dict[str, Any],  # it was packed
 ) -> Subject:
     layout, masked = manifest.layout, "masks" in manifest.layout.fields
     views, masks = [], []
@@ -225,7 +230,7 @@ def _subject(
         semantic_encoder=layout.semantic["encoder"] if layout.semantic else None,
         attributes=row["attributes"],
         caption=row["caption"],
-        provenance={"packed": manifest.plan.source.get("name", "")},
+        provenance={"source": manifest.plan.source.get("name", ""), "packed": how},
         licence=manifest.licence,
     ).validate()
 

@@ -1,0 +1,293 @@
+"""A training's state in a few small files, to be taken over a thin line, and back into a folder that trains on.
+
+    STATE/state.json            what it is, checksums, and how the tensors fit together
+    STATE/part-1.safetensors    tensors, and the small files of the run: settings, log, conditions
+    ...
+
+Adam's first moment is the last gradient where beta1 = 0, and is not used again: it is never kept. Otherwise nothing is
+lost where it all fits; where it does not, numbers are halved in the order of `LEVELS`, and `state.json` says which.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load, save
+from torch import Tensor
+
+from semhead_lib.data.files import write_atomically
+from semhead_lib.training.logs import LOG
+from semhead_lib.training.run_folder import MODEL, SETTINGS, SNAPSHOTS
+from semhead_lib.training.snapshots import save_snapshot, snapshots, unpack
+
+FORMAT, VERSION, INDEX = "semhead-compact-state", 1, "state.json"
+_KINDS = {"generator": "weights", "discriminator": "weights", "average": "average"}
+_FILES = (SETTINGS, LOG, f"{MODEL}/config.json", f"{MODEL}/discriminator.json", f"{MODEL}/conditions.safetensors")
+_LARGEST_HALF = 6e4
+_MOST_ROOM = 0.01  # of a part for the names and shapes of its tensors
+
+
+@dataclass(frozen=True)
+class Level:
+    """How much of a state is kept."""
+
+    lost: str  # in words
+    kept: dict[str, torch.dtype | None]  # kind of tensor -> what it is stored as; None: not at all
+
+
+LEVELS = (
+    Level("nothing", {}),
+    Level(
+        "second moments of Adam are rounded to 8 bits (bfloat16), the averaged generator to 11 (float16)",
+        {"moments": torch.bfloat16, "average": torch.float16},
+    ),
+    Level(
+        "second moments of Adam are rounded to 8 bits (bfloat16), weights and the averaged generator to 11 (float16): "
+        "less than a tenth of what one step changes",
+        {"moments": torch.bfloat16, "average": torch.float16, "weights": torch.float16},
+    ),
+    Level(
+        "weights are rounded to 11 bits (float16); second moments of Adam and the averaged generator are not kept and "
+        "begin anew, from zero and from the generator",
+        {"moments": None, "average": None, "weights": torch.float16},
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Compacted:
+    """What was written."""
+
+    step: int
+    parts: int
+    bytes: int
+    lost: str
+
+
+def compact_state(
+    run: Path | str,
+    out: Path | str,
+    *,
+    files: int = 8,  # that `out` may have, state.json among them
+    part: float = 16.0,  # MB (10^6 bytes) that each may have
+    total: float = 64.0,  # MB of all
+) -> Compacted:
+    """Write the newest whole snapshot of the training in `run` into the folder `out`, in place of what is there.
+
+    Raises FileNotFoundError when there is no snapshot, ValueError when all are damaged or not even the networks fit.
+    """
+    run, out = Path(run), Path(out)
+    state = _newest(run)
+    tensors: dict[str, Tensor] = {}
+    tree = _taken_apart(state, (), tensors, _moments_unused(state))
+    for name in _FILES:
+        if (run / name).is_file():
+            data = np.frombuffer((run / name).read_bytes(), dtype=np.uint8)
+            tensors[f"file:{name}"] = torch.from_numpy(data.copy())
+    for level in LEVELS:
+        stored = {name: kept for name, t in tensors.items() if (kept := _stored(name, t, level)) is not None}
+        parts = _shared_out(stored, files - 1, part * 1e6, total * 1e6)
+        if parts:
+            return _write(out, parts, level, tree, tensors, int(state["step"]))
+    raise ValueError(f"{run}: not even the networks fit in {files} files of {part:g} MB, {total:g} MB in all")
+
+
+def restore_state(state: Path | str, run: Path | str) -> int:
+    """Write the training in the compact `state` into the new folder `run`, where `semhead train` goes on; its step.
+
+    Raises FileNotFoundError or ValueError naming the file and what is wrong with it, FileExistsError when `run` is not
+    empty. Nothing is written before all is known to be whole.
+    """
+    folder, run = Path(state), Path(run)
+    index, tensors = _read(folder)
+    if run.exists() and any(run.iterdir()):
+        raise FileExistsError(f"{run} is not empty: restore into a new folder")
+    try:
+        whole = _put_together(index["tree"], tensors)
+        files = {name.removeprefix("file:"): t for name, t in tensors.items() if name.startswith("file:")}
+        if not set(files) <= set(_FILES) or SETTINGS not in files:
+            raise ValueError(f"its files must be {SETTINGS} and of {', '.join(_FILES)}, got {sorted(files)}")
+        step = whole["step"]
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ValueError(f"{folder / INDEX}: does not describe a training: {error!r}") from None
+    (run / MODEL).mkdir(parents=True)
+    save_snapshot(run / SNAPSHOTS, whole, keep=1)
+    for network, name in (("average", "model"), ("discriminator", "discriminator")):
+        content = {key: tensor.contiguous() for key, tensor in whole[network].items()}
+        write_atomically(run / MODEL / f"{name}.safetensors", save(content, metadata={"format": "pt"}))
+    for name, data in files.items():
+        write_atomically(run / name, data.numpy().tobytes())
+    return int(step)
+
+
+def _newest(run: Path) -> dict[str, Any]:
+    """The state of the newest snapshot that is whole."""
+    found, reasons = snapshots(run / SNAPSHOTS), []
+    for path in reversed(found):
+        try:
+            return unpack(path.read_bytes())
+        except ValueError as error:
+            reasons.append(f"{path.name}: {error}")
+    if reasons:
+        raise ValueError(f"{run / SNAPSHOTS}: every snapshot is damaged ({'; '.join(reasons)})")
+    raise FileNotFoundError(f"{run / SNAPSHOTS} holds no snapshot")
+
+
+def _moments_unused(state: dict[str, Any]) -> tuple[str, ...]:
+    """The optimisers whose first moments are the last gradients."""
+    names = (name for name in state if name.endswith("_optimiser"))
+    return tuple(n for n in names if all(group["betas"][0] == 0 for group in state[n]["param_groups"]))
+
+
+def _taken_apart(value: Any, path: tuple[str, ...], tensors: dict[str, Tensor], unused: tuple[str, ...]) -> Any:
+    """Nested values as JSON, their tensors in `tensors` by name; channels-last tensors keep their order in memory."""
+    if isinstance(value, Tensor):
+        name = ".".join(path)
+        if path[-1] == "exp_avg" and path[0] in unused:
+            return {"zeros": list(value.shape), "dtype": str(value.dtype).removeprefix("torch.")}
+        last = value.dim() == 4 and not value.is_contiguous()
+        tensors[name] = value
+        return {"tensor": name, "dtype": str(value.dtype).removeprefix("torch."), "channels_last": last}
+    if isinstance(value, dict):
+        items = [[key, _taken_apart(item, (*path, str(key)), tensors, unused)] for key, item in value.items()]
+        return {"dict": items}
+    if isinstance(value, list | tuple):
+        items = [_taken_apart(item, (*path, str(i)), tensors, unused) for i, item in enumerate(value)]
+        return {"tuple" if isinstance(value, tuple) else "list": items}
+    return {"value": value}
+
+
+def _put_together(tree: dict[str, Any], tensors: dict[str, Tensor]) -> Any:
+    """What `_taken_apart` was given; of what was not kept, zeros, and of the average the generator."""
+    (kind, content), *_ = tree.items()
+    if kind == "dict":
+        return {key: _put_together(item, tensors) for key, item in content}
+    if kind in ("list", "tuple"):
+        return {"list": list, "tuple": tuple}[kind](_put_together(item, tensors) for item in content)
+    if kind == "value":
+        return content
+    dtype = getattr(torch, tree["dtype"])
+    if kind == "zeros":
+        return torch.zeros(content, dtype=dtype)
+    name = content.replace("average.", "generator.", 1) if content not in tensors else content
+    if name not in tensors:  # moments: zeros of the weight's shape, counted from the first step
+        shape = tree.get("shape")
+        return torch.zeros(shape, dtype=dtype)
+    tensor = tensors[name].to(dtype)
+    return tensor.contiguous(memory_format=torch.channels_last) if tree["channels_last"] else tensor
+
+
+def _stored(name: str, tensor: Tensor, level: Level) -> Tensor | None:
+    """A tensor as the level keeps it; None where it does not."""
+    optimiser = name.partition(".")[0].endswith("_optimiser")
+    kind = "moments" if optimiser else _KINDS.get(name.partition(".")[0], "other")
+    if not tensor.is_floating_point() or kind not in level.kept:
+        return tensor.clone(memory_format=torch.contiguous_format)
+    dtype = level.kept[kind]
+    if dtype is None:
+        return None
+    counts = optimiser and tensor.dim() == 0  # steps
+    large = dtype == torch.float16 and tensor.numel() and float(tensor.abs().max()) > _LARGEST_HALF
+    return tensor.to(tensor.dtype if counts or large else dtype).clone(memory_format=torch.contiguous_format)
+
+
+def _shared_out(
+    tensors: dict[str, Tensor], files: int, part: float, total: float
+) -> list[dict[str, Tensor]] | None:  # None: it does not fit
+    """The tensors in as few parts as possible: the largest first, each into the emptiest part."""
+    sizes = {name: t.numel() * t.element_size() for name, t in tensors.items()}
+    room = part * (1 - _MOST_ROOM)
+    whole = sum(sizes.values())
+    if whole > total * (1 - _MOST_ROOM):
+        return None
+    for count in range(max(math.ceil(whole / room), 1), files + 1):
+        parts: list[dict[str, Tensor]] = [{} for _ in range(count)]
+        filled = [0] * count
+        for name in sorted(sizes, key=lambda n: (-sizes[n], n)):
+            emptiest = filled.index(min(filled))
+            parts[emptiest][name] = tensors[name]
+            filled[emptiest] += sizes[name]
+        if max(filled) <= room:
+            return parts
+    return None
+
+
+def _write(
+    out: Path, parts: list[dict[str, Tensor]], level: Level, tree: Any, tensors: dict[str, Tensor], step: int
+) -> Compacted:
+    for node in _leaves(tree):  # what is not kept is made anew in its shape
+        if "tensor" in node:
+            node["shape"] = list(tensors[node["tensor"]].shape)
+    data = {f"part-{i}.safetensors": save(part) for i, part in enumerate(parts, 1)}
+    index = {
+        "format": FORMAT,
+        "version": VERSION,
+        "step": step,
+        "lost": level.lost,
+        "parts": {name: {"bytes": len(d), "sha256": _sha256(d)} for name, d in data.items()},
+        "tree": tree,
+    }
+    index["sha256"] = _own_checksum(index)
+    out.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(index).encode() + b"\n"
+    for name, content in data.items():
+        write_atomically(out / name, content)
+    write_atomically(out / INDEX, text)
+    for old in out.glob("part-*.safetensors"):
+        if old.name not in data:
+            old.unlink()
+    return Compacted(step, len(parts), sum(map(len, data.values())) + len(text), level.lost)
+
+
+def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """The index and all tensors, compared with their checksums."""
+    path = folder / INDEX
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist: {folder} is no compact state")
+    try:
+        index = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: is not JSON: {error}") from None
+    if not isinstance(index, dict) or (index.get("format"), index.get("version")) != (FORMAT, VERSION):
+        raise ValueError(f"{path}: expected format {FORMAT!r}, version {VERSION}")
+    if index.get("sha256") != _own_checksum(index) or not isinstance(index.get("parts"), dict):
+        raise ValueError(f"{path}: damaged: its checksum is not that of its content")
+    tensors: dict[str, Tensor] = {}
+    for number in range(1, len(index["parts"]) + 1):
+        part = folder / f"part-{number}.safetensors"
+        if not part.is_file():
+            raise ValueError(f"{part}: missing")
+        data = part.read_bytes()
+        if _sha256(data) != index["parts"].get(part.name, {}).get("sha256"):
+            raise ValueError(f"{part}: damaged, or of another state: its checksum is not that of {INDEX}")
+        tensors |= load(data)
+    return index, tensors
+
+
+def _leaves(tree: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    (kind, content), *_ = tree.items()
+    if kind == "dict":
+        for _, item in content:
+            yield from _leaves(item)
+    elif kind in ("list", "tuple"):
+        for item in content:
+            yield from _leaves(item)
+    else:
+        yield tree
+
+
+def _own_checksum(index: dict[str, Any]) -> str:
+    rest = {name: value for name, value in index.items() if name != "sha256"}
+    return _sha256(json.dumps(rest, sort_keys=True).encode())
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
