@@ -83,6 +83,8 @@ def pack_dataset(
     table = sample.bytes_of_a_subject
     for_images = budget / manifest.subjects - table
     views = manifest.views / manifest.subjects
+    if (best := sample.encoded(_BEST).psnr) < psnr:
+        raise ValueError(f"{folder}: the best quality has a PSNR of {best:.1f} dB, psnr asks for {psnr:g}")
     quality = _highest(lambda q: sample.encoded(q).mean_bytes * views <= for_images)
     if quality is None or sample.encoded(quality).psnr < psnr:
         quality = min((_highest(lambda q: sample.encoded(q).psnr < psnr) or 0) + 1, _BEST)

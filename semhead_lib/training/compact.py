@@ -23,7 +23,7 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
-from semhead_lib.data.files import write_atomically
+from semhead_lib.data.files import partial_path, publish, write_atomically
 from semhead_lib.training.logs import LOG
 from semhead_lib.training.run_folder import MODEL, SETTINGS, SNAPSHOTS
 from semhead_lib.training.snapshots import save_snapshot, snapshots, unpack
@@ -238,9 +238,10 @@ def _write(
     index["sha256"] = _own_checksum(index)
     out.mkdir(parents=True, exist_ok=True)
     text = json.dumps(index).encode() + b"\n"
-    for name, content in data.items():
-        write_atomically(out / name, content)
-    write_atomically(out / INDEX, text)
+    for name, content in (files := data | {INDEX: text}).items():
+        partial_path(out / name).write_bytes(content)
+    for name in files:  # at one moment, as nearly as can be; a mixture of two states is found by its checksums
+        publish(partial_path(out / name), out / name)
     for old in out.glob("part-*.safetensors"):
         if old.name not in data:
             old.unlink()

@@ -130,6 +130,8 @@ def test_subjects_are_left_out_evenly_before_quality_falls_below_the_floor(folde
     assert kept[0] == 0 and kept[-1] == 11 and max(np.diff(kept)) - min(np.diff(kept)) <= 1
     with pytest.raises(ValueError, match=r"not one subject fits in 0\.017 MB"):
         pack_dataset(folder, tmp_path / "none.tar", 0.017, progress=False)
+    with pytest.raises(ValueError, match=r"the best quality has a PSNR of .* dB, psnr asks for 60"):
+        pack_dataset(folder, tmp_path / "none.tar", 1.0, psnr=60, progress=False)
     assert not (tmp_path / "none.tar").exists()
 
 

@@ -1,0 +1,45 @@
+"""Step `tests`: pytest on what needs this device, counted; a test of the ops that fails stops their use."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+import sys
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+from semhead_lib.reproduce.quarter.job import Job
+
+_OF_THE_OPS = ("tests/ops/test_render_rays.py", "tests/ops/test_sample_planes.py", "tests/ops/test_density_grid.py")
+_OF_THE_STEP = ("tests/training", "tests/models")
+
+
+def main(words: list[str]) -> str | None:
+    """What failed first; None when nothing did."""
+    job, counts, failed = Job.read(words), {"passed": 0, "failed": 0, "skipped": 0}, []
+    root = Path(job.root)
+    ops = [name for name in _OF_THE_OPS if (root / name).exists()]
+    rest = [name for name in _OF_THE_STEP if (root / name).exists()] if job.device == "cuda" else []
+    runs = [("ops", [*ops, "-k", job.device, "-m", "not bench and not slow"])] if ops and not job.reference else []
+    runs += [("step", [*rest, "-m", "gpu and not bench"])] if rest else []
+    if not runs:
+        return f"no tests for {job.device} lie in {root / 'tests'}"
+    for name, selection in runs:
+        report = Path(job.work) / f"tests-{name}.xml"
+        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={report}", *selection]
+        code = subprocess.run([*command, *shlex.split(job.tests)], cwd=root, check=False).returncode
+        if not report.is_file():
+            return f"pytest on the {name} wrote no report (exit code {code})"
+        for case in ElementTree.parse(report).iter("testcase"):
+            kinds = {child.tag for child in case}
+            outcome = "failed" if kinds & {"failure", "error"} else "skipped" if "skipped" in kinds else "passed"
+            counts[outcome] += 1
+            if outcome == "failed":
+                failed.append((name, f"{case.get('classname', '').replace('.', '/')}::{case.get('name')}"))
+        of_ops = [test for kind, test in failed if kind == "ops"]
+        job.answer(**counts, failed_tests=[test for _, test in failed][:20], failed_ops=of_ops)
+    return f"{len(failed)} tests fail, {failed[0][1]} first" if failed else None
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv))

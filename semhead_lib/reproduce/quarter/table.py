@@ -1,0 +1,117 @@
+"""`gpu_quarter.sh --table OUT`: takes a lease's figures of a GPU into the repository and README's table.
+
+The table stands between two markers and comes from papermill_runs/benchmarks/gpu_*.json alone; without an OUT it is
+written again from what lies there. Where nothing does, it says that no GPU has been measured.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[3]
+BENCHMARKS, README = Path("papermill_runs/benchmarks"), Path("README.md")
+BEGIN, END = "<!-- gpu figures: written by environments/gpu_quarter.sh --table -->", "<!-- end of gpu figures -->"
+NAMES = ("gpu_render.json", "gpu_step.json")
+NONE = "No GPU has been measured yet: `environments/gpu_quarter.sh` on a machine that has one fills this section."
+
+
+def main(words: list[str], root: Path = ROOT) -> int:
+    """Exit code: 0 when README has the table, 1 with a sentence when it cannot."""
+    try:
+        if words:
+            print("\n".join(f"{path} is new" for path in take(Path(words[0]), root / BENCHMARKS)))
+        write_readme(root)
+    except (OSError, ValueError, KeyError) as error:
+        print(f"gpu_quarter --table: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def take(out: Path, benchmarks: Path) -> list[Path]:
+    """Copy the figures of a GPU that a lease brought. Raises ValueError when it brought none, or those of a CPU."""
+    found = [out / name for name in NAMES if (out / name).is_file()]
+    if not found:
+        raise ValueError(f"{out} has neither of {', '.join(NAMES)}")
+    for path in found:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if not content["rows"] or not content["versions"]["cuda"] or content["device"].startswith("CPU"):
+            raise ValueError(f"{path} holds no figures of a GPU (device {content['device']!r})")
+        (benchmarks / path.name).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    return [benchmarks / path.name for path in found]
+
+
+def write_readme(root: Path) -> None:
+    """Replace what stands between the markers. Raises ValueError when README has not both, in order."""
+    path = root / README
+    text = path.read_text(encoding="utf-8")
+    head, begin, rest = text.partition(BEGIN)
+    _, end, tail = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f"{path} needs the lines '{BEGIN}' and '{END}', in this order")
+    path.write_text(f"{head}{BEGIN}\n{section(root / BENCHMARKS)}\n{END}{tail}", encoding="utf-8")
+
+
+def section(benchmarks: Path) -> str:
+    """The section in Markdown."""
+    render, step = (
+        json.loads((benchmarks / name).read_text(encoding="utf-8")) if (benchmarks / name).is_file() else None
+        for name in NAMES
+    )
+    if not render and not step:
+        return NONE
+    parts = []
+    if render:
+        parts.append(_render(render))
+    if step:
+        parts.append(_step(step))
+    return "\n\n".join(parts)
+
+
+def _render(figures: dict[str, Any]) -> str:
+    """Times and memory of the renderer, ours and the reference implementation's."""
+    lines = [
+        f"The renderer on one {_where(figures)} ([benchmark]({BENCHMARKS / NAMES[0]})); {figures['what']}:",
+        "",
+        "| planes | ours, forward / both, ms | reference | compiled reference | memory of both: ours / reference, MB | "
+        "share of the card's fp32 rate |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, row in figures["rows"].items():
+        kinds = [_pair(row, kind, "ms") for kind in ("ours", "reference", "compiled reference")]
+        memory = " / ".join(_number(row.get(f"{kind} both MB"), 0) for kind in ("ours", "reference"))
+        lines.append(f"| {name} | {' | '.join(kinds)} | {memory} | {_number(row.get('share of fp32'), 2)} |")
+    return "\n".join(lines)
+
+
+def _step(figures: dict[str, Any]) -> str:
+    """Images a second of each preset, by how the step is run."""
+    names = {key.removesuffix(" images/s"): None for row in figures["rows"].values() for key in row}
+    kinds = [name for name in names if any(f"{name} images/s" in row for row in figures["rows"].values())]
+    lines = [
+        f"Training on one {_where(figures)}, images a second ([benchmark]({BENCHMARKS / NAMES[1]})):",
+        "",
+        f"| preset | batch | {' | '.join(kinds)} | most memory, GB |",
+        "|---|---|" + "---|" * (len(kinds) + 1),
+    ]
+    for name, row in figures["rows"].items():
+        speeds = [_number(row.get(f"{kind} images/s"), 0) for kind in kinds]
+        peaks = [row[f"{kind} peak MB"] for kind in kinds if f"{kind} peak MB" in row]
+        peak = _number(max(peaks) / 1000 if peaks else None, 1)
+        lines.append(f"| `{name}` | {row.get('batch', '–')} | {' | '.join(speeds)} | {peak} |")
+    return "\n".join(lines)
+
+
+def _where(figures: dict[str, Any]) -> str:
+    versions = figures["versions"]
+    return f"{figures['device']} (torch {versions['torch']}, {figures['date']})"
+
+
+def _pair(row: dict[str, Any], kind: str, unit: str) -> str:
+    return " / ".join(_number(row.get(f"{kind} {what} {unit}"), 2) for what in ("forward", "both"))
+
+
+def _number(value: Any, digits: int) -> str:
+    return f"{value:,.{digits}f}" if isinstance(value, int | float) else "–"

@@ -1,0 +1,143 @@
+"""Step `train`: trains on a packed dataset until its time is over, from a compact state where there is one."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from semhead_lib.data.memory import SubjectsInMemory
+from semhead_lib.data.packed import load_packed
+from semhead_lib.devices import available_cores
+from semhead_lib.models.presets import PRESETS
+from semhead_lib.reproduce.quarter.job import Job
+from semhead_lib.reproduce.quarter.plan import SPARE
+from semhead_lib.training.compact import restore_state
+from semhead_lib.training.logs import Line, read_log
+from semhead_lib.training.run_folder import MODEL, SETTINGS, SNAPSHOTS
+from semhead_lib.training.settings import TrainSettings, begun_settings
+from semhead_lib.training.snapshots import snapshots
+from semhead_lib.training.trainer import train
+
+PRESET = "semhead-128"
+_SECONDS = 60.0  # between snapshots, and between image grids
+
+
+def main(words: list[str]) -> str | None:
+    """Why it failed; None when it trained until its time was over."""
+    job, run, facts = Job.read(words), Path(Job.read(words).work) / "run", {}
+    if job.reference:
+        _use_the_reference(job)
+    try:
+        data = load_packed(job.data, threads=available_cores())
+    except ValueError as error:
+        job.answer(retry=False)
+        return f"DATA: {error}"
+    if job.state and not snapshots(run / SNAPSHOTS):
+        facts["state"] = _restored(Path(job.state), run)
+        print(f"STATE: {facts['state']}", flush=True)
+    try:
+        settings, facts["preset"] = _settings(job, run, data)
+    except (TypeError, ValueError) as error:
+        job.answer(retry=False, **facts)
+        return f"SETTINGS: {error}"
+    facts |= {"precision": settings.precision, "graphs": getattr(settings, "graphs", False)}
+    job.answer(**facts)
+    try:
+        _train(job, run, data, settings, facts)
+    except KeyboardInterrupt:
+        facts["stopped_by"] = "a signal; its state was saved"
+    log = read_log(run)
+    if log:
+        speeds = [line["images_per_second"] for line in log[-20:]]
+        facts |= {"step": log[-1]["step"], "kimg": log[-1]["kimg"],
+                  "images_per_second": round(sorted(speeds)[len(speeds) // 2], 1)}  # fmt: skip
+    job.answer(**facts)
+    return None
+
+
+def _train(job: Job, run: Path, data: SubjectsInMemory, settings: TrainSettings, facts: dict[str, Any]) -> None:
+    """`train`; a state of other data or settings lends its networks to a new training."""
+
+    def listen(line: Line) -> None:
+        print(json.dumps(line), flush=True)
+
+    common = dict(device=job.device, progress=False, listen=listen)
+    try:
+        train(settings, data, run, stop_after=max(job.left - SPARE, 1.0), **common)
+    except ValueError as error:
+        before = run.with_name("before")
+        if "was begun with other settings" not in str(error) or before.exists():
+            raise
+        facts["state"] = f"its networks begin a new training: {error}"
+        print(f"STATE: {facts['state']}", flush=True)
+        run.rename(before)
+        train(settings, data, run, init=before / MODEL, stop_after=max(job.left - SPARE, 1.0), **common)
+
+
+def _restored(state: Path, run: Path) -> str:
+    """What became of the state, in words. One that is damaged is not used: a lease is too short to wait for another."""
+    shutil.rmtree(run, ignore_errors=True)
+    try:
+        return f"goes on at step {restore_state(state, run)}"
+    except (FileNotFoundError, ValueError) as error:
+        shutil.rmtree(run, ignore_errors=True)
+        return f"not used, the training starts from the beginning: {error}"
+
+
+def _settings(job: Job, run: Path, data: SubjectsInMemory) -> tuple[TrainSettings, str]:
+    """The settings of the training that goes on, or of a new one; and its preset."""
+    known = {field.name for field in dataclasses.fields(TrainSettings)}
+    free = {"kimg": 1e6, "keep": 1} | _intervals(job)
+    if "graphs" in known:
+        free["graphs"] = job.graphs
+    if snapshots(run / SNAPSHOTS):
+        begun = begun_settings(json.loads((run / SETTINGS).read_text(encoding="utf-8")))
+        chosen = {key: value for key, value in begun.items() if key in known}
+    else:
+        shutil.rmtree(run, ignore_errors=True)  # of an attempt that failed before its first snapshot
+        layout = data.manifest.layout
+        of_this_size = f"semhead-{layout.resolution}"
+        wrong_size = PRESETS[PRESET].resolution != layout.resolution and of_this_size in PRESETS
+        chosen = {"preset": job.preset or (of_this_size if wrong_size else PRESET)}
+        chosen["precision"] = "bf16" if job.device == "cuda" and not job.fp32 else "fp32"
+        if "masks" not in layout.fields:
+            chosen["masks"] = False
+        if not layout.semantic:
+            chosen["mode"] = "none"
+        chosen |= {key: _value(text) for key, text in job.settings.items()}
+        free = {key: value for key, value in free.items() if key not in job.settings}
+    settings = TrainSettings(**(chosen | free))
+    return settings, settings.preset
+
+
+def _intervals(job: Job) -> dict[str, float]:
+    """Thousands of images between snapshots and grids: a minute's, as far as the speed is known."""
+    speed = 1000.0 if job.device == "cuda" else 10.0
+    seconds = min(_SECONDS, 60 * job.minutes / 4)
+    return {name: max(speed * seconds / 1000, 0.001) for name in ("snapshot_kimg", "tick_kimg")}
+
+
+def _value(text: str) -> Any:
+    """A number, true, false or null where the text is one."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _use_the_reference(job: Job) -> None:
+    from semhead_lib.ops import compiled
+
+    compiled.COMPILED = compiled.Compiled((), "not used: it is not built, or failed its checks")
+    print(f"the reference implementation serves: {compiled.COMPILED.detail}")
+
+
+if __name__ == "__main__":
+    torch.backends.cudnn.benchmark = True
+    sys.exit(main(sys.argv))
