@@ -16,9 +16,6 @@ import pytest
 import torch
 from PIL import Image
 
-sys.path[:0] = [str(Path(__file__).parents[1] / name) for name in ("training", "data")]
-from small_training import make_noise
-
 from semhead_lib.data.packing import pack_dataset
 from semhead_lib.ops import compiled
 from semhead_lib.reproduce.quarter import table
@@ -29,6 +26,7 @@ from semhead_lib.training.logs import read_log
 from semhead_lib.training.snapshots import snapshots, unpack
 
 ROOT = Path(__file__).parents[2]
+sys.path[:0] = [str(ROOT / "tests" / name) for name in ("training", "data")]
 HIDDEN = ("webdataset", "hydra", "omegaconf", "open_clip", "anny", "warp", "k3d", "trimesh", "plotly", "papermill")
 HIDE = f"""
 import sys
@@ -44,6 +42,8 @@ needs_ops = pytest.mark.skipif("cpu" not in compiled.COMPILED.devices, reason=co
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
+    from small_training import make_noise
+
     folder = tmp_path_factory.mktemp("lease")
     pack_dataset(make_noise(folder / "noise"), folder / "heads.tar", 1.0, psnr=5, progress=False)
     return folder / "heads.tar"
@@ -181,8 +181,13 @@ def test_a_signal_in_the_training_and_a_damaged_state(tree, data, tmp_path):
 
 def test_a_process_is_cut_off_with_its_children(tmp_path):
     log, marker = Log(tmp_path / "log"), tmp_path / "alive"
-    child = f"import time, pathlib\nwhile True: pathlib.Path({str(marker)!r}).write_text(str(time.time())); time.sleep(0.05)"
-    code = f"import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', {child!r}]); print('so far', flush=True)"
+    child = f"""
+import pathlib, time
+while True:
+    pathlib.Path({str(marker)!r}).write_text(str(time.time()))
+    time.sleep(0.05)
+"""
+    code = f"import subprocess, sys, time\nsubprocess.Popen([sys.executable, '-c', {child!r}])\nprint('so far')"
     ended = run("test", [sys.executable, "-c", f"{code}\ntime.sleep(600)"], log, 3.0, grace=2)
     assert ended.reason == "cut off after 3 s" and 3 <= ended.seconds < 30
     last = marker.read_text()

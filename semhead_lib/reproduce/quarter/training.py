@@ -20,7 +20,7 @@ from semhead_lib.reproduce.quarter.plan import SPARE
 from semhead_lib.training.compact import restore_state
 from semhead_lib.training.logs import Line, read_log
 from semhead_lib.training.run_folder import MODEL, SETTINGS, SNAPSHOTS
-from semhead_lib.training.settings import TrainSettings, begun_settings
+from semhead_lib.training.settings import FREE, TrainSettings, begun_settings
 from semhead_lib.training.snapshots import snapshots
 from semhead_lib.training.trainer import train
 
@@ -93,25 +93,26 @@ def _restored(state: Path, run: Path) -> str:
 def _settings(job: Job, run: Path, data: SubjectsInMemory) -> tuple[TrainSettings, str]:
     """The settings of the training that goes on, or of a new one; and its preset."""
     known = {field.name for field in dataclasses.fields(TrainSettings)}
-    free = {"kimg": 1e6, "keep": 1} | _intervals(job)
+    asked = {key: _value(text) for key, text in job.settings.items()}
+    free = {"kimg": 1e6, "keep": 2} | _intervals(job) | {key: asked[key] for key in FREE if key in asked}
     if "graphs" in known:
-        free["graphs"] = job.graphs
+        free["graphs"] = asked.get("graphs", True) and job.graphs
     if snapshots(run / SNAPSHOTS):
         begun = begun_settings(json.loads((run / SETTINGS).read_text(encoding="utf-8")))
         chosen = {key: value for key, value in begun.items() if key in known}
+        if other := [key for key in asked if key not in free and asked[key] != chosen.get(key)]:
+            print(f"SETTINGS: {', '.join(other)} of the state are kept, they cannot change", flush=True)
     else:
         shutil.rmtree(run, ignore_errors=True)  # of an attempt that failed before its first snapshot
         layout = data.manifest.layout
         of_this_size = f"semhead-{layout.resolution}"
         wrong_size = PRESETS[PRESET].resolution != layout.resolution and of_this_size in PRESETS
-        chosen = {"preset": job.preset or (of_this_size if wrong_size else PRESET)}
-        chosen["precision"] = "bf16" if job.device == "cuda" and not job.fp32 else "fp32"
-        if "masks" not in layout.fields:
-            chosen["masks"] = False
-        if not layout.semantic:
-            chosen["mode"] = "none"
-        chosen |= {key: _value(text) for key, text in job.settings.items()}
-        free = {key: value for key, value in free.items() if key not in job.settings}
+        chosen = {
+            "preset": job.preset or (of_this_size if wrong_size else PRESET),
+            "precision": "bf16" if job.device == "cuda" and not job.fp32 else "fp32",
+            "masks": "masks" in layout.fields,
+            "mode": "semantic" if layout.semantic else "none",
+        } | asked
     settings = TrainSettings(**(chosen | free))
     return settings, settings.preset
 
