@@ -12,12 +12,13 @@ from pathlib import Path
 from semhead_lib.reproduce.quarter.job import Job
 
 _OF_THE_OPS = ("tests/ops/test_render_rays.py", "tests/ops/test_sample_planes.py", "tests/ops/test_density_grid.py")
+_OPTIONS = ("-p", "no:cacheprovider", "--continue-on-collection-errors")
 _OF_THE_STEP = ("tests/training", "tests/models")
 
 
 def main(words: list[str]) -> str | None:
     """What failed first; None when nothing did."""
-    job, counts, failed = Job.read(words), {"passed": 0, "failed": 0, "skipped": 0}, []
+    job, counts, failed = Job.read(words), {"passed": 0, "failed": 0, "skipped": 0, "not_collected": 0}, []
     root = Path(job.root)
     ops = [name for name in _OF_THE_OPS if (root / name).exists()]
     rest = [name for name in _OF_THE_STEP if (root / name).exists()] if job.device == "cuda" else []
@@ -27,14 +28,26 @@ def main(words: list[str]) -> str | None:
         return f"no tests for {job.device} lie in {root / 'tests'}"
     for name, selection in runs:
         report = Path(job.work) / f"tests-{name}.xml"
-        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={report}", *selection]
+        command = [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-p",
+            "no:cacheprovider",
+            "--continue-on-collection-errors",
+            f"--junitxml={report}",
+            *selection,
+        ]
         environment = os.environ | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}  # they may want what is not there
         code = subprocess.run([*command, *shlex.split(job.tests)], cwd=root, env=environment, check=False).returncode
         if not report.is_file():
             return f"pytest on the {name} wrote no report (exit code {code})"
         for case in ElementTree.parse(report).iter("testcase"):
-            kinds = {child.tag for child in case}
-            outcome = "failed" if kinds & {"failure", "error"} else "skipped" if "skipped" in kinds else "passed"
+            kinds = {child.tag: child.get("message", "") for child in case}
+            outcome = "failed" if kinds.keys() & {"failure", "error"} else "skipped" if "skipped" in kinds else "passed"
+            if kinds.get("error") == "collection failure":  # most often a package that is not there
+                outcome = "not_collected"
             counts[outcome] += 1
             if outcome == "failed":
                 failed.append((name, f"{case.get('classname', '').replace('.', '/')}::{case.get('name')}"))

@@ -30,6 +30,7 @@ _ATTEMPTS = (  # of the training: what is given up after each that crashed
 _MODULES = {"tests": "gpu_tests", "render": "render_speed", "step": "step_speed", "train": "training"}
 _LEAST = 5.0  # seconds of training that are worth a start
 _REFRESH = 120.0  # seconds between two states during the training
+_SAVING = 60.0  # seconds that one may take
 
 
 def main(words: list[str]) -> int:
@@ -141,10 +142,10 @@ class Lease:
 
     def _refresh(self) -> None:
         """Every two minutes the state so far goes to OUT: a lease may end without a word."""
-        every = min(_REFRESH, self.plan.seconds / 5)
-        if time.monotonic() - self._refreshed < every or not any(self.work.glob("run/snapshots/step-*.pt")):
+        every, near = min(_REFRESH, self.plan.seconds / 5), self.left() < self.plan.reserve + _SAVING
+        if near or time.monotonic() - self._refreshed < every or not any(self.work.glob("run/snapshots/step-*.pt")):
             return
-        ended = run("finish", self._command("finish", 60), self.log, 60, stopped=lambda: self.signalled)
+        ended = run("finish", self._command("finish", _SAVING), self.log, _SAVING, stopped=lambda: self.signalled)
         self.log.write("finish", f"state so far: {ended.reason or 'written'}")
         self._save()
         self._refreshed = time.monotonic()

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import copy
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -23,6 +24,8 @@ from semhead_lib.reproduce.quarter.job import Job
 from semhead_lib.reproduce.quarter.measure import Figures, Meter
 
 _FIRST = ("hyplane", "triplane")
+_COMPILED = ("hyplane", "triplane")  # the reference implementation is compiled for these alone:
+_NEEDED = {"compiled reference": 45}  # seconds that it takes
 _GRID = 32  # nodes a side of the density grid, where the renderer has one
 
 
@@ -58,14 +61,14 @@ def measure(path: Path, device: str, left: Callable[[], float], sizes: Sizes = E
             render = case.render(kind)
             if render is None:
                 continue
-            if left() < 5:
+            if left() < _NEEDED.get(kind, 5):
                 figures.add(case.name, **{kind: "not reached in time"})
                 continue
             figures.add(case.name, **_row(kind, render, case.features, meter))
             if kind == "ours":
                 figures.add(case.name, **case.shares(figures.rows[case.name], figures.ceilings))
-    for case in cases:
-        _ratios(figures, case.name)
+            elif ratios := _ratios(figures.rows[case.name], kind):
+                figures.add(case.name, **ratios)
     return figures
 
 
@@ -85,15 +88,18 @@ class _Case:
         if kind == "ours":
             return lambda f: renderer(f, labels, raw, seed=1)
         if kind == "ours, bf16 map":
-            return (lambda f: renderer(f.bfloat16(), labels, raw, seed=1)) if f"{f_device(labels)}" == "cuda" else None
+            return (lambda f: renderer(f.bfloat16(), labels, raw, seed=1)) if labels.is_cuda else None
         if kind == "ours, density grid":
             if "grid" not in {field.name for field in fields(RenderSettings)}:
                 return None
             return lambda f: _with(renderer, grid=_GRID)(f, labels, raw, seed=1)
-        reference = lambda f: renderer(f, labels, raw, seed=1, reference=True)  # noqa: E731
+
+        def reference(f: Tensor) -> Any:
+            return renderer(f, labels, raw, seed=1, reference=True)
+
         if kind == "reference":
             return reference
-        return torch.compile(reference) if self.name in _COMPILED and f_device(labels) == "cuda" else None
+        return torch.compile(reference) if self.name in _COMPILED and labels.is_cuda else None
 
     def shares(self, row: dict[str, Any], ceilings: dict[str, float]) -> dict[str, float]:
         """Of what the device can do at most, in the forward pass."""
@@ -110,13 +116,6 @@ class _Case:
             "texels read TB/s": texels,
             "texels read, times a copy": texels / ceilings["copy_tbps"],
         }
-
-
-_COMPILED = ("hyplane", "triplane")  # compiling takes a minute each
-
-
-def f_device(tensor: Tensor) -> str:
-    return tensor.device.type
 
 
 def _cases(sizes: Sizes, device: str) -> Iterator[_Case]:
@@ -150,10 +149,8 @@ def _shipped(sizes: Sizes, labels: Tensor, device: str) -> _Case:
 
 def _with(renderer: Renderer, **changes: Any) -> Renderer:
     """The same renderer with other settings, sharing its weights."""
-    import copy
-
     other = copy.copy(renderer)
-    object.__setattr__(other, "settings", replace(renderer.settings, **changes))
+    other.settings = replace(renderer.settings, **changes)
     return other
 
 
@@ -188,16 +185,11 @@ def _row(kind: str, render: Callable[[Tensor], Any], features: Tensor, meter: Me
     return {key: value for key, value in found.items() if value is not None}
 
 
-def _ratios(figures: Figures, name: str) -> None:
-    """How many times slower, and larger, the reference implementation is."""
-    row, ratios = figures.rows.get(name, {}), {}
-    for kind in ("reference", "compiled reference"):
-        for what in ("forward ms", "both ms", "forward MB", "both MB"):
-            ours, theirs = row.get(f"ours {what}"), row.get(f"{kind} {what}")
-            if ours and theirs:
-                ratios[f"{kind} over ours, {what}"] = theirs / ours
-    if ratios:
-        figures.add(name, **ratios)
+def _ratios(row: dict[str, Any], kind: str) -> dict[str, float]:
+    """How many times as long as ours, and as much memory, another kind takes."""
+    names = [f"{what} {unit}" for unit in ("ms", "MB") for what in ("forward", "both")]
+    known = [name for name in names if row.get(f"ours {name}") and row.get(f"{kind} {name}")]
+    return {f"{kind} over ours, {name}": row[f"{kind} {name}"] / row[f"ours {name}"] for name in known}
 
 
 def main(words: list[str]) -> None:
