@@ -28,19 +28,10 @@ def main(words: list[str]) -> str | None:
         return f"no tests for {job.device} lie in {root / 'tests'}"
     for name, selection in runs:
         report = Path(job.work) / f"tests-{name}.xml"
-        command = [
-            sys.executable,
-            "-m",
-            "pytest",
-            "-q",
-            "-p",
-            "no:cacheprovider",
-            "--continue-on-collection-errors",
-            f"--junitxml={report}",
-            *selection,
-        ]
+        words = ["-q", *_OPTIONS, f"--junitxml={report}", *selection, *shlex.split(job.tests)]
         environment = os.environ | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}  # they may want what is not there
-        code = subprocess.run([*command, *shlex.split(job.tests)], cwd=root, env=environment, check=False).returncode
+        command = [sys.executable, "-m", "pytest", *words]
+        code = subprocess.run(command, cwd=root, env=environment, check=False).returncode
         if not report.is_file():
             return f"pytest on the {name} wrote no report (exit code {code})"
         for case in ElementTree.parse(report).iter("testcase"):
