@@ -16,7 +16,7 @@ from semhead_lib.models.planes import make_planes
 from semhead_lib.models.presets import PRESETS
 from semhead_lib.models.renderer import Renderer, RenderSettings
 from semhead_lib.ops import compiled
-from semhead_lib.reproduce.quarter.job import Job
+from semhead_lib.reproduce.quarter.job import Job, use_the_reference
 from semhead_lib.reproduce.quarter.trial_step import TrialStep
 
 IMAGE, GRADIENT = 1e-3, 1e-3  # differences allowed: of an image's values; of gradients, relative to the largest
@@ -31,6 +31,7 @@ def main(words: list[str]) -> int:
     wanted: dict[str, Callable[[str], str]] = {"ops": ops, "graphs": graphs, "bf16": bf16}
     if job.reference:
         del wanted["ops"]
+        use_the_reference()
     if job.device == "cpu":
         del wanted["graphs"]
         print("graphs: there are none on a CPU")

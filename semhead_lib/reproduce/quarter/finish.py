@@ -10,7 +10,7 @@ import torch
 from semhead_lib.conditioning.bank import ConditionBank
 from semhead_lib.data.files import write_atomically
 from semhead_lib.models.generator import WEIGHTS, Generator
-from semhead_lib.reproduce.quarter.job import Job
+from semhead_lib.reproduce.quarter.job import Job, use_the_reference
 from semhead_lib.training import grids
 from semhead_lib.training.compact import compact_state
 from semhead_lib.training.logs import LOG
@@ -25,6 +25,8 @@ def main(words: list[str]) -> str | None:
     """Why it failed; None when all is there."""
     job = Job.read(words)
     run, out = Path(job.work) / "run", Path(job.out)
+    if job.reference:
+        use_the_reference()
     if not snapshots(run / SNAPSHOTS):
         return "nothing was trained: there is no snapshot"
     files = min(_FILES, job.files - 1 if job.files else _FILES)

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from semhead_lib.reproduce.quarter.job import Job
+from semhead_lib.reproduce.quarter.job import Job, use_the_reference
 from semhead_lib.reproduce.quarter.measure import Figures, Meter
 from semhead_lib.reproduce.quarter.trial_step import TrialStep
 
@@ -31,7 +31,7 @@ _ON_A_GPU: tuple[tuple[str, Kind], ...] = (
 _ON_A_CPU: tuple[tuple[str, Kind], ...] = (("semhead-32", ("eager fp32", FP32 | dict(subjects_per_batch=2))),)
 
 
-def measure(path: Path, device: str, left: Callable[[], float], reference: bool = False) -> Figures:
+def measure(path: Path, device: str, left: Callable[[], float]) -> Figures:
     """Write the figures to `path`, row after row, until all are there or `left()` seconds are spent."""
     meter = Meter(device)
     what = "whole training steps on noise: both networks, wrong conditions, R1 and density regularisation in turn"
@@ -41,7 +41,7 @@ def measure(path: Path, device: str, left: Callable[[], float], reference: bool 
             figures.add(preset, **{kind: "not reached in time"})
             continue
         try:
-            figures.add(preset, **_row(preset, kind, changes, meter, reference))
+            figures.add(preset, **_row(preset, kind, changes, meter))
         except torch.OutOfMemoryError:
             figures.add(preset, **{kind: "out of memory"})
         except Exception as error:
@@ -54,14 +54,13 @@ def measure(path: Path, device: str, left: Callable[[], float], reference: bool 
     return figures
 
 
-def _row(preset: str, kind: str, changes: dict[str, Any], meter: Meter, reference: bool) -> dict[str, Any]:
+def _row(preset: str, kind: str, changes: dict[str, Any], meter: Meter) -> dict[str, Any]:
     """Images a second over whole cycles of the lazy terms, after one to warm up, and the most memory held."""
     if meter.device == "cuda":
         torch.cuda.reset_peak_memory_stats()
     trial = TrialStep(preset, meter.device, **changes)
     if "graphed" in kind and trial.why_eager:
         return {kind: f"eager: {trial.why_eager}"}
-    trial.step.reference = reference
     cycle = trial.settings.r1_interval if meter.device == "cuda" else 2
     with trial.feed(0) as batches:
         number = 0
@@ -86,7 +85,9 @@ def _row(preset: str, kind: str, changes: dict[str, Any], meter: Meter, referenc
 def main(words: list[str]) -> None:
     job = Job.read(words)
     torch.set_float32_matmul_precision("high")  # as the training does
-    measure(Path(job.out) / f"{job.prefix}_step.json", job.device, lambda: job.left, job.reference)
+    if job.reference:
+        use_the_reference()
+    measure(Path(job.out) / f"{job.prefix}_step.json", job.device, lambda: job.left)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from semhead_lib.data.memory import SubjectsInMemory
 from semhead_lib.data.packed import load_packed
 from semhead_lib.devices import available_cores
 from semhead_lib.models.presets import PRESETS
-from semhead_lib.reproduce.quarter.job import Job
+from semhead_lib.reproduce.quarter.job import Job, use_the_reference
 from semhead_lib.reproduce.quarter.plan import SPARE
 from semhead_lib.training.compact import restore_state
 from semhead_lib.training.logs import Line, read_log
@@ -32,7 +32,7 @@ def main(words: list[str]) -> str | None:
     """Why it failed; None when it trained until its time was over."""
     job, run, facts = Job.read(words), Path(Job.read(words).work) / "run", {}
     if job.reference:
-        _use_the_reference(job)
+        use_the_reference()
     try:
         data = load_packed(job.data, threads=available_cores())
     except ValueError as error:
@@ -130,13 +130,6 @@ def _value(text: str) -> Any:
         return json.loads(text)
     except ValueError:
         return text
-
-
-def _use_the_reference(job: Job) -> None:
-    from semhead_lib.ops import compiled
-
-    compiled.COMPILED = compiled.Compiled((), "not used: it is not built, or failed its checks")
-    print(f"the reference implementation serves: {compiled.COMPILED.detail}")
 
 
 if __name__ == "__main__":
