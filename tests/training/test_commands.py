@@ -6,9 +6,10 @@ import sys
 
 import pytest
 from PIL import Image
-from small_training import SMALL, make_noise
+from small_training import ENCODER, SMALL, make_noise
 
 from semhead_lib import cli
+from semhead_lib.data.packing import pack_dataset
 from semhead_lib.training.logs import read_log
 
 SETTINGS = [f"{key}={value}" for key, value in SMALL.items() if key != "kimg"]
@@ -45,6 +46,18 @@ def test_a_stream_is_trained_on(tmp_path, capsys, noise_folder):
     assert json.loads((tmp_path / "run" / "settings.json").read_text())["data"]["stream_workers"] == 1
     assert run(*words, "limit=4") == 1
     assert "limit=4 is of subjects in memory: leave it out with stream=true" in capsys.readouterr().err
+
+
+def test_a_packed_dataset_is_trained_on(tmp_path, capsys, noise_folder):
+    pack_dataset(noise_folder, tmp_path / "noise.tar", 1.0, psnr=5, progress=False)
+    words = ("train", tmp_path / "noise.tar", tmp_path / "run", "kimg=0.008", "device=cpu", *SETTINGS)
+    assert run(*words, "limit=6") == 0
+    begun = json.loads((tmp_path / "run" / "settings.json").read_text())["data"]
+    assert (begun["subjects"], begun["encoder"]) == (6, ENCODER) and len(read_log(tmp_path / "run")) == 2
+    assert run(*words, "stream=true") == 1
+    assert "is a packed dataset, which is read into memory: leave out stream=true" in capsys.readouterr().err
+    assert run("train", noise_folder, *words[2:], "limit=6") == 1
+    assert "was begun with other settings: its data are other subjects" in capsys.readouterr().err
 
 
 @pytest.mark.slow
