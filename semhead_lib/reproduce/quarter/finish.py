@@ -30,9 +30,13 @@ def main(words: list[str]) -> str | None:
     if not snapshots(run / SNAPSHOTS):
         return "nothing was trained: there is no snapshot"
     files = min(_FILES, job.files - 1 if job.files else _FILES)
-    state = compact_state(run, out / "state", files=files, part=_PART, total=job.state_mb)
-    print(f"state of step {state.step}: {state.parts + 1} files, {state.bytes / 1e6:.1f} MB; lost: {state.lost}")
-    job.answer(state_step=state.step, state_bytes=state.bytes, state_lost=state.lost)
+    try:
+        state = compact_state(run, out / "state", files=files, part=_PART, total=job.state_mb)
+        print(f"state of step {state.step}: {state.parts + 1} files, {state.bytes / 1e6:.1f} MB; lost: {state.lost}")
+        job.answer(state_step=state.step, state_bytes=state.bytes, state_lost=state.lost)
+        failed = None
+    except ValueError as error:  # too large, or damaged: log and heads go home all the same
+        failed = str(error)
     if (run / LOG).is_file():
         write_atomically(out / LOG, (run / LOG).read_bytes())
     if (run / MODEL / WEIGHTS).is_file():
@@ -42,7 +46,7 @@ def main(words: list[str]) -> str | None:
                 break
             except RuntimeError as error:  # of the card: the processor draws, too
                 print(f"on {device}: {(str(error).splitlines() or [''])[0]}")
-    return None
+    return failed
 
 
 @torch.no_grad()
