@@ -21,8 +21,7 @@ from semhead_lib.reproduce.quarter.trial_step import TrialStep
 
 IMAGE, GRADIENT = 1e-3, 1e-3  # differences allowed: of an image's values; of gradients, relative to the largest
 HALF_MAP = 0.1  # of an image's values, from planes of noise
-GRAPHED, HALVED = 1e-3, 0.25  # of losses, relative
-_STEPS = 5
+GRAPHED, HALVED = 0.02, 0.25  # of losses, relative: sums on a card have no fixed order, and Adam enlarges that
 
 
 def main(words: list[str]) -> int:
@@ -83,22 +82,23 @@ def ops(device: str) -> str:
 
 
 def graphs(device: str) -> str:
-    """Steps replayed as CUDA graphs give the losses of eager ones."""
-    eager, graphed = TrialStep("semhead-32", device, graphs=False), TrialStep("semhead-32", device, graphs=True)
-    if graphed.why_eager:
-        return f"the step is not run as a graph: {graphed.why_eager}"
-    return _same_losses(eager, graphed, GRAPHED, "graphs")
+    """Steps replayed as CUDA graphs give the losses of eager ones: each kind of step often enough to be replayed."""
+    lazy = dict(r1_interval=4, density_interval=2)
+    eager, graphed = (TrialStep("semhead-32", device, graphs=graphs, **lazy) for graphs in (False, True))
+    verdict = _same_losses(eager, graphed, 13, GRAPHED, "graphs")
+    return f"the step is not run as a graph: {graphed.why_eager}" if graphed.why_eager else verdict
 
 
 def bf16(device: str) -> str:
     """Steps in bf16 stay near those in fp32."""
     common = dict(device=device, graphs=False)
     common |= dict(preset="semhead-64") if device == "cuda" else dict(preset="semhead-32", subjects_per_batch=2)
-    return _same_losses(TrialStep(**common), TrialStep(**common, precision="bf16"), HALVED, "bf16")
+    one, other = TrialStep(**common, precision="fp32"), TrialStep(**common, precision="bf16")
+    return _same_losses(one, other, 5 if device == "cuda" else 2, HALVED, "bf16")
 
 
-def _same_losses(one: TrialStep, other: TrialStep, limit: float, what: str) -> str:
-    for number in range(_STEPS if one.device.type == "cuda" else 2):
+def _same_losses(one: TrialStep, other: TrialStep, steps: int, limit: float, what: str) -> str:
+    for number in range(steps):
         a, b = (trial.run(number) for trial in (one, other))
         for name in ("loss_g", "loss_d"):
             x, y = float(a[name]), float(b[name])

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from semhead_lib.reproduce.quarter.job import Job
 
-_OF_THE_OPS = ("tests/ops/test_render_rays.py", "tests/ops/test_sample_planes.py", "tests/ops/test_density_grid.py")
+_OF_THE_OPS = ("tests/ops/test_render_rays.py", "tests/ops/test_sample_planes.py", "tests/ops/test_render_with_grid.py")
 _OPTIONS = ("-p", "no:cacheprovider", "--continue-on-collection-errors")
 _OF_THE_STEP = ("tests/training", "tests/models")
 

@@ -59,8 +59,6 @@ def _row(preset: str, kind: str, changes: dict[str, Any], meter: Meter) -> dict[
     if meter.device == "cuda":
         torch.cuda.reset_peak_memory_stats()
     trial = TrialStep(preset, meter.device, **changes)
-    if "graphed" in kind and trial.why_eager:
-        return {kind: f"eager: {trial.why_eager}"}
     cycle = trial.settings.r1_interval if meter.device == "cuda" else 2
     with trial.feed(0) as batches:
         number = 0
@@ -75,6 +73,8 @@ def _row(preset: str, kind: str, changes: dict[str, Any], meter: Meter) -> dict[
         first = meter.seconds(lambda: steps(cycle))
         cycles = max(min(round(1.5 / max(first, 1e-3)), 20), 1) if first < 1.5 else 0
         taken = meter.seconds(lambda: steps(cycles * cycle)) if cycles else first
+    if "graphed" in kind and trial.why_eager:
+        return {kind: f"eager: {trial.why_eager}"}
     images = trial.settings.batch * cycle * max(cycles, 1)
     found = {f"{kind} images/s": images / taken, f"{kind} warm-up s": slow, "batch": trial.settings.batch}
     if meter.device == "cuda":

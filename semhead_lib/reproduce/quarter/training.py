@@ -46,7 +46,7 @@ def main(words: list[str]) -> str | None:
     except (TypeError, ValueError) as error:
         job.answer(retry=False, **facts)
         return f"SETTINGS: {error}"
-    facts |= {"precision": settings.precision, "graphs": getattr(settings, "graphs", False)}
+    facts |= {"precision": settings.precision, "graphs": settings.graphs}
     job.answer(**facts)
     try:
         _train(job, run, data, settings, facts)
@@ -95,8 +95,7 @@ def _settings(job: Job, run: Path, data: SubjectsInMemory) -> tuple[TrainSetting
     known = {field.name for field in dataclasses.fields(TrainSettings)}
     asked = {key: _value(text) for key, text in job.settings.items()}
     free = {"kimg": 1e6, "keep": 2} | _intervals(job) | {key: asked[key] for key in FREE if key in asked}
-    if "graphs" in known:
-        free["graphs"] = asked.get("graphs", True) and job.graphs
+    free["graphs"] = asked.get("graphs", True) and job.graphs
     if snapshots(run / SNAPSHOTS):
         begun = begun_settings(json.loads((run / SETTINGS).read_text(encoding="utf-8")))
         chosen = {key: value for key, value in begun.items() if key in known}

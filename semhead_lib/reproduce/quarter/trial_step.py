@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import itertools
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import fields
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState
 from torch import Tensor
 
 from semhead_lib.cameras import orbit_labels
@@ -25,35 +24,26 @@ class TrialStep:
     """The networks of a preset, and steps on batches of noise."""
 
     def __init__(self, preset: str, device: str, **changes: Any) -> None:
-        known = {field.name for field in fields(TrainSettings)}
-        changes = {key: value for key, value in changes.items() if key in known}  # settings of later versions
-        settings = TrainSettings(preset=preset, **changes)
-        self.settings = settings.resolved(1) if hasattr(settings, "resolved") else settings
-        precision = "bf16" if self.settings.precision == "bf16" else "no"
-        AcceleratorState._reset_state(reset_partial_state=True)  # it holds one precision a process otherwise
-        accelerator = Accelerator(cpu=device == "cpu", mixed_precision=precision)
+        self.settings = TrainSettings(preset=preset, **changes).resolved(1)
+        accelerator = Accelerator(cpu=device == "cpu")
         self.networks = Networks(self.settings, SEMANTIC, accelerator.device)
         self.step = Step(self.settings, self.networks, self.settings.condition_mode(SEMANTIC), accelerator)
         resolution = self.settings.generator_config(SEMANTIC).resolution
         self.batches = [noise(self.settings, resolution, seed) for seed in range(4)]
-        self.device = accelerator.device
 
     @property
     def why_eager(self) -> str | None:
-        """Why the step is not run as a CUDA graph; None where it is."""
-        return getattr(self.step, "eager", "this version has no graphs")
+        """Why steps are not run as CUDA graphs; None where they are. Known for good after some of each kind."""
+        return self.step.eager
 
     def run(self, number: int) -> dict[str, Tensor]:
-        """One step, waited for."""
-        with self.feed(number) as batches:
-            return self.step(number, next(batches))
+        """One step."""
+        return self.step(number, self.batches[number % len(self.batches)])
 
-    def feed(self, first: int) -> AbstractContextManager:
-        """Batches as the training gets them, from step `first` on."""
+    def feed(self, first: int) -> AbstractContextManager[Iterator[Any]]:
+        """Batches as the training gets them, from step `first` on: prepared ahead."""
         endless = itertools.islice(itertools.cycle(self.batches), first % len(self.batches), None)
-        if hasattr(self.step, "ahead"):
-            return self.step.ahead(endless, first)
-        return nullcontext(batch.to(self.device) for batch in endless)
+        return self.step.ahead(endless, first)
 
 
 def noise(settings: TrainSettings, resolution: int, seed: int) -> Batch:
