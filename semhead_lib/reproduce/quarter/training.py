@@ -116,11 +116,12 @@ def _settings(job: Job, run: Path, data: SubjectsInMemory) -> tuple[TrainSetting
     return settings, settings.preset
 
 
-def _intervals(job: Job) -> dict[str, float]:
-    """Thousands of images between snapshots and grids: a minute's, as far as the speed is known."""
+def _intervals(job: Job) -> dict[str, float | int]:
+    """Thousands of images between snapshots and grids: about a minute's. On a card, fewer lines: each waits for it."""
     speed = 1000.0 if job.device == "cuda" else 10.0
     seconds = min(_SECONDS, 60 * job.minutes / 4)
-    return {name: max(speed * seconds / 1000, 0.001) for name in ("snapshot_kimg", "tick_kimg")}
+    every = max(speed * seconds / 1000, 0.001)
+    return {"snapshot_kimg": every, "tick_kimg": every} | ({"log_every": 50} if job.device == "cuda" else {})
 
 
 def _value(text: str) -> Any:
