@@ -176,8 +176,7 @@ class HeadModel:
         box = self.generator.renderer.settings.box
         along = torch.linspace(-1, 1, resolution)
         z, y, x = torch.meshgrid(along, along, along, indexing="ij")
-        points = torch.stack([x, y, z], dim=-1) * torch.tensor(box.half) + torch.tensor(box.center)
-        points = points.reshape(1, -1, 3).to(self.device)
+        points = box.world(torch.stack([x, y, z], dim=-1)).reshape(1, -1, 3).to(self.device)
         density = self.generator.sample_density(w, points)[0] / LEVEL
         return density.reshape(3 * [resolution]).cpu().numpy().astype(np.float32)
 

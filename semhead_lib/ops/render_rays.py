@@ -59,9 +59,19 @@ class Box:
         if not min(self.half) > 0:
             raise ValueError(f"the box's half-extents must be positive, got {self.half}")
 
-    def beside(self, tensor: Tensor) -> tuple[Tensor, Tensor]:
-        """Center and half-extents [3] on the tensor's device: filled in there, as a copy would wait for a GPU."""
-        return tuple(torch.stack([tensor.new_full((), x) for x in numbers]) for numbers in (self.center, self.half))
+    def normalised(self, points: Tensor) -> Tensor:  # [..., 3] world -> [..., 3], [-1, 1] inside the box
+        """Points in the coordinates of the planes. Numbers are passed by value: nothing is copied to a device.
+
+        >>> Box((0.0, -0.1, 0.0), (0.4, 0.4, 0.2)).normalised(torch.tensor([0.2, 0.3, 0.2]))
+        tensor([0.5000, 1.0000, 1.0000])
+        """
+        axes = zip(points.unbind(-1), self.center, self.half, strict=True)
+        return torch.stack([(x - center) / half for x, center, half in axes], -1)
+
+    def world(self, points: Tensor) -> Tensor:  # [..., 3] in the coordinates of the planes -> [..., 3]
+        """The inverse of `normalised`."""
+        axes = zip(points.unbind(-1), self.center, self.half, strict=True)
+        return torch.stack([x * half + center for x, center, half in axes], -1)
 
 
 class Rendered(NamedTuple):
@@ -154,10 +164,9 @@ def reference_render_rays(
     origins = torch.where(live[..., None], origins, 0.0)
     directions = torch.where(live[..., None], directions, 1.0)
     near, far = torch.where(live, near, 0.0).detach(), torch.where(live, far, 1.0).detach()
-    center, half = box.beside(origins)
 
     def points(t: Tensor) -> Tensor:  # [B, N, S] -> [B, N, S, 3] in [-1, 1]
-        return (origins[:, :, None] + t[..., None] * directions[:, :, None] - center) / half
+        return box.normalised(origins[:, :, None] + t[..., None] * directions[:, :, None])
 
     def field(t: Tensor) -> tuple[Tensor, Tensor]:  # [B, N, S] -> [B, N, S], [B, N, S, O]
         at = points(t)

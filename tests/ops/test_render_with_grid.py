@@ -208,6 +208,12 @@ def test_a_box_is_a_matter_of_coordinates(render, with_grid):
         assert largest_difference(found[name] * scale, usual[name]) < 1e-5, name
 
 
+def test_coordinates_of_a_box_and_back():
+    corner = torch.tensor([[1.0, 1.0, -1.0]])
+    assert torch.allclose(BOX.world(corner), torch.tensor([[0.53, 0.35, -0.43]]))
+    assert torch.allclose(BOX.normalised(BOX.world(corner)), corner)
+
+
 def test_boxes_are_checked():
     with pytest.raises(ValueError, match="half-extents must be positive, got"):
         Box(half=(0.5, 0.0, 0.5))
