@@ -37,11 +37,6 @@ class RenderSettings:
     ball: Ball = Ball()  # noqa: RUF009 (frozen)
     grid: int = 0  # nodes a side of each head's density grid (`semhead_lib.ops.density_grid`); 0: none
 
-    @property
-    def half(self) -> float:
-        """The largest half-extent of the box."""
-        return max(self.box.half)
-
 
 def box_bounds(
     origins: Tensor,  # [B, N, 3]

@@ -206,9 +206,9 @@ class Step:
     def _points(self, part: Inputs) -> tuple[Tensor, Tensor]:
         """Points in the world and how far their neighbours are from them."""
         generator = self.networks.generator
-        half = generator.renderer.settings.half
-        distance = self.settings.density_distance * 2 * half / generator.config.plane_side
-        return part.points * half, part.offsets * distance
+        box = generator.renderer.settings.box
+        distance = self.settings.density_distance * 2 * max(box.half) / generator.config.plane_side
+        return box.world(part.points), part.offsets * distance
 
 
 def _mean(values: list[Tensor]) -> Tensor:

@@ -96,7 +96,7 @@ def test_points_are_a_texel_apart(data, monkeypatch):
     monkeypatch.setattr(losses, "density_regularisation", recorded)
     for distance in (1.0, 3.0):
         networks, _ = one_step(data, small(density_distance=distance))
-        texel = 2 * networks.generator.renderer.settings.half / networks.generator.config.plane_side
+        texel = 2 * max(networks.generator.renderer.settings.box.half) / networks.generator.config.plane_side
         assert found[-1].std().item() == pytest.approx(distance * texel, rel=0.03)
 
 
