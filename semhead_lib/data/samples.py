@@ -21,6 +21,7 @@ from __future__ import annotations
 import io
 import json
 import math
+import threading
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -43,6 +44,7 @@ DEPTH_UNIT = 1e-4  # scene units a step, for depths up to 6.5535
 MAX_SIDE = 8192  # pixels; larger images are refused before they are decoded
 MAX_ENTRY = 256 << 20  # bytes; larger files in an archive are refused before they are read
 _STEMS = {"views": "view", "masks": "mask", "depth": "depth", "normals": "normal", "labels": "label"}
+_HEADERS = threading.Lock()  # numpy parses headers as Python, which Python 3.11 cannot do in several threads at once
 _MODES = {"view": ("RGB",), "mask": ("L",), "depth": ("I;16", "I"), "normal": ("RGB",), "label": ("L",)}
 
 Sample = Mapping[str, bytes]  # entry name -> content, and "__key__" -> the subject's id, as WebDataset has it
@@ -288,7 +290,8 @@ def decode_npy(
     try:
         if np.lib.format.read_magic(file) != (1, 0):
             raise ValueError("unknown version")
-        found, fortran, dtype = np.lib.format.read_array_header_1_0(file)
+        with _HEADERS:
+            found, fortran, dtype = np.lib.format.read_array_header_1_0(file)
     except Exception as error:  # the header is a Python literal: many kinds of exceptions
         raise ValueError(f"{where}: is not a readable .npy file: {error}") from None
     if dtype != kind or fortran or len(found) != len(shape):
