@@ -262,8 +262,6 @@ def test_whole_picture():
     stated = cost(PRESETS["semhead-512"])
     report = {
         "what": f"medians of {RUNS} interleaved runs, batch 1, fp32, raw 64 x 64, 48 + 48 samples",
-        "peer_S": "EG3D 55: backbone 11.3, renderer 7.8, super-resolution 38",
-        "asked_S": 20,
         "S, freed memory given back": found["given back"],
         "S, freed memory kept": found["kept"],
         "convolutions_floor_S": round(stated.convolution_flops / (2 * 2048**3), 2),
