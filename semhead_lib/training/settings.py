@@ -11,7 +11,7 @@ from semhead_lib.models.discriminator import DiscriminatorConfig
 from semhead_lib.models.presets import GeneratorConfig, preset
 
 PRECISIONS = ("fp32", "bf16")
-R1_SCALE = 4.0  # times StyleGAN2's rule: the weight of R1 where none is given
+R1_SCALE = 1.0  # times StyleGAN2's rule: the weight of R1 where none is given
 FORMAT = 2  # of settings.json
 # What may change when a training goes on: how long it lasts, and what it writes on the way.
 FREE = ("kimg", "tick_kimg", "snapshot_kimg", "keep", "log_every", "checkpoint", "graphs")
