@@ -124,14 +124,18 @@ def _board(folder: Path, step: int) -> Any:
 
 
 def read_log(folder: Path | str) -> list[Line]:
-    """The lines of a training's log; a last line that was cut off is left out."""
+    """The lines of a training's log; a last line that was cut off is left out. Raises ValueError naming another that is
+    none."""
     path = Path(folder) / LOG
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
     found = []
-    for number, line in enumerate(lines, 1):
+    for number, text in enumerate(lines, 1):
         try:
-            found.append(json.loads(line))
-        except ValueError:
+            line = json.loads(text)
+            if not all(isinstance(line[name], int | float) for name in ("step", "kimg")):
+                raise TypeError
+            found.append(line)
+        except (ValueError, TypeError, KeyError, RecursionError):
             if number < len(lines):
-                raise ValueError(f"{path}, line {number} is not JSON: {line[:80]!r}") from None
+                raise ValueError(f"{path}, line {number} is no line of a log: {text[:80]!r}") from None
     return found

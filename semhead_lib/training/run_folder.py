@@ -75,8 +75,7 @@ def begin(
         raise FileExistsError(f"{out} is not empty and holds no training; use another folder")
     saved, trained = snapshots(out / SNAPSHOTS), (out / MODEL / WEIGHTS).exists()
     if path.exists() and (saved or trained):
-        content = json.loads(path.read_text(encoding="utf-8"))
-        there = begun_settings(content)
+        content, there = _begun(path)
         here, began = identity(data), content["data"]
         different = settings.differences(there)
         different += [f"the data's {key} is {began.get(key)} there, {here.get(key)} here"
@@ -92,13 +91,27 @@ def begin(
                 f"{out} holds a trained generator, but no snapshot to go on from: {out / SNAPSHOTS} is empty. Train "
                 f"into another folder, with init={out / MODEL} to begin with its weights"
             )
-        settings = replace(settings, **{k: there[k] for k, value in settings.as_json().items() if value is None})
+        settings = replace(settings, **{k: there.get(k) for k, value in settings.as_json().items() if value is None})
+        settings = settings.resolved(processes)
         return settings, content | {"format": FORMAT, "settings": settings.as_json(), "data": here}
     settings = settings.resolved(processes)
     versions = {"torch": torch.__version__, "accelerate": accelerate.__version__}
     return settings, {"format": FORMAT, "settings": settings.as_json(), "data": identity(data),
                       "init": init and str(init), "versions": versions, "device": device, "processes": processes,
                       "threads": torch.get_num_threads()}  # fmt: skip
+
+
+def _begun(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The content of a settings.json, and its settings in the units of today. Raises ValueError naming it when it is
+    damaged."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        settings = begun_settings(content)
+        if not isinstance(content["data"], dict) or not isinstance(content["settings"], dict):
+            raise TypeError("data and settings must be dictionaries")
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise ValueError(f"{path} is damaged ({error!r:.100}): put back a copy, or use another folder") from None
+    return content, settings
 
 
 def write_settings(out: Path, content: dict[str, Any]) -> None:

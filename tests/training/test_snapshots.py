@@ -183,6 +183,34 @@ def test_settings_of_before_go_on(data, begun):
         run(small(), data, begun)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda text: text[:200],
+        lambda text: "[1]",
+        lambda text: "null",
+        lambda text: "[" * 100_000,
+        lambda text: text.replace('"data"', '"date"'),
+        lambda text: text.replace('"settings": {', '"settings": [], "x": {'),
+        lambda text: text.replace('"format": 2', '"format": "2"'),
+    ],
+)
+def test_damaged_settings_are_named(data, begun, change):
+    path = begun / "settings.json"
+    path.write_text(damaged := change(path.read_text()))
+    with pytest.raises(ValueError, match=r"run/settings\.json is damaged .*: put back a copy, or use another folder"):
+        run(small(), data, begun)
+    assert path.read_text() == damaged
+
+
+@pytest.mark.parametrize("line", [b"[1]", b"{}", b'{"step": "x", "kimg": 1}', b'{"step": 1}', b'{"st\xff": 1}', b"null"])
+def test_a_damaged_log_is_named(data, begun, line):
+    path = begun / "log.jsonl"
+    path.write_bytes(line + b"\n" + path.read_bytes())
+    with pytest.raises(ValueError, match=r"run/log\.jsonl, line 1 is no line of a log: "):
+        run(small(), data, begun)
+
+
 def test_a_start_that_fails_does_not_block_the_next(data, begun, tmp_path, monkeypatch):
     out = tmp_path / "new"
     with pytest.raises(ValueError, match="its networks are not those of these settings"):
