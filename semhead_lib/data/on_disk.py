@@ -72,7 +72,8 @@ class SubjectsOnDisk:
         rank: int = 0,
         world_size: int = 1,
     ) -> Iterator[Batch]:
-        """Batches number `start`, `start`+1, ... of a rank, without end. Raises ValueError naming the file."""
+        """Batches number `start`, `start`+1, ... of a rank, without end. Raises ValueError or OSError naming
+        the file."""
         stream = SubjectStream(
             self.folder, subjects_per_batch, views_per_subject, seed=seed, shuffle=self.shuffle, start=start,
             rank=rank, world_size=world_size,
@@ -83,9 +84,9 @@ class SubjectsOnDisk:
         )  # fmt: skip
         try:
             yield from loader
-        except ValueError as error:  # of a worker: with its whole traceback, the message last
-            message = str(error).strip().splitlines()[-1].removeprefix("ValueError: ")
-            raise ValueError(message) from None
+        except (ValueError, OSError) as error:  # of a worker: with its whole traceback, the message last
+            message = str(error).strip().splitlines()[-1]
+            raise type(error)(message.removeprefix(f"{type(error).__name__}: ")) from None
 
     def _bare(self) -> Iterator[tuple[Path, dict]]:
         """The subjects in order, without their pictures."""

@@ -160,6 +160,15 @@ def test_a_damaged_shard_is_named_once(encoded, tmp_path, workers):
         SubjectsOnDisk(encoded, workers=-1)
 
 
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_shard_that_is_gone_is_named_once(encoded, tmp_path, workers):
+    folder = shutil.copytree(encoded, tmp_path / "incomplete")
+    (shard,) = folder.glob("shard-000002*.tar")
+    shard.unlink()
+    with pytest.raises(FileNotFoundError, match=rf"^[^\n]*{re.escape(str(shard))}[^\n]*$"):
+        list(islice(SubjectsOnDisk(folder, workers=workers).batches(1), 11))
+
+
 def test_views_are_chosen_evenly():
     counts = Counter(view for epoch in range(3000) for view in choose_views(0, epoch, 4, 6, 2))
     assert set(counts) == set(range(6)) and min(counts.values()) > 900 and max(counts.values()) < 1100
