@@ -81,6 +81,8 @@ def load_packed(path: Path | str, *, limit: int | None = None, threads: int = 2)
     from semhead_lib.data.memory import SubjectsInMemory
 
     path = Path(path)
+    if limit is not None and limit < 1:
+        raise ValueError(f"limit must be at least 1, got {limit}")
     content, members = read_packed(path)
     try:
         manifest, table = _manifest(content, members), _table(members[SUBJECTS])
@@ -124,8 +126,8 @@ def read_packed(path: Path | str) -> tuple[dict[str, Any], dict[str, bytes]]:
                 if len(members[entry.name]) != entry.size:
                     raise ValueError(f"{entry.name}: cut short: {len(members[entry.name])} of {entry.size} bytes")
         return _checked(members)
-    except tarfile.TarError as error:
-        raise ValueError(f"{path}: is not a packed dataset: {error}") from None
+    except (tarfile.TarError, MemoryError) as error:  # a header may announce more than there is memory
+        raise ValueError(f"{path}: is not a packed dataset: {str(error) or 'a header of it is too large'}") from None
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
 
@@ -173,6 +175,8 @@ def _agree(content: dict[str, Any], layout: Layout, views: list[int]) -> None:
         said = layout.views_per_subject if name == "views_per_subject" else content[name]
         if said != value:
             raise ValueError(f"{MANIFEST}: {name} is {said}, {SUBJECTS} has {value}")
+    if layout.semantic and SEMANTICS not in content["members"]:
+        raise ValueError(f"{SEMANTICS}: missing")
     if layout.semantic and (not isinstance(layout.semantic.get("dimension"), int) or "encoder" not in layout.semantic):
         raise ValueError(f"{MANIFEST}: semantic must have encoder and dimension, got {layout.semantic!r:.80}")
 

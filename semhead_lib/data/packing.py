@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import zlib
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -75,6 +76,10 @@ def pack_dataset(
     for a bad dataset or a size that not one subject fits in, FileExistsError when `out` exists, OSError when it cannot
     be written.
     """
+    if not 0 < size < math.inf:
+        raise ValueError(f"size must be a positive number of megabytes, got {size:g}")
+    if not psnr < math.inf:
+        raise ValueError(f"psnr must be a finite number of decibels, got {psnr:g}")
     out, folder, manifest = Path(out), Path(folder), Manifest.load(folder)
     if out.exists():
         raise FileExistsError(f"{out} exists already; pack into a new name")

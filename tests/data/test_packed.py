@@ -197,6 +197,7 @@ def rewritten(file, path, change):
         (lambda c, m: c.update(resolution=64), "is 48 x 48 pixels, expected 64 x 64"),
         (lambda c, m: c.update(subjects=5), "subjects is 5, subjects.json has 12"),
         (lambda c, m: c.update(plan={}), "manifest.json: "),
+        (lambda c, m: m.pop("semantics.npy"), "semantics.npy: missing"),
         (lambda c, m: c.update(semantic={"encoder": "x"}), "semantic must have encoder and dimension"),
     ],
 )  # fmt: skip
@@ -226,6 +227,31 @@ def test_nothing_of_an_archive_is_trusted(tmp_path, name, kind, message):
         load_packed(path)
     with pytest.raises(FileNotFoundError, match=r"nowhere\.tar does not exist"):
         load_packed(tmp_path / "nowhere.tar")
+
+
+@pytest.mark.parametrize("kind", [tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE])
+def test_a_header_larger_than_memory_is_no_more_than_damage(tmp_path, kind):
+    entry = tarfile.TarInfo("manifest.json")
+    entry.type, entry.size = kind, 1 << 50
+    (tmp_path / "bad.tar").write_bytes(entry.tobuf(tarfile.GNU_FORMAT) + bytes(4096))
+    with pytest.raises(ValueError, match=r"bad\.tar: is not a packed dataset: a header of it is too large"):
+        load_packed(tmp_path / "bad.tar")
+
+
+@pytest.mark.parametrize(
+    ("size", "psnr", "message"),
+    [
+        (0, 33, "size must be a positive number of megabytes, got 0"),
+        (float("nan"), 33, "size must be a positive number of megabytes, got nan"),
+        (float("inf"), 33, "size must be a positive number of megabytes, got inf"),
+        (1, float("nan"), "psnr must be a finite number of decibels, got nan"),
+    ],
+)
+def test_what_is_no_size_is_said(folder, tmp_path, size, psnr, message):
+    with pytest.raises(ValueError, match=message):
+        pack_dataset(folder, tmp_path / "new.tar", size, psnr=psnr, progress=False)
+    with pytest.raises(ValueError, match="limit must be at least 1, got 0"):
+        load_packed(tmp_path / "new.tar", limit=0)
 
 
 def test_an_interrupted_writing_leaves_nothing(folder, tmp_path, monkeypatch):
