@@ -82,7 +82,8 @@ def compact_state(
 ) -> Compacted:
     """Write the newest whole snapshot of the training in `run` into the folder `out`, in place of what is there.
 
-    Raises FileNotFoundError when there is no snapshot, ValueError when all are damaged or not even the networks fit.
+    Raises FileNotFoundError when there is no snapshot, ValueError when all are damaged or not even the networks fit,
+    OSError when it cannot be written; what is there then stays.
     """
     run, out = Path(run), Path(out)
     state = _newest(run)
@@ -238,8 +239,14 @@ def _write(
     index["sha256"] = _own_checksum(index)
     out.mkdir(parents=True, exist_ok=True)
     text = json.dumps(index).encode() + b"\n"
-    for name, content in (files := data | {INDEX: text}).items():
-        partial_path(out / name).write_bytes(content)
+    files = data | {INDEX: text}
+    try:
+        for name, content in files.items():
+            partial_path(out / name).write_bytes(content)
+    except OSError as error:
+        for name in files:
+            partial_path(out / name).unlink(missing_ok=True)
+        raise OSError(error.errno, f"cannot write: {error.strerror}", str(out)) from error
     for name in files:  # at one moment, as nearly as can be; a mixture of two states is found by its checksums
         publish(partial_path(out / name), out / name)
     for old in out.glob("part-*.safetensors"):

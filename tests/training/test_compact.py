@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -111,6 +112,21 @@ def test_parts_are_as_small_as_asked(begun, tmp_path):
     assert few.parts == 3 and few.lost == compact.LEVELS[2].lost
     with pytest.raises(ValueError, match=r"not even the networks fit in 2 files of 0\.1 MB"):
         compact_state(begun, tmp_path / "none", files=2, part=0.1)
+
+
+def test_on_a_full_disk_the_state_before_stays(begun, tmp_path, monkeypatch):
+    compact_state(begun, tmp_path / "state")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "state").iterdir()}
+    write = Path.write_bytes
+
+    def full(path, data):
+        write(path, data[:100])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OSError, match="cannot write: No space left on device: .*state"):
+        compact_state(begun, tmp_path / "state")
+    assert {path.name: path.read_bytes() for path in (tmp_path / "state").iterdir()} == before
 
 
 def damaged(state, what):
