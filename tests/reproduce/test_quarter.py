@@ -18,7 +18,8 @@ from PIL import Image
 
 from semhead_lib.data.packing import pack_dataset
 from semhead_lib.ops import compiled
-from semhead_lib.reproduce.quarter import table
+from semhead_lib.reproduce.quarter import table, training
+from semhead_lib.reproduce.quarter.lease import Lease, main
 from semhead_lib.reproduce.quarter.plan import STEPS, Plan
 from semhead_lib.reproduce.quarter.processes import Log, run
 from semhead_lib.training.compact import restore_state
@@ -224,6 +225,10 @@ def test_why_a_process_failed(tmp_path, code, reason):
         (["15", "d", "o"], {"LIMITS": "sleep=3"}, "LIMITS may name build, checks, tests, render, step, got sleep"),
         (["15", "d", "o"], {"FILES": "2"}, "FILES must be at least 3"),
         (["15", "d", "."], {}, "OUT must be new or empty, . is not"),
+        (["15", "d", "d"], {}, "OUT must be a folder, d is a file"),
+        (["15", "d", "o", "lost"], {}, "STATE must be the folder state/ of a lease before, there is none at lost"),
+        (["15", "d", "o"], {"STATE_MB": "-1"}, "STATE_MB must be positive, got -1"),
+        (["15", "d", "o"], {"STATE_MB": "nan"}, "STATE_MB must be positive, got nan"),
     ],
 )
 def test_a_wrong_command_line_is_named(tmp_path, monkeypatch, words, environment, message):
@@ -231,6 +236,76 @@ def test_a_wrong_command_line_is_named(tmp_path, monkeypatch, words, environment
     (tmp_path / "d").touch()
     with pytest.raises(ValueError, match=message):
         Plan.read(words, environment)
+
+
+def test_out_that_cannot_be_made_is_named(tmp_path, capsys):
+    (tmp_path / "d").touch()
+    assert main(["15", str(tmp_path / "d"), str(tmp_path / "d" / "out")]) == 2
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 2 and f"Not a directory: '{tmp_path}/d/out'" in said[0]
+
+
+def test_a_full_disk_stops_no_process(tmp_path):
+    """What is said then goes to standard output alone."""
+    log = Log(Path("/dev/full"))
+    ended = run("test", [sys.executable, "-c", "for i in range(100_000): print(i)"], log, 60)
+    assert ended.well
+
+
+def test_a_summary_that_cannot_be_written_is_said(tmp_path, capsys, monkeypatch):
+    (tmp_path / "d").touch()
+    lease = Lease(Plan(1, str(tmp_path / "d"), str(tmp_path / "o")))
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Lease, "_write", full)
+    for step in ("_refused", "_build", "_checks", "_tests", "_step", "_train", "_finish"):
+        monkeypatch.setattr(Lease, step, lambda *_: None)
+    assert lease.run() == 1 and not lease.work.exists()
+    assert "o cannot be written: [Errno 28] No space left on device" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("environment", "message"),
+    [
+        ({"PRESET": "semhead-64"}, "preset semhead-64 makes pictures of 64 pixels, the dataset has 32"),
+        ({"PRESET": "semhead-99"}, "preset must be one of semhead-32, "),
+        ({"SETTINGS": "subjects_per_batch=0"}, "subjects_per_batch must be at least 1, got 0"),
+        ({"SETTINGS": "seed=first"}, "seed cannot be 'first'"),
+        ({"SETTINGS": "kimgs=3"}, "unexpected keyword argument 'kimgs'"),
+        ({"SETTINGS": "views_per_subject=9 views_per_head=9"}, "views_per_subject must be 1 to 4"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused_before_the_time_is_spent(data, tmp_path, monkeypatch, environment, message):
+    plan = Plan.read(["15", str(data), str(tmp_path / "o")], {"DEVICE": "cpu"} | environment)
+    job = plan.as_json() | {"work": str(tmp_path), "graphs": True, "fp32": False, "result": str(tmp_path / "result")}
+    (tmp_path / "job.json").write_text(json.dumps(job))
+    assert message in training.main(["", str(tmp_path / "job.json"), "look"])
+    assert message in json.loads((tmp_path / "result").read_text())["refused"]
+
+
+@pytest.mark.slow
+def test_a_lease_that_cannot_train_ends_at_once(tree, data, tmp_path):
+    broken = tmp_path / "broken.tar"
+    broken.write_bytes(data.read_bytes()[:-20000])
+    code, said, summary = lease(tree, 20, broken, tmp_path / "out")
+    assert code == 2 and "DATA or SETTINGS: " in said, said
+    assert summary["steps"]["train"]["status"] == "failed" and "broken.tar" in summary["steps"]["train"]["reason"]
+    assert summary["steps"]["build"]["status"] == "skipped"
+
+
+@pytest.mark.slow
+def test_a_state_of_another_size_is_not_used(whole, tree, tmp_path):
+    from small_training import make_noise
+
+    pack_dataset(make_noise(tmp_path / "noise", resolution=64), tmp_path / "heads.tar", 1.0, psnr=5, progress=False)
+    code, said, summary = lease(tree, 20, tmp_path / "heads.tar", tmp_path / "out", whole[0] / "state",
+                                SETTINGS=f"{SMALL} kimg=0.004", LIMITS="build=0 checks=0 tests=0 render=0 step=0")  # fmt: skip
+    train = summary["steps"]["train"]
+    assert (train["status"], train["preset"], train["step"]) == ("done", "semhead-64", 1), said
+    assert train["state"] == ("not used, the training starts from the beginning: preset semhead-32 makes pictures of "
+                              "32 pixels, the dataset has 64")  # fmt: skip
 
 
 def test_time_is_left_for_training(tmp_path):

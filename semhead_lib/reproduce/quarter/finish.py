@@ -35,7 +35,7 @@ def main(words: list[str]) -> str | None:
         print(f"state of step {state.step}: {state.parts + 1} files, {state.bytes / 1e6:.1f} MB; lost: {state.lost}")
         job.answer(state_step=state.step, state_bytes=state.bytes, state_lost=state.lost)
         failed = None
-    except ValueError as error:  # too large, or damaged: log and heads go home all the same
+    except (ValueError, OSError) as error:  # too large, damaged, or no room: log and heads go home all the same
         failed = str(error)
     if (run / LOG).is_file():
         write_atomically(out / LOG, (run / LOG).read_bytes())

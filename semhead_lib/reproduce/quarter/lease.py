@@ -30,21 +30,24 @@ _ATTEMPTS = (  # of the training: what is given up after each that crashed
 _MODULES = {"tests": "gpu_tests", "render": "render_speed", "step": "step_speed", "train": "training"}
 _LEAST = 5.0  # seconds of training that are worth a start
 _REFRESH = 120.0  # seconds between two states during the training
+_LOOK = 60.0  # seconds for a look at DATA and SETTINGS
 _SAVING = 60.0  # seconds that one may take
 
 
 def main(words: list[str]) -> int:
-    """Exit code: 0 when every step ended well, 1 when one did not, 2 for a wrong command line, 143 after SIGTERM."""
+    """Exit code: 0 when every step ended well, 1 when one did not, 143 after SIGTERM; 2 for a wrong command line, DATA or
+    SETTINGS."""
     if words[:1] == ["--table"]:
         from semhead_lib.reproduce.quarter.table import main as table
 
         return table(words[1:])
     try:
         plan = Plan.read(words)
-    except ValueError as error:
+        lease = Lease(plan)
+    except (ValueError, OSError) as error:
         print(f"gpu_quarter: {error}\nusage: gpu_quarter.sh MINUTES DATA.tar OUT [STATE]", file=sys.stderr)
         return 2
-    return Lease(plan).run()
+    return lease.run()
 
 
 class Lease:
@@ -70,6 +73,8 @@ class Lease:
         try:
             self.log.write("lease", f"{self.plan.minutes:g} minutes on {platform.node()}, device {self.plan.device}")
             self._save()
+            if self._refused():
+                return 2
             self._build()
             self._checks()
             self._tests()
@@ -91,6 +96,13 @@ class Lease:
         return self.plan.seconds - (time.monotonic() - self.began)
 
     # Steps
+
+    def _refused(self) -> bool:
+        """Whether DATA or SETTINGS are such that nothing could be trained: said before the time is spent."""
+        run("train", [*self._command("train", _LOOK), "look"], self.log, _LOOK, stopped=lambda: self.signalled)
+        if reason := self._result("train").get("refused"):
+            self.steps["train"] |= {"status": "failed", "reason": reason}
+        return bool(reason)
 
     def _build(self) -> None:
         environment = {"SEMHEAD_CUDA": "1" if self.plan.device == "cuda" else "0", "MAX_JOBS": str(os.cpu_count())}
@@ -200,6 +212,13 @@ class Lease:
         self.signalled = True
 
     def _save(self) -> None:
+        """`_write`; a disk that is full stops nothing."""
+        try:
+            self._write()
+        except OSError as error:
+            self.log.write("lease", f"{self.out} cannot be written: {error}")
+
+    def _write(self) -> None:
         """summary.json, and, where few files may go home, report.tar and the state."""
         ops = "reference" if self.facts["reference"] else "compiled"
         content = {

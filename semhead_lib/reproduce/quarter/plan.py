@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -36,12 +37,18 @@ class Plan:
             raise ValueError(f"MINUTES must be positive, got {self.minutes:g}")
         if self.device not in ("cuda", "cpu"):
             raise ValueError(f"DEVICE must be cuda or cpu, got {self.device!r}")
+        if not 0 < self.state_mb < math.inf:
+            raise ValueError(f"STATE_MB must be positive, got {self.state_mb:g}")
+        if self.state is not None and not Path(self.state).is_dir():
+            raise ValueError(f"STATE must be the folder state/ of a lease before, there is none at {self.state}")
         if not Path(self.data).is_file():
             raise ValueError(f"DATA must be a file of 'semhead data pack', there is none at {self.data}")
         if unknown := self.limits.keys() - _LIMITS.keys():
             raise ValueError(f"LIMITS may name {', '.join(_LIMITS)}, got {', '.join(sorted(unknown))}")
         if self.files is not None and self.files < 3:
             raise ValueError(f"FILES must be at least 3 (report.tar and two of the state), got {self.files}")
+        if Path(self.out).exists() and not Path(self.out).is_dir():
+            raise ValueError(f"OUT must be a folder, {self.out} is a file")
         if Path(self.out).is_dir() and any(Path(self.out).iterdir()):
             raise ValueError(f"OUT must be new or empty, {self.out} is not")
 

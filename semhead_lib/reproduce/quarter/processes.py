@@ -25,8 +25,9 @@ class Log:
     def write(self, step: str, text: str) -> None:
         line = f"{time.monotonic() - self.began:7.1f} s  {step:<7} {text.rstrip()}"
         with self._lock:
-            self._file.write(line + "\n")
-            self._file.flush()
+            with contextlib.suppress(OSError):  # a disk that is full
+                self._file.write(line + "\n")
+                self._file.flush()
             with contextlib.suppress(OSError):  # a terminal that has gone
                 print(line, flush=True)
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from semhead_lib.data.batches import check_views
 from semhead_lib.data.memory import SubjectsInMemory
 from semhead_lib.data.packed import load_packed
 from semhead_lib.devices import available_cores
@@ -19,7 +20,7 @@ from semhead_lib.reproduce.quarter.job import Job, use_the_reference
 from semhead_lib.reproduce.quarter.plan import SPARE
 from semhead_lib.training.compact import restore_state
 from semhead_lib.training.logs import Line, read_log
-from semhead_lib.training.run_folder import MODEL, SETTINGS, SNAPSHOTS
+from semhead_lib.training.run_folder import MODEL, SETTINGS, SNAPSHOTS, check_data
 from semhead_lib.training.settings import FREE, TrainSettings, begun_settings
 from semhead_lib.training.snapshots import snapshots
 from semhead_lib.training.trainer import train
@@ -31,6 +32,8 @@ _SECONDS = 60.0  # between snapshots, and between image grids
 def main(words: list[str]) -> str | None:
     """Why it failed; None when it trained until its time was over."""
     job, run, facts = Job.read(words), Path(Job.read(words).work) / "run", {}
+    if words[2:] == ["look"]:
+        return look(job, run)
     if job.reference:
         use_the_reference()
     try:
@@ -42,11 +45,21 @@ def main(words: list[str]) -> str | None:
         facts["state"] = _restored(Path(job.state), run)
         print(f"STATE: {facts['state']}", flush=True)
     try:
-        settings, facts["preset"] = _settings(job, run, data)
+        settings = _settings(job, run, data)
+        try:
+            check_data(settings, data)
+        except ValueError as error:
+            if not snapshots(run / SNAPSHOTS):
+                raise
+            facts["state"] = f"not used, the training starts from the beginning: {error}"
+            print(f"STATE: {facts['state']}", flush=True)
+            shutil.rmtree(run)
+            settings = _settings(job, run, data)
+            check_data(settings, data)
     except (TypeError, ValueError) as error:
         job.answer(retry=False, **facts)
         return f"SETTINGS: {error}"
-    facts |= {"precision": settings.precision, "graphs": settings.graphs}
+    facts |= {"preset": settings.preset, "precision": settings.precision, "graphs": settings.graphs}
     job.answer(**facts)
     try:
         _train(job, run, data, settings, facts)
@@ -58,6 +71,19 @@ def main(words: list[str]) -> str | None:
         facts |= {"step": log[-1]["step"], "kimg": log[-1]["kimg"],
                   "images_per_second": round(sorted(speeds)[len(speeds) // 2], 1)}  # fmt: skip
     job.answer(**facts)
+    return None
+
+
+def look(job: Job, run: Path) -> str | None:
+    """What of DATA or SETTINGS keeps a new training from beginning, also written down; None when nothing does."""
+    try:
+        data = load_packed(job.data, limit=1)
+        settings = _settings(job, run, data)
+        check_data(settings, data)
+        check_views(data.manifest.layout, settings.views_per_subject)
+    except (TypeError, ValueError) as error:
+        job.answer(refused=f"DATA or SETTINGS: {error}")
+        return f"DATA or SETTINGS: {error}"
     return None
 
 
@@ -90,10 +116,15 @@ def _restored(state: Path, run: Path) -> str:
         return f"not used, the training starts from the beginning: {error}"
 
 
-def _settings(job: Job, run: Path, data: SubjectsInMemory) -> tuple[TrainSettings, str]:
-    """The settings of the training that goes on, or of a new one; and its preset."""
-    known = {field.name for field in dataclasses.fields(TrainSettings)}
+def _settings(job: Job, run: Path, data: SubjectsInMemory) -> TrainSettings:
+    """The settings of the training that goes on, or of a new one. Raises TypeError or ValueError for wrong ones."""
+    known = {field.name: field for field in dataclasses.fields(TrainSettings)}
     asked = {key: _value(text) for key, text in job.settings.items()}
+    for key, value in asked.items():
+        if key in known and isinstance(known[key].default, str) != isinstance(value, str):
+            raise ValueError(f"{key} cannot be {value!r}")
+    if job.preset:
+        asked["preset"] = job.preset
     free = {"kimg": 1e6, "keep": 2} | _intervals(job) | {key: asked[key] for key in FREE if key in asked}
     free["graphs"] = asked.get("graphs", True) and job.graphs
     if snapshots(run / SNAPSHOTS):
@@ -107,13 +138,12 @@ def _settings(job: Job, run: Path, data: SubjectsInMemory) -> tuple[TrainSetting
         of_this_size = f"semhead-{layout.resolution}"
         wrong_size = PRESETS[PRESET].resolution != layout.resolution and of_this_size in PRESETS
         chosen = {
-            "preset": job.preset or (of_this_size if wrong_size else PRESET),
+            "preset": of_this_size if wrong_size else PRESET,
             "precision": "bf16" if job.device == "cuda" and not job.fp32 else "fp32",
             "masks": "masks" in layout.fields,
             "mode": "semantic" if layout.semantic else "none",
         } | asked
-    settings = TrainSettings(**(chosen | free))
-    return settings, settings.preset
+    return TrainSettings(**(chosen | free))
 
 
 def _intervals(job: Job) -> dict[str, float | int]:
