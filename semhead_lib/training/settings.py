@@ -73,6 +73,11 @@ class TrainSettings:
         for name in ("kimg", "tick_kimg", "snapshot_kimg", "generator_rate", "discriminator_rate"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
+        for name in ("r1_gamma", "density_weight", "density_distance", "vicico_view", "vicico_condition",
+                     "condition_noise", "blur_sigma", "blur_kimg", "raw_kimg", "swap_kimg", "ema_kimg",
+                     "seed"):  # fmt: skip
+            if not (getattr(self, name) is None or 0 <= getattr(self, name) < math.inf):
+                raise ValueError(f"{name} must be finite and not negative, got {getattr(self, name)}")
         group = math.gcd(self.subjects_per_batch, DiscriminatorConfig.group)
         if self.accumulate < 1 or self.subjects_per_batch % (self.accumulate * group):
             raise ValueError(

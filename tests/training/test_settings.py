@@ -1,5 +1,7 @@
 from dataclasses import fields
 
+import pytest
+
 from semhead_lib.conf.keys import read_config
 from semhead_lib.training.settings import FREE, R1_SCALE, TrainSettings
 
@@ -16,6 +18,13 @@ def test_the_command_has_every_setting_with_the_same_default():
 def test_the_command_says_what_r1_weighs_where_nothing_is_said():
     comment = next(key.comment for key in read_config("train").keys if key.name == "r1_gamma")
     assert f"null = {R1_SCALE:g} times StyleGAN2's rule" in comment
+
+
+@pytest.mark.parametrize("name", ["seed", "r1_gamma", "blur_sigma", "ema_kimg", "density_distance", "vicico_view"])
+def test_what_would_be_negative_is_named(name):
+    for value in (-1, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match=f"{name} must be finite and not negative, got {value}"):
+            TrainSettings(**{name: value})
 
 
 def test_what_may_change_is_a_setting():
