@@ -19,6 +19,7 @@ from PIL import Image
 from semhead_lib.data.packing import pack_dataset
 from semhead_lib.ops import compiled
 from semhead_lib.reproduce.quarter import table, training
+from semhead_lib.reproduce.quarter.job import Job
 from semhead_lib.reproduce.quarter.lease import Lease, main
 from semhead_lib.reproduce.quarter.plan import STEPS, Plan
 from semhead_lib.reproduce.quarter.processes import Log, run
@@ -295,13 +296,32 @@ def test_a_lease_that_cannot_train_ends_at_once(tree, data, tmp_path):
     assert summary["steps"]["build"]["status"] == "skipped"
 
 
+def test_a_state_of_other_networks_is_not_used(data, tmp_path, monkeypatch):
+    """As those of an older version may be."""
+    words = ["15", str(data), str(tmp_path / "o"), str(tmp_path)]
+    job = Plan.read(words, {"DEVICE": "cpu", "SETTINGS": SMALL}).as_json()
+    run, facts, calls = tmp_path / "run", {}, []
+    run.mkdir()
+
+    def train(settings, data, out, **_):
+        calls.append(out.exists())
+        if out.exists():
+            raise ValueError(f"{out}/snapshots/step-00000001.pt is no snapshot of these networks (missing keys)")
+
+    monkeypatch.setattr(training, "train", train)
+    job = Job(job | {"graphs": True, "fp32": False, "deadline": time.time() + 60})
+    packed = training.load_packed(data)
+    training._train(job, run, packed, training._settings(job, tmp_path / "none", packed), facts)
+    assert calls == [True, False] and facts["state"].startswith("not used, the training starts from the beginning: ")
+
+
 @pytest.mark.slow
 def test_a_state_of_another_size_is_not_used(whole, tree, tmp_path):
     from small_training import make_noise
 
     pack_dataset(make_noise(tmp_path / "noise", resolution=64), tmp_path / "heads.tar", 1.0, psnr=5, progress=False)
-    code, said, summary = lease(tree, 20, tmp_path / "heads.tar", tmp_path / "out", whole[0] / "state",
-                                SETTINGS=f"{SMALL} kimg=0.004", LIMITS="build=0 checks=0 tests=0 render=0 step=0")  # fmt: skip
+    options = dict(SETTINGS=f"{SMALL} kimg=0.004", LIMITS="build=0 checks=0 tests=0 render=0 step=0")
+    _, said, summary = lease(tree, 20, tmp_path / "heads.tar", tmp_path / "out", whole[0] / "state", **options)
     train = summary["steps"]["train"]
     assert (train["status"], train["preset"], train["step"]) == ("done", "semhead-64", 1), said
     assert train["state"] == ("not used, the training starts from the beginning: preset semhead-32 makes pictures of "

@@ -124,7 +124,7 @@ def test_on_a_full_disk_the_state_before_stays(begun, tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "write_bytes", full)
-    with pytest.raises(OSError, match="cannot write: No space left on device: .*state"):
+    with pytest.raises(OSError, match=r"cannot write: No space left on device: .*state"):
         compact_state(begun, tmp_path / "state")
     assert {path.name: path.read_bytes() for path in (tmp_path / "state").iterdir()} == before
 

@@ -30,7 +30,8 @@ Environment: DEVICE (cuda, or cpu for a rehearsal), PRESET (semhead-128), SETTIN
 training), FILES (the most files that OUT may have: all but the state go into report.tar), STATE_MB (64), LIMITS
 ("render=30 tests=0": seconds of steps; 0 leaves one out), TESTS (words for pytest), PYTHON.
 
-DATA and SETTINGS are looked at first: where nothing could be trained from them, the lease ends at once with exit code 2.
-A STATE that is damaged, or of images of another size, is named in summary.json, and the training starts from the
-beginning: a lease is too short to ask. One of other data or settings lends its networks to a new training.
+DATA and SETTINGS are looked at first: where nothing could be trained from them, the lease ends at once, exit code 2.
+A STATE that is damaged, or of images of another size or other networks, is named in summary.json, and the training
+starts from the beginning: a lease is too short to ask. One of other data or settings lends its networks to a new
+training.
 """

@@ -35,8 +35,8 @@ _SAVING = 60.0  # seconds that one may take
 
 
 def main(words: list[str]) -> int:
-    """Exit code: 0 when every step ended well, 1 when one did not, 143 after SIGTERM; 2 for a wrong command line, DATA or
-    SETTINGS."""
+    """Exit code: 0 when every step ended well, 1 when one did not, 2 for wrong arguments, DATA or SETTINGS, 143 after
+    SIGTERM."""
     if words[:1] == ["--table"]:
         from semhead_lib.reproduce.quarter.table import main as table
 
@@ -84,9 +84,9 @@ class Lease:
             self._finish()
         finally:
             self._save()
+            shutil.rmtree(self.work, ignore_errors=True)
             for number, handler in before.items():
                 signal.signal(number, handler)
-            shutil.rmtree(self.work, ignore_errors=True)
         ended = self.steps.values()
         self.log.write("lease", ", ".join(f"{name} {step['status']}" for name, step in self.steps.items()))
         return 143 if self.signalled else int(any(step["status"] != "done" for step in ended))

@@ -98,6 +98,12 @@ def _train(job: Job, run: Path, data: SubjectsInMemory, settings: TrainSettings,
         train(settings, data, run, stop_after=max(job.left - SPARE, 1.0), **common)
     except ValueError as error:
         before = run.with_name("before")
+        if "is no snapshot of these networks" in str(error) and job.state and not before.exists():
+            facts["state"] = f"not used, the training starts from the beginning: {error}"
+            print(f"STATE: {facts['state']}", flush=True)
+            shutil.rmtree(run)
+            train(_settings(job, run, data), data, run, stop_after=max(job.left - SPARE, 1.0), **common)
+            return
         if "was begun with other settings" not in str(error) or before.exists():
             raise
         facts["state"] = f"its networks begin a new training: {error}"
