@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from semhead_lib.ops.render_rays import LARGEST_GRID, Box
+from semhead_lib.ops.render_rays import LARGEST_GRID, MOST_SAMPLES, Box
 
 BACKGROUNDS = ("learnt", "plain")
 
@@ -47,6 +47,9 @@ class GeneratorConfig:
         for name in ("super_channels", "box_center", "box_half"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         Box(self.box_center, self.box_half)
+        for name, least in (("coarse", 2), ("fine", 0)):
+            if not least <= getattr(self, name) <= MOST_SAMPLES:
+                raise ValueError(f"{name} must lie in {least}...{MOST_SAMPLES}, got {getattr(self, name)}")
         if self.grid != 0 and not 2 <= self.grid <= LARGEST_GRID:
             raise ValueError(f"grid must be 0 or lie in 2...{LARGEST_GRID}, got {self.grid}")
         if self.grid and self.fine < 2:

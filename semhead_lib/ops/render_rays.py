@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -44,7 +45,7 @@ class Ball:
 class Box:
     """The space that the planes cover, world: points p = (x - center) / half in [-1, 1]^3.
 
-    Raises ValueError for a half-extent that is not positive.
+    Raises ValueError for a number that is not finite or a half-extent that is not positive.
     """
 
     center: tuple[float, float, float] = (0.0, 0.0, 0.0)
@@ -56,6 +57,8 @@ class Box:
             if len(numbers) != 3:
                 raise ValueError(f"the box's {name} must be three numbers, got {getattr(self, name)}")
             object.__setattr__(self, name, numbers)
+        if not all(math.isfinite(x) for x in (*self.center, *self.half)):
+            raise ValueError(f"the box must be finite, got center {self.center} and half {self.half}")
         if not min(self.half) > 0:
             raise ValueError(f"the box's half-extents must be positive, got {self.half}")
 
@@ -340,6 +343,9 @@ def _check(map, origins, directions, near, far, network, layout, coarse, fine, g
     for name, (tensor, shape) in shapes.items():
         if tuple(tensor.shape) != shape:
             raise ValueError(f"{name} must be {list(shape)}, got {list(tensor.shape)}")
+    for name, tensor in (("grid", grid), *((name, tensor) for name, (tensor, _) in shapes.items())):
+        if tensor is not None and tensor.device != map.device:
+            raise ValueError(f"{name} must be on {map.device} like the map, got {tensor.device}")
     widths = {"channels": layout.channels, "the hidden layer": hidden, "colour features": outputs}
     for name, width in widths.items():
         if not 1 <= width <= WIDEST:
@@ -349,7 +355,7 @@ def _check(map, origins, directions, near, far, network, layout, coarse, fine, g
             f"coarse must lie in 2...{MOST_SAMPLES} and fine in 0...{MOST_SAMPLES}, got {coarse} and {fine}"
         )
     if grid is not None:
-        side = grid.shape[-1]
+        side = grid.shape[-1] if grid.ndim else 0
         if grid.shape != (b, side, side, side) or not 2 <= side <= LARGEST_GRID:
             raise ValueError(f"grid must be [{b}, G, G, G] with 2 <= G <= {LARGEST_GRID}, got {list(grid.shape)}")
         if fine < 2:

@@ -219,6 +219,18 @@ def test_boxes_are_checked():
         Box(half=(0.5, 0.0, 0.5))
     with pytest.raises(ValueError, match="center must be three numbers, got"):
         Box(center=(0.0, 0.0))
+    for wrong in (dict(center=(0.0, float("nan"), 0.0)), dict(half=(0.5, 0.5, float("inf")))):
+        with pytest.raises(ValueError, match="the box must be finite, got center"):
+            Box(**wrong)
+
+
+def test_a_grid_on_another_device_or_without_sides_is_named():
+    problem = make_problem()
+    grid = grid_of(problem)
+    with pytest.raises(ValueError, match="grid must be on cpu like the map, got meta"):
+        render_rays(*problem.arguments(), grid=grid.to("meta"), **SAMPLES)
+    with pytest.raises(ValueError, match=r"grid must be \[\d, G, G, G\] .* got \[\]"):
+        render_rays(*problem.arguments(), grid=grid[0, 0, 0, 0], **SAMPLES)
 
 
 @needs_compiled
