@@ -1,0 +1,1 @@
+"""headjudge: a small network that knows parametric heads, and lends its features to the metrics."""

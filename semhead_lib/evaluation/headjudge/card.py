@@ -1,0 +1,129 @@
+"""What headjudge is worth on people it has never seen, and its card."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from semhead_lib.data.files import write_atomically
+from semhead_lib.evaluation.face_crops import frontal
+from semhead_lib.evaluation.headjudge.network import DEPTH_SCALE, WEIGHTS, HeadJudge
+from semhead_lib.evaluation.headjudge.targets import JudgeData
+from semhead_lib.evaluation.headjudge.training import (
+    LOG,
+    SETTINGS,
+    TRAIN_SEED,
+    UNSEEN_PEOPLE,
+    UNSEEN_SEED,
+    load_people,
+    make_people,
+)
+
+CARD, FIGURES = "card.md", "figures.json"
+_BATCH = 64
+_ANSWERS = ("gender", "hair_colour", "hair_style", "glasses", "hat", "facial_hair", "expression", "eye_colour")
+_NUMBERS = ("age", "skin_tone", "light_azimuth")
+
+
+@torch.no_grad()
+def held_out(judge: HeadJudge, data: JudgeData) -> dict[str, Any]:
+    """Figures on whole images: IoU of each class, errors of normals (degrees) and depth (scene units), accuracy of the
+    attributes seen from within 45 degrees of the front beside that of the commonest answer, R^2 of numbers there."""
+    config, front = judge.config, frontal(data.cameras)
+    overlap, union = torch.zeros(2, len(config.classes), dtype=torch.float64)
+    angles, depths, answers, numbers, towards = [], [], [], [], []
+    for rows in torch.arange(len(data)).split(_BATCH):
+        t, found = data.batch(rows), judge(data.batch(rows).images)
+        best = found.classes.argmax(1)
+        for k in range(len(config.classes)):
+            overlap[k] += ((best == k) & (t.classes == k)).sum()
+            union[k] += ((best == k) | (t.classes == k)).sum()
+        cosine = (found.normals * t.normals).sum(1).clamp(-1, 1)
+        angles.append(torch.rad2deg(torch.acos(cosine[t.hit])))
+        depths.append((found.depth - t.depth).abs()[t.hit] * DEPTH_SCALE)
+        chosen = [logits.argmax(1) for logits in found.categories.values()]
+        answers.append(torch.stack(chosen, 1) == t.categories)
+        numbers.append((found.scalars - t.scalars).square())
+        cosine = torch.nn.functional.cosine_similarity(found.direction, t.direction)
+        towards.append(torch.rad2deg(torch.acos(cosine.clamp(-1, 1))))
+    right = torch.cat(answers)[front].double().mean(0)
+    variance = data.scalars[front].double().var(0, unbiased=False)
+    explained = 1 - torch.cat(numbers)[front].double().mean(0) / variance
+    r2 = dict(zip(config.scalars, explained.tolist(), strict=True))
+    commonest = [_commonest(column) for column in data.categories[front].unbind(1)]
+    return {
+        "images": len(data),
+        "iou": dict(zip(config.classes, (overlap / union.clamp_min(1)).tolist(), strict=True)),
+        "normals, median degrees": float(torch.cat(angles).median()),
+        "depth, median scene units": float(torch.cat(depths).median()),
+        "direction, median degrees": float(torch.cat(towards).median()),
+        "accuracy": dict(zip(config.categories, right.tolist(), strict=True)),
+        "commonest answer": dict(zip(config.categories, commonest, strict=True)),
+        "r2": {name: r2[name] for name in r2 if not name.startswith("shape.")},
+        "r2 of shape controls, mean": float(torch.tensor([r2[n] for n in r2 if n.startswith("shape.")]).mean()),
+        "shape controls with r2 above 0.3": sum(r2[n] > 0.3 for n in r2 if n.startswith("shape.")),
+        "shape controls": sum(n.startswith("shape.") for n in r2),
+    }
+
+
+def _commonest(values: Tensor) -> float:
+    return float(values.bincount().max() / len(values))
+
+
+def judge_and_describe(out: Path | str, people: Path | str, workers: int) -> dict[str, Any]:
+    """Make unseen people under `people` where they are missing, judge, write figures and card beside the weights."""
+    out, folder = Path(out), Path(people) / "unseen"
+    recipe = json.loads((out / SETTINGS).read_text(encoding="utf-8"))["recipe"]
+    make_people(folder, UNSEEN_PEOPLE, recipe["views_per_subject"], UNSEEN_SEED, workers)
+    judge = HeadJudge.load(out)
+    figures = held_out(judge, JudgeData(load_people(folder), judge.config))
+    write_atomically(out / FIGURES, json.dumps(figures, indent=1).encode() + b"\n")
+    write_atomically(out / CARD, card(out, judge, recipe, figures).encode())
+    return figures
+
+
+def card(out: Path, judge: HeadJudge, recipe: dict[str, Any], figures: dict[str, Any]) -> str:
+    """The card in Markdown."""
+    log = (out / LOG).read_text(encoding="utf-8").splitlines()
+    parameters, megabytes = sum(p.numel() for p in judge.parameters()), (out / WEIGHTS).stat().st_size / 1e6
+    views, known = recipe["views_per_subject"], figures["shape controls with r2 above 0.3"]
+    overlap = ", ".join(f"{name} {value:.2f}" for name, value in figures["iou"].items())
+    answers = "\n".join(
+        f"| {name.replace('_', ' ')} | {figures['accuracy'][name]:.2f} | {figures['commonest answer'][name]:.2f} |"
+        for name in _ANSWERS
+    )
+    numbers = ", ".join(f"{name.replace('_', ' ')} {figures['r2'][name]:.2f}" for name in _NUMBERS)
+    return f"""# headjudge
+
+A small convolutional network that tells the class of the surface, normals and depth of every pixel of a head, and the
+attributes of the person. Metrics are measured in its pooled activations ({judge.config.dimension} numbers): it was
+trained without CLIP and without captions, on people that no dataset, encoder or generator here is made from, so it has
+nothing in common with what generator and discriminator are conditioned on.
+
+- {parameters:,} parameters, input 128 x 128 pixels (other sizes are resampled), {megabytes:.1f} MB in half precision.
+- Trained for {len(log)} steps of {recipe["batch"]} images on {recipe["subjects"]} parametric heads (seed {TRAIN_SEED},
+  {views} views each): half of the images in crops down to 0.4 of the side, half before other backgrounds.
+  `semhead judge train OUT` makes it again.
+
+On {UNSEEN_PEOPLE} people it has not seen (seed {UNSEEN_SEED}, {figures["images"]} images):
+
+| what | |
+|---|---|
+| IoU of classes | {overlap} |
+| normals, median error | {figures["normals, median degrees"]:.1f} degrees |
+| depth, median error | {figures["depth, median scene units"]:.4f} scene units (a head is 0.4 high) |
+| direction to the camera, median error | {figures["direction, median degrees"]:.1f} degrees |
+| R² from within 45 degrees of the front | {numbers} |
+| shape controls of the face with R² above 0.3 | {known} of {figures["shape controls"]} |
+
+| attribute, from within 45 degrees of the front | accuracy | commonest answer |
+|---|---|---|
+{answers}
+
+**Limits.** It has seen parametric heads alone: of photographs its features say little.
+Licence: Apache-2.0 like the code; the heads are CC0.
+"""

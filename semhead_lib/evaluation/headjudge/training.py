@@ -1,0 +1,215 @@
+"""Training of headjudge on parametric heads of seeds that nothing else uses; the same call resumes."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import time
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from tqdm import tqdm
+
+from semhead_lib.data.files import folder_lock, write_atomically
+from semhead_lib.data.memory import SubjectsInMemory
+from semhead_lib.data.synthesis import synthesize
+from semhead_lib.evaluation.headjudge.network import SIDE, WEIGHTS, HeadJudge, Judgement
+from semhead_lib.evaluation.headjudge.targets import JudgeData, Targets, judge_config
+
+SETTINGS, LOG, STATE = "recipe.json", "log.jsonl", "state.pt"
+GEOMETRY = ("depth", "normals", "labels")
+TRAIN_SEED, UNSEEN_SEED = 515001, 515002  # of people that no dataset, encoder or generator here is made from
+UNSEEN_PEOPLE = 256
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Settings of a training. Raises ValueError for one out of range."""
+
+    subjects: int = 2400  # people of TRAIN_SEED
+    views_per_subject: int = 6
+    seed: int = 0  # of first weights, batches and crops
+    steps: int = 4000
+    batch: int = 48  # images
+    learning_rate: float = 2e-3  # the highest, of AdamW; linear warm-up, then cosine decay to 0
+    warmup: int = 100  # steps
+    weight_decay: float = 0.02
+    maps_weight: float = 1.0  # of classes, normals and depth beside the attributes
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            lowest = 0 if name in ("seed", "warmup", "weight_decay", "maps_weight") else 1e-12
+            if value < lowest:
+                raise ValueError(f"{name} must be at least {0 if not lowest else 'above 0'}, got {value}")
+
+
+def make_people(folder: Path, subjects: int, views: int, seed: int, workers: int, progress: bool = True) -> None:
+    """Make people with all channels at 128 pixels, unless they are there; interrupted, the same call goes on."""
+    from semhead_lib.data.parametric.source import ParametricSource
+
+    source = partial(ParametricSource, seed=seed, resolution=SIDE, views_per_subject=views)
+    synthesize(source, folder, subjects, image_format="webp", workers=workers, progress=progress)
+
+
+def load_people(folder: Path, progress: bool = False) -> SubjectsInMemory:
+    """People with what the judge learns from."""
+    return SubjectsInMemory.load(folder, geometry=GEOMETRY, progress=progress)
+
+
+def class_weights(labels: Tensor, count: int) -> Tensor:  # [..., H, W] uint8 -> [count], mean 1
+    """Of the loss: rarer classes count more, by the root of their rarity, so that lips and brows are learnt."""
+    share = torch.bincount(labels[::8].flatten().int(), minlength=count).double() / labels[::8].numel()
+    weights = share.clamp_min(1e-5).rsqrt()
+    return (weights / weights.mean()).float()
+
+
+def losses(judged: Judgement, targets: Targets, weights: Tensor) -> dict[str, Tensor]:
+    """What is wrong: cross-entropies (nats), absolute errors of depth (in DEPTH_SCALE), 1 - cosine of normals, squared
+    errors of numbers (variances)."""
+    hit = targets.hit.float()
+    count = hit.sum().clamp_min(1)
+    cosine = (judged.normals * targets.normals).sum(1)
+    answers = zip(judged.categories.values(), targets.categories.unbind(1), strict=True)
+    return {
+        "classes": F.cross_entropy(judged.classes, targets.classes, weights),
+        "normals": ((1 - cosine) * hit).sum() / count,
+        "depth": ((judged.depth - targets.depth).abs() * hit).sum() / count,
+        "categories": torch.stack([F.cross_entropy(logits, right) for logits, right in answers]).mean(),
+        "scalars": F.mse_loss(judged.scalars, targets.scalars),
+        "direction": F.mse_loss(judged.direction, targets.direction),
+    }
+
+
+def train(
+    recipe: Recipe,
+    people: Path | str,
+    out: Path | str,
+    *,
+    device: str = "cpu",
+    save_every: int = 200,
+    stop_after: int | None = None,
+    progress: bool = True,
+) -> Path:
+    """Train on the dataset `people` (see `make_people`); returns the path of the weights (beside: config, log).
+
+    The state is saved every `save_every` steps and when interrupted; the same call goes on there. `stop_after` ends
+    this call after that many steps. Raises ValueError for a recipe other than the one `out` was begun with,
+    FloatingPointError when the loss is no longer finite, BlockingIOError when another process trains into `out`.
+    """
+    out = Path(out)
+    out.mkdir(parents=True, exist_ok=True)
+    with folder_lock(out):
+        _begin(recipe, out)
+        if (out / WEIGHTS).exists():
+            return out / WEIGHTS
+        subjects = load_people(Path(people), progress)
+        classes = tuple(subjects.manifest.plan.source["settings"]["classes"])
+        config = judge_config(subjects, classes)
+        data = JudgeData(subjects, config)
+        del subjects
+        torch.manual_seed(recipe.seed)
+        judge = HeadJudge(config).to(device)
+        return _Training(recipe, out, device, judge, data).run(save_every, stop_after, progress)
+
+
+class _Training:
+    def __init__(self, recipe: Recipe, out: Path, device: str, judge: HeadJudge, data: JudgeData) -> None:
+        self.recipe, self.out, self.device, self.judge, self.data = recipe, out, device, judge, data
+        self.weights = class_weights(data.classes, len(judge.config.classes)).to(device)
+        decayed = [p for p in judge.parameters() if p.ndim > 1]
+        others = [p for p in judge.parameters() if p.ndim <= 1]
+        groups = [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}]
+        self.optimiser = torch.optim.AdamW(groups, lr=recipe.learning_rate)
+        self.step = 0
+        if (out / STATE).exists():
+            self._restore()
+
+    def run(self, save_every: int, stop_after: int | None, progress: bool) -> Path:
+        r = self.recipe
+        last = r.steps if stop_after is None else min(r.steps, self.step + stop_after)
+        bar = tqdm(total=r.steps, initial=self.step, unit="step", desc="headjudge", disable=not progress)
+        with bar, open(self.out / LOG, "a", encoding="utf-8") as log:
+            try:
+                while self.step < last:
+                    line = self._one_step()
+                    log.write(json.dumps(line) + "\n")
+                    log.flush()
+                    bar.set_postfix(loss=line["loss"], refresh=False)
+                    bar.update()
+                    if self.step % save_every == 0:
+                        self._save()
+            except KeyboardInterrupt:
+                self._save()
+                raise
+        if self.step < r.steps:
+            self._save()
+        else:
+            self.judge.eval().save(self.out)
+            (self.out / STATE).unlink(missing_ok=True)
+        return self.out / WEIGHTS
+
+    def _one_step(self) -> dict[str, Any]:
+        r, start = self.recipe, time.perf_counter()
+        epoch, place = divmod(self.step, max(len(self.data) // r.batch, 1))
+        order = torch.randperm(len(self.data), generator=torch.Generator().manual_seed(r.seed * 100003 + epoch))
+        rng = torch.Generator().manual_seed(r.seed * 1000003 + self.step)
+        targets = self.data.batch(order[place * r.batch : (place + 1) * r.batch], rng)
+        targets = Targets(**{name: value.to(self.device) for name, value in vars(targets).items()})
+        for group in self.optimiser.param_groups:
+            group["lr"] = learning_rate(r, self.step)
+        found = losses(self.judge.train()(targets.images), targets, self.weights)
+        maps = found["classes"] + found["normals"] + found["depth"]
+        loss = r.maps_weight * maps + found["categories"] + found["scalars"] + found["direction"]
+        if not loss.isfinite():
+            raise FloatingPointError(f"step {self.step}: the loss is {loss.item()}; the last saved state is kept")
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.judge.parameters(), 5.0)
+        self.optimiser.step()
+        self.step += 1
+        speed = round(r.batch / (time.perf_counter() - start), 1)
+        numbers = {name: round(value.item(), 4) for name, value in found.items()}
+        return {"step": self.step, "loss": round(loss.item(), 4), **numbers, "images_per_second": speed}
+
+    def _save(self) -> None:
+        content = io.BytesIO()
+        state = {"step": self.step, "judge": self.judge.state_dict(), "optimiser": self.optimiser.state_dict()}
+        torch.save(state, content)
+        write_atomically(self.out / STATE, content.getvalue())
+
+    def _restore(self) -> None:
+        state = torch.load(self.out / STATE, map_location=self.device, weights_only=True)
+        self.judge.load_state_dict(state["judge"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.step = state["step"]
+        lines = (self.out / LOG).read_text(encoding="utf-8").splitlines() if (self.out / LOG).exists() else []
+        write_atomically(self.out / LOG, "".join(f"{line}\n" for line in lines[: self.step]).encode())
+
+
+def learning_rate(recipe: Recipe, step: int) -> float:
+    """Linear warm-up, then half a cosine down to 0 at the last step."""
+    if step < recipe.warmup:
+        return recipe.learning_rate * (step + 1) / recipe.warmup
+    done = (step - recipe.warmup) / max(recipe.steps - recipe.warmup, 1)
+    return recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
+
+
+def _begin(recipe: Recipe, out: Path) -> None:
+    """Write the recipe into a new folder, or compare it with the one that was begun."""
+    here, path = asdict(recipe), out / SETTINGS
+    if path.exists():
+        there = json.loads(path.read_text(encoding="utf-8"))["recipe"]
+        different = [f"{k} is {there.get(k)} there, {v} here" for k, v in here.items() if there.get(k) != v]
+        if different:
+            raise ValueError(f"{out} was begun with another recipe: {'; '.join(different)}. Use another folder")
+    elif any(not entry.name.startswith(".") for entry in out.iterdir()):
+        raise FileExistsError(f"{out} is not empty and holds no training of headjudge; use another folder")
+    else:
+        content = {"recipe": here, "versions": {"torch": torch.__version__}}
+        write_atomically(path, json.dumps(content, indent=1).encode() + b"\n")

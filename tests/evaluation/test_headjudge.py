@@ -1,0 +1,92 @@
+from functools import partial
+
+import pytest
+import torch
+
+from semhead_lib.data.memory import SubjectsInMemory
+from semhead_lib.evaluation.face_crops import face_crops, frontal
+from semhead_lib.evaluation.headjudge.card import held_out
+from semhead_lib.evaluation.headjudge.network import HeadJudge
+from semhead_lib.evaluation.headjudge.targets import JudgeData, judge_config
+from semhead_lib.evaluation.headjudge.training import Recipe, load_people, make_people, train
+
+
+@pytest.fixture(scope="module")
+def people(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("people")
+    make_people(folder, 6, 3, seed=5, workers=1, progress=False)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def data(people):
+    heads = load_people(people)
+    return JudgeData(heads, judge_config(heads, tuple(heads.manifest.plan.source["settings"]["classes"])))
+
+
+def config_of(people):
+    heads = load_people(people)
+    return judge_config(heads, tuple(heads.manifest.plan.source["settings"]["classes"]))
+
+
+def test_targets_are_the_truth_of_the_data(people, data):
+    """Normals face the camera, depth and classes are where the mask is, and a whole image is the image."""
+    targets = data.batch(torch.arange(len(data)))
+    heads = load_people(people)
+    views = torch.cat([s.views for s in heads]).float() / 127.5 - 1
+    assert torch.allclose(targets.images, views, atol=1e-5)
+    towards_camera = targets.normals[:, 2][targets.hit]
+    assert (towards_camera < 0.1).double().mean() > 0.97  # z points into the scene
+    masks = torch.cat([s.masks for s in heads])[:, ::2, ::2] > 127
+    assert (targets.hit == masks).double().mean() > 0.97
+    assert targets.depth[targets.hit].abs().max() * 0.25 < 0.8  # clothes reach furthest
+
+
+def test_crops_show_the_same_surface(data):
+    rows = torch.arange(len(data))
+    whole, crops = data.batch(rows), data.batch(rows, torch.Generator().manual_seed(1))
+    assert not torch.equal(whole.classes, crops.classes)
+    seen = lambda t: t.classes.flatten(1).eq(1).any(1)  # noqa: E731 (skin)
+    assert (seen(crops) <= seen(whole)).all()
+    again = data.batch(rows, torch.Generator().manual_seed(1))
+    assert torch.equal(crops.images, again.images)
+
+
+def test_training_learns_resumes_and_ships(people, data, tmp_path):
+    recipe = Recipe(steps=30, batch=6, warmup=2, subjects=6, views_per_subject=3)
+    whole = train(recipe, people, tmp_path / "whole", progress=False)
+    train(recipe, people, tmp_path / "parts", stop_after=11, progress=False)
+    parts = train(recipe, people, tmp_path / "parts", progress=False)
+    assert whole.read_bytes() == parts.read_bytes()
+    judge = HeadJudge.load(tmp_path / "whole")
+    begun = HeadJudge(judge.config).eval()
+    trained, fresh = held_out(judge, data), held_out(begun, data)
+    assert trained["normals, median degrees"] < 0.85 * fresh["normals, median degrees"]
+    assert trained["iou"]["background"] > max(fresh["iou"]["background"], 0.5)
+    with pytest.raises(ValueError, match="begun with another recipe: steps is 30 there, 31 here"):
+        train(Recipe(steps=31, batch=6, warmup=2, subjects=6, views_per_subject=3), people, tmp_path / "whole")
+
+
+def test_damaged_weights_are_named(people, tmp_path):
+    HeadJudge(config_of(people)).save(tmp_path)
+    HeadJudge.load(tmp_path)
+    (tmp_path / "model.safetensors").write_bytes(b"x" * 100)
+    with pytest.raises(Exception, match=str(tmp_path)):
+        HeadJudge.load(tmp_path)
+
+
+def test_people_without_geometry_are_refused(people):
+    heads = SubjectsInMemory.load(people)
+    with pytest.raises(ValueError, match="has no depth, normals, labels"):
+        JudgeData(heads, config_of(people))
+
+
+def test_face_crops_hold_the_face(people):
+    heads = load_people(people)
+    cameras = torch.cat([s.cameras for s in heads])
+    front = frontal(cameras)
+    skin = (torch.cat([s.labels for s in heads])[front] <= 5) & (torch.cat([s.labels for s in heads])[front] > 0)
+    share = partial(torch.mean, dim=(1, 2, 3))
+    whole = skin[:, None].float()
+    crops = face_crops(whole.expand(-1, 3, -1, -1), cameras[front])
+    assert (share(crops) > 1.5 * share(whole)).all()
