@@ -97,6 +97,13 @@ COMMANDS = (
         positional=("out",),
     ),
     Command(
+        "judge train",
+        "train headjudge, the network whose features judge generators, and write its card",
+        "semhead_lib.commands:judge_train",
+        config="judge_train",
+        positional=("out",),
+    ),
+    Command(
         "train",
         "train a generator; the same command resumes",
         "semhead_lib.commands:train",

@@ -123,6 +123,23 @@ def headclip_train(config: DictConfig) -> None:
     print(Path(config.out) / CARD)
 
 
+def judge_train(config: DictConfig) -> None:
+    """`semhead judge train OUT`."""
+    from pathlib import Path
+
+    from semhead_lib.devices import available_cores, pick_device
+    from semhead_lib.evaluation.headjudge.card import CARD, judge_and_describe
+    from semhead_lib.evaluation.headjudge.training import TRAIN_SEED, Recipe, make_people, train
+
+    others = ("out", "people", "workers", "device")
+    recipe = Recipe(**{key: value for key, value in config.items() if key not in others})
+    workers, people = config.workers or available_cores(), Path(config.people)
+    make_people(people / "train", recipe.subjects, recipe.views_per_subject, TRAIN_SEED, workers)
+    train(recipe, people / "train", config.out, device=pick_device(config.device))
+    judge_and_describe(config.out, people, workers)
+    print(Path(config.out) / CARD)
+
+
 def train(config: DictConfig) -> None:
     """`semhead train DATA OUT`."""
     from semhead_lib.data.memory import SubjectsInMemory

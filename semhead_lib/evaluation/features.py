@@ -3,6 +3,7 @@
 | name            | features                                                    | weights                                  |
 |-----------------|-------------------------------------------------------------|------------------------------------------|
 | headclip-64     | 128, unit length: the embedded encoder of heads             | ship with the package                    |
+| headjudge/PATH  | 256: of a network that tells parametric heads, not CLIP's     | a folder of `semhead judge train`        |
 | MODEL/WEIGHTS.. | any open_clip model, as `SemanticEncoder.load` names it     | fetched by open_clip, or a file          |
 | inception       | 2048 of FID's InceptionV3 (Heusel et al., 2017)             | torch hub's cache, or inception/PATH     |
 | dinov2          | 384 to 1536, DINOv2's class token (Stein et al., 2023)      | torch hub's or Hugging Face's cache, or dinov2/PATH |
@@ -76,10 +77,12 @@ class FeatureExtractor:
     def load(cls, name: str = EMBEDDED, *, device: str = "auto", batch: int = 64) -> FeatureExtractor:
         """Load an extractor by its name in the table of this module.
 
-        Raises FileNotFoundError for weights of inception or dinov2 that are not there, naming the file and where to get
-        it; ValueError for weights that do not fit; otherwise as `SemanticEncoder.load`.
+        Raises FileNotFoundError for weights of headjudge, inception or dinov2 that are not there, naming the file and
+        where to get it; ValueError for weights that do not fit; otherwise as `SemanticEncoder.load`.
         """
         kind, _, path = name.partition("/")
+        if kind == "headjudge":
+            return _headjudge(path, pick_device(device), batch)
         if kind not in ("inception", "dinov2"):
             return cls.of(SemanticEncoder.load(name, device=device, batch=batch))
         place = pick_device(device)
@@ -100,6 +103,17 @@ def stored_features(
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, save({"features": extractor.pictures(pictures, progress).contiguous()}))
     return load_file(path)["features"]
+
+
+def _headjudge(path: str, device: str, batch: int) -> FeatureExtractor:
+    from semhead_lib.evaluation.headjudge.network import SIDE, WEIGHTS, HeadJudge
+
+    folder = Path(path).expanduser()
+    network = HeadJudge.load(folder, device)
+    identity = f"headjudge [weights {_hash(folder / WEIGHTS)}; input {SIDE} px, bilinear]"
+    return FeatureExtractor(
+        identity, network.config.dimension, False, lambda x: network.features(x.to(device).float()), batch
+    )
 
 
 def _inception(path: str, device: str, batch: int) -> FeatureExtractor:

@@ -5,6 +5,7 @@ import torch
 
 from semhead_lib.data.memory import SubjectsInMemory
 from semhead_lib.evaluation.face_crops import face_crops, frontal
+from semhead_lib.evaluation.features import FeatureExtractor
 from semhead_lib.evaluation.headjudge.card import held_out
 from semhead_lib.evaluation.headjudge.network import HeadJudge
 from semhead_lib.evaluation.headjudge.targets import JudgeData, judge_config
@@ -60,6 +61,9 @@ def test_training_learns_resumes_and_ships(people, data, tmp_path):
     assert whole.read_bytes() == parts.read_bytes()
     judge = HeadJudge.load(tmp_path / "whole")
     begun = HeadJudge(judge.config).eval()
+    extractor = FeatureExtractor.load(f"headjudge/{tmp_path / 'whole'}", device="cpu")
+    features = extractor.pictures(data.views[:4])
+    assert features.shape == (4, extractor.dimension) and "headjudge [weights" in extractor.identity
     trained, fresh = held_out(judge, data), held_out(begun, data)
     assert trained["normals, median degrees"] < 0.85 * fresh["normals, median degrees"]
     assert trained["iou"]["background"] > max(fresh["iou"]["background"], 0.5)

@@ -1,8 +1,9 @@
 """headjudge: a convolutional network that tells the surface, the shape and the attributes of a head.
 
-It is what metrics are measured in by default: trained on parametric heads that nothing else uses, without CLIP and
-without captions, so that it shares nothing with what conditions the generator and the discriminator. To tell lips from
-skin, normals and depth at every pixel, it has to see the parts of a face; its pooled activations are the features.
+Metrics can be measured in its features (`features=headjudge/FOLDER`): trained on parametric heads that nothing else
+uses, without CLIP and without captions, it shares nothing with what conditions the generator and the discriminator. To
+tell lips from skin, normals and depth at every pixel, it has to see the parts of a face; its pooled activations are the
+features.
 """
 
 from __future__ import annotations
@@ -20,7 +21,6 @@ from torch import Tensor, nn
 from semhead_lib.data.files import write_atomically
 
 NAME = "headjudge"
-ASSET = Path(__file__).parents[2] / "assets" / NAME
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 SIDE = 128  # pixels of the input; other sizes are resampled
 MAP_SIDE = SIDE // 2  # of the maps it draws
@@ -147,8 +147,8 @@ class HeadJudge(nn.Module):
         write_atomically(folder / WEIGHTS, save(half, metadata={"format": "pt"}))
 
     @classmethod
-    def load(cls, folder: Path | str = ASSET, device: torch.device | str = "cpu") -> HeadJudge:
-        """The one in a folder, by default the one that ships; in evaluation mode.
+    def load(cls, folder: Path | str, device: torch.device | str = "cpu") -> HeadJudge:
+        """The one in a folder, in evaluation mode.
 
         Raises FileNotFoundError when a file is missing, ValueError when they do not fit together.
         """
