@@ -181,8 +181,12 @@ def _compiled() -> Iterator[Finding]:
 
 def _models() -> Iterator[Finding]:
     """Weights: shipped ones, those inside packages, those downloaded earlier. All are optional."""
-    for name, use in (("headclip", "semantic features offline"), ("generator", "heads without training one")):
-        found = sorted(path.parent.name for path in (PACKAGE / "assets").glob(f"{name}*/model.safetensors"))
+    shipped = (
+        ("headclip", "headclip-*", "semantic features offline"),
+        ("generator", "semhead-*", "heads without training one"),
+    )
+    for name, pattern, use in shipped:
+        found = sorted(path.parent.name for path in (PACKAGE / "assets").glob(f"{pattern}/model.safetensors"))
         detail = ", ".join(found) or f"not in semhead_lib/assets ({use})"
         yield Finding("models", name, "ok" if found else "note", detail)
 

@@ -124,6 +124,9 @@ def test_shipped_and_downloaded_models_are_found(monkeypatch, tmp_path):
     findings = by_name(doctor._models())
     assert findings["headclip"].detail == "headclip-64"
     assert findings["generator"].state == "note"
+    (tmp_path / "assets" / "semhead-64").mkdir()
+    (tmp_path / "assets" / "semhead-64" / "model.safetensors").touch()
+    assert by_name(doctor._models())["generator"].detail == "semhead-64"
     assert findings["FLUX.1 Kontext"].detail == "black-forest-labs/FLUX.1-Kontext-dev"
     assert findings["CLIP"].state == "note"
     assert "a minute longer" in findings["anny's cache"].detail

@@ -286,6 +286,14 @@ def test_what_cannot_be_trained_is_refused_before_the_time_is_spent(data, tmp_pa
     assert message in json.loads((tmp_path / "result").read_text())["refused"]
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
+def test_a_machine_without_a_gpu_is_refused(data, tmp_path):
+    plan = Plan.read(["15", str(data), str(tmp_path / "o")], {})
+    job = plan.as_json() | {"work": str(tmp_path), "graphs": True, "fp32": False, "result": str(tmp_path / "result")}
+    (tmp_path / "job.json").write_text(json.dumps(job))
+    assert "finds no CUDA device; DEVICE=cpu" in training.main(["", str(tmp_path / "job.json"), "look"])
+
+
 @pytest.mark.slow
 def test_a_lease_that_cannot_train_ends_at_once(tree, data, tmp_path):
     broken = tmp_path / "broken.tar"

@@ -75,7 +75,12 @@ def main(words: list[str]) -> str | None:
 
 
 def look(job: Job, run: Path) -> str | None:
-    """What of DATA or SETTINGS keeps a new training from beginning, also written down; None when nothing does."""
+    """What of DATA, SETTINGS or the machine keeps a new training from beginning, also written down; None when nothing
+    does."""
+    if job.device == "cuda" and not torch.cuda.is_available():
+        reason = f"torch {torch.__version__} finds no CUDA device; DEVICE=cpu rehearses without one"
+        job.answer(refused=reason)
+        return reason
     try:
         data = load_packed(job.data, limit=1)
         settings = _settings(job, run, data)
