@@ -168,7 +168,7 @@ def test_another_number_of_processes_is_refused(data, begun):
 def test_settings_of_before_go_on(data, begun):
     """Without a digest, settings that came later, and with the density's distance in widths of the cube."""
     content = json.loads((begun / "settings.json").read_text())
-    assert content["settings"]["r1_gamma"] == 0.2048, "4 x 0.0002 x 32^2 / 4"
+    assert content["settings"]["r1_gamma"] == 0.0512, "0.0002 x 32^2 / 4"
     del content["format"], content["data"]["digest"], content["settings"]["jitter"]
     content["settings"] |= {"density_distance": 1 / 32, "r1_gamma": 0.5}
     (begun / "settings.json").write_text(json.dumps(content))

@@ -153,7 +153,7 @@ def test_says_what_does_not_suit(data, uninterrupted, tmp_path):
         with pytest.raises(error, match=message):
             train(settings, of, out, device="cpu", progress=False)
 
-    attempt("begun with other settings: r1_gamma is 0.2048 there, 2.0 here", small(r1_gamma=2.0), out=uninterrupted)
+    attempt("begun with other settings: r1_gamma is 0.0512 there, 2.0 here", small(r1_gamma=2.0), out=uninterrupted)
     attempt("makes pictures of 64 pixels, the dataset has 32", small(preset="semhead-64"))
     bare = SubjectsInMemory.load(make_noise(tmp_path / "bare", semantic=False, geometry=False))
     attempt("run 'semhead data encode'", small(), bare)
