@@ -10,7 +10,8 @@ from typing import Any
 
 import torch
 
-from semhead_lib.ops.render_rays import LARGEST_GRID, MOST_SAMPLES, Box
+from semhead_lib.ops.field import Box
+from semhead_lib.ops.render_rays import LARGEST_GRID, MOST_SAMPLES
 
 BACKGROUNDS = ("learnt", "plain")
 

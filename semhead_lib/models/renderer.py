@@ -19,7 +19,7 @@ from semhead_lib.ops import (
     render_rays,
     sample_planes,
 )
-from semhead_lib.ops.render_rays import network_of_features
+from semhead_lib.ops.field import network_of_features
 
 
 @dataclass(frozen=True)

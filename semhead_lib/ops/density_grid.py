@@ -7,8 +7,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from semhead_lib.ops import compiled
+from semhead_lib.ops.field import Ball, FieldNetwork
 from semhead_lib.ops.layout import Layout
-from semhead_lib.ops.render_rays import LARGEST_GRID, Ball, FieldNetwork
+from semhead_lib.ops.render_rays import LARGEST_GRID
 from semhead_lib.ops.sample_planes import reference_sample_planes
 
 _CHUNK = 1 << 16  # nodes at a time

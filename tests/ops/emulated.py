@@ -11,8 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from semhead_lib.ops import Rendered
-from semhead_lib.ops.render_rays import Ball, Box
+from semhead_lib.ops import Ball, Box, Rendered
 
 CSRC = Path(__file__).parents[2] / "csrc"
 COMPILER = shutil.which("g++") if sys.platform == "linux" else None

@@ -6,8 +6,7 @@ import torch
 from torch import Tensor
 
 from semhead_lib.models.planes import REPRESENTATIONS, make_planes
-from semhead_lib.ops import FieldNetwork, Layout
-from semhead_lib.ops.render_rays import Ball
+from semhead_lib.ops import Ball, FieldNetwork, Layout
 
 DEVICES = ["cpu"] + (["cuda"] if torch.cuda.is_available() else [])
 BALL = Ball(slope=2.0, radius=0.6)

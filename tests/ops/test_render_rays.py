@@ -8,7 +8,7 @@ from problems import BALL, DEVICES, largest_difference, make_problem, upstream
 
 from semhead_lib.models.planes import REPRESENTATIONS
 from semhead_lib.ops import FieldNetwork, compiled, reference_render_rays, render_rays
-from semhead_lib.ops.render_rays import uniform
+from semhead_lib.ops.reference_render import uniform
 
 needs_compiled = pytest.mark.skipif(not compiled.COMPILED.devices, reason=compiled.COMPILED.detail)
 SAMPLES = dict(coarse=13, fine=11, seed=5, ball=BALL)

@@ -1,6 +1,5 @@
 """Rendering by a density grid: the compiled renderer is the reference, and skips nothing that would be seen."""
 
-import importlib
 from dataclasses import replace
 
 import pytest
@@ -14,10 +13,11 @@ from semhead_lib.ops import (
     compiled,
     density_grid,
     reference_density_grid,
+    reference_render,
     reference_render_rays,
     render_rays,
 )
-from semhead_lib.ops.render_rays import network_of_features
+from semhead_lib.ops.field import network_of_features
 from semhead_lib.ops.sample_planes import reference_sample_planes
 
 needs_compiled = pytest.mark.skipif(not compiled.COMPILED.devices, reason=compiled.COMPILED.detail)
@@ -27,7 +27,6 @@ SAMPLES = dict(coarse=17, fine=12, seed=5, ball=BALL, box=BOX)
 TOLERANCE = {torch.float64: 1e-12, torch.float32: 1e-4}
 SHARP = Ball(slope=3000.0, radius=0.5)  # opaque within a hundredth of the box, nothing around it
 NAMES = ("features", "depth", "opacity", "map", "origins", "directions", "w1", "b1", "w2", "b2")
-rules = importlib.import_module("semhead_lib.ops.render_rays")  # the package has a function of that name
 
 
 def grid_of(problem, side=9, ball=BALL):
@@ -108,8 +107,8 @@ def test_what_is_skipped_is_not_seen(with_grid, monkeypatch):
     if with_grid:
         assert 0.1 < (ours["opacity"] == 0).float().mean() < 0.9, "rays past the ball are not sampled"
     assert (ours["opacity"] == 1).float().mean() > 0.05, "rays into the ball end there"
-    monkeypatch.setattr(rules, "DARK", 0.0)
-    monkeypatch.setattr(rules, "EMPTY", 0.0)
+    monkeypatch.setattr(reference_render, "DARK", 0.0)
+    monkeypatch.setattr(reference_render, "EMPTY", 0.0)
     assert_same(ours, outputs_and_gradients(reference_render_rays, wide, **options), 1e-3)
 
 
