@@ -6,7 +6,6 @@ import io
 import json
 import math
 import time
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,6 +27,7 @@ from semhead_lib.conditioning.headclip.recipe import (
     open_clip_config,
 )
 from semhead_lib.conditioning.headclip.vocabulary import learn_merges, write_vocabulary
+from semhead_lib.conditioning.recipes import begin, cut_log, learning_rate, parameter_groups
 from semhead_lib.data.files import folder_lock, write_atomically
 from semhead_lib.data.memory import SubjectsInMemory
 from semhead_lib.data.synthesis import synthesize
@@ -73,7 +73,9 @@ def train(
     people, out = Path(people), Path(out)
     out.mkdir(parents=True, exist_ok=True)
     with folder_lock(out):
-        _begin(recipe, out, device)
+        versions = {"torch": torch.__version__, "open_clip": open_clip.__version__}
+        about = {"versions": versions, "device": device, "threads": torch.get_num_threads()}
+        begin(recipe, out, SETTINGS, "headclip-64", **about)
         if (out / WEIGHTS).exists():
             return out / WEIGHTS
         subjects = SubjectsInMemory.load(people, progress=progress)
@@ -94,9 +96,7 @@ class _Training:
         self.model = open_clip.CLIP(**json.loads((out / CONFIG).read_text(encoding="utf-8"))["model_cfg"])
         self.model.to(device, memory_format=torch.channels_last)
         self.tokens = open_clip.get_tokenizer(f"local-dir:{out}", bpe_path=str(out / VOCABULARY))
-        decayed = [p for p in self.model.parameters() if p.ndim > 1]
-        others = [p for p in self.model.parameters() if p.ndim <= 1]
-        groups = [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}]
+        groups = parameter_groups(self.model, recipe.weight_decay)
         self.optimiser = torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=(0.9, 0.98), eps=1e-6)
         self.loss = open_clip.ClipLoss()
         self.step = 0
@@ -131,10 +131,10 @@ class _Training:
         return self.out / WEIGHTS
 
     def _one_step(self) -> dict[str, Any]:
-        start = time.perf_counter()
+        r, start = self.recipe, time.perf_counter()
         batch = self.pairs.batch(self.step)
         for group in self.optimiser.param_groups:
-            group["lr"] = learning_rate(self.recipe, self.step)
+            group["lr"] = learning_rate(self.step, r.learning_rate, r.warmup, r.steps)
         self.model.train()
         images, tokens = normalise(batch.images).to(self.device), self.tokens(batch.captions).to(self.device)
         with torch.autocast(torch.device(self.device).type, torch.bfloat16, self.recipe.precision == "bf16"):
@@ -200,39 +200,13 @@ class _Training:
         self.model.load_state_dict(state["model"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.step = state["step"]
-        lines = (self.out / LOG).read_text(encoding="utf-8").splitlines() if (self.out / LOG).exists() else []
-        kept = "".join(f"{line}\n" for line in lines[: self.step])  # a step after the saved state is made again
-        write_atomically(self.out / LOG, kept.encode())
-
-
-def learning_rate(recipe: Recipe, step: int) -> float:
-    """Linear warm-up, then half a cosine down to 0 at the last step."""
-    if step < recipe.warmup:
-        return recipe.learning_rate * (step + 1) / recipe.warmup
-    done = (step - recipe.warmup) / max(recipe.steps - recipe.warmup, 1)
-    return recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
+        cut_log(self.out / LOG, self.step)
 
 
 def normalise(images: Tensor) -> Tensor:  # [B, 3, R, R] in [0, 1]
     """As the model wants images (`PREPROCESSING`)."""
     mean, std = (torch.tensor(PREPROCESSING[key]).view(3, 1, 1) for key in ("mean", "std"))
     return ((images - mean) / std).contiguous(memory_format=torch.channels_last)
-
-
-def _begin(recipe: Recipe, out: Path, device: str) -> None:
-    """Write the settings into a new folder, or compare them with those of one that was begun."""
-    here, path = asdict(recipe), out / SETTINGS
-    if path.exists():
-        there = json.loads(path.read_text(encoding="utf-8"))["recipe"]
-        different = [f"{k} is {there.get(k)} there, {v} here" for k, v in here.items() if there.get(k) != v]
-        if different:
-            raise ValueError(f"{out} was begun with another recipe: {'; '.join(different)}. Use another folder")
-    elif any(not entry.name.startswith(".") for entry in out.iterdir()):
-        raise FileExistsError(f"{out} is not empty and holds no training of headclip-64; use another folder")
-    else:
-        versions = {"torch": torch.__version__, "open_clip": open_clip.__version__}
-        content = {"recipe": here, "versions": versions, "device": device, "threads": torch.get_num_threads()}
-        write_atomically(path, json.dumps(content, indent=2).encode() + b"\n")
 
 
 def _check(recipe: Recipe, subjects: SubjectsInMemory, people: Path) -> None:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import io
 import json
-import math
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
+from semhead_lib.conditioning.recipes import begin, cut_log, learning_rate, parameter_groups
 from semhead_lib.data.files import folder_lock, write_atomically
 from semhead_lib.data.memory import SubjectsInMemory
 from semhead_lib.data.synthesis import synthesize
@@ -105,7 +105,7 @@ def train(
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     with folder_lock(out):
-        _begin(recipe, out)
+        begin(recipe, out, SETTINGS, "headjudge", versions={"torch": torch.__version__})
         if (out / WEIGHTS).exists():
             return out / WEIGHTS
         subjects = load_people(Path(people), progress)
@@ -122,9 +122,7 @@ class _Training:
     def __init__(self, recipe: Recipe, out: Path, device: str, judge: HeadJudge, data: JudgeData) -> None:
         self.recipe, self.out, self.device, self.judge, self.data = recipe, out, device, judge, data
         self.weights = class_weights(data.classes, len(judge.config.classes)).to(device)
-        decayed = [p for p in judge.parameters() if p.ndim > 1]
-        others = [p for p in judge.parameters() if p.ndim <= 1]
-        groups = [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}]
+        groups = parameter_groups(judge, recipe.weight_decay)
         self.optimiser = torch.optim.AdamW(groups, lr=recipe.learning_rate)
         self.step = 0
         if (out / STATE).exists():
@@ -162,7 +160,7 @@ class _Training:
         targets = self.data.batch(order[place * r.batch : (place + 1) * r.batch], rng)
         targets = Targets(**{name: value.to(self.device) for name, value in vars(targets).items()})
         for group in self.optimiser.param_groups:
-            group["lr"] = learning_rate(r, self.step)
+            group["lr"] = learning_rate(self.step, r.learning_rate, r.warmup, r.steps)
         found = losses(self.judge.train()(targets.images), targets, self.weights)
         maps = found["classes"] + found["normals"] + found["depth"]
         loss = r.maps_weight * maps + found["categories"] + found["scalars"] + found["direction"]
@@ -188,28 +186,4 @@ class _Training:
         self.judge.load_state_dict(state["judge"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.step = state["step"]
-        lines = (self.out / LOG).read_text(encoding="utf-8").splitlines() if (self.out / LOG).exists() else []
-        write_atomically(self.out / LOG, "".join(f"{line}\n" for line in lines[: self.step]).encode())
-
-
-def learning_rate(recipe: Recipe, step: int) -> float:
-    """Linear warm-up, then half a cosine down to 0 at the last step."""
-    if step < recipe.warmup:
-        return recipe.learning_rate * (step + 1) / recipe.warmup
-    done = (step - recipe.warmup) / max(recipe.steps - recipe.warmup, 1)
-    return recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
-
-
-def _begin(recipe: Recipe, out: Path) -> None:
-    """Write the recipe into a new folder, or compare it with the one that was begun."""
-    here, path = asdict(recipe), out / SETTINGS
-    if path.exists():
-        there = json.loads(path.read_text(encoding="utf-8"))["recipe"]
-        different = [f"{k} is {there.get(k)} there, {v} here" for k, v in here.items() if there.get(k) != v]
-        if different:
-            raise ValueError(f"{out} was begun with another recipe: {'; '.join(different)}. Use another folder")
-    elif any(not entry.name.startswith(".") for entry in out.iterdir()):
-        raise FileExistsError(f"{out} is not empty and holds no training of headjudge; use another folder")
-    else:
-        content = {"recipe": here, "versions": {"torch": torch.__version__}}
-        write_atomically(path, json.dumps(content, indent=1).encode() + b"\n")
+        cut_log(self.out / LOG, self.step)
