@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -33,16 +34,22 @@ def sample(
     psi: float = 0.8,
     views: int = 8,
     elevation: float = 0.0,
+    grid: int | None = None,
+    coarse: int | None = None,
+    fine: int | None = None,
     frames: int = 72,
     fps: int = 24,
     device: str = "auto",
 ) -> Path:
     """What `semhead sample` does (semhead_lib/conf/sample.yaml explains the arguments); returns the sheet's path.
 
-    Raises ValueError for a generator that takes no texts or images, another encoder than it was trained with, or texts
-    and images at once; FileNotFoundError for a model or picture that is not there.
+    Raises ValueError for a generator that takes no texts or images, another encoder than it was trained with, texts and
+    images at once, or a density grid with less than two samples; FileNotFoundError for a model or picture that is not
+    there.
     """
     generator = Generator.load(model, pick_device(device))
+    asked = {name: n for name, n in (("grid", grid), ("coarse", coarse), ("fine", fine)) if n is not None}
+    rays = generator.renderer.settings = replace(generator.renderer.settings, **asked)
     if pick_device(device) == "cpu":
         keep_freed_memory()
     bank = ConditionBank.load(folder_of(model))
@@ -63,6 +70,7 @@ def sample(
         write_mp4(out / FILM, _tiled(film), fps)
     rows = [{"row": i, "latent_seed": seed, "latent": i % heads, "condition": name} for i, name in enumerate(names)]
     record = {"model": generator.config.name, "mode": bank.mode.name, "psi": psi, "azimuths": turn, "heads": rows}
+    record |= {"grid": rays.grid, "coarse": rays.coarse, "fine": rays.fine}
     write_atomically(out / RECORD, json.dumps(record, indent=1).encode() + b"\n")
     return out / PICTURE
 

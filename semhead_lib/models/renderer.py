@@ -28,7 +28,11 @@ class RenderSettings:
 
     A density grid pays on heads that are shaped: with grid, coarse and fine of 24, 32 and 10, images of the shipped
     heads are nearer to the converged ones than with 16 + 16 samples, at 2 to 3 times the speed; with 48, 48 and 12
-    than with 24 + 24; with 64, 64 and 40 than with 48 + 48 (`papermill_runs/benchmarks/render_cpu.json`).
+    than with 24 + 24; with 64, 64 and 40 than with 48 + 48 (`papermill_runs/benchmarks/render_cpu.json`). For a
+    generator that exists, `semhead sample MODEL OUT grid=24 coarse=32 fine=10`, or in Python:
+
+        settings = dataclasses.replace(generator.renderer.settings, grid=24, coarse=32, fine=10)
+        generator.renderer.settings = settings
     """
 
     coarse: int = 48  # stratified samples of a ray; with a density grid: strata that are looked up in it
