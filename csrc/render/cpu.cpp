@@ -74,13 +74,18 @@ struct Strata {
         T* xyz[3] = {x, y, z};
         ray.points(shape, all, t, xyz);
         look_up(grid, shape.grid, all, x, y, z, raw, largest);
-        Vec<T> most = {}, known = {};
+        Vec<T> most = {}, broken = {};
         for (int i = 0; i < m; i += L) {
             const Vec<T> a = load<T>(largest + i), b = load<T>(largest + i + 1);
             most += exp_of((a > b ? a : b) - T(1)) * (load<T>(t + i + 1) - load<T>(t + i));
-            known += load<T>(raw + i) + load<T>(raw + i + 1);
+            const Vec<T> here = load<T>(raw + i), next = load<T>(raw + i + 1);
+            broken += (here - here) + (next - next);
         }
-        if (sum<T>(most) < T(kEmpty) && std::isfinite(sum<T>(known))) return false;
+        if (sum<T>(broken) != 0) {  // not a number
+            std::fill(w + 0, w + m, T(NAN));
+            return true;
+        }
+        if (sum<T>(most) < T(kEmpty)) return false;
         for (int i = 0; i < m; i += L) {
             const Vec<T> middle = (load<T>(raw + i) + load<T>(raw + i + 1)) * T(0.5) - T(1);
             store<T>(w + i, exp_of(softplus<T>(middle) * (load<T>(t + i) - load<T>(t + i + 1))));
@@ -141,8 +146,8 @@ struct Samples {
     // Goes through the first `count` samples in `order` until no light is left.
     void march(const T* map, const Ray<T>& ray, int count) {
         transmitted[0] = 1;
-        used = 0;
-        for (int begin = 0; used == begin && begin < count; begin += kBlock) {
+        bool lit = true;
+        for (int begin = 0; lit && begin < count; begin += kBlock) {
             const int end = std::min(begin + kBlock, count);
             int reached[2] = {done[0], done[1]};
             for (int k = begin; k < end; ++k) {
@@ -153,7 +158,7 @@ struct Samples {
                 if (reached[fine] > done[fine]) evaluate(map, ray, fine * coarse + done[fine], reached[fine] - done[fine]);
                 done[fine] = reached[fine];
             }
-            composite(begin, end);
+            lit = composite(begin, end);
         }
     }
 
@@ -180,8 +185,8 @@ struct Samples {
     }
 
     // Weights w of the intervals that end with samples [begin, end) in `order`, and the light left after each; `used`
-    // becomes `end`, or the number of samples that light reaches.
-    void composite(int begin, int end) {
+    // becomes `end`, or the number of samples that light reaches. False when none is left.
+    bool composite(int begin, int end) {
         constexpr int L = kLanes<T>;
         for (int i = begin; i < end; ++i) {
             sorted_t[i] = t[order[i]];
@@ -200,10 +205,11 @@ struct Samples {
             w[i] = light<T>(transmitted[i]) - light<T>(transmitted[i + 1]);
             if (transmitted[i + 1] <= T(kDark)) {
                 used = i + 2;
-                return;
+                return false;
             }
         }
         used = end;
+        return true;
     }
 
     static Vec<T> load(const T* p) { return semhead::load<T>(p); }

@@ -183,24 +183,25 @@ struct WarpRay {
         static_assert(2 * (kMaxSamples + 1) <= kWarp * kUnitRow, "both lie in the scratch");
         const auto place = [&](int i) { return near + static_cast<float>(i) / m * (far - near); };
         const float* grid = grids + item * s.grid * s.grid * s.grid;
-        float known = 0, most = 0;
+        float broken = 0, most = 0;
         for (int i = lane; i <= m; i += kWarp) {
             float p[3];
             point(place(i), p);
             grid_lookup(grid, s.grid, p[0], p[1], p[2], densities[i], weights[i]);  // weights: the largest densities, first
-            known += densities[i];
+            broken += densities[i] - densities[i];  // not a number where it is not finite
         }
         __syncwarp();
         for (int i = lane; i < m; i += kWarp)
             most += softplus(fmaxf(weights[i], weights[i + 1]) - 1.0f) * (place(i + 1) - place(i));
         __syncwarp();  // largest densities are read
-        if (warp_sum(most) < float(kEmpty) && isfinite(warp_sum(known))) return false;
+        const bool whole = warp_sum(broken) == 0;
+        if (whole && warp_sum(most) < float(kEmpty)) return false;
         float total = 0;
         for (int base = 0; base < m; base += kWarp) {
             const int i = base + lane;
             const float middle = i < m ? 0.5f * (densities[i] + densities[i + 1]) - 1.0f : 0.0f;
             const Running sum = warp_scan(i < m ? softplus(middle) * (place(i + 1) - place(i)) : 0.0f, lane, total);
-            if (i < m) weights[i] = light(expf(-sum.before)) - light(expf(-sum.after));
+            if (i < m) weights[i] = whole ? light(expf(-sum.before)) - light(expf(-sum.after)) : NAN;
         }
         __syncwarp();
         draw(place, weights, m + 1, static_cast<float>(kGridFloor) / m, 0, densities);

@@ -138,26 +138,29 @@ def _grid_distances(
     At even distances e_0 = near ... e_strata = far the raw density is interpolated trilinearly in the grid. The weights
     of the intervals between them are blurred as those of coarse samples are, with GRID_FLOOR / strata in place of 0.01,
     and the samples drawn from them. A ray is empty where the sum of exp(s - 1) (e_{i+1} - e_i), which its opacity
-    cannot exceed, is below EMPTY even if s is the largest of the nodes around both ends of an interval.
+    cannot exceed, is below EMPTY even if s is the largest of the nodes around both ends of an interval. Where a node
+    around one of these places is not finite, the ray is not a number.
     """
     part = torch.arange(strata + 1, dtype=near.dtype, device=near.device) / strata
     t = near[..., None] + part * (far - near)[..., None]
     raw, largest = _grid_lookup(grid, points(t))
     most = torch.exp(torch.maximum(largest[..., 1:], largest[..., :-1]) - 1) * (t[..., 1:] - t[..., :-1])
-    empty = (most.sum(-1) < EMPTY) & raw.sum(-1).isfinite()
-    return _fine_distances(t, _weights(t, raw)[0], u.expand(*t.shape[:-1], -1), GRID_FLOOR / strata), empty
+    whole = raw.isfinite().all(-1)
+    w = torch.where(whole[..., None], _weights(t, raw)[0], torch.nan)
+    return _fine_distances(t, w, u.expand(*t.shape[:-1], -1), GRID_FLOOR / strata), whole & (most.sum(-1) < EMPTY)
 
 
 def _grid_lookup(
     grid: Tensor, points: Tensor
 ) -> tuple[Tensor, Tensor]:  # [B, G, G, G], [B, N, S, 3] -> [B, N, S] twice
-    """The interpolated raw density at points, and the largest of the eight nodes around each."""
-    side = grid.shape[-1]
+    """The interpolated raw density at points, and the largest of the eight nodes around each: NaN where one of these is
+    not finite, even one that has no weight."""
+    side, grid = grid.shape[-1], torch.where(grid.isfinite(), grid, torch.nan)
     raw = F.grid_sample(grid[:, None], points[..., None, :], mode="bilinear", padding_mode="border", align_corners=True)
     low = ((points + 1) / 2 * (side - 1)).clamp(0, side - 1).nan_to_num().long().clamp_max(side - 2)
     cell = (low[..., 2] * (side - 1) + low[..., 1]) * (side - 1) + low[..., 0]
     largest = F.max_pool3d(grid[:, None], 2, stride=1).flatten(1).gather(1, cell.flatten(1)).view_as(cell)
-    return raw[:, 0, ..., 0], largest
+    return torch.where(largest.isnan(), torch.nan, raw[:, 0, ..., 0]), largest
 
 
 def _fine_distances(t: Tensor, w: Tensor, u: Tensor, floor: float = 0.01) -> Tensor:

@@ -178,6 +178,43 @@ def test_what_is_broken_behind_a_wall_is_not_seen(with_grid):
     assert hit.any() and (ours[hit] == 1).all() and ours.isnan().any()
 
 
+@needs_compiled
+def test_what_is_broken_right_behind_a_wall_is_not_seen():
+    """Whichever sample is the last one that light reaches: they are computed in blocks."""
+    problem = towards_the_middle(make_problem("triplane", side=64, channels=16, batch=1, rays=200))
+    map = problem.map.clone()
+    map[0, :41, :, 16] = torch.nan  # XZ, all behind the first tenth of the ball
+    broken = replace(problem, map=map)
+    for coarse in range(20, 60, 2):
+        options = dict(coarse=coarse, fine=0, seed=coarse, ball=SHARP)
+        ours, expected = (
+            render(*broken.arguments(), **options).opacity for render in (render_rays, reference_render_rays)
+        )
+        assert torch.equal(ours.isnan(), expected.isnan()) and ours.isnan().any() and (ours == 1).any()
+
+
+@needs_compiled
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+@pytest.mark.parametrize("with_grid", ["none", "clean", "broken"])
+@pytest.mark.parametrize("name", ["triplane", "trigrid", "hyplane"])
+def test_broken_maps_break_the_same_rays(name, with_grid, value):
+    """In fog, behind soft and behind hard walls; numbers are the same, too."""
+    broken_rays = torch.zeros(2, dtype=torch.long)
+    for trial, ball in enumerate([BALL, Ball(300.0, 0.6), SHARP] * 6):
+        problem = make_problem(name, side=8, channels=16, batch=1, rays=200, dtype=torch.float64)
+        problem = problem if ball is BALL else towards_the_middle(problem)
+        map = problem.map.clone()
+        map.view(-1)[torch.randint(map.numel(), (1 + trial,), generator=torch.Generator().manual_seed(trial))] = value
+        broken = replace(problem, map=map)
+        grids = {"none": None, "clean": grid_of(problem, 9, ball), "broken": grid_of(broken, 9, ball)}
+        options = dict(coarse=12, fine=6, seed=trial, ball=ball, box=BOX, grid=grids[with_grid])
+        ours, expected = (render(*broken.arguments(), **options) for render in (render_rays, reference_render_rays))
+        for a, b in zip(ours, expected, strict=True):
+            assert torch.allclose(a, b, rtol=1e-9, atol=1e-9, equal_nan=True)
+        broken_rays += torch.stack([ours.opacity.isnan().sum(), ours.opacity.isfinite().sum()])
+    assert (broken_rays > 100).all()
+
+
 @both
 @pytest.mark.parametrize("with_grid", [True, False])
 def test_a_seed_may_be_a_tensor(render, with_grid):
