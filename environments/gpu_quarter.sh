@@ -5,9 +5,10 @@
 #   gpu_quarter.sh MINUTES DATA.tar OUT [STATE]   DATA.tar of `semhead data pack`, STATE the folder state/ of a lease before
 #   gpu_quarter.sh --table OUT                    takes the figures of OUT into papermill_runs/benchmarks and README.md
 #   DEVICE=cpu gpu_quarter.sh 2 DATA.tar OUT      a rehearsal without a GPU
+#   gpu_quarter.sh --help                         says what each step does, and what the environment may set
 #
 # Needs Python with torch, numpy, pillow, safetensors and accelerate; nvcc and a C++ compiler for the ops; no network and
-# no installation. semhead_lib/reproduce/quarter/__init__.py says what each step does, and what the environment may set.
+# no installation. At least one minute.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 export PYTHONPATH="$root${PYTHONPATH:+:$PYTHONPATH}" PYTHONUNBUFFERED=1

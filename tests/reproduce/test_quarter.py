@@ -16,13 +16,19 @@ import pytest
 import torch
 from PIL import Image
 
+from semhead_lib.conditioning.bank import ConditionBank
+from semhead_lib.conditioning.modes import ConditionMode
+from semhead_lib.data.files import folder_lock
 from semhead_lib.data.packing import pack_dataset
+from semhead_lib.models.generator import Generator
+from semhead_lib.models.presets import preset
 from semhead_lib.ops import compiled
-from semhead_lib.reproduce.quarter import table, training
+from semhead_lib.reproduce.quarter import checks, finish, table, training
 from semhead_lib.reproduce.quarter.job import Job
-from semhead_lib.reproduce.quarter.lease import Lease, main
+from semhead_lib.reproduce.quarter.lease import Lease, main, remove_leftovers
+from semhead_lib.reproduce.quarter.measure import Figures
 from semhead_lib.reproduce.quarter.plan import STEPS, Plan
-from semhead_lib.reproduce.quarter.processes import Log, run
+from semhead_lib.reproduce.quarter.processes import Ended, Log, run
 from semhead_lib.training.compact import restore_state
 from semhead_lib.training.logs import read_log
 from semhead_lib.training.snapshots import snapshots, unpack
@@ -141,7 +147,7 @@ def test_a_failure_of_one_step_costs_no_other(whole, tree, data, tmp_path):
     code, said, summary = lease(broken, 20, data, out, whole[0] / "state", SETTINGS=settings, CXX="/bin/false",
                                 LIMITS="render=2 step=0")  # fmt: skip
     steps = summary["steps"]
-    assert code == 1 and (steps["build"]["status"], steps["render"]["status"]) == ("failed", "failed")
+    assert code == 1 and (steps["build"]["status"], steps["render"]["status"]) == ("failed", "unfinished")
     assert "exit code 1" in steps["build"]["reason"] and steps["render"]["reason"] == "cut off after 2 s"
     assert (steps["step"]["status"], steps["step"]["reason"]) == ("skipped", "left out: no time was given")
     assert "no ops to test" in steps["tests"]["reason"]
@@ -175,6 +181,9 @@ def test_a_signal_in_the_training_and_a_damaged_state(tree, data, tmp_path):
         assert sorted(tar.getnames()) == ["heads.png", "log.jsonl", "quarter.log", "summary.json"]
         summary = json.load(tar.extractfile("summary.json"))
     train = summary["steps"]["train"]
+    ops = summary["steps"]["build"], summary["training"]["ops"]
+    if "cpu" in compiled.COMPILED.devices:
+        assert (ops[0]["status"], ops[1]) == ("skipped", "compiled") and "ops that are there" in ops[0]["reason"]
     assert summary["signalled"] and train["stopped_by"] == "a signal; its state was saved"
     assert train["state"].startswith("not used, the training starts from the beginning: ")
     assert "state.json: expected format" in train["state"]
@@ -191,7 +200,7 @@ while True:
 """
     code = f"import subprocess, sys, time\nsubprocess.Popen([sys.executable, '-c', {child!r}])\nprint('so far')"
     ended = run("test", [sys.executable, "-c", f"{code}\ntime.sleep(600)"], log, 3.0, grace=2)
-    assert ended.reason == "cut off after 3 s" and 3 <= ended.seconds < 30
+    assert ended.reason == "cut off after 3 s" and ended.cut_off and 3 <= ended.seconds < 30
     last = marker.read_text()
     time.sleep(0.3)
     assert marker.read_text() == last, "its child is gone, too"
@@ -209,7 +218,7 @@ while True:
 )
 def test_why_a_process_failed(tmp_path, code, reason):
     ended = run("test", [sys.executable, "-c", code], Log(tmp_path / "log"), 60)
-    assert (ended.reason, ended.well) == (reason, not reason)
+    assert (ended.reason, ended.well, ended.cut_off) == (reason, not reason, False)
     assert run("test", ["/no/such/program"], Log(tmp_path / "log"), 60).reason.startswith("/no/such/program does not")
     assert run("test", ["true"], Log(tmp_path / "log"), 0).reason == "no time was left"
 
@@ -219,7 +228,9 @@ def test_why_a_process_failed(tmp_path, code, reason):
     [
         (["15"], {}, "expected MINUTES DATA.tar OUT"),
         (["soon", "d", "o"], {}, "must be numbers: could not convert string to float: 'soon'"),
-        (["0", "d", "o"], {}, "MINUTES must be positive, got 0"),
+        (["0.9", "d", "o"], {}, "MINUTES must be at least 1, got 0.9"),
+        (["nan", "d", "o"], {}, "MINUTES must be at least 1, got nan"),
+        (["inf", "d", "o"], {}, "MINUTES must be at least 1, got inf"),
         (["15", "nowhere.tar", "o"], {}, "there is none at nowhere.tar"),
         (["15", "d", "o"], {"DEVICE": "tpu"}, "DEVICE must be cuda or cpu, got 'tpu'"),
         (["15", "d", "o"], {"SETTINGS": "kimg"}, "SETTINGS must be key=value words, got 'kimg'"),
@@ -261,7 +272,7 @@ def test_a_summary_that_cannot_be_written_is_said(tmp_path, capsys, monkeypatch)
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Lease, "_write", full)
-    for step in ("_refused", "_build", "_checks", "_tests", "_step", "_train", "_finish"):
+    for step in ("_build", "_checks", "_tests", "_step", "_train", "_finish"):
         monkeypatch.setattr(Lease, step, lambda *_: None)
     assert lease.run() == 1 and not lease.work.exists()
     assert "o cannot be written: [Errno 28] No space left on device" in capsys.readouterr().out
@@ -282,7 +293,7 @@ def test_what_cannot_be_trained_is_refused_before_the_time_is_spent(data, tmp_pa
     plan = Plan.read(["15", str(data), str(tmp_path / "o")], {"DEVICE": "cpu"} | environment)
     job = plan.as_json() | {"work": str(tmp_path), "graphs": True, "fp32": False, "result": str(tmp_path / "result")}
     (tmp_path / "job.json").write_text(json.dumps(job))
-    assert message in training.main(["", str(tmp_path / "job.json"), "look"])
+    assert message in training.look(Job.read(["", str(tmp_path / "job.json")]), tmp_path / "run")
     assert message in json.loads((tmp_path / "result").read_text())["refused"]
 
 
@@ -291,7 +302,8 @@ def test_a_machine_without_a_gpu_is_refused(data, tmp_path):
     plan = Plan.read(["15", str(data), str(tmp_path / "o")], {})
     job = plan.as_json() | {"work": str(tmp_path), "graphs": True, "fp32": False, "result": str(tmp_path / "result")}
     (tmp_path / "job.json").write_text(json.dumps(job))
-    assert "finds no CUDA device; DEVICE=cpu" in training.main(["", str(tmp_path / "job.json"), "look"])
+    job = Job.read(["", str(tmp_path / "job.json")])
+    assert "finds no CUDA device; DEVICE=cpu" in training.look(job, tmp_path / "run")
 
 
 @pytest.mark.slow
@@ -347,6 +359,109 @@ def test_time_is_left_for_training(tmp_path):
     assert quarter.seconds - quarter.reserve - sum(quarter.limit(step) for step in STEPS[:5]) > 200
 
 
+CUT = Ended(-15, 18.0, "cut off after 18 s", cut_off=True)
+
+
+@pytest.mark.parametrize(
+    ("ended", "checked", "quick", "ops", "why"),
+    [
+        (CUT, {}, "right", "compiled", None),
+        (CUT, {}, None, "reference", "not checked: cut off after 18 s"),
+        (CUT, {"ops": "image is off"}, "right", "reference", "image is off"),
+        (CUT, {"ops": "right"}, "right", "compiled", None),
+        (Ended(-11, 3.0, "it said nothing (signal 11)"), {}, "right", "reference", "not checked: it said nothing"),
+    ],
+)
+def test_checks_that_did_not_finish_have_not_failed(tmp_path, monkeypatch, ended, checked, quick, ops, why):
+    (tmp_path / "d").touch()
+    lease = Lease(Plan(2, str(tmp_path / "d"), str(tmp_path / "o"), device="cpu"))
+    answers = {"checks": checked, "build": {"quick": quick}}
+    monkeypatch.setattr(Lease, "_step", lambda *_, **__: ended)
+    monkeypatch.setattr(Lease, "_result", lambda _, name: answers[name])
+    lease._checks()
+    assert lease.facts["reference"] == (ops == "reference")
+    assert (why or "") in lease.facts.get("given_up", {}).get("reference", "")
+    shutil.rmtree(lease.work)
+
+
+@needs_ops
+def test_a_quick_check_sees_ops_that_are_wrong(monkeypatch):
+    from semhead_lib.models import renderer
+
+    assert checks.quick("cpu") == "right"
+    render = renderer.render_rays
+
+    def wrong(*arguments, **options):
+        found = render(*arguments, **options)
+        return found._replace(features=found.features * 1.01)
+
+    monkeypatch.setattr(renderer, "render_rays", wrong)
+    assert "the compiled renderer is off the reference's by 0.0" in checks.quick("cpu")
+
+
+def test_what_killed_leases_left_is_removed(tmp_path):
+    for name in ("quarter-killed", "quarter-running", "quarter-new", "other"):
+        (tmp_path / name / "run").mkdir(parents=True)
+        if name != "quarter-new":
+            os.utime(tmp_path / name, (0, 0))
+    with folder_lock(tmp_path / "quarter-running"):
+        remove_leftovers(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["other", "quarter-new", "quarter-running"]
+
+
+def test_a_running_lease_holds_its_folder(tmp_path, monkeypatch):
+    (tmp_path / "d").touch()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    lease = Lease(Plan(2, str(tmp_path / "d"), str(tmp_path / "o")))
+    os.utime(lease.work, (0, 0))
+    remove_leftovers(tmp_path)
+    assert lease.work.is_dir() and lease.work.parent == tmp_path
+
+
+def test_help_says_what_the_environment_may_set(capsys):
+    assert main(["--help"]) == 0 and "LIMITS" in capsys.readouterr().out
+
+
+def test_heads_are_drawn_in_a_part_of_the_time_before_the_state(tmp_path, monkeypatch):
+    model, drawn = tmp_path / "run" / "generator", []
+    model.mkdir(parents=True)
+    Generator(preset("semhead-32")).save(model)
+    ConditionBank(ConditionMode("none", 128), None, torch.zeros(0, 128)).save(model)
+    assert finish.draw(model, tmp_path / "few.png", "cpu", until=0.0) == 1
+    with Image.open(tmp_path / "few.png") as heads:
+        assert heads.size == (8 * 33 - 1, 32)
+
+    def slow(*_, **__):
+        drawn.append((tmp_path / "heads.png").exists())
+        raise OSError("too slow")
+
+    monkeypatch.setattr(finish, "compact_state", slow)
+    monkeypatch.setattr(finish, "snapshots", lambda _: [1])
+    job = {"work": str(tmp_path), "out": str(tmp_path), "reference": False, "device": "cpu", "files": None,
+           "state_mb": 64.0, "deadline": time.time() + 60}  # fmt: skip
+    (tmp_path / "job.json").write_text(json.dumps(job))
+    assert finish.main(["", str(tmp_path / "job.json")]) == "too slow" and drawn == [True]
+
+
+def test_figures_say_what_was_cut_off_and_what_was_disturbed(tmp_path, monkeypatch):
+    figures = Figures(tmp_path / "figures.json", "renders", "cpu")
+
+    def rows():
+        return json.loads((tmp_path / "figures.json").read_text())["rows"]
+
+    monkeypatch.setattr(os, "getloadavg", lambda: (0.5, 0, 0))
+    figures.begin("hyplane", "ours")
+    assert rows() == {"hyplane": {"ours": "cut off"}}
+    figures.add("hyplane", **{"ours forward ms": 2.0})
+    assert rows() == {"hyplane": {"ours forward ms": 2.0}}
+    monkeypatch.setattr(os, "getloadavg", lambda: (1000.0, 0, 0))
+    figures.begin("triplane", "ours")
+    figures.add("triplane", **{"ours forward ms": 3.0})
+    assert rows()["triplane"]["disturbed"].startswith("load 1000.0 on ") and "disturbed" not in rows()["hyplane"]
+    (tmp_path / "gpu_render.json").write_text(json.dumps(FIGURES | {"rows": rows()}))
+    assert "| triplane (disturbed: load 1000.0 on " in table.section(tmp_path)
+
+
 FIGURES = {
     "what": "batch 8",
     "device": "NVIDIA H100 80GB HBM3",
@@ -364,9 +479,17 @@ def repository(folder):
 
 
 def test_readme_says_that_no_gpu_was_measured(tmp_path):
-    assert table.main([], repository(tmp_path)) == 0
+    table.write_readme(repository(tmp_path))
     text = (tmp_path / "README.md").read_text()
     assert text == f"before\n{table.BEGIN}\n{table.NONE}\n{table.END}\nafter\n"
+
+
+def test_a_table_of_nothing_says_what_is_missing(tmp_path, capsys):
+    before = (repository(tmp_path) / "README.md").read_text()
+    assert table.main([], tmp_path) == 2
+    assert "OUT is missing: the folder of a lease, with gpu_render.json or gpu_step.json" in capsys.readouterr().err
+    assert table.main(["one", "two"], tmp_path) == 2 and "expected one OUT, got one two" in capsys.readouterr().err
+    assert main(["--table"]) == 2 and (tmp_path / "README.md").read_text() == before
 
 
 def test_readme_has_the_figures_of_a_gpu_and_no_others(tmp_path, capsys):
@@ -385,10 +508,10 @@ def test_readme_has_the_figures_of_a_gpu_and_no_others(tmp_path, capsys):
     assert "NVIDIA H100 80GB HBM3 (torch 2.11.0, 2026-12-01)" in text
     assert "| hyplane | 1.23 / 4.00 | 9.00 / – | – / – | 30 / – | 0.51 |" in text
     assert "| `semhead-64` | 32 | 3,210 | 4.3 |" in text
-    table.main([], root)
+    table.write_readme(root)
     assert (root / "README.md").read_text() == text, "written again from what was kept"
     (root / "README.md").write_text("no markers")
-    assert table.main([], root) == 1 and "needs the lines" in capsys.readouterr().err
+    assert table.main([str(out)], root) == 1 and "needs the lines" in capsys.readouterr().err
 
 
 def test_a_state_of_a_lease_is_a_snapshot(whole, tmp_path):

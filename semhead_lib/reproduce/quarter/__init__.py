@@ -8,7 +8,8 @@ hangs or crashes costs the others nothing but that time:
 
 | step     | what it does                                             | when it fails                                |
 |----------|----------------------------------------------------------|----------------------------------------------|
-| `build`  | compiles `csrc` for this card                            | the reference implementation serves          |
+| `build`  | looks at DATA and SETTINGS, compiles `csrc` for this     | the reference implementation serves          |
+|          | card, compares the ops with the reference on a few rays  |                                              |
 | `checks` | sees that the compiled ops run and agree with the        | an op: the reference trains; graphs: eager;  |
 |          | reference; graphs with eager; bf16 with fp32             | bf16: fp32                                   |
 | `tests`  | the tests of the ops and of the step that need the card  | a test of an op: the reference trains        |
@@ -28,7 +29,11 @@ OUT afterwards:
 
 Environment: DEVICE (cuda, or cpu for a rehearsal), PRESET (semhead-128), SETTINGS ("subjects_per_batch=16 ..." of the
 training), FILES (the most files that OUT may have: all but the state go into report.tar), STATE_MB (64), LIMITS
-("render=30 tests=0": seconds of steps; 0 leaves one out), TESTS (words for pytest), PYTHON.
+("render=30 tests=0": seconds of steps; 0 leaves one out; "build=0" takes the ops that are there), TESTS (words for
+pytest), PYTHON.
+
+A step is `done`, `failed`, `unfinished` (its time was over), `stopped` (by a signal) or `skipped`. Checks that did not
+finish give up nothing. Figures that were cut off say so, as do rows that were measured while the machine was busy.
 
 DATA and SETTINGS are looked at first: where nothing could be trained from them, the lease ends at once, exit code 2.
 A STATE that is damaged, or of images of another size or other networks, is named in summary.json, and the training

@@ -1,4 +1,6 @@
-"""Step `build`: compiles `csrc` for the card that is there, in place, and sees that the ops load."""
+"""Step `build`: looks at DATA and SETTINGS, compiles `csrc` for the card that is there, in place, and sees that the ops
+load and give what the reference implementation does on a small problem: all in one process, whose start takes seconds.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +13,35 @@ from pathlib import Path
 import torch
 
 from semhead_lib.ops import compiled
+from semhead_lib.reproduce.quarter.checks import quick
 from semhead_lib.reproduce.quarter.job import Job
+from semhead_lib.reproduce.quarter.training import look
+
+_BUILT = "built"  # said to the process that goes on with new ops
 
 
 def main(words: list[str]) -> str | None:
-    """Why it failed; None when the ops for the job's device load."""
+    """Why it failed; None when the ops for the job's device are there and pass their quick check.
+
+    The answer has `refused`, why nothing could be trained, or `quick`, the verdict on the ops. Where LIMITS leaves the
+    step out, nothing is compiled, and ops that lie there are taken.
+    """
     job = Job.read(words)
+    if refused := look(job, Path(job.work) / "run"):
+        return refused
+    if not job.compile:
+        if job.device not in compiled.COMPILED.devices:
+            return f"left out, and none are there: {compiled.COMPILED.detail}"
+    elif words[2:] != [_BUILT] and (failed := _compile(job)):
+        return failed
+    verdict = quick(job.device)
+    job.answer(quick=verdict)
+    print(f"quick check of the ops: {verdict}")
+    return None if verdict == "right" else verdict
+
+
+def _compile(job: Job) -> str | None:
+    """Why it failed; None when the ops for the job's device load."""
     root, environment = Path(job.root), dict(os.environ)
     try:
         import setuptools
@@ -41,7 +66,9 @@ def main(words: list[str]) -> str | None:
     code = subprocess.run(command, cwd=root, env=environment, check=False).returncode
     if code:
         return f"'{' '.join(command[1:])}' fails with exit code {code}"
-    found = compiled.load()
+    if compiled.COMPILED.devices:  # of older sources: a process holds one set of ops
+        os.execv(sys.executable, [sys.executable, "-m", __spec__.name, sys.argv[1], _BUILT])
+    found = compiled.COMPILED = compiled.load()
     if job.device not in found.devices:
         return f"built, but without ops for {job.device}: {found.detail}"
     print(found.detail)

@@ -44,6 +44,28 @@ def main(words: list[str]) -> int:
     return int(any(verdict != "right" for verdict in verdicts.values()))
 
 
+def quick(device: str) -> str:
+    """The compiled renderer agrees with the reference implementation on a few rays; well below a second."""
+    torch.manual_seed(0)
+    planes = make_planes("hyplane", 8, 16)
+    renderer = Renderer(planes, RenderSettings(6, 6), 32, 8).to(device)
+    shape = (2, planes.map_channels, planes.map_side, planes.map_side)
+    features = torch.randn(shape, device=device).contiguous(memory_format=torch.channels_last).requires_grad_()
+    labels = orbit_labels(torch.tensor([0.0, 100.0]), torch.zeros(2)).to(device)
+    found = []
+    try:
+        for reference in (False, True):
+            seen = renderer(features, labels, 8, seed=1, reference=reference)
+            loss = seen.features.square().mean() + seen.depth.mean()
+            found.append((seen.features, *torch.autograd.grad(loss, (features, renderer.w1))))
+    except RuntimeError as error:
+        return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:200]}"
+    off = [_apart(a, b, relative=i > 0) for i, (a, b) in enumerate(zip(*found, strict=True))]
+    if not (off[0] <= IMAGE and max(off[1:]) <= GRADIENT):
+        return f"the compiled renderer is off the reference's by {max(off):.2g}"
+    return "right"
+
+
 def ops(device: str) -> str:
     """The renderer runs the compiled op, seen by the profiler, and agrees with the reference implementation."""
     if device not in compiled.COMPILED.devices:

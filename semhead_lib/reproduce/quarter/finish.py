@@ -1,8 +1,10 @@
-"""Step `finish`: what of a training goes home, its compact state first, then its log and its heads."""
+"""Step `finish`: what of a training goes home: its log, its heads in a part of the time, and its compact state."""
 
 from __future__ import annotations
 
+import contextlib
 import sys
+import time
 from pathlib import Path
 
 import torch
@@ -19,6 +21,7 @@ from semhead_lib.training.snapshots import snapshots
 
 _FILES, _PART = 8, 16.0  # of the state: files, megabytes of each
 _HEADS, _PIXELS = 8, 128  # of heads.png: rows, pixels of a head at most
+_DRAWING = 0.3  # of the time: rows that are not drawn by then are left out
 
 
 def main(words: list[str]) -> str | None:
@@ -29,6 +32,15 @@ def main(words: list[str]) -> str | None:
         use_the_reference()
     if not snapshots(run / SNAPSHOTS):
         return "nothing was trained: there is no snapshot"
+    with contextlib.suppress(OSError):  # a disk that is full: the state may fit
+        write_atomically(out / LOG, (run / LOG).read_bytes())
+    if (run / MODEL / WEIGHTS).is_file():
+        for device in dict.fromkeys((job.device, "cpu")):
+            try:
+                draw(run / MODEL, out / "heads.png", device, time.time() + _DRAWING * job.left)
+                break
+            except Exception as error:  # of the card: the processor draws, too; the state comes home whatever it is
+                print(f"on {device}: {(str(error).splitlines() or [''])[0]}")
     files = min(_FILES, job.files - 1 if job.files else _FILES)
     try:
         state = compact_state(run, out / "state", files=files, part=_PART, total=job.state_mb)
@@ -37,31 +49,27 @@ def main(words: list[str]) -> str | None:
         failed = None
     except (ValueError, OSError) as error:  # too large, damaged, or no room: log and heads go home all the same
         failed = str(error)
-    if (run / LOG).is_file():
-        write_atomically(out / LOG, (run / LOG).read_bytes())
-    if (run / MODEL / WEIGHTS).is_file():
-        for device in dict.fromkeys((job.device, "cpu")):
-            try:
-                draw(run / MODEL, out / "heads.png", device)
-                break
-            except RuntimeError as error:  # of the card: the processor draws, too
-                print(f"on {device}: {(str(error).splitlines() or [''])[0]}")
     return failed
 
 
 @torch.no_grad()
-def draw(model: Path, path: Path, device: str) -> None:
-    """Eight heads of a generator, each from eight azimuths, as one PNG."""
+def draw(model: Path, path: Path, device: str, until: float) -> int:
+    """Eight heads of a generator, each from eight azimuths, as one PNG; the number of those that were begun before the
+    time `until`, at least one."""
     generator, bank = Generator.load(model, device), ConditionBank.load(model)
     semantics = None
     if bank.mode.uses_semantics:
         semantics = bank.features[torch.arange(_HEADS) % len(bank.features)]
-    z = grids.latents(_HEADS, generator.config.z_dim, 0)
-    images = grids.heads_around(generator, z, bank.told(semantics, _HEADS))  # [8, 8, 3, S, S] uint8
-    if images.shape[-1] > _PIXELS:
-        small = torch.nn.functional.adaptive_avg_pool2d(images.flatten(0, 1).float(), _PIXELS)
-        images = small.round().to(torch.uint8).unflatten(0, images.shape[:2])
-    grids.save_grid(path, images)
+    z, told, rows = grids.latents(_HEADS, generator.config.z_dim, 0), bank.told(semantics, _HEADS), []
+    while len(rows) < _HEADS and (not rows or time.time() < until):
+        one = slice(len(rows), len(rows) + 1)
+        images = grids.heads_around(generator, z[one], None if told is None else told[one])  # [1, 8, 3, S, S] uint8
+        if images.shape[-1] > _PIXELS:
+            small = torch.nn.functional.adaptive_avg_pool2d(images.flatten(0, 1).float(), _PIXELS)
+            images = small.round().to(torch.uint8).unflatten(0, images.shape[:2])
+        rows.append(images)
+    grids.save_grid(path, torch.cat(rows))
+    return len(rows)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from semhead_lib.data.files import folder_lock
 from semhead_lib.reproduce.quarter.plan import SPARE, STEPS, Plan
 from semhead_lib.reproduce.quarter.processes import Ended, Log, run
 
@@ -30,7 +31,8 @@ _ATTEMPTS = (  # of the training: what is given up after each that crashed
 _MODULES = {"tests": "gpu_tests", "render": "render_speed", "step": "step_speed", "train": "training"}
 _LEAST = 5.0  # seconds of training that are worth a start
 _REFRESH = 120.0  # seconds between two states during the training
-_LOOK = 60.0  # seconds for a look at DATA and SETTINGS
+_LOOK = (60.0, 0.15)  # for a look at DATA and SETTINGS before the build: seconds, share of the lease
+_PREFIX = "quarter-"  # of the folder for what is too large to bring home
 _SAVING = 60.0  # seconds that one may take
 
 
@@ -41,6 +43,9 @@ def main(words: list[str]) -> int:
         from semhead_lib.reproduce.quarter.table import main as table
 
         return table(words[1:])
+    if words[:1] in (["--help"], ["-h"]):
+        print(sys.modules[_PACKAGE].__doc__)
+        return 0
     try:
         plan = Plan.read(words)
         lease = Lease(plan)
@@ -57,7 +62,10 @@ class Lease:
         self.plan, self.began, self.signalled = plan, time.monotonic(), False
         self.out = Path(plan.out).resolve()
         self.out.mkdir(parents=True, exist_ok=True)
-        self.work = Path(tempfile.mkdtemp(prefix="quarter-"))  # snapshots and all that is too large to bring home
+        remove_leftovers(Path(tempfile.gettempdir()))
+        self.work = Path(tempfile.mkdtemp(prefix=_PREFIX))  # snapshots and all that is too large to bring home
+        self._held = contextlib.ExitStack()
+        self._held.enter_context(folder_lock(self.work))
         self.results = self.work / "results" if plan.files else self.out
         self.results.mkdir(exist_ok=True)
         self.log = Log(self.results / LOG)
@@ -73,9 +81,8 @@ class Lease:
         try:
             self.log.write("lease", f"{self.plan.minutes:g} minutes on {platform.node()}, device {self.plan.device}")
             self._save()
-            if self._refused():
+            if self._build():
                 return 2
-            self._build()
             self._checks()
             self._tests()
             self._step("render", self.plan.limit("render"))
@@ -85,6 +92,7 @@ class Lease:
         finally:
             self._save()
             shutil.rmtree(self.work, ignore_errors=True)
+            self._held.close()
             for number, handler in before.items():
                 signal.signal(number, handler)
         ended = self.steps.values()
@@ -97,18 +105,24 @@ class Lease:
 
     # Steps
 
-    def _refused(self) -> bool:
-        """Whether DATA or SETTINGS are such that nothing could be trained: said before the time is spent."""
-        run("train", [*self._command("train", _LOOK), "look"], self.log, _LOOK, stopped=lambda: self.signalled)
-        if reason := self._result("train").get("refused"):
-            self.steps["train"] |= {"status": "failed", "reason": reason}
-        return bool(reason)
-
-    def _build(self) -> None:
+    def _build(self) -> bool:
+        """Also whether DATA or SETTINGS are such that nothing could be trained: said before the time is spent."""
+        most = self.plan.limit("build")
         environment = {"SEMHEAD_CUDA": "1" if self.plan.device == "cuda" else "0", "MAX_JOBS": str(os.cpu_count())}
-        ended = self._step("build", self.plan.limit("build"), environment=environment)
-        if not ended.well:
+        limit = max(most, 0) + min(_LOOK[0], _LOOK[1] * self.plan.seconds)
+        ended = self._step("build", limit, environment=environment, job={"compile": most > 0})
+        found = self._result("build")
+        if reason := found.get("refused"):
+            self.steps["train"] |= {"status": "failed", "reason": reason}
+            self.steps["build"] |= {"status": "skipped", "reason": "nothing could be trained"}
+        elif most <= 0:
+            self.steps["build"] |= {
+                "status": "skipped",
+                "reason": ended.reason or "left out: the ops that are there serve",
+            }
+        if not ended.well and found.get("quick") != "right":
             self._give_up("reference", f"the ops are not built: {ended.reason}")
+        return bool(reason)
 
     def _checks(self) -> None:
         ended = self._step("checks", self.plan.limit("checks"))
@@ -117,7 +131,11 @@ class Lease:
         for name, verdict in self._result("checks").items():
             if verdict != "right":
                 self._give_up({"ops": "reference", "graphs": "graphs", "bf16": "fp32"}[name], verdict)
-        if not ended.well and "ops" not in self._result("checks"):
+        if ended.well or self.facts["reference"] or "ops" in self._result("checks"):
+            return
+        if ended.cut_off and self._result("build").get("quick") == "right":
+            self.log.write("checks", "not finished: the compiled ops serve, they passed their quick check")
+        else:
             self._give_up("reference", f"the compiled ops were not checked: {ended.reason}")
 
     def _tests(self) -> None:
@@ -187,7 +205,7 @@ class Lease:
         grace = SPARE if name == "train" else 5
         command = self._command(name, limit, **(job or {}))
         ended = run(name, command, self.log, limit, stopped=asked, grace=grace, **how)
-        status = "done" if ended.well else ("stopped" if asked() else "failed")
+        status = "done" if ended.well else "stopped" if asked() else "unfinished" if ended.cut_off else "failed"
         seconds = round(self.steps[name]["seconds"] + ended.seconds, 1)
         self.steps[name] = {"status": status, "seconds": seconds, "reason": ended.reason}
         self.log.write(name, f"{status} after {ended.seconds:.1f} s{': ' if ended.reason else ''}{ended.reason}")
@@ -234,6 +252,16 @@ class Lease:
         partial.replace(self.results / SUMMARY)
         if self.plan.files:
             _bundle(self.results, self.out)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Delete the folders of leases that were killed: those that no process holds. One made this minute may not be held
+    yet."""
+    for path in folder.glob(f"{_PREFIX}*"):
+        with contextlib.suppress(OSError):  # held, or another user's
+            if path.is_dir() and not path.is_symlink() and time.time() - path.stat().st_mtime > 60:
+                with folder_lock(path):
+                    shutil.rmtree(path, ignore_errors=True)
 
 
 def _bundle(results: Path, out: Path) -> None:

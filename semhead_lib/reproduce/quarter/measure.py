@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import os
 import platform
 import time
 from collections.abc import Callable
@@ -13,7 +14,11 @@ from typing import Any
 
 import torch
 
+from semhead_lib.devices import available_cores
 from semhead_lib.ops import compiled
+
+CUT_OFF = "cut off"  # of a kind that was being measured when the process ended
+_BUSY = 1.5  # processes that wait for a core or have one, a core, beyond which times are not to be trusted
 
 
 @dataclass(frozen=True)
@@ -90,11 +95,24 @@ class Figures:
     ceilings: dict[str, float] = field(default_factory=dict)
     rows: dict[str, dict[str, Any]] = field(default_factory=dict)
 
+    def begin(self, name: str, kind: str) -> None:
+        """Mark a kind as cut off until figures of its row are added."""
+        self.rows.setdefault(name, {})[kind] = CUT_OFF
+        self._write()
+
     def add(self, name: str, **values: Any) -> None:
-        """Put values into a row, rounded, and write the file."""
+        """Put values into a row, rounded, with the machine's load where that disturbs them, and write the file."""
         row = self.rows.setdefault(name, {})
+        for kind in [key for key, value in row.items() if value == CUT_OFF]:
+            del row[kind]
+        load, cores = os.getloadavg()[0], available_cores()
+        if load > _BUSY * cores:
+            row["disturbed"] = f"load {load:.1f} on {cores} cores"
         row |= {key: round(value, 3) if isinstance(value, float) else value for key, value in values.items()}
         print(f"{name}: {json.dumps({key: row[key] for key in values})}", flush=True)
+        self._write()
+
+    def _write(self) -> None:
         card = torch.cuda.get_device_name() if self.device == "cuda" else f"CPU, {torch.get_num_threads()} threads"
         content = {
             "what": self.what,

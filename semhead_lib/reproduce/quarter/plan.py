@@ -33,8 +33,8 @@ class Plan:
     limits: dict[str, float] = field(default_factory=dict)  # seconds of steps, in place of the usual ones; 0: left out
 
     def __post_init__(self) -> None:
-        if not self.minutes > 0:
-            raise ValueError(f"MINUTES must be positive, got {self.minutes:g}")
+        if not 1 <= self.minutes < math.inf:
+            raise ValueError(f"MINUTES must be at least 1, got {self.minutes:g}")
         if self.device not in ("cuda", "cpu"):
             raise ValueError(f"DEVICE must be cuda or cpu, got {self.device!r}")
         if not 0 < self.state_mb < math.inf:

@@ -39,6 +39,7 @@ class Ended:
     code: int
     seconds: float
     reason: str  # why it did not end well, "" when it did
+    cut_off: bool = False  # its time was over: it did not fail
 
     @property
     def well(self) -> bool:
@@ -79,11 +80,12 @@ def run(
 
     listener = threading.Thread(target=listen, daemon=True)
     listener.start()
-    why = ""
+    why, cut_off = "", False
     while process.poll() is None:
         left = limit - (time.monotonic() - began)
         if stopped() or left <= 0:
-            why = "stopped by a signal" if stopped() else f"cut off after {limit:.0f} s"
+            cut_off = not stopped()
+            why = f"cut off after {limit:.0f} s" if cut_off else "stopped by a signal"
             _end(process, grace)
             break
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -94,7 +96,7 @@ def run(
     if not why and process.returncode:
         by = f"signal {-process.returncode}" if process.returncode < 0 else f"exit code {process.returncode}"
         why = f"{last[0] or 'it said nothing'} ({by})"
-    return Ended(process.returncode, time.monotonic() - began, why)
+    return Ended(process.returncode, time.monotonic() - began, why, cut_off)
 
 
 def _end(process: subprocess.Popen, grace: float) -> None:

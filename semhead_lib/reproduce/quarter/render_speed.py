@@ -64,6 +64,7 @@ def measure(path: Path, device: str, left: Callable[[], float], sizes: Sizes = E
             if left() < _NEEDED.get(kind, 5):
                 figures.add(case.name, **{kind: "not reached in time"})
                 continue
+            figures.begin(case.name, kind)
             figures.add(case.name, **_row(kind, render, case.features, meter))
             if kind == "ours":
                 figures.add(case.name, **case.shares(figures.rows[case.name], figures.ceilings))

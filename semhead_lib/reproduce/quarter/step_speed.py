@@ -40,6 +40,7 @@ def measure(path: Path, device: str, left: Callable[[], float]) -> Figures:
         if left() < 8:
             figures.add(preset, **{kind: "not reached in time"})
             continue
+        figures.begin(preset, kind)
         try:
             figures.add(preset, **_row(preset, kind, changes, meter))
         except torch.OutOfMemoryError:

@@ -1,7 +1,7 @@
 """`gpu_quarter.sh --table OUT`: takes a lease's figures of a GPU into the repository and README's table.
 
-The table stands between two markers and comes from papermill_runs/benchmarks/gpu_*.json alone; without an OUT it is
-written again from what lies there. Where nothing does, it says that no GPU has been measured.
+The table stands between two markers and comes from papermill_runs/benchmarks/gpu_*.json alone. Where there are none, it
+says that no GPU has been measured.
 """
 
 from __future__ import annotations
@@ -19,10 +19,13 @@ NONE = "No GPU has been measured yet: `environments/gpu_quarter.sh` on a machine
 
 
 def main(words: list[str], root: Path = ROOT) -> int:
-    """Exit code: 0 when README has the table, 1 with a sentence when it cannot."""
+    """Exit code: 0 when README has the table, 1 with a sentence when it cannot, 2 for other words than one OUT."""
+    if len(words) != 1:
+        missing = "OUT is missing" if not words else f"expected one OUT, got {' '.join(words)}"
+        print(f"gpu_quarter --table: {missing}: the folder of a lease, with {' or '.join(NAMES)}", file=sys.stderr)
+        return 2
     try:
-        if words:
-            print("\n".join(f"{path} is new" for path in take(Path(words[0]), root / BENCHMARKS)))
+        print("\n".join(f"{path} is new" for path in take(Path(words[0]), root / BENCHMARKS)))
         write_readme(root)
     except (OSError, ValueError, KeyError) as error:
         print(f"gpu_quarter --table: {error}", file=sys.stderr)
@@ -82,7 +85,9 @@ def _render(figures: dict[str, Any]) -> str:
     for name, row in figures["rows"].items():
         kinds = [_pair(row, kind, "ms") for kind in ("ours", "reference", "compiled reference")]
         memory = " / ".join(_number(row.get(f"{kind} both MB"), 0) for kind in ("ours", "reference"))
-        lines.append(f"| {name} | {' | '.join(kinds)} | {memory} | {_number(row.get('share of fp32'), 2)} |")
+        lines.append(
+            f"| {_named(name, row)} | {' | '.join(kinds)} | {memory} | {_number(row.get('share of fp32'), 2)} |"
+        )
     return "\n".join(lines)
 
 
@@ -100,8 +105,12 @@ def _step(figures: dict[str, Any]) -> str:
         speeds = [_number(row.get(f"{kind} images/s"), 0) for kind in kinds]
         peaks = [row[f"{kind} peak MB"] for kind in kinds if f"{kind} peak MB" in row]
         peak = _number(max(peaks) / 1000 if peaks else None, 1)
-        lines.append(f"| `{name}` | {row.get('batch', '–')} | {' | '.join(speeds)} | {peak} |")
+        lines.append(f"| {_named(f'`{name}`', row)} | {row.get('batch', '–')} | {' | '.join(speeds)} | {peak} |")
     return "\n".join(lines)
+
+
+def _named(name: str, row: dict[str, Any]) -> str:
+    return f"{name} (disturbed: {row['disturbed']})" if "disturbed" in row else name
 
 
 def _where(figures: dict[str, Any]) -> str:

@@ -32,8 +32,6 @@ _SECONDS = 60.0  # between snapshots, and between image grids
 def main(words: list[str]) -> str | None:
     """Why it failed; None when it trained until its time was over."""
     job, run, facts = Job.read(words), Path(Job.read(words).work) / "run", {}
-    if words[2:] == ["look"]:
-        return look(job, run)
     if job.reference:
         use_the_reference()
     try:
