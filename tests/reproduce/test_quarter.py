@@ -355,6 +355,9 @@ def test_time_is_left_for_training(tmp_path):
         before = sum(plan.limit(step) for step in STEPS[:5])
         assert before + plan.reserve <= 1.2 * plan.seconds
     assert plan.limit("render") + plan.limit("step") <= 120 and plan.reserve == 120
+    short = Plan(2, str(tmp_path / "d"), str(tmp_path / "o"), limits={"render": 9.0})
+    assert short.limit("tests", left=100) == 18 and short.limit("tests", left=70) == 10
+    assert short.limit("tests", left=50) < 0 and short.limit("render", left=50) == 9, "a quarter is for the training"
     quarter = Plan(15, str(tmp_path / "d"), str(tmp_path / "o"))
     assert quarter.seconds - quarter.reserve - sum(quarter.limit(step) for step in STEPS[:5]) > 200
 

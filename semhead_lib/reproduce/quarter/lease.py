@@ -85,8 +85,8 @@ class Lease:
                 return 2
             self._checks()
             self._tests()
-            self._step("render", self.plan.limit("render"))
-            self._step("step", self.plan.limit("step"))
+            self._step("render", self.plan.limit("render", self.left()))
+            self._step("step", self.plan.limit("step", self.left()))
             self._train()
             self._finish()
         finally:
@@ -125,7 +125,7 @@ class Lease:
         return bool(reason)
 
     def _checks(self) -> None:
-        ended = self._step("checks", self.plan.limit("checks"))
+        ended = self._step("checks", self.plan.limit("checks", self.left()))
         if self.plan.limit("checks") <= 0:
             return  # left out by who says so
         for name, verdict in self._result("checks").items():
@@ -142,7 +142,7 @@ class Lease:
         if self.facts["reference"] and self.plan.device == "cpu":
             self.steps["tests"]["reason"] = "the reference implementation serves: there are no ops to test"
             return
-        self._step("tests", self.plan.limit("tests"))
+        self._step("tests", self.plan.limit("tests", self.left()))
         result = self._result("tests")
         self.steps["tests"] |= {key: value for key, value in result.items() if key != "failed_ops"}
         if failed := result.get("failed_ops"):
@@ -198,8 +198,9 @@ class Lease:
         """Run a step and note how it ended."""
         reason = "stopped by a signal before" if self.signalled and not even_if_signalled else ""
         if reason or limit <= 0:
-            self.steps[name]["reason"] = reason or "left out: no time was given"
-            return Ended(-1, 0.0, self.steps[name]["reason"])
+            given = "given" if self.plan.limits.get(name) == 0 else "left"
+            self.steps[name]["reason"] = reason or f"left out: no time was {given}"
+            return Ended(-1, 0.0, self.steps[name]["reason"], cut_off=not reason)
         self.log.write(name, f"begins, {limit:.0f} s at most")
         asked = (lambda: False) if even_if_signalled else (lambda: self.signalled)
         grace = SPARE if name == "train" else 5

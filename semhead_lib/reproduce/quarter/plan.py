@@ -14,6 +14,7 @@ STEPS = ("build", "checks", "tests", "render", "step", "train", "finish")
 _LIMITS = {"build": (240, 0.25), "checks": (60, 0.15), "tests": (90, 0.15), "render": (70, 0.15), "step": (50, 0.15)}
 SPARE = 20.0  # seconds that a training has for its last snapshot
 _RESERVE = (120, 0.25)  # for grids and state
+_TRAINING = 0.25  # of the lease, which steps before the training leave to it
 
 
 @dataclass(frozen=True)
@@ -81,10 +82,11 @@ class Plan:
         """Seconds kept for the end."""
         return min(_RESERVE[0], _RESERVE[1] * self.seconds)
 
-    def limit(self, step: str) -> float:
-        """Seconds that a step before the training may take."""
+    def limit(self, step: str, left: float = math.inf) -> float:
+        """Seconds that a step before the training may take when `left` seconds of the lease are left."""
         most, share = _LIMITS[step]
-        return self.limits.get(step, min(most, share * self.seconds))
+        spare = left - self.reserve - _TRAINING * self.seconds
+        return self.limits.get(step, min(most, share * self.seconds, spare))
 
     @property
     def table_prefix(self) -> str:
