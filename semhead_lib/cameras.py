@@ -26,6 +26,7 @@ from torch import Tensor
 RADIUS = 2.7  # distance from the camera to the origin, scene units
 FOCAL = 4.2647  # focal length, in image widths
 LABEL_LENGTH = 25
+FACE = (0.0, -0.06, 0.15)  # centre of a face of average size, between eyes and mouth, scene units
 ELEVATION_RANGE = (-30.0, 45.0)  # degrees, what the datasets cover
 _RIGID_TOLERANCE = 1e-3  # labels are often stored with 4 to 7 digits
 
@@ -180,6 +181,21 @@ def project(
     local = (points[None] - pose[:, None, :3, 3]) @ pose[:, :3, :3]  # R^T (x - t), row vectors
     image = local @ labels[:, 16:].reshape(-1, 3, 3).transpose(1, 2)
     return image[..., :2] / image[..., 2:], local[..., 2]
+
+
+def crop_labels(labels: Tensor, windows: Tensor) -> Tensor:  # [B, 25], [B, 3] -> [B, 25]
+    """Labels of the cameras that see a square part of the image each: `windows` has its left and top edge and its side,
+    in image widths. The pose stays, focal length and principal point change.
+
+    >>> whole = Camera.orbit(0.0, 0.0).label[None]
+    >>> part = crop_labels(whole, torch.tensor([[0.25, 0.5, 0.5]]))
+    >>> [round(x, 4) for x in part[0, 16:22].tolist()]
+    [8.5294, 0.0, 0.5, 0.0, 8.5294, 0.0]
+    """
+    left, top, side = windows.to(labels).unbind(1)
+    fx, skew, cx, low, fy, cy = labels[:, 16:22].unbind(1)
+    inner = torch.stack([fx / side, skew / side, (cx - left) / side, low, fy / side, (cy - top) / side], dim=1)
+    return torch.cat([labels[:, :16], inner, labels[:, 22:]], dim=1)
 
 
 def rays(

@@ -109,6 +109,8 @@ COMMANDS = (
         "semhead_lib.commands:train",
         config="train",
         positional=("data", "out"),
+        free="generator",
+        free_help="generator.NAME=VALUE  change a number of the preset, e.g. generator.grid=0 generator.coarse=24",
     ),
     Command(
         "evaluate",

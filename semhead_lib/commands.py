@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import os
+from collections.abc import Mapping
+from typing import Any
 
 from omegaconf import DictConfig
 
@@ -150,7 +152,9 @@ def train(config: DictConfig) -> None:
     from semhead_lib.training.trainer import train as run
 
     others = ("data", "out", "limit", "stream", "workers", "init", "device")
-    settings = TrainSettings(**{key: value for key, value in config.items() if key not in others})
+    changes = _generator_changes(config.get("generator") or {})
+    settings = {key: value for key, value in config.items() if key not in others}
+    settings = TrainSettings(**settings | {"generator": changes})
     if config.stream and config.limit is not None:
         raise ValueError(f"limit={config.limit} is of subjects in memory: leave it out with stream=true")
     if config.stream and is_packed(config.data):
@@ -162,6 +166,22 @@ def train(config: DictConfig) -> None:
     else:
         data = SubjectsInMemory.load(config.data, limit=config.limit, threads=available_cores(), progress=True)
     print(run(settings, data, config.out, device=config.device, init=config.init))
+
+
+def _generator_changes(words: Mapping[str, str]) -> dict[str, Any]:
+    """What `generator.NAME=VALUE` asks for: numbers, words, or lists as in JSON. Raises ValueError for other keys."""
+    import json
+
+    changes = {}
+    for key, text in words.items():
+        group, _, name = key.partition(".")
+        if group != "generator":
+            raise ValueError(f"unknown key '{key}': dotted keys of train begin with generator.")
+        try:
+            changes[name] = json.loads(text)
+        except ValueError:
+            changes[name] = text
+    return changes
 
 
 def evaluate(config: DictConfig) -> None:

@@ -105,8 +105,27 @@ class Background(nn.Module):
         """Of all layers."""
         return self.pattern.styles
 
-    def forward(self, w: Tensor, side: int) -> Tensor:  # [B, features, side, side] in [0, 1]
+    def forward(
+        self,
+        w: Tensor,  # [B, W] or [B, styles, W]
+        side: int,  # pixels of the image
+        windows: Tensor | None = None,  # [B, 3] left, top and side of the part that is seen, in image widths; None: all
+        seen: int = 0,  # pixels a side of that part
+    ) -> Tensor:  # [B, features, side, side] in [0, 1], or [B, features, seen, seen]
         pattern = self.pattern(w).to(w.dtype)
         while pattern.shape[-1] < side:
             pattern = upsample(pattern)
-        return nn.functional.interpolate(pattern, size=side, mode="area").sigmoid()
+        pattern = nn.functional.interpolate(pattern, size=side, mode="area")
+        if windows is not None:
+            pattern = _part(pattern, windows, seen)
+        return pattern.sigmoid()
+
+
+def _part(images: Tensor, windows: Tensor, side: int) -> Tensor:  # [B, C, S, S], [B, 3] -> [B, C, side, side]
+    """A square part of each image, bilinear."""
+    left, top, width = windows.to(images).unbind(1)
+    theta = images.new_zeros(len(images), 2, 3)
+    theta[:, 0, 0] = theta[:, 1, 1] = width
+    theta[:, 0, 2], theta[:, 1, 2] = 2 * left + width - 1, 2 * top + width - 1
+    grid = nn.functional.affine_grid(theta, [len(images), 1, side, side], align_corners=False)
+    return nn.functional.grid_sample(images, grid, padding_mode="border", align_corners=False)

@@ -29,6 +29,7 @@ from semhead_lib.models.mapping import unit_variance
 from semhead_lib.models.presets import GeneratorConfig
 
 WEIGHTS, CONFIG = "discriminator.safetensors", "discriminator.json"
+LOCAL = 8  # places along a side that have logits of their own
 SKIP = 0.1  # share of a block's variance that comes past its convolution
 
 
@@ -44,10 +45,13 @@ class DiscriminatorConfig:
     sees_mask: bool = True  # the head's coverage as one more channel (PanoHead)
     group: int = 4  # subjects whose spread the minibatch statistic is taken over
     views: int = 1  # adjacent pictures of one subject in a batch
+    has_local: bool = False  # logits of 8 x 8 places beside the one of the picture
 
     def __post_init__(self) -> None:
         if self.resolution < 8 or self.resolution & (self.resolution - 1):
             raise ValueError(f"resolution must be a power of two, at least 8, got {self.resolution}")
+        if self.has_local and self.resolution <= LOCAL:
+            raise ValueError(f"local logits need a resolution above {LOCAL}, got {self.resolution}")
         if not 1 <= self.raw_resolution <= self.resolution:
             raise ValueError(f"raw_resolution must be 1 to {self.resolution}, got {self.raw_resolution}")
 
@@ -181,6 +185,7 @@ class Discriminator(nn.Module):
         self.from_picture = EqualConv(4 * c.channels, channels[0], 3, gain=GAIN)
         self.blocks = nn.ModuleList(Block(a, b) for a, b in itertools.pairwise(channels))
         last = channels[-1]
+        self.local = EqualConv(channels[-2], 1, 1) if c.has_local else None
         self.conv = EqualConv(last + 1, last, 3, gain=GAIN)
         self.flat = EqualLinear(last * 16, last)
         parts = 2 if c.semantic_dim else 1
@@ -190,21 +195,33 @@ class Discriminator(nn.Module):
         self.to(memory_format=torch.channels_last)
 
     def features(self, seen: Seen, sets: int = 1) -> Tensor:
-        """What is seen to [B, 1 + parts * d]: psi and phi. Raises ValueError for shapes that do not fit the config.
+        """What is seen to [B, 1 + parts * d]: psi and phi; after them 64 local logits, where there are any.
+
+        Raises ValueError for shapes that do not fit the config.
 
         With several `sets`, one after the other and of one size (real images, then generated ones), the result is that
         of each by itself: the minibatch statistic does not mix them.
         """
         x = F.pixel_unshuffle(self._stack(seen), 2).contiguous(memory_format=torch.channels_last)
         x = F.leaky_relu_(self.from_picture(x), SLOPE)
+        local = None
         for block in self.blocks:
+            if self.local is not None and x.shape[-1] == LOCAL:
+                local = self.local(x.to(self.local.weight.dtype)).flatten(1)
             if self.checkpoint and torch.is_grad_enabled():
                 x = checkpoint(block, x, use_reentrant=False, preserve_rng_state=False)
             else:
                 x = block(x)
         x = x.to(self.conv.weight.dtype)
         x = F.leaky_relu_(self.conv(spread_channel(x, self.config.group, self.config.views, sets)), SLOPE)
-        return self.out(leaky_relu(self.flat(x.flatten(1))))
+        found = self.out(leaky_relu(self.flat(x.flatten(1))))
+        return found if local is None else torch.cat([found, local], dim=1)
+
+    def local_logits(self, features: Tensor) -> Tensor:  # [B, ...] -> [B, 64]
+        """Of places of pictures with those features, whatever the condition. Raises ValueError where there are none."""
+        if self.local is None:
+            raise ValueError("this discriminator has no local logits (has_local)")
+        return features[:, -(LOCAL**2) :]
 
     def logits(self, features: Tensor, condition: Tensor) -> Tensor:
         """Of pictures with those features [B, ...] under conditions [B, 25 + semantic_dim], as [B]."""
@@ -217,7 +234,7 @@ class Discriminator(nn.Module):
             vectors.append(self.semantic(unit * math.sqrt(unit.shape[1])))
         vector = torch.cat(vectors, dim=1)
         d = vector.shape[1] // len(vectors)
-        return features[:, 0] + (features[:, 1:] * vector).sum(1) / math.sqrt(d)
+        return features[:, 0] + (features[:, 1 : 1 + vector.shape[1]] * vector).sum(1) / math.sqrt(d)
 
     def forward(self, seen: Seen, condition: Tensor) -> Tensor:  # -> [B]
         """The logit of each picture under its condition: positive means real."""

@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
+from semhead_lib.cameras import crop_labels
 from semhead_lib.data.files import write_atomically
 from semhead_lib.models.backbone import Backbone, Background, SuperResolution
 from semhead_lib.models.mapping import MappingNetwork
@@ -60,7 +61,7 @@ class Generator(nn.Module):
         self.backbone = Backbone(c.w_dim, planes.map_side, planes.map_channels, c.backbone_base, c.backbone_most)
         box, ball = Box(c.box_center, c.box_half), Ball(c.ball_slope, c.ball_radius)
         settings = RenderSettings(c.coarse, c.fine, box, ball, c.grid)
-        self.renderer = Renderer(planes, settings, c.hidden, c.features)
+        self.renderer = Renderer(planes, settings, c.hidden, c.features, c.density_gain)
         self.background = Background(c.w_dim, c.features) if c.background == "learnt" else None
         self.super_resolution = (
             SuperResolution(c.w_dim, c.features, c.raw_resolution, c.resolution, c.super_channels)
@@ -110,15 +111,23 @@ class Generator(nn.Module):
         seed: int | Tensor | None = None,  # of the renderer's samples
         features: Tensor | None = None,  # the backbone's of w, when they are known already
         reference: bool = False,  # render with the reference implementation, to compare
+        windows: Tensor | None = None,  # [B, 3] left, top and side of the part that is rendered, in image widths
     ) -> Render:
         """Pictures of styles; several of one head cost one pass of the backbone. Raises ValueError for cameras that
-        cannot be shared out among the heads."""
+        cannot be shared out among the heads, and for windows where there is super-resolution."""
         side = raw_resolution or self.config.raw_resolution
+        if windows is not None:
+            if self.super_resolution is not None:
+                raise ValueError(f"{self.config.name} has super-resolution, which makes whole pictures only")
+            labels = crop_labels(labels, windows)
         features = self.feature_map(w) if features is None else features
         if len(labels) != len(w):
             w = w.repeat_interleave(views_each(len(labels), len(w)), dim=0)
         seen = self.renderer(features, labels, side, seed=seed, reference=reference)
-        behind = self.background(self.shares(w)[1], side) if self.background is not None else 1.0
+        behind = 1.0
+        if self.background is not None:
+            whole = side if windows is None else self.config.raw_resolution
+            behind = self.background(self.shares(w)[1], whole, windows, side)
         drawn = seen.features + (1 - seen.opacity) * behind
         image, raw = self.refine(drawn, w)
         return Render(image, raw, drawn, seen.depth, seen.opacity)

@@ -42,6 +42,7 @@ class GeneratorConfig:
     ball_radius: float = 0.5
     box_center: tuple[float, float, float] = (0.0, 0.0, 0.0)  # of the box that the planes cover, scene units
     box_half: tuple[float, float, float] = (0.5, 0.5, 0.5)  # its half-extents
+    density_gain: float = 1.0  # the raw density is that times what the field's network says: it learns faster
     grid: int = 0  # nodes a side of each head's density grid, which takes the place of the coarse samples; 0: none
 
     def __post_init__(self) -> None:
@@ -82,13 +83,14 @@ class GeneratorConfig:
 
 
 _SMALL = dict(ball_slope=10.0, z_dim=128, w_dim=128, hidden=32)
+_SHAPED = dict(box_center=(0.0, -0.08, 0.0), box_half=(0.38, 0.36, 0.28), grid=24, density_gain=4.0)
 # name, final and raw pixels, planes, backbone widths, super-resolution, samples
 PRESETS: dict[str, GeneratorConfig] = {
     config.name: config
     for config in (
         GeneratorConfig("semhead-32", 32, 32, 32, 16, 2048, 64, (), 12, 12, features=3, **_SMALL),
         GeneratorConfig("semhead-64", 64, 32, 64, 16, 4096, 96, (32,), 16, 16, features=16, **_SMALL),
-        GeneratorConfig("semhead-128", 128, 64, 128, 32, 8192, 192, (48,), 24, 24, features=32, **_SMALL),
+        GeneratorConfig("semhead-128", 128, 128, 128, 16, 4096, 160, (), 32, 10, features=3, **_SMALL, **_SHAPED),
         GeneratorConfig("semhead-512", 512, 128, 256, 32, 32768, 512, (256, 128), 48, 48),  # EG3D's widths
     )
 }

@@ -74,8 +74,16 @@ class Renderer(nn.Module):
     """Renders the planes of a feature map; its weights are those of the small network from point features to density
     and colour features, with equalised learning rates (Karras et al., 2018)."""
 
-    def __init__(self, planes: Planes, settings: RenderSettings, hidden: int = 64, outputs: int = 32) -> None:
+    def __init__(
+        self,
+        planes: Planes,
+        settings: RenderSettings,
+        hidden: int = 64,
+        outputs: int = 32,
+        density_gain: float = 1.0,  # the raw density is that times what the weights say
+    ) -> None:
         super().__init__()
+        self.density_gain = density_gain
         self.planes, self.settings = planes, settings
         channels = planes.layout.channels
         self.w1 = nn.Parameter(torch.randn(hidden, channels))
@@ -86,7 +94,11 @@ class Renderer(nn.Module):
     @property
     def network(self) -> FieldNetwork:
         """The weights as the ops take them."""
-        return FieldNetwork(self.w1 * self.w1.shape[1] ** -0.5, self.b1, self.w2 * self.w2.shape[1] ** -0.5, self.b2)
+        w2, b2 = self.w2 * self.w2.shape[1] ** -0.5, self.b2
+        if self.density_gain != 1:
+            w2 = torch.cat([w2[:1] * self.density_gain, w2[1:]])
+            b2 = torch.cat([b2[:1] * self.density_gain, b2[1:]])
+        return FieldNetwork(self.w1 * self.w1.shape[1] ** -0.5, self.b1, w2, b2)
 
     def forward(
         self,

@@ -9,12 +9,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from semhead_lib.cameras import LABEL_LENGTH, crop_labels
 from semhead_lib.conditioning.modes import ConditionMode, swap_probability
 from semhead_lib.data.subjects import Batch
 from semhead_lib.models.discriminator import DiscriminatorConfig
 from semhead_lib.models.presets import GeneratorConfig
 from semhead_lib.training import mining
 from semhead_lib.training.blur import Blur
+from semhead_lib.training.crops import cut, draw_windows
 from semhead_lib.training.inputs import Inputs, Variant
 from semhead_lib.training.schedules import ema_beta, ramp, raw_resolution
 from semhead_lib.training.settings import TrainSettings
@@ -58,16 +60,22 @@ class Draws:
         heads = len(cameras) // s.views_per_head
         z = torch.randn(heads, c.z_dim, generator=rng)
         seed = int(torch.randint(2**31 - 1, (), generator=rng)) + self.rank * s.accumulate
+        seen, windows = cameras, None  # labels of what the discriminator sees
+        if s.crop:
+            windows = draw_windows(cameras, s.views_per_subject, c.resolution, s.crop, s.crop_whole, s.crop_face, rng)
+            seen = crop_labels(cameras, windows)
         wrong = {}
-        if s.vicico_view:
-            wrong["wrong_cameras"] = mining.wrong_cameras(cameras, rng, s.wrong_view_angle)
+        if s.vicico_view:  # of the same part of an image: only the direction is wrong
+            others = mining.wrong_cameras(cameras, rng, s.wrong_view_angle)
+            wrong["wrong_cameras"] = others if windows is None else crop_labels(others, windows)
         if s.vicico_condition and semantics is not None:
             wrong["wrong_semantics"] = mining.wrong_semantics(semantics, subject, rng, s.wrong_condition_cosine)
         side = raw_resolution(images_seen, s.raw_first or c.raw_resolution, c.raw_resolution, 0, int(s.raw_kimg * 1000))
         variant = Variant(
-            r1=step % s.r1_interval == 0 and s.r1_gamma > 0,
+            r1=step % s.r1_interval == 0 and (s.r1_gamma > 0 or s.r2_gamma > 0),
             density=step % s.density_interval == 0 and s.density_weight > 0,
-            side=side,
+            side=s.crop or side,
+            convinces=images_seen >= s.discriminator_first * 1000,
         )
         points = {}
         if variant.density:
@@ -76,16 +84,21 @@ class Draws:
         blur = Blur.of(ramp(images_seen, s.blur_sigma, 0.0, int(s.blur_kimg * 1000)), self.discriminator)
         mine = {
             "cameras": cameras,
-            "real": self.mode.real(cameras, semantics),
-            "generated": told.discriminator,
+            "real": self.mode.real(seen, semantics),
+            "generated": torch.cat([seen, told.discriminator[:, LABEL_LENGTH:]], dim=1),
             "z": z,
             "mapping": told.generator[:: s.views_per_head],
+            **({} if windows is None else {"windows": windows}),
             **wrong,
             **points,
         }
+        images, masks = batch.images, batch.masks
+        if windows is not None:
+            own = self._own(windows)
+            images, masks = (None if x is None else cut(x, own, s.crop) for x in (images, masks))
         return variant, Inputs(
-            images=batch.images,
-            masks=batch.masks,
+            images=images,
+            masks=masks,
             **{name: self._own(rows) for name, rows in mine.items()},
             seed=seed + torch.arange(s.accumulate) if s.jitter else None,
             beta=torch.tensor(ema_beta(images_seen, shown, int(s.ema_kimg * 1000))),

@@ -23,6 +23,7 @@ class Variant(NamedTuple):
     r1: bool
     density: bool
     side: int  # pixels of the raw image
+    convinces: bool = True  # whether the generator learns
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class Inputs:
     mapping: Tensor  # [H, K] the mapping network's condition; K may be 0
     beta: Tensor  # [] of the averaged generator
     masks: Tensor | None = None  # [B, 1, S, S] uint8
+    windows: Tensor | None = None  # [B, 3] the parts that are seen (`crops`); images and masks are those parts
     seed: Tensor | None = None  # [micro-batches] int64, of the samples along rays; None: no jitter
     wrong_cameras: Tensor | None = None  # [B, 25]
     wrong_semantics: Tensor | None = None  # [B, D]

@@ -26,6 +26,17 @@ def generator_loss(generated: Tensor) -> Tensor:  # [B] logits -> []
     return F.softplus(-generated).mean()
 
 
+def relativistic_loss(better: Tensor, worse: Tensor) -> Tensor:  # [B], [B] logits -> []
+    """RpGAN's loss of pairs (Jolicoeur-Martineau, 2019; Huang et al., 2024): mean of softplus(D(worse) - D(better)).
+
+    The discriminator's has real pictures for the better ones, the generator's the generated ones.
+
+    >>> round(relativistic_loss(torch.tensor([2.0]), torch.tensor([2.0])).item(), 4)  # log 2
+    0.6931
+    """
+    return F.softplus(worse - better).mean()
+
+
 def discriminator_loss(real: Tensor, generated: Tensor) -> Tensor:  # [B], [B] logits -> []
     """Logistic loss: mean of softplus(-D(x, c)) over real pictures plus mean of softplus(D(G(z, c), c)).
 
@@ -49,6 +60,7 @@ def vicico(
     condition: Tensor,  # [B, 25 + D] the true condition of each
     wrong_cameras: Tensor | None,  # [B, 25]; None: no such term
     wrong_semantics: Tensor | None,  # [B, D]; None: no such term
+    against: Tensor | None = None,  # [B] logits under the true condition, for the relativistic loss
 ) -> ViCiCo:
     """Real pictures under a wrong condition are fakes too: mean of softplus(D(x, c')) for each kind of wrong c'.
 
@@ -64,7 +76,8 @@ def vicico(
     camera, semantic = condition[:, :25], condition[:, 25:]
 
     def under(cameras: Tensor, semantics: Tensor) -> Tensor:
-        return F.softplus(discriminator.logits(features, torch.cat([cameras, semantics], dim=1))).mean()
+        logits = discriminator.logits(features, torch.cat([cameras, semantics], dim=1))
+        return F.softplus(logits).mean() if against is None else relativistic_loss(against, logits)
 
     by_view = under(wrong_cameras, semantic) if wrong_cameras is not None else nought
     by_condition = under(camera, wrong_semantics) if wrong_semantics is not None and semantic.shape[1] else nought

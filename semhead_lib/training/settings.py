@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from semhead_lib.conditioning.modes import MODES, ConditionMode
@@ -11,6 +12,7 @@ from semhead_lib.models.discriminator import DiscriminatorConfig
 from semhead_lib.models.presets import GeneratorConfig, preset
 
 PRECISIONS = ("fp32", "bf16")
+LOSSES = ("logistic", "relativistic")
 R1_SCALE = 1.0  # times StyleGAN2's rule: the weight of R1 where none is given
 FORMAT = 2  # of settings.json
 # What may change when a training goes on: how long it lasts, and what it writes on the way.
@@ -26,14 +28,22 @@ class TrainSettings:
     mode: str = "semantic"  # what generator and discriminator are told
     representation: str = "hyplane"
     background: str = "learnt"
+    generator: dict[str, Any] = field(default_factory=dict)  # what is other than in the preset (`GeneratorConfig`)
     kimg: float = 200.0
     subjects_per_batch: int = 8  # of one process
     views_per_subject: int = 4  # real pictures of each subject in a batch; 1: the single-view baseline
     views_per_head: int = 4  # generated pictures of each head in a batch
     generator_rate: float = 2.5e-3  # Adam's learning rates
     discriminator_rate: float = 2e-3
+    loss: str = "logistic"  # or "relativistic": of pairs of real and generated pictures (`losses`)
     r1_gamma: float | None = None  # None: R1_SCALE times StyleGAN2's rule (`r1_weight`)
     r1_interval: int = 16  # steps
+    r2_gamma: float = 0.0  # as R1, of generated pictures; in the same steps
+    crop: int = 0  # pixels of the square parts that the discriminator sees (`crops`); 0: whole pictures
+    crop_whole: float = 0.35  # share of parts that are the whole picture made smaller
+    crop_face: float = 0.6  # share of the others that are cut around the face, where it is seen
+    local_weight: float = 0.0  # of the discriminator's 8 x 8 logits of places, beside the one of the picture; 0: none
+    discriminator_first: float = 0.0  # kimg in which the generator does not learn yet
     density_weight: float = 0.25
     density_interval: int = 4  # steps
     density_distance: float = 1.0  # between neighbouring points (standard deviation), texels of the planes (EG3D: 1)
@@ -63,7 +73,10 @@ class TrainSettings:
     log_every: int = 10  # steps
 
     def __post_init__(self) -> None:
-        for name, allowed in (("mode", MODES), ("precision", PRECISIONS)):
+        object.__setattr__(
+            self, "generator", json.loads(json.dumps(dict(self.generator)))
+        )  # tuples are lists, as saved
+        for name, allowed in (("mode", MODES), ("precision", PRECISIONS), ("loss", LOSSES)):
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {getattr(self, name)!r}")
         for name in ("subjects_per_batch", "views_per_subject", "views_per_head", "r1_interval", "density_interval",
@@ -73,7 +86,8 @@ class TrainSettings:
         for name in ("kimg", "tick_kimg", "snapshot_kimg", "generator_rate", "discriminator_rate"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
-        for name in ("r1_gamma", "density_weight", "density_distance", "vicico_view", "vicico_condition",
+        for name in ("r1_gamma", "r2_gamma", "local_weight", "discriminator_first", "density_weight",
+                     "density_distance", "vicico_view", "vicico_condition",
                      "condition_noise", "blur_sigma", "blur_kimg", "raw_kimg", "swap_kimg", "ema_kimg",
                      "seed"):  # fmt: skip
             if not (getattr(self, name) is None or 0 <= getattr(self, name) < math.inf):
@@ -93,7 +107,22 @@ class TrainSettings:
                 f"mode {self.mode} tells the generator one picture's camera, so a head can have one picture only: "
                 f"views_per_head must be 1, got {self.views_per_head}"
             )
-        c = preset(self.preset)
+        for name in ("crop_whole", "crop_face"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} must lie in [0, 1], got {getattr(self, name)}")
+        unknown = sorted(set(self.generator) - set(GeneratorConfig.__dataclass_fields__))
+        taken = sorted({"name", "condition_dim", "representation", "background"} & set(self.generator))
+        if unknown:
+            raise ValueError(f"a generator's config has no {', '.join(unknown)}")
+        if taken:
+            raise ValueError(f"generator may not change {', '.join(taken)}: use the settings of the training")
+        c = preset(self.preset, **self.generator)
+        zoom = c.resolution // self.crop if self.crop else 1
+        if self.crop and (c.super_channels or self.crop < 8 or zoom * self.crop != c.resolution or zoom & (zoom - 1)):
+            raise ValueError(
+                f"crop must be 0, or {c.resolution} over a power of two, at least 8, for a generator without "
+                f"super-resolution; got {self.crop} for {self.preset}"
+            )
         if self.raw_first and (not c.super_channels or not 8 <= self.raw_first <= c.raw_resolution):
             raise ValueError(
                 f"raw_first must be 0, or 8 to {c.raw_resolution} for a preset with super-resolution; "
@@ -116,7 +145,8 @@ class TrainSettings:
         """
         if self.r1_gamma is not None:
             return self.r1_gamma
-        return float(f"{R1_SCALE * 0.0002 * preset(self.preset).resolution ** 2 / (self.batch * processes):.6g}")
+        side = self.crop or preset(self.preset, **self.generator).resolution
+        return float(f"{R1_SCALE * 0.0002 * side**2 / (self.batch * processes):.6g}")
 
     def resolved(self, processes: int = 1) -> TrainSettings:
         """The same with a number for every setting."""
@@ -128,12 +158,14 @@ class TrainSettings:
     def generator_config(self, semantic_dimension: int) -> GeneratorConfig:
         width = self.condition_mode(semantic_dimension).generator_width
         changes = dict(condition_dim=width, representation=self.representation, background=self.background)
-        return preset(self.preset, **changes)
+        return preset(self.preset, **changes, **self.generator)
 
     def discriminator_config(self, semantic_dimension: int) -> DiscriminatorConfig:
         told = semantic_dimension if self.condition_mode(semantic_dimension).uses_semantics else 0
         views = self.views_per_subject
-        return DiscriminatorConfig.of(self.generator_config(semantic_dimension), told, views, sees_mask=self.masks)
+        changes = dict(resolution=self.crop, raw_resolution=self.crop) if self.crop else {}
+        changes |= dict(sees_mask=self.masks, has_local=self.local_weight > 0)
+        return DiscriminatorConfig.of(self.generator_config(semantic_dimension), told, views, **changes)
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)

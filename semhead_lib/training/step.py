@@ -141,15 +141,16 @@ class Step:
             for part in parts:
                 with nullcontext() if made else equalised(nets.generator), equalised(nets.discriminator):
                     drawn = made or self._generate(part, variant.side)
-                    loss = self._convince(part, drawn, log)
+                    loss = self._convince(part, drawn, variant.side, log)
                     (loss / len(parts)).backward()
                 log["whole_g"].append(loss)
                 log["w"].append(drawn.w.mean(0))
         extra = torch.cat([_mean(log["whole_g"])[None], _mean(log.pop("w"))])
         log["grad_g"].append(nets.g_gradients.exchange(extra, self.processes))
-        nets.g_optimiser.step()
-        nets.generator.mapping.track(nets.g_gradients.extra[None, 1:])
-        nets.move_average(inputs.beta)
+        if variant.convinces:
+            nets.g_optimiser.step()
+            nets.generator.mapping.track(nets.g_gradients.extra[None, 1:])
+            nets.move_average(inputs.beta)
         log["finite"].append((nets.d_gradients.extra[0] + nets.g_gradients.extra[0]).isfinite())
         del log["whole_d"], log["whole_g"]
         return Result(tuple(log), torch.stack([_mean(values).float() for values in log.values()]))
@@ -161,7 +162,9 @@ class Step:
         w = nets.generator.mapping(part.z, part.mapping)
         features = nets.generator.backbone(w)
         seed = None if part.seed is None else part.seed.reshape(())
-        render = nets.generator.synthesize(w, part.cameras, side, seed, features=features, reference=self.reference)
+        render = nets.generator.synthesize(
+            w, part.cameras, side, seed, features=features, reference=self.reference, windows=part.windows
+        )
         seen = losses.as_seen(nets.discriminator, render.image, render.opacity, render.raw, part.blur)
         return Generated(w, features, render, seen)
 
@@ -172,29 +175,70 @@ class Step:
         masks = None if part.masks is None else to_unit_range(part.masks)
         real = losses.as_seen(discriminator, to_model_range(part.images), masks, None, part.blur, variant.side)
         if variant.r1:
-            real = real.detach().requires_grad_()
+            real, drawn = (seen.detach().requires_grad_() for seen in (real, drawn))
             real_features, fake_features = (discriminator.features(seen) for seen in (real, drawn))
         else:
             real_features, fake_features = discriminator.features(real.and_then(drawn), sets=2).chunk(2)
         real_logits = discriminator.logits(real_features, part.real)
         fake_logits = discriminator.logits(fake_features, part.generated)
-        wrong = losses.vicico(discriminator, real_features, part.real, part.wrong_cameras, part.wrong_semantics)
-        loss_d = losses.discriminator_loss(real_logits, fake_logits)
+        against = real_logits if s.loss == "relativistic" else None
+        wrong = losses.vicico(
+            discriminator, real_features, part.real, part.wrong_cameras, part.wrong_semantics, against
+        )
+        loss_d = self._tells_apart(real_logits, fake_logits)
         loss = loss_d + s.vicico_view * wrong.view + s.vicico_condition * wrong.condition
-        if variant.r1:
-            penalty = losses.r1_penalty(real, real_logits)
-            log["r1"].append(penalty)
-            loss = loss + s.r1_gamma * s.r1_interval * penalty
         found = dict(loss_d=loss_d, real=real_logits.mean(), fake=fake_logits.mean())
+        real_all, fake_all = real_logits, fake_logits  # what R1 and R2 look at
+        if s.local_weight:
+            local = [discriminator.local_logits(features) for features in (real_features, fake_features)]
+            found["local_d"] = self._tells_apart(*local)
+            loss = loss + s.local_weight * found["local_d"]
+            real_all, fake_all = (
+                x + s.local_weight * y.mean(1) for x, y in zip((real_all, fake_all), local, strict=True)
+            )
+        if variant.r1:
+            for name, gamma, seen, logits in (
+                ("r1", s.r1_gamma, real, real_all),
+                ("r2", s.r2_gamma, drawn, fake_all),
+            ):
+                if gamma:
+                    penalty = losses.r1_penalty(seen, logits)
+                    log[name].append(penalty)
+                    loss = loss + gamma * s.r1_interval * penalty
         for name, value in (found | dict(wrong_view=wrong.view, wrong_condition=wrong.condition)).items():
             log[name].append(value)
         return loss
 
-    def _convince(self, part: Inputs, drawn: Generated, log: dict[str, list[Tensor]]) -> Tensor:
+    def _tells_apart(self, real: Tensor, fake: Tensor) -> Tensor:
+        """The discriminator's loss of logits."""
+        if self.settings.loss == "relativistic":
+            return losses.relativistic_loss(real, fake)
+        return losses.discriminator_loss(real, fake)
+
+    def _convince(self, part: Inputs, drawn: Generated, side: int, log: dict[str, list[Tensor]]) -> Tensor:
         """The generator's loss."""
         s, nets = self.settings, self.networks
-        loss = losses.generator_loss(nets.discriminator(drawn.seen, part.generated))
+        discriminator = nets.discriminator
+        features = discriminator.features(drawn.seen)
+        logits = [discriminator.logits(features, part.generated)]
+        if s.local_weight:
+            logits.append(discriminator.local_logits(features))
+        if s.loss == "relativistic":
+            with torch.no_grad():
+                masks = None if part.masks is None else to_unit_range(part.masks)
+                real = losses.as_seen(discriminator, to_model_range(part.images), masks, None, part.blur, side)
+                features = discriminator.features(real)
+                against = [discriminator.logits(features, part.real)]
+                if s.local_weight:
+                    against.append(discriminator.local_logits(features))
+            terms = [losses.relativistic_loss(x, y) for x, y in zip(logits, against, strict=True)]
+        else:
+            terms = [losses.generator_loss(x) for x in logits]
+        loss = terms[0]
         log["loss_g"].append(loss)
+        if s.local_weight:
+            log["local_g"].append(terms[1])
+            loss = loss + s.local_weight * terms[1]
         if part.points is not None:
             places = self._points(part)
             density = losses.density_regularisation(nets.generator, drawn.features, *places)

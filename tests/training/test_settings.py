@@ -9,7 +9,7 @@ from semhead_lib.training.settings import FREE, R1_SCALE, TrainSettings
 def test_the_command_has_every_setting_with_the_same_default():
     keys = {key.name: key for key in read_config("train").keys}
     others = {"data", "out", "limit", "stream", "workers", "init", "device"}
-    settings = {f.name: f.default for f in fields(TrainSettings)}
+    settings = {f.name: f.default for f in fields(TrainSettings) if f.name != "generator"}  # generator.NAME=VALUE
     assert keys.keys() - others == settings.keys()
     for name, default in settings.items():
         assert keys[name].allowed.parse(keys[name].default) == default, name
@@ -29,3 +29,19 @@ def test_what_would_be_negative_is_named(name):
 
 def test_what_may_change_is_a_setting():
     assert set(FREE) < {f.name for f in fields(TrainSettings)}
+
+
+def test_numbers_of_the_preset_may_be_changed():
+    settings = TrainSettings(preset="semhead-32", generator={"box_half": (0.4, 0.4, 0.3), "coarse": 8})
+    assert settings.generator_config(16).box_half == (0.4, 0.4, 0.3)
+    assert settings.generator_config(16).coarse == 8
+    assert not settings.differences(settings.as_json())
+    for changes, named in (({"coarze": 8}, "no coarze"), ({"name": "x"}, "may not change name")):
+        with pytest.raises(ValueError, match=named):
+            TrainSettings(generator=changes)
+
+
+@pytest.mark.parametrize("preset, crop", [("semhead-64", 32), ("semhead-32", 24), ("semhead-32", 4)])
+def test_parts_fit_the_picture(preset, crop):
+    with pytest.raises(ValueError, match="crop must be 0, or"):
+        TrainSettings(preset=preset, crop=crop)

@@ -1,0 +1,153 @@
+"""Batches of subjects with what is known of their surfaces."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from semhead_lib.cameras import orbit_angles
+from semhead_lib.data.batches import to_model_range, to_unit_range
+from semhead_lib.data.memory import SubjectsInMemory
+from semhead_lib.training.crops import cut, draw_windows
+from semhead_lib.training.reconstruction.settings import ReconstructionSettings
+
+_FACING = 60.0  # degrees of azimuth within which an image is encoded
+NOTHING, UNKNOWN = 0.0, -1.0  # distances of rays that meet nothing, and of those at an edge
+
+
+@dataclass(frozen=True)
+class Rays:
+    """P rays through pixels of each of H subjects."""
+
+    origins: Tensor  # [H, P, 3] world
+    directions: Tensor  # [H, P, 3] unit
+    distance: Tensor  # [H, P] to the surface, scene units; NOTHING or UNKNOWN
+    colours: Tensor  # [H, P, 3] of the pixels, in [0, 1]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """H subjects: an image of each to encode, B images to reconstruct, those of a subject adjacent, and rays."""
+
+    encoded: Tensor  # [H, 3, S, S] in [-1, 1]
+    semantics: Tensor | None  # [H, D]
+    cameras: Tensor  # [B, 25] of the whole images
+    windows: Tensor | None  # [B, 3] the parts of them that are rendered; None: all
+    images: Tensor  # [B, 3, s, s] those parts, in [-1, 1]
+    masks: Tensor  # [B, 1, s, s] in [0, 1]
+    rays: Rays
+
+    def to(self, device: torch.device | str) -> Sample:
+        """The same on `device`."""
+        rays = Rays(*(getattr(self.rays, f.name).to(device) for f in fields(Rays)))
+        moved = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "rays"}
+        return replace(self, rays=rays, **{k: v if v is None else v.to(device) for k, v in moved.items()})
+
+
+class SubjectBatches:
+    """From the number of a step to its sample: a function of data, settings and number alone.
+
+    Raises ValueError for data without masks or depth, or with fewer views than a batch takes.
+    """
+
+    def __init__(self, data: SubjectsInMemory, settings: ReconstructionSettings) -> None:
+        self.data, self.settings = data, settings
+        for subject in data:
+            missing = [name for name in ("masks", "depth") if getattr(subject, name) is None]
+            if missing:
+                raise ValueError(f"subject {subject.id} has no {' and no '.join(missing)}, which reconstruction needs")
+            if len(subject.views) < settings.views_per_subject:
+                raise ValueError(
+                    f"views_per_subject must be at most {len(subject.views)}, what subject {subject.id} has; "
+                    f"got {settings.views_per_subject}"
+                )
+        self._facing = [facing(subject.cameras) for subject in data]
+
+    def __call__(self, step: int) -> Sample:
+        s, n = self.settings, len(self.data)
+        rng = np.random.default_rng((s.seed, 1, step))
+        draws = torch.Generator().manual_seed(int(rng.integers(2**62)))
+        encoded, chosen, kept = [], [], []
+        for place in range(step * s.subjects_per_batch, (step + 1) * s.subjects_per_batch):
+            epoch, position = divmod(place, n)
+            i = int(np.random.default_rng((s.seed, 0, epoch)).permutation(n)[position])
+            subject, facing = self.data[i], self._facing[i]
+            encoded.append(subject.views[int(rng.choice(facing))] if facing else subject.frontal)
+            kept.append(rng.permutation(len(subject.views))[: s.views_per_subject].tolist())
+            chosen.append(subject)
+
+        def all_of(name: str) -> Tensor:  # [H, V, ...]
+            return torch.stack([getattr(subject, name)[k] for subject, k in zip(chosen, kept, strict=True)])
+
+        views, masks, depth, cameras = (all_of(name) for name in ("views", "masks", "depth", "cameras"))
+        side, windows = views.shape[-1], None
+        if s.crop:
+            windows = draw_windows(
+                cameras.flatten(0, 1), s.views_per_subject, side, s.crop, s.crop_whole, s.crop_face, draws
+            )
+        rays = _rays(views, masks, depth, cameras, windows, s.pixels, draws)
+        images, masks, cameras = (x[:, : s.rendered].flatten(0, 1) for x in (views, masks, cameras))
+        masks = masks[:, None]
+        if windows is not None:
+            windows = windows.unflatten(0, (len(chosen), -1))[:, : s.rendered].flatten(0, 1)
+            images, masks = (cut(x, windows, s.crop) for x in (images, masks))
+        semantics = None if chosen[0].semantic is None else torch.stack([subject.semantic for subject in chosen])
+        return Sample(
+            to_model_range(torch.stack(encoded)),
+            semantics,
+            cameras,
+            windows,
+            to_model_range(images),
+            to_unit_range(masks),
+            rays,
+        )
+
+
+def facing(cameras: Tensor) -> list[int]:  # [V, 25]
+    """Which of a subject's views show the face."""
+    return torch.nonzero(orbit_angles(cameras)[:, 0].abs() <= _FACING)[:, 0].tolist()
+
+
+def _rays(
+    views: Tensor,  # [H, V, 3, S, S] uint8
+    masks: Tensor,  # [H, V, S, S] uint8
+    depth: Tensor,  # [H, V, S, S] camera z
+    cameras: Tensor,  # [H, V, 25]
+    windows: Tensor | None,  # [H V, 3]
+    pixels: int,
+    rng: torch.Generator,
+) -> Rays:
+    """Rays through random pixels of the images, every other one inside the part of it that is rendered. What is at an
+    edge, where a pixel is covered in part, is not known."""
+    views, masks, depth, cameras, heads = *(x.flatten(0, 1) for x in (views, masks, depth, cameras)), len(views)
+    side = views.shape[-1]
+    place = torch.rand(len(views), pixels, 2, generator=rng)
+    if windows is not None:
+        inside = (torch.arange(pixels) % 2 == 0)[:, None]
+        place = torch.where(inside, windows[:, None, :2] + place * windows[:, None, 2:], place)
+    pixel = (place * side).long().clamp(0, side - 1)
+    flat = pixel[..., 1] * side + pixel[..., 0]
+    covered, z = (x.flatten(1).gather(1, flat) for x in (masks, depth))
+    colours = views.flatten(2).gather(2, flat[:, None].expand(-1, 3, -1)).permute(0, 2, 1)
+    u, v = ((pixel.float() + 0.5) / side).unbind(-1)
+    fx, skew, cx, _, fy, cy = (number[:, None] for number in cameras[:, 16:22].unbind(1))
+    y = (v - cy) / fy
+    x = (u - cx - skew * y) / fx
+    pose = cameras[:, :16].reshape(-1, 1, 4, 4)[..., :3, :]
+    directions = x[..., None] * pose[..., 0] + y[..., None] * pose[..., 1] + pose[..., 2]
+    length = directions.norm(dim=-1)  # of a step of 1 in depth
+    distance = torch.where((covered == 255) & (z > 0), z * length, UNKNOWN)
+    distance = torch.where((covered == 0) & (z == 0), NOTHING, distance)
+
+    def by_head(x: Tensor) -> Tensor:
+        return x.unflatten(0, (heads, -1)).flatten(1, 2)
+
+    return Rays(
+        by_head(pose[..., 3].expand_as(directions)),
+        by_head(directions / length[..., None]),
+        by_head(distance),
+        by_head(to_unit_range(colours)),
+    )

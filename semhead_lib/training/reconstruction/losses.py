@@ -1,0 +1,69 @@
+"""What is wrong with a reconstruction."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from semhead_lib.models.generator import Generator
+from semhead_lib.models.renderer import box_bounds
+from semhead_lib.training.losses import blurred
+from semhead_lib.training.reconstruction.batches import NOTHING, Rays
+
+BEFORE = 0.008  # scene units before a surface up to which there is nothing
+BEHIND = (0.003, 0.02)  # scene units behind a surface between which all is opaque
+NEAR_SHARE = 0.5  # of the points before surfaces lie in the last NEAR of their rays
+NEAR = 0.15
+EMPTY, OPAQUE = -3.0, 20.0  # raw densities that points should stay below, and reach
+_EMPTY_SCALE, _OPAQUE_SCALE = 3.0, 5.0
+
+
+def detail(difference: Tensor) -> Tensor:  # [B, C, S, S]
+    """Mean of what a Gaussian blur of one pixel takes away, absolute."""
+    return (difference - blurred(difference, 1.0)).abs().mean()
+
+
+def divergence(mean: Tensor, log_variance: Tensor) -> Tensor:  # [H, Z], [H, Z] -> []
+    """Of N(mean, variance) from N(0, I) (Kullback and Leibler), in nats a subject.
+
+    >>> divergence(torch.zeros(1, 4), torch.zeros(1, 4)).item()
+    0.0
+    """
+    return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(1).mean()
+
+
+def of_points(
+    generator: Generator,
+    features: Tensor,  # [H, map_channels, map_side, map_side] feature maps
+    rays: Rays,
+    rng: torch.Generator,  # on the CPU
+) -> tuple[Tensor, Tensor]:
+    """Density and colours at points of rays: of each ray one point before its surface, one behind it, and the surface.
+
+    density: mean of softplus((s - EMPTY) / 3) over points that should be empty, softplus((OPAQUE - s) / 5) over
+             those that should be opaque; s is the raw density
+    colour:  mean of |c - colour of the pixel| over surfaces
+    """
+    near, far = box_bounds(rays.origins, rays.directions, generator.renderer.settings.box)
+    t = rays.distance
+    hit = (t > near) & (t < far)
+    misses = (t == NOTHING) & (far > near)
+
+    def uniform() -> Tensor:
+        return torch.rand(t.shape, generator=rng).to(t.device)
+
+    end = torch.where(hit, t - BEFORE, far)
+    close = hit & (uniform() < NEAR_SHARE)
+    before = near + (end - near) * torch.where(close, 1 - NEAR * uniform(), uniform())
+    behind = t + BEHIND[0] + (BEHIND[1] - BEHIND[0]) * uniform()
+    distances = torch.cat([before, behind, t], dim=1)
+    points = rays.origins.repeat(1, 3, 1) + distances[..., None] * rays.directions.repeat(1, 3, 1)
+    raw, colours = generator.renderer.field(features, points)
+    empty, opaque, _ = raw.chunk(3, dim=1)
+    is_empty, is_opaque = (hit | misses) & (before > near), hit & (behind < far)
+    wrong = F.softplus((empty - EMPTY) / _EMPTY_SCALE) * is_empty
+    wrong = wrong + F.softplus((OPAQUE - opaque) / _OPAQUE_SCALE) * is_opaque
+    seen = colours.chunk(3, dim=1)[2][..., :3]
+    colour = ((seen - rays.colours).abs().mean(-1) * hit).sum() / hit.sum().clamp_min(1)
+    return wrong.sum() / (is_empty.sum() + is_opaque.sum()).clamp_min(1), colour

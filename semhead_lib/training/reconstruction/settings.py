@@ -1,0 +1,99 @@
+"""Everything that decides what is reconstructed and how, checked when it is made."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from semhead_lib.training.settings import TrainSettings
+
+FREE = ("kimg", "save_every")  # what may change when a training goes on
+
+
+@dataclass(frozen=True)
+class ReconstructionSettings:
+    """One training by reconstruction. Raises ValueError for settings that do not go together."""
+
+    preset: str = "semhead-128"  # of the generator
+    representation: str = "hyplane"
+    background: str = "learnt"
+    generator: dict[str, Any] = field(default_factory=dict)  # what is other than in the preset (`GeneratorConfig`)
+    kimg: float = 200.0  # thousands of images whose points were looked at
+    subjects_per_batch: int = 6
+    views_per_subject: int = 6  # images of a subject whose points are looked at
+    rendered: int = 2  # of them, that are rendered as well
+    crop: int = 64  # pixels of the square parts that are rendered; 0: whole images
+    crop_whole: float = 0.35  # share of parts that are the whole image made smaller
+    crop_face: float = 0.6  # share of the others that are cut around the face, where it is seen
+    rate: float = 2.5e-3  # Adam's learning rates, the highest: they rise for `warmup` steps ...
+    encoder_rate: float = 2e-3
+    warmup: int = 100
+    fall: float = 0.25  # ... and fall to 0 over that last share of the training
+    detail_weight: float = 1.0  # of differences in what a blur of one pixel takes away
+    mask_weight: float = 0.5
+    density_weight: float = 1.0  # at points: empty or opaque
+    colour_weight: float = 2.0  # at points on surfaces
+    kl_weight: float = 1e-4  # of the divergence of latents from N(0, I), nats
+    pixels: int = 512  # of an image, whose points are looked at
+    ema_kimg: float = 5.0  # half-life of the averaged generator
+    seed: int = 0
+    save_every: int = 250  # steps from one saved state, and one grid of images, to the next
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "generator", json.loads(json.dumps(dict(self.generator))))
+        for name in ("subjects_per_batch", "views_per_subject", "rendered", "pixels", "save_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        for name in ("kimg", "rate", "encoder_rate", "ema_kimg"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise ValueError(f"{name} must be positive and finite, got {getattr(self, name)}")
+        for name in ("detail_weight", "mask_weight", "density_weight", "colour_weight", "kl_weight", "warmup", "seed"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name} must be finite and not negative, got {getattr(self, name)}")
+        if self.rendered > self.views_per_subject:
+            raise ValueError(
+                f"rendered must be at most views_per_subject ({self.views_per_subject}), got {self.rendered}"
+            )
+        if not 0 <= self.fall <= 1:
+            raise ValueError(f"fall must lie in [0, 1], got {self.fall}")
+        self.adversarial  # checks what both have  # noqa: B018
+
+    @property
+    def adversarial(self) -> TrainSettings:
+        """Settings of an adversarial training of the same generator."""
+        return TrainSettings(
+            preset=self.preset,
+            representation=self.representation,
+            background=self.background,
+            generator=self.generator,
+            crop=self.crop,
+            crop_whole=self.crop_whole,
+            crop_face=self.crop_face,
+        )
+
+    @property
+    def batch(self) -> int:
+        """Images of a batch."""
+        return self.subjects_per_batch * self.views_per_subject
+
+    @property
+    def steps(self) -> int:
+        """Of the whole training."""
+        return max(round(self.kimg * 1000 / self.batch), 1)
+
+    def share(self, step: int) -> float:
+        """Of the highest learning rates, at a step."""
+        rising = min(1.0, (step + 1) / self.warmup) if self.warmup else 1.0
+        left = (self.steps - step) / max(self.fall * self.steps, 1)
+        return min(rising, max(min(left, 1.0), 0.0))
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def differences(self, there: dict[str, Any]) -> list[str]:
+        """What differs from the settings that a training was begun with, in words, but for what may change."""
+        here, usual = self.as_json(), {f.name: f.default for f in fields(self)}
+        there = usual | there
+        return [f"{n} is {there[n]} there, {here[n]} here" for n in usual if n not in FREE and there[n] != here[n]]

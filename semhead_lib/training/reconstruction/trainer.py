@@ -1,0 +1,248 @@
+"""The training by reconstruction; the same call goes on where it stopped."""
+
+from __future__ import annotations
+
+import copy
+import io
+import json
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save
+from torch import Tensor
+
+from semhead_lib.conditioning.bank import ConditionBank
+from semhead_lib.conditioning.modes import ConditionMode
+from semhead_lib.data.files import folder_lock, write_atomically
+from semhead_lib.data.memory import SubjectsInMemory
+from semhead_lib.devices import keep_freed_memory, pick_device
+from semhead_lib.models.encoder import ImageEncoder
+from semhead_lib.models.generator import Generator, packed
+from semhead_lib.models.layers import equalised
+from semhead_lib.progress import progress_bar
+from semhead_lib.training import grids, run_folder
+from semhead_lib.training.reconstruction.batches import Sample, SubjectBatches, facing
+from semhead_lib.training.reconstruction.losses import detail, divergence, of_points
+from semhead_lib.training.reconstruction.settings import ReconstructionSettings
+from semhead_lib.training.run_folder import GRIDS, MODEL, SETTINGS
+from semhead_lib.training.schedules import ema_beta
+from semhead_lib.training.snapshots import all_finite
+
+STATE, LOG, ENCODER = "state.pt", "log.jsonl", "encoder.safetensors"
+_BETAS = (0.5, 0.99)
+_CLIP = 10.0  # norm of the gradient, at most
+_LOG_EVERY = 20  # steps
+_BANK, _GRID_SUBJECTS, _GRID_VIEWS = 1024, 6, 6
+
+
+def reconstruct(
+    settings: ReconstructionSettings,
+    data: SubjectsInMemory,
+    out: Path | str,
+    *,
+    device: str = "auto",
+    progress: bool = True,
+    stop_after: float | None = None,
+) -> Path:
+    """Train until `settings.kimg` thousand images were looked at; returns the folder of the averaged generator.
+
+    Into `out` go settings.json, log.jsonl, state.pt, grids/*.png (subjects, their reconstructions, and heads of drawn
+    latents) and generator/, which an adversarial training takes as `init`: model.safetensors, config.json,
+    conditions.safetensors, and encoder.safetensors.
+
+    Args:
+        data: subjects with semantic features, masks and depth, in memory (`geometry=("depth",)`).
+        stop_after: seconds after which this call saves and returns, finished or not.
+
+    Raises ValueError for data that do not suit the settings, or settings or data other than `out` was begun with;
+    FloatingPointError when a loss or weight is no longer finite; BlockingIOError when another process trains into it.
+    """
+    device, out = pick_device(device), Path(out)
+    if device == "cpu":
+        keep_freed_memory()
+    run_folder.check_data(settings.adversarial, data)
+    batches = SubjectBatches(data, settings)
+    out.mkdir(parents=True, exist_ok=True)
+    with folder_lock(out):
+        _begin(settings, data, out)
+        return _Trainer(settings, data, batches, out, device).run(progress, stop_after)
+
+
+class Reconstructor:
+    """Encoder and generator, and a step of both."""
+
+    def __init__(self, settings: ReconstructionSettings, semantic_dimension: int, device: torch.device | str) -> None:
+        s = self.settings = settings
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(s.seed)
+            self.generator = Generator(s.adversarial.generator_config(semantic_dimension)).to(device)
+            config = self.generator.config
+            self.encoder = ImageEncoder(config.resolution, config.z_dim).to(device)
+        self.average = copy.deepcopy(self.generator).requires_grad_(False).eval()
+        parts = ((self.generator, s.rate), (self.encoder, s.encoder_rate))
+        groups = [{"params": list(network.parameters()), "lr": rate} for network, rate in parts]
+        self.optimiser = torch.optim.Adam(groups, betas=_BETAS, fused=True)
+
+    def terms(self, sample: Sample, step: int) -> dict[str, Tensor]:
+        """All that is wrong with the reconstructions of a sample."""
+        s, generator = self.settings, self.generator
+        rng = torch.Generator().manual_seed(s.seed * 1_000_003 + step)
+        mean, log_variance = self.encoder(sample.encoded)
+        noise = torch.randn(mean.shape, generator=rng).to(mean)
+        w = generator.mapping(mean + noise * (log_variance / 2).exp(), sample.semantics)
+        generator.mapping.track(w.detach())
+        features = generator.backbone(w)
+        side = s.crop or generator.config.raw_resolution
+        seen = generator.synthesize(w, sample.cameras, side, step, features=features, windows=sample.windows)
+        density, colour = of_points(generator, features, sample.rays, rng)
+        difference = seen.image - sample.images
+        return {
+            "image": difference.abs().mean(),
+            "detail": detail(difference),
+            "mask": (seen.opacity - sample.masks).abs().mean(),
+            "density": density,
+            "colour": colour,
+            "kl": divergence(mean, log_variance),
+        }
+
+    def step(self, sample: Sample, step: int) -> dict[str, Tensor]:
+        """Learn from a sample; returns the terms."""
+        s = self.settings
+        for group, rate in zip(self.optimiser.param_groups, (s.rate, s.encoder_rate), strict=True):
+            group["lr"] = rate * s.share(step)
+        weights = {"image": 1.0, "detail": s.detail_weight, "mask": s.mask_weight, "density": s.density_weight,
+                   "colour": s.colour_weight, "kl": s.kl_weight}  # fmt: skip
+        with equalised(self.generator):
+            found = self.terms(sample, step)
+            loss = sum(weight * found[name] for name, weight in weights.items())
+            self.optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+        everything = [*self.generator.parameters(), *self.encoder.parameters()]
+        norm = torch.nn.utils.clip_grad_norm_(everything, _CLIP)
+        self.optimiser.step()
+        beta = ema_beta(step * s.batch, s.batch, int(s.ema_kimg * 1000), ramp_up=0.1)
+        with torch.no_grad():
+            torch._foreach_lerp_(list(self.average.parameters()), list(self.generator.parameters()), 1 - beta)
+            self.average.mapping.w_mean.copy_(self.generator.mapping.w_mean)
+        return {"loss": loss.detach()} | {k: v.detach() for k, v in found.items()} | {"gradient": norm}
+
+    def state(self) -> dict[str, Any]:
+        parts = ("generator", "encoder", "average", "optimiser")
+        return {name: getattr(self, name).state_dict() for name in parts}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        for name in ("generator", "encoder", "average", "optimiser"):
+            getattr(self, name).load_state_dict(state[name])
+
+
+class _Trainer:
+    def __init__(
+        self,
+        settings: ReconstructionSettings,
+        data: SubjectsInMemory,
+        batches: SubjectBatches,
+        out: Path,
+        device: str,
+    ) -> None:
+        self.settings, self.data, self.batches, self.out, self.device = settings, data, batches, out, device
+        dimension = run_folder.semantic_dimension(data)
+        self.networks, self.step = Reconstructor(settings, dimension, device), 0
+        names, features = data.semantics(_BANK)
+        encoder = data.manifest.layout.semantic["encoder"]
+        self.bank = ConditionBank(ConditionMode("semantic", dimension), encoder, features, names)
+        if (out / STATE).exists():
+            state = torch.load(out / STATE, map_location="cpu", weights_only=True)
+            self.networks.restore(state)
+            self.step = state["step"]
+            lines = (out / LOG).read_text(encoding="utf-8").splitlines() if (out / LOG).exists() else []
+            kept = [line for line in lines if json.loads(line)["step"] <= self.step]
+            write_atomically(out / LOG, "".join(f"{line}\n" for line in kept).encode())
+
+    def run(self, progress: bool, stop_after: float | None) -> Path:
+        s, began = self.settings, time.monotonic()
+        bar = progress_bar(s.kimg, "kimg", initial=self.step * s.batch / 1000, shown=progress)
+        with bar, ThreadPoolExecutor(1) as reader, open(self.out / LOG, "a", encoding="utf-8") as log:
+            ahead, sums, count, clock = reader.submit(self.batches, self.step), {}, 0, time.perf_counter()
+            try:
+                while self.step < s.steps:
+                    sample, ahead = ahead.result(), reader.submit(self.batches, self.step + 1)
+                    for name, value in self.networks.step(sample.to(self.device), self.step).items():
+                        sums[name] = sums.get(name, 0.0) + value
+                    self.step, count = self.step + 1, count + 1
+                    bar.update(s.batch / 1000)
+                    late = stop_after is not None and time.monotonic() - began >= stop_after
+                    if count == _LOG_EVERY or self.step == s.steps or late:
+                        line = self._line(sums, count, clock)
+                        log.write(json.dumps(line) + "\n")
+                        log.flush()
+                        bar.set_postfix({"image": line["image"], "mask": line["mask"]}, refresh=False)
+                        sums, count, clock = {}, 0, time.perf_counter()
+                    if self.step % s.save_every == 0 and self.step < s.steps and not late:
+                        self._save()
+                        self._draw()
+                    if late:
+                        break
+            except KeyboardInterrupt:
+                self._save()
+                raise
+        self._save()
+        self._draw()
+        return self.out / MODEL
+
+    def _line(self, sums: dict[str, Tensor], count: int, clock: float) -> dict[str, Any]:
+        means = {name: round(float(value) / count, 5) for name, value in sums.items()}
+        if not torch.tensor(list(means.values())).isfinite().all():
+            raise FloatingPointError(f"step {self.step}: {means}; the last saved state is kept")
+        s, speed = self.settings, count * self.settings.batch / (time.perf_counter() - clock)
+        return {"step": self.step, "kimg": round(self.step * s.batch / 1000, 3), **means,
+                "images_per_second": round(speed, 1)}  # fmt: skip
+
+    def _save(self) -> None:
+        state = self.networks.state()
+        if not all_finite(state):
+            raise FloatingPointError(f"step {self.step}: weights are not finite; the last saved state is kept")
+        content = io.BytesIO()
+        torch.save(state | {"step": self.step}, content)
+        write_atomically(self.out / STATE, content.getvalue())
+        self.networks.average.save(self.out / MODEL)
+        self.bank.save(self.out / MODEL)
+        write_atomically(self.out / MODEL / ENCODER, save(packed(self.networks.encoder, half=True)))
+
+    @torch.no_grad()
+    def _draw(self) -> None:
+        """Subjects above their reconstructions, then heads of drawn latents under the same semantics."""
+        average, encoder, rows = self.networks.average, self.networks.encoder, []
+        some = [self.data[i] for i in range(min(_GRID_SUBJECTS, len(self.data)))]
+        for subject in some:
+            seen = facing(subject.cameras)
+            image = subject.views[seen[0]] if seen else subject.frontal
+            mean, _ = encoder((image.float() / 127.5 - 1)[None].to(self.device))
+            w = average.mapping(mean, subject.semantic[None].to(self.device))
+            cameras = subject.cameras[:_GRID_VIEWS].to(self.device)
+            rows.append(torch.cat([image[None], subject.views[:_GRID_VIEWS]]))
+            rows.append(torch.cat([subject.frontal[None], grids.to_uint8(average.synthesize(w, cameras).image)]))
+        z = grids.latents(len(some), average.config.z_dim, 0)
+        semantics = torch.stack([subject.semantic for subject in some])
+        around = torch.linspace(-90, 90, rows[0].shape[0]).tolist()
+        drawn = grids.heads_around(average, z, semantics, tuple(around))
+        pictures = torch.cat([torch.stack(rows), drawn])
+        grids.save_grid(self.out / GRIDS / f"step-{self.step:06d}.png", pictures)
+
+
+def _begin(settings: ReconstructionSettings, data: SubjectsInMemory, out: Path) -> None:
+    """Write the settings into a new folder, or compare them with those that were begun with."""
+    path, here = out / SETTINGS, {"settings": settings.as_json(), "data": run_folder.identity(data)}
+    if path.exists():
+        there = json.loads(path.read_text(encoding="utf-8"))
+        different = settings.differences(there["settings"])
+        different += [f"the data's {key} is {there['data'].get(key)} there, {value} here"
+                      for key, value in here["data"].items() if there["data"].get(key) != value]  # fmt: skip
+        if different:
+            raise ValueError(f"{out} was begun with other settings: {'; '.join(different)}. Use another folder")
+    elif any(not entry.name.startswith(".") for entry in out.iterdir()):
+        raise FileExistsError(f"{out} is not empty and holds no training; use another folder")
+    here["versions"] = {"torch": torch.__version__}
+    write_atomically(path, json.dumps(here, indent=1).encode() + b"\n")
