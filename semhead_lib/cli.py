@@ -113,6 +113,15 @@ COMMANDS = (
         free_help="generator.NAME=VALUE  change a number of the preset, e.g. generator.grid=0 generator.coarse=24",
     ),
     Command(
+        "reconstruct",
+        "teach a generator to reconstruct subjects, to begin a training with",
+        "semhead_lib.commands:reconstruct",
+        config="reconstruct",
+        positional=("data", "out"),
+        free="generator",
+        free_help="generator.NAME=VALUE  change a number of the preset, e.g. generator.plane_side=64",
+    ),
+    Command(
         "evaluate",
         "judge a generator from every side, against people it has not seen",
         "semhead_lib.commands:evaluate",

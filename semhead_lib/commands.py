@@ -168,6 +168,22 @@ def train(config: DictConfig) -> None:
     print(run(settings, data, config.out, device=config.device, init=config.init))
 
 
+def reconstruct(config: DictConfig) -> None:
+    """`semhead reconstruct DATA OUT`."""
+    from semhead_lib.data.memory import SubjectsInMemory
+    from semhead_lib.devices import available_cores
+    from semhead_lib.training.reconstruction.settings import ReconstructionSettings
+    from semhead_lib.training.reconstruction.trainer import reconstruct as run
+
+    changes = _generator_changes(config.get("generator") or {})
+    settings = {key: value for key, value in config.items() if key not in ("data", "out", "limit", "device")}
+    settings = ReconstructionSettings(**settings | {"generator": changes})
+    data = SubjectsInMemory.load(
+        config.data, geometry=("depth",), limit=config.limit, threads=available_cores(), progress=True
+    )
+    print(run(settings, data, config.out, device=config.device))
+
+
 def _generator_changes(words: Mapping[str, str]) -> dict[str, Any]:
     """What `generator.NAME=VALUE` asks for: numbers, words, or lists as in JSON. Raises ValueError for other keys."""
     import json

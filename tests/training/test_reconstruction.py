@@ -1,0 +1,145 @@
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+
+from semhead_lib.cameras import project, rays
+from semhead_lib.conf.keys import read_config
+from semhead_lib.data.memory import SubjectsInMemory
+from semhead_lib.data.subjects import Subject
+from semhead_lib.models.generator import Generator
+from semhead_lib.training.reconstruction.batches import NOTHING, UNKNOWN, SubjectBatches
+from semhead_lib.training.reconstruction.losses import divergence, of_points
+from semhead_lib.training.reconstruction.settings import ReconstructionSettings
+from semhead_lib.training.reconstruction.trainer import Reconstructor, reconstruct
+from semhead_lib.training.settings import TrainSettings
+from semhead_lib.training.trainer import train
+
+SMALL = dict(preset="semhead-32", crop=16, subjects_per_batch=2, views_per_subject=3, rendered=2, pixels=32,
+             kimg=0.036, save_every=2, warmup=2)  # fmt: skip
+
+
+def small(**changes) -> ReconstructionSettings:
+    """Six steps of six images, unless changed."""
+    return ReconstructionSettings(**(SMALL | changes))
+
+
+def ball(subject: Subject, radius: float, colour: torch.Tensor) -> Subject:
+    """The subject as a ball of one colour around the origin, on grey."""
+    origins, directions = rays(subject.cameras, 32)
+    along = -(origins * directions).sum(-1)
+    inside = radius**2 - (origins.square().sum(-1) - along**2)
+    hit = (inside > 0).unflatten(1, (32, 32))
+    distance = (along - inside.clamp_min(0).sqrt()).unflatten(1, (32, 32))
+    forward = subject.cameras[:, [2, 6, 10]]
+    z = distance * (directions * forward[:, None]).sum(-1).unflatten(1, (32, 32))
+    views = torch.where(hit[:, None], colour[:, None, None], torch.full((3, 1, 1), 200)).byte()
+    return replace(subject, views=views, masks=hit.byte() * 255, depth=torch.where(hit, z, 0.0))
+
+
+@pytest.fixture(scope="module")
+def deep(noise_folder) -> SubjectsInMemory:
+    noise = SubjectsInMemory.load(noise_folder, geometry=("depth",))
+    rng = torch.Generator().manual_seed(0)
+    balls = [ball(s, 0.15 + 0.015 * k, torch.randint(256, (3,), generator=rng)) for k, s in enumerate(noise)]
+    return SubjectsInMemory(balls, noise.indices, noise.manifest)
+
+
+def test_the_command_has_every_setting_with_the_same_default():
+    keys = {key.name: key for key in read_config("reconstruct").keys}
+    settings = ReconstructionSettings().as_json()
+    settings.pop("generator")  # generator.NAME=VALUE
+    assert keys.keys() - {"data", "out", "limit", "device"} == settings.keys()
+    for name, default in settings.items():
+        assert keys[name].allowed.parse(keys[name].default) == default, name
+
+
+def test_rays_meet_the_surfaces_of_the_pixels(deep):
+    sample = SubjectBatches(deep, small(views_per_subject=1, rendered=1, subjects_per_batch=1))(0)
+    found = sample.rays
+    hit = found.distance[0] > 0
+    assert 5 < hit.sum() < 32
+    points = found.origins[0] + found.distance[0][:, None] * found.directions[0]
+    uv, z = project(points[hit], sample.cameras)
+    pixel = (uv[0] * 32).floor().long()
+    subject = next(s for s in deep if torch.equal(s.semantic, sample.semantics[0]))
+    view = next(k for k, label in enumerate(subject.cameras) if torch.equal(label, sample.cameras[0]))
+    depth = subject.depth[view][pixel[:, 1], pixel[:, 0]]
+    assert torch.allclose(z[0], depth, atol=1e-4)
+    colours = subject.views[view][:, pixel[:, 1], pixel[:, 0]].T / 255
+    assert torch.allclose(found.colours[0][hit], colours, atol=1e-6)
+    assert set(found.distance[0][~hit].tolist()) <= {NOTHING, UNKNOWN}
+
+
+def test_a_field_that_fits_has_smaller_errors(deep):
+    settings = small(kimg=1.0)
+    networks = Reconstructor(settings, 16, "cpu")
+    sample = SubjectBatches(deep, settings)(0)
+    first = networks.terms(sample, 0)
+    for step in range(40):
+        networks.step(sample, step)
+    last = networks.terms(sample, 0)
+    for name in ("image", "density", "colour"):
+        assert last[name] < first[name], name
+
+
+def test_points_before_surfaces_are_to_be_empty_and_those_behind_opaque(deep):
+    networks, some = Reconstructor(small(), 16, "cpu"), SubjectBatches(deep, small())(0).rays
+    features = torch.randn(2, 16, 64, 64)
+    with torch.no_grad():
+        networks.generator.renderer.w2[0] = 0
+
+    @torch.no_grad()
+    def density(raw: float, distance) -> float:
+        networks.generator.renderer.b2[0] = raw
+        ball = replace(networks.generator.renderer.settings.ball, slope=0.0)
+        networks.generator.renderer.settings = replace(networks.generator.renderer.settings, ball=ball)
+        shown = replace(some, distance=torch.full_like(some.distance, distance))
+        return float(of_points(networks.generator, features, shown, torch.Generator().manual_seed(0))[0])
+
+    assert density(-9.0, NOTHING) < 0.2 < 3 < density(20.0, NOTHING)
+    assert density(40.0, UNKNOWN) == 0
+
+
+def test_divergence_is_that_of_normal_distributions():
+    mean, log_variance = torch.randn(3, 5), torch.randn(3, 5)
+    ours = torch.distributions.Normal(mean, (log_variance / 2).exp())
+    expected = torch.distributions.kl_divergence(ours, torch.distributions.Normal(0.0, 1.0)).sum(1).mean()
+    assert torch.allclose(divergence(mean, log_variance), expected, atol=1e-5)
+
+
+def test_a_stopped_training_goes_on_as_if_it_had_not(deep, tmp_path):
+    whole = reconstruct(small(), deep, tmp_path / "whole", device="cpu", progress=False)
+    for _ in range(8):
+        parts = reconstruct(small(), deep, tmp_path / "parts", device="cpu", progress=False, stop_after=0.0)
+    one, other = (Generator.load(folder).state_dict() for folder in (whole, parts))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    steps = [json.loads(line)["step"] for line in (tmp_path / "parts" / "log.jsonl").read_text().splitlines()]
+    assert steps == [1, 2, 3, 4, 5, 6]
+    assert len(list((tmp_path / "whole" / "grids").glob("*.png"))) == 3
+
+
+def test_an_adversarial_training_begins_with_it(deep, tmp_path):
+    model = reconstruct(small(), deep, tmp_path / "first", device="cpu", progress=False)
+    settings = TrainSettings(
+        preset="semhead-32", crop=16, local_weight=0.5, loss="relativistic", r2_gamma=0.1, kimg=0.024,
+        subjects_per_batch=2, views_per_subject=2, views_per_head=2, discriminator_first=0.02,
+    )  # fmt: skip
+    again = train(settings, deep, tmp_path / "second", device="cpu", init=model, progress=False)
+    before, after = (Generator.load(folder).state_dict() for folder in (model, again))
+    assert before.keys() == after.keys()
+    assert not torch.equal(before["renderer.w1"], after["renderer.w1"])
+
+
+def test_other_settings_are_refused(deep, tmp_path):
+    reconstruct(small(), deep, tmp_path, device="cpu", progress=False, stop_after=0.0)
+    with pytest.raises(ValueError, match="pixels is 32 there, 16 here"):
+        reconstruct(small(pixels=16), deep, tmp_path, device="cpu", progress=False)
+    with pytest.raises(ValueError, match="rendered must be at most views_per_subject"):
+        small(rendered=4)
+
+
+def test_data_without_depth_are_refused(data, tmp_path):
+    with pytest.raises(ValueError, match="has no depth, which reconstruction needs"):
+        reconstruct(small(), data, tmp_path, device="cpu", progress=False)
