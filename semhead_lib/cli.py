@@ -166,6 +166,13 @@ COMMANDS = (
         positional=("study",),
     ),
     Command(
+        "contest",
+        "train designs of a generator for the same minutes and compare them",
+        "semhead_lib.commands:contest",
+        config="contest",
+        positional=("contest",),
+    ),
+    Command(
         "doctor",
         "say what is installed, compiled and found, and how to mend what is not",
         "semhead_lib.commands:doctor",

@@ -335,6 +335,13 @@ def ablate(config: DictConfig) -> int:
     return 0 if execute(**settings, launcher=dict(config.launcher)) else 1
 
 
+def contest(config: DictConfig) -> int:
+    """`semhead contest CONTEST`."""
+    from semhead_lib.ablation.contest import contest as execute
+
+    return 0 if execute(config.contest, config.only, config.workers, config.dry_run) else 1
+
+
 def doctor(config: DictConfig) -> int:
     """`semhead doctor`."""
     from semhead_lib.doctor import main

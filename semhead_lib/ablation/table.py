@@ -48,12 +48,12 @@ def write_results(study: Study, root: Path) -> int:
     folder = root / study.folder / RESULTS
     folder.mkdir(parents=True, exist_ok=True)
     rows = [row for run in study.runs for row in figure_rows(study, run, root)]
-    _write_csv(folder / TABLE, COLUMNS, rows)
-    _write_csv(folder / RUNS, _OF_RUNS, [_run_row(study, run, root) for run in study.runs])
+    write_csv(folder / TABLE, COLUMNS, rows)
+    write_csv(folder / RUNS, _OF_RUNS, [_run_row(study, run, root) for run in study.runs])
     write_atomically(folder / STUDY, (json.dumps(_described(study, root), indent=1) + "\n").encode())
     for run in study.runs:
         for path in sorted((root / study.folder / run.name / NOTEBOOK).glob("heads*.png")):
-            _keep_picture(path, folder / HEADS / f"{run.name}{path.stem.removeprefix('heads')}.webp")
+            keep_picture(path, folder / HEADS / f"{run.name}{path.stem.removeprefix('heads')}.webp")
     return len(rows)
 
 
@@ -102,7 +102,7 @@ def _described(study: Study, root: Path) -> dict[str, Any]:
     }
 
 
-def _write_csv(path: Path, columns: Sequence[str], rows: list[list[Any]]) -> None:
+def write_csv(path: Path, columns: Sequence[str], rows: list[list[Any]]) -> None:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
@@ -110,7 +110,7 @@ def _write_csv(path: Path, columns: Sequence[str], rows: list[list[Any]]) -> Non
     write_atomically(path, text.getvalue().encode())
 
 
-def _keep_picture(source: Path, target: Path) -> None:
+def keep_picture(source: Path, target: Path) -> None:
     content = io.BytesIO()
     with Image.open(source) as picture:
         picture.save(content, format="WEBP", quality=92, method=6)

@@ -1,0 +1,294 @@
+"""`semhead contest`: designs of a generator and its training, each for the same minutes of one core (or one GPU).
+
+A study (`semhead ablate`) gives all runs the same number of images, to tell what the method's parts do. A contest gives
+them the same time, to tell what is worth having: a design that costs twice as much sees half as much. It is a YAML file
+in papermill_runs/profiles/designs; `cpu.yaml` there says what is in it.
+
+    papermill_runs/designs/NAME/datasets/       people to train on, and unseen ones
+    papermill_runs/designs/NAME/DESIGN_seed-S/  begin/ (by reconstruction), run/, figures.json, heads.png
+    papermill_runs/designs/NAME/results/        figures.csv, designs.json, heads/*.webp: small enough to keep
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from semhead_lib.ablation.table import keep_picture, write_csv
+from semhead_lib.conf.keys import UsageError, did_you_mean
+from semhead_lib.data.files import folder_lock, write_atomically
+from semhead_lib.reproduce import runs
+from semhead_lib.reproduce.profiles import find_profile
+from semhead_lib.reproduce.progress import ProgressLine, duration
+from semhead_lib.training.reconstruction.settings import ReconstructionSettings
+from semhead_lib.training.settings import TrainSettings
+
+FIGURES, HEADS, LOG = "figures.json", "heads.png", "job.log"
+_SECTIONS = {"minutes", "datasets", "resolution", "heads", "common", "parts", "designs"}
+_COLUMNS = ("design", "seed", "kimg", "reconstructed_kimg", "scope", "figure", "value", "low", "high", "real",
+            "real_low", "real_high")  # fmt: skip
+_OF_BOTH = ("preset", "representation", "background", "generator", "crop", "crop_whole", "crop_face")
+_ENDLESS = 1e6  # kimg: time ends a training
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One training of one design."""
+
+    design: str
+    seed: int
+    parts: tuple[str, ...]
+    train: dict[str, Any]  # settings of `semhead train`
+    reconstruct: dict[str, Any]  # settings of `semhead reconstruct`, and `share` of the minutes; empty: none
+
+    @property
+    def name(self) -> str:
+        """Of its folder."""
+        return f"{re.sub(r'[^a-z0-9.]+', '-', self.design.lower())}_seed-{self.seed}"
+
+    @property
+    def settings(self) -> TrainSettings:
+        return TrainSettings(**self.train, kimg=_ENDLESS, seed=self.seed)
+
+    @property
+    def beginning(self) -> ReconstructionSettings | None:
+        """Settings of the reconstruction that it begins with."""
+        if not self.reconstruct:
+            return None
+        given = {name: value for name, value in self.train.items() if name in _OF_BOTH}
+        own = {name: value for name, value in self.reconstruct.items() if name != "share"}
+        return ReconstructionSettings(**given, **own, kimg=_ENDLESS, fall=0.0, save_every=10**9, seed=self.seed)
+
+
+@dataclass(frozen=True)
+class Contest:
+    """All designs, and where they go."""
+
+    name: str
+    file: Path
+    minutes: float
+    datasets: dict[str, dict[str, Any]]
+    resolution: int
+    heads: int
+    entries: tuple[Entry, ...]
+
+    @property
+    def folder(self) -> Path:
+        return Path("papermill_runs") / "designs" / self.name
+
+    def dataset(self, name: str) -> Path:
+        return self.folder / "datasets" / name
+
+    def finished(self, entry: Entry, root: Path) -> bool:
+        return (root / self.folder / entry.name / FIGURES).is_file()
+
+
+def load_contest(name: str, root: Path) -> Contest:
+    """The contest `name`, or that in the YAML file of that path. Raises UsageError on any mistake in it."""
+    from yaml import YAMLError, safe_load
+
+    path = find_profile(name, root / "papermill_runs" / "profiles" / "designs").resolve()
+    shown = path.relative_to(root) if path.is_relative_to(root) else path
+    try:
+        content = safe_load(path.read_text(encoding="utf-8"))
+    except YAMLError as error:
+        raise UsageError(f"{shown}: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict) or set(content) != _SECTIONS:
+        raise UsageError(f"{shown}: expected the sections {', '.join(sorted(_SECTIONS))}")
+    if set(content["datasets"]) != {"people", "unseen"}:
+        raise UsageError(f"{shown}: datasets needs people and unseen, got {', '.join(content['datasets'])}")
+    entries = []
+    for design, asked in content["designs"].items():
+        for seed in asked["seeds"]:
+            entries.append(_entry(design, seed, asked["parts"], content, f"{shown}: {design}"))
+    return Contest(path.stem, shown, content["minutes"], content["datasets"], content["resolution"],
+                   content["heads"], tuple(entries))  # fmt: skip
+
+
+def _entry(design: str, seed: int, parts: list[str], content: dict[str, Any], where: str) -> Entry:
+    train = {**content["common"], "generator": dict(content["common"].get("generator", {}))}
+    reconstruct: dict[str, Any] = {}
+    for part in parts:
+        if part not in content["parts"]:
+            hint = did_you_mean(part, [*content["parts"]]) or f": there are {', '.join(content['parts'])}"
+            raise UsageError(f"{where}: no part '{part}'{hint}")
+        changes = dict(content["parts"][part])
+        train["generator"] |= changes.pop("generator", {})
+        reconstruct |= changes.pop("reconstruct", {})
+        train |= changes
+    entry = Entry(design, seed, tuple(parts), train, reconstruct)
+    try:
+        _ = entry.settings, entry.beginning
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"{where}: {error}") from None
+    return entry
+
+
+def contest(name: str, only: str | None = None, workers: int = 2, dry_run: bool = False, root: Path | None = None):
+    """Train and judge what is left of a contest, `workers` designs at a time; whether all are finished.
+
+    Raises UsageError for mistakes in the contest, BlockingIOError when another process executes it.
+    """
+    root = (root or runs.find_root(Path.cwd())).resolve()
+    plan = load_contest(name, root)
+    chosen = [e for e in plan.entries if not only or any(e.name.startswith(w.strip()) for w in only.split(","))]
+    if not chosen:
+        raise UsageError(f"only={only}: no design begins so; there are {', '.join(e.name for e in plan.entries)}")
+    waiting = [entry for entry in chosen if not plan.finished(entry, root)]
+    print(f"{plan.name}: {len(chosen)} trainings, {len(waiting)} to execute, into {plan.folder}", flush=True)
+    if dry_run:
+        return not waiting
+    (root / plan.folder).mkdir(parents=True, exist_ok=True)
+    with folder_lock(root / plan.folder):
+        if waiting:
+            _make_datasets(plan, root, workers)
+            _execute(plan, waiting, root, workers)
+        rows = write_results(plan, root)
+    print(f"{plan.folder / 'results' / 'figures.csv'}: {rows} rows", flush=True)
+    return all(plan.finished(entry, root) for entry in chosen)
+
+
+def _make_datasets(plan: Contest, root: Path, workers: int) -> None:
+    from functools import partial
+
+    from semhead_lib.conditioning.semantic import SemanticEncoder
+    from semhead_lib.data.parametric.source import ParametricSource
+    from semhead_lib.data.semantics import fill_semantics
+    from semhead_lib.data.synthesis import synthesize
+
+    encoder = SemanticEncoder.load()
+    for name, asked in plan.datasets.items():
+        settings = {"views_per_subject": 8} | {key: value for key, value in asked.items() if key != "subjects"}
+        source = partial(ParametricSource, resolution=plan.resolution, **settings)
+        folder = root / plan.dataset(name)
+        synthesize(source, folder, asked["subjects"], image_format="webp", workers=workers)
+        fill_semantics(folder, encoder.images, str(encoder.identity), batch=encoder.batch)
+
+
+def _execute(plan: Contest, waiting: list[Entry], root: Path, workers: int) -> None:
+    """One process for each design; a Ctrl-C ends them all, and those that were not finished begin anew."""
+    running: dict[str, tuple[subprocess.Popen, float]] = {}
+    line, waiting = ProgressLine("contest", every=60.0), list(waiting)
+    environment = dict(os.environ) | {"OMP_NUM_THREADS": "1"}
+    try:
+        while waiting or running:
+            while waiting and len(running) < workers:
+                entry = waiting.pop(0)
+                folder = root / plan.folder / entry.name
+                folder.mkdir(parents=True, exist_ok=True)
+                command = [sys.executable, "-m", "semhead_lib.ablation.contest", str(plan.file), entry.name, str(root)]
+                with open(folder / LOG, "wb") as log:
+                    process = subprocess.Popen(command, cwd=root, env=environment, stdout=log, stderr=log)
+                running[entry.name] = process, time.monotonic()
+            for name, (process, began) in list(running.items()):
+                if process.poll() is not None:
+                    line.end()
+                    how = "finished" if process.returncode == 0 else f"failed, see {plan.folder / name / LOG}"
+                    print(f"{name}: {how} after {duration(time.monotonic() - began)}", flush=True)
+                    del running[name]
+            line.show("; ".join(f"{name}, {duration(time.monotonic() - t)}" for name, (_, t) in running.items()))
+            time.sleep(0.5)
+    finally:
+        for process, _ in running.values():
+            process.terminate()
+        for process, _ in running.values():
+            process.wait()
+
+
+def execute(plan: Contest, entry: Entry, root: Path) -> None:
+    """Train one design for its minutes and judge it."""
+    import shutil
+
+    from semhead_lib.data.memory import SubjectsInMemory
+    from semhead_lib.training import grids
+    from semhead_lib.training.reconstruction.trainer import reconstruct
+    from semhead_lib.training.trainer import train
+
+    folder, seconds, begin = root / plan.folder / entry.name, plan.minutes * 60, None
+    for part in ("begin", "run"):  # of a call that was interrupted: its time is not known
+        shutil.rmtree(folder / part, ignore_errors=True)
+    geometry = ("depth",) if entry.beginning else ()
+    people = SubjectsInMemory.load(root / plan.dataset("people"), geometry=geometry)
+    if entry.beginning:
+        share = float(entry.reconstruct["share"])
+        begin = reconstruct(entry.beginning, people, folder / "begin", progress=False, stop_after=seconds * share)
+        seconds *= 1 - share
+    model = train(entry.settings, people, folder / "run", init=begin, progress=False, stop_after=seconds)
+    del people
+    found = judged(plan, model, root)
+    pictures = found.pop("heads")
+    grids.save_grid(folder / HEADS, pictures)
+    found |= {"kimg": _last(folder / "run"), "reconstructed_kimg": _last(folder / "begin")}
+    write_atomically(folder / FIGURES, (json.dumps(found, indent=1) + "\n").encode())
+
+
+def judged(plan: Contest, model: Path, root: Path) -> dict[str, Any]:
+    """The figures of a generator, and images of its heads."""
+    from semhead_lib.conditioning.bank import ConditionBank
+    from semhead_lib.data.memory import SubjectsInMemory
+    from semhead_lib.evaluation.features import FeatureExtractor
+    from semhead_lib.evaluation.report import evaluate
+    from semhead_lib.models.generator import Generator
+    from semhead_lib.training import grids
+
+    generator, bank = Generator.load(model), ConditionBank.load(model)
+    unseen = SubjectsInMemory.load(root / plan.dataset("unseen"), limit=2 * plan.heads)
+    encoder = FeatureExtractor.load("headclip-64")
+    store = root / plan.folder / "datasets" / "features"
+    found = evaluate(generator, unseen, bank.mode, FeatureExtractor.load(), encoder, heads=plan.heads,
+                     identity_heads=plan.heads, store=store)  # fmt: skip
+    _, semantics = unseen.semantics(6)
+    z = grids.latents(6, generator.config.z_dim, 0)
+    told = bank.told(semantics if bank.mode.uses_semantics else None, 6)
+    heads = grids.heads_around(generator, z, told, (-90, -45, 0, 0, 45, 180))
+    return {"evaluation": found.as_json(), "heads": heads}
+
+
+def _last(folder: Path) -> float:
+    """Thousands of images that a training saw."""
+    log = folder / "log.jsonl"
+    lines = log.read_text(encoding="utf-8").splitlines() if log.is_file() else []
+    return json.loads(lines[-1])["kimg"] if lines else 0.0
+
+
+def write_results(plan: Contest, root: Path) -> int:
+    """Write the figures of all designs that have any; the number of rows."""
+    folder, rows, designs = root / plan.folder / "results", [], {}
+    for entry in plan.entries:
+        if not plan.finished(entry, root):
+            continue
+        own = root / plan.folder / entry.name
+        found = json.loads((own / FIGURES).read_text(encoding="utf-8"))
+        evaluation = found["evaluation"]
+        for scope, named in evaluation["generated"].items():
+            for name, figure in named.items():
+                real = evaluation["real"].get(scope, {}).get(name)
+                numbers = [each[key] for each in (figure, real) if each for key in ("value", "low", "high")]
+                rows.append([entry.design, entry.seed, found["kimg"], found["reconstructed_kimg"], scope, name,
+                             *(f"{number:.5g}" for number in numbers)])  # fmt: skip
+        keep_picture(own / HEADS, folder / "heads" / f"{entry.name}.webp")
+        designs[entry.design] = {"parts": entry.parts, "train": entry.train, "reconstruct": entry.reconstruct}
+    folder.mkdir(parents=True, exist_ok=True)
+    write_csv(folder / "figures.csv", _COLUMNS, rows)
+    about = {"contest": plan.name, "command": f"semhead contest {plan.name}", "minutes": plan.minutes,
+             "plan": (root / plan.file).read_text(encoding="utf-8"), "designs": designs}  # fmt: skip
+    write_atomically(folder / "designs.json", (json.dumps(about, indent=1) + "\n").encode())
+    return len(rows)
+
+
+def main(file: str, name: str, root: str) -> None:
+    """`python -m semhead_lib.ablation.contest FILE ENTRY ROOT`: one design, in a process of its own."""
+    plan = load_contest(file, Path(root))
+    entry = next(entry for entry in plan.entries if entry.name == name)
+    execute(plan, entry, Path(root))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

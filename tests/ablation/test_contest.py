@@ -1,0 +1,98 @@
+import csv
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from semhead_lib.ablation import contest as module
+from semhead_lib.ablation.contest import contest, execute, load_contest, write_results
+from semhead_lib.conf.keys import UsageError
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
+from small_training import make_noise
+
+ROOT = Path(__file__).parents[2]
+SMALL = {
+    "minutes": 0.05,
+    "datasets": {"people": {"subjects": 8, "seed": 1}, "unseen": {"subjects": 8, "seed": 2}},
+    "resolution": 32,
+    "heads": 4,
+    "common": {"preset": "semhead-32", "subjects_per_batch": 2, "views_per_subject": 2, "views_per_head": 2},
+    "parts": {"box": {"generator": {"box_half": [0.4, 0.4, 0.3]}}, "crops": {"crop": 16},
+              "warm": {"reconstruct": {"share": 0.5, "pixels": 16, "views_per_subject": 2}}},
+    "designs": {"plain": {"parts": [], "seeds": [0]},
+                "Box, warm": {"parts": ["box", "crops", "warm"], "seeds": [0, 1]}},
+}  # fmt: skip
+
+
+@pytest.fixture()
+def plan(tmp_path):
+    def write(**changes):
+        (tmp_path / "small.yaml").write_text(yaml.safe_dump(SMALL | changes, sort_keys=False))
+        return load_contest(str(tmp_path / "small.yaml"), tmp_path)
+
+    return write
+
+
+def test_the_contests_that_ship_are_right():
+    plans = [
+        load_contest(path.stem, ROOT) for path in (ROOT / "papermill_runs" / "profiles" / "designs").glob("*.yaml")
+    ]
+    assert plans
+    for each in plans:
+        assert len({entry.name for entry in each.entries}) == len(each.entries)
+
+
+def test_designs_are_put_together_from_parts(plan):
+    plain, warm, again = plan().entries
+    assert (plain.name, warm.name, again.name) == ("plain_seed-0", "box-warm_seed-0", "box-warm_seed-1")
+    assert plain.beginning is None and plain.settings.crop == 0
+    assert warm.settings.generator == {"box_half": [0.4, 0.4, 0.3]}
+    assert warm.beginning.crop == 16 and warm.beginning.generator == warm.settings.generator
+    assert again.settings.seed == again.beginning.seed == 1
+
+
+def test_mistakes_are_named(plan):
+    with pytest.raises(UsageError, match="no part 'boxes'"):
+        plan(designs={"x": {"parts": ["boxes"], "seeds": [0]}})
+    with pytest.raises(UsageError, match="x: crop must be 0, or"):
+        plan(parts={"crops": {"crop": 20}}, designs={"x": {"parts": ["crops"], "seeds": [0]}})
+    with pytest.raises(UsageError, match="expected the sections"):
+        plan(more={})
+
+
+def test_designs_are_trained_for_their_minutes_and_judged(plan, tmp_path, monkeypatch):
+    this = plan()
+    for name in ("people", "unseen"):
+        make_noise(tmp_path / this.dataset(name))
+    figure = {"value": 1.0, "low": 0.5, "high": 2.0}
+    evaluation = {"generated": {"all": {"frechet": figure, "kernel": figure}}, "real": {"all": {"frechet": figure}}}
+
+    def judged(plan, model, root):
+        assert (model / "model.safetensors").is_file()
+        return {"evaluation": evaluation, "heads": torch.zeros(2, 3, 3, 8, 8, dtype=torch.uint8)}
+
+    monkeypatch.setattr(module, "judged", judged)
+    for entry in this.entries[:2]:
+        execute(this, entry, tmp_path)
+    found = json.loads((tmp_path / this.folder / "box-warm_seed-0" / "figures.json").read_text())
+    assert found["kimg"] > 0 and found["reconstructed_kimg"] > 0
+    assert write_results(this, tmp_path) == 4
+    results = tmp_path / this.folder / "results"
+    rows = list(csv.DictReader((results / "figures.csv").open()))
+    assert {row["design"] for row in rows} == {"plain", "Box, warm"}
+    assert rows[0]["real"] == "1" and rows[1]["real"] == ""
+    assert sorted(path.name for path in (results / "heads").iterdir()) == ["box-warm_seed-0.webp", "plain_seed-0.webp"]
+    assert this.finished(this.entries[0], tmp_path) and not this.finished(this.entries[2], tmp_path)
+
+
+def test_what_is_finished_is_left(plan, tmp_path, capsys):
+    plan()
+    file = str(tmp_path / "small.yaml")
+    assert not contest(file, dry_run=True, root=tmp_path)
+    assert "3 trainings, 3 to execute" in capsys.readouterr().out
+    with pytest.raises(UsageError, match="no design begins so; there are plain_seed-0"):
+        contest(file, only="planes", root=tmp_path)
