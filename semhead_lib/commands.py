@@ -179,7 +179,7 @@ def reconstruct(config: DictConfig) -> None:
     settings = {key: value for key, value in config.items() if key not in ("data", "out", "limit", "device")}
     settings = ReconstructionSettings(**settings | {"generator": changes})
     data = SubjectsInMemory.load(
-        config.data, geometry=("depth",), limit=config.limit, threads=available_cores(), progress=True
+        config.data, geometry=("depth", "labels"), limit=config.limit, threads=available_cores(), progress=True
     )
     print(run(settings, data, config.out, device=config.device))
 

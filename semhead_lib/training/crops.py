@@ -48,11 +48,14 @@ def draw_windows(
     return torch.cat([corner, width[:, None]], dim=1)
 
 
-def cut(images: Tensor, windows: Tensor, side: int) -> Tensor:  # uint8 [B, C, S, S], [B, 3] -> [B, C, side, side]
-    """The parts of images, as means over whole pixels, rounded."""
+def cut(images: Tensor, windows: Tensor, side: int) -> Tensor:  # [B, C, S, S], [B, 3] -> [B, C, side, side]
+    """The parts of images, as means over whole pixels; of integers, rounded."""
     resolution, out = images.shape[-1], images.new_empty(*images.shape[:2], side, side)
     pixels = (windows * resolution).round().long().tolist()
     for k, (left, top, width) in enumerate(pixels):
         part = images[k, :, top : top + width, left : left + width]
-        out[k] = part if width == side else F.avg_pool2d(part.float(), width // side).round()
+        if width > side:
+            part = F.avg_pool2d(part.float(), width // side)
+            part = part if images.is_floating_point() else part.round()
+        out[k] = part
     return out

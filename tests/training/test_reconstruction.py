@@ -35,12 +35,12 @@ def ball(subject: Subject, radius: float, colour: torch.Tensor) -> Subject:
     forward = subject.cameras[:, [2, 6, 10]]
     z = distance * (directions * forward[:, None]).sum(-1).unflatten(1, (32, 32))
     views = torch.where(hit[:, None], colour[:, None, None], torch.full((3, 1, 1), 200)).byte()
-    return replace(subject, views=views, masks=hit.byte() * 255, depth=torch.where(hit, z, 0.0))
+    return replace(subject, views=views, masks=hit.byte() * 255, depth=torch.where(hit, z, 0.0), labels=hit.byte() * 3)
 
 
 @pytest.fixture(scope="module")
 def deep(noise_folder) -> SubjectsInMemory:
-    noise = SubjectsInMemory.load(noise_folder, geometry=("depth",))
+    noise = SubjectsInMemory.load(noise_folder, geometry=("depth", "labels"))
     rng = torch.Generator().manual_seed(0)
     balls = [ball(s, 0.15 + 0.015 * k, torch.randint(256, (3,), generator=rng)) for k, s in enumerate(noise)]
     return SubjectsInMemory(balls, noise.indices, noise.manifest)
@@ -73,7 +73,7 @@ def test_rays_meet_the_surfaces_of_the_pixels(deep):
 
 
 def test_a_field_that_fits_has_smaller_errors(deep):
-    settings = small(kimg=1.0)
+    settings = small(kimg=1.0, density_weight=3.0)
     networks = Reconstructor(settings, 16, "cpu")
     sample = SubjectBatches(deep, settings)(0)
     first = networks.terms(sample, 0)
@@ -96,7 +96,7 @@ def test_points_before_surfaces_are_to_be_empty_and_those_behind_opaque(deep):
         ball = replace(networks.generator.renderer.settings.ball, slope=0.0)
         networks.generator.renderer.settings = replace(networks.generator.renderer.settings, ball=ball)
         shown = replace(some, distance=torch.full_like(some.distance, distance))
-        return float(of_points(networks.generator, features, shown, torch.Generator().manual_seed(0))[0])
+        return float(of_points(networks.generator, features, shown, torch.Generator().manual_seed(0))["density"])
 
     assert density(-9.0, NOTHING) < 0.2 < 3 < density(20.0, NOTHING)
     assert density(40.0, UNKNOWN) == 0
@@ -141,5 +141,5 @@ def test_other_settings_are_refused(deep, tmp_path):
 
 
 def test_data_without_depth_are_refused(data, tmp_path):
-    with pytest.raises(ValueError, match="has no depth, which reconstruction needs"):
+    with pytest.raises(ValueError, match="has no depth and no labels, which reconstruction needs"):
         reconstruct(small(), data, tmp_path, device="cpu", progress=False)

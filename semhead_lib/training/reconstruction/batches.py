@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
@@ -11,10 +12,12 @@ from torch import Tensor
 from semhead_lib.cameras import orbit_angles
 from semhead_lib.data.batches import to_model_range, to_unit_range
 from semhead_lib.data.memory import SubjectsInMemory
+from semhead_lib.data.subjects import Subject
 from semhead_lib.training.crops import cut, draw_windows
 from semhead_lib.training.reconstruction.settings import ReconstructionSettings
 
 _FACING = 60.0  # degrees of azimuth within which an image is encoded
+LARGEST = 12.0  # importance of a class, at most
 NOTHING, UNKNOWN = 0.0, -1.0  # distances of rays that meet nothing, and of those at an edge
 
 
@@ -26,6 +29,7 @@ class Rays:
     directions: Tensor  # [H, P, 3] unit
     distance: Tensor  # [H, P] to the surface, scene units; NOTHING or UNKNOWN
     colours: Tensor  # [H, P, 3] of the pixels, in [0, 1]
+    classes: Tensor  # [H, P] int64 of the surface
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,7 @@ class Sample:
     windows: Tensor | None  # [B, 3] the parts of them that are rendered; None: all
     images: Tensor  # [B, 3, s, s] those parts, in [-1, 1]
     masks: Tensor  # [B, 1, s, s] in [0, 1]
+    importance: Tensor  # [B, 1, s, s] of pixels, about 1 on average over all images
     rays: Rays
 
     def to(self, device: torch.device | str) -> Sample:
@@ -50,13 +55,16 @@ class Sample:
 class SubjectBatches:
     """From the number of a step to its sample: a function of data, settings and number alone.
 
-    Raises ValueError for data without masks or depth, or with fewer views than a batch takes.
+    What is rare counts more: pixels are drawn, and differences of images weighed, by the root of the rarity of the
+    class of their surface, so that eyes, brows and lips are learnt beside skin and clothes.
+
+    Raises ValueError for data without masks, depth or classes, or with fewer views than a batch takes.
     """
 
     def __init__(self, data: SubjectsInMemory, settings: ReconstructionSettings) -> None:
         self.data, self.settings = data, settings
         for subject in data:
-            missing = [name for name in ("masks", "depth") if getattr(subject, name) is None]
+            missing = [name for name in ("masks", "depth", "labels") if getattr(subject, name) is None]
             if missing:
                 raise ValueError(f"subject {subject.id} has no {' and no '.join(missing)}, which reconstruction needs")
             if len(subject.views) < settings.views_per_subject:
@@ -65,6 +73,7 @@ class SubjectBatches:
                     f"got {settings.views_per_subject}"
                 )
         self._facing = [facing(subject.cameras) for subject in data]
+        self.importance = class_importance(data)
 
     def __call__(self, step: int) -> Sample:
         s, n = self.settings, len(self.data)
@@ -82,18 +91,23 @@ class SubjectBatches:
         def all_of(name: str) -> Tensor:  # [H, V, ...]
             return torch.stack([getattr(subject, name)[k] for subject, k in zip(chosen, kept, strict=True)])
 
-        views, masks, depth, cameras = (all_of(name) for name in ("views", "masks", "depth", "cameras"))
+        views, masks, depth, labels, cameras = (
+            all_of(name) for name in ("views", "masks", "depth", "labels", "cameras")
+        )
+        importance = self.importance[labels.long()]
         side, windows = views.shape[-1], None
         if s.crop:
             windows = draw_windows(
                 cameras.flatten(0, 1), s.views_per_subject, side, s.crop, s.crop_whole, s.crop_face, draws
             )
-        rays = _rays(views, masks, depth, cameras, windows, s.pixels, draws)
-        images, masks, cameras = (x[:, : s.rendered].flatten(0, 1) for x in (views, masks, cameras))
-        masks = masks[:, None]
+        rays = _rays(views, masks, depth, labels, cameras, importance, s.pixels, draws)
+        images, masks, importance, cameras = (
+            x[:, : s.rendered].flatten(0, 1) for x in (views, masks, importance, cameras)
+        )
+        masks, importance = masks[:, None], importance[:, None]
         if windows is not None:
             windows = windows.unflatten(0, (len(chosen), -1))[:, : s.rendered].flatten(0, 1)
-            images, masks = (cut(x, windows, s.crop) for x in (images, masks))
+            images, masks, importance = (cut(x, windows, s.crop) for x in (images, masks, importance))
         semantics = None if chosen[0].semantic is None else torch.stack([subject.semantic for subject in chosen])
         return Sample(
             to_model_range(torch.stack(encoded)),
@@ -102,6 +116,7 @@ class SubjectBatches:
             windows,
             to_model_range(images),
             to_unit_range(masks),
+            importance,
             rays,
         )
 
@@ -111,26 +126,38 @@ def facing(cameras: Tensor) -> list[int]:  # [V, 25]
     return torch.nonzero(orbit_angles(cameras)[:, 0].abs() <= _FACING)[:, 0].tolist()
 
 
+def class_importance(data: Sequence[Subject]) -> Tensor:  # [256]
+    """Of each class of surface: the root of its rarity, at most LARGEST times the mean, 1 on average over pixels."""
+    some = torch.stack([subject.labels[0] for subject in data[: min(len(data), 500)]])
+    share = torch.bincount(some.flatten().int(), minlength=256).float() / some.numel()
+    importance = share.clamp_min(1e-6).rsqrt()
+    importance = (importance / (share * importance).sum()).clamp_max(LARGEST)
+    return importance / (share * importance).sum()
+
+
 def _rays(
     views: Tensor,  # [H, V, 3, S, S] uint8
     masks: Tensor,  # [H, V, S, S] uint8
     depth: Tensor,  # [H, V, S, S] camera z
+    labels: Tensor,  # [H, V, S, S] uint8
     cameras: Tensor,  # [H, V, 25]
-    windows: Tensor | None,  # [H V, 3]
+    importance: Tensor,  # [H, V, S, S]
     pixels: int,
     rng: torch.Generator,
 ) -> Rays:
-    """Rays through random pixels of the images, every other one inside the part of it that is rendered. What is at an
+    """Rays through pixels of the images: three quarters drawn by their importance, the others evenly. What is at an
     edge, where a pixel is covered in part, is not known."""
-    views, masks, depth, cameras, heads = *(x.flatten(0, 1) for x in (views, masks, depth, cameras)), len(views)
-    side = views.shape[-1]
-    place = torch.rand(len(views), pixels, 2, generator=rng)
-    if windows is not None:
-        inside = (torch.arange(pixels) % 2 == 0)[:, None]
-        place = torch.where(inside, windows[:, None, :2] + place * windows[:, None, 2:], place)
-    pixel = (place * side).long().clamp(0, side - 1)
-    flat = pixel[..., 1] * side + pixel[..., 0]
-    covered, z = (x.flatten(1).gather(1, flat) for x in (masks, depth))
+    heads, side = len(views), views.shape[-1]
+    views, masks, depth, labels, cameras, importance = (
+        x.flatten(0, 1) for x in (views, masks, depth, labels, cameras, importance)
+    )
+    chance = importance.flatten(1).cumsum(1)
+    drawn = torch.rand(len(views), pixels - pixels // 4, generator=rng) * chance[:, -1:]
+    weighed = torch.searchsorted(chance, drawn).clamp_max(side**2 - 1)
+    evenly = torch.randint(side**2, (len(views), pixels // 4), generator=rng)
+    flat = torch.cat([weighed, evenly], dim=1)
+    pixel = torch.stack([flat % side, flat // side], dim=-1)
+    covered, z, classes = (x.flatten(1).gather(1, flat) for x in (masks, depth, labels))
     colours = views.flatten(2).gather(2, flat[:, None].expand(-1, 3, -1)).permute(0, 2, 1)
     u, v = ((pixel.float() + 0.5) / side).unbind(-1)
     fx, skew, cx, _, fy, cy = (number[:, None] for number in cameras[:, 16:22].unbind(1))
@@ -150,4 +177,5 @@ def _rays(
         by_head(directions / length[..., None]),
         by_head(distance),
         by_head(to_unit_range(colours)),
+        by_head(classes.long()),
     )

@@ -35,6 +35,7 @@ class ReconstructionSettings:
     mask_weight: float = 0.5
     density_weight: float = 1.0  # at points: empty or opaque
     colour_weight: float = 2.0  # at points on surfaces
+    class_weight: float = 0.2  # of the class of surfaces, told by the field's hidden layer at points on them; 0: not
     kl_weight: float = 1e-4  # of the divergence of latents from N(0, I), nats
     pixels: int = 512  # of an image, whose points are looked at
     ema_kimg: float = 5.0  # half-life of the averaged generator
@@ -49,7 +50,16 @@ class ReconstructionSettings:
         for name in ("kimg", "rate", "encoder_rate", "ema_kimg"):
             if not 0 < getattr(self, name) < math.inf:
                 raise ValueError(f"{name} must be positive and finite, got {getattr(self, name)}")
-        for name in ("detail_weight", "mask_weight", "density_weight", "colour_weight", "kl_weight", "warmup", "seed"):
+        for name in (
+            "detail_weight",
+            "mask_weight",
+            "density_weight",
+            "colour_weight",
+            "class_weight",
+            "kl_weight",
+            "warmup",
+            "seed",
+        ):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ValueError(f"{name} must be finite and not negative, got {getattr(self, name)}")
         if self.rendered > self.views_per_subject:

@@ -21,7 +21,7 @@ from semhead_lib.data.memory import SubjectsInMemory
 from semhead_lib.devices import keep_freed_memory, pick_device
 from semhead_lib.models.encoder import ImageEncoder
 from semhead_lib.models.generator import Generator, packed
-from semhead_lib.models.layers import equalised
+from semhead_lib.models.layers import EqualLinear, equalised
 from semhead_lib.progress import progress_bar
 from semhead_lib.training import grids, run_folder
 from semhead_lib.training.reconstruction.batches import Sample, SubjectBatches, facing
@@ -32,6 +32,7 @@ from semhead_lib.training.schedules import ema_beta
 from semhead_lib.training.snapshots import all_finite
 
 STATE, LOG, ENCODER = "state.pt", "log.jsonl", "encoder.safetensors"
+CLASSES = 256  # that a label may name
 _BETAS = (0.5, 0.99)
 _CLIP = 10.0  # norm of the gradient, at most
 _LOG_EVERY = 20  # steps
@@ -54,7 +55,7 @@ def reconstruct(
     conditions.safetensors, and encoder.safetensors.
 
     Args:
-        data: subjects with semantic features, masks and depth, in memory (`geometry=("depth",)`).
+        data: subjects with semantic features, masks, depth and classes, in memory (`geometry=("depth", "labels")`).
         stop_after: seconds after which this call saves and returns, finished or not.
 
     Raises ValueError for data that do not suit the settings, or settings or data other than `out` was begun with;
@@ -81,9 +82,10 @@ class Reconstructor:
             self.generator = Generator(s.adversarial.generator_config(semantic_dimension)).to(device)
             config = self.generator.config
             self.encoder = ImageEncoder(config.resolution, config.z_dim).to(device)
+            self.classes = EqualLinear(config.hidden, CLASSES).to(device) if s.class_weight else None
         self.average = copy.deepcopy(self.generator).requires_grad_(False).eval()
-        parts = ((self.generator, s.rate), (self.encoder, s.encoder_rate))
-        groups = [{"params": list(network.parameters()), "lr": rate} for network, rate in parts]
+        parts = ((self.generator, s.rate), (self.encoder, s.encoder_rate), (self.classes, s.rate))
+        groups = [{"params": list(network.parameters()), "lr": rate} for network, rate in parts if network is not None]
         self.optimiser = torch.optim.Adam(groups, betas=_BETAS, fused=True)
 
     def terms(self, sample: Sample, step: int) -> dict[str, Tensor]:
@@ -97,27 +99,26 @@ class Reconstructor:
         features = generator.backbone(w)
         side = s.crop or generator.config.raw_resolution
         seen = generator.synthesize(w, sample.cameras, side, step, features=features, windows=sample.windows)
-        density, colour = of_points(generator, features, sample.rays, rng)
+        at_points = of_points(generator, features, sample.rays, rng, self.classes)
         difference = seen.image - sample.images
         return {
-            "image": difference.abs().mean(),
-            "detail": detail(difference),
+            "image": (difference.abs() * sample.importance).mean(),
+            "detail": (detail(difference).abs() * sample.importance).mean(),
             "mask": (seen.opacity - sample.masks).abs().mean(),
-            "density": density,
-            "colour": colour,
+            **at_points,
             "kl": divergence(mean, log_variance),
         }
 
     def step(self, sample: Sample, step: int) -> dict[str, Tensor]:
         """Learn from a sample; returns the terms."""
         s = self.settings
-        for group, rate in zip(self.optimiser.param_groups, (s.rate, s.encoder_rate), strict=True):
+        for group, rate in zip(self.optimiser.param_groups, (s.rate, s.encoder_rate, s.rate), strict=False):
             group["lr"] = rate * s.share(step)
         weights = {"image": 1.0, "detail": s.detail_weight, "mask": s.mask_weight, "density": s.density_weight,
-                   "colour": s.colour_weight, "kl": s.kl_weight}  # fmt: skip
+                   "colour": s.colour_weight, "class": s.class_weight, "kl": s.kl_weight}  # fmt: skip
         with equalised(self.generator):
             found = self.terms(sample, step)
-            loss = sum(weight * found[name] for name, weight in weights.items())
+            loss = sum(weights[name] * term for name, term in found.items())
             self.optimiser.zero_grad(set_to_none=True)
             loss.backward()
         everything = [*self.generator.parameters(), *self.encoder.parameters()]
@@ -130,12 +131,15 @@ class Reconstructor:
         return {"loss": loss.detach()} | {k: v.detach() for k, v in found.items()} | {"gradient": norm}
 
     def state(self) -> dict[str, Any]:
-        parts = ("generator", "encoder", "average", "optimiser")
-        return {name: getattr(self, name).state_dict() for name in parts}
+        return {name: getattr(self, name).state_dict() for name in self._parts}
 
     def restore(self, state: dict[str, Any]) -> None:
-        for name in ("generator", "encoder", "average", "optimiser"):
+        for name in self._parts:
             getattr(self, name).load_state_dict(state[name])
+
+    @property
+    def _parts(self) -> tuple[str, ...]:
+        return ("generator", "encoder", "average", "optimiser", *(["classes"] if self.classes is not None else []))
 
 
 class _Trainer:
