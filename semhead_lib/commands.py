@@ -164,7 +164,10 @@ def train(config: DictConfig) -> None:
     elif is_packed(config.data):
         data = load_packed(config.data, limit=config.limit, threads=available_cores())
     else:
-        data = SubjectsInMemory.load(config.data, limit=config.limit, threads=available_cores(), progress=True)
+        geometry = ("depth", "labels") if settings.reconstruct_every else ()
+        data = SubjectsInMemory.load(
+            config.data, geometry=geometry, limit=config.limit, threads=available_cores(), progress=True
+        )
     print(run(settings, data, config.out, device=config.device, init=config.init))
 
 

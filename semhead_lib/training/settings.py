@@ -44,6 +44,8 @@ class TrainSettings:
     crop_face: float = 0.6  # share of the others that are cut around the face, where it is seen
     local_weight: float = 0.0  # of the discriminator's 8 x 8 logits of places, beside the one of the picture; 0: none
     discriminator_first: float = 0.0  # kimg in which the generator does not learn yet
+    reconstruct_every: int = 0  # steps from one step of reconstruction to the next, which hold on to the truth; 0: none
+    reconstruct_rate: float = 1e-3  # learning rate of those steps
     density_weight: float = 0.25
     density_interval: int = 4  # steps
     density_distance: float = 1.0  # between neighbouring points (standard deviation), texels of the planes (EG3D: 1)
@@ -83,7 +85,8 @@ class TrainSettings:
                      "keep", "log_every"):  # fmt: skip
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("kimg", "tick_kimg", "snapshot_kimg", "generator_rate", "discriminator_rate"):
+        for name in ("kimg", "tick_kimg", "snapshot_kimg", "generator_rate", "discriminator_rate",
+                     "reconstruct_rate"):  # fmt: skip
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
         for name in ("r1_gamma", "r2_gamma", "local_weight", "discriminator_first", "density_weight",
@@ -107,6 +110,10 @@ class TrainSettings:
                 f"mode {self.mode} tells the generator one picture's camera, so a head can have one picture only: "
                 f"views_per_head must be 1, got {self.views_per_head}"
             )
+        if self.reconstruct_every < 0:
+            raise ValueError(f"reconstruct_every must not be negative, got {self.reconstruct_every}")
+        if self.reconstruct_every and self.mode != "semantic":
+            raise ValueError(f"reconstruct_every needs mode semantic, got {self.mode}")
         for name in ("crop_whole", "crop_face"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must lie in [0, 1], got {getattr(self, name)}")

@@ -25,6 +25,7 @@ from semhead_lib.models.generator import WEIGHTS, Generator
 from semhead_lib.training import grids, run_folder
 from semhead_lib.training.distributed import agree_to_stop, everywhere, from_the_first
 from semhead_lib.training.logs import IntervalMeans, Line, TrainingLog
+from semhead_lib.training.reconstruction.anchor import Anchor
 from semhead_lib.training.run_folder import GRIDS, MODEL, SETTINGS, SNAPSHOTS, Subjects
 from semhead_lib.training.settings import TrainSettings
 from semhead_lib.training.snapshots import (
@@ -104,6 +105,11 @@ class _Trainer:
         self.networks = Networks(settings, dimension, accelerator.device)
         self.mode = settings.condition_mode(dimension)
         self.bank = _bank(data, self.mode)
+        self.anchor = None
+        if settings.reconstruct_every:
+            if accelerator.num_processes > 1:
+                raise ValueError(f"reconstruct_every needs one process, got {accelerator.num_processes}")
+            self.anchor = Anchor(settings, data, dimension, self.networks.generator, accelerator.device)
         self.means, self.step = IntervalMeans(), 0
 
     def begin(self, init: Path | str | None) -> None:
@@ -116,8 +122,12 @@ class _Trainer:
         if state is not None:
             self.step = int(state["step"])
             self.means.restore(state.get("log", {}), accelerator.device)
+            if self.anchor:
+                self.anchor.restore(state["reconstruction"])
         elif init is not None:
             _begin_with(self.networks, Path(init))
+            if self.anchor:
+                self.anchor.begin_with(Path(init))
         run_folder.write_settings(self.out, content)
 
     def begin_with_the_first(self) -> None:
@@ -147,6 +157,8 @@ class _Trainer:
                 clock, counted = time.perf_counter(), 0
                 while self.step < self.last:
                     self.means.add(self.do(self.step, next(batches)))
+                    if self.anchor and self.step % s.reconstruct_every == 0:
+                        self.means.add(self.anchor.step(self.step // s.reconstruct_every))
                     self.step += 1
                     counted += 1
                     late = stop_after is not None and time.monotonic() - began >= stop_after
@@ -215,6 +227,8 @@ class _Trainer:
     def _save(self) -> None:
         """A snapshot, then the model: where there is a model, there is a snapshot to go on from."""
         state = state_of(self.networks, self.step, self.means.state())
+        if self.anchor:
+            state["reconstruction"] = self.anchor.state()
         save_snapshot(self.out / SNAPSHOTS, state, self.settings.keep)
         self._save_model()
 
@@ -222,6 +236,8 @@ class _Trainer:
         self.networks.average.save(self.out / MODEL)
         self.networks.discriminator.save(self.out / MODEL)
         self.bank.save(self.out / MODEL)
+        if self.anchor:
+            self.anchor.save(self.out / MODEL)
 
     def grid(self) -> Tensor:  # [8, 8, 3, S, S] uint8
         """Eight heads of the averaged generator, under the conditions of the first subjects, from all around."""

@@ -132,6 +132,32 @@ def test_an_adversarial_training_begins_with_it(deep, tmp_path):
     assert not torch.equal(before["renderer.w1"], after["renderer.w1"])
 
 
+def test_an_adversarial_training_holds_on_to_the_truth(deep, data, tmp_path):
+    model = reconstruct(small(), deep, tmp_path / "first", device="cpu", progress=False)
+    settings = dict(
+        preset="semhead-32", crop=16, kimg=0.032, subjects_per_batch=2, views_per_subject=2, views_per_head=2,
+        reconstruct_every=2, log_every=1, snapshot_kimg=0.008,
+    )  # fmt: skip
+    whole = train(TrainSettings(**settings), deep, tmp_path / "whole", device="cpu", init=model, progress=False)
+    lines = [json.loads(line) for line in (tmp_path / "whole" / "log.jsonl").read_text().splitlines()]
+    assert ["reconstructed_image" in line for line in lines] == [True, False] * 4
+    for _ in range(8):
+        parts = train(
+            TrainSettings(**settings),
+            deep,
+            tmp_path / "parts",
+            device="cpu",
+            init=model,
+            progress=False,
+            stop_after=0.0,
+        )
+    one, other = (Generator.load(folder).state_dict() for folder in (whole, parts))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    assert (whole / "encoder.safetensors").is_file()
+    with pytest.raises(ValueError, match="has no depth and no labels"):
+        train(TrainSettings(**settings), data, tmp_path / "third", device="cpu", progress=False)
+
+
 def test_other_settings_are_refused(deep, tmp_path):
     reconstruct(small(), deep, tmp_path, device="cpu", progress=False, stop_after=0.0)
     with pytest.raises(ValueError, match="pixels is 32 there, 16 here"):

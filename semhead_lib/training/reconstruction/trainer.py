@@ -73,17 +73,24 @@ def reconstruct(
 
 
 class Reconstructor:
-    """Encoder and generator, and a step of both."""
+    """Encoder and generator, and a step of both. The generator may be one that is trained otherwise as well."""
 
-    def __init__(self, settings: ReconstructionSettings, semantic_dimension: int, device: torch.device | str) -> None:
+    def __init__(
+        self,
+        settings: ReconstructionSettings,
+        semantic_dimension: int,
+        device: torch.device | str,
+        generator: Generator | None = None,  # None: a new one
+    ) -> None:
         s = self.settings = settings
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(s.seed)
-            self.generator = Generator(s.adversarial.generator_config(semantic_dimension)).to(device)
-            config = self.generator.config
+            new = generator is None
+            config = s.adversarial.generator_config(semantic_dimension)
+            self.generator = Generator(config).to(device) if new else generator
             self.encoder = ImageEncoder(config.resolution, config.z_dim).to(device)
             self.classes = EqualLinear(config.hidden, CLASSES).to(device) if s.class_weight else None
-        self.average = copy.deepcopy(self.generator).requires_grad_(False).eval()
+        self.average = copy.deepcopy(self.generator).requires_grad_(False).eval() if new else None
         parts = ((self.generator, s.rate), (self.encoder, s.encoder_rate), (self.classes, s.rate))
         groups = [{"params": list(network.parameters()), "lr": rate} for network, rate in parts if network is not None]
         self.optimiser = torch.optim.Adam(groups, betas=_BETAS, fused=True)
@@ -119,16 +126,21 @@ class Reconstructor:
         with equalised(self.generator):
             found = self.terms(sample, step)
             loss = sum(weights[name] * term for name, term in found.items())
-            self.optimiser.zero_grad(set_to_none=True)
+            self.optimiser.zero_grad(set_to_none=False)  # gradients stay where they are: another step may share them
             loss.backward()
         everything = [*self.generator.parameters(), *self.encoder.parameters()]
         norm = torch.nn.utils.clip_grad_norm_(everything, _CLIP)
         self.optimiser.step()
+        if self.average is not None:
+            self._move_average(step)
+        return {"loss": loss.detach()} | {k: v.detach() for k, v in found.items()} | {"gradient": norm}
+
+    def _move_average(self, step: int) -> None:
+        s = self.settings
         beta = ema_beta(step * s.batch, s.batch, int(s.ema_kimg * 1000), ramp_up=0.1)
         with torch.no_grad():
             torch._foreach_lerp_(list(self.average.parameters()), list(self.generator.parameters()), 1 - beta)
             self.average.mapping.w_mean.copy_(self.generator.mapping.w_mean)
-        return {"loss": loss.detach()} | {k: v.detach() for k, v in found.items()} | {"gradient": norm}
 
     def state(self) -> dict[str, Any]:
         return {name: getattr(self, name).state_dict() for name in self._parts}
@@ -139,7 +151,13 @@ class Reconstructor:
 
     @property
     def _parts(self) -> tuple[str, ...]:
-        return ("generator", "encoder", "average", "optimiser", *(["classes"] if self.classes is not None else []))
+        own = ("encoder", "optimiser", *(["classes"] if self.classes is not None else []))
+        return own if self.average is None else ("generator", "average", *own)
+
+
+def save_encoder(encoder: ImageEncoder, folder: Path) -> None:
+    """Write it into a generator's folder, in half precision."""
+    write_atomically(folder / ENCODER, save(packed(encoder, half=True)))
 
 
 class _Trainer:
@@ -213,7 +231,7 @@ class _Trainer:
         write_atomically(self.out / STATE, content.getvalue())
         self.networks.average.save(self.out / MODEL)
         self.bank.save(self.out / MODEL)
-        write_atomically(self.out / MODEL / ENCODER, save(packed(self.networks.encoder, half=True)))
+        save_encoder(self.networks.encoder, self.out / MODEL)
 
     @torch.no_grad()
     def _draw(self) -> None:

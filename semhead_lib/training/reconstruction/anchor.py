@@ -1,0 +1,79 @@
+"""Steps of reconstruction between those of an adversarial training, so that it keeps what the truth taught it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from semhead_lib.data.memory import SubjectsInMemory
+from semhead_lib.models.generator import Generator
+from semhead_lib.training.reconstruction.batches import SubjectBatches
+from semhead_lib.training.reconstruction.settings import ReconstructionSettings
+from semhead_lib.training.reconstruction.trainer import ENCODER, Reconstructor, save_encoder
+from semhead_lib.training.settings import TrainSettings
+
+_MOST = 6  # subjects, and images of each, of a step
+
+
+class Anchor:
+    """The generator that is trained, an encoder, and batches of subjects with depth and classes.
+
+    Raises ValueError for data without those, or that are not in memory.
+    """
+
+    def __init__(
+        self, settings: TrainSettings, data: Any, dimension: int, generator: Generator, device: torch.device
+    ) -> None:
+        if not isinstance(data, SubjectsInMemory):
+            raise ValueError("reconstruct_every needs data in memory: leave out stream=true")
+        views = min(_MOST, data.manifest.layout.views_per_subject[0])
+        own = ReconstructionSettings(
+            preset=settings.preset,
+            representation=settings.representation,
+            background=settings.background,
+            generator=settings.generator,
+            crop=settings.crop,
+            crop_whole=settings.crop_whole,
+            crop_face=settings.crop_face,
+            subjects_per_batch=min(_MOST, len(data)),
+            views_per_subject=views,
+            rendered=min(2, views),
+            rate=settings.reconstruct_rate,
+            encoder_rate=settings.reconstruct_rate,
+            fall=0.0,
+            seed=settings.seed,
+        )
+        self.batches, self.device = SubjectBatches(data, own), device
+        self.networks = Reconstructor(own, dimension, device, generator)
+
+    def step(self, number: int) -> dict[str, Tensor]:
+        """Learn from batch `number`; what is worth a line in the log."""
+        found = self.networks.step(self.batches(number).to(self.device), number)
+        return {f"reconstructed_{name}": found[name] for name in ("image", "mask", "colour")}
+
+    def begin_with(self, folder: Path) -> None:
+        """Take over the encoder in the folder of a generator, where there is one.
+
+        Raises ValueError when it is of another shape.
+        """
+        path = folder / ENCODER
+        if path.is_file():
+            try:
+                tensors = {name: tensor.float() for name, tensor in load_file(path).items()}
+                self.networks.encoder.load_state_dict(tensors)
+            except (RuntimeError, SafetensorError) as error:
+                raise ValueError(f"{path} is no encoder of these settings: {str(error).splitlines()[0]}") from error
+
+    def state(self) -> dict[str, Any]:
+        return self.networks.state()
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self.networks.restore(state)
+
+    def save(self, folder: Path) -> None:
+        save_encoder(self.networks.encoder, folder)
