@@ -214,7 +214,7 @@ def execute(plan: Contest, entry: Entry, root: Path) -> None:
     folder, seconds, begin = root / plan.folder / entry.name, plan.minutes * 60, None
     for part in ("begin", "run"):  # of a call that was interrupted: its time is not known
         shutil.rmtree(folder / part, ignore_errors=True)
-    geometry = ("depth", "labels") if entry.beginning else ()
+    geometry = ("depth", "labels") if entry.beginning or entry.settings.reconstruct_every else ()
     people = SubjectsInMemory.load(root / plan.dataset("people"), geometry=geometry)
     if entry.beginning:
         share = float(entry.reconstruct["share"])
