@@ -227,9 +227,7 @@ def evaluate(config: DictConfig) -> None:
     chosen = extractors[config.features], extractors[config.encoder]
     found = judge(generator, people, mode, *chosen, progress=True, **settings)
     write_atomically(Path(config.out), dumps(found.as_json()).encode())
-    print(
-        found.table(scopes=["all"]), found.table(scopes=[name for name in found.generated if name != "all"]), sep="\n\n"
-    )
+    print(found.overall(), found.table(scopes=[name for name in found.generated if name != "all"]), sep="\n\n")
 
 
 def sample(config: DictConfig) -> None:
@@ -242,6 +240,7 @@ def sample(config: DictConfig) -> None:
 def invert(config: DictConfig) -> int:
     """`semhead invert PHOTOS...`: 1 when some of them could not be inverted."""
     from semhead_lib.conditioning.semantic import SemanticEncoder
+    from semhead_lib.evaluation.features import FeatureExtractor
     from semhead_lib.explore.inversions import Files, invert_photos
     from semhead_lib.inversion.inverter import Inverter
     from semhead_lib.inversion.search import InversionSettings
@@ -258,7 +257,8 @@ def invert(config: DictConfig) -> int:
         device=config.device,
     )
     files = Files(config.frames, config.mesh, int(config.landmarks))
-    return 1 if invert_photos(config.photos, config.out, inverter, files) else 0
+    extractor = FeatureExtractor.load(config.features, device=_device(config))
+    return 1 if invert_photos(config.photos, config.out, inverter, files, extractor=extractor) else 0
 
 
 def inverter_train(config: DictConfig) -> None:

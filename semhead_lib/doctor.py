@@ -183,6 +183,7 @@ def _models() -> Iterator[Finding]:
     """Weights: shipped ones, those inside packages, those downloaded earlier. All are optional."""
     shipped = (
         ("headclip", "headclip-*", "semantic features offline"),
+        ("judge", "headjudge*", "metrics offline"),
         ("generator", "semhead-*", "heads without training one"),
     )
     for name, pattern, use in shipped:

@@ -123,7 +123,10 @@ def test_shipped_and_downloaded_models_are_found(monkeypatch, tmp_path):
     monkeypatch.setenv("ANNY_CACHE_DIR", str(tmp_path / "anny"))
     findings = by_name(doctor._models())
     assert findings["headclip"].detail == "headclip-64"
-    assert findings["generator"].state == "note"
+    assert findings["generator"].state == "note" and findings["judge"].state == "note"
+    (tmp_path / "assets" / "headjudge").mkdir()
+    (tmp_path / "assets" / "headjudge" / "model.safetensors").touch()
+    assert by_name(doctor._models())["judge"].detail == "headjudge"
     (tmp_path / "assets" / "semhead-64").mkdir()
     (tmp_path / "assets" / "semhead-64" / "model.safetensors").touch()
     assert by_name(doctor._models())["generator"].detail == "semhead-64"

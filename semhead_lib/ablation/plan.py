@@ -11,9 +11,9 @@
       condition: mode=none,view,semantic,semantic+view seed=0,1,2
       vicico: vicico=off,view,condition seed=0,1
 
-What a run may set: parameters of 03_training (mode, source, seed, ...), settings of `semhead train`, `data` (the name
-of a dataset), and `vicico` (both, off, view or condition). What a sweep does not name is the baseline's. A run that two
-sweeps ask for is executed once. Everybody is judged on the dataset `unseen`.
+What a run may set: parameters of 03_training (mode, source, features, seed, ...), settings of `semhead train`, `data`
+(the name of a dataset), and `vicico` (both, off, view or condition). What a sweep does not name is the baseline's. A
+run that two sweeps ask for is executed once. Everybody is judged on the dataset `unseen`.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ FACTORS = {  # columns of the table, in the order of names; their levels in the 
     "source": "frontal",
 }  # fmt: skip
 _VICICO = {"both": (), "off": ("view", "condition"), "view": ("condition",), "condition": ("view",)}
-_OF_NOTEBOOK = ("preset", "mode", "source", "kimg", "heads", "checks", "seed", "device")
+_OF_NOTEBOOK = ("preset", "mode", "source", "kimg", "features", "heads", "checks", "seed", "device")
 _PICTURES = 32  # in a batch, unless the study says otherwise
 
 

@@ -21,13 +21,19 @@ class Result:
     evaluation: Evaluation
 
 
-def measured(folder: Path | str, kimg: float, told_azimuth: float, measure: Callable[[], Evaluation]) -> Evaluation:
-    """What `measure` finds, kept in `folder`: it is called only where no earlier call left its result.
+def measured(
+    folder: Path | str,
+    kimg: float,
+    told_azimuth: float,
+    measure: Callable[[], Evaluation],
+    features: str | None = None,  # identity of what makes the features of the distances; None: whatever made them
+) -> Evaluation:
+    """What `measure` finds, kept in `folder`: it is called only where no earlier call left a result in these features.
 
     Raises ValueError naming the file for a result that is damaged.
     """
     path = Path(folder) / f"kimg-{kimg:09.3f}-told-{told_azimuth:g}.json"
-    if not path.is_file():
+    if not path.is_file() or (features and _read(path).evaluation.features() != features):
         path.parent.mkdir(parents=True, exist_ok=True)
         content = {"kimg": kimg, "told_azimuth": told_azimuth, "evaluation": measure().as_json()}
         write_atomically(path, dumps(content).encode())

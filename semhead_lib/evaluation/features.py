@@ -2,13 +2,15 @@
 
 | name            | features                                                    | weights                                  |
 |-----------------|-------------------------------------------------------------|------------------------------------------|
+| headjudge       | 256: a network that knows surfaces and shapes of heads      | ship with the package, or headjudge/PATH: a folder of `semhead judge train` |
 | headclip-64     | 128, unit length: the embedded encoder of heads             | ship with the package                    |
-| headjudge/PATH  | 256: of a network that tells parametric heads, not CLIP's     | a folder of `semhead judge train`        |
 | MODEL/WEIGHTS.. | any open_clip model, as `SemanticEncoder.load` names it     | fetched by open_clip, or a file          |
 | inception       | 2048 of FID's InceptionV3 (Heusel et al., 2017)             | torch hub's cache, or inception/PATH     |
 | dinov2          | 384 to 1536, DINOv2's class token (Stein et al., 2023)      | torch hub's or Hugging Face's cache, or dinov2/PATH |
 
-Figures in different features cannot be compared, so each carries the identity of its extractor.
+headjudge is the default: a generator conditioned on features of headclip-64 was trained to match those. It has seen
+parametric heads alone, so of photographs inception or dinov2 say more. Figures in different features cannot be compared,
+so each carries the identity of its extractor.
 """  # noqa: E501
 
 from __future__ import annotations
@@ -24,10 +26,12 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from semhead_lib.conditioning.semantic import EMBEDDED, SemanticEncoder
+from semhead_lib.conditioning.semantic import ASSETS, SemanticEncoder
 from semhead_lib.data.batches import to_model_range
 from semhead_lib.data.files import write_atomically
 from semhead_lib.devices import pick_device
+
+DEFAULT = "headjudge"  # of every metric that is not of semantics
 
 _INCEPTION_FILES = ("weights-inception-2015-12-05-6726825d.pth", "pt_inception-2015-12-05-6726825d.pth")
 _INCEPTION_URL = f"https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/{_INCEPTION_FILES[0]}"
@@ -35,6 +39,7 @@ _DINOV2_FILE = "dinov2_vitl14_pretrain.pth"  # the size that Stein et al. take
 _DINOV2_URL = f"https://dl.fbaipublicfiles.com/dinov2/dinov2_vitl14/{_DINOV2_FILE}"
 _DINOV2_SIZES = {384: "small", 768: "base", 1024: "large", 1536: "giant"}  # by the width of the class token
 _DINOV2_SIDE = 224  # pixels
+_DINOV2_MAPS = 4  # blocks, evenly spread, whose tokens are its maps
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,7 @@ class FeatureExtractor:
     unit_length: bool  # whether features have length 1, as CLIP's
     encode: Callable[[Tensor], Tensor]  # [B, 3, H, W] in [-1, 1] -> [B, D], on any device
     batch: int = 64  # pictures at a time
+    maps: Callable[[Tensor], list[Tensor]] | None = None  # [B, 3, H, W] -> [B, C, h, w] each, from early to late
 
     @property
     def gamma(self) -> float:
@@ -71,10 +77,11 @@ class FeatureExtractor:
     @classmethod
     def of(cls, encoder: SemanticEncoder) -> FeatureExtractor:
         """The image features of a CLIP."""
-        return cls(str(encoder.identity), encoder.dimension, True, encoder.encode, encoder.batch)
+        identity, encode = str(encoder.identity), encoder.encode
+        return cls(identity, encoder.dimension, True, encode, encoder.batch, lambda x: encoder.encode_with_maps(x)[1])
 
     @classmethod
-    def load(cls, name: str = EMBEDDED, *, device: str = "auto", batch: int = 64) -> FeatureExtractor:
+    def load(cls, name: str = DEFAULT, *, device: str = "auto", batch: int = 64) -> FeatureExtractor:
         """Load an extractor by its name in the table of this module.
 
         Raises FileNotFoundError for weights of headjudge, inception or dinov2 that are not there, naming the file and
@@ -106,14 +113,13 @@ def stored_features(
 
 
 def _headjudge(path: str, device: str, batch: int) -> FeatureExtractor:
-    from semhead_lib.evaluation.headjudge.network import SIDE, WEIGHTS, HeadJudge
+    from semhead_lib.evaluation.headjudge.network import NAME, SIDE, WEIGHTS, HeadJudge
 
-    folder = Path(path).expanduser()
+    folder = Path(path).expanduser() if path else ASSETS / NAME
     network = HeadJudge.load(folder, device)
-    identity = f"headjudge [weights {_hash(folder / WEIGHTS)}; input {SIDE} px, bilinear]"
-    return FeatureExtractor(
-        identity, network.config.dimension, False, lambda x: network.features(x.to(device).float()), batch
-    )
+    identity = f"{NAME} [weights {_hash(folder / WEIGHTS)}; input {SIDE} px, bilinear]"
+    encode, maps = (lambda x, how=how: how(x.to(device).float()) for how in (network.features, network.trunk))
+    return FeatureExtractor(identity, network.config.dimension, False, encode, batch, maps)
 
 
 def _inception(path: str, device: str, batch: int) -> FeatureExtractor:
@@ -122,7 +128,8 @@ def _inception(path: str, device: str, batch: int) -> FeatureExtractor:
     file = _weights_file(path, [_hub(name) for name in _INCEPTION_FILES], "inception", _INCEPTION_URL)
     network = FidInception(_read(file)).to(device)
     identity = f"inception-2015-12-05 [weights {_hash(file)}; input 299 px, bilinear as TensorFlow 1]"
-    return FeatureExtractor(identity, DIMENSION, False, lambda images: network(images.to(device).float()), batch)
+    encode, maps = (lambda x, how=how: how(x.to(device).float()) for how in (network, network.maps))
+    return FeatureExtractor(identity, DIMENSION, False, encode, batch, maps)
 
 
 def _dinov2(path: str, device: str, batch: int) -> FeatureExtractor:
@@ -144,14 +151,19 @@ def _dinov2(path: str, device: str, batch: int) -> FeatureExtractor:
         torch.tensor(network.pretrained_cfg[key], device=device).view(3, 1, 1) for key in ("mean", "std")
     )  # of pictures in [0, 1]
 
-    def encode(images: Tensor) -> Tensor:
+    def prepared(images: Tensor) -> Tensor:
         pictures = F.interpolate(
             images.to(device).float() / 2 + 0.5, size=(_DINOV2_SIDE,) * 2, mode="bicubic", antialias=True
         ).clamp(0, 1)
-        return network((pictures - mean) / std)
+        return (pictures - mean) / std
+
+    def maps(images: Tensor) -> list[Tensor]:
+        depth = len(network.blocks)
+        chosen = [depth * (i + 1) // _DINOV2_MAPS - 1 for i in range(_DINOV2_MAPS)]
+        return network.forward_intermediates(prepared(images), indices=chosen, intermediates_only=True)
 
     identity = f"dinov2-{size} [weights {_hash(file)}; input {_DINOV2_SIDE} px, bicubic]"
-    return FeatureExtractor(identity, network.num_features, False, encode, batch)
+    return FeatureExtractor(identity, network.num_features, False, lambda x: network(prepared(x)), batch, maps)
 
 
 def _weights_file(path: str, cached: list[Path], name: str, url: str) -> Path:
@@ -161,7 +173,7 @@ def _weights_file(path: str, cached: list[Path], name: str, url: str) -> Path:
             return file
     raise FileNotFoundError(
         f"the weights of {name!r} are not on this machine; looked for {', '.join(map(str, looked))}. Get them from "
-        f"{url} and name the file: {name}/PATH. Without them use the embedded default: {EMBEDDED}"
+        f"{url} and name the file: {name}/PATH. Without them use the embedded default: {DEFAULT}"
     )
 
 

@@ -13,6 +13,7 @@ from torchvision.models import inception as blocks
 
 DIMENSION = 2048
 CLASSES = 1008
+_MAPS = ("Mixed_5d", "Mixed_6e", "Mixed_7c")  # the last block of each size
 _SIZE = 299  # pixels a side of what the network sees
 
 
@@ -64,6 +65,18 @@ class FidInception(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         levels = images * 127.5 + 127.5  # 0..255
         return self.network((resize_like_tensorflow_1(levels, _SIZE) - 128) / 128)
+
+    def maps(self, images: Tensor) -> list[Tensor]:  # [B, 3, H, W] in [-1, 1] -> [B, C, h, w] each
+        """Activations of the last block of each size: 35, 17 and 8 pixels a side."""
+        found: list[Tensor] = []
+        blocks_of = [self.network.get_submodule(name) for name in _MAPS]
+        hooks = [block.register_forward_hook(lambda *seen: found.append(seen[-1])) for block in blocks_of]
+        try:
+            self(images)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return found
 
 
 def resize_like_tensorflow_1(images: Tensor, size: int) -> Tensor:  # [B, C, H, W] -> [B, C, size, size]

@@ -13,10 +13,15 @@
 | consistency_psnr, _l1        | all, bins | agreement of two views 15 degrees apart where both see (consistency.py) |
 | consistency_seen_twice       | all, bins | share of the surface on which that was compared                         |
 | modes                        | all       | effective number of people whom the fronts resemble, of real heads'     |
-| identity_auc, faces_found    | all       | one person from left to right? (identity.py; when asked for)            |
+| frechet_of_faces             | all       | the Frechet distance of faces cut out of the views (appearance.py)      |
+| power_8-12, ...              | all       | power over that of real images, by cycles an image (appearance.py)      |
+| faces_found, identity_auc    | all       | faces that dlib finds; one person from left to right? (when asked for)  |
+| faces_found_ratio            | all       | how often it finds one, over how often on real heads (when asked for)   |
 
 Scopes are "all" views and the azimuth bins "0", "45", ... Where real heads can take the generated ones' place, `real`
-has what they get: that, not 0 or 1, is what a perfect generator would reach.
+has what they get: that, not 0 or 1, is what a perfect generator would reach. Distances, coverage, diversity and bias
+are in the extractor's features, headjudge's unless another is given; own fronts, conditions and modes are matters of
+semantics, in the features of the encoder that made the conditions.
 """
 
 from __future__ import annotations
@@ -34,20 +39,26 @@ from semhead_lib.conditioning.judging import recall
 from semhead_lib.conditioning.modes import ConditionMode
 from semhead_lib.conditioning.semantic import require_encoder
 from semhead_lib.data.subjects import Subject
+from semhead_lib.evaluation.appearance import face_distance, identities, power_ratios
 from semhead_lib.evaluation.azimuth import AzimuthBins, BinnedFeatures
 from semhead_lib.evaluation.comparison import ALL, Numbers
 from semhead_lib.evaluation.consistency import Differences, head_consistency
 from semhead_lib.evaluation.diversity import people_reached
 from semhead_lib.evaluation.features import FeatureExtractor
-from semhead_lib.evaluation.identity import find_identities, frontal_views
-from semhead_lib.evaluation.intervals import half_sample_interval, percentiles
-from semhead_lib.evaluation.protocol import Figure, Protocol
+from semhead_lib.evaluation.intervals import half_sample_interval
+from semhead_lib.evaluation.protocol import Figure
 from semhead_lib.evaluation.samples import Samples, generated_samples, real_samples, styles
 from semhead_lib.evaluation.semantics import condition_adherence, own_front_ranks
+from semhead_lib.evaluation.statistics import (
+    Figures,
+    interval_of_splits,
+    measured,
+    merge,
+    of_splits,
+    protocol_of,
+)
 from semhead_lib.evaluation.yardstick import Yardstick
 from semhead_lib.models.generator import Generator
-
-Figures = dict[str, dict[str, Figure]]  # scope -> figure -> value with protocol
 
 
 @dataclass(frozen=True)
@@ -74,6 +85,18 @@ class Evaluation:
             for side, figures in content.items()
         })  # fmt: skip
 
+    def overall(self, names: Sequence[str] | None = None) -> str:
+        """Figures over all views with their intervals as a Markdown table: a row a figure; None: all that there are."""
+        mine, real = self.generated[ALL], self.real[ALL]
+        rows = ["| over all views | generated [95 % interval] | real heads in its place |", "|---|---|---|"]
+        for name in mine if names is None else [name for name in names if name in mine]:
+            rows.append(f"| {name.replace('_', ' ')} | {mine[name]} | {real.get(name, '–')} |")
+        return "\n".join(rows)
+
+    def features(self, figure: str = "frechet") -> str:
+        """Identity of what made the features that a figure over all views was measured in."""
+        return self.generated[ALL][figure].protocol.features
+
     def table(self, names: Sequence[str] | None = None, scopes: Sequence[str] | None = None) -> str:
         """Figures as a Markdown table: a row a scope, generated over real; None: all that there are."""
         scopes = list(self.generated) if scopes is None else scopes
@@ -89,8 +112,8 @@ def evaluate(
     generator: Generator,
     real: Sequence[Subject] | Yardstick,
     mode: ConditionMode,
-    extractor: FeatureExtractor | None = None,  # not needed with a yardstick
-    encoder: FeatureExtractor | None = None,  # of semantics; None: the extractor
+    extractor: FeatureExtractor | None = None,  # None: headjudge; a yardstick has its own
+    encoder: FeatureExtractor | None = None,  # of semantics; None: the extractor if it is a CLIP, else headclip-64
     *,
     told_by: str | None = None,  # identity of what made the features it was trained with; None: the encoder's
     told_azimuth: float = 0.0,  # degrees; the camera that modes with a view are told, whatever camera looks on
@@ -114,9 +137,8 @@ def evaluate(
     """
     if isinstance(real, Yardstick):
         yardstick = real
-    elif extractor is None:
-        raise ValueError("an extractor of features is needed, such as FeatureExtractor.load('headclip-64')")
     else:
+        extractor = extractor or FeatureExtractor.load()
         sets = real_samples(real, heads, views, resolution=generator.config.resolution, seed=seed)
         yardstick = Yardstick.of(*sets, extractor, encoder, bins=bins, seed=seed, store=store, progress=progress)
     twins = yardstick.twin_samples
@@ -128,10 +150,9 @@ def evaluate(
     if consistency_heads:
         w = styles(generator, mode, twins, **drawn)[:consistency_heads]
         seen = head_consistency(generator, w, yardstick.bins.centres)
-        _merge(found.generated, _consistency(seen, len(w), yardstick, samples.made))
+        merge(found.generated, _consistency(seen, len(w), yardstick, samples.made))
     if identity_heads:
-        for side, judged in ((found.generated, samples), (found.real, twins)):
-            _merge(side, _identity(judged, identity_heads, yardstick, progress))
+        _merge_both(found, identities(samples, identity_heads, yardstick, progress))
     return found
 
 
@@ -153,21 +174,29 @@ def judge(samples: Samples, yardstick: Yardstick, *, progress: bool = False) -> 
 
     numbers, halves = yardstick.measure(BinnedFeatures.of(features, samples.cameras, yardstick.bins), progress)
     generated, real = _distances(numbers, halves, yardstick, samples.made), _yardstick_distances(yardstick)
-    _merge(generated, _agreement(semantic, fronts, yardstick, samples.made))
-    _merge(real, _agreement(*yardstick.semantic, yardstick, twins.made))
+    merge(generated, _agreement(semantic, fronts, yardstick, samples.made))
+    merge(real, _agreement(*yardstick.semantic, yardstick, twins.made))
     for side, these, made in ((generated, fronts, samples.made), (real, yardstick.semantic[1], twins.made)):
-        _merge(side, _modes(these, yardstick, made))
+        merge(side, _modes(these, yardstick, made))
     if samples.conditions is not None:
         asked = samples.conditions if samples.encoder == encoder.identity else yardstick.semantic[1]
-        _merge(generated, _adherence(fronts, asked, yardstick, samples.made))
-    return Evaluation(generated, real)
+        merge(generated, _adherence(fronts, asked, yardstick, samples.made))
+    found = Evaluation(generated, real)
+    _merge_both(found, face_distance(samples, yardstick))
+    _merge_both(found, power_ratios(samples, yardstick))
+    return found
+
+
+def _merge_both(found: Evaluation, more: tuple[Figures, Figures]) -> None:
+    merge(found.generated, more[0])
+    merge(found.real, more[1])
 
 
 def _distances(numbers: Numbers, halves: list[Numbers], yardstick: Yardstick, made: str) -> Figures:
     figures: Figures = {}
     for (scope, name), value in numbers.items():
         low, high = half_sample_interval(value, [half[scope, name] for half in halves])
-        protocol = _protocol(yardstick, made, yardstick.extractor.identity, *_counts(scope, yardstick))
+        protocol = protocol_of(yardstick, made, yardstick.extractor.identity, *_counts(scope, yardstick))
         figures.setdefault(scope, {})[name] = Figure(value, low, high, protocol)
     return figures
 
@@ -177,10 +206,9 @@ def _yardstick_distances(yardstick: Yardstick) -> Figures:
     for scope, name in yardstick.real[0]:
         values = [numbers[scope, name] for numbers in yardstick.real]
         made, identity = yardstick.twin_samples.made, yardstick.extractor.identity
-        interval = f"95 % of {yardstick.splits} splits of real heads, and their mean"
-        protocol = _protocol(yardstick, made, identity, *_counts(scope, yardstick), interval=interval)
-        mean, (low, high) = sum(values) / len(values), percentiles(values)
-        figures.setdefault(scope, {})[name] = Figure(mean, min(low, mean), max(high, mean), protocol)
+        interval = interval_of_splits(yardstick)
+        protocol = protocol_of(yardstick, made, identity, *_counts(scope, yardstick), interval=interval)
+        figures.setdefault(scope, {})[name] = of_splits(values, protocol)
     return figures
 
 
@@ -189,9 +217,9 @@ def _agreement(views: Tensor, fronts: Tensor, yardstick: Yardstick, made: str) -
     for b, scope in enumerate(yardstick.bins.names):
         view = yardstick.twins.view[:, b]
         found = ranks[view >= 0, view[view >= 0]]
-        protocol = _protocol(yardstick, made, yardstick.encoder.identity, len(found), len(found), len(fronts))
+        protocol = protocol_of(yardstick, made, yardstick.encoder.identity, len(found), len(found), len(fronts))
         figures[scope] = {
-            f"own_front_recall_{at}": _measured(lambda heads, at=at, f=found: recall(f[heads], at), protocol, yardstick)
+            f"own_front_recall_{at}": measured(lambda heads, at=at, f=found: recall(f[heads], at), protocol, yardstick)
             for at in (1, 5)
         }
     return figures
@@ -199,57 +227,38 @@ def _agreement(views: Tensor, fronts: Tensor, yardstick: Yardstick, made: str) -
 
 def _adherence(fronts: Tensor, conditions: Tensor, yardstick: Yardstick, made: str) -> Figures:
     found = condition_adherence(fronts, conditions)
-    protocol = _protocol(yardstick, made, yardstick.encoder.identity, *(len(fronts),) * 3)
+    protocol = protocol_of(yardstick, made, yardstick.encoder.identity, *(len(fronts),) * 3)
     statistics: dict[str, Callable[[Tensor], float]] = {
         "condition_cosine": lambda heads: float(found.cosine[heads].mean()),
         "condition_cosine_of_others": lambda heads: float(found.others[heads].mean()),
         "condition_recall_1": lambda heads: recall(found.rank[heads], 1),
         "condition_recall_5": lambda heads: recall(found.rank[heads], 5),
     }
-    return {ALL: {name: _measured(statistic, protocol, yardstick) for name, statistic in statistics.items()}}
+    return {ALL: {name: measured(statistic, protocol, yardstick) for name, statistic in statistics.items()}}
 
 
 def _modes(fronts: Tensor, yardstick: Yardstick, made: str) -> Figures:
     people, real = yardstick.people, yardstick.semantic[1]
-    protocol = _protocol(yardstick, made, yardstick.encoder.identity, len(fronts), len(fronts), len(people))
+    protocol = protocol_of(yardstick, made, yardstick.encoder.identity, len(fronts), len(fronts), len(people))
 
     def ratio(heads: Tensor) -> float:
         return people_reached(fronts[heads], people) / people_reached(real[heads], people)
 
-    return {ALL: {"modes": _measured(ratio, protocol, yardstick)}}
+    return {ALL: {"modes": measured(ratio, protocol, yardstick)}}
 
 
 def _consistency(found: Differences, heads: int, yardstick: Yardstick, made: str) -> Figures:
     bins, figures = yardstick.bins, {}
     pair = torch.arange(heads * bins.count).reshape(heads, bins.count)
     for scope, pairs in ((ALL, pair), *zip(bins.names, pair.T, strict=True)):
-        protocol = _protocol(yardstick, made, "pixels", heads, *(pairs.numel(),) * 2)
+        protocol = protocol_of(yardstick, made, "pixels", heads, *(pairs.numel(),) * 2)
         statistics = {"psnr": found.psnr, "l1": found.l1, "seen_twice": found.seen_twice}
         figures[scope] = {
-            f"consistency_{name}": _measured(lambda h, s=s, p=pairs: s(p[h].flatten()), protocol, yardstick)
+            f"consistency_{name}": measured(lambda h, s=s, p=pairs: s(p[h].flatten()), protocol, yardstick)
             for name, s in statistics.items()
             if math.isfinite(s(pairs.flatten()))
         }
     return figures
-
-
-def _identity(samples: Samples, heads: int, yardstick: Yardstick, progress: bool) -> Figures:
-    pictures = frontal_views(samples.pictures[:heads], samples.cameras[:heads])
-    found = find_identities(pictures, progress)
-    network = "dlib face recognition resnet v1"
-    protocol = _protocol(yardstick, samples.made, network, len(pictures), found.pictures, 0)
-    share = torch.tensor([[(found.head == i).sum(), len(p)] for i, p in enumerate(pictures)], dtype=torch.float64)
-    statistics = {"faces_found": lambda h: float(share[h, 0].sum() / share[h, 1].sum()), "identity_auc": found.auc}
-    whole = torch.arange(len(pictures))
-    return {ALL: {name: _measured(s, protocol, yardstick) for name, s in statistics.items() if math.isfinite(s(whole))}}
-
-
-def _measured(statistic: Callable[[Tensor], float], protocol: Protocol, yardstick: Yardstick) -> Figure:
-    """A statistic of head indices with its interval; half-samples in which it has no value are left out."""
-    heads = protocol.heads
-    value = statistic(torch.arange(heads))
-    halves = [x for x in yardstick.half_samples(statistic, heads) if math.isfinite(x)] or [value]
-    return Figure(value, *half_sample_interval(value, halves), protocol)
 
 
 def _counts(scope: str, yardstick: Yardstick) -> tuple[int, int, int]:
@@ -258,22 +267,3 @@ def _counts(scope: str, yardstick: Yardstick) -> tuple[int, int, int]:
     if scope == ALL:
         return n, n * v, n * v
     return (int(yardstick.scale.counts[yardstick.bins.names.index(scope)]),) * 3
-
-
-def _protocol(
-    yardstick: Yardstick,
-    made: str,
-    features: str,
-    heads: int,
-    pictures: int,
-    reference: int,
-    interval: str | None = None,
-) -> Protocol:
-    interval = interval or f"95 % by {yardstick.halves} half-samples of heads"
-    resolution = yardstick.twin_samples.resolution
-    return Protocol(made, features, heads, pictures, reference, resolution, yardstick.seed, yardstick.data, interval)
-
-
-def _merge(figures: Figures, more: Figures) -> None:
-    for scope, named in more.items():
-        figures.setdefault(scope, {}).update(named)

@@ -12,14 +12,17 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from semhead_lib.conditioning.semantic import EMBEDDED
 from semhead_lib.evaluation import comparison
 from semhead_lib.evaluation.azimuth import AzimuthBins, BinnedFeatures
 from semhead_lib.evaluation.comparison import ALL, Drawn, Numbers, Scale
 from semhead_lib.evaluation.diversity import total_variance
+from semhead_lib.evaluation.face_crops import FaceFeatures
 from semhead_lib.evaluation.features import FeatureExtractor, stored_features
 from semhead_lib.evaluation.frechet import HeadKernel
 from semhead_lib.evaluation.intervals import orders
 from semhead_lib.evaluation.samples import Samples
+from semhead_lib.evaluation.spectrum import head_band_power
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,8 @@ class Yardstick:
     twin_samples: Samples
     semantic: tuple[Tensor, Tensor]  # of the twins by the encoder: views [N, V, D], fronts [N, D]
     people: Tensor  # [N, D] of the reference by the encoder: fronts
+    faces: tuple[FaceFeatures | None, FaceFeatures | None]  # of the reference and the twins by the extractor
+    power: tuple[dict[str, Tensor], dict[str, Tensor]]  # of the reference and the twins: band -> [N]
     extractor: FeatureExtractor
     encoder: FeatureExtractor
     bins: AzimuthBins
@@ -49,7 +54,7 @@ class Yardstick:
         reference: Samples,
         twins: Samples,
         extractor: FeatureExtractor,
-        encoder: FeatureExtractor | None = None,  # of semantic agreement; None: the extractor
+        encoder: FeatureExtractor | None = None,  # of semantics; None: the extractor if it is a CLIP, else headclip-64
         *,
         bins: AzimuthBins = AzimuthBins(),  # noqa: B008 (frozen)
         seed: int = 0,
@@ -71,7 +76,8 @@ class Yardstick:
             )
         if splits < 2 or halves < 2:
             raise ValueError(f"splits and halves must be at least 2, got {splits} and {halves}")
-        encoder = encoder or extractor
+        if encoder is None:
+            encoder = extractor if extractor.unit_length else FeatureExtractor.load(EMBEDDED)
         binned = [
             BinnedFeatures.of(encoded(extractor, s.pictures, store, progress), s.cameras, bins)
             for s in (reference, twins)
@@ -80,8 +86,12 @@ class Yardstick:
         views = binned[1].features.float() if encoder.identity == extractor.identity else None
         views = encoded(encoder, twins.pictures, store, progress) if views is None else views
         people, fronts = (encoded(encoder, s.fronts, store) for s in (reference, twins))
+        both = (reference, twins)
+        faces = [FaceFeatures.of(s.pictures, s.cameras, lambda x: encoded(extractor, x, store)) for s in both]
+        power = [head_band_power(s.pictures) for s in both]
         data = f"{reference.hash()}-{twins.hash()}"
-        return cls(*binned, twins, (views, fronts), people, extractor, encoder, bins, data, seed, splits, halves)
+        return cls(*binned, twins, (views, fronts), people, tuple(faces), tuple(power), extractor, encoder, bins, data,
+                   seed, splits, halves)  # fmt: skip
 
     @cached_property
     def scale(self) -> Scale:
@@ -135,14 +145,25 @@ class Yardstick:
         """A statistic of head indices [n], for half-samples of the heads."""
         return [statistic(order[: max(heads // 2, 1)]) for order in orders(heads, self.halves, self.seed + 1)]
 
+    def half_samples_of_both(self) -> list[tuple[Tensor, Tensor]]:
+        """Head indices of half of the judged heads, and of half of the reference: the half-samples of `measure`."""
+        n = len(self.twins)
+        one, other = (orders(n, self.halves, self.seed + side)[:, : n // 2] for side in (1, 2))
+        return list(zip(one, other, strict=True))
+
+    def real_splits(self) -> list[tuple[Tensor, Tensor]]:
+        """The reference's and the twins' heads, counted through, in random orders and the same backwards: the first
+        half of each are two sets of real heads that share nobody."""
+        return [(order, order.flip(0)) for order in orders(2 * len(self.twins), self.splits, self.seed)]
+
     @cached_property
     def _pool(self) -> Drawn:
         return Drawn(self.reference.joined(self.twins), torch.arange(2 * len(self.twins)))
 
     def _splits(self):
         """Two disjoint sets of all real heads: from the beginning and from the end of a random order."""
-        for order in orders(len(self._pool.heads), self.splits, self.seed):
-            yield Drawn(self._pool.heads, order), Drawn(self._pool.heads, order.flip(0))
+        for one, other in self.real_splits():
+            yield Drawn(self._pool.heads, one), Drawn(self._pool.heads, other)
 
     @cached_property
     def _compared_splits(self) -> list[Numbers]:

@@ -18,6 +18,7 @@ from semhead_lib.cameras import orbit_angles
 from semhead_lib.data.files import write_atomically
 from semhead_lib.data.photos import SUFFIXES, find_photos
 from semhead_lib.data.portraits.photo import Portrait, read_portrait
+from semhead_lib.evaluation.features import FeatureExtractor
 from semhead_lib.explore import inversion_report
 from semhead_lib.explore.exports import write_mesh, write_mp4
 from semhead_lib.inversion import judging
@@ -75,7 +76,12 @@ def gather(photos: Sequence[Path | str]) -> dict[str, list[Path]]:
 
 
 def invert_photos(
-    photos: Sequence[Path | str], out: Path | str, inverter: Inverter, files: Files | None = None, progress: bool = True
+    photos: Sequence[Path | str],
+    out: Path | str,
+    inverter: Inverter,
+    files: Files | None = None,
+    progress: bool = True,
+    extractor: FeatureExtractor | None = None,  # whose maps judge how alike pictures look; None: headjudge
 ) -> int:
     """Invert all people of the photographs into OUT/NAME; returns how many failed.
 
@@ -83,16 +89,16 @@ def invert_photos(
     cannot be used is said on stderr and left out; it stops no other. Ctrl-C writes what was found so far of the head at
     hand, and raises KeyboardInterrupt.
     """
-    out, files = Path(out), files or Files()
+    out, files, extractor = Path(out), files or Files(), extractor or FeatureExtractor.load(device=inverter.device)
     people, failed = gather(photos), 0
     for number, (name, paths) in enumerate(people.items(), start=1):
         folder = out / name
-        about = _about(paths, inverter, files)
+        about = _about(paths, inverter, files, extractor)
         if (folder / METRICS).is_file() and json.loads((folder / METRICS).read_text()).get("about") == about:
             _say(f"[{number}/{len(people)}] {name}: was finished already")
             continue
         try:
-            result = invert_person(name, paths, inverter, files, progress)
+            result = invert_person(name, paths, inverter, files, extractor, progress)
         except (ValueError, OSError) as error:
             _say(f"[{number}/{len(people)}] {name}: {error}")
             failed += 1
@@ -105,7 +111,9 @@ def invert_photos(
     return failed
 
 
-def invert_person(name: str, paths: Sequence[Path], inverter: Inverter, files: Files, progress: bool) -> Result:
+def invert_person(
+    name: str, paths: Sequence[Path], inverter: Inverter, files: Files, extractor: FeatureExtractor, progress: bool
+) -> Result:
     """Invert the photographs of one person together. Raises ValueError or OSError naming one that cannot be used."""
     began = time.perf_counter()
     portraits = [read_portrait(path, landmarks=files.landmarks) for path in paths]
@@ -120,16 +128,18 @@ def invert_person(name: str, paths: Sequence[Path], inverter: Inverter, files: F
         "seconds": {"photo": round(aligned - began, 2), "inversion": round(time.perf_counter() - aligned, 2)},
         "steps": {"style": len(fitted.style.losses), "pivotal": len(fitted.pivotal.losses)},
         "stopped": {"style": fitted.style.stopped, "pivotal": fitted.pivotal.stopped},
-        "input": input_figures(fitted, target, inverter),
+        "input": input_figures(fitted, target, inverter, extractor),
         "identity": identity_around(fitted, portraits[0]),
         "photographs": [_of_photo(p, camera) for p, camera in zip(portraits, fitted.cameras.cpu(), strict=True)],
     }
     return Result(name, portraits, target, begun, fitted, figures)
 
 
-def input_figures(fitted: Inverted, target: Target, inverter: Inverter) -> dict[str, float]:
+def input_figures(
+    fitted: Inverted, target: Target, inverter: Inverter, extractor: FeatureExtractor
+) -> dict[str, float]:
     """How near the fitted head is to the photographs themselves, from the refined cameras; means over them."""
-    found = judging.view_figures(fitted, judging.as_aligned(target, fitted), inverter.encoder)
+    found = judging.view_figures(fitted, judging.as_aligned(target, fitted), inverter.encoder, extractor)
     return {name: round(float(value.mean()), 4) for name, value in found.items()}
 
 
@@ -176,14 +186,14 @@ def write(result: Result, folder: Path, inverter: Inverter, files: Files, about:
     write_atomically(folder / METRICS, json.dumps(metrics, indent=1).encode() + b"\n")
 
 
-def _about(paths: Sequence[Path], inverter: Inverter, files: Files) -> dict:
+def _about(paths: Sequence[Path], inverter: Inverter, files: Files, extractor: FeatureExtractor) -> dict:
     """What an inversion follows from: when it is the same, so is the result."""
     digests = {path.name: hashlib.sha256(path.read_bytes()).hexdigest()[:16] for path in paths if path.is_file()}
     weights = hashlib.sha256((inverter.folder / "model.safetensors").read_bytes()).hexdigest()[:16]
     return {
         "photographs": digests, "generator": weights, "encoder": str(inverter.encoder.identity),
         "start": inverter.start_at, "candidates": inverter.candidates, "perceptual": inverter.perceptual,
-        "settings": asdict(inverter.settings), "files": asdict(files),
+        "settings": asdict(inverter.settings), "files": asdict(files), "features": extractor.identity,
     }  # fmt: skip
 
 

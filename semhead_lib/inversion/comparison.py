@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from semhead_lib.cameras import orbit_angles
 from semhead_lib.data.files import write_atomically
+from semhead_lib.evaluation.features import FeatureExtractor
 from semhead_lib.inversion import judging
 from semhead_lib.inversion.held_out import Person
 from semhead_lib.inversion.inverter import Begun, Inverter
@@ -50,6 +51,7 @@ def compare(
     out: Path | str,
     settings: InversionSettings | None = None,
     *,
+    extractor: FeatureExtractor | None = None,  # whose maps judge how alike pictures look; None: headjudge
     device: str = "auto",
     progress: bool = False,
 ) -> pandas.DataFrame:
@@ -58,12 +60,13 @@ def compare(
     OUT/WAY/PERSON.json keeps the figures of one inversion. Raises ValueError where such a file is of other settings.
     """
     out, settings = Path(out), settings or InversionSettings()
+    extractor = extractor or FeatureExtractor.load(device=device)
     rows = []
     for way in ways:
         chosen = replace(settings, space=way.space)
         if way.cameras == "known":  # there is nothing to refine
             chosen = replace(chosen, camera_rate=0.0)
-        about = {"way": asdict(way), "settings": asdict(chosen)}
+        about = {"way": asdict(way), "settings": asdict(chosen), "features": extractor.identity}
         inverter = Inverter(way.model, chosen, start_at=way.start, device=device)
         for person in tqdm(people(inverter.generator.config.resolution), desc=way.name, disable=not progress):
             path = out / way.name / f"{person.name}.json"
@@ -71,14 +74,14 @@ def compare(
             if kept is not None and kept["about"] != about:
                 raise ValueError(f"{path} was made by other settings: delete it, or write to another folder")
             if kept is None:
-                kept = {"about": about, "rows": judged(inverter, way, person)}
+                kept = {"about": about, "rows": judged(inverter, way, person, extractor)}
                 path.parent.mkdir(parents=True, exist_ok=True)
                 write_atomically(path, json.dumps(kept).encode())
             rows += [{"way": way.name, "person": person.name, **row} for row in kept["rows"]]
     return table_of(rows)
 
 
-def judged(inverter: Inverter, way: Way, person: Person) -> list[dict]:
+def judged(inverter: Inverter, way: Way, person: Person, extractor: FeatureExtractor) -> list[dict]:
     """Invert one person; the figures of every stage. One whose face is not found has one row that says so."""
     target, off = target_of(inverter, way, person)
     if target is None:
@@ -94,7 +97,8 @@ def judged(inverter: Inverter, way: Way, person: Person) -> list[dict]:
         seconds["tuned"] = time.perf_counter() - began
     rows = [_row("start", "all", "face_found", 1.0), _row("start", "all", "camera_error", off)]
     for stage, fitted in stages.items():
-        rows += [_row(stage, "all", "seconds", seconds[stage]), *_figures(stage, way, fitted, begun, person, inverter)]
+        rows.append(_row(stage, "all", "seconds", seconds[stage]))
+        rows += _figures(stage, way, fitted, begun, person, inverter, extractor)
     return rows
 
 
@@ -115,13 +119,16 @@ def target_of(inverter: Inverter, way: Way, person: Person) -> tuple[Target | No
     )
 
 
-def _figures(stage: str, way: Way, fitted: Inverted, begun: Begun, person: Person, inverter: Inverter) -> list[dict]:
+def _figures(
+    stage: str, way: Way, fitted: Inverted, begun: Begun, person: Person, inverter: Inverter,
+    extractor: FeatureExtractor,
+) -> list[dict]:  # fmt: skip
     azimuths = orbit_angles(person.around.cameras)[:, 0]
     here = person.here if way.cameras == "known" else judging.as_aligned(begun.objective.target, fitted)
     rows = [
         _row(stage, scope, name, float(value))
         for truth, scopes in ((here, ["input"]), (person.around, [f"{a:g}" for a in azimuths.round().tolist()]))
-        for name, values in judging.view_figures(fitted, truth, inverter.encoder).items()
+        for name, values in judging.view_figures(fitted, truth, inverter.encoder, extractor).items()
         for scope, value in zip(scopes, values, strict=True)
     ]
     rows.append(_row(stage, "all", "identity", judging.identity_figure(fitted, person.around, azimuths)))

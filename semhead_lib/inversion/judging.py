@@ -11,6 +11,7 @@ from torch import Tensor
 
 from semhead_lib.conditioning.semantic import SemanticEncoder
 from semhead_lib.evaluation.consistency import generated_views, ray_distance
+from semhead_lib.evaluation.features import FeatureExtractor
 from semhead_lib.inversion.losses import map_distance
 from semhead_lib.inversion.search import Inverted
 from semhead_lib.inversion.targets import Target
@@ -69,9 +70,14 @@ def mask_iou(one: Tensor, other: Tensor) -> Tensor:  # [B, S, S] coverage in [0,
 
 
 @torch.no_grad()
-def view_figures(fitted: Inverted, truth: Truth, encoder: SemanticEncoder) -> dict[str, Tensor]:
-    """For each camera, [V]: "psnr", "ssim", "perceptual" (`map_distance`), "semantic" (cosine of features), "iou", and
-    with depth "depth": the median distance between the surfaces along rays that meet both, scene units."""
+def view_figures(
+    fitted: Inverted, truth: Truth, encoder: SemanticEncoder, extractor: FeatureExtractor
+) -> dict[str, Tensor]:
+    """For each camera, [V]: "psnr", "ssim", "perceptual" (`map_distance` of the extractor's maps), "semantic" (cosine
+    of the encoder's features), "iou", and with depth "depth": the median distance between the surfaces along rays that
+    meet both, scene units. Raises ValueError for an extractor that gives no maps."""
+    if extractor.maps is None:
+        raise ValueError(f"features by {extractor.identity} come without maps, which pictures are compared by")
     device = fitted.w.device
     cameras = truth.cameras.to(device)
     render = fitted.generator.synthesize(fitted.w, cameras)
@@ -82,7 +88,8 @@ def view_figures(fitted: Inverted, truth: Truth, encoder: SemanticEncoder) -> di
         known = truth.inside > 127
         y, masks = torch.where(known[:, None], y, x), torch.where(known, masks, covered)
     found = {"psnr": psnr(x, y), "ssim": ssim(x, y), "iou": mask_iou(covered, masks)}
-    (one, maps), (other, true_maps) = (encoder.encode_with_maps(p * 2 - 1) for p in (x, y))
+    maps, true_maps = (extractor.maps(p * 2 - 1) for p in (x, y))
+    one, other = (encoder.encode(p * 2 - 1) for p in (x, y))
     found["perceptual"], found["semantic"] = map_distance(maps, true_maps).cpu(), (one * other).sum(1).cpu()
     if truth.depth is not None:
         seen = generated_views(fitted.generator, fitted.w, cameras)

@@ -26,6 +26,7 @@ mode: str = "semantic"  # what it is told
 kimg: float = 1.0  # budget
 options: str = ""  # settings
 judged: str = ""  # generator
+features: str = "headjudge"  # of the distances
 heads: int = 64  # judged
 checks: int = 1  # judgements
 seed: int = 0  # of training

@@ -35,8 +35,9 @@ def test_studies_of_the_repository(path):
         assert step.parameters["data"].endswith(f"/datasets/{run.data}")
         different = [f for f, level in FACTORS.items() if run.levels[f] != level]
         assert len(different) <= 1 or set(different) == {"mode", "data"}
-    for same in ("kimg", "heads", "checks", "unseen", "encoder"):
+    for same in ("kimg", "heads", "checks", "unseen", "encoder", "features"):
         assert len({step.parameters[same] for step in steps}) == 1, same
+    assert steps[0].parameters["features"] == "headjudge" != study.encoder, "not what conditions the generators"
     assert len({step.parameters["out"] for step in steps}) == len(steps)
 
 
@@ -51,6 +52,15 @@ def test_a_run_that_two_sweeps_ask_for_is_there_once(checkout):
     study = load_study("tiny", checkout)
     assert [run.name for run in study.runs] == ["semantic_seed-0", "none_seed-0", "semantic_seed-1"]
     assert study.folder == Path("papermill_runs/ablations/tiny") and study.resolution == 32
+
+
+def test_a_study_may_judge_in_other_features(checkout):
+    path = checkout / "papermill_runs/profiles/ablations/tiny.yaml"
+    path.write_text(path.read_text().replace("  checks: 2", "  checks: 2\n  features: dinov2/weights.pth"))
+    study = load_study("tiny", checkout)
+    steps = [study.step(run, checkout / "notebooks") for run in study.runs]
+    assert {step.parameters["features"] for step in steps} == {"dinov2/weights.pth"}
+    assert not any("features" in run.parameters["options"] for run in study.runs)
 
 
 def test_vicico_and_views_become_settings(checkout):

@@ -22,6 +22,10 @@ def test_nothing_is_measured_twice(tmp_path):
     assert first == again == evaluation("view", 0, 1) and len(calls) == 1
     measured(tmp_path / "figures", 0.5, 0.0, measure)
     assert [(r.kimg, r.told_azimuth) for r in read_results(tmp_path / "figures")] == [(0.5, 0.0), (0.5, 90.0)]
+    measured(tmp_path / "figures", 0.5, 90.0, measure, features="toy")
+    assert len(calls) == 2
+    measured(tmp_path / "figures", 0.5, 90.0, measure, features="other features")
+    assert len(calls) == 3, "what was measured in other features is measured again"
     damaged = next((tmp_path / "figures").glob("*told-90*"))
     damaged.write_text(damaged.read_text()[:100])
     with pytest.raises(ValueError, match=r"told-90.json: not a result .*remove it to measure anew"):

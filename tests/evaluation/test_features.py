@@ -8,8 +8,9 @@ import torch
 from safetensors.torch import save_file
 from torchvision.models import inception as blocks
 
-from semhead_lib.conditioning.semantic import SemanticEncoder
+from semhead_lib.conditioning.semantic import ASSETS, SemanticEncoder
 from semhead_lib.evaluation.features import FeatureExtractor, stored_features
+from semhead_lib.evaluation.headjudge.network import HeadJudge
 from semhead_lib.evaluation.inception import CLASSES, FidInception, resize_like_tensorflow_1
 
 
@@ -27,6 +28,35 @@ def test_the_embedded_encoder():
     assert torch.allclose(extractor(pictures(2) / 127.5 - 1), extractor.pictures(pictures(2)), atol=1e-5)
 
 
+def test_the_judge_that_ships_is_the_default(tmp_path):
+    """`headjudge` is the one in the package, `headjudge/FOLDER` another; both say which weights they have."""
+    extractor = FeatureExtractor.load(device="cpu", batch=3)
+    assert extractor.identity == FeatureExtractor.load("headjudge", device="cpu").identity
+    judge = HeadJudge.load(ASSETS / "headjudge")
+    found = extractor.pictures(pictures(4))
+    assert found.shape == (4, extractor.dimension) and not extractor.unit_length
+    assert torch.allclose(found, judge.features(pictures(4) / 127.5 - 1), atol=1e-5)
+    torch.manual_seed(0)
+    HeadJudge(judge.config).save(tmp_path)
+    other = FeatureExtractor.load(f"headjudge/{tmp_path}", device="cpu")
+    assert other.identity != extractor.identity and not torch.allclose(other.pictures(pictures(4)), found)
+    with pytest.raises(FileNotFoundError, match=r"no headjudge in .*nowhere"):
+        FeatureExtractor.load(f"headjudge/{tmp_path}/nowhere")
+
+
+def shapes_of_maps(extractor: FeatureExtractor) -> list[list[int]]:
+    return [list(m.shape) for m in extractor.maps(pictures(2) / 127.5 - 1)]
+
+
+def test_maps_of_the_networks_that_ship():
+    assert [s[2:] for s in shapes_of_maps(FeatureExtractor.load("headjudge", device="cpu"))] == [
+        [64, 64], [32, 32], [16, 16], [8, 8]
+    ]  # fmt: skip
+    encoder = SemanticEncoder.load("headclip-64", device="cpu")
+    maps = encoder.encode_with_maps(pictures(2) / 127.5 - 1)[1]
+    assert shapes_of_maps(FeatureExtractor.of(encoder)) == [list(m.shape) for m in maps]
+
+
 @pytest.fixture(scope="module")
 def inception_file(tmp_path_factory):
     """Random weights under the names of the published file."""
@@ -42,6 +72,7 @@ def test_inception_from_a_file(inception_file):
     found = extractor.pictures(pictures(2))
     assert found.shape == (2, 2048) and extractor.gamma == 1 / 2048 and not torch.equal(found[0], found[1])
     assert extractor.identity.startswith("inception-2015-12-05 [weights ")
+    assert shapes_of_maps(extractor) == [[2, 288, 35, 35], [2, 768, 17, 17], [2, 2048, 8, 8]]
 
 
 def test_inception_pools_as_tensorflow_does(inception_file):
@@ -87,13 +118,14 @@ def test_dinov2_from_a_file(tmp_path):
     with torch.no_grad():
         expected = network((grey - mean) / std)
     assert torch.allclose(extractor(torch.zeros(1, 3, 32, 32)), expected, atol=1e-4)
+    assert shapes_of_maps(extractor) == [[2, 384, 16, 16]] * 4
 
 
 @pytest.mark.parametrize(("name", "file"), [("inception", "weights-inception-2015"), ("dinov2", "dinov2_vitl14")])
 def test_absent_weights_are_named(name, file, tmp_path, monkeypatch):
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *_: None)
-    with pytest.raises(FileNotFoundError, match=rf"{file}.* from https://.*{name}/PATH.*headclip-64"):
+    with pytest.raises(FileNotFoundError, match=rf"{file}.* from https://.*{name}/PATH.*headjudge"):
         FeatureExtractor.load(name)
     with pytest.raises(FileNotFoundError, match=r"nowhere\.pth"):
         FeatureExtractor.load(f"{name}/{tmp_path}/nowhere.pth")

@@ -10,7 +10,9 @@ from toy_heads import BINS, ENCODER, EXTRACTOR, codes, heads, small_generator, s
 
 from semhead_lib.conditioning.modes import MODES, ConditionMode
 from semhead_lib.evaluation import identity
+from semhead_lib.evaluation.azimuth import AzimuthBins
 from semhead_lib.evaluation.consistency import head_consistency
+from semhead_lib.evaluation.features import FeatureExtractor
 from semhead_lib.evaluation.protocol import dumps
 from semhead_lib.evaluation.report import Evaluation, evaluate, judge
 from semhead_lib.evaluation.samples import styles
@@ -165,6 +167,29 @@ def test_identity_is_there_when_asked_for(known, monkeypatch):
         assert "identity_auc" not in side["all"], "one view a head near the front: no two of one head to compare"
 
 
+def test_judged_by_headjudge_and_semantics_by_the_embedded_encoder():
+    """Unless others are given; a CLIP that is given judges both."""
+    mode, people = ConditionMode("none", 12), subjects(48, semantic=False)
+    settings = dict(heads=24, bins=AzimuthBins(1), views=1, consistency_heads=0)
+    whole = evaluate(small_generator(mode), people, mode, **settings)
+    kinds = {name: f.protocol.features.partition(" [")[0] for name, f in whole.generated["all"].items()}
+    assert {kinds[name] for name in ("frechet", "kernel", "directional_bias")} == {"headjudge"}
+    assert kinds["modes"] == "headclip-64" and whole.features().startswith("headjudge [weights ")
+    sides = whole.generated["0"]
+    assert sides["own_front_recall_1"].protocol.features.startswith("headclip-64 [")
+    assert all(sides[name].protocol.features == whole.features() for name in ("recall", "coverage", "diversity"))
+    clip = FeatureExtractor.load("headclip-64", device="cpu")
+    assert evaluate(small_generator(mode), people, mode, clip, **settings).features() == clip.identity
+
+
+def test_all_views_as_a_list(of_twins):
+    rows = of_twins.overall().splitlines()
+    mine, real = of_twins.generated["all"], of_twins.real["all"]
+    assert len(rows) == 2 + len(mine) and f"| frechet | {mine['frechet']} | {real['frechet']} |" in rows
+    assert f"| condition recall 1 | {mine['condition_recall_1']} | – |" in rows
+    assert of_twins.overall(["kernel", "nothing"]).splitlines()[2:] == [row for row in rows if row[:8] == "| kernel"]
+
+
 def test_the_table_has_a_row_a_scope(of_twins):
     rows = of_twins.table(["frechet", "directional_bias"]).splitlines()
     assert rows[0] == "| scope | frechet | directional_bias |" and len(rows) == 2 + 5
@@ -174,8 +199,6 @@ def test_the_table_has_a_row_a_scope(of_twins):
 
 def test_errors(known):
     mode = ConditionMode("semantic", 12)
-    with pytest.raises(ValueError, match="an extractor of features is needed"):
-        evaluate(small_generator(mode), subjects(60), mode)
     with pytest.raises(ValueError, match="features of two encoders"):
         evaluate(small_generator(mode), subjects(60), mode, EXTRACTOR, heads=30, bins=BINS)
     twins = known.twin_samples

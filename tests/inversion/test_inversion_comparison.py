@@ -7,6 +7,7 @@ import pytest
 import torch
 from own_heads import photographs
 
+from semhead_lib.evaluation.features import FeatureExtractor
 from semhead_lib.inversion import comparison
 from semhead_lib.inversion.comparison import (
     Way,
@@ -65,7 +66,11 @@ def test_a_comparison_goes_on_where_it_was(people, ways, tmp_path, monkeypatch):
     pandas.testing.assert_frame_equal(again, table)
     with pytest.raises(ValueError, match=r"head-0\.json was made by other settings"):
         compare(ways, lambda side: people, tmp_path, InversionSettings(steps=9), device="cpu")
-    assert json.loads((tmp_path / "mean" / "head-0.json").read_text())["about"]["settings"]["steps"] == 25
+    about = json.loads((tmp_path / "mean" / "head-0.json").read_text())["about"]
+    assert about["settings"]["steps"] == 25 and about["features"].startswith("headjudge [weights ")
+    with pytest.raises(ValueError, match=r"head-0\.json was made by other settings"):
+        clip = FeatureExtractor.load("headclip-64", device="cpu")
+        compare(ways, lambda side: people, tmp_path, QUICK, extractor=clip, device="cpu")
 
 
 def test_means_are_over_people_and_pairs():

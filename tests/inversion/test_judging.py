@@ -7,12 +7,18 @@ import pytest
 import torch
 
 from semhead_lib.cameras import orbit_labels
+from semhead_lib.evaluation.features import FeatureExtractor
 from semhead_lib.inversion import judging
 from semhead_lib.inversion.search import Inverted, Search
 from semhead_lib.models.mesh import mesh
 from semhead_lib.training.grids import to_uint8
 
 AROUND = orbit_labels(torch.arange(6) * 60.0, torch.zeros(6))
+
+
+@pytest.fixture(scope="module")
+def headjudge() -> FeatureExtractor:
+    return FeatureExtractor.load("headjudge", device="cpu")
 
 
 @pytest.fixture(scope="module")
@@ -25,29 +31,40 @@ def own(generator, others):
     return fitted, judging.Truth(to_uint8(seen.image), masks, AROUND)
 
 
-def test_the_truth_itself_is_perfect(own, clip):
-    found = judging.view_figures(*own, clip)
+def test_the_truth_itself_is_perfect(own, clip, headjudge):
+    found = judging.view_figures(*own, clip, headjudge)
     assert set(found) == {"psnr", "ssim", "iou", "perceptual", "semantic"} and all(len(v) == 6 for v in found.values())
     assert found["psnr"].min() == pytest.approx(100) and found["ssim"].min() == pytest.approx(1)
     assert found["semantic"].min() == pytest.approx(1, abs=1e-5) and found["perceptual"].max() < 1e-5
     assert found["iou"].min() > 0.95
 
 
-def test_another_head_is_worse_in_every_figure(own, others, clip):
+def test_another_head_is_worse_in_every_figure(own, others, clip, headjudge):
     fitted, truth = own
-    found = judging.view_figures(Inverted(fitted.generator, others[1:2], AROUND[:1], Search()), truth, clip)
+    found = judging.view_figures(Inverted(fitted.generator, others[1:2], AROUND[:1], Search()), truth, clip, headjudge)
     assert found["psnr"].max() < 40 and found["ssim"].max() < 0.99 and found["perceptual"].min() > 1e-3
 
 
-def test_beyond_the_photograph_there_is_no_error(own, clip):
+def test_pictures_are_compared_by_the_judges_maps(own, others, clip, headjudge):
+    """Another extractor says something else of them, and one without maps nothing."""
+    fitted, truth = own
+    other = Inverted(fitted.generator, others[1:2], AROUND[:1], Search())
+    by_judge, by_clip = (judging.view_figures(other, truth, clip, e) for e in (headjudge, FeatureExtractor.of(clip)))
+    assert not torch.allclose(by_judge["perceptual"], by_clip["perceptual"], rtol=0.01)
+    assert torch.equal(by_judge["semantic"], by_clip["semantic"])
+    with pytest.raises(ValueError, match=r"features by headjudge .* come without maps"):
+        judging.view_figures(other, truth, clip, dataclasses.replace(headjudge, maps=None))
+
+
+def test_beyond_the_photograph_there_is_no_error(own, clip, headjudge):
     """Whatever the picture is filled with where the photograph ends; within it, errors count."""
     fitted, truth = own
     filled, inside = truth.pictures.clone(), torch.full_like(truth.masks, 255)
     filled[:, :, -8:], inside[:, -8:] = 77, 0
     cut = dataclasses.replace(truth, pictures=filled, inside=inside)
-    assert judging.view_figures(fitted, cut, clip)["psnr"].min() == pytest.approx(100)
+    assert judging.view_figures(fitted, cut, clip, headjudge)["psnr"].min() == pytest.approx(100)
     whole = dataclasses.replace(cut, inside=torch.full_like(inside, 255))
-    assert judging.view_figures(fitted, whole, clip)["psnr"].max() < 30
+    assert judging.view_figures(fitted, whole, clip, headjudge)["psnr"].max() < 30
 
 
 def test_similarity_is_scikit_images_own(own):
@@ -75,7 +92,7 @@ def test_the_surface_of_a_head_is_its_own(own):
     assert near < 0.01 < 0.02 < far
 
 
-def test_depth_is_compared_along_rays(own, clip):
+def test_depth_is_compared_along_rays(own, clip, headjudge):
     from semhead_lib.evaluation.consistency import generated_views
 
     fitted, truth = own
@@ -87,5 +104,5 @@ def test_depth_is_compared_along_rays(own, clip):
     along = (rays(AROUND, 32)[1] * forward[:, None]).sum(-1).view(6, 32, 32)
     depth = torch.where(seen.mask, seen.distance * along + 0.03 * along, 0.0)
     with_depth = judging.Truth(*list(vars(truth).values())[:3], depth=depth)
-    found = judging.view_figures(fitted, with_depth, clip)["depth"]
+    found = judging.view_figures(fitted, with_depth, clip, headjudge)["depth"]
     assert found[found.isfinite()].numpy() == pytest.approx(0.03, abs=1e-4)

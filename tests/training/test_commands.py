@@ -10,6 +10,7 @@ from small_training import ENCODER, SMALL, make_noise
 
 from semhead_lib import cli
 from semhead_lib.data.packing import pack_dataset
+from semhead_lib.evaluation.report import Evaluation
 from semhead_lib.training.logs import read_log
 
 SETTINGS = [f"{key}={value}" for key, value in SMALL.items() if key != "kimg"]
@@ -32,8 +33,10 @@ def test_train_evaluate_and_sample(tmp_path, capsys):
     options = ("heads=48", "consistency_heads=2", "device=cpu")
     assert run("evaluate", model, people, judged, *options) == 0
     table = capsys.readouterr().out
-    assert "| directional_bias |" in table and "| all |" in table
-    assert "directional_bias" in judged.read_text()
+    assert "| directional bias | " in table and "| scope | frechet |" in table and "| -135 | " in table
+    found = Evaluation.from_json(json.loads(judged.read_text()))
+    assert found.features().startswith("headjudge [weights ") and "power_8-12" in found.generated["all"]
+    assert found.generated["all"]["condition_recall_5"].protocol.features.startswith("headclip-64 [weights ")
 
     assert run("sample", model, tmp_path / "heads", "heads=2", "frames=4", "texts=an old man", "device=cpu") == 0
     assert Image.open(tmp_path / "heads" / "heads.png").width > 8 * 32

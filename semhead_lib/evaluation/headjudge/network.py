@@ -1,9 +1,9 @@
 """headjudge: a convolutional network that tells the surface, the shape and the attributes of a head.
 
-Metrics can be measured in its features (`features=headjudge/FOLDER`): trained on parametric heads that nothing else
-uses, without CLIP and without captions, it shares nothing with what conditions the generator and the discriminator. To
-tell lips from skin, normals and depth at every pixel, it has to see the parts of a face; its pooled activations are the
-features.
+Metrics are measured in its features: `features=headjudge` is the one that ships, `features=headjudge/FOLDER` another.
+Trained on parametric heads that nothing else uses, without CLIP and without captions, it shares nothing with what
+conditions the generator and the discriminator. To tell lips from skin, normals and depth at every pixel, it has to see
+the parts of a face; its pooled activations are the features.
 """
 
 from __future__ import annotations

@@ -1,0 +1,62 @@
+"""From statistics of heads to figures with protocol and interval."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from semhead_lib.evaluation.intervals import half_sample_interval, percentiles
+from semhead_lib.evaluation.protocol import Figure, Protocol
+from semhead_lib.evaluation.yardstick import Yardstick
+
+Figures = dict[str, dict[str, Figure]]  # scope -> figure -> value with protocol
+
+
+def protocol_of(
+    yardstick: Yardstick,
+    made: str,  # what made the pictures
+    features: str,
+    heads: int,
+    pictures: int,
+    reference: int,
+    interval: str | None = None,
+) -> Protocol:
+    """How something was measured with this yardstick, by half-samples unless `interval` says otherwise."""
+    interval = interval or f"95 % by {yardstick.halves} half-samples of heads"
+    resolution = yardstick.twin_samples.resolution
+    return Protocol(made, features, heads, pictures, reference, resolution, yardstick.seed, yardstick.data, interval)
+
+
+def measured(statistic: Callable[[Tensor], float], protocol: Protocol, yardstick: Yardstick) -> Figure:
+    """A statistic of head indices with its interval; half-samples in which it has no value are left out."""
+    value = statistic(torch.arange(protocol.heads))
+    halves = [x for x in yardstick.half_samples(statistic, protocol.heads) if math.isfinite(x)] or [value]
+    return Figure(value, *half_sample_interval(value, halves), protocol)
+
+
+def compared(statistic: Callable[[Tensor, Tensor], float], protocol: Protocol, yardstick: Yardstick) -> Figure:
+    """A statistic of the indices of judged heads and of those of the reference, with its interval by half-samples of
+    both."""
+    whole = torch.arange(len(yardstick.twins))
+    value, halves = statistic(whole, whole), [statistic(*half) for half in yardstick.half_samples_of_both()]
+    return Figure(value, *half_sample_interval(value, halves), protocol)
+
+
+def of_splits(values: list[float], protocol: Protocol) -> Figure:
+    """What real heads get: the mean over splits of them, and where 95 % of the splits are."""
+    mean, (low, high) = sum(values) / len(values), percentiles(values)
+    return Figure(mean, min(low, mean), max(high, mean), protocol)
+
+
+def interval_of_splits(yardstick: Yardstick) -> str:
+    """What the interval of such a figure is."""
+    return f"95 % of {yardstick.splits} splits of real heads, and their mean"
+
+
+def merge(figures: Figures, more: Figures) -> None:
+    """Put `more` among `figures`."""
+    for scope, named in more.items():
+        figures.setdefault(scope, {}).update(named)
