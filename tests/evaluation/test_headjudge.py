@@ -1,12 +1,14 @@
+import json
 from functools import partial
 
 import pytest
 import torch
 
+from semhead_lib.conditioning.semantic import ASSETS
 from semhead_lib.data.memory import SubjectsInMemory
 from semhead_lib.evaluation.face_crops import face_crops, frontal
 from semhead_lib.evaluation.features import FeatureExtractor
-from semhead_lib.evaluation.headjudge.card import held_out
+from semhead_lib.evaluation.headjudge.card import card, held_out, ship
 from semhead_lib.evaluation.headjudge.network import HeadJudge
 from semhead_lib.evaluation.headjudge.targets import JudgeData, judge_config
 from semhead_lib.evaluation.headjudge.training import Recipe, load_people, make_people, train
@@ -67,8 +69,34 @@ def test_training_learns_resumes_and_ships(people, data, tmp_path):
     trained, fresh = held_out(judge, data), held_out(begun, data)
     assert trained["normals, median degrees"] < 0.85 * fresh["normals, median degrees"]
     assert trained["iou"]["background"] > max(fresh["iou"]["background"], 0.5)
+    (tmp_path / "whole" / "figures.json").write_text(json.dumps(trained))
+    recipe_there = json.loads((tmp_path / "whole" / "recipe.json").read_text())["recipe"]
+    text = card(tmp_path / "whole", judge, recipe_there, trained)
+    (tmp_path / "whole" / "card.md").write_text(text)
+    assert "Trained for 30 steps of 6 images on 6 parametric heads" in text and "CC0-1.0" in text
+    assert "`semhead judge train OUT subjects=6 views_per_subject=3 steps=30 batch=6 warmup=2`" in text
+    ship(tmp_path / "whole", tmp_path / "shipped")
+    files = {path.name for path in (tmp_path / "shipped").iterdir()}
+    assert files == {"model.safetensors", "config.json", "figures.json", "card.md", "log.jsonl"}
+    assert (tmp_path / "shipped" / "model.safetensors").read_bytes() == whole.read_bytes()
     with pytest.raises(ValueError, match="begun with another recipe: steps is 30 there, 31 here"):
         train(Recipe(steps=31, batch=6, warmup=2, subjects=6, views_per_subject=3), people, tmp_path / "whole")
+
+
+def test_what_ships_with_the_package():
+    """Small, trained to the end on people that nothing else has seen, and its card tells what was measured."""
+    folder = ASSETS / "headjudge"
+    assert (folder / "model.safetensors").stat().st_size <= 6e6
+    judge, figures = HeadJudge.load(folder), json.loads((folder / "figures.json").read_text())
+    assert set(figures["iou"]) == set(judge.config.classes) and figures["images"] == 256 * 6
+    text = (folder / "card.md").read_text()
+    assert f"| normals, median error | {figures['normals, median degrees']:.1f} degrees |" in text
+    for name in ("glasses", "hair_style"):
+        right, commonest = figures["accuracy"][name], figures["commonest answer"][name]
+        assert right > commonest + 0.1 and f"| {name.replace('_', ' ')} | {right:.2f} | {commonest:.2f} |" in text
+    lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    assert len(lines) <= 200 and f"Trained for {lines[-1]['step']} steps" in text
+    assert lines[-1]["loss"] < 0.7 * lines[0]["loss"] and "CC0-1.0" in text
 
 
 def test_damaged_weights_are_named(people, tmp_path):

