@@ -2,7 +2,7 @@
 
 | name            | features                                                    | weights                                  |
 |-----------------|-------------------------------------------------------------|------------------------------------------|
-| headjudge       | 256: a network that knows surfaces and shapes of heads      | ship with the package, or headjudge/PATH: a folder of `semhead judge train` |
+| headjudge       | 256: a network that tells surface and attributes of heads   | ship with the package, or headjudge/PATH: a folder of `semhead judge train` |
 | headclip-64     | 128, unit length: the embedded encoder of heads             | ship with the package                    |
 | MODEL/WEIGHTS.. | any open_clip model, as `SemanticEncoder.load` names it     | fetched by open_clip, or a file          |
 | inception       | 2048 of FID's InceptionV3 (Heusel et al., 2017)             | torch hub's cache, or inception/PATH     |

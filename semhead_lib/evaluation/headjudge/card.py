@@ -27,6 +27,7 @@ from semhead_lib.evaluation.headjudge.training import (
 
 CARD, FIGURES = "card.md", "figures.json"
 _BATCH = 64
+_BETTER = 0.05  # of accuracy beyond the commonest answer, or R^2: less is not told
 _LOG_LINES = 200  # of the log that ships
 _ANSWERS = ("gender", "hair_colour", "hair_style", "glasses", "hat", "facial_hair", "expression", "eye_colour")
 _NUMBERS = ("age", "skin_tone", "light_azimuth")
@@ -106,9 +107,24 @@ def ship(out: Path | str, to: Path | str) -> None:
     write_atomically(to / LOG, "".join(json.dumps(line) + "\n" for line in kept).encode())
 
 
+def _untold(figures: dict[str, Any]) -> str:
+    """What it does not tell: classes that it misses, attributes at the commonest answer, numbers at their mean."""
+    right, commonest, known = (
+        figures["accuracy"],
+        figures["commonest answer"],
+        figures["shape controls with r2 above 0.3"],
+    )
+    names = [name for name in _ANSWERS if right[name] < commonest[name] + _BETTER]
+    names += [name for name in _NUMBERS if figures["r2"][name] < _BETTER]
+    names += [f"where {name} are" for name, overlap in figures["iou"].items() if overlap < 2 * _BETTER]
+    share = f"{figures['shape controls'] - known} of {figures['shape controls']} shape controls of the face"
+    return ", ".join([*(name.replace("_", " ") for name in names), share])
+
+
 def card(out: Path, judge: HeadJudge, recipe: dict[str, Any], figures: dict[str, Any]) -> str:
     """The card in Markdown."""
     log = [json.loads(line) for line in (out / LOG).read_text(encoding="utf-8").splitlines()]
+    versions = json.loads((out / SETTINGS).read_text(encoding="utf-8"))["versions"]
     minutes = sum(recipe["batch"] / line["images_per_second"] for line in log) / 60
     usual = asdict(Recipe())
     changes = "".join(f" {name}={value}" for name, value in recipe.items() if value != usual[name])
@@ -124,13 +140,13 @@ def card(out: Path, judge: HeadJudge, recipe: dict[str, Any], figures: dict[str,
 
 A small convolutional network that tells the class of the surface, normals and depth of every pixel of a head, and the
 attributes of the person. Metrics are measured in its pooled activations ({judge.config.dimension} numbers): it was
-trained without CLIP and without captions, on people that no dataset, encoder or generator here is made from, so it has
-nothing in common with what generator and discriminator are conditioned on.
+trained without CLIP and without captions, on people that no dataset, encoder or generator here is made from, so it
+shares neither people nor objective with what conditions generator and discriminator.
 
 - {parameters:,} parameters, input 128 x 128 pixels (other sizes are resampled), {megabytes:.1f} MB in half precision.
 - Trained for {log[-1]["step"]} steps of {recipe["batch"]} images on {recipe["subjects"]} parametric heads (seed
   {TRAIN_SEED}, {views} views each): half of the images in crops down to 0.4 of the side, half before other backgrounds.
-- Budget: {minutes:.0f} minutes beside other work, torch {torch.__version__}. `log.jsonl` has the losses.
+- Budget: {minutes:.0f} minutes beside other work, torch {versions["torch"]}. `log.jsonl` has the losses.
 - Again: `semhead judge train OUT{changes}`.
 
 On {UNSEEN_PEOPLE} people it has not seen (seed {UNSEEN_SEED}, {figures["images"]} images):
@@ -152,7 +168,8 @@ On {UNSEEN_PEOPLE} people it has not seen (seed {UNSEEN_SEED}, {figures["images"
 
 - It has seen parametric heads alone: of photographs its features say little. `features=inception` or `features=dinov2`
   are for those.
-- It tells what these heads vary in. A fault that no class, surface or attribute shows may escape it.
+- From an image of a face it does not tell, or hardly better than chance: {_untold(figures)}.
+  What it has not learnt to see, its features need not show.
 
 ## Licence
 
