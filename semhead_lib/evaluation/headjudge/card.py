@@ -168,7 +168,8 @@ On {UNSEEN_PEOPLE} people it has not seen (seed {UNSEEN_SEED}, {figures["images"
 
 - It has seen parametric heads alone: of photographs its features say little. `features=inception` or `features=dinov2`
   are for those.
-- From an image of a face it does not tell, or hardly better than chance: {_untold(figures)}.
+- From an image of a face it does not tell, or hardly better than chance:
+  {_untold(figures)}.
   What it has not learnt to see, its features need not show.
 
 ## Licence

@@ -2,8 +2,8 @@
 
 Metrics are measured in its features: `features=headjudge` is the one that ships, `features=headjudge/FOLDER` another.
 Trained on parametric heads that nothing else uses, without CLIP and without captions, it shares neither people nor
-objective with what conditions the generator and the discriminator. To tell lips from skin, normals and depth at every pixel, it has to see
-the parts of a face; its pooled activations are the features.
+objective with what conditions the generator and the discriminator. To tell lips from skin, normals and depth at every
+pixel, it has to look at the parts of a face; its pooled activations are the features.
 """
 
 from __future__ import annotations
