@@ -179,12 +179,12 @@ def reconstruct(config: DictConfig) -> None:
     from semhead_lib.training.reconstruction.trainer import reconstruct as run
 
     changes = _generator_changes(config.get("generator") or {})
-    settings = {key: value for key, value in config.items() if key not in ("data", "out", "limit", "device")}
+    settings = {key: value for key, value in config.items() if key not in ("data", "out", "limit", "init", "device")}
     settings = ReconstructionSettings(**settings | {"generator": changes})
     data = SubjectsInMemory.load(
         config.data, geometry=("depth", "labels"), limit=config.limit, threads=available_cores(), progress=True
     )
-    print(run(settings, data, config.out, device=config.device))
+    print(run(settings, data, config.out, device=config.device, init=config.init))
 
 
 def _generator_changes(words: Mapping[str, str]) -> dict[str, Any]:

@@ -3,6 +3,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from semhead_lib.cameras import project, rays
 from semhead_lib.conf.keys import read_config
@@ -50,7 +51,7 @@ def test_the_command_has_every_setting_with_the_same_default():
     keys = {key.name: key for key in read_config("reconstruct").keys}
     settings = ReconstructionSettings().as_json()
     settings.pop("generator")  # generator.NAME=VALUE
-    assert keys.keys() - {"data", "out", "limit", "device"} == settings.keys()
+    assert keys.keys() - {"data", "out", "limit", "init", "device"} == settings.keys()
     for name, default in settings.items():
         assert keys[name].allowed.parse(keys[name].default) == default, name
 
@@ -164,6 +165,19 @@ def test_other_settings_are_refused(deep, tmp_path):
         reconstruct(small(pixels=16), deep, tmp_path, device="cpu", progress=False)
     with pytest.raises(ValueError, match="rendered must be at most views_per_subject"):
         small(rendered=4)
+
+
+def test_a_training_begins_with_another(deep, tmp_path):
+    first = reconstruct(small(), deep, tmp_path / "first", device="cpu", progress=False)
+    still = small(rate=1e-12, encoder_rate=1e-12, kimg=0.006)
+    again = reconstruct(still, deep, tmp_path / "again", device="cpu", init=first, progress=False)
+    one, other = (Generator.load(folder).state_dict() for folder in (first, again))
+    assert all(torch.allclose(one[name], other[name], atol=1e-6) for name in one if name != "mapping.w_mean")
+    encoders = (load_file(folder / "encoder.safetensors") for folder in (first, again))
+    assert all(torch.allclose(a, b, atol=1e-3) for a, b in zip(*(e.values() for e in encoders), strict=True))
+    with pytest.raises(ValueError, match="its networks are not those of these settings"):
+        wider = small(generator={"hidden": 16})
+        reconstruct(wider, deep, tmp_path / "third", device="cpu", init=first, progress=False)
 
 
 def test_data_without_depth_are_refused(data, tmp_path):

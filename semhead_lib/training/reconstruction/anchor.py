@@ -6,15 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
 from semhead_lib.data.memory import SubjectsInMemory
 from semhead_lib.models.generator import Generator
 from semhead_lib.training.reconstruction.batches import SubjectBatches
 from semhead_lib.training.reconstruction.settings import ReconstructionSettings
-from semhead_lib.training.reconstruction.trainer import ENCODER, Reconstructor, save_encoder
+from semhead_lib.training.reconstruction.trainer import Reconstructor, save_encoder
 from semhead_lib.training.settings import TrainSettings
 
 _MOST = 6  # subjects, and images of each, of a step
@@ -61,13 +59,7 @@ class Anchor:
 
         Raises ValueError when it is of another shape.
         """
-        path = folder / ENCODER
-        if path.is_file():
-            try:
-                tensors = {name: tensor.float() for name, tensor in load_file(path).items()}
-                self.networks.encoder.load_state_dict(tensors)
-            except (RuntimeError, SafetensorError) as error:
-                raise ValueError(f"{path} is no encoder of these settings: {str(error).splitlines()[0]}") from error
+        self.networks.begin_with(folder)
 
     def state(self) -> dict[str, Any]:
         return self.networks.state()

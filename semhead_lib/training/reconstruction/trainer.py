@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from semhead_lib.conditioning.bank import ConditionBank
@@ -45,6 +46,7 @@ def reconstruct(
     out: Path | str,
     *,
     device: str = "auto",
+    init: Path | str | None = None,
     progress: bool = True,
     stop_after: float | None = None,
 ) -> Path:
@@ -56,6 +58,7 @@ def reconstruct(
 
     Args:
         data: subjects with semantic features, masks, depth and classes, in memory (`geometry=("depth", "labels")`).
+        init: folder of a generator to begin with, and of its encoder, if there.
         stop_after: seconds after which this call saves and returns, finished or not.
 
     Raises ValueError for data that do not suit the settings, or settings or data other than `out` was begun with;
@@ -69,7 +72,7 @@ def reconstruct(
     out.mkdir(parents=True, exist_ok=True)
     with folder_lock(out):
         _begin(settings, data, out)
-        return _Trainer(settings, data, batches, out, device).run(progress, stop_after)
+        return _Trainer(settings, data, batches, out, device, init).run(progress, stop_after)
 
 
 class Reconstructor:
@@ -142,6 +145,22 @@ class Reconstructor:
             torch._foreach_lerp_(list(self.average.parameters()), list(self.generator.parameters()), 1 - beta)
             self.average.mapping.w_mean.copy_(self.generator.mapping.w_mean)
 
+    def begin_with(self, folder: Path) -> None:
+        """Take over the generator of a folder, unless it is one that is trained otherwise, and its encoder, if there.
+
+        Raises FileNotFoundError when there is no generator, ValueError when they are of other shapes.
+        """
+        try:
+            if self.average is not None:
+                state = Generator.load(folder).state_dict()
+                self.generator.load_state_dict(state)
+                self.average.load_state_dict(state)
+            if (folder / ENCODER).is_file():
+                self.encoder.load_state_dict({k: t.float() for k, t in load_file(folder / ENCODER).items()})
+        except (RuntimeError, SafetensorError) as error:
+            reason = str(error).splitlines()[0]
+            raise ValueError(f"init={folder}: its networks are not those of these settings: {reason}") from error
+
     def state(self) -> dict[str, Any]:
         return {name: getattr(self, name).state_dict() for name in self._parts}
 
@@ -168,6 +187,7 @@ class _Trainer:
         batches: SubjectBatches,
         out: Path,
         device: str,
+        init: Path | str | None,
     ) -> None:
         self.settings, self.data, self.batches, self.out, self.device = settings, data, batches, out, device
         dimension = run_folder.semantic_dimension(data)
@@ -182,6 +202,8 @@ class _Trainer:
             lines = (out / LOG).read_text(encoding="utf-8").splitlines() if (out / LOG).exists() else []
             kept = [line for line in lines if json.loads(line)["step"] <= self.step]
             write_atomically(out / LOG, "".join(f"{line}\n" for line in kept).encode())
+        elif init is not None:
+            self.networks.begin_with(Path(init))
 
     def run(self, progress: bool, stop_after: float | None) -> Path:
         s, began = self.settings, time.monotonic()
