@@ -17,7 +17,7 @@ SAMPLES = dict(coarse=13, fine=11, seed=5, ball=BALL)
 RESIDENT = {
     "semhead-32": [8, 6, 16, 9, 21, 12],
     "semhead-64": [8, 4, 14, 9, 20, 12],
-    "semhead-128": [5, 4, 8, 6, 12, 9],
+    "semhead-128": [8, 4, 12, 8, 18, 12],
     "semhead-512": [3, 2, 5, 4, 8, 6],
 }
 NAMES = ("features", "depth", "opacity", "map", "origins", "directions", "w1", "b1", "w2", "b2")
