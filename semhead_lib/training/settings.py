@@ -125,10 +125,14 @@ class TrainSettings:
             raise ValueError(f"generator may not change {', '.join(taken)}: use the settings of the training")
         c = preset(self.preset, **self.generator)
         zoom = c.resolution // self.crop if self.crop else 1
-        if self.crop and (c.super_channels or self.crop < 8 or zoom * self.crop != c.resolution or zoom & (zoom - 1)):
+        if self.crop and c.super_channels:
             raise ValueError(
-                f"crop must be 0, or {c.resolution} over a power of two, at least 8, for a generator without "
-                f"super-resolution; got {self.crop} for {self.preset}"
+                f"crop must be 0 for {self.preset}, which has super-resolution and makes whole pictures only; "
+                f"got {self.crop}"
+            )
+        if self.crop and (self.crop < 8 or zoom * self.crop != c.resolution or zoom & (zoom - 1)):
+            raise ValueError(
+                f"crop must be 0, or {c.resolution} over a power of two, at least 8, for {self.preset}; got {self.crop}"
             )
         if self.raw_first and (not c.super_channels or not 8 <= self.raw_first <= c.raw_resolution):
             raise ValueError(

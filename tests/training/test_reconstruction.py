@@ -180,6 +180,12 @@ def test_a_training_begins_with_another(deep, tmp_path):
         reconstruct(wider, deep, tmp_path / "third", device="cpu", init=first, progress=False)
 
 
+def test_what_fails_before_it_trains_leaves_a_folder_to_begin_in(deep, tmp_path):
+    with pytest.raises(FileNotFoundError, match="no generator"):
+        reconstruct(small(), deep, tmp_path / "out", device="cpu", init=tmp_path / "nothing", progress=False)
+    reconstruct(small(pixels=16), deep, tmp_path / "out", device="cpu", progress=False, stop_after=0.0)
+
+
 def test_data_without_depth_are_refused(data, tmp_path):
     with pytest.raises(ValueError, match="has no depth and no labels, which reconstruction needs"):
         reconstruct(small(), data, tmp_path, device="cpu", progress=False)

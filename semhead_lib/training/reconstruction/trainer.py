@@ -71,8 +71,10 @@ def reconstruct(
     batches = SubjectBatches(data, settings)
     out.mkdir(parents=True, exist_ok=True)
     with folder_lock(out):
-        _begin(settings, data, out)
-        return _Trainer(settings, data, batches, out, device, init).run(progress, stop_after)
+        content = _begun(settings, data, out)
+        trainer = _Trainer(settings, data, batches, out, device, init)
+        write_atomically(out / SETTINGS, content)  # when nothing can fail any more
+        return trainer.run(progress, stop_after)
 
 
 class Reconstructor:
@@ -276,17 +278,17 @@ class _Trainer:
         grids.save_grid(self.out / GRIDS / f"step-{self.step:06d}.png", pictures)
 
 
-def _begin(settings: ReconstructionSettings, data: SubjectsInMemory, out: Path) -> None:
-    """Write the settings into a new folder, or compare them with those that were begun with."""
+def _begun(settings: ReconstructionSettings, data: SubjectsInMemory, out: Path) -> bytes:
+    """The content of settings.json, compared with what is there where something was trained already."""
     path, here = out / SETTINGS, {"settings": settings.as_json(), "data": run_folder.identity(data)}
-    if path.exists():
+    if path.exists() and (out / STATE).exists():
         there = json.loads(path.read_text(encoding="utf-8"))
         different = settings.differences(there["settings"])
         different += [f"the data's {key} is {there['data'].get(key)} there, {value} here"
                       for key, value in here["data"].items() if there["data"].get(key) != value]  # fmt: skip
         if different:
             raise ValueError(f"{out} was begun with other settings: {'; '.join(different)}. Use another folder")
-    elif any(not entry.name.startswith(".") for entry in out.iterdir()):
+    elif not path.exists() and any(not entry.name.startswith(".") for entry in out.iterdir()):
         raise FileExistsError(f"{out} is not empty and holds no training; use another folder")
     here["versions"] = {"torch": torch.__version__}
-    write_atomically(path, json.dumps(here, indent=1).encode() + b"\n")
+    return json.dumps(here, indent=1).encode() + b"\n"
