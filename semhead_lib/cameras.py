@@ -202,19 +202,28 @@ def rays(
     labels: Tensor,  # [B, 25]
     resolution: int,  # pixels a side
 ) -> tuple[Tensor, Tensor]:  # origins [B, R*R, 3], unit directions [B, R*R, 3]
-    """Rays through the pixel centres, row by row from the top left.
+    """Rays through the pixel centres, row by row from the top left."""
+    centres = (torch.arange(resolution, dtype=labels.dtype, device=labels.device) + 0.5) / resolution
+    v, u = torch.meshgrid(centres, centres, indexing="ij")
+    origins, directions = rays_through(labels, u.reshape(1, -1), v.reshape(1, -1))
+    return origins, torch.nn.functional.normalize(directions, dim=-1)
+
+
+def rays_through(
+    labels: Tensor,  # [B, 25]
+    u: Tensor,  # [B or 1, N] image coordinates in [0, 1], to the right
+    v: Tensor,  # [B or 1, N] down
+) -> tuple[Tensor, Tensor]:  # origins [B, N, 3], directions [B, N, 3] of depth 1: camera z grows by 1 along each
+    """Rays through places of images: the inverse of `project`.
 
     The inverse of intrinsics [[fx, s, cx], [0, fy, cy], [0, 0, 1]] is written out: y = (v - cy) / fy and
     x = (u - cx - s y) / fx at depth 1. Nothing here waits for a GPU or is rounded to TF32, as a matrix product may be.
     """
-    centres = (torch.arange(resolution, dtype=labels.dtype, device=labels.device) + 0.5) / resolution
-    v, u = torch.meshgrid(centres, centres, indexing="ij")
     fx, skew, cx, _, fy, cy = (number[:, None] for number in labels[:, 16:22].unbind(1))
-    y = (v.reshape(1, -1) - cy) / fy
-    x = (u.reshape(1, -1) - cx - skew * y) / fx
+    y = (v - cy) / fy
+    x = (u - cx - skew * y) / fx
     pose = labels[:, :16].reshape(-1, 1, 4, 4)[..., :3, :]
     directions = x[..., None] * pose[..., 0] + y[..., None] * pose[..., 1] + pose[..., 2]
-    directions = torch.nn.functional.normalize(directions, dim=-1)
     return pose[..., 3].expand_as(directions), directions
 
 

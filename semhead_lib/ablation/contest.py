@@ -27,14 +27,13 @@ from semhead_lib.data.files import folder_lock, write_atomically
 from semhead_lib.reproduce import runs
 from semhead_lib.reproduce.profiles import find_profile
 from semhead_lib.reproduce.progress import ProgressLine, duration
-from semhead_lib.training.reconstruction.settings import ReconstructionSettings
+from semhead_lib.training.reconstruction.settings import OF_BOTH, ReconstructionSettings
 from semhead_lib.training.settings import TrainSettings
 
 FIGURES, HEADS, LOG = "figures.json", "heads.png", "job.log"
 _SECTIONS = {"minutes", "datasets", "resolution", "heads", "common", "parts", "designs"}
 _COLUMNS = ("design", "seed", "kimg", "reconstructed_kimg", "scope", "figure", "value", "low", "high", "real",
             "real_low", "real_high")  # fmt: skip
-_OF_BOTH = ("preset", "representation", "background", "generator", "crop", "crop_whole", "crop_face")
 _ENDLESS = 1e6  # kimg: time ends a training
 
 
@@ -62,7 +61,7 @@ class Entry:
         """Settings of the reconstruction that it begins with."""
         if not self.reconstruct:
             return None
-        given = {name: value for name, value in self.train.items() if name in _OF_BOTH}
+        given = {name: value for name, value in self.train.items() if name in OF_BOTH}
         own = {name: value for name, value in self.reconstruct.items() if name != "share"}
         return ReconstructionSettings(**given, **own, kimg=_ENDLESS, fall=0.0, save_every=10**9, seed=self.seed)
 
@@ -131,7 +130,9 @@ def _entry(design: str, seed: int, parts: list[str], content: dict[str, Any], wh
     return entry
 
 
-def contest(name: str, only: str | None = None, workers: int = 2, dry_run: bool = False, root: Path | None = None):
+def contest(
+    name: str, only: str | None = None, workers: int = 2, dry_run: bool = False, root: Path | None = None
+) -> bool:
     """Train and judge what is left of a contest, `workers` designs at a time; whether all are finished.
 
     Raises UsageError for mistakes in the contest, BlockingIOError when another process executes it.

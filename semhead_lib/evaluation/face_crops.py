@@ -9,11 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from semhead_lib.cameras import orbit_angles, project
+from semhead_lib.cameras import FACE, orbit_angles, project
 from semhead_lib.data.batches import to_model_range
 from semhead_lib.training.grids import to_uint8
 
-CENTRE = (0.0, -0.06, 0.15)  # of a face, scene units: between eyes and mouth
 HALF = 0.15  # half the side of the crop at the face's depth, scene units
 WIDEST = 45.0  # degrees of azimuth on either side within which faces are cut
 LEAST_SIDE = 64  # pixels of the images: in smaller ones an eye is a pixel or two, and there is no face to judge
@@ -34,7 +33,7 @@ def face_crops(
     if len(images) != len(cameras):
         raise ValueError(f"each image needs a camera, got {len(images)} images and {len(cameras)} cameras")
     side = side or images.shape[-1] // 2
-    uv, z = project(torch.tensor([CENTRE]), cameras)
+    uv, z = project(torch.tensor([FACE]), cameras)
     theta = torch.zeros(len(images), 2, 3)
     half = cameras[:, 16] * HALF / z[:, 0]  # in image widths
     theta[:, 0, 0] = theta[:, 1, 1] = 2 * half

@@ -175,7 +175,8 @@ class Step:
         masks = None if part.masks is None else to_unit_range(part.masks)
         real = losses.as_seen(discriminator, to_model_range(part.images), masks, None, part.blur, variant.side)
         if variant.r1:
-            real, drawn = (seen.detach().requires_grad_() for seen in (real, drawn))
+            real = real.detach().requires_grad_()
+            drawn = drawn.detach().requires_grad_() if s.r2_gamma else drawn
             real_features, fake_features = (discriminator.features(seen) for seen in (real, drawn))
         else:
             real_features, fake_features = discriminator.features(real.and_then(drawn), sets=2).chunk(2)

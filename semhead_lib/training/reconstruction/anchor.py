@@ -11,7 +11,7 @@ from torch import Tensor
 from semhead_lib.data.memory import SubjectsInMemory
 from semhead_lib.models.generator import Generator
 from semhead_lib.training.reconstruction.batches import SubjectBatches
-from semhead_lib.training.reconstruction.settings import ReconstructionSettings
+from semhead_lib.training.reconstruction.settings import OF_BOTH, ReconstructionSettings
 from semhead_lib.training.reconstruction.trainer import Reconstructor, save_encoder
 from semhead_lib.training.settings import TrainSettings
 
@@ -31,13 +31,7 @@ class Anchor:
             raise ValueError("reconstruct_every needs data in memory: leave out stream=true")
         views = min(_MOST, data.manifest.layout.views_per_subject[0])
         own = ReconstructionSettings(
-            preset=settings.preset,
-            representation=settings.representation,
-            background=settings.background,
-            generator=settings.generator,
-            crop=settings.crop,
-            crop_whole=settings.crop_whole,
-            crop_face=settings.crop_face,
+            **{name: getattr(settings, name) for name in OF_BOTH},
             subjects_per_batch=min(_MOST, len(data)),
             views_per_subject=views,
             rendered=min(2, views),

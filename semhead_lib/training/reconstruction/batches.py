@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from semhead_lib.cameras import orbit_angles
+from semhead_lib.cameras import orbit_angles, rays_through
 from semhead_lib.data.batches import to_model_range, to_unit_range
 from semhead_lib.data.memory import SubjectsInMemory
 from semhead_lib.data.subjects import Subject
@@ -159,12 +159,7 @@ def _rays(
     pixel = torch.stack([flat % side, flat // side], dim=-1)
     covered, z, classes = (x.flatten(1).gather(1, flat) for x in (masks, depth, labels))
     colours = views.flatten(2).gather(2, flat[:, None].expand(-1, 3, -1)).permute(0, 2, 1)
-    u, v = ((pixel.float() + 0.5) / side).unbind(-1)
-    fx, skew, cx, _, fy, cy = (number[:, None] for number in cameras[:, 16:22].unbind(1))
-    y = (v - cy) / fy
-    x = (u - cx - skew * y) / fx
-    pose = cameras[:, :16].reshape(-1, 1, 4, 4)[..., :3, :]
-    directions = x[..., None] * pose[..., 0] + y[..., None] * pose[..., 1] + pose[..., 2]
+    origins, directions = rays_through(cameras, *((pixel.float() + 0.5) / side).unbind(-1))
     length = directions.norm(dim=-1)  # of a step of 1 in depth
     distance = torch.where((covered == 255) & (z > 0), z * length, UNKNOWN)
     distance = torch.where((covered == 0) & (z == 0), NOTHING, distance)
@@ -173,7 +168,7 @@ def _rays(
         return x.unflatten(0, (heads, -1)).flatten(1, 2)
 
     return Rays(
-        by_head(pose[..., 3].expand_as(directions)),
+        by_head(origins),
         by_head(directions / length[..., None]),
         by_head(distance),
         by_head(to_unit_range(colours)),

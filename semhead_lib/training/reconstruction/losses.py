@@ -46,7 +46,7 @@ def of_points(
     density: mean of softplus((s - EMPTY) / 3) over points that should be empty, softplus((OPAQUE - s) / 5) over
              those that should be opaque; s is the raw density
     colour:  mean of |d| + 2 d^2 over surfaces, d = c - colour of the pixel
-    class:   cross-entropy of the class of surfaces, told by the field's hidden layer
+    class:   cross-entropy of the class of surfaces, predicted from the field's hidden layer
     """
     near, far = box_bounds(rays.origins, rays.directions, generator.renderer.settings.box)
     t = rays.distance

@@ -9,6 +9,8 @@ from typing import Any
 
 from semhead_lib.training.settings import TrainSettings
 
+# What an adversarial training of the same generator has as well.
+OF_BOTH = ("preset", "representation", "background", "generator", "crop", "crop_whole", "crop_face")
 FREE = ("kimg", "save_every")  # what may change when a training goes on
 
 
@@ -35,7 +37,9 @@ class ReconstructionSettings:
     mask_weight: float = 0.5
     density_weight: float = 0.3  # at points: empty or opaque
     colour_weight: float = 2.0  # at points on surfaces
-    class_weight: float = 0.2  # of the class of surfaces, told by the field's hidden layer at points on them; 0: not
+    class_weight: float = (
+        0.2  # of the class of surfaces, predicted from the field's hidden layer at points on them; 0: not
+    )
     kl_weight: float = 2e-3  # of the divergence of latents from N(0, I), nats
     pixels: int = 512  # of an image, whose points are looked at
     ema_kimg: float = 5.0  # half-life of the averaged generator
@@ -73,15 +77,7 @@ class ReconstructionSettings:
     @property
     def adversarial(self) -> TrainSettings:
         """Settings of an adversarial training of the same generator."""
-        return TrainSettings(
-            preset=self.preset,
-            representation=self.representation,
-            background=self.background,
-            generator=self.generator,
-            crop=self.crop,
-            crop_whole=self.crop_whole,
-            crop_face=self.crop_face,
-        )
+        return TrainSettings(**{name: getattr(self, name) for name in OF_BOTH})
 
     @property
     def batch(self) -> int:
