@@ -54,7 +54,7 @@ class Backbone(BlockStack):
     Raises ValueError for a side that is no power of two times 4.
     """
 
-    def __init__(self, w_dim: int, side: int, features: int, base: int, most: int) -> None:
+    def __init__(self, w_dim: int, side: int, features: int, base: int, most: int, place_gain: float = 0.0) -> None:
         super().__init__()
         if side < 4 or side & (side - 1):
             raise ValueError(f"the side of a feature map must be a power of two, at least 4, got {side}")
@@ -62,7 +62,7 @@ class Backbone(BlockStack):
         channels = [widths(s, base, most) for s in sides]
         self.constant = nn.Parameter(torch.randn(1, channels[0], 4, 4))
         self.blocks = nn.ModuleList(
-            StyleBlock(before, after, w_dim, s, features, up=s > 4)
+            StyleBlock(before, after, w_dim, s, features, up=s > 4, place_gain=place_gain)
             for s, before, after in zip(sides, [channels[0], *channels], channels, strict=False)
         )
 

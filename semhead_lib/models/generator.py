@@ -58,7 +58,9 @@ class Generator(nn.Module):
         c = self.config = config
         planes = make_planes(c.representation, c.plane_side, c.plane_channels)
         self.mapping = MappingNetwork(c.z_dim, c.condition_dim, c.w_dim, c.mapping_layers)
-        self.backbone = Backbone(c.w_dim, planes.map_side, planes.map_channels, c.backbone_base, c.backbone_most)
+        self.backbone = Backbone(
+            c.w_dim, planes.map_side, planes.map_channels, c.backbone_base, c.backbone_most, c.place_gain
+        )
         box, ball = Box(c.box_center, c.box_half), Ball(c.ball_slope, c.ball_radius)
         settings = RenderSettings(c.coarse, c.fine, box, ball, c.grid)
         self.renderer = Renderer(planes, settings, c.hidden, c.features, c.density_gain)

@@ -201,20 +201,32 @@ def _four_phases(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:  # -
 
 
 class StyleLayer(nn.Module):
-    """Modulated 3 x 3 convolution, noise, bias and leaky ReLU."""
+    """Modulated 3 x 3 convolution, noise, bias and leaky ReLU.
 
-    def __init__(self, inputs: int, outputs: int, w_dim: int, side: int, up: bool = False) -> None:
+    With a `place_gain`, the noise is joined by learnt maps, one a channel, that are the same for all heads. The next
+    layer weighs them by the style, so heads are sums of learnt maps as well as of convolved ones: what always lies at
+    the same place, such as eyes and lips, is sharp long before convolutions have worked out from a smooth constant
+    where they are. CIPS calls such maps coordinate embeddings (Anokhin et al., 2021).
+    """
+
+    def __init__(
+        self, inputs: int, outputs: int, w_dim: int, side: int, up: bool = False, place_gain: float = 0.0
+    ) -> None:
         super().__init__()
         self.conv = ModulatedConv(inputs, outputs, 3, w_dim, up)
         self.bias = nn.Parameter(torch.zeros(outputs))
         self.noise_strength = nn.Parameter(torch.zeros(()))
         self.register_buffer("noise", torch.randn(side, side))
+        self.place_gain = place_gain  # of what the optimiser learns: with Adam, the maps' rate over that of the others
+        self.places = nn.Parameter(torch.zeros(outputs, side, side)) if place_gain else None
 
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
         x = self.conv(
             x, w, self.bias * GAIN, GAIN
         )  # the leaky ReLU's gain goes through it: GAIN lrelu(x) = lrelu(GAIN x)
         x = x.add_((self.noise * (self.noise_strength * GAIN)).to(x.dtype))
+        if self.places is not None:
+            x = x.add_((self.places * (self.place_gain * GAIN)).to(x.dtype))
         return F.leaky_relu_(x, SLOPE)
 
 
@@ -234,11 +246,19 @@ class StyleBlock(nn.Module):
     """Two style layers, the first of which doubles the size (unless it is the first block), and the skip connection."""
 
     def __init__(
-        self, inputs: int, outputs: int, w_dim: int, side: int, features: int, up: bool = True, skip: bool = True
+        self,
+        inputs: int,
+        outputs: int,
+        w_dim: int,
+        side: int,
+        features: int,
+        up: bool = True,
+        skip: bool = True,
+        place_gain: float = 0.0,
     ) -> None:
         super().__init__()
         self.first = StyleLayer(inputs, outputs, w_dim, side, up)
-        self.second = StyleLayer(outputs, outputs, w_dim, side)
+        self.second = StyleLayer(outputs, outputs, w_dim, side, place_gain=place_gain)
         self.to_features = ToFeatures(outputs, features, w_dim) if skip else None
         self.up = up
 

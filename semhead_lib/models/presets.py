@@ -43,6 +43,7 @@ class GeneratorConfig:
     box_center: tuple[float, float, float] = (0.0, 0.0, 0.0)  # of the box that the planes cover, scene units
     box_half: tuple[float, float, float] = (0.5, 0.5, 0.5)  # its half-extents
     density_gain: float = 1.0  # the raw density is that times what the field's network says: it learns faster
+    place_gain: float = 0.0  # of maps that all heads share, learnt by every block (`StyleLayer`); 0: none
     grid: int = 0  # nodes a side of each head's density grid, which takes the place of the coarse samples; 0: none
 
     def __post_init__(self) -> None:
@@ -90,7 +91,9 @@ PRESETS: dict[str, GeneratorConfig] = {
     for config in (
         GeneratorConfig("semhead-32", 32, 32, 32, 16, 2048, 64, (), 12, 12, features=3, **_SMALL),
         GeneratorConfig("semhead-64", 64, 32, 64, 16, 4096, 96, (32,), 16, 16, features=16, **_SMALL),
-        GeneratorConfig("semhead-128", 128, 128, 128, 16, 4096, 160, (), 32, 10, features=3, **_SMALL, **_SHAPED),
+        GeneratorConfig(
+            "semhead-128", 128, 128, 128, 16, 4096, 160, (), 32, 10, features=3, **_SMALL, **_SHAPED, place_gain=10.0
+        ),
         GeneratorConfig("semhead-512", 512, 128, 256, 32, 32768, 512, (256, 128), 48, 48),  # EG3D's widths
     )
 }
