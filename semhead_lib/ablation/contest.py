@@ -1,8 +1,9 @@
 """`semhead contest`: designs of a generator and its training, each for the same minutes of one core (or one GPU).
 
 A study (`semhead ablate`) gives all runs the same number of images, to tell what the method's parts do. A contest gives
-them the same time, to tell what is worth having: a design that costs twice as much sees half as much. It is a YAML file
-in papermill_runs/profiles/designs; `cpu.yaml` there says what is in it.
+them the same time, to tell what is worth having: a design that costs twice as much sees half as much. On a CPU it is
+time of the processor, which other processes do not take away. A contest is a YAML file in
+papermill_runs/profiles/designs; `cpu.yaml` there says what is in it.
 
     papermill_runs/designs/NAME/datasets/       people to train on, and unseen ones
     papermill_runs/designs/NAME/DESIGN_seed-S/  begin/ (by reconstruction), run/, figures.json, heads.png
@@ -24,6 +25,7 @@ from typing import Any
 from semhead_lib.ablation.table import keep_picture, write_csv
 from semhead_lib.conf.keys import UsageError, did_you_mean
 from semhead_lib.data.files import folder_lock, write_atomically
+from semhead_lib.devices import pick_device
 from semhead_lib.reproduce import runs
 from semhead_lib.reproduce.profiles import find_profile
 from semhead_lib.reproduce.progress import ProgressLine, duration
@@ -213,15 +215,18 @@ def execute(plan: Contest, entry: Entry, root: Path) -> None:
     from semhead_lib.training.trainer import train
 
     folder, seconds, begin = root / plan.folder / entry.name, plan.minutes * 60, None
+    clock = time.process_time if pick_device("auto") == "cpu" else time.monotonic
     for part in ("begin", "run"):  # of a call that was interrupted: its time is not known
         shutil.rmtree(folder / part, ignore_errors=True)
     geometry = ("depth", "labels") if entry.beginning or entry.settings.reconstruct_every else ()
     people = SubjectsInMemory.load(root / plan.dataset("people"), geometry=geometry)
     if entry.beginning:
         share = float(entry.reconstruct["share"])
-        begin = reconstruct(entry.beginning, people, folder / "begin", progress=False, stop_after=seconds * share)
+        begin = reconstruct(
+            entry.beginning, people, folder / "begin", progress=False, stop_after=seconds * share, clock=clock
+        )
         seconds *= 1 - share
-    model = train(entry.settings, people, folder / "run", init=begin, progress=False, stop_after=seconds)
+    model = train(entry.settings, people, folder / "run", init=begin, progress=False, stop_after=seconds, clock=clock)
     del people
     found = judged(plan, model, root)
     pictures = found.pop("heads")

@@ -55,6 +55,7 @@ def train(
     progress: bool = True,
     listen: Callable[[Line], None] | None = None,
     stop_after: float | None = None,
+    clock: Callable[[], float] = time.monotonic,
 ) -> Path:
     """Train until `settings.kimg` thousand real pictures were shown; returns the folder of the averaged generator.
 
@@ -72,7 +73,7 @@ def train(
         device: "auto", "cpu" or "cuda"; under `torchrun` or `accelerate launch`, the kind of each process's device.
         init: folder of a generator to begin with, as an earlier training left it, and of its discriminator, if there.
         listen: called with every line of the log.
-        stop_after: seconds after which this call saves and returns, finished or not.
+        stop_after: seconds after which this call saves and returns, finished or not, by `clock`.
 
     Raises ValueError for data that do not suit the settings, settings, data or a number of processes other than `out`
     was begun with, or snapshots all of which are damaged or gone; FloatingPointError when a loss or a weight is no
@@ -90,7 +91,7 @@ def train(
                 from_the_first(None, accelerator)
                 raise
         trainer.begin_with_the_first()
-        return trainer.run(progress, listen, stop_after)
+        return trainer.run(progress, listen, stop_after, clock)
 
 
 class _Trainer:
@@ -147,21 +148,27 @@ class _Trainer:
         self.batch = self.settings.batch * self.accelerator.num_processes
         self.last = max(round(self.settings.kimg * 1000 / self.batch), 1)
 
-    def run(self, progress: bool, listen: Callable[[Line], None] | None, stop_after: float | None) -> Path:
-        main, s, began = self.accelerator.is_main_process, self.settings, time.monotonic()
+    def run(
+        self,
+        progress: bool,
+        listen: Callable[[Line], None] | None,
+        stop_after: float | None,
+        clock: Callable[[], float],
+    ) -> Path:
+        main, s, began = self.accelerator.is_main_process, self.settings, clock()
         log = TrainingLog(self.out, self.step, s.kimg, progress, listen) if main else None
         if main and self.step and (self.step >= self.last or not (self.out / MODEL / WEIGHTS).exists()):
             self._save_model()  # that of the snapshot: the process may have been killed between the two
         try:
             with _interruptions() as interrupted, self.do.ahead(self._batches(), self.step) as batches:
-                clock, counted = time.perf_counter(), 0
+                since, counted = time.perf_counter(), 0
                 while self.step < self.last:
                     self.means.add(self.do(self.step, next(batches)))
                     if self.anchor and self.step % s.reconstruct_every == 0:
                         self.means.add(self.anchor.step(self.step // s.reconstruct_every))
                     self.step += 1
                     counted += 1
-                    late = stop_after is not None and time.monotonic() - began >= stop_after
+                    late = stop_after is not None and clock() - began >= stop_after
                     done = self.step == self.last
                     stop = agree_to_stop(interrupted() or late, self.step, self.last, self.accelerator)
                     line_due = self.step % s.log_every == 0 or done or stop
@@ -171,16 +178,16 @@ class _Trainer:
                         means = self._finite_means(save_due)
                         paused = time.perf_counter()
                         if line_due:
-                            line = self._line(means, counted / (paused - clock))
+                            line = self._line(means, counted / (paused - since))
                             self.means.clear()
-                            clock, counted = paused, 0
+                            since, counted = paused, 0
                             if main:
                                 log.write(line)
                         if main and grid_due:
                             self._draw(log)
                         if main and save_due:
                             self._save()
-                        clock += time.perf_counter() - paused  # speed is that of steps, not of what is written
+                        since += time.perf_counter() - paused  # speed is that of steps, not of what is written
                     if stop:
                         break
         finally:

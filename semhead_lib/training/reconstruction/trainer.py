@@ -6,6 +6,7 @@ import copy
 import io
 import json
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,7 @@ def reconstruct(
     init: Path | str | None = None,
     progress: bool = True,
     stop_after: float | None = None,
+    clock: Callable[[], float] = time.monotonic,
 ) -> Path:
     """Train until `settings.kimg` thousand images were looked at; returns the folder of the averaged generator.
 
@@ -59,7 +61,7 @@ def reconstruct(
     Args:
         data: subjects with semantic features, masks, depth and classes, in memory (`geometry=("depth", "labels")`).
         init: folder of a generator to begin with, and of its encoder, if there.
-        stop_after: seconds after which this call saves and returns, finished or not.
+        stop_after: seconds after which this call saves and returns, finished or not, by `clock`.
 
     Raises ValueError for data that do not suit the settings, or settings or data other than `out` was begun with;
     FloatingPointError when a loss or weight is no longer finite; BlockingIOError when another process trains into it.
@@ -74,7 +76,7 @@ def reconstruct(
         content = _begun(settings, data, out)
         trainer = _Trainer(settings, data, batches, out, device, init)
         write_atomically(out / SETTINGS, content)  # when nothing can fail any more
-        return trainer.run(progress, stop_after)
+        return trainer.run(progress, stop_after, clock)
 
 
 class Reconstructor:
@@ -207,11 +209,11 @@ class _Trainer:
         elif init is not None:
             self.networks.begin_with(Path(init))
 
-    def run(self, progress: bool, stop_after: float | None) -> Path:
-        s, began = self.settings, time.monotonic()
+    def run(self, progress: bool, stop_after: float | None, clock: Callable[[], float]) -> Path:
+        s, began = self.settings, clock()
         bar = progress_bar(s.kimg, "kimg", initial=self.step * s.batch / 1000, shown=progress)
         with bar, ThreadPoolExecutor(1) as reader, open(self.out / LOG, "a", encoding="utf-8") as log:
-            ahead, sums, count, clock = reader.submit(self.batches, self.step), {}, 0, time.perf_counter()
+            ahead, sums, count, since = reader.submit(self.batches, self.step), {}, 0, time.perf_counter()
             try:
                 while self.step < s.steps:
                     sample, ahead = ahead.result(), reader.submit(self.batches, self.step + 1)
@@ -219,13 +221,13 @@ class _Trainer:
                         sums[name] = sums.get(name, 0.0) + value
                     self.step, count = self.step + 1, count + 1
                     bar.update(s.batch / 1000)
-                    late = stop_after is not None and time.monotonic() - began >= stop_after
+                    late = stop_after is not None and clock() - began >= stop_after
                     if count == _LOG_EVERY or self.step == s.steps or late:
-                        line = self._line(sums, count, clock)
+                        line = self._line(sums, count, since)
                         log.write(json.dumps(line) + "\n")
                         log.flush()
                         bar.set_postfix({"image": line["image"], "mask": line["mask"]}, refresh=False)
-                        sums, count, clock = {}, 0, time.perf_counter()
+                        sums, count, since = {}, 0, time.perf_counter()
                     if self.step % s.save_every == 0 and self.step < s.steps and not late:
                         self._save()
                         self._draw()
@@ -238,11 +240,11 @@ class _Trainer:
         self._draw()
         return self.out / MODEL
 
-    def _line(self, sums: dict[str, Tensor], count: int, clock: float) -> dict[str, Any]:
+    def _line(self, sums: dict[str, Tensor], count: int, since: float) -> dict[str, Any]:
         means = {name: round(float(value) / count, 5) for name, value in sums.items()}
         if not torch.tensor(list(means.values())).isfinite().all():
             raise FloatingPointError(f"step {self.step}: {means}; the last saved state is kept")
-        s, speed = self.settings, count * self.settings.batch / (time.perf_counter() - clock)
+        s, speed = self.settings, count * self.settings.batch / (time.perf_counter() - since)
         return {"step": self.step, "kimg": round(self.step * s.batch / 1000, 3), **means,
                 "images_per_second": round(speed, 1)}  # fmt: skip
 
