@@ -17,7 +17,8 @@ from dataclasses import dataclass
 
 from semhead_lib import __version__
 from semhead_lib.conf.compose import compose_config, config_keys
-from semhead_lib.conf.keys import REQUIRED, UsageError, did_you_mean, options, read_config
+from semhead_lib.conf.keys import REQUIRED, options, read_config
+from semhead_lib.errors import UsageError, did_you_mean
 
 
 @dataclass(frozen=True)

@@ -49,17 +49,17 @@ def synthesize(config: DictConfig) -> None:
 def _make_dataset(config: DictConfig, make_source, source, subjects: int, rank: int, ranks: int, common: dict):
     """The dataset by the engine that was asked for; started by torchrun, all processes work together."""
     if config.engine == "ray":
-        from semhead_lib.data.on_ray import synthesize_on_ray
+        from semhead_lib.data.jobs.ray import synthesize_on_ray
 
         return synthesize_on_ray(make_source, config.out, subjects, workers=config.workers, lease=config.lease,
                                  address=config.address, **common)  # fmt: skip
     if config.engine == "together" or ranks > 1:
-        from semhead_lib.data.together import synthesize_together
+        from semhead_lib.data.jobs.distributed import synthesize_together
 
         return synthesize_together(
             make_source, config.out, subjects, rank=rank, ranks=ranks, lease=config.lease, **common
         )
-    from semhead_lib.data.synthesis import synthesize as make
+    from semhead_lib.data.jobs.synthesis import synthesize as make
     from semhead_lib.devices import available_cores
 
     own = 0 if hasattr(source, "measured_by") else available_cores()  # one large model does not fit many times
@@ -144,9 +144,9 @@ def judge_train(config: DictConfig) -> None:
 
 def train(config: DictConfig) -> None:
     """`semhead train DATA OUT`."""
-    from semhead_lib.data.memory import SubjectsInMemory
-    from semhead_lib.data.on_disk import SubjectsOnDisk
-    from semhead_lib.data.packed import is_packed, load_packed
+    from semhead_lib.data.dataset.memory import SubjectsInMemory
+    from semhead_lib.data.dataset.packed import is_packed, load_packed
+    from semhead_lib.data.dataset.streaming_dataset import SubjectsOnDisk
     from semhead_lib.devices import available_cores
     from semhead_lib.training.settings import TrainSettings
     from semhead_lib.training.trainer import train as run
@@ -173,7 +173,7 @@ def train(config: DictConfig) -> None:
 
 def reconstruct(config: DictConfig) -> None:
     """`semhead reconstruct DATA OUT`."""
-    from semhead_lib.data.memory import SubjectsInMemory
+    from semhead_lib.data.dataset.memory import SubjectsInMemory
     from semhead_lib.devices import available_cores
     from semhead_lib.training.reconstruction.settings import ReconstructionSettings
     from semhead_lib.training.reconstruction.trainer import reconstruct as run
@@ -207,9 +207,9 @@ def evaluate(config: DictConfig) -> None:
     """`semhead evaluate MODEL DATA OUT`."""
     from pathlib import Path
 
+    from semhead_lib.atomic import write_atomically
     from semhead_lib.conditioning.bank import ConditionBank
-    from semhead_lib.data.files import write_atomically
-    from semhead_lib.data.memory import SubjectsInMemory
+    from semhead_lib.data.dataset.memory import SubjectsInMemory
     from semhead_lib.devices import available_cores
     from semhead_lib.evaluation.features import FeatureExtractor
     from semhead_lib.evaluation.protocol import dumps
@@ -232,7 +232,7 @@ def evaluate(config: DictConfig) -> None:
 
 def sample(config: DictConfig) -> None:
     """`semhead sample MODEL OUT`."""
-    from semhead_lib.explore.samples import sample as draw
+    from semhead_lib.viz.samples import sample as draw
 
     print(draw(**config))
 
@@ -241,7 +241,7 @@ def invert(config: DictConfig) -> int:
     """`semhead invert PHOTOS...`: 1 when some of them could not be inverted."""
     from semhead_lib.conditioning.semantic import SemanticEncoder
     from semhead_lib.evaluation.features import FeatureExtractor
-    from semhead_lib.explore.inversions import Files, invert_photos
+    from semhead_lib.inversion.batch import Files, invert_photos
     from semhead_lib.inversion.inverter import Inverter
     from semhead_lib.inversion.search import InversionSettings
 
@@ -274,7 +274,7 @@ def inverter_train(config: DictConfig) -> None:
 
 def data_check(config: DictConfig) -> int:
     """`semhead data check DIR`: a line for each finding on stdout."""
-    from semhead_lib.data.check import check
+    from semhead_lib.data.dataset.check import check
 
     findings = check(config.path)
     print("\n".join(findings) if findings else f"{config.path}: no damage found")
@@ -283,7 +283,7 @@ def data_check(config: DictConfig) -> int:
 
 def data_import(config: DictConfig) -> None:
     """`semhead data import SRC OUT`."""
-    from semhead_lib.data.exchange import import_dataset
+    from semhead_lib.data.jobs.imports import import_dataset
     from semhead_lib.devices import available_cores
 
     report = import_dataset(
@@ -300,7 +300,7 @@ def data_import(config: DictConfig) -> None:
 
 def data_export(config: DictConfig) -> None:
     """`semhead data export DIR OUT`."""
-    from semhead_lib.data.exchange import export_dataset
+    from semhead_lib.data.dataset.eg3d_format import export_dataset
 
     print(f"{config.out}: {export_dataset(config.path, config.out)} images")
 
@@ -309,7 +309,7 @@ def data_pack(config: DictConfig) -> None:
     """`semhead data pack DATASET FILE`."""
     import sys
 
-    from semhead_lib.data.packing import pack_dataset
+    from semhead_lib.data.dataset.packing import pack_dataset
     from semhead_lib.devices import available_cores
 
     report = pack_dataset(config.path, config.out, config.size, psnr=config.psnr, threads=available_cores())
@@ -359,7 +359,7 @@ def _device(config: DictConfig) -> str:
 
 
 def _encode(folder: str, encoder) -> None:
-    from semhead_lib.data.semantics import fill_semantics
+    from semhead_lib.data.dataset.semantics import fill_semantics
 
     manifest = fill_semantics(folder, encoder.images, str(encoder.identity), batch=encoder.batch)
     print(f"{folder}: {manifest.subjects} features of {encoder.dimension} numbers, {encoder.identity}")

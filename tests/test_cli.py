@@ -12,7 +12,7 @@ import pytest
 from semhead_lib import cli
 from semhead_lib.conf.compose import compose_config
 from semhead_lib.conf.keys import FOLDER, REQUIRED, Allowed, options, read_config
-from semhead_lib.data.manifest import Manifest
+from semhead_lib.data.dataset.manifest import Manifest
 
 
 def run(capsys, *words: str) -> tuple[int, str, str]:

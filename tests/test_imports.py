@@ -10,7 +10,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "semhead_lib"
 HEAVY = ("anny", "warp", "diffusers", "transformers", "xformers", "k3d", "dlib")
-OWNERS = ("semhead_lib.data.parametric", "semhead_lib.data.kontext", "semhead_lib.explore")
+OWNERS = ("semhead_lib.data.parametric", "semhead_lib.data.kontext", "semhead_lib.viz", "semhead_lib.explore")
 
 REPORT = """
 import importlib, json, sys, time

@@ -23,9 +23,9 @@ from pathlib import Path
 from typing import Any
 
 from semhead_lib.ablation.table import keep_picture, write_csv
-from semhead_lib.conf.keys import UsageError, did_you_mean
-from semhead_lib.data.files import folder_lock, write_atomically
+from semhead_lib.atomic import folder_lock, write_atomically
 from semhead_lib.devices import pick_device
+from semhead_lib.errors import UsageError, did_you_mean
 from semhead_lib.reproduce import runs
 from semhead_lib.reproduce.profiles import find_profile
 from semhead_lib.reproduce.progress import ProgressLine, duration
@@ -162,9 +162,9 @@ def _make_datasets(plan: Contest, root: Path, workers: int) -> None:
     from functools import partial
 
     from semhead_lib.conditioning.semantic import SemanticEncoder
+    from semhead_lib.data.dataset.semantics import fill_semantics
+    from semhead_lib.data.jobs.synthesis import synthesize
     from semhead_lib.data.parametric.source import ParametricSource
-    from semhead_lib.data.semantics import fill_semantics
-    from semhead_lib.data.synthesis import synthesize
 
     encoder = SemanticEncoder.load()
     for name, asked in plan.datasets.items():
@@ -209,8 +209,8 @@ def execute(plan: Contest, entry: Entry, root: Path) -> None:
     """Train one design for its minutes and judge it."""
     import shutil
 
-    from semhead_lib.data.memory import SubjectsInMemory
-    from semhead_lib.training import grids
+    from semhead_lib.data.dataset.memory import SubjectsInMemory
+    from semhead_lib.models import sampling
     from semhead_lib.training.reconstruction.trainer import reconstruct
     from semhead_lib.training.trainer import train
 
@@ -230,7 +230,7 @@ def execute(plan: Contest, entry: Entry, root: Path) -> None:
     del people
     found = judged(plan, model, root)
     pictures = found.pop("heads")
-    grids.save_grid(folder / HEADS, pictures)
+    sampling.save_grid(folder / HEADS, pictures)
     found |= {"kimg": _last(folder / "run"), "reconstructed_kimg": _last(folder / "begin")}
     write_atomically(folder / FIGURES, (json.dumps(found, indent=1) + "\n").encode())
 
@@ -238,11 +238,11 @@ def execute(plan: Contest, entry: Entry, root: Path) -> None:
 def judged(plan: Contest, model: Path, root: Path) -> dict[str, Any]:
     """The figures of a generator, and images of its heads."""
     from semhead_lib.conditioning.bank import ConditionBank
-    from semhead_lib.data.memory import SubjectsInMemory
+    from semhead_lib.data.dataset.memory import SubjectsInMemory
     from semhead_lib.evaluation.features import FeatureExtractor
     from semhead_lib.evaluation.report import evaluate
+    from semhead_lib.models import sampling
     from semhead_lib.models.generator import Generator
-    from semhead_lib.training import grids
 
     generator, bank = Generator.load(model), ConditionBank.load(model)
     unseen = SubjectsInMemory.load(root / plan.dataset("unseen"), limit=2 * plan.heads)
@@ -251,9 +251,9 @@ def judged(plan: Contest, model: Path, root: Path) -> dict[str, Any]:
     found = evaluate(generator, unseen, bank.mode, FeatureExtractor.load(), encoder, heads=plan.heads,
                      identity_heads=plan.heads, store=store)  # fmt: skip
     _, semantics = unseen.semantics(6)
-    z = grids.latents(6, generator.config.z_dim, 0)
+    z = sampling.latents(6, generator.config.z_dim, 0)
     told = bank.told(semantics if bank.mode.uses_semantics else None, 6)
-    heads = grids.heads_around(generator, z, told, (-90, -45, 0, 0, 45, 180))
+    heads = sampling.heads_around(generator, z, told, (-90, -45, 0, 0, 45, 180))
     return {"evaluation": found.as_json(), "heads": heads}
 
 

@@ -73,9 +73,9 @@ def main(config: DictConfig) -> int:
 def make_datasets(study: Study, root: Path) -> None:
     """Make what is missing of the study's datasets, with the features of its encoder."""
     from semhead_lib.conditioning.semantic import SemanticEncoder
+    from semhead_lib.data.dataset.semantics import fill_semantics
+    from semhead_lib.data.jobs.synthesis import synthesize
     from semhead_lib.data.parametric.source import ParametricSource
-    from semhead_lib.data.semantics import fill_semantics
-    from semhead_lib.data.synthesis import synthesize
     from semhead_lib.devices import available_cores, pick_device
 
     encoder = SemanticEncoder.load(study.encoder)

@@ -23,9 +23,9 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from semhead_lib.conf.keys import UsageError, did_you_mean
-from semhead_lib.data.manifest import Manifest
-from semhead_lib.models.presets import preset
+from semhead_lib.data.dataset.manifest import Manifest
+from semhead_lib.errors import UsageError, did_you_mean
+from semhead_lib.models.config import preset
 from semhead_lib.reproduce.profiles import Step, check_parameters, find_profile, read_notebook
 from semhead_lib.training.settings import TrainSettings
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from semhead_lib.ablation.job import DATASETS
 from semhead_lib.ablation.plan import NOTEBOOK, Study
-from semhead_lib.conf.keys import UsageError
+from semhead_lib.errors import UsageError
 from semhead_lib.reproduce import runs
 from semhead_lib.reproduce.progress import ProgressLine, duration
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from semhead_lib.data.files import write_atomically
+from semhead_lib.atomic import write_atomically
 from semhead_lib.evaluation.protocol import dumps
 from semhead_lib.evaluation.report import Evaluation
 

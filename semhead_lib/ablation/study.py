@@ -10,8 +10,8 @@ from semhead_lib.ablation import queue
 from semhead_lib.ablation.job import DATASETS
 from semhead_lib.ablation.plan import Study, load_study
 from semhead_lib.ablation.table import RESULTS, TABLE, write_results
-from semhead_lib.conf.keys import UsageError
-from semhead_lib.data.files import folder_lock
+from semhead_lib.atomic import folder_lock
+from semhead_lib.errors import UsageError
 from semhead_lib.reproduce import runs
 from semhead_lib.reproduce.profiles import Step, check_parameters, read_notebook
 

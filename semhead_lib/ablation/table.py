@@ -21,7 +21,7 @@ from PIL import Image
 
 from semhead_lib.ablation.plan import FACTORS, NOTEBOOK, PlannedRun, Study
 from semhead_lib.ablation.results import read_results
-from semhead_lib.data.files import write_atomically
+from semhead_lib.atomic import write_atomically
 from semhead_lib.reproduce import runs
 
 RESULTS, TABLE, RUNS, STUDY, HEADS = "results", "figures.csv", "runs.csv", "study.json", "heads"

@@ -11,10 +11,10 @@ from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from semhead_lib.atomic import write_atomically
 from semhead_lib.cameras import orbit_labels
 from semhead_lib.conditioning.modes import ConditionMode
 from semhead_lib.conditioning.sampling import sample_conditions
-from semhead_lib.data.files import write_atomically
 
 FILE = "conditions.safetensors"
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import nn
 
-from semhead_lib.data.files import write_atomically
+from semhead_lib.atomic import write_atomically
 
 
 def begin(recipe: Any, out: Path, settings: str, what: str, **about: Any) -> None:

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from semhead_lib.conditioning.semantic import SemanticEncoder, require_encoder
-from semhead_lib.data.memory import SubjectsInMemory
+from semhead_lib.data.dataset.memory import SubjectsInMemory
 from semhead_lib.data.subjects import Subject
 
 SOURCES = ("frontal", "view", "mean", "attributes")

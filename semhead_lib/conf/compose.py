@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from semhead_lib.conf.keys import REQUIRED, Key, UsageError, did_you_mean, options, read_config
+from semhead_lib.conf.keys import REQUIRED, Key, options, read_config
+from semhead_lib.errors import UsageError, did_you_mean
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from dataclasses import dataclass
 from pathlib import Path
+
+from semhead_lib.errors import did_you_mean
 
 FOLDER = Path(__file__).parent
 REQUIRED = "???"  # Hydra's mark for a value that must be given
@@ -14,10 +15,6 @@ _LINE = re.compile(r"^(?P<name>\w+):\s*(?P<default>.*?)\s+#\s*(?P<comment>.*?)\s
 _NUMBER = r"-?\d+(?:\.\d+)?(?:e-?\d+)?"
 _RANGE = re.compile(rf"^(?:({_NUMBER})\s*(<=?)\s*)?(int|float)(?:\s*(<=?|>=?)\s*({_NUMBER}))?$")
 _NAMES = {"int": "an integer", "float": "a number", "bool": "true or false"}
-
-
-class UsageError(ValueError):
-    """The command line asks for something that does not exist or is not allowed; the message is one line."""
 
 
 @dataclass(frozen=True)
@@ -149,15 +146,3 @@ def read_config(name: str, group: str = "") -> ConfigFile:
 def options(group: str) -> list[str]:
     """Names of a group's alternatives."""
     return sorted(path.stem for path in (FOLDER / group).glob("*.yaml"))
-
-
-def did_you_mean(word: str, known: list[str]) -> str:
-    """`: did you mean 'resolution'?` for the nearest of `known`, or nothing when none is near.
-
-    >>> did_you_mean("resolutoin", ["out", "resolution"])
-    ": did you mean 'resolution'?"
-    """
-    near = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
-    if not near:  # a group's key is often written without its group
-        near = [name for name in known if difflib.get_close_matches(word, [name.rpartition(".")[2]], 1, 0.75)]
-    return f": did you mean '{near[0]}'?" if near else ""

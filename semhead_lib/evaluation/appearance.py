@@ -12,12 +12,10 @@ import math
 import torch
 from torch import Tensor
 
-from semhead_lib.evaluation.comparison import ALL, LEAST_HEADS
 from semhead_lib.evaluation.face_crops import FaceFeatures
-from semhead_lib.evaluation.frechet import frechet_distance
 from semhead_lib.evaluation.identity import find_identities, frontal_views
+from semhead_lib.evaluation.reference_statistics import Yardstick, one_thread
 from semhead_lib.evaluation.samples import Samples
-from semhead_lib.evaluation.spectrum import head_band_power
 from semhead_lib.evaluation.statistics import (
     Figures,
     compared,
@@ -26,7 +24,9 @@ from semhead_lib.evaluation.statistics import (
     of_splits,
     protocol_of,
 )
-from semhead_lib.evaluation.yardstick import Yardstick, one_thread
+from semhead_lib.metrics.comparison import ALL, LEAST_HEADS
+from semhead_lib.metrics.frechet import frechet_distance
+from semhead_lib.metrics.spectrum import head_band_power
 
 _NETWORK = "dlib face recognition resnet v1"
 _LUMA = "power spectrum of the luma"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from semhead_lib.evaluation.comparison import ALL
 from semhead_lib.evaluation.report import Evaluation
+from semhead_lib.metrics.comparison import ALL
 
 _OF_SIDES = (
     "frechet", "precision", "recall", "density", "coverage", "diversity", "own_front_recall_1", "consistency_psnr",

@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from semhead_lib.cameras import FACE, orbit_angles, project
-from semhead_lib.data.batches import to_model_range
-from semhead_lib.training.grids import to_uint8
+from semhead_lib.data.dataset.batches import to_model_range
+from semhead_lib.models.sampling import to_uint8
 
 HALF = 0.15  # half the side of the crop at the face's depth, scene units
 WIDEST = 45.0  # degrees of azimuth on either side within which faces are cut

@@ -26,9 +26,9 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from semhead_lib.atomic import write_atomically
 from semhead_lib.conditioning.semantic import ASSETS, SemanticEncoder
-from semhead_lib.data.batches import to_model_range
-from semhead_lib.data.files import write_atomically
+from semhead_lib.data.dataset.batches import to_model_range
 from semhead_lib.devices import pick_device
 
 DEFAULT = "headjudge"  # of every metric that is not of semantics

@@ -14,7 +14,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from semhead_lib.cameras import orbit_angles
-from semhead_lib.data.faces import face_judge, roc_auc
+from semhead_lib.data.portraits.faces import face_judge, roc_auc
 
 WIDEST = 45.0  # degrees of azimuth
 

@@ -35,20 +35,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from semhead_lib.conditioning.judging import recall
 from semhead_lib.conditioning.modes import ConditionMode
 from semhead_lib.conditioning.semantic import require_encoder
 from semhead_lib.data.subjects import Subject
 from semhead_lib.evaluation.appearance import face_distance, identities, power_ratios
-from semhead_lib.evaluation.azimuth import AzimuthBins, BinnedFeatures
-from semhead_lib.evaluation.comparison import ALL, Numbers
-from semhead_lib.evaluation.consistency import Differences, head_consistency
-from semhead_lib.evaluation.diversity import people_reached
 from semhead_lib.evaluation.features import FeatureExtractor
-from semhead_lib.evaluation.intervals import half_sample_interval
+from semhead_lib.evaluation.generated_views import head_consistency
 from semhead_lib.evaluation.protocol import Figure
+from semhead_lib.evaluation.reference_statistics import Yardstick
 from semhead_lib.evaluation.samples import Samples, generated_samples, real_samples, styles
-from semhead_lib.evaluation.semantics import condition_adherence, own_front_ranks
 from semhead_lib.evaluation.statistics import (
     Figures,
     interval_of_splits,
@@ -57,7 +52,12 @@ from semhead_lib.evaluation.statistics import (
     of_splits,
     protocol_of,
 )
-from semhead_lib.evaluation.yardstick import Yardstick
+from semhead_lib.metrics.azimuth import AzimuthBins, BinnedFeatures
+from semhead_lib.metrics.comparison import ALL, Numbers
+from semhead_lib.metrics.consistency import Differences
+from semhead_lib.metrics.diversity import people_reached
+from semhead_lib.metrics.intervals import half_sample_interval
+from semhead_lib.metrics.retrieval import condition_adherence, own_front_ranks, recall
 from semhead_lib.models.generator import Generator
 
 

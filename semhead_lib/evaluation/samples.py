@@ -21,10 +21,10 @@ from semhead_lib.cameras import orbit_labels
 from semhead_lib.conditioning.bank import ConditionBank
 from semhead_lib.conditioning.modes import ConditionMode
 from semhead_lib.conditioning.semantic import require_encoder
-from semhead_lib.data.batches import choose_views
+from semhead_lib.data.dataset.batches import choose_views
 from semhead_lib.data.subjects import Subject
 from semhead_lib.models.generator import Generator
-from semhead_lib.training.grids import latents, to_uint8
+from semhead_lib.models.sampling import latents, to_uint8
 
 _PICTURES_AT_ONCE = 36
 

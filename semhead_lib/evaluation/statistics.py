@@ -8,9 +8,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from semhead_lib.evaluation.intervals import half_sample_interval, percentiles
 from semhead_lib.evaluation.protocol import Figure, Protocol
-from semhead_lib.evaluation.yardstick import Yardstick
+from semhead_lib.evaluation.reference_statistics import Yardstick
+from semhead_lib.metrics.intervals import half_sample_interval, percentiles
 
 Figures = dict[str, dict[str, Figure]]  # scope -> figure -> value with protocol
 

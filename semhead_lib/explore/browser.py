@@ -13,9 +13,9 @@ from PIL import Image
 from torch import Tensor
 
 from semhead_lib.cameras import orbit_angles
-from semhead_lib.data.reading import infos, load_subject
+from semhead_lib.data.dataset.reading import infos, load_subject
 from semhead_lib.data.subjects import Subject
-from semhead_lib.explore.figures import depth_colours, label_colours, picture_grid, show
+from semhead_lib.viz.plots import depth_colours, label_colours, picture_grid, show
 
 CHANNELS = ("pictures", "masks", "depth", "normals", "labels")
 _ANY = "any"

@@ -16,15 +16,15 @@ from IPython.display import HTML
 from PIL import Image
 from torch import Tensor
 
+from semhead_lib.atomic import write_atomically
 from semhead_lib.cameras import ELEVATION_RANGE, RADIUS
-from semhead_lib.data.files import write_atomically
-from semhead_lib.explore import scenes
-from semhead_lib.explore.exports import write_mesh
-from semhead_lib.explore.figures import picture_grid
-from semhead_lib.explore.heads import PICTURES, Asked, HeadModel
-from semhead_lib.explore.newest import Newest
-from semhead_lib.explore.portraits import portrait_of
+from semhead_lib.data.portraits.frontal import portrait_of
+from semhead_lib.explore.latest_task import Newest
 from semhead_lib.models.mesh import Mesh
+from semhead_lib.viz import scenes
+from semhead_lib.viz.exports import write_mesh
+from semhead_lib.viz.heads import PICTURES, Asked, HeadModel
+from semhead_lib.viz.plots import picture_grid
 
 SCENES = ("surface", "points", "volume")
 SIDE = 384  # pixels of the pictures and of the scene's height

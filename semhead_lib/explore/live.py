@@ -12,9 +12,9 @@ import plotly.graph_objects as go
 from IPython.display import HTML, display
 from PIL import Image
 
-from semhead_lib.explore.figures import COLOURS, LAYOUT, show
 from semhead_lib.training.logs import Line, read_log
 from semhead_lib.training.trainer import GRIDS
+from semhead_lib.viz.plots import COLOURS, LAYOUT, show
 
 LOSSES = {
     "loss_g": "generator",

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from tqdm import tqdm
 
+from semhead_lib.atomic import write_atomically
 from semhead_lib.cameras import orbit_angles
-from semhead_lib.data.files import write_atomically
 from semhead_lib.evaluation.features import FeatureExtractor
 from semhead_lib.inversion import judging
 from semhead_lib.inversion.held_out import Person
@@ -107,7 +107,7 @@ def target_of(inverter: Inverter, way: Way, person: Person) -> tuple[Target | No
     generator = inverter.generator
     if way.cameras == "known":
         return prepare(generator, [person.photo], [person.mask], person.camera[None]), 0.0
-    from semhead_lib.data.portraits.photo import align
+    from semhead_lib.data.portraits.alignment import align
 
     try:
         portrait = align(person.photo, name=person.name, resolution=person.photo.shape[-1], mask=person.mask)

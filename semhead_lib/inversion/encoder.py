@@ -16,8 +16,8 @@ from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from semhead_lib.atomic import write_atomically
 from semhead_lib.cameras import LABEL_LENGTH
-from semhead_lib.data.files import write_atomically
 from semhead_lib.models.generator import Generator, packed
 
 ATTENTION = ("sdpa", "xformers")

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from semhead_lib.atomic import write_atomically
 from semhead_lib.cameras import orbit_labels
 from semhead_lib.conditioning.bank import ConditionBank
 from semhead_lib.conditioning.sampling import sample_conditions
 from semhead_lib.conditioning.semantic import SemanticEncoder, require_encoder
-from semhead_lib.data.files import write_atomically
 from semhead_lib.devices import keep_freed_memory, pick_device
 from semhead_lib.inversion.encoder import FILE, EncoderConfig, StyleEncoder, anchor
 from semhead_lib.inversion.start import other_styles

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from semhead_lib.cameras import orbit_labels, sample_orbit
-from semhead_lib.evaluation.geometry import unproject
 from semhead_lib.inversion.judging import Truth
+from semhead_lib.metrics.geometry import unproject
 
 SEED = 3000  # of the source; generators are trained on seeds below 1000, judged on 1000
 _AROUND = (

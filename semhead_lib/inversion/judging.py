@@ -10,13 +10,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from semhead_lib.conditioning.semantic import SemanticEncoder
-from semhead_lib.evaluation.consistency import generated_views, ray_distance
 from semhead_lib.evaluation.features import FeatureExtractor
-from semhead_lib.inversion.losses import map_distance
+from semhead_lib.evaluation.generated_views import generated_views
 from semhead_lib.inversion.search import Inverted
 from semhead_lib.inversion.targets import Target
+from semhead_lib.metrics.consistency import ray_distance
+from semhead_lib.metrics.reconstruction import chamfer, map_distance, mask_iou, psnr, ssim, surface_points
 from semhead_lib.models.mesh import mesh
-from semhead_lib.training.grids import to_uint8
+from semhead_lib.models.sampling import to_uint8
 
 FACING = 45.0  # degrees of azimuth up to which faces are compared
 _SURFACE_POINTS = 20_000
@@ -38,35 +39,6 @@ def as_aligned(target: Target, fitted: Inverted) -> Truth:
     """Photographs in the crops that were found, from where they are believed to be taken; depth is not known there."""
     masks, inside = ((layer[:, 0].cpu() * 255).round().byte() for layer in (target.masks, target.inside))
     return Truth(to_uint8(target.images), masks, fitted.cameras.cpu(), inside=inside)
-
-
-def psnr(x: Tensor, y: Tensor) -> Tensor:  # [B, 3, S, S] in [0, 1] twice -> [B]
-    """Peak signal-to-noise ratio, decibels; 100 for equal pictures.
-
-    >>> psnr(torch.zeros(1, 3, 4, 4), torch.full((1, 3, 4, 4), 0.1))
-    tensor([20.])
-    """
-    return -10 * (x - y).square().mean((1, 2, 3)).clamp_min(1e-10).log10()
-
-
-def ssim(x: Tensor, y: Tensor) -> Tensor:  # [B, 3, S, S] in [0, 1] twice -> [B]
-    """Structural similarity with the authors' Gaussian window (Wang et al., 2004); 1 for equal pictures."""
-    from skimage.metrics import structural_similarity
-
-    settings = dict(gaussian_weights=True, sigma=1.5, use_sample_covariance=False, data_range=1.0, channel_axis=0)
-    pairs = zip(x.double().cpu().numpy(), y.double().cpu().numpy(), strict=True)
-    return torch.tensor([structural_similarity(a, b, **settings) for a, b in pairs])
-
-
-def mask_iou(one: Tensor, other: Tensor) -> Tensor:  # [B, S, S] coverage in [0, 1] twice -> [B]
-    """Intersection over union of where coverage is more than a half; 1 where both are empty.
-
-    >>> mask_iou(torch.tensor([[[1.0, 1.0, 0.0]]]), torch.tensor([[[1.0, 0.0, 0.0]]]))
-    tensor([0.5000])
-    """
-    a, b = one > 0.5, other > 0.5
-    union = (a | b).sum((1, 2))
-    return torch.where(union > 0, (a & b).sum((1, 2)) / union.clamp_min(1), 1.0)
 
 
 @torch.no_grad()
@@ -103,7 +75,7 @@ def view_figures(
 def identity_figure(fitted: Inverted, truth: Truth, azimuths: Tensor) -> float:
     """dlib's distance between true and fitted face, mean over the views within `FACING` in which it finds both; NaN
     where it finds none. Below 0.6 means "same person" to its author."""
-    from semhead_lib.data.faces import face_judge
+    from semhead_lib.data.portraits.faces import face_judge
 
     judge, distances = face_judge(), []
     for i in torch.nonzero(azimuths.abs() <= FACING).flatten().tolist():
@@ -113,28 +85,6 @@ def identity_figure(fitted: Inverted, truth: Truth, azimuths: Tensor) -> float:
         if all(f is not None for f in features):
             distances.append(float(np.linalg.norm(features[0] - features[1])))
     return float(np.mean(distances)) if distances else float("nan")
-
-
-def chamfer(one: np.ndarray, other: np.ndarray) -> float:  # [N, 3], [M, 3]
-    """Half the sum of the mean distance from each point to the nearest of the other set, both ways; scene units.
-
-    >>> chamfer(np.zeros((1, 3)), np.array([[0.0, 0.0, 1.0], [0.0, 0.0, 3.0]]))
-    1.5
-    """
-    from scipy.spatial import cKDTree
-
-    return float(cKDTree(other).query(one)[0].mean() + cKDTree(one).query(other)[0].mean()) / 2
-
-
-def surface_points(vertices: np.ndarray, faces: np.ndarray, count: int, seed: int = 0) -> np.ndarray:  # [count, 3]
-    """Points spread evenly over a mesh's area."""
-    corners = vertices[faces].astype(np.float64)
-    areas = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=-1)
-    rng = np.random.default_rng(seed)
-    chosen = corners[rng.choice(len(faces), count, p=areas / areas.sum())]
-    u, v = rng.random((2, count))
-    u, v = np.where(u + v > 1, 1 - u, u), np.where(u + v > 1, 1 - v, v)
-    return chosen[:, 0] + u[:, None] * (chosen[:, 1] - chosen[:, 0]) + v[:, None] * (chosen[:, 2] - chosen[:, 0])
 
 
 def shape_figure(fitted: Inverted, truth: Truth, resolution: int = 96) -> float:

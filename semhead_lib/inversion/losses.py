@@ -15,6 +15,7 @@ from torch import Tensor
 
 from semhead_lib.conditioning.semantic import SemanticEncoder
 from semhead_lib.inversion.targets import Target
+from semhead_lib.metrics.reconstruction import map_distance
 from semhead_lib.models.generator import Render
 
 PERCEPTUAL = ("encoder", "lpips")
@@ -49,18 +50,6 @@ def picture_distance(x: Tensor, y: Tensor, v: Tensor) -> Tensor:  # [B, 3, S, S]
 def mask_distance(o: Tensor, m: Tensor, v: Tensor) -> Tensor:  # [B, 1, R, R] thrice -> [B]
     """sum v (o - m)^2 / sum v."""
     return picture_distance(o, m, v)
-
-
-def map_distance(one: list[Tensor], other: list[Tensor]) -> Tensor:  # [B, C, h, w] each -> [B]
-    """The mean over maps of mean over places of |f/|f| - g/|g||^2, f and g the channels of one place.
-
-    LPIPS (Zhang et al., 2018) without learnt weights of channels.
-    """
-    each = [
-        (F.normalize(f, dim=1) - F.normalize(g, dim=1)).square().sum(1).mean((1, 2))
-        for f, g in zip(one, other, strict=True)
-    ]
-    return torch.stack(each).mean(0)
 
 
 def semantic_distance(one: Tensor, other: Tensor) -> Tensor:  # [B, D] unit features twice -> [B]

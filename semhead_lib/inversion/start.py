@@ -9,7 +9,7 @@ from semhead_lib.conditioning.bank import ConditionBank
 from semhead_lib.inversion.encoder import StyleEncoder
 from semhead_lib.inversion.losses import Objective
 from semhead_lib.models.generator import Generator
-from semhead_lib.training.grids import latents
+from semhead_lib.models.sampling import latents
 
 STARTS = ("mean", "best", "encoder")
 _AT_A_TIME = 16  # heads

@@ -20,13 +20,13 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from semhead_lib.atomic import write_atomically
 from semhead_lib.cameras import FOCAL, LABEL_LENGTH, RADIUS
-from semhead_lib.data.files import write_atomically
 from semhead_lib.models.backbone import widths
+from semhead_lib.models.config import GeneratorConfig
 from semhead_lib.models.generator import packed
 from semhead_lib.models.layers import GAIN, SLOPE, Equalised, EqualLinear, cast, leaky_relu
 from semhead_lib.models.mapping import unit_variance
-from semhead_lib.models.presets import GeneratorConfig
 
 WEIGHTS, CONFIG = "discriminator.safetensors", "discriminator.json"
 LOCAL = 8  # places along a side that have logits of their own

@@ -10,12 +10,12 @@ import torch
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
+from semhead_lib.atomic import write_atomically
 from semhead_lib.cameras import crop_labels
-from semhead_lib.data.files import write_atomically
 from semhead_lib.models.backbone import Backbone, Background, SuperResolution
+from semhead_lib.models.config import GeneratorConfig
 from semhead_lib.models.mapping import MappingNetwork
 from semhead_lib.models.planes import make_planes
-from semhead_lib.models.presets import GeneratorConfig
 from semhead_lib.models.renderer import Renderer, RenderSettings, views_each
 from semhead_lib.ops import Ball, Box
 

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from semhead_lib.conf.keys import UsageError, did_you_mean
+from semhead_lib.errors import UsageError, did_you_mean
 
 
 @dataclass(frozen=True)

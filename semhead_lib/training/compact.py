@@ -23,7 +23,7 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
-from semhead_lib.data.files import partial_path, publish, write_atomically
+from semhead_lib.atomic import partial_path, publish, write_atomically
 from semhead_lib.training.logs import LOG
 from semhead_lib.training.run_folder import MODEL, SETTINGS, SNAPSHOTS
 from semhead_lib.training.snapshots import save_snapshot, snapshots, unpack

@@ -12,7 +12,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from semhead_lib.data.files import write_atomically
+from semhead_lib.atomic import write_atomically
 from semhead_lib.progress import progress_bar
 
 LOG, BOARD = "log.jsonl", "tensorboard"

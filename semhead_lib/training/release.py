@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from semhead_lib.atomic import write_atomically
 from semhead_lib.conditioning.bank import ConditionBank
-from semhead_lib.data.files import write_atomically
+from semhead_lib.models.cost import cost
 from semhead_lib.models.discriminator import Discriminator
 from semhead_lib.models.generator import Generator
-from semhead_lib.models.presets import cost
 from semhead_lib.training.logs import Line, read_log
 from semhead_lib.training.settings import FREE, TrainSettings, begun_settings
 from semhead_lib.training.trainer import GRIDS, MODEL, SETTINGS

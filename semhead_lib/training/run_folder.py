@@ -10,9 +10,9 @@ from typing import Any
 import accelerate
 import torch
 
-from semhead_lib.data.files import write_atomically
-from semhead_lib.data.memory import SubjectsInMemory
-from semhead_lib.data.on_disk import SubjectsOnDisk
+from semhead_lib.atomic import write_atomically
+from semhead_lib.data.dataset.memory import SubjectsInMemory
+from semhead_lib.data.dataset.streaming_dataset import SubjectsOnDisk
 from semhead_lib.models.generator import WEIGHTS
 from semhead_lib.training.settings import FORMAT, TrainSettings, begun_settings
 from semhead_lib.training.snapshots import snapshots

@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from semhead_lib.conditioning.modes import MODES, ConditionMode
+from semhead_lib.models.config import GeneratorConfig, preset
 from semhead_lib.models.discriminator import DiscriminatorConfig
-from semhead_lib.models.presets import GeneratorConfig, preset
 
 PRECISIONS = ("fp32", "bf16")
 LOSSES = ("logistic", "relativistic")

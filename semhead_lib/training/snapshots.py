@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from semhead_lib.data.files import remove_leftovers, write_atomically
+from semhead_lib.atomic import remove_leftovers, write_atomically
 from semhead_lib.training.step import Networks
 
 _NAME = re.compile(r"step-(\d{8})\.pt")

@@ -13,7 +13,7 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from semhead_lib.conditioning.modes import ConditionMode
-from semhead_lib.data.batches import to_model_range, to_unit_range
+from semhead_lib.data.dataset.batches import to_model_range, to_unit_range
 from semhead_lib.data.subjects import Batch
 from semhead_lib.models.discriminator import Seen
 from semhead_lib.models.generator import Render

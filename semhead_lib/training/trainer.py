@@ -15,14 +15,15 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
+from semhead_lib.atomic import folder_lock
 from semhead_lib.conditioning.bank import ConditionBank
 from semhead_lib.conditioning.modes import ConditionMode
-from semhead_lib.data.files import folder_lock
 from semhead_lib.devices import keep_freed_memory, pick_device
+from semhead_lib.models import sampling
 from semhead_lib.models.discriminator import WEIGHTS as DISCRIMINATOR
 from semhead_lib.models.discriminator import Discriminator
 from semhead_lib.models.generator import WEIGHTS, Generator
-from semhead_lib.training import grids, run_folder
+from semhead_lib.training import run_folder
 from semhead_lib.training.distributed import agree_to_stop, everywhere, from_the_first
 from semhead_lib.training.logs import IntervalMeans, Line, TrainingLog
 from semhead_lib.training.reconstruction.anchor import Anchor
@@ -228,7 +229,7 @@ class _Trainer:
     def _draw(self, log: TrainingLog) -> None:
         """A grid of heads, as a file and for TensorBoard."""
         pictures = self.grid()
-        grids.save_grid(self.out / GRIDS / f"kimg-{self.step * self.batch / 1000:08.1f}.png", pictures)
+        sampling.save_grid(self.out / GRIDS / f"kimg-{self.step * self.batch / 1000:08.1f}.png", pictures)
         log.show("heads", torch.cat([torch.cat([*row], dim=2) for row in pictures], dim=1), self.step)
 
     def _save(self) -> None:
@@ -252,8 +253,8 @@ class _Trainer:
         if self.mode.uses_semantics:
             features = self.bank.features
             semantics = features[torch.arange(_GRID_HEADS) % len(features)]
-        z = grids.latents(_GRID_HEADS, self.networks.average.config.z_dim, _GRID_SEED)
-        return grids.heads_around(self.networks.average, z, self.bank.told(semantics, _GRID_HEADS))
+        z = sampling.latents(_GRID_HEADS, self.networks.average.config.z_dim, _GRID_SEED)
+        return sampling.heads_around(self.networks.average, z, self.bank.told(semantics, _GRID_HEADS))
 
     def _passed(self, kimg: float) -> bool:
         """Whether this step went past a multiple of `kimg`."""

@@ -9,7 +9,7 @@ import yaml
 
 from semhead_lib.ablation import contest as module
 from semhead_lib.ablation.contest import contest, execute, load_contest, write_results
-from semhead_lib.conf.keys import UsageError
+from semhead_lib.errors import UsageError
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
 from small_training import make_noise

@@ -6,7 +6,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from semhead_lib.ablation.plan import FACTORS, load_study
-from semhead_lib.conf.keys import UsageError
+from semhead_lib.errors import UsageError
 from semhead_lib.reproduce.runs import PACKAGE
 from semhead_lib.training.settings import TrainSettings
 

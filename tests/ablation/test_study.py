@@ -14,7 +14,7 @@ from semhead_lib.ablation.plan import load_study
 from semhead_lib.ablation.queue import cluster_overrides, devices, left_to_do
 from semhead_lib.ablation.study import ablate
 from semhead_lib.conf.compose import compose_config
-from semhead_lib.conf.keys import UsageError
+from semhead_lib.errors import UsageError
 
 CPU = {"devices": "cpu"}
 

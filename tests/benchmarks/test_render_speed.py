@@ -29,9 +29,10 @@ from safetensors.torch import load_file
 
 from semhead_lib.cameras import orbit_labels
 from semhead_lib.devices import keep_freed_memory
+from semhead_lib.models.config import PRESETS
+from semhead_lib.models.cost import cost
 from semhead_lib.models.generator import ASSETS, Generator
 from semhead_lib.models.planes import make_planes
-from semhead_lib.models.presets import PRESETS, cost
 from semhead_lib.models.renderer import Renderer, RenderSettings
 from semhead_lib.ops import compiled
 

@@ -10,10 +10,11 @@ from safetensors import safe_open
 from semhead_lib.conditioning.headclip import held_out
 from semhead_lib.conditioning.headclip.card import MEDIAN_RANK, RECALL_1, RECALL_5, TARGETS, card
 from semhead_lib.conditioning.headclip.recipe import Recipe
-from semhead_lib.conditioning.judging import QUESTIONS, answer, ranks
 from semhead_lib.conditioning.semantic import ASSETS, EMBEDDED, SemanticEncoder
+from semhead_lib.conditioning.zero_shot import QUESTIONS, answer
 from semhead_lib.data.parametric.source import ParametricSource
 from semhead_lib.devices import available_cores
+from semhead_lib.metrics.retrieval import ranks
 
 FOLDER = ASSETS / EMBEDDED
 FIGURES = json.loads((FOLDER / "figures.json").read_text())

@@ -14,7 +14,7 @@ from semhead_lib.conditioning.headclip.pairs import Pairs, augment
 from semhead_lib.conditioning.headclip.recipe import PREPROCESSING, Recipe
 from semhead_lib.conditioning.headclip.vocabulary import BASE, learn_merges, write_vocabulary
 from semhead_lib.conditioning.semantic import SemanticEncoder
-from semhead_lib.data.memory import SubjectsInMemory
+from semhead_lib.data.dataset.memory import SubjectsInMemory
 
 SMALL = dict(subjects=20, views_per_subject=2, validation=8, steps=6, batch=6, warmup=2, merges=60)
 RECIPE = Recipe(data_seed=5, learning_rate=2e-3, **SMALL)

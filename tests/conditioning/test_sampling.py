@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from semhead_lib.conditioning import analysis
 from semhead_lib.conditioning.sampling import STRATEGIES, sample_conditions, slerp
-from semhead_lib.evaluation.coverage import density_coverage
+from semhead_lib.metrics import probes
+from semhead_lib.metrics.coverage import density_coverage
 
 RNG = torch.Generator().manual_seed(1)
 FEATURES = torch.nn.functional.normalize(torch.randn(120, 24, generator=RNG) * torch.linspace(2, 0.1, 24) + 1.5, dim=-1)
@@ -22,8 +22,8 @@ def test_samples_are_unit_vectors_and_repeat(strategy):
 
 
 def test_strategies_lie_at_their_distance_from_the_data():
-    typical = analysis.angles_to_nearest(FEATURES).median()
-    off = {s: analysis.angles_to_nearest(sample_conditions(FEATURES, 300, s), FEATURES).median() for s in STRATEGIES}
+    typical = probes.angles_to_nearest(FEATURES).median()
+    off = {s: probes.angles_to_nearest(sample_conditions(FEATURES, 300, s), FEATURES).median() for s in STRATEGIES}
     assert off["data"] < 0.05
     assert 0.3 * typical < off["perturb"] <= 0.51 * typical
     assert off["interpolate"] < typical < off["uniform"]

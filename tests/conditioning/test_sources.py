@@ -15,7 +15,7 @@ from small_training import ENCODER, make_noise, small
 
 from semhead_lib.conditioning.modes import ConditionMode
 from semhead_lib.conditioning.sources import with_source
-from semhead_lib.data.memory import SubjectsInMemory
+from semhead_lib.data.dataset.memory import SubjectsInMemory
 from semhead_lib.data.parametric.attributes import sample_attributes
 from semhead_lib.data.parametric.numbers import attribute_numbers
 from semhead_lib.training.trainer import train

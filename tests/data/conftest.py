@@ -8,7 +8,7 @@ import shutil
 import pytest
 from noise_source import NoiseSource
 
-from semhead_lib.data.synthesis import synthesize
+from semhead_lib.data.jobs.synthesis import synthesize
 
 
 @pytest.fixture(scope="session")

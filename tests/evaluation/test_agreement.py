@@ -4,8 +4,7 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
-from semhead_lib.conditioning.judging import recall
-from semhead_lib.evaluation.semantics import condition_adherence, own_front_ranks
+from semhead_lib.metrics.retrieval import condition_adherence, own_front_ranks, recall
 
 
 def unit(*shape: int, seed: int = 0) -> torch.Tensor:

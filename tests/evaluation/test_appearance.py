@@ -11,10 +11,10 @@ from semhead_lib.evaluation import identity
 from semhead_lib.evaluation.appearance import face_distance, identities, power_ratios
 from semhead_lib.evaluation.card import figures_section
 from semhead_lib.evaluation.face_crops import FaceFeatures, face_crops, frontal
+from semhead_lib.evaluation.reference_statistics import Yardstick
 from semhead_lib.evaluation.report import judge
 from semhead_lib.evaluation.samples import Samples
-from semhead_lib.evaluation.spectrum import BANDS, spectrum_ratio
-from semhead_lib.evaluation.yardstick import Yardstick
+from semhead_lib.metrics.spectrum import BANDS, spectrum_ratio
 
 SIDE, HEADS = 64, 30
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from semhead_lib.conditioning.semantic import ASSETS
-from semhead_lib.data.memory import SubjectsInMemory
+from semhead_lib.data.dataset.memory import SubjectsInMemory
 from semhead_lib.evaluation.face_crops import face_crops, frontal
 from semhead_lib.evaluation.features import FeatureExtractor
 from semhead_lib.evaluation.headjudge.card import card, held_out, ship

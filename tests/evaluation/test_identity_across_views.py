@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from semhead_lib.cameras import orbit_labels
-from semhead_lib.data import faces
+from semhead_lib.data.portraits import faces
 from semhead_lib.evaluation import identity
 
 

@@ -10,8 +10,8 @@ from toy_heads import BINS, ENCODER, EXTRACTOR, codes, heads, small_generator, s
 
 from semhead_lib.conditioning.modes import MODES, ConditionMode
 from semhead_lib.evaluation import identity
-from semhead_lib.evaluation.consistency import head_consistency
 from semhead_lib.evaluation.features import FeatureExtractor
+from semhead_lib.evaluation.generated_views import head_consistency
 from semhead_lib.evaluation.protocol import dumps
 from semhead_lib.evaluation.report import Evaluation, evaluate, judge
 from semhead_lib.evaluation.samples import styles

@@ -6,12 +6,12 @@ import torch.nn.functional as F
 from semhead_lib.cameras import orbit_angles, orbit_labels
 from semhead_lib.conditioning.modes import ConditionMode
 from semhead_lib.data.subjects import Subject
-from semhead_lib.evaluation.azimuth import AzimuthBins
 from semhead_lib.evaluation.features import FeatureExtractor
+from semhead_lib.evaluation.reference_statistics import Yardstick
 from semhead_lib.evaluation.samples import Samples, real_samples
-from semhead_lib.evaluation.yardstick import Yardstick
+from semhead_lib.metrics.azimuth import AzimuthBins
+from semhead_lib.models.config import preset
 from semhead_lib.models.generator import Generator
-from semhead_lib.models.presets import preset
 
 BINS = AzimuthBins(4)
 SIDE = 32

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from semhead_lib.data.reading import infos, load_subject
-from semhead_lib.data.synthesis import synthesize
+from semhead_lib.data.dataset.reading import infos, load_subject
+from semhead_lib.data.jobs.synthesis import synthesize
 from semhead_lib.explore.browser import CHANNELS, DatasetBrowser, channel_pictures
 
 pytest.importorskip("anny")

@@ -13,10 +13,10 @@ from PIL import Image
 from skimage.data import astronaut
 
 from semhead_lib.cameras import RADIUS
-from semhead_lib.explore import scenes
 from semhead_lib.explore.explorer import HeadExplorer, in_words
-from semhead_lib.explore.heads import PICTURES, Asked, HeadModel, normal_colours
 from semhead_lib.ops import Box
+from semhead_lib.viz import scenes
+from semhead_lib.viz.heads import PICTURES, Asked, HeadModel, normal_colours
 
 
 @pytest.fixture(scope="module")

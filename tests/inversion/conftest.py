@@ -8,8 +8,8 @@ from semhead_lib.conditioning.bank import ConditionBank
 from semhead_lib.conditioning.modes import ConditionMode
 from semhead_lib.conditioning.semantic import SemanticEncoder
 from semhead_lib.inversion.start import other_styles
+from semhead_lib.models.config import preset
 from semhead_lib.models.generator import Generator
-from semhead_lib.models.presets import preset
 
 SMALL = dict(
     plane_side=16, plane_channels=8, backbone_base=512, backbone_most=32, coarse=8, fine=6, z_dim=16, w_dim=16,

@@ -23,7 +23,7 @@ from semhead_lib.inversion.held_out import Person
 from semhead_lib.inversion.judging import Truth
 from semhead_lib.inversion.search import InversionSettings
 from semhead_lib.inversion.targets import prepare
-from semhead_lib.training.grids import to_uint8
+from semhead_lib.models.sampling import to_uint8
 
 QUICK = InversionSettings(steps=25, pivotal_steps=5)
 

@@ -10,8 +10,9 @@ from semhead_lib.cameras import orbit_labels
 from semhead_lib.evaluation.features import FeatureExtractor
 from semhead_lib.inversion import judging
 from semhead_lib.inversion.search import Inverted, Search
+from semhead_lib.metrics import reconstruction
 from semhead_lib.models.mesh import mesh
-from semhead_lib.training.grids import to_uint8
+from semhead_lib.models.sampling import to_uint8
 
 AROUND = orbit_labels(torch.arange(6) * 60.0, torch.zeros(6))
 
@@ -71,13 +72,13 @@ def test_similarity_is_scikit_images_own(own):
     """Against the definition on a constant shift: contrast and structure stay, luminance does not."""
     x = torch.full((1, 3, 16, 16), 0.5, dtype=torch.float64)
     luminance = (2 * 0.5 * 0.6 + 1e-4) / (0.25 + 0.36 + 1e-4)
-    assert judging.ssim(x, x + 0.1).item() == pytest.approx(luminance, rel=1e-6)
+    assert reconstruction.ssim(x, x + 0.1).item() == pytest.approx(luminance, rel=1e-6)
 
 
 def test_points_of_a_mesh_are_spread_by_area():
     vertices = np.array([[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0], [0, 0, 5], [3, 0, 5], [0, 2, 5]], np.float32)
     faces = np.array([[0, 1, 2], [0, 2, 3], [4, 5, 6]])
-    points = judging.surface_points(vertices, faces, 8000)
+    points = reconstruction.surface_points(vertices, faces, 8000)
     assert (points[:, 2] == 5).mean() == pytest.approx(3 / 4, abs=0.02)
     square = points[points[:, 2] == 0]
     assert square[:, :2].mean(0) == pytest.approx([0.5, 0.5], abs=0.02) and square.min() >= 0 and square.max() <= 1
@@ -86,14 +87,14 @@ def test_points_of_a_mesh_are_spread_by_area():
 def test_the_surface_of_a_head_is_its_own(own):
     fitted, truth = own
     found = mesh(fitted.generator, fitted.w[0], 96)
-    surface = torch.from_numpy(judging.surface_points(found.vertices, found.faces, 20_000, seed=1))
+    surface = torch.from_numpy(reconstruction.surface_points(found.vertices, found.faces, 20_000, seed=1))
     near = judging.shape_figure(fitted, judging.Truth(*list(vars(truth).values())[:4], surface=surface))
     far = judging.shape_figure(fitted, judging.Truth(*list(vars(truth).values())[:4], surface=surface + 0.05))
     assert near < 0.01 < 0.02 < far
 
 
 def test_depth_is_compared_along_rays(own, clip, headjudge):
-    from semhead_lib.evaluation.consistency import generated_views
+    from semhead_lib.evaluation.generated_views import generated_views
 
     fitted, truth = own
     seen = generated_views(fitted.generator, fitted.w, AROUND)

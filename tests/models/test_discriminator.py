@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from semhead_lib.cameras import orbit_labels
+from semhead_lib.models.config import PRESETS
 from semhead_lib.models.discriminator import Discriminator, DiscriminatorConfig, Seen, spread_channel
-from semhead_lib.models.presets import PRESETS
 
 SMALL = dict(resolution=16, raw_resolution=8, base=128, most=16)
 

@@ -8,10 +8,11 @@ import pytest
 import torch
 
 from semhead_lib.cameras import orbit_labels
+from semhead_lib.models.config import PRESETS, GeneratorConfig, preset
+from semhead_lib.models.cost import cost
 from semhead_lib.models.generator import Generator
 from semhead_lib.models.mesh import mesh, surface
 from semhead_lib.models.planes import REPRESENTATIONS
-from semhead_lib.models.presets import PRESETS, GeneratorConfig, cost, preset
 from semhead_lib.models.renderer import box_bounds
 from semhead_lib.ops import Box
 

@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from semhead_lib.cameras import orbit_labels
+from semhead_lib.models.config import GeneratorConfig, preset
+from semhead_lib.models.cost import cost
 from semhead_lib.models.generator import Generator
 from semhead_lib.models.mesh import mesh, surface
-from semhead_lib.models.presets import GeneratorConfig, cost, preset
 from semhead_lib.models.renderer import Renderer, box_bounds
 from semhead_lib.ops import Box
 

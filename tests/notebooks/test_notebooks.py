@@ -17,8 +17,8 @@ from safetensors.torch import save_file
 from skimage.data import astronaut
 
 from semhead_lib.ablation.results import read_results
-from semhead_lib.data.check import check
-from semhead_lib.data.manifest import Manifest
+from semhead_lib.data.dataset.check import check
+from semhead_lib.data.dataset.manifest import Manifest
 from semhead_lib.reproduce.metrics import collect
 
 FOLDER = Path(__file__).parents[2] / "notebooks"

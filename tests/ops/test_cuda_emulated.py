@@ -7,8 +7,8 @@ import pytest
 import torch
 from problems import BALL, largest_difference, make_problem, upstream
 
+from semhead_lib.models.config import PRESETS
 from semhead_lib.models.planes import REPRESENTATIONS
-from semhead_lib.models.presets import PRESETS
 from semhead_lib.ops import Ball, Box, FieldNetwork, density_grid, reference_render_rays
 
 pytestmark = pytest.mark.skipif(emulated.COMPILER is None, reason="needs g++ on Linux")

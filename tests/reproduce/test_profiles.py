@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from semhead_lib.conf.keys import UsageError
+from semhead_lib.errors import UsageError
 from semhead_lib.reproduce.profiles import find_profile, load_profile, read_notebook
 
 

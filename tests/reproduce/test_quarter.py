@@ -16,12 +16,12 @@ import pytest
 import torch
 from PIL import Image
 
+from semhead_lib.atomic import folder_lock
 from semhead_lib.conditioning.bank import ConditionBank
 from semhead_lib.conditioning.modes import ConditionMode
-from semhead_lib.data.files import folder_lock
-from semhead_lib.data.packing import pack_dataset
+from semhead_lib.data.dataset.packing import pack_dataset
+from semhead_lib.models.config import preset
 from semhead_lib.models.generator import Generator
-from semhead_lib.models.presets import preset
 from semhead_lib.ops import compiled
 from semhead_lib.reproduce.quarter import checks, finish, table, training
 from semhead_lib.reproduce.quarter.job import Job

@@ -4,7 +4,7 @@ import pytest
 import torch
 from small_training import make_noise
 
-from semhead_lib.data.memory import SubjectsInMemory
+from semhead_lib.data.dataset.memory import SubjectsInMemory
 
 
 @pytest.fixture(scope="session")

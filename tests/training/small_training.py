@@ -9,8 +9,8 @@ from torch.nn.functional import normalize
 sys.path.insert(0, str(Path(__file__).parents[1] / "data"))
 from noise_source import NoiseSource
 
-from semhead_lib.data.semantics import fill_semantics
-from semhead_lib.data.synthesis import synthesize
+from semhead_lib.data.dataset.semantics import fill_semantics
+from semhead_lib.data.jobs.synthesis import synthesize
 from semhead_lib.training.settings import TrainSettings
 
 ENCODER = "test-encoder [weights 0; input 32 px]"

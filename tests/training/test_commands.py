@@ -9,7 +9,7 @@ from PIL import Image
 from small_training import ENCODER, SMALL, make_noise
 
 from semhead_lib import cli
-from semhead_lib.data.packing import pack_dataset
+from semhead_lib.data.dataset.packing import pack_dataset
 from semhead_lib.evaluation.report import Evaluation
 from semhead_lib.training.logs import read_log
 

@@ -29,13 +29,13 @@ builtins.__import__ = hidden
 TRAIN = """
 import importlib, json
 from pathlib import Path
-for name in ("training.trainer", "data.memory", "data.on_disk", "models.generator", "models.discriminator", "ops",
-             "models.mesh", "training.release"):
+for name in ("training.trainer", "data.dataset.memory", "data.dataset.streaming_dataset", "models.generator",
+             "models.discriminator", "ops", "models.mesh", "training.release"):
     importlib.import_module("semhead_lib." + name)
 import torch
 from semhead_lib.cameras import orbit_labels
-from semhead_lib.data.manifest import Layout, Manifest, Plan
-from semhead_lib.data.memory import SubjectsInMemory
+from semhead_lib.data.dataset.manifest import Layout, Manifest, Plan
+from semhead_lib.data.dataset.memory import SubjectsInMemory
 from semhead_lib.data.subjects import Subject
 from semhead_lib.training.settings import TrainSettings
 from semhead_lib.training.trainer import train

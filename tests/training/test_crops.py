@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from semhead_lib.cameras import FACE, crop_labels, orbit_labels, project, rays
+from semhead_lib.models.config import preset
 from semhead_lib.models.generator import Generator
-from semhead_lib.models.presets import preset
 from semhead_lib.training.crops import cut, draw_windows
 
 LABELS = orbit_labels(torch.linspace(-150, 150, 24), torch.linspace(-20, 20, 24))

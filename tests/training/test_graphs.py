@@ -6,7 +6,7 @@ import torch
 from accelerate import Accelerator
 from small_training import make_noise, small
 
-from semhead_lib.data.memory import SubjectsInMemory
+from semhead_lib.data.dataset.memory import SubjectsInMemory
 from semhead_lib.training.graphs import Graphs, Result
 from semhead_lib.training.step import Networks, Step
 

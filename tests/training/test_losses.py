@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from semhead_lib.cameras import orbit_labels
+from semhead_lib.models.config import GeneratorConfig
 from semhead_lib.models.discriminator import Discriminator, DiscriminatorConfig, Seen
 from semhead_lib.models.generator import Generator
-from semhead_lib.models.presets import GeneratorConfig
 from semhead_lib.training import losses
 
 LOG2 = math.log(2)

@@ -7,7 +7,7 @@ from safetensors.torch import load_file
 
 from semhead_lib.cameras import project, rays
 from semhead_lib.conf.keys import read_config
-from semhead_lib.data.memory import SubjectsInMemory
+from semhead_lib.data.dataset.memory import SubjectsInMemory
 from semhead_lib.data.subjects import Subject
 from semhead_lib.models.generator import Generator
 from semhead_lib.training.reconstruction.batches import NOTHING, UNKNOWN, SubjectBatches

@@ -7,7 +7,7 @@ import pytest
 import torch
 from small_training import make_noise, small
 
-from semhead_lib.data.memory import SubjectsInMemory
+from semhead_lib.data.dataset.memory import SubjectsInMemory
 from semhead_lib.models.generator import Generator
 from semhead_lib.training.settings import begun_settings
 from semhead_lib.training.snapshots import (
@@ -252,9 +252,9 @@ def test_weights_that_are_not_finite_are_never_saved(data, begun, monkeypatch):
 def test_speed_is_that_of_steps(data, quick, tmp_path, monkeypatch):
     import time
 
-    from semhead_lib.training import grids
+    from semhead_lib.models import sampling
 
-    monkeypatch.setattr(grids, "save_grid", lambda *_: time.sleep(1.0))
+    monkeypatch.setattr(sampling, "save_grid", lambda *_: time.sleep(1.0))
     heard = []
     run(small(kimg=0.02, tick_kimg=0.004), data, tmp_path / "run", listen=heard.append)
     assert max(4 / line["images_per_second"] for line in heard[1:]) < 0.9

@@ -11,7 +11,7 @@ from accelerate import Accelerator
 from safetensors.torch import load_file
 from small_training import make_noise, small
 
-from semhead_lib.data.memory import SubjectsInMemory
+from semhead_lib.data.dataset.memory import SubjectsInMemory
 from semhead_lib.training import losses
 from semhead_lib.training.settings import R1_SCALE
 from semhead_lib.training.step import Networks, Step

@@ -11,8 +11,8 @@ import torch
 from small_training import ENCODER, SMALL, make_noise, small
 
 from semhead_lib.conditioning.bank import ConditionBank
-from semhead_lib.data.memory import SubjectsInMemory
-from semhead_lib.data.on_disk import SubjectsOnDisk
+from semhead_lib.data.dataset.memory import SubjectsInMemory
+from semhead_lib.data.dataset.streaming_dataset import SubjectsOnDisk
 from semhead_lib.models.discriminator import Discriminator
 from semhead_lib.models.generator import Generator
 from semhead_lib.training.logs import read_log

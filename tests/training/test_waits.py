@@ -7,7 +7,7 @@ from small_training import make_noise, small
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from semhead_lib.data.memory import SubjectsInMemory
+from semhead_lib.data.dataset.memory import SubjectsInMemory
 from semhead_lib.ops import compiled
 from semhead_lib.training.step import Networks, Step
 

@@ -10,7 +10,7 @@ import torch
 from accelerate import Accelerator
 from safetensors.torch import save_file
 
-from semhead_lib.data.memory import SubjectsInMemory
+from semhead_lib.data.dataset.memory import SubjectsInMemory
 from semhead_lib.training.settings import TrainSettings
 from semhead_lib.training.step import Networks, Step
 

@@ -14,7 +14,7 @@ import torch
 from accelerate import PartialState
 from small_training import small
 
-from semhead_lib.data.memory import SubjectsInMemory
+from semhead_lib.data.dataset.memory import SubjectsInMemory
 from semhead_lib.training import trainer
 from semhead_lib.training.step import Step
 

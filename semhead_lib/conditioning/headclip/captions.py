@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from random import Random
 from typing import Any
 
-from semhead_lib.data.ages import age_group
+from semhead_lib.data.subjects import age_group
 
 FULL_CAPTION = 0.2  # share of captions that are the subject's own, whatever the view shows
 VIEW_WORDS = 0.4  # share of the others that tell the view

@@ -11,10 +11,10 @@ from typing import Any
 import torch
 
 from semhead_lib import devices
+from semhead_lib.atomic import write_atomically
 from semhead_lib.conditioning.headclip.held_out import PEOPLE, SEEDS, images_per_second, judge, make_held_out
 from semhead_lib.conditioning.headclip.recipe import NAME, WEIGHTS, Recipe
 from semhead_lib.conditioning.semantic import SemanticEncoder
-from semhead_lib.data.files import write_atomically
 
 FIGURES, CARD = "figures.json", "card.md"
 

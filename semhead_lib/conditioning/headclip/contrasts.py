@@ -13,7 +13,7 @@ from random import Random
 from typing import Any
 
 from semhead_lib.conditioning.headclip import captions
-from semhead_lib.data.ages import age_group
+from semhead_lib.data.subjects import age_group
 
 _WORN, _HAD = "a person wearing {}", "a person with {}"
 

@@ -14,11 +14,12 @@ from scipy.stats import spearmanr
 from torch import Tensor
 
 from semhead_lib.cameras import orbit_angles
-from semhead_lib.conditioning.judging import QUESTIONS, answer, ranks, recall
 from semhead_lib.conditioning.semantic import SemanticEncoder
-from semhead_lib.data.memory import SubjectsInMemory
+from semhead_lib.conditioning.zero_shot import QUESTIONS, answer
+from semhead_lib.data.dataset.memory import SubjectsInMemory
+from semhead_lib.data.jobs.synthesis import synthesize
 from semhead_lib.data.subjects import Subject
-from semhead_lib.data.synthesis import synthesize
+from semhead_lib.metrics.retrieval import ranks, recall
 
 SEEDS = (20261122, 7)  # of the people that the model card's figures come from
 PEOPLE = 256
@@ -65,7 +66,7 @@ def judge(encoder: SemanticEncoder, people: Sequence[Subject], *, faces: bool = 
 
 def agreement_with_dlib(features: Tensor, frontal: Tensor) -> dict[str, float]:  # [N, D], [N, 3, R, R] uint8
     """Spearman's rank correlation between distances here and in dlib's identity space, over pairs of frontal images."""
-    from semhead_lib.data.faces import face_judge
+    from semhead_lib.data.portraits.faces import face_judge
 
     found = [(i, f) for i, f in enumerate(map(face_judge().identity, frontal)) if f is not None]
     rows, identity = np.array([i for i, _ in found]), np.stack([f for _, f in found])

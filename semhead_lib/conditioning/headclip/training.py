@@ -16,6 +16,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from semhead_lib.atomic import folder_lock, write_atomically
 from semhead_lib.conditioning.headclip.contrasts import Asked
 from semhead_lib.conditioning.headclip.pairs import Pairs
 from semhead_lib.conditioning.headclip.recipe import (
@@ -28,9 +29,8 @@ from semhead_lib.conditioning.headclip.recipe import (
 )
 from semhead_lib.conditioning.headclip.vocabulary import learn_merges, write_vocabulary
 from semhead_lib.conditioning.recipes import begin, cut_log, learning_rate, parameter_groups
-from semhead_lib.data.files import folder_lock, write_atomically
-from semhead_lib.data.memory import SubjectsInMemory
-from semhead_lib.data.synthesis import synthesize
+from semhead_lib.data.dataset.memory import SubjectsInMemory
+from semhead_lib.data.jobs.synthesis import synthesize
 
 SETTINGS, LOG, STATE = "config.json", "log.jsonl", "state.pt"
 _CAPTIONS_EACH = 4  # captions of every person that the vocabulary is learnt from

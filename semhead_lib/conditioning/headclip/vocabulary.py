@@ -11,7 +11,7 @@ from pathlib import Path
 import regex
 from open_clip.tokenizer import bytes_to_unicode
 
-from semhead_lib.data.files import write_atomically
+from semhead_lib.atomic import write_atomically
 
 WORDS = regex.compile(r"'s|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+")  # as open_clip splits text
 BASE = 2 * 256 + 2  # bytes, bytes that end a word, start and end of text: the vocabulary before the first merge

@@ -21,12 +21,12 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
-from semhead_lib.data.archives import SUFFIXES, ImageArchive, unsafe_name
-from semhead_lib.data.files import write_atomically
-from semhead_lib.data.photos import decode_photo
-from semhead_lib.data.portraits.photo import Portrait, align
-from semhead_lib.data.samples import MAX_ENTRY, encode_image
-from semhead_lib.data.shards import read_member
+from semhead_lib.atomic import write_atomically
+from semhead_lib.data.dataset.archives import SUFFIXES, ImageArchive, unsafe_name
+from semhead_lib.data.dataset.encoding import MAX_ENTRY, encode_image
+from semhead_lib.data.dataset.shards import read_member
+from semhead_lib.data.portraits.alignment import Portrait, align
+from semhead_lib.data.portraits.photos import decode_photo
 
 CHOSEN, COLUMNS = "portraits.csv", ("picture", "portrait", "reason", "azimuth", "elevation", "sharpness", "pixels")
 PLAIN = 212  # grey of the background, of 255

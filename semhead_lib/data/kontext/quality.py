@@ -16,12 +16,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from semhead_lib.cameras import Camera
-from semhead_lib.data.faces import FaceFinder, face_finder, face_judge
 from semhead_lib.data.kontext.framing import Frame, frame_of_face, frame_of_silhouette, frame_of_view
 from semhead_lib.data.kontext.prompts import View
 from semhead_lib.data.kontext.viewpoint import Viewpoint, viewpoints
 from semhead_lib.data.portraits import silhouette
 from semhead_lib.data.portraits.camera import fit_camera
+from semhead_lib.data.portraits.faces import FaceFinder, face_finder, face_judge
 from semhead_lib.data.portraits.landmarks import head_landmarks
 
 CHECKS = ("view", "person", "one head", "inside", "size", "new", "background")

@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from semhead_lib.data.dataset.encoding import SampleInfo
 from semhead_lib.data.kontext.quality import CHECKS
-from semhead_lib.data.samples import SampleInfo
 
 
 @dataclass(frozen=True)

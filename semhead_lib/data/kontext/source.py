@@ -20,8 +20,8 @@ from semhead_lib.data.kontext.framing import reframed
 from semhead_lib.data.kontext.prompts import WORDINGS, View, instruction, views_of
 from semhead_lib.data.kontext.quality import Encode, Inspector, Limits, Origin, Verdict
 from semhead_lib.data.kontext.viewpoint import Viewpoint
-from semhead_lib.data.photos import SUFFIXES, read_photo
 from semhead_lib.data.portraits.crop import resized
+from semhead_lib.data.portraits.photos import SUFFIXES, read_photo
 from semhead_lib.data.subjects import Subject
 
 BALANCES = ("complete", "any")

@@ -15,10 +15,10 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
-from semhead_lib.data.files import write_atomically
+from semhead_lib.atomic import write_atomically
+from semhead_lib.data.dataset.memory import SubjectsInMemory
+from semhead_lib.data.jobs.synthesis import synthesize
 from semhead_lib.data.kontext.viewpoint import SIDE, WEIGHTS, ViewpointNetwork, directions, viewpoints
-from semhead_lib.data.memory import SubjectsInMemory
-from semhead_lib.data.synthesis import synthesize
 from semhead_lib.devices import available_cores
 
 EPOCHS, BATCH, RATE, DECAY, SEED = 20, 128, 2e-3, 1e-2, 0

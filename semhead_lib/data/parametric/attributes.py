@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 
 import numpy as np
 
-from semhead_lib.data.ages import age_group
+from semhead_lib.data.subjects import age_group
 
 GENDERS = ("woman", "man")
 AGE_RANGE = (16, 80)  # years, uniform

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from semhead_lib.data.files import write_atomically
+from semhead_lib.atomic import write_atomically
 from semhead_lib.evaluation.face_crops import frontal
 from semhead_lib.evaluation.headjudge.network import CONFIG, DEPTH_SCALE, WEIGHTS, HeadJudge
 from semhead_lib.evaluation.headjudge.targets import JudgeData

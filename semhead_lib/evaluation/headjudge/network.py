@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from semhead_lib.data.files import write_atomically
+from semhead_lib.atomic import write_atomically
 
 NAME = "headjudge"
 WEIGHTS, CONFIG = "model.safetensors", "config.json"

@@ -15,10 +15,10 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
+from semhead_lib.atomic import folder_lock, write_atomically
 from semhead_lib.conditioning.recipes import begin, cut_log, learning_rate, parameter_groups
-from semhead_lib.data.files import folder_lock, write_atomically
-from semhead_lib.data.memory import SubjectsInMemory
-from semhead_lib.data.synthesis import synthesize
+from semhead_lib.data.dataset.memory import SubjectsInMemory
+from semhead_lib.data.jobs.synthesis import synthesize
 from semhead_lib.evaluation.headjudge.network import SIDE, WEIGHTS, HeadJudge, Judgement
 from semhead_lib.evaluation.headjudge.targets import JudgeData, Targets, judge_config
 

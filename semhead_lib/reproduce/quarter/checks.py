@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from semhead_lib.cameras import orbit_labels
+from semhead_lib.models.config import PRESETS
 from semhead_lib.models.planes import make_planes
-from semhead_lib.models.presets import PRESETS
 from semhead_lib.models.renderer import Renderer, RenderSettings
 from semhead_lib.ops import compiled
 from semhead_lib.reproduce.quarter.job import Job, use_the_reference

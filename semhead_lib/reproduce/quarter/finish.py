@@ -9,11 +9,11 @@ from pathlib import Path
 
 import torch
 
+from semhead_lib.atomic import write_atomically
 from semhead_lib.conditioning.bank import ConditionBank
-from semhead_lib.data.files import write_atomically
+from semhead_lib.models import sampling
 from semhead_lib.models.generator import WEIGHTS, Generator
 from semhead_lib.reproduce.quarter.job import Job, use_the_reference
-from semhead_lib.training import grids
 from semhead_lib.training.compact import compact_state
 from semhead_lib.training.logs import LOG
 from semhead_lib.training.run_folder import MODEL, SNAPSHOTS
@@ -60,15 +60,15 @@ def draw(model: Path, path: Path, device: str, until: float) -> int:
     semantics = None
     if bank.mode.uses_semantics:
         semantics = bank.features[torch.arange(_HEADS) % len(bank.features)]
-    z, told, rows = grids.latents(_HEADS, generator.config.z_dim, 0), bank.told(semantics, _HEADS), []
+    z, told, rows = sampling.latents(_HEADS, generator.config.z_dim, 0), bank.told(semantics, _HEADS), []
     while len(rows) < _HEADS and (not rows or time.time() < until):
         one = slice(len(rows), len(rows) + 1)
-        images = grids.heads_around(generator, z[one], None if told is None else told[one])  # [1, 8, 3, S, S] uint8
+        images = sampling.heads_around(generator, z[one], None if told is None else told[one])  # [1, 8, 3, S, S] uint8
         if images.shape[-1] > _PIXELS:
             small = torch.nn.functional.adaptive_avg_pool2d(images.flatten(0, 1).float(), _PIXELS)
             images = small.round().to(torch.uint8).unflatten(0, images.shape[:2])
         rows.append(images)
-    grids.save_grid(path, torch.cat(rows))
+    sampling.save_grid(path, torch.cat(rows))
     return len(rows)
 
 

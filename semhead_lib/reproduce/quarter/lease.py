@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from semhead_lib.data.files import folder_lock
+from semhead_lib.atomic import folder_lock
 from semhead_lib.reproduce.quarter.plan import SPARE, STEPS, Plan
 from semhead_lib.reproduce.quarter.processes import Ended, Log, run
 

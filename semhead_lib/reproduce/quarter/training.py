@@ -11,11 +11,11 @@ from typing import Any
 
 import torch
 
-from semhead_lib.data.batches import check_views
-from semhead_lib.data.memory import SubjectsInMemory
-from semhead_lib.data.packed import load_packed
+from semhead_lib.data.dataset.batches import check_views
+from semhead_lib.data.dataset.memory import SubjectsInMemory
+from semhead_lib.data.dataset.packed import load_packed
 from semhead_lib.devices import available_cores
-from semhead_lib.models.presets import PRESETS
+from semhead_lib.models.config import PRESETS
 from semhead_lib.reproduce.quarter.job import Job, use_the_reference
 from semhead_lib.reproduce.quarter.plan import SPARE
 from semhead_lib.training.compact import restore_state

@@ -12,7 +12,7 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from semhead_lib.cameras import orbit_labels
-from semhead_lib.data.batches import Row, collate
+from semhead_lib.data.dataset.batches import Row, collate
 from semhead_lib.data.subjects import Batch
 from semhead_lib.training.settings import TrainSettings
 from semhead_lib.training.step import Networks, Step

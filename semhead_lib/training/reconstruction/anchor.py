@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from semhead_lib.data.memory import SubjectsInMemory
+from semhead_lib.data.dataset.memory import SubjectsInMemory
 from semhead_lib.models.generator import Generator
 from semhead_lib.training.reconstruction.batches import SubjectBatches
 from semhead_lib.training.reconstruction.settings import OF_BOTH, ReconstructionSettings

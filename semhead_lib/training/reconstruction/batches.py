@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from semhead_lib.cameras import orbit_angles, rays_through
-from semhead_lib.data.batches import to_model_range, to_unit_range
-from semhead_lib.data.memory import SubjectsInMemory
+from semhead_lib.data.dataset.batches import to_model_range, to_unit_range
+from semhead_lib.data.dataset.memory import SubjectsInMemory
 from semhead_lib.data.subjects import Subject
 from semhead_lib.training.crops import cut, draw_windows
 from semhead_lib.training.reconstruction.settings import ReconstructionSettings

@@ -16,16 +16,17 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
+from semhead_lib.atomic import folder_lock, write_atomically
 from semhead_lib.conditioning.bank import ConditionBank
 from semhead_lib.conditioning.modes import ConditionMode
-from semhead_lib.data.files import folder_lock, write_atomically
-from semhead_lib.data.memory import SubjectsInMemory
+from semhead_lib.data.dataset.memory import SubjectsInMemory
 from semhead_lib.devices import keep_freed_memory, pick_device
+from semhead_lib.models import sampling
 from semhead_lib.models.encoder import ImageEncoder
 from semhead_lib.models.generator import Generator, packed
 from semhead_lib.models.layers import EqualLinear, equalised
 from semhead_lib.progress import progress_bar
-from semhead_lib.training import grids, run_folder
+from semhead_lib.training import run_folder
 from semhead_lib.training.reconstruction.batches import Sample, SubjectBatches, facing
 from semhead_lib.training.reconstruction.losses import detail, divergence, of_points
 from semhead_lib.training.reconstruction.settings import ReconstructionSettings
@@ -271,13 +272,13 @@ class _Trainer:
             w = average.mapping(mean, subject.semantic[None].to(self.device))
             cameras = subject.cameras[:_GRID_VIEWS].to(self.device)
             rows.append(torch.cat([image[None], subject.views[:_GRID_VIEWS]]))
-            rows.append(torch.cat([subject.frontal[None], grids.to_uint8(average.synthesize(w, cameras).image)]))
-        z = grids.latents(len(some), average.config.z_dim, 0)
+            rows.append(torch.cat([subject.frontal[None], sampling.to_uint8(average.synthesize(w, cameras).image)]))
+        z = sampling.latents(len(some), average.config.z_dim, 0)
         semantics = torch.stack([subject.semantic for subject in some])
         around = torch.linspace(-90, 90, rows[0].shape[0]).tolist()
-        drawn = grids.heads_around(average, z, semantics, tuple(around))
+        drawn = sampling.heads_around(average, z, semantics, tuple(around))
         pictures = torch.cat([torch.stack(rows), drawn])
-        grids.save_grid(self.out / GRIDS / f"step-{self.step:06d}.png", pictures)
+        sampling.save_grid(self.out / GRIDS / f"step-{self.step:06d}.png", pictures)
 
 
 def _begun(settings: ReconstructionSettings, data: SubjectsInMemory, out: Path) -> bytes:

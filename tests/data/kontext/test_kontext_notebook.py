@@ -9,8 +9,8 @@ from PIL import Image
 from skimage.data import astronaut, coffee
 from stand_in import View, cast
 
-from semhead_lib.data.check import check
-from semhead_lib.data.reading import infos
+from semhead_lib.data.dataset.check import check
+from semhead_lib.data.dataset.reading import infos
 from semhead_lib.reproduce.metrics import collect
 
 NOTEBOOK = Path(__file__).parents[3] / "notebooks/01_dataset_synthesis.ipynb"

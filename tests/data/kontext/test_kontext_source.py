@@ -12,14 +12,14 @@ from semhead_lib.cameras import orbit_angles
 from semhead_lib.cli import main
 from semhead_lib.conditioning.kontext import kontext_source
 from semhead_lib.conditioning.semantic import SemanticEncoder
-from semhead_lib.data.check import check
+from semhead_lib.data.dataset.check import check
+from semhead_lib.data.dataset.reading import infos, load_subject
+from semhead_lib.data.jobs.distributed import synthesize_together
+from semhead_lib.data.jobs.synthesis import synthesize
 from semhead_lib.data.kontext.editor import KontextSettings
 from semhead_lib.data.kontext.prompts import View, views_of
 from semhead_lib.data.kontext.quality import Limits
 from semhead_lib.data.kontext.source import KontextSource
-from semhead_lib.data.reading import infos, load_subject
-from semhead_lib.data.synthesis import synthesize
-from semhead_lib.data.together import synthesize_together
 
 for needed in ("anny", "dlib", "cv2"):
     pytest.importorskip(needed)

@@ -2,8 +2,8 @@
 
 import pytest
 
+from semhead_lib.data.dataset.encoding import VERSION, SampleInfo
 from semhead_lib.data.kontext.report import ViewReport, is_balanced, view_reports
-from semhead_lib.data.samples import VERSION, SampleInfo
 
 
 def info(name, kept, rejected):

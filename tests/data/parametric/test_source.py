@@ -13,7 +13,7 @@ from semhead_lib.data.parametric import appearance, attributes
 from semhead_lib.data.parametric.cast import Caster
 from semhead_lib.data.parametric.materials import CLASSES
 from semhead_lib.data.parametric.source import ParametricSource, build_scene, head_shape, head_surface
-from semhead_lib.evaluation.geometry import reproject
+from semhead_lib.metrics.geometry import reproject
 
 
 @pytest.fixture(scope="module")
@@ -163,7 +163,7 @@ def test_an_independent_judge_tells_people_apart():
     """dlib's face network over 64 subjects and azimuths within +-30 degrees: ROC-AUC of same person against
     different."""
     pytest.importorskip("dlib")
-    from semhead_lib.data.faces import identity_check
+    from semhead_lib.data.portraits.faces import identity_check
 
     source = ParametricSource(seed=20261122, resolution=128)
     rig = cameras.orbit_labels(torch.tensor([-30.0, -15.0, 0.0, 15.0, 30.0]), torch.zeros(5))

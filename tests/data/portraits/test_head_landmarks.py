@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from semhead_lib.cameras import orbit_labels, project
-from semhead_lib.data.faces import MIRRORED
+from semhead_lib.data.portraits.faces import MIRRORED
 from semhead_lib.data.portraits.landmarks import ASSETS, LIMIT, features, head_landmarks, pairs
 
 

@@ -9,7 +9,7 @@ from PIL import Image
 from skimage.data import astronaut, coffee
 
 from semhead_lib.cameras import Camera, orbit_angles
-from semhead_lib.data.portraits import photo
+from semhead_lib.data.portraits import alignment
 from semhead_lib.data.portraits.crop import cut_square
 
 pytest.importorskip("dlib")
@@ -32,7 +32,7 @@ def saved(person, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def portrait(saved):
-    return photo.read_portrait(saved)
+    return alignment.read_portrait(saved)
 
 
 def write(picture: Image.Image, path, **options):
@@ -40,7 +40,7 @@ def write(picture: Image.Image, path, **options):
     return path
 
 
-def same(one: photo.Portrait, other: photo.Portrait, degrees: float) -> bool:
+def same(one: alignment.Portrait, other: alignment.Portrait, degrees: float) -> bool:
     return max(abs(one.azimuth - other.azimuth), abs(one.elevation - other.elevation)) <= degrees
 
 
@@ -63,27 +63,27 @@ def test_a_real_photograph(portrait):
 
 
 def test_the_mirror_image_is_seen_from_the_other_side(portrait):
-    other = photo.align(torch.from_numpy(astronaut()[:, ::-1].copy()).permute(2, 0, 1), name="mirrored")
+    other = alignment.align(torch.from_numpy(astronaut()[:, ::-1].copy()).permute(2, 0, 1), name="mirrored")
     assert portrait.azimuth + other.azimuth == pytest.approx(0, abs=3)
     assert portrait.elevation == pytest.approx(other.elevation, abs=3)
 
 
 def test_five_landmarks(saved, portrait):
-    found = photo.read_portrait(saved, landmarks=5, resolution=128)
+    found = alignment.read_portrait(saved, landmarks=5, resolution=128)
     assert found.landmarks.shape == (5, 2) and found.image.shape == (3, 128, 128)
     assert same(found, portrait, 15) and "CC0" in found.provenance["landmark model"]
     assert not any("iBUG" in note for note in found.notes)
 
 
 def test_the_same_photograph_gives_the_same_portrait(saved, portrait):
-    again = photo.read_portrait(saved)
+    again = alignment.read_portrait(saved)
     for name in ("image", "camera", "mask", "inside", "landmarks"):
         assert torch.equal(getattr(again, name), getattr(portrait, name))
 
 
 def test_a_turned_photograph_is_righted(person, portrait):
     turned = np.array(person.rotate(20, Image.Resampling.BICUBIC))
-    found = photo.align(torch.from_numpy(turned).permute(2, 0, 1), name="turned")
+    found = alignment.align(torch.from_numpy(turned).permute(2, 0, 1), name="turned")
     assert found.provenance["roll"] == pytest.approx(portrait.provenance["roll"] - 20, abs=4)
     assert same(found, portrait, 5)
 
@@ -92,13 +92,13 @@ def test_files_of_all_kinds(person, portrait, tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
     rotated = write(person.rotate(90, expand=True), tmp_path / "rotated.jpg", exif=exif, quality=95)
-    assert same(photo.read_portrait(rotated), portrait, 2)
-    grey = photo.read_portrait(write(person.convert("L"), tmp_path / "grey.webp"))
+    assert same(alignment.read_portrait(rotated), portrait, 2)
+    grey = alignment.read_portrait(write(person.convert("L"), tmp_path / "grey.webp"))
     assert same(grey, portrait, 6) and torch.equal(grey.image[0], grey.image[2])
 
 
 def test_a_large_photograph(person, portrait, tmp_path):
-    large = photo.read_portrait(write(person.resize((5000, 5000)), tmp_path / "large.jpg"))
+    large = alignment.read_portrait(write(person.resize((5000, 5000)), tmp_path / "large.jpg"))
     assert large.provenance["photo size"] == [4096, 4096] and large.image.shape == (3, 256, 256)
     assert same(large, portrait, 4)
     assert (large.image.float() - portrait.image.float()).abs().mean() < 12
@@ -109,29 +109,29 @@ def test_alpha_is_the_mask(person, portrait, tmp_path):
     alpha[:230, 100:330] = 255
     alpha[:, :140] = 0
     cut = Image.fromarray(np.dstack([np.array(person), alpha]))
-    found = photo.read_portrait(write(cut, tmp_path / "cut.png"))
+    found = alignment.read_portrait(write(cut, tmp_path / "cut.png"))
     assert found.provenance["mask"] == "alpha" and same(found, portrait, 6)
     expected, inside = cut_square(torch.from_numpy(alpha)[None], np.array(found.provenance["crop"]), 256)
     assert torch.equal(found.inside, inside)
     assert (found.mask.float() - torch.where(inside > 0, expected[0], 0).float()).abs().mean() < 2
     opaque = Image.fromarray(np.dstack([np.array(person), np.full_like(alpha, 255)]))
-    assert photo.read_portrait(write(opaque, tmp_path / "opaque.png")).provenance["mask"] == "grabcut"
+    assert alignment.read_portrait(write(opaque, tmp_path / "opaque.png")).provenance["mask"] == "grabcut"
 
 
 def test_a_given_mask(saved, tmp_path):
     mask = torch.zeros(512, 512, dtype=torch.uint8)
     mask[:240, 120:330] = 255
-    found = photo.read_portrait(saved, mask=mask)
+    found = alignment.read_portrait(saved, mask=mask)
     assert found.provenance["mask"] == "given" and found.mask.max() == 255 and found.mask[-1, 0] == 0
     with pytest.raises(ValueError, match=r"Eileen Collins.png: mask must be uint8 .* \[512, 512\]"):
-        photo.read_portrait(saved, mask=mask[:300])
+        alignment.read_portrait(saved, mask=mask[:300])
 
 
 def test_the_largest_of_several_faces(person, portrait):
     both = Image.new("RGB", (1000, 560), (120, 130, 140))
     both.paste(person.resize((360, 360)), (20, 100))
     both.paste(person, (440, 20))
-    found = photo.align(torch.from_numpy(np.array(both)).permute(2, 0, 1), name="two")
+    found = alignment.align(torch.from_numpy(np.array(both)).permute(2, 0, 1), name="two")
     assert "2 faces were found: the largest was taken." in found.notes
     crop = np.array(found.provenance["crop"])
     assert (crop @ [0.5, 0.5, 1])[0] > 440 and same(found, portrait, 4)
@@ -148,20 +148,20 @@ def test_photographs_without_a_usable_face(person, tmp_path):
     }
     for path, message in refusals.items():
         with pytest.raises(ValueError, match=f"{path.name}: {message}"):
-            photo.read_portrait(path)
+            alignment.read_portrait(path)
     (tmp_path / "text.png").write_text("no picture")
     with pytest.raises(ValueError, match=r"text\.png: no readable"):
-        photo.read_portrait(tmp_path / "text.png")
+        alignment.read_portrait(tmp_path / "text.png")
     with pytest.raises(FileNotFoundError):
-        photo.read_portrait(tmp_path / "absent.png")
+        alignment.read_portrait(tmp_path / "absent.png")
     with pytest.raises(ValueError, match="landmarks must be one of"):
-        photo.read_portrait(cup, landmarks=29)
+        alignment.read_portrait(cup, landmarks=29)
 
 
 def test_a_head_that_the_edge_cuts_is_noted(person):
-    close = photo.align(torch.from_numpy(np.array(person.crop((150, 60, 300, 210)))).permute(2, 0, 1), name="close")
+    close = alignment.align(torch.from_numpy(np.array(person.crop((150, 60, 300, 210)))).permute(2, 0, 1), name="close")
     assert any("edge cuts off about" in note for note in close.notes)
-    assert any("was enlarged to 256" in note for note in photo.align(close.image[:, ::2, ::2], name="tiny").notes)
+    assert any("was enlarged to 256" in note for note in alignment.align(close.image[:, ::2, ::2], name="tiny").notes)
     assert (close.inside == 0).any() and (close.inside == 255).any()
     assert close.mask[close.inside == 0].max() == 0
     assert close.image[:, 0, 0].float().mean() > 0  # mirrored, not black
@@ -174,21 +174,21 @@ def test_labelled_photographs_are_taken_as_they_are(person, tmp_path):
     other = write(person, tmp_path / "00000/two.png")
     labels = [["00000/one.png", label.tolist()]]
     (tmp_path / "dataset.json").write_text(json.dumps({"labels": labels}))
-    found = photo.read_portrait(square, resolution=64)
+    found = alignment.read_portrait(square, resolution=64)
     assert torch.equal(found.camera, label) and found.azimuth == pytest.approx(75, abs=1e-3)
     assert found.image.shape == (3, 64, 64) and found.mask.shape == (64, 64) and bool((found.inside == 255).all())
     assert found.landmarks is None and found.error is None and found.provenance["camera"] == "label"
-    assert photo.read_portrait(other).provenance["camera"] == "68 landmarks"
-    listed = photo.find_portraits(tmp_path)
+    assert alignment.read_portrait(other).provenance["camera"] == "68 landmarks"
+    listed = alignment.find_portraits(tmp_path)
     assert [(path.name, camera is not None) for _, path, camera in listed] == [("one.png", True), ("two.png", False)]
-    assert photo.read_portrait(other, camera=label).provenance["camera"] == "given"
+    assert alignment.read_portrait(other, camera=label).provenance["camera"] == "given"
     labels[0][1] = label.tolist()[:24]
     (tmp_path / "dataset.json").write_text(json.dumps({"labels": labels + labels}))
     with pytest.raises(ValueError, match=r"dataset.json: 00000/one.png: label expected 25 numbers, got 24"):
-        photo.read_portrait(square)
+        alignment.read_portrait(square)
     wide = write(person.resize((200, 100)), tmp_path / "00000/wide.png")
     with pytest.raises(ValueError, match=r"wide.png: a photo with a camera must be a square crop, got 200 x 100"):
-        photo.read_portrait(wide, camera=label)
+        alignment.read_portrait(wide, camera=label)
 
 
 def test_a_crop_that_is_the_whole_picture_changes_nothing():
@@ -201,7 +201,7 @@ def test_a_crop_that_is_the_whole_picture_changes_nothing():
 
 
 def test_the_overlay_shows_mask_and_landmarks(portrait):
-    drawn = photo.overlay(portrait)
+    drawn = alignment.overlay(portrait)
     assert drawn.shape == portrait.image.shape and drawn.dtype == torch.uint8
     for colour in ((0, 230, 0), (255, 40, 40), (40, 90, 255)):
         assert (drawn == torch.tensor(colour, dtype=torch.uint8)[:, None, None]).all(0).any()

@@ -1,0 +1,150 @@
+"""Datasets in the form of EG3D and PanoHead: images in a folder or zip, with a `dataset.json` of camera labels.
+
+`{"labels": [["00000/img00000000.png", [25 numbers]], ...]}`; numbers may also be written as strings. Nothing is
+extracted: entries are read by name, after their names and sizes were looked at.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import zipfile
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any
+
+import numpy as np
+
+from semhead_lib.cameras import label_error
+from semhead_lib.data.dataset.encoding import MAX_ENTRY
+from semhead_lib.data.dataset.manifest import MANIFEST, MAX_BYTES
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+
+
+def unsafe_name(name: str) -> str | None:
+    """Why extracting an archive entry of this name could write elsewhere (one phrase), or None when it could not."""
+    if not name or "\0" in name:
+        return "is empty or holds a zero byte"
+    if PurePosixPath(name).is_absolute() or PureWindowsPath(name).drive or name.startswith("\\"):
+        return "is absolute"
+    if ".." in PureWindowsPath(name).parts:  # which parts at both kinds of slashes
+        return "climbs out by '..'"
+    return None
+
+
+class ImageArchive:
+    """A folder or zip of images with camera labels, read by entry name.
+
+    Raises FileNotFoundError when there is nothing at `path`, ValueError when it is neither a folder nor a zip file.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+        if not self.path.exists():
+            raise FileNotFoundError(f"{self.path} does not exist")
+        self.zip: zipfile.ZipFile | None = None
+        self.sizes: dict[str, int] = {}  # entry name -> bytes
+        self.problems: list[str] = []  # entries that are not looked into, and why
+        if self.path.is_dir():
+            self._scan_folder()
+        else:
+            self._scan_zip()
+
+    def __enter__(self) -> ImageArchive:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.zip:
+            self.zip.close()
+
+    def images(self) -> list[str]:
+        """Names of all images, sorted: the order in which EG3D numbers them."""
+        return sorted(name for name in self.sizes if name.lower().endswith(SUFFIXES))
+
+    def read(self, name: str) -> bytes:
+        """The bytes of an entry. Raises ValueError when it is missing, too large or damaged."""
+        limit = MAX_BYTES if name == MANIFEST else MAX_ENTRY
+        if name not in self.sizes:
+            raise ValueError(f"{self.path}: has no {name}")
+        if self.sizes[name] > limit:
+            raise ValueError(f"{self.path}: {name}: larger than {limit} bytes")
+        try:
+            if self.zip is None:
+                return (self.path / name).read_bytes()
+            with self.zip.open(name) as file:
+                return file.read(limit)
+        except Exception as error:  # damaged zip files fail in many ways
+            raise ValueError(f"{self.path}: {name}: cannot be read: {error}") from None
+
+    def labels(self) -> list[tuple[str, Any]]:
+        """The entries of `dataset.json`, as they are: (image name, label). Raises ValueError when there are none."""
+        where = f"{self.path}: {MANIFEST}"
+        try:
+            content = json.loads(self.read(MANIFEST))
+        except (ValueError, RecursionError) as error:
+            if MANIFEST not in self.sizes:
+                raise
+            raise ValueError(f"{where}: is not JSON: {error}") from None
+        labels = content.get("labels") if isinstance(content, dict) else None
+        if not labels:
+            raise ValueError(f"{where}: has no labels; each image needs its 25-number camera label")
+        pairs = list(labels.items()) if isinstance(labels, dict) else labels
+        if not isinstance(pairs, list):
+            raise ValueError(f"{where}: labels must be a list of [image name, label]")
+        for row, pair in enumerate(pairs):
+            if not isinstance(pair, list | tuple) or len(pair) != 2 or not isinstance(pair[0], str):
+                raise ValueError(f"{where}: labels, row {row}: expected [image name, label], got {pair!r:.80}")
+        return [(name, label) for name, label in pairs]
+
+    def _scan_folder(self) -> None:
+        for folder, _, files in os.walk(self.path, followlinks=True):
+            for file in files:
+                name = (Path(folder) / file).relative_to(self.path).as_posix()
+                if not _hidden(name):
+                    self.sizes[name] = os.path.getsize(self.path / name) if (self.path / name).exists() else 0
+
+    def _scan_zip(self) -> None:
+        try:
+            self.zip = zipfile.ZipFile(self.path)
+        except Exception as error:  # damaged zip files fail in many ways
+            raise ValueError(f"{self.path}: is neither a folder nor a readable zip file: {error}") from None
+        for info in self.zip.infolist():
+            problem = unsafe_name(info.filename)
+            if problem:
+                problem = f"unsafe path: {problem}"
+            elif stat.S_ISLNK(info.external_attr >> 16):
+                problem = "is a link"
+            elif info.flag_bits & 1:
+                problem = "is encrypted"
+            elif info.filename in self.sizes:
+                problem = "appears twice"
+            if problem:
+                self.problems.append(f"{self.path}: {info.filename!r}: {problem}")
+            elif not info.is_dir() and not _hidden(info.filename):
+                self.sizes[info.filename] = info.file_size
+
+
+def parse_label(label: Any) -> np.ndarray:  # [25] float32
+    """A camera label from JSON: a list of numbers or numeric strings, or one string of them.
+
+    Raises ValueError saying what is wrong; the caller knows of which image.
+    """
+    parts = label.replace(",", " ").split() if isinstance(label, str) else label
+    if not isinstance(parts, list):
+        raise ValueError(f"expected a list of 25 numbers, got {label!r:.40}")
+    values = []
+    for part in parts:
+        try:
+            if isinstance(part, bool) or not isinstance(part, int | float | str):
+                raise ValueError
+            values.append(float(part))
+        except (ValueError, OverflowError):
+            raise ValueError(f"{part!r:.40} is not a number") from None
+    if error := label_error(values):
+        raise ValueError(error)
+    return np.asarray(values, dtype=np.float32)
+
+
+def _hidden(name: str) -> bool:
+    return any(part.startswith((".", "__MACOSX")) for part in PurePosixPath(name).parts)

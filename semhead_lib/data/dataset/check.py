@@ -1,0 +1,177 @@
+"""Checking a dataset, ours or one in EG3D's form: every problem in one clear line, whatever the files hold.
+
+Files may come from anywhere, so nothing is extracted or unpickled, sizes are looked at before anything is read, and
+damage of any kind ends as a line.
+"""
+
+from __future__ import annotations
+
+import tarfile
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from semhead_lib.atomic import leftovers
+from semhead_lib.data.dataset.archives import ImageArchive, parse_label, unsafe_name
+from semhead_lib.data.dataset.encoding import MAX_ENTRY, decode_image, sample_problems
+from semhead_lib.data.dataset.manifest import CLAIMS, FORMAT, LOG, MANIFEST, Manifest, ShardRecord
+from semhead_lib.data.dataset.shards import file_sha256, read_member, sample_layout
+
+
+def check(path: Path | str) -> list[str]:
+    """Every problem of the dataset at `path` (our folder, or an EG3D or PanoHead folder or zip), one line each.
+
+    An empty list means that all files are there, whole, and what `dataset.json` says. Never raises for bad data.
+    """
+    path = Path(path)
+    if not path.exists():
+        return [f"{path} does not exist"]
+    try:
+        return list(_check_archive(path) if _is_archive(path) else _check_dataset(path))
+    except Exception as error:  # a checker that falls over bad data is of no use
+        return [f"{path}: cannot be checked: {type(error).__name__}: {error}"]
+
+
+def _is_archive(path: Path) -> bool:
+    """Whether this is to be read as EG3D's form: a file, or a folder without shards whose dataset.json is not ours."""
+    if not path.is_dir():
+        return True
+    if any(path.glob("*.tar")) or _is_begun(path) or not (path / MANIFEST).exists():
+        return False
+    with open(path / MANIFEST, "rb") as file:
+        return FORMAT.encode() not in file.read(256)
+
+
+def _is_begun(folder: Path) -> bool:
+    return (folder / LOG).exists() or (folder / CLAIMS).exists()
+
+
+def _check_dataset(folder: Path) -> Iterator[str]:
+    if _is_begun(folder) and not (folder / MANIFEST).exists():
+        yield f"{folder}: is not finished; start the same synthesis again to complete it"
+        return
+    try:
+        manifest = Manifest.load(folder)
+    except (ValueError, OSError) as error:
+        yield str(error)
+        return
+    if manifest.subjects != manifest.plan.subjects:
+        yield f"{folder / MANIFEST}: its shards have {manifest.subjects} subjects, its plan {manifest.plan.subjects}"
+    listed = {record.name for record in manifest.shards}
+    for path in sorted({*folder.glob("*.tar"), *leftovers(folder)}):
+        if path.name not in listed:
+            yield f"{path}: is not in {MANIFEST}"
+    owner: dict[str, str] = {}  # subject id -> shard
+    for record in manifest.shards:
+        yield from _check_shard(folder / record.name, record, manifest, owner)
+
+
+def _check_shard(path: Path, record: ShardRecord, manifest: Manifest, owner: dict[str, str]) -> Iterator[str]:
+    if not path.is_file():
+        yield f"{path}: missing"
+        return
+    size = path.stat().st_size
+    if size < record.bytes:
+        yield f"{path}: truncated: {size} of {record.bytes} bytes"
+    elif size > record.bytes:
+        yield f"{path}: has {size} bytes, {MANIFEST} says {record.bytes}"
+    elif (digest := file_sha256(path)) != record.sha256:
+        yield f"{path}: wrong checksum: SHA-256 is {digest}, {MANIFEST} says {record.sha256}"
+    subjects = views = 0
+    try:
+        for sample in _samples(path):
+            if isinstance(sample, str):
+                yield sample
+                continue
+            key = sample["__key__"]
+            if key in owner:
+                yield f"{path}: subject id {key!r} appears twice, also in {owner[key]}"
+            owner[key] = record.name
+            subjects += 1
+            found = sample_problems(sample)
+            yield from (f"{path}: {problem}" for problem in found)
+            try:
+                layout = sample_layout(sample)
+                views += layout.views_per_subject[0]
+                merged = manifest.layout.merge(layout, f"{path}: subject {key}")
+                if merged.views_per_subject != manifest.layout.views_per_subject:
+                    least, most = manifest.layout.views_per_subject
+                    yield f"{path}: subject {key}: has {layout.views_per_subject[0]} views, expected {least} to {most}"
+            except (ValueError, KeyError) as error:
+                if not found:
+                    yield str(error)
+    except Exception as error:  # the tar reader meets damage with many kinds of exceptions
+        yield f"{path}: is not a readable tar file: {error}"
+        return
+    for name, count, expected in (("subjects", subjects, record.subjects), ("views", views, record.views)):
+        if count != expected:
+            yield f"{path}: has {count} {name}, {MANIFEST} says {expected}"
+
+
+def _samples(path: Path) -> Iterator[str | dict]:
+    """Samples of a tar file, and a line for each entry that is not safe to read, which is left out."""
+    sample: dict = {}
+    with tarfile.open(path, "r:") as tar:
+        for member in tar:
+            if problem := _member_problem(member):
+                yield f"{path}: {member.name!r}: {problem}"
+                continue
+            key, _, entry = member.name.partition(".")
+            if sample and sample["__key__"] != key:
+                yield sample
+                sample = {}
+            if entry in sample:
+                yield f"{path}: {member.name!r}: appears twice"
+            sample |= {"__key__": key, entry: read_member(tar, member)}
+    if sample:
+        yield sample
+
+
+def _member_problem(member: tarfile.TarInfo) -> str | None:
+    """Why a tar entry is not to be read, or None."""
+    if reason := unsafe_name(member.name):
+        return f"unsafe path: {reason}"
+    if member.issym() or member.islnk():
+        return f"is a link to {member.linkname!r}"
+    if not member.isreg():
+        return "is a device, folder or other special entry"
+    if member.size > MAX_ENTRY:
+        return f"has {member.size} bytes, more than {MAX_ENTRY}"
+    key, _, entry = member.name.partition(".")
+    return None if key and entry and "/" not in key else "is not named ID.ENTRY"
+
+
+def _check_archive(path: Path) -> Iterator[str]:
+    try:
+        archive = ImageArchive(path)
+    except (ValueError, OSError) as error:
+        yield str(error)
+        return
+    with archive:
+        yield from archive.problems
+        images = archive.images()
+        try:
+            labels = archive.labels()
+        except ValueError as error:
+            yield str(error)
+            labels = []
+        counts = Counter(name for name, _ in labels)
+        yield from (f"{path}: {name}: has {n} labels" for name, n in counts.items() if n > 1)
+        for name, label in labels:
+            if name not in archive.sizes:
+                yield f"{path}: {name}: has a label, but there is no such image"
+            try:
+                parse_label(label)
+            except ValueError as error:
+                yield f"{path}: {name}: label {error}"
+        if not images:
+            yield f"{path}: has no images"
+        resolution = None
+        for name in images:
+            if labels and name not in counts:
+                yield f"{path}: {name}: has no label"
+            try:
+                pixels = decode_image(archive.read(name), f"{path}: {name}", resolution=resolution)
+                resolution = resolution or pixels.shape[-1]
+            except ValueError as error:
+                yield str(error)

@@ -1,0 +1,270 @@
+"""Packs a dataset into one file of a given size: the best WebP quality that fits, and what that quality costs.
+
+The colours are lossy, masks, cameras and features exact. A quality is judged by its PSNR over a sample of images; one
+below `psnr` is never used: subjects are left out instead, evenly, and the report says how many.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import zlib
+from collections.abc import Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from functools import cache
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import PIL
+import torch
+from PIL import Image, features
+from torch import Tensor
+from tqdm import tqdm
+
+from semhead_lib.atomic import remove_leftovers
+from semhead_lib.data.dataset.encoding import Sample, SampleInfo, decode_entry, decode_image, decode_info, encode_npy
+from semhead_lib.data.dataset.manifest import Manifest
+from semhead_lib.data.dataset.packed import CAMERAS, IMAGES, LENGTHS, SEMANTICS, SUBJECTS, write_packed
+from semhead_lib.data.dataset.shards import read_shard
+
+GENERATOR_PSNR = 25.0  # dB: how near the shipped generator comes to images of a head that it is fitted to
+FLOOR_PSNR = 33.0  # dB: an eighth of that error's energy or less
+_BEST, _SAMPLE_SUBJECTS, _SAMPLE_VIEWS = 95, 60, 4
+_TAR = 6 * 1024 + 10240  # bytes of headers and padding at most
+
+
+@dataclass(frozen=True)
+class PackReport:
+    """What became of a dataset."""
+
+    subjects: int
+    views: int
+    bytes: int
+    quality: int  # of WebP, 1 to 95
+    psnr: float  # dB, mean over the sample
+    psnr_lowest: float  # of an image of the sample
+    mask_iou: float | None  # mean over the sample; None without masks
+    sampled: int  # images that were compared
+    left_out: int  # subjects
+
+    def __str__(self) -> str:
+        masks = "no masks" if self.mask_iou is None else f"mask IoU {self.mask_iou:.4f}"
+        return (
+            f"{self.subjects} subjects, {self.views} views, {self.bytes / 1e6:.2f} MB, "
+            f"{self.bytes / self.views:.0f} bytes a view; WebP quality {self.quality}: PSNR {self.psnr:.1f} dB, lowest "
+            f"{self.psnr_lowest:.1f} dB, {masks} ({self.sampled} views compared; the shipped generator's own error is "
+            f"{GENERATOR_PSNR:.0f} dB)"
+        )
+
+
+def pack_dataset(
+    folder: Path | str,
+    out: Path | str,
+    size: float,  # MB (10^6 bytes) that the file may have
+    *,
+    psnr: float = FLOOR_PSNR,  # dB, the lowest mean that is accepted
+    threads: int = 2,
+    progress: bool = True,
+) -> PackReport:
+    """Write the dataset in `folder` as the file `out`, of at most `size` megabytes.
+
+    The same dataset gives the same bytes (of one version of Pillow and libwebp). Raises FileNotFoundError, ValueError
+    for a bad dataset or a size that not one subject fits in, FileExistsError when `out` exists, OSError when it cannot
+    be written.
+    """
+    if not 0 < size < math.inf:
+        raise ValueError(f"size must be a positive number of megabytes, got {size:g}")
+    if not psnr < math.inf:
+        raise ValueError(f"psnr must be a finite number of decibels, got {psnr:g}")
+    out, folder, manifest = Path(out), Path(folder), Manifest.load(folder)
+    if out.exists():
+        raise FileExistsError(f"{out} exists already; pack into a new name")
+    sample = _Sample(folder, manifest)
+    budget = size * 1e6 - _TAR
+    table = sample.bytes_of_a_subject
+    for_images = budget / manifest.subjects - table
+    views = manifest.views / manifest.subjects
+    if (best := sample.encoded(_BEST).psnr) < psnr:
+        raise ValueError(f"{folder}: the best quality has a PSNR of {best:.1f} dB, psnr asks for {psnr:g}")
+    quality = _highest(lambda q: sample.encoded(q).mean_bytes * views <= for_images)
+    if quality is None or sample.encoded(quality).psnr < psnr:
+        quality = min((_highest(lambda q: sample.encoded(q).psnr < psnr) or 0) + 1, _BEST)
+    kept = min(int(budget / (sample.encoded(quality).mean_bytes * views + table)), manifest.subjects)
+    while kept >= 1:
+        wanted = np.linspace(0, manifest.subjects - 1, kept).round().astype(int).tolist()
+        members = _members(folder, manifest, wanted, quality, threads, progress)
+        total = sum(map(len, members.values()))
+        if total <= budget:
+            break
+        if quality > 1 and sample.encoded(quality - 1).psnr >= psnr:  # the sample promised a little too much
+            quality -= 1
+        else:
+            kept = min(int(kept * budget / total), kept - 1)
+    else:
+        raise ValueError(f"{folder}: not one subject fits in {size:g} MB at a PSNR of {psnr:g} dB: raise size")
+    return _publish(out, manifest, members, kept, quality, sample)
+
+
+def _publish(
+    out: Path, manifest: Manifest, members: dict[str, bytes], kept: int, quality: int, sample: _Sample
+) -> PackReport:
+    counts = [row["views"] for row in json.loads(zlib.decompress(members[SUBJECTS]))]
+    result, layout = sample.encoded(quality), manifest.layout
+    fields = [f for f in layout.fields if f in ("views", "cameras", "frontal", "masks", "semantic")]
+    packed = {
+        "quality": quality,
+        "psnr_db": round(result.psnr, 2),
+        "psnr_lowest_db": round(result.lowest, 2),
+        "mask_iou": None if result.iou is None else round(result.iou, 5),
+        "views_compared": len(sample.images),
+        "subjects_left_out": manifest.subjects - kept,
+        "not_packed": [f for f in layout.fields if f not in fields],
+        "versions": {"pillow": PIL.__version__, "libwebp": features.version("webp")},
+    }
+    content = {
+        "subjects": kept,
+        "views": sum(counts),
+        **asdict(layout),
+        "image_format": "webp",
+        "fields": fields,
+        "views_per_subject": [min(counts), max(counts)],
+        "licence": manifest.licence,
+        "plan": asdict(manifest.plan),
+        "cameras": manifest.cameras,
+        "packed": packed,
+    }
+    out.parent.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(out.parent, out.name)
+    write_packed(out, content, members)
+    return PackReport(
+        kept, sum(counts), out.stat().st_size, quality, result.psnr, result.lowest, result.iou, len(sample.images),
+        manifest.subjects - kept,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Encoded:
+    """What a quality makes of the sample."""
+
+    mean_bytes: float  # of an image, and a hundredth more: the rest may be harder
+    psnr: float
+    lowest: float
+    iou: float | None
+
+
+class _Sample:
+    """Images spread evenly over subjects and views, and what they become at a quality."""
+
+    def __init__(self, folder: Path, manifest: Manifest) -> None:
+        count = min(_SAMPLE_SUBJECTS, manifest.subjects)
+        wanted = np.linspace(0, manifest.subjects - 1, count).round().astype(int).tolist()
+        self.images, rows, semantics = [], [], 0
+        for number, subject in enumerate(_read(folder, manifest, wanted)):
+            step = max(len(subject.images) // _SAMPLE_VIEWS, 1)
+            self.images += subject.images[number % step :: step]  # other views of each
+            rows.append(subject.row)
+            semantics = 0 if subject.semantic is None else subject.semantic.nbytes
+        views = manifest.views / manifest.subjects
+        self.bytes_of_a_subject = len(_packed_rows(rows)) / count * 1.05 + semantics + views * (25 * 4 + 4)
+        self.encoded = cache(self._encoded)
+
+    def _encoded(self, quality: int) -> _Encoded:
+        sizes, psnrs, ious = [], [], []
+        for image in self.images:
+            data = _webp(image, quality)
+            back = decode_image(data, "sample", ("RGBA", "RGB")).movedim(0, -1).numpy()
+            sizes.append(len(data))
+            error = np.square(back[..., :3].astype(np.float64) - image[..., :3]).mean()
+            psnrs.append(10 * np.log10(255**2 / max(error, 1e-10)))
+            if image.shape[-1] == 4:
+                here = image[..., 3] > 127
+                there = back[..., 3] > 127 if back.shape[-1] == 4 else np.ones_like(here)
+                ious.append((here & there).sum() / max((here | there).sum(), 1))
+        iou = float(np.mean(ious)) if ious else None
+        return _Encoded(1.01 * float(np.mean(sizes)), float(np.mean(psnrs)), min(psnrs), iou)
+
+
+@dataclass(frozen=True)
+class _Bare:
+    """Of a subject what is packed."""
+
+    row: dict[str, Any]
+    images: list[np.ndarray]  # [H, W, 3 or 4] uint8, the mask as alpha
+    cameras: Tensor
+    semantic: Tensor | None
+
+
+def _read(folder: Path, manifest: Manifest, wanted: Collection[int]) -> Iterator[_Bare]:
+    """The subjects numbered `wanted`, in order, without what is not packed."""
+    wanted, stems = set(wanted), ("json", "cameras.", "semantic.", "view_", "mask_")
+    for record, first in zip(manifest.shards, manifest.first_subjects, strict=False):
+        path = folder / record.name
+
+        def choose(position: int, names: list[str], first: int = first) -> list[str] | None:
+            return [n for n in names if n.startswith(stems)] if first + position in wanted else None
+
+        for _, sample in read_shard(path, choose):
+            try:
+                info = decode_info(sample)
+                images = [_pixels(sample, info, view) for view in range(info.views)]
+                semantic = decode_entry(sample, info, "semantic.npy") if "semantic" in info.fields else None
+                row = {"id": info.id, "views": info.views, "attributes": info.attributes, "caption": info.caption}
+                yield _Bare(row, images, decode_entry(sample, info, "cameras.npy"), semantic)
+            except ValueError as error:
+                raise ValueError(f"{path}: {error}") from None
+
+
+def _pixels(sample: Sample, info: SampleInfo, view: int) -> np.ndarray:  # [H, W, 3 or 4]
+    pixels = decode_entry(sample, info, info.entry("views", view))
+    if "masks" in info.fields:
+        pixels = torch.cat([pixels, decode_entry(sample, info, info.entry("masks", view))[None]])
+    return pixels.movedim(0, -1).contiguous().numpy()
+
+
+def _members(
+    folder: Path, manifest: Manifest, wanted: Sequence[int], quality: int, threads: int, progress: bool
+) -> dict[str, bytes]:
+    """All members but the manifest."""
+    rows, cameras, semantics, images = [], [], [], []
+    subjects = _read(folder, manifest, wanted)
+    with ThreadPoolExecutor(threads) as pool, tqdm(total=len(wanted), unit="subject", disable=not progress) as bar:
+        while chunk := list(islice(subjects, 4 * threads)):  # bounds what is read but not yet encoded
+            for subject, encoded in zip(
+                chunk, pool.map(lambda s: [_webp(i, quality) for i in s.images], chunk), strict=True
+            ):
+                rows.append(subject.row)
+                cameras.append(subject.cameras)
+                semantics.append(subject.semantic)
+                images += encoded
+            bar.update(len(chunk))
+    members = {
+        SUBJECTS: _packed_rows(rows),
+        LENGTHS: encode_npy(torch.tensor([len(data) for data in images], dtype=torch.int32)),
+        CAMERAS: encode_npy(torch.cat(cameras)),
+    }
+    if manifest.layout.semantic:
+        members[SEMANTICS] = encode_npy(torch.stack(semantics))
+    return members | {IMAGES: b"".join(images)}
+
+
+def _packed_rows(rows: list[dict[str, Any]]) -> bytes:
+    return zlib.compress(json.dumps(rows, sort_keys=True, ensure_ascii=False, allow_nan=False).encode(), 9)
+
+
+def _webp(image: np.ndarray, quality: int) -> bytes:
+    file = io.BytesIO()  # exact: colours outside the mask are the background, and stay
+    Image.fromarray(image).save(file, "WEBP", quality=quality, method=4, exact=True, alpha_quality=100)
+    return file.getvalue()
+
+
+def _highest(fits) -> int | None:
+    """The highest quality that fits, None when not even the lowest does."""
+    low, high = 0, _BEST
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle - 1)
+    return low or None

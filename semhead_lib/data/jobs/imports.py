@@ -1,0 +1,38 @@
+"""Importing a dataset in EG3D's form: a synthesis whose source is the archive."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+
+from semhead_lib.data.dataset.eg3d_format import ArchiveSource
+from semhead_lib.data.jobs.synthesis import SynthesisReport, synthesize
+
+
+def import_dataset(
+    source: Path | str,
+    out: Path | str,
+    *,
+    group: str = "none",
+    licence: str = "unknown",
+    image_format: str = "png",
+    shard_size: int = 256,
+    workers: int = 1,
+    progress: bool = True,
+) -> SynthesisReport:
+    """Bring an EG3D or PanoHead dataset (folder or zip) into our form, in the folder `out`.
+
+    Resumable and atomic as `synthesize`, which does the work. See `ArchiveSource` for `group`.
+    Raises FileNotFoundError, ValueError, FileExistsError or OSError with one message naming what is wrong, and
+    SynthesisError naming the image that is not a square RGB image or whose label is no camera.
+    """
+    make_source = functools.partial(ArchiveSource, str(source), group, licence)
+    return synthesize(
+        make_source,
+        out,
+        len(make_source()),
+        shard_size=shard_size,
+        workers=workers,
+        image_format=image_format,
+        progress=progress,
+    )

@@ -1,0 +1,274 @@
+"""Any photograph of a person as a portrait in our convention: an aligned crop, its camera, and a mask of the head."""
+
+from __future__ import annotations
+
+import functools
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image, ImageDraw, ImageOps
+from torch import Tensor
+
+from semhead_lib.cameras import Camera, orbit_angles
+from semhead_lib.data.dataset.archives import ImageArchive, parse_label
+from semhead_lib.data.dataset.manifest import MANIFEST
+from semhead_lib.data.portraits import silhouette
+from semhead_lib.data.portraits.camera import CameraFit, fit_camera
+from semhead_lib.data.portraits.crop import cut_square, resized
+from semhead_lib.data.portraits.faces import LANDMARK_MODELS, Face, face_finder
+from semhead_lib.data.portraits.landmarks import head_landmarks
+from semhead_lib.data.portraits.photos import find_photos, read_photo
+
+_SMALLEST = 40  # pixels: the width of a face's box below which its landmarks mean little
+_WHOLE = 0.8  # the share of a face's box that has to lie in the photograph
+_POOR_FIT = 0.04  # of the crop's width: 99 of 100 parametric heads are nearer to their landmarks
+_WIDE = 45.0  # degrees of azimuth beyond which the detector was not judged
+
+
+@dataclass(frozen=True)
+class Portrait:
+    """A photograph aligned to the convention of `cameras`."""
+
+    name: str  # of the photograph, made fit for a file name
+    image: Tensor  # [3, S, S] uint8; background as in the photograph, edges reflected and blurred beyond it
+    camera: Tensor  # [25] float32, on the orbit when it was found from landmarks
+    mask: Tensor  # [S, S] uint8 coverage of the head: 0 background, 255 head
+    inside: Tensor  # [S, S] uint8: 255 where the crop lies inside the photograph, else 0
+    landmarks: Tensor | None  # [K, 2] float32 in [0, 1], x right, y down, in the crop; None when the camera was given
+    error: float | None  # rms distance of landmarks to those of our head, in shares of the crop's width
+    notes: tuple[str, ...]  # what the user should know, a sentence each
+    provenance: dict[str, Any]  # JSON: where camera and mask come from, size of the photograph
+
+    @property
+    def azimuth(self) -> float:
+        """Degrees, positive towards the subject's left."""
+        return float(orbit_angles(self.camera[None])[0, 0])
+
+    @property
+    def elevation(self) -> float:
+        """Degrees, positive upwards."""
+        return float(orbit_angles(self.camera[None])[0, 1])
+
+
+def read_portrait(
+    path: Path | str,
+    *,
+    resolution: int = 256,  # pixels a side of the crop
+    landmarks: int = 68,  # or 5, whose model has no restriction on its use
+    camera: Tensor | None = None,  # [25]: the photograph is an aligned crop already, seen by this camera
+    mask: Tensor | None = None,  # [H, W] uint8 coverage of the head in the whole photograph
+) -> Portrait:
+    """Read a JPEG, PNG or WebP photograph, find the face, and align it.
+
+    A photograph with a camera label in an EG3D or PanoHead `dataset.json` (in its folder or the one above) counts as
+    aligned: no face is sought. A real alpha channel is the mask, unless one is given; else `silhouette` finds it.
+    Raises FileNotFoundError, or ValueError naming the photograph and what is wrong: no readable picture, no face, a
+    face too small or cut off; ModuleNotFoundError with the command that installs dlib or OpenCV (extra `faces`).
+    """
+    path = Path(path)
+    picture, alpha = read_photo(path), None
+    name = re.sub(r"[^A-Za-z0-9_-]+", "-", path.stem).strip("-")[:80] or "photo"
+    if mask is None:
+        alpha = _read_alpha(path, picture.shape[1:])
+    given = camera is not None
+    camera = torch.as_tensor(camera, dtype=torch.float32) if given else label_of(path)
+    if camera is not None:
+        source = "given" if given else "label"
+        return _aligned_already(picture, camera, source, name, resolution, alpha, mask, str(path))
+    return align(
+        picture, name=name, resolution=resolution, landmarks=landmarks, alpha=alpha, mask=mask, where=str(path)
+    )
+
+
+def align(
+    picture: Tensor,  # [3, H, W] uint8
+    *,
+    name: str,
+    resolution: int = 256,
+    landmarks: int = 68,
+    alpha: Tensor | None = None,  # [H, W] uint8
+    mask: Tensor | None = None,  # [H, W] uint8, stands before `alpha`
+    where: str | None = None,  # what errors call the picture; None: its name
+) -> Portrait:
+    """The portrait of the largest face of a picture. Raises as `read_portrait` does."""
+    where = name if where is None else where
+    height, width = picture.shape[1:]
+    cover, cover_source = _coverage(alpha, mask, (height, width), where)
+    faces = face_finder(landmarks)(picture)
+    face = _largest(faces, width, height, where)
+    notes = [] if len(faces) == 1 else [f"{len(faces)} faces were found: the largest was taken."]
+    fit = fit_camera(face.landmarks, head_landmarks(landmarks))
+    camera = Camera.orbit(fit.azimuth, fit.elevation).label
+    image, inside = cut_square(picture, fit.similarity, resolution)
+    if cover is None:
+        cropped, cover_source = silhouette.foreground(image, camera, inside), "grabcut"
+    else:
+        cropped = cut_square(cover[None], fit.similarity, resolution)[0][0]
+    cropped = torch.where(inside > 0, cropped, 0).byte()
+    return Portrait(
+        name=name,
+        image=image,
+        camera=camera,
+        mask=cropped,
+        inside=inside,
+        landmarks=torch.from_numpy(fit.to_crop(face.landmarks)).float(),
+        error=fit.error,
+        notes=(*notes, *_notes(fit, camera, inside, cropped, landmarks)),
+        provenance={
+            "camera": f"{landmarks} landmarks",
+            "landmark model": "{} ({})".format(*LANDMARK_MODELS[landmarks]),
+            "mask": cover_source,
+            "photo size": [height, width],
+            "roll": round(fit.roll, 3),
+            "crop": fit.similarity.round(3).tolist(),
+            "crop's side": round(fit.side, 1),
+            "faces": len(faces),
+        },
+    )
+
+
+def find_portraits(folder: Path | str) -> list[tuple[str, Path, Tensor | None]]:
+    """Photographs of a folder in order: whom each shows (`find_photos`), its file, its camera label or None.
+
+    Raises ValueError when there is none, or when a label is no camera.
+    """
+    return [(person, path, label_of(path)) for person, path in find_photos(folder)]
+
+
+def label_of(path: Path | str) -> Tensor | None:  # [25] float32
+    """Camera of a photograph from the `dataset.json` of its folder or the one above; None where there is none.
+
+    Raises ValueError naming the file and what is wrong with it.
+    """
+    path = Path(path).absolute()
+    for folder in path.parents[:2]:
+        labels = folder / MANIFEST
+        if labels.is_file():
+            name = path.relative_to(folder).as_posix()
+            label = _labels(folder, labels.stat().st_mtime_ns).get(name)
+            if label is not None:
+                try:
+                    return torch.from_numpy(parse_label(label))
+                except ValueError as error:
+                    raise ValueError(f"{labels}: {name}: label {error}") from None
+    return None
+
+
+def overlay(portrait: Portrait) -> Tensor:  # [3, S, S] uint8
+    """The crop with the mask's outline (blue), the landmarks (green), and those of our head from its camera (red)."""
+    picture = portrait.image.float()
+    head = (portrait.mask > 127).float()[None, None]
+    edge = (F.max_pool2d(head, 3, 1, 1) - head)[0, 0] > 0
+    picture[:, edge] = torch.tensor([40.0, 90.0, 255.0])[:, None]
+    drawn = Image.fromarray(picture.byte().permute(1, 2, 0).contiguous().numpy())
+    pen, size = ImageDraw.Draw(drawn), portrait.image.shape[-1]
+    if portrait.landmarks is not None:
+        head_points = head_landmarks(len(portrait.landmarks)).seen_from(portrait.azimuth, portrait.elevation)
+        radius = max(size / 200, 0.5)
+        for points, colour in ((portrait.landmarks.numpy(), (0, 230, 0)), (head_points, (255, 40, 40))):
+            for x, y in points * size - 0.5:
+                pen.ellipse((x - radius, y - radius, x + radius, y + radius), fill=colour)
+    return torch.from_numpy(np.array(drawn)).permute(2, 0, 1)
+
+
+def _largest(faces: list[Face], width: int, height: int, where: str) -> Face:
+    """The face to take, if it is whole and large enough."""
+    if not faces:
+        raise ValueError(
+            f"{where}: no face found in {width} x {height} pixels; one is needed, turned by at most about "
+            f"{_WIDE:.0f} degrees from the camera and at least {_SMALLEST} pixels wide"
+        )
+    face = faces[0]
+    left, top, right, bottom = face.box
+    if face.width < _SMALLEST:
+        raise ValueError(f"{where}: the face is {face.width:.0f} pixels wide, at least {_SMALLEST} are needed")
+    seen = max(min(right, width) - max(left, 0), 0) * max(min(bottom, height) - max(top, 0), 0)
+    x, y = face.landmarks.T
+    gone = np.mean((x < 0) | (y < 0) | (x > width) | (y > height))
+    if seen < _WHOLE * (right - left) * (bottom - top) or gone > 0.05:
+        raise ValueError(f"{where}: the face is cut off by the photo's edge; all of it is needed, from brows to chin")
+    return face
+
+
+def _notes(fit: CameraFit, camera: Tensor, inside: Tensor, mask: Tensor, landmarks: int) -> list[str]:
+    notes, size = [], len(mask)
+    head = silhouette.prior(camera, size) > 0.5
+    lost = float((head & (inside == 0)).sum() / head.sum().clamp_min(1))
+    if lost > 0.01:
+        notes.append(f"The photo's edge cuts off about {100 * lost:.0f} % of the head.")
+    if fit.side < 0.6 * size:
+        notes.append(f"The crop is only {fit.side:.0f} pixels of the photo wide and was enlarged to {size}.")
+    if abs(fit.azimuth) > _WIDE:
+        notes.append(f"The head is turned by {fit.azimuth:.0f} degrees: beyond {_WIDE:.0f} the camera is uncertain.")
+    if fit.error > _POOR_FIT:
+        notes.append(f"The landmarks are {100 * fit.error:.1f} % of the crop's width off our head's: check the camera.")
+    agreed = float(((mask > 127) & head).sum() / head.sum().clamp_min(1))
+    if agreed < 0.6:
+        notes.append(f"The mask covers only {100 * agreed:.0f} % of where heads are: check it.")
+    if landmarks == 68:
+        notes.append(
+            "The 68-landmark model was trained on iBUG 300-W: no commercial use (landmarks=5 has no such term)."
+        )
+    return notes
+
+
+def _aligned_already(
+    picture: Tensor,
+    camera: Tensor,
+    source: str,
+    name: str,
+    resolution: int,
+    alpha: Tensor | None,
+    mask: Tensor | None,
+    where: str,
+) -> Portrait:
+    height, width = picture.shape[1:]
+    if height != width:
+        raise ValueError(f"{where}: a photo with a camera must be a square crop, got {width} x {height} pixels")
+    try:
+        Camera(camera)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from None
+    cover, cover_source = _coverage(alpha, mask, (height, width), where)
+    image = resized(picture, (resolution, resolution))
+    if cover is None:
+        cover, cover_source = silhouette.foreground(image, camera), "grabcut"
+    cover = resized(cover[None], (resolution, resolution))[0]
+    inside = torch.full_like(cover, 255)
+    provenance = {"camera": source, "mask": cover_source, "photo size": [height, width]}
+    return Portrait(name, image, camera, cover, inside, None, None, (), provenance)
+
+
+def _coverage(
+    alpha: Tensor | None, mask: Tensor | None, size: tuple[int, int], where: str
+) -> tuple[Tensor | None, str]:
+    """The mask that comes with a photograph, [H, W] uint8, and what it is."""
+    if mask is None:
+        return alpha, "alpha"
+    if mask.ndim != 2 or mask.dtype != torch.uint8 or abs(mask.shape[0] * size[1] / mask.shape[1] / size[0] - 1) > 0.01:
+        raise ValueError(
+            f"{where}: mask must be uint8 of shape [H, W] like the photo's {list(size)}, "
+            f"got {mask.dtype} of shape {list(mask.shape)}"
+        )
+    return resized(mask[None], size)[0], "given"
+
+
+def _read_alpha(path: Path, size: tuple[int, int]) -> Tensor | None:  # [H, W] uint8
+    """The alpha channel of a picture that `read_photo` reads, upright, or None when nothing is transparent."""
+    with Image.open(path) as opened:
+        if "A" not in opened.getbands() and "transparency" not in opened.info:
+            return None
+        alpha = ImageOps.exif_transpose(opened).convert("RGBA").getchannel("A")
+    found = torch.from_numpy(np.array(alpha))
+    return None if bool((found > 250).all()) else resized(found[None], size)[0]
+
+
+@functools.lru_cache(maxsize=8)
+def _labels(folder: Path, changed: int) -> dict[str, Any]:
+    """Labels of a folder's `dataset.json`, read again when it has changed."""
+    return dict(ImageArchive(folder).labels())

@@ -1,0 +1,197 @@
+"""Photographs inverted into folders: what `semhead invert` does for each, one after the other."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import save
+from torch import Tensor
+
+from semhead_lib.atomic import write_atomically
+from semhead_lib.cameras import orbit_angles
+from semhead_lib.data.portraits.alignment import Portrait, read_portrait
+from semhead_lib.data.portraits.photos import SUFFIXES, find_photos
+from semhead_lib.evaluation.features import FeatureExtractor
+from semhead_lib.inversion import judging, report
+from semhead_lib.inversion.inverter import Inverter
+from semhead_lib.inversion.report import Result
+from semhead_lib.inversion.search import Inverted
+from semhead_lib.inversion.targets import Target, prepare
+from semhead_lib.models.mesh import mesh
+from semhead_lib.models.sampling import styles_around
+from semhead_lib.viz.exports import write_mesh, write_mp4
+
+METRICS, LATENT, GENERATOR, FILM, MESH = "metrics.json", "latent.safetensors", "generator", "turntable.mp4", "head.glb"
+_TURNS = tuple(range(-60, 61, 15))  # degrees at which the fitted face is compared with the photograph's
+
+
+@dataclass(frozen=True)
+class Files:
+    """What is written beside the report."""
+
+    frames: int = 72  # of the film; 0: none
+    mesh: int = 128  # grid points a side; 0: none
+    landmarks: int = 68
+
+
+def gather(photos: Sequence[Path | str]) -> dict[str, list[Path]]:
+    """Photographs by whom they show: those of one subfolder show one person, all others somebody of their own.
+
+    Raises FileNotFoundError for a path that is not there, ValueError where there is no photograph.
+    """
+    people: dict[str, list[Path]] = {}
+    for path in map(Path, photos):
+        if not path.exists():
+            raise FileNotFoundError(2, "no such photograph or folder", str(path))
+        found = find_photos(path) if path.is_dir() else [(path.stem, path)]
+        for name, file in found:
+            unique = name
+            while unique in people and people[unique][0].parent != file.parent:
+                unique += "_"
+            if unique in people and file.parent.name != name:  # two files of one folder with one stem
+                unique = f"{name}_{file.suffix[1:].lower()}"
+            people.setdefault(unique, []).append(file)
+    if not people:
+        raise ValueError(f"no photographs: expected {', '.join(SUFFIXES)}")
+    return people
+
+
+def invert_photos(
+    photos: Sequence[Path | str],
+    out: Path | str,
+    inverter: Inverter,
+    files: Files | None = None,
+    progress: bool = True,
+    extractor: FeatureExtractor | None = None,  # whose maps judge how alike pictures look; None: headjudge
+) -> int:
+    """Invert all people of the photographs into OUT/NAME; returns how many failed.
+
+    What is finished there already, from the same photographs by the same settings, is left alone. A photograph that
+    cannot be used is said on stderr and left out; it stops no other. Ctrl-C writes what was found so far of the head at
+    hand, and raises KeyboardInterrupt.
+    """
+    out, files, extractor = Path(out), files or Files(), extractor or FeatureExtractor.load(device=inverter.device)
+    people, failed = gather(photos), 0
+    for number, (name, paths) in enumerate(people.items(), start=1):
+        folder = out / name
+        about = _about(paths, inverter, files, extractor)
+        if (folder / METRICS).is_file() and json.loads((folder / METRICS).read_text()).get("about") == about:
+            _say(f"[{number}/{len(people)}] {name}: was finished already")
+            continue
+        try:
+            result = invert_person(name, paths, inverter, files, extractor, progress)
+        except (ValueError, OSError) as error:
+            _say(f"[{number}/{len(people)}] {name}: {error}")
+            failed += 1
+            continue
+        interrupted = "interrupted" in (result.fitted.style.stopped, result.fitted.pivotal.stopped)
+        write(result, folder, inverter, files, about if not interrupted else None)
+        _say(f"[{number}/{len(people)}] {name}: {folder / report.PAGE}")
+        if interrupted:
+            raise KeyboardInterrupt
+    return failed
+
+
+def invert_person(
+    name: str, paths: Sequence[Path], inverter: Inverter, files: Files, extractor: FeatureExtractor, progress: bool
+) -> Result:
+    """Invert the photographs of one person together. Raises ValueError or OSError naming one that cannot be used."""
+    began = time.perf_counter()
+    portraits = [read_portrait(path, landmarks=files.landmarks) for path in paths]
+    cameras = torch.stack([p.camera for p in portraits])
+    target = prepare(
+        inverter.generator, [p.image for p in portraits], [p.mask for p in portraits], cameras,
+        [p.inside for p in portraits],
+    )  # fmt: skip
+    aligned = time.perf_counter()
+    fitted, begun = inverter(target, progress=progress)
+    figures = {
+        "seconds": {"photo": round(aligned - began, 2), "inversion": round(time.perf_counter() - aligned, 2)},
+        "steps": {"style": len(fitted.style.losses), "pivotal": len(fitted.pivotal.losses)},
+        "stopped": {"style": fitted.style.stopped, "pivotal": fitted.pivotal.stopped},
+        "input": input_figures(fitted, target, inverter, extractor),
+        "identity": identity_around(fitted, portraits[0]),
+        "photographs": [_of_photo(p, camera) for p, camera in zip(portraits, fitted.cameras.cpu(), strict=True)],
+    }
+    return Result(name, portraits, target, begun, fitted, figures)
+
+
+def input_figures(
+    fitted: Inverted, target: Target, inverter: Inverter, extractor: FeatureExtractor
+) -> dict[str, float]:
+    """How near the fitted head is to the photographs themselves, from the refined cameras; means over them."""
+    found = judging.view_figures(fitted, judging.as_aligned(target, fitted), inverter.encoder, extractor)
+    return {name: round(float(value.mean()), 4) for name, value in found.items()}
+
+
+def identity_around(fitted: Inverted, portrait: Portrait) -> dict[str, float | None]:
+    """dlib's distance between the photograph's face and the fitted head's at azimuths; null where it finds no face.
+
+    Below 0.6 means "same person" to its author; the fitted pictures are small.
+    """
+    import numpy as np
+
+    from semhead_lib.data.portraits.faces import face_judge
+
+    judge = face_judge()
+    own = judge.identity(portrait.image)
+    pictures = styles_around(fitted.generator, fitted.w, _TURNS)[0]
+    seen = [judge.identity(picture) for picture in pictures]
+    return {
+        str(turn): None if own is None or face is None else round(float(np.linalg.norm(own - face)), 4)
+        for turn, face in zip(_TURNS, seen, strict=True)
+    }
+
+
+def write(result: Result, folder: Path, inverter: Inverter, files: Files, about: dict | None) -> None:
+    """All files of one inversion; `metrics.json`, which says that it is finished, last."""
+    fitted = result.fitted
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / METRICS).unlink(missing_ok=True)
+    tensors = {"w": fitted.w, "cameras": fitted.cameras}
+    if result.begun.condition is not None:
+        tensors["condition"] = result.begun.condition
+    write_atomically(folder / LATENT, save({name: t.detach().cpu().contiguous() for name, t in tensors.items()}))
+    fitted.generator.save(folder / GENERATOR, half=True)
+    inverter.bank.save(folder / GENERATOR)
+    if files.frames:
+        azimuths = torch.arange(files.frames) * (360.0 / files.frames)
+        write_mp4(folder / FILM, styles_around(fitted.generator, fitted.w, azimuths)[0])
+    if files.mesh:
+        try:
+            write_mesh(folder / MESH, mesh(fitted.generator, fitted.w[0], files.mesh))
+        except ValueError as error:
+            result.figures["mesh"] = str(error)
+    report.write(result, folder)
+    metrics = {"about": about, "model": inverter.generator.config.name, **result.figures}
+    write_atomically(folder / METRICS, json.dumps(metrics, indent=1).encode() + b"\n")
+
+
+def _about(paths: Sequence[Path], inverter: Inverter, files: Files, extractor: FeatureExtractor) -> dict:
+    """What an inversion follows from: when it is the same, so is the result."""
+    digests = {path.name: hashlib.sha256(path.read_bytes()).hexdigest()[:16] for path in paths if path.is_file()}
+    weights = hashlib.sha256((inverter.folder / "model.safetensors").read_bytes()).hexdigest()[:16]
+    return {
+        "photographs": digests, "generator": weights, "encoder": str(inverter.encoder.identity),
+        "start": inverter.start_at, "candidates": inverter.candidates, "perceptual": inverter.perceptual,
+        "settings": asdict(inverter.settings), "files": asdict(files), "features": extractor.identity,
+    }  # fmt: skip
+
+
+def _of_photo(portrait: Portrait, refined: Tensor) -> dict:
+    angles = [[round(x, 2) for x in orbit_angles(c[None])[0, :2].tolist()] for c in (portrait.camera, refined)]
+    return {
+        "photo": portrait.name, "azimuth and elevation": angles[0], "refined": angles[1], "notes": list(portrait.notes),
+        "provenance": portrait.provenance,
+    }  # fmt: skip
+
+
+def _say(message: str) -> None:
+    print(message, file=sys.stderr, flush=True)

@@ -1,0 +1,158 @@
+"""The report of an inversion: one picture of everything, and a page with its figures."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from semhead_lib.atomic import write_atomically
+from semhead_lib.cameras import orbit_labels
+from semhead_lib.data.portraits.alignment import Portrait, overlay
+from semhead_lib.inversion.inverter import Begun
+from semhead_lib.inversion.search import Inverted, Search
+from semhead_lib.inversion.targets import Target
+from semhead_lib.models.sampling import to_uint8
+from semhead_lib.viz.plots import depth_colours
+
+SHEET, PAGE = "report.png", "report.html"
+AROUND = (0, 45, 90, 135, 180, -135, -90, -45)  # degrees
+_ALT = "photograph with landmarks, mask, what was fitted to, fitted head; then the head from eight sides, and its depth"
+_STYLE = (
+    "body{font:15px system-ui,sans-serif;margin:24px;max-width:1500px;color:#111}img{max-width:100%}"
+    "th{text-align:left;font-weight:normal;padding-right:24px}td{text-align:right}"
+    "figure{display:inline-block;margin:0 24px 0 0}"
+)
+_CELL, _GAP, _WORDS = 176, 8, 20  # pixels
+_FIGURES = {  # name -> words, unit, digits
+    "psnr": ("PSNR", " dB", 1), "ssim": ("SSIM", "", 3), "iou": ("mask IoU", "", 3),
+    "semantic": ("CLIP cosine", "", 3), "perceptual": ("distance of maps", "", 3),
+}  # fmt: skip
+
+
+@torch.no_grad()
+@dataclass(frozen=True)
+class Result:
+    """One person's inversion."""
+
+    name: str
+    portraits: list[Portrait]
+    target: Target
+    begun: Begun
+    fitted: Inverted
+    figures: dict = field(default_factory=dict)
+
+
+def sheet(result: Result) -> Image.Image:
+    """First row: the photograph with its landmarks, its mask, what was fitted to, the fitted head from there; then the
+    head from eight sides, and their depth."""
+    fitted, first = result.fitted, result.portraits[0]
+    masked = torch.where(first.mask[None] > 127, first.image, first.image // 3)
+    here = to_uint8(fitted.generator.synthesize(fitted.w, fitted.cameras[:1]).image)[0]
+    labels = orbit_labels(torch.tensor([float(a) for a in AROUND]), torch.zeros(len(AROUND))).to(fitted.w.device)
+    render = fitted.generator.synthesize(fitted.w, labels)
+    views = to_uint8(render.image)
+    depth = torch.where(render.opacity > 0.5, render.depth, torch.zeros_like(render.depth))[:, 0].cpu()
+    rows = [
+        [
+            ("photograph, landmarks", overlay(first)),
+            ("mask", masked),
+            ("fitted to", to_uint8(result.target.images[:1])[0]),
+            ("fitted head", here),
+        ],
+        [(f"{a}°", view) for a, view in zip(AROUND, views, strict=True)],
+        [("depth", picture) for picture in depth_colours(depth)],
+    ]
+    width, height = 8 * (_CELL + _GAP) + _GAP, len(rows) * (_CELL + _WORDS + _GAP) + _GAP
+    page = Image.new("RGB", (width, height), "white")
+    draw, font = ImageDraw.Draw(page), ImageFont.load_default(13)
+    for i, row in enumerate(rows):
+        for j, (words, picture) in enumerate(row):
+            left, top = _GAP + j * (_CELL + _GAP), _GAP + i * (_CELL + _WORDS + _GAP)
+            page.paste(_enlarged(picture), (left, top))
+            draw.text((left, top + _CELL + 2), words, fill="#333333", font=font)
+    left = _GAP + 4 * (_CELL + _GAP) + 12
+    for line, words in enumerate(in_words(result)):
+        draw.text((left, _GAP + line * 19), words, fill="#111111", font=font)
+    return page
+
+
+def in_words(result: Result) -> list[str]:
+    """The figures, a line each."""
+    f = result.figures
+    lines = [result.name]
+    lines += [
+        f"{words} {f['input'][name]:.{digits}f}{unit}, input view" for name, (words, unit, digits) in _FIGURES.items()
+    ]
+    near = [d for d in f["identity"].values() if d is not None]
+    lines.append(
+        f"dlib distance {min(near):.2f} to {max(near):.2f}, faces found at {len(near)} of {len(f['identity'])} azimuths"
+        if near else "dlib finds no face in the fitted head"
+    )  # fmt: skip
+    camera = f["photographs"][0]
+    lines.append(
+        "camera {:.0f}°, {:.0f}°; refined {:.0f}°, {:.0f}°".format(*camera["azimuth and elevation"], *camera["refined"])
+    )
+    return [*lines, f"{f['seconds']['inversion']:.0f} s for {f['steps']['style']} + {f['steps']['pivotal']} steps"]
+
+
+def write(result: Result, folder: Path) -> None:
+    """`report.png` and `report.html`, which holds the picture and needs no other file to be read."""
+    data = io.BytesIO()
+    sheet(result).save(data, "PNG")
+    write_atomically(folder / SHEET, data.getvalue())
+    write_atomically(folder / PAGE, page(result, data.getvalue()).encode())
+
+
+def page(result: Result, picture: bytes) -> str:
+    """The report as a page without scripts."""
+    f = result.figures
+    notes = [note for photo in f["photographs"] for note in photo["notes"]]
+    rows = [(words, f"{f['input'][name]:.{digits}f}{unit}") for name, (words, unit, digits) in _FIGURES.items()]
+    rows += [
+        (f"dlib distance at {turn}°", "no face found" if d is None else f"{d:.3f}") for turn, d in f["identity"].items()
+    ]
+    table = "".join(f"<tr><th scope=row>{html.escape(k)}</th><td>{html.escape(v)}</td></tr>" for k, v in rows)
+    curves = curve(result.fitted.style, "style") + curve(result.fitted.pivotal, "pivotal tuning")
+    said = "".join(f"<li>{html.escape(note)}</li>" for note in notes)
+    code = base64.b64encode(picture).decode()
+    return (
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{html.escape(result.name)}</title>'
+        f"<style>{_STYLE}</style><h1>{html.escape(result.name)}</h1>"
+        f'<img alt="{_ALT}" src="data:image/png;base64,{code}">'
+        f"<h2>Figures</h2><table>{table}</table>"
+        + (f"<h2>Notes</h2><ul>{said}</ul>" if said else "")
+        + f"<h2>Loss</h2>{curves}"
+        "<h2>Files</h2><ul><li>latent.safetensors: w, cameras, condition</li><li>generator/: the tuned generator</li>"
+        '<li><a href="turntable.mp4">turntable.mp4</a></li><li><a href="head.glb">head.glb</a></li>'
+        "<li>metrics.json</li></ul></html>\n"
+    )
+
+
+def curve(search: Search, name: str, width: int = 420, height: int = 140) -> str:
+    """The loss over the steps, logarithmic, as a drawing; empty where there were no steps."""
+    losses = np.log([terms["all"] for terms in search.losses])
+    if len(losses) < 2:
+        return ""
+    span = max(float(np.ptp(losses)), 1e-9)
+    x = np.linspace(0, width, len(losses))
+    points = " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(x, (losses.max() - losses) / span * height, strict=True))
+    first, last = np.exp(losses[[0, -1]])
+    words = f"{name}: {first:.3f} to {last:.3f} in {len(losses)} steps ({search.stopped})"
+    return (
+        f'<figure><svg role="img" aria-label="loss of {name}" width="{width}" height="{height}">'
+        f'<polyline points="{points}" fill="none" stroke="#0072B2" stroke-width="2"/></svg>'
+        f"<figcaption>{html.escape(words)}</figcaption></figure>"
+    )
+
+
+def _enlarged(picture: Tensor) -> Image.Image:
+    how = Image.Resampling.BICUBIC if picture.shape[-1] > 32 else Image.Resampling.NEAREST
+    return Image.fromarray(picture.permute(1, 2, 0).numpy()).resize((_CELL, _CELL), how)

@@ -1,0 +1,1 @@
+"""Metrics as functions from tensors to numbers; evaluation gives them data, protocol and intervals."""

@@ -1,0 +1,97 @@
+"""Distances, coverage and diversity of judged heads against real ones, bin by bin and over all views, as plain numbers.
+
+Everything is compared at the same counts: in bin b the first m_b heads of an order that have a view there, so that
+halves of heads, real halves and generated heads meet the reference on equal terms.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from semhead_lib.metrics.azimuth import AzimuthBins, BinnedFeatures
+from semhead_lib.metrics.bias import directional_bias
+from semhead_lib.metrics.coverage import Neighbourhoods
+from semhead_lib.metrics.diversity import diversity_ratio
+from semhead_lib.metrics.frechet import frechet_distance, kernel_distance
+
+ALL = "all"  # the scope of figures over all views; the others are names of bins
+LEAST_HEADS = 24  # in a bin: half-samples of fewer have no neighbourhoods to speak of
+Numbers = dict[tuple[str, str], float]  # (scope, figure) -> number
+
+
+class Drawn(NamedTuple):
+    """Heads in an order, of which comparisons take as many from the beginning as they need."""
+
+    heads: BinnedFeatures
+    order: Tensor  # [<= N] int64
+
+
+class Scale(NamedTuple):
+    """What the real data and the extractor fix, for all comparisons alike."""
+
+    bins: AzimuthBins
+    counts: Tensor  # [bins] heads compared in each bin
+    variance: Tensor  # [bins] total variance of the real features
+    gamma: float  # of the kernel distance
+
+    def halved(self) -> Scale:
+        """For half-samples."""
+        return self._replace(counts=self.counts // 2)
+
+
+def compare(judged: Drawn, reference: Drawn, twins: Drawn, heads: int, scale: Scale) -> Numbers:
+    """All figures but the directional bias and the kernel distance over all views; `heads` are compared over all views.
+
+    Raises ValueError when a bin has fewer heads than the scale says.
+    """
+    x, y = (drawn.heads.features[drawn.order[:heads]].flatten(0, 1) for drawn in (judged, reference))
+    numbers: Numbers = {(ALL, "frechet"): frechet_distance(y, x)}
+    for b, name in enumerate(scale.bins.names):
+        count = int(scale.counts[b])
+        x, y, twin = (drawn.heads.in_bin(b, drawn.order, count) for drawn in (judged, reference, twins))
+        neighbours = Neighbourhoods(y, x)
+        lie, reach = neighbours.density_coverage(), neighbours.precision_recall()
+        figures = {
+            "frechet": frechet_distance(y, x),
+            "kernel": kernel_distance(y, x, scale.gamma),
+            "precision": reach.precision,
+            "recall": reach.recall,
+            "density": lie.density,
+            "coverage": lie.coverage,
+            "diversity": diversity_ratio(twin, x, float(scale.variance[b])),
+        }
+        numbers |= {(name, figure): number for figure, number in figures.items()}
+    return numbers
+
+
+def frechet_by_bin(judged: Drawn, reference: Drawn, scale: Scale) -> Tensor:  # [bins]
+    """The Frechet distances of `compare` alone."""
+    pairs = ([d.heads.in_bin(b, d.order, int(n)) for d in (reference, judged)] for b, n in enumerate(scale.counts))
+    return torch.tensor([frechet_distance(*pair) for pair in pairs], dtype=torch.float64)
+
+
+def with_bias(numbers: Numbers, floor: Tensor, scale: Scale, phi: float) -> Numbers:
+    """The numbers and the directional bias that they make; `floor` [bins] is the Frechet distance of real from real at
+    the same counts."""
+    rows = [[numbers[name, figure] for name in scale.bins.names] for figure in ("frechet", "diversity")]
+    bias = directional_bias(torch.tensor(rows[0]), floor, scale.variance, torch.tensor(rows[1]), phi)
+    return numbers | {
+        (ALL, "directional_bias"): bias.value,
+        (ALL, "directional_bias_of_quality"): bias.quality,
+        (ALL, "directional_bias_of_diversity"): bias.diversity,
+    }
+
+
+def comparable_counts(judged: BinnedFeatures, reference: BinnedFeatures, bins: AzimuthBins) -> Tensor:  # [bins]
+    """Heads that can be compared in each bin. Raises ValueError naming a bin that has too few."""
+    counts = torch.minimum(judged.counts, reference.counts)
+    if int(counts.min()) < LEAST_HEADS:
+        b = int(counts.argmin())
+        raise ValueError(
+            f"the bin at azimuth {bins.names[b]} has views of {int(judged.counts[b])} judged and "
+            f"{int(reference.counts[b])} reference heads, {LEAST_HEADS} of each are needed: more heads, or fewer bins"
+        )
+    return counts

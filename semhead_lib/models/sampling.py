@@ -1,0 +1,77 @@
+"""Pictures of the same heads from all around, to see a training grow."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from semhead_lib.atomic import partial_path, publish
+from semhead_lib.cameras import orbit_labels
+from semhead_lib.models.generator import Generator
+
+AZIMUTHS = tuple(range(-180, 180, 45))  # degrees
+_VIEWS = 12  # of a head at a time
+
+
+def latents(count: int, z_dim: int, seed: int) -> Tensor:  # [count, z_dim]
+    """Latents from a seed; a longer draw begins with the shorter one."""
+    each = [torch.randn(z_dim, generator=torch.Generator().manual_seed(seed * 1_000_003 + i)) for i in range(count)]
+    return torch.stack(each) if each else torch.zeros(0, z_dim)
+
+
+@torch.no_grad()
+def heads_around(
+    generator: Generator,
+    z: Tensor,  # [N, Z]
+    condition: Tensor | None,  # [N, K]
+    azimuths: tuple[float, ...] = AZIMUTHS,  # degrees
+    elevation: float = 0.0,  # degrees
+    psi: float = 1.0,
+) -> Tensor:  # [N, A, 3, S, S] uint8
+    """Each head from each azimuth."""
+    device, styles = generator.mapping.w_mean.device, []
+    for i in range(len(z)):
+        told = None if condition is None else condition[i : i + 1].to(device)
+        styles.append(generator.mapping(z[i : i + 1].to(device), told, psi))
+    return styles_around(generator, torch.cat(styles), azimuths, elevation)
+
+
+@torch.no_grad()
+def styles_around(
+    generator: Generator,
+    styles: Tensor,  # [N, W] or w+: [N, sum(styles), W]
+    azimuths: Sequence[float] | Tensor = AZIMUTHS,  # degrees
+    elevation: float = 0.0,  # degrees
+) -> Tensor:  # [N, A, 3, S, S] uint8
+    """The head of each style from each azimuth."""
+    azimuths = torch.as_tensor(azimuths, dtype=torch.float32)
+    labels = orbit_labels(azimuths, torch.full_like(azimuths, elevation)).to(styles.device)
+    rows = []
+    for w in styles:
+        features = generator.feature_map(w[None])
+        seen = [generator.synthesize(w[None], part, features=features).image for part in labels.split(_VIEWS)]
+        rows.append(to_uint8(torch.cat(seen)))
+    return torch.stack(rows)
+
+
+def to_uint8(images: Tensor) -> Tensor:
+    """[-1, 1] to 0..255, rounded, on the CPU."""
+    return (images.float() * 127.5 + 127.5).round().clamp(0, 255).to(torch.uint8).cpu()
+
+
+def save_grid(path: Path, pictures: Tensor, gap: int = 1) -> None:  # [rows, columns, 3, S, S] uint8
+    """One PNG of all, with white lines of `gap` pixels between them."""
+    rows, columns, _, height, width = pictures.shape
+    sheet = torch.full((3, rows * (height + gap) - gap, columns * (width + gap) - gap), 255, dtype=torch.uint8)
+    for i in range(rows):
+        for j in range(columns):
+            top, left = i * (height + gap), j * (width + gap)
+            sheet[:, top : top + height, left : left + width] = pictures[i, j]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = partial_path(path)
+    Image.fromarray(sheet.permute(1, 2, 0).numpy()).save(partial, format="PNG")
+    publish(partial, path)

@@ -1,0 +1,1 @@
+"""Plots, 3-D scenes and files of heads."""

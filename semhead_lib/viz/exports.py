@@ -1,0 +1,113 @@
+"""Heads as files that other programs open."""
+
+from __future__ import annotations
+
+import html
+import io
+import re
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from torch import Tensor
+
+from semhead_lib.atomic import partial_path, publish, write_atomically
+from semhead_lib.models.mesh import Mesh
+
+METRES_PER_UNIT = (
+    0.6  # of a grown-up; heads of all sizes are 0.4 scene units from chin to crown (the heads of our data)
+)
+_SCALE = f"scene units: chin to crown is about 0.4, one unit about {METRES_PER_UNIT} m; y up, the face towards +z"
+
+
+def write_mp4(path: Path | str, frames: Tensor, fps: int = 24) -> None:  # [T, 3, H, W] uint8
+    """A film that browsers play (H.264, 4:2:0). Odd sizes get one more row or column, repeated from the last.
+
+    Raises ValueError for frames of another kind.
+    """
+    import imageio_ffmpeg
+
+    _check_frames(frames)
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = frames.permute(0, 2, 3, 1).cpu().numpy()
+    pixels = np.pad(pixels, ((0, 0), *((0, side % 2) for side in pixels.shape[1:3]), (0, 0)), mode="edge")
+    partial = partial_path(path).with_suffix(".mp4")
+    writer = imageio_ffmpeg.write_frames(
+        str(partial),
+        (pixels.shape[2], pixels.shape[1]),
+        fps=fps,
+        quality=8,
+        macro_block_size=2,
+        ffmpeg_log_level="error",
+    )
+    writer.send(None)
+    for frame in pixels:
+        writer.send(np.ascontiguousarray(frame))
+    writer.close()
+    publish(partial, path)
+
+
+def write_gif(path: Path | str, frames: Tensor, fps: int = 12) -> None:  # [T, 3, H, W] uint8
+    """A moving picture that every program shows, at most 256 colours; it goes on for ever.
+
+    Raises ValueError for frames of another kind.
+    """
+    _check_frames(frames)
+    pictures = [Image.fromarray(frame) for frame in frames.permute(0, 2, 3, 1).cpu().numpy()]
+    sheet = Image.fromarray(frames.permute(0, 2, 3, 1).flatten(0, 1).cpu().numpy())
+    colours = sheet.quantize(255)  # one palette for all: no flicker
+    pictures = [picture.quantize(palette=colours, dither=Image.Dither.NONE) for picture in pictures]
+    data = io.BytesIO()
+    pictures[0].save(
+        data, "GIF", save_all=True, append_images=pictures[1:], duration=round(1000 / fps), loop=0, optimize=False
+    )
+    _write(path, data.getvalue())
+
+
+def write_viewer(path: Path | str, mesh: Mesh, title: str) -> None:
+    """A page that shows a head to turn, in any browser, without a network or a kernel."""
+    from semhead_lib.cameras import RADIUS
+    from semhead_lib.viz import scenes
+
+    plot = scenes.new_plot()
+    plot.name = title
+    scenes.show_only(plot, scenes.surface(mesh))
+    scenes.as_the_generator(plot)
+    scenes.look(plot, azimuth=25, elevation=8, radius=RADIUS)
+    page = plot.get_snapshot()
+    _write(path, re.sub(r"<title>.*?</title>", f"<title>{html.escape(title)}</title>", page, count=1).encode())
+
+
+def write_mesh(path: Path | str, mesh: Mesh) -> None:
+    """A mesh with vertex colours as GLB, PLY or OBJ, by the path's suffix: y up, the face towards +z, in scene units
+    (times METRES_PER_UNIT: metres), which the file says, too.
+
+    Raises ValueError for another suffix.
+    """
+    import trimesh
+
+    path = Path(path)
+    kinds = ("glb", "ply", "obj")
+    if (kind := path.suffix[1:].lower()) not in kinds:
+        raise ValueError(f"{path}: expected a suffix of {', '.join(kinds)}")
+    opaque = np.concatenate([mesh.colours, np.full((len(mesh.colours), 1), 255, np.uint8)], axis=1)
+    head = trimesh.Trimesh(mesh.vertices, mesh.faces, vertex_colors=opaque, process=False)
+    if kind == "obj":
+        content = head.export(file_type="obj", header=_SCALE).encode()
+    elif kind == "ply":
+        content = head.export(file_type="ply").replace(b"\nelement", f"\ncomment {_SCALE}\nelement".encode(), 1)
+    else:
+        head.metadata = {"scale": _SCALE, "metres_per_unit": METRES_PER_UNIT}
+        content = head.export(file_type="glb")
+    _write(path, content)
+
+
+def _check_frames(frames: Tensor) -> None:
+    if frames.ndim != 4 or frames.shape[1] != 3 or str(frames.dtype) != "torch.uint8" or not len(frames):
+        raise ValueError(f"frames must be uint8 [T >= 1, 3, H, W], got {frames.dtype} {list(frames.shape)}")
+
+
+def _write(path: Path | str, content: bytes) -> None:
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(Path(path), content)

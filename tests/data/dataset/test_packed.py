@@ -1,0 +1,274 @@
+"""A packed dataset: as small as asked, near the original, the same bytes each time, and damage is named."""
+
+from __future__ import annotations
+
+import functools
+import io
+import json
+import tarfile
+
+import numpy as np
+import pytest
+import torch
+from noise_source import NoiseSource
+
+from semhead_lib import cli
+from semhead_lib.data.dataset import packed, packing
+from semhead_lib.data.dataset.memory import SubjectsInMemory
+from semhead_lib.data.dataset.packed import load_packed, read_packed, write_packed
+from semhead_lib.data.dataset.packing import pack_dataset
+from semhead_lib.data.dataset.semantics import fill_semantics
+from semhead_lib.data.jobs.synthesis import synthesize
+
+SIDE = 48
+
+
+class SmoothSource(NoiseSource):
+    """Noise of few pixels, enlarged: as compressible as photographs are."""
+
+    def subject(self, index):
+        subject = super().subject(index)
+        grow = functools.partial(torch.nn.functional.interpolate, size=SIDE, mode="bicubic")
+        colours = subject.views[:, :, :6, :6].float()
+        colours = colours.mean(1, keepdim=True) + 0.3 * (colours - colours.mean(1, keepdim=True))
+        masks = subject.masks[:, None, :6, :6].float() if self.geometry else colours
+        views, masks = (grow(x).round().clamp(0, 255).to(torch.uint8) for x in (colours, masks))
+        return type(subject)(
+            **{n: getattr(subject, n) for n in ("id", "cameras", "attributes", "caption", "provenance", "licence")},
+            views=views, frontal=views[0], masks=masks[:, 0] if self.geometry else None,
+        )  # fmt: skip
+
+
+def make(folder, subjects=12, semantic=True, **settings):
+    source = functools.partial(SmoothSource, resolution=SIDE, **settings)
+    synthesize(source, folder, subjects, shard_size=5, workers=0, progress=False)
+    if semantic:
+        fill_semantics(folder, _features, "test-encoder", progress=False)
+    return folder
+
+
+def _features(images):  # [N, 3, H, W] uint8 -> [N, 16], unit length
+    return torch.nn.functional.normalize(images.float().flatten(1)[:, :16] - 127.5, dim=1)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return make(tmp_path_factory.mktemp("smooth") / "smooth", views=4)
+
+
+@pytest.fixture(scope="module")
+def file(folder):
+    path = folder.parent / "heads.tar"
+    pack_dataset(folder, path, 1.0, progress=False)
+    return path
+
+
+def psnr(one, other):
+    return float(10 * torch.log10(255**2 / (one.double() - other.double()).square().mean()))
+
+
+def test_what_is_packed_comes_back(folder, file):
+    here, there = SubjectsInMemory.load(folder), load_packed(file, threads=3)
+    assert len(there) == 12
+    for one, other in zip(here, there, strict=True):
+        for name in ("cameras", "masks", "semantic"):
+            assert torch.equal(getattr(one, name), getattr(other, name))
+        for name in ("id", "attributes", "caption", "licence", "semantic_encoder"):
+            assert getattr(one, name) == getattr(other, name)
+        assert psnr(one.views, other.views) > 33
+    front = there[0]
+    assert any(front.frontal.data_ptr() == view.data_ptr() for view in front.views), "the nearest view, not a copy"
+
+
+def test_batches_are_those_of_the_folder(folder, file):
+    one, other = (heads.batch(3, 2, 2, seed=7) for heads in (SubjectsInMemory.load(folder), load_packed(file)))
+    for name in ("cameras", "subject", "semantics", "masks"):
+        assert torch.equal(getattr(one, name), getattr(other, name))
+    images, packed_images = one.images.double(), other.images.double()
+    assert (images - packed_images).std() < 0.05 * images.std()
+
+
+def test_manifest_is_carried(folder, file):
+    here, there = SubjectsInMemory.load(folder).manifest, load_packed(file).manifest
+    assert (there.licence, there.plan, there.cameras) == (here.licence, here.plan, here.cameras)
+    assert there.layout.semantic == {"encoder": "test-encoder", "dimension": 16}
+    assert there.layout.fields == ("views", "cameras", "frontal", "masks", "semantic")
+    assert (there.subjects, there.views, there.layout.image_format) == (12, 48, "webp")
+    assert load_packed(file, limit=5).semantics(9)[0] == SubjectsInMemory.load(folder).semantics(5)[0]
+
+
+def test_the_same_dataset_gives_the_same_bytes(folder, file, tmp_path):
+    pack_dataset(folder, tmp_path / "again.tar", 1.0, threads=5, progress=False)
+    assert (tmp_path / "again.tar").read_bytes() == file.read_bytes()
+    with pytest.raises(FileExistsError, match=r"again.tar exists already"):
+        pack_dataset(folder, tmp_path / "again.tar", 1.0)
+
+
+def test_quality_is_the_best_that_fits(folder, file, tmp_path):
+    roomy = read_packed(file)[0]["packed"]
+    images = len(read_packed(file)[1]["images.bin"])
+    size = (file.stat().st_size - 0.2 * images) / 1e6
+    report = pack_dataset(folder, tmp_path / "small.tar", size, psnr=25.0, progress=False)
+    assert 0.85 * size * 1e6 < report.bytes <= size * 1e6, "what may be used is used"
+    assert report.bytes == (tmp_path / "small.tar").stat().st_size
+    assert (report.subjects, report.left_out) == (12, 0)
+    assert 25 <= report.psnr < roomy["psnr_db"] and report.quality < roomy["quality"]
+    there, here = load_packed(tmp_path / "small.tar"), SubjectsInMemory.load(folder)
+    found = [
+        psnr(a, b) for one, other in zip(here, there, strict=True) for a, b in zip(one.views, other.views, strict=True)
+    ]
+    assert np.mean(found) == pytest.approx(report.psnr, abs=0.5), "the report says what was measured"
+    assert report.mask_iou == 1.0
+
+
+def test_subjects_are_left_out_evenly_before_quality_falls_below_the_floor(folder, tmp_path):
+    report = pack_dataset(folder, tmp_path / "floor.tar", 0.03, psnr=36.0, progress=False)
+    assert report.bytes <= 30_000 and report.psnr >= 36 and report.mask_iou == 1.0
+    assert 0 < report.subjects < 12 and report.left_out == 12 - report.subjects
+    everyone = SubjectsInMemory.load(folder).semantics(12)[0]
+    kept = [everyone.index(name) for name in load_packed(tmp_path / "floor.tar").semantics(12)[0]]
+    assert kept[0] == 0 and kept[-1] == 11 and max(np.diff(kept)) - min(np.diff(kept)) <= 1
+    with pytest.raises(ValueError, match=r"not one subject fits in 0\.017 MB"):
+        pack_dataset(folder, tmp_path / "none.tar", 0.017, progress=False)
+    with pytest.raises(ValueError, match=r"the best quality has a PSNR of .* dB, psnr asks for 60"):
+        pack_dataset(folder, tmp_path / "none.tar", 1.0, psnr=60, progress=False)
+    assert not (tmp_path / "none.tar").exists()
+
+
+def test_without_masks_and_features(tmp_path):
+    source = make(tmp_path / "bare", subjects=2, semantic=False, views=2, geometry=False)
+    report = pack_dataset(source, tmp_path / "bare.tar", 1.0, progress=False)
+    packed_subject = load_packed(tmp_path / "bare.tar")[1]
+    assert packed_subject.semantic is None and packed_subject.masks is None and report.mask_iou is None
+    assert psnr(packed_subject.views, SubjectsInMemory.load(source)[1].views) > 33
+
+
+def test_a_mask_that_covers_all_is_kept(tmp_path, monkeypatch):
+    content = functools.partial(SmoothSource.subject)
+
+    def covered(self, index):
+        subject = content(self, index)
+        return type(subject)(**{f: getattr(subject, f) for f in subject.__dataclass_fields__}
+                             | {"masks": torch.full_like(subject.masks, 255)})  # fmt: skip
+
+    monkeypatch.setattr(SmoothSource, "subject", covered)
+    pack_dataset(make(tmp_path / "full", subjects=2), tmp_path / "full.tar", 1.0, progress=False)
+    assert bool((load_packed(tmp_path / "full.tar")[0].masks == 255).all())
+
+
+def test_every_damaged_byte_is_named_or_harmless(folder, file, tmp_path):
+    data, names = file.read_bytes(), ("manifest", "subjects", "lengths", "cameras", "semantics", "images", "packed")
+    whole = load_packed(file)
+    broken = tmp_path / "broken.tar"
+    named = 0
+    for position in np.linspace(0, len(data) - 1, 120).astype(int):
+        broken.write_bytes(data[:position] + bytes([data[position] ^ 0x10]) + data[position + 1 :])
+        try:
+            same = load_packed(broken)
+        except ValueError as error:
+            assert str(error).startswith(str(broken)) and any(name in str(error) for name in names)
+            named += 1
+        else:
+            assert all(torch.equal(a.views, b.views) for a, b in zip(whole, same, strict=True))
+    assert named > 60
+    for length in (0, 700, len(data) // 2, len(data) - 10300):
+        broken.write_bytes(data[:length])
+        with pytest.raises(ValueError, match=r"broken\.tar: "):
+            load_packed(broken)
+
+
+def rewritten(file, path, change):
+    """The archive with its content changed and its checksums right again: what a stranger may send."""
+    content, members = read_packed(file)
+    change(content, members)
+    write_packed(path, {k: v for k, v in content.items() if k not in ("sha256", "members")}, members)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda c, m: m.update({"lengths.npy": m["lengths.npy"][:-4] + b"\xff\xff\xff\x7f"}), "add up to"),
+        (lambda c, m: m.update({"lengths.npy": m["lengths.npy"][:-4]}), "lengths.npy: has"),
+        (lambda c, m: m.update({"images.bin": m["images.bin"][:-9]}), "lengths.npy: must be positive and add up"),
+        (lambda c, m: m.update({"images.bin": b"\0" * len(m["images.bin"])}), "is not a readable image"),
+        (lambda c, m: m.update({"subjects.json": b"no"}), "subjects.json: is not readable"),
+        (lambda c, m: m.pop("cameras.npy"), "members must name"),
+        (lambda c, m: c.update(resolution=64), "is 48 x 48 pixels, expected 64 x 64"),
+        (lambda c, m: c.update(subjects=5), "subjects is 5, subjects.json has 12"),
+        (lambda c, m: c.update(plan={}), "manifest.json: "),
+        (lambda c, m: m.pop("semantics.npy"), "semantics.npy: missing"),
+        (lambda c, m: c.update(semantic={"encoder": "x"}), "semantic must have encoder and dimension"),
+    ],
+)  # fmt: skip
+def test_contradictions_are_named(file, tmp_path, change, message):
+    with pytest.raises(ValueError, match=message):
+        load_packed(rewritten(file, tmp_path / "odd.tar", change))
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "message"),
+    [
+        ("../manifest.json", tarfile.REGTYPE, "unexpected member '../manifest.json'"),
+        ("manifest.json", tarfile.SYMTYPE, "manifest.json: expected a plain file"),
+        ("images.bin", tarfile.GNUTYPE_SPARSE, "packed dataset|expected a plain file"),
+    ],
+)
+def test_nothing_of_an_archive_is_trusted(tmp_path, name, kind, message):
+    path = tmp_path / "bad.tar"
+    with tarfile.open(path, "w") as tar:
+        entry = tarfile.TarInfo(name)
+        entry.type, entry.linkname = kind, "/etc/passwd"
+        tar.addfile(entry, io.BytesIO())
+    with pytest.raises(ValueError, match=message):
+        load_packed(path)
+    path.write_bytes(b"not a tar at all" * 99)
+    with pytest.raises(ValueError, match=r"bad\.tar: is not a packed dataset"):
+        load_packed(path)
+    with pytest.raises(FileNotFoundError, match=r"nowhere\.tar does not exist"):
+        load_packed(tmp_path / "nowhere.tar")
+
+
+@pytest.mark.parametrize("kind", [tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE])
+def test_a_header_larger_than_memory_is_no_more_than_damage(tmp_path, kind):
+    entry = tarfile.TarInfo("manifest.json")
+    entry.type, entry.size = kind, 1 << 50
+    (tmp_path / "bad.tar").write_bytes(entry.tobuf(tarfile.GNU_FORMAT) + bytes(4096))
+    with pytest.raises(ValueError, match=r"bad\.tar: is not a packed dataset: a header of it is too large"):
+        load_packed(tmp_path / "bad.tar")
+
+
+@pytest.mark.parametrize(
+    ("size", "psnr", "message"),
+    [
+        (0, 33, "size must be a positive number of megabytes, got 0"),
+        (float("nan"), 33, "size must be a positive number of megabytes, got nan"),
+        (float("inf"), 33, "size must be a positive number of megabytes, got inf"),
+        (1, float("nan"), "psnr must be a finite number of decibels, got nan"),
+    ],
+)
+def test_what_is_no_size_is_said(folder, tmp_path, size, psnr, message):
+    with pytest.raises(ValueError, match=message):
+        pack_dataset(folder, tmp_path / "new.tar", size, psnr=psnr, progress=False)
+    with pytest.raises(ValueError, match="limit must be at least 1, got 0"):
+        load_packed(tmp_path / "new.tar", limit=0)
+
+
+def test_an_interrupted_writing_leaves_nothing(folder, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(packed.tarfile.TarFile, "addfile", full)
+    with pytest.raises(OSError, match=r"cannot write: No space left on device: .*full\.tar"):
+        pack_dataset(folder, tmp_path / "full.tar", 1.0, progress=False)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_command(folder, tmp_path, capsys):
+    out = tmp_path / "heads.tar"
+    assert cli.main(["data", "pack", str(folder), str(out), "size=0.03", "psnr=36"]) == 0
+    said = capsys.readouterr()
+    assert "WebP quality" in said.out and "mask IoU 1.0000" in said.out and "own error is 25 dB" in said.out
+    assert "of 12 subjects are left out, evenly" in said.err
+    assert json.loads(json.dumps(read_packed(out)[0]))["packed"]["subjects_left_out"] > 0
+    assert packing.GENERATOR_PSNR < packing.FLOOR_PSNR

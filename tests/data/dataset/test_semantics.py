@@ -1,0 +1,106 @@
+"""Features are filled in atomically, resumed, replaced, and never mixed."""
+
+from __future__ import annotations
+
+import functools
+
+import pytest
+import torch
+from noise_source import NoiseSource, files_of
+
+from semhead_lib.data.dataset.check import check
+from semhead_lib.data.dataset.manifest import Manifest
+from semhead_lib.data.dataset.reading import subjects
+from semhead_lib.data.dataset.semantics import fill_semantics
+from semhead_lib.data.dataset.shards import read_shard
+from semhead_lib.data.jobs.synthesis import synthesize
+
+fill = functools.partial(fill_semantics, progress=False)
+
+
+class Encoder:
+    """Mean colours; counts the images it saw and stops like a killed process after `limit` calls."""
+
+    def __init__(self, limit=None):
+        self.images, self.calls, self.limit = 0, 0, limit
+
+    def __call__(self, frontals):
+        if self.calls == self.limit:
+            raise KeyboardInterrupt
+        self.calls, self.images = self.calls + 1, self.images + len(frontals)
+        return frontals.float().mean(dim=(2, 3)) / 255
+
+
+def test_features_fill_the_slot_and_change_nothing_else(dataset):
+    before = {sample["__key__"]: sample for path in sorted(dataset.glob("*.tar")) for _, sample in read_shard(path)}
+    manifest = fill(dataset, Encoder(), "mean", batch=2)
+    assert manifest == Manifest.load(dataset)
+    assert manifest.layout.semantic == {"encoder": "mean", "dimension": 3}
+    after = {sample["__key__"]: sample for path in sorted(dataset.glob("*.tar")) for _, sample in read_shard(path)}
+    assert list(before) == list(after)
+    for key, sample in after.items():
+        assert {n: v for n, v in sample.items() if n not in ("json", "semantic.npy")} == {
+            n: v for n, v in before[key].items() if n != "json"
+        }
+
+
+def test_interrupted_filling_goes_on_and_equals_an_uninterrupted_one(dataset, shared_dataset, tmp_path):
+    listing = Manifest.load(dataset)
+    with pytest.raises(KeyboardInterrupt):
+        fill(dataset, Encoder(limit=2), "mean")
+    assert Manifest.load(dataset) == listing, "the dataset was not valid in between"
+    assert len(list(subjects(dataset))) == 11
+    again = Encoder()
+    fill(dataset, again, "mean")
+    assert again.images == 11 - 6, "finished shards were encoded again"
+    assert check(dataset) == []
+    assert len(list(dataset.glob("*.tar"))) == 4
+    whole = tmp_path / "whole"
+    synthesize(functools.partial(NoiseSource, varied=True), whole, 11, shard_size=3, workers=0, progress=False)
+    fill(whole, Encoder(), "mean")
+    assert files_of(dataset) == files_of(whole)
+    for subject in subjects(dataset):
+        assert torch.allclose(subject.semantic, subject.frontal.float().mean(dim=(1, 2)) / 255)
+        assert subject.semantic_encoder == "mean"
+
+
+def test_features_there_already_are_kept_and_others_replaced(dataset):
+    fill(dataset, Encoder(), "mean")
+    idle = Encoder()
+    fill(dataset, idle, "mean")
+    assert idle.images == 0
+    manifest = fill(dataset, lambda frontals: torch.ones(len(frontals), 5), "ones")
+    assert manifest.layout.semantic == {"encoder": "ones", "dimension": 5}
+    assert check(dataset) == [] and len(list(dataset.glob("*.tar"))) == 4
+    assert all(s.semantic.tolist() == [1.0] * 5 and s.semantic_encoder == "ones" for s in subjects(dataset))
+
+
+def test_a_filled_dataset_is_still_finished_for_synthesis(dataset):
+    fill(dataset, Encoder(), "mean")
+    source = functools.partial(NoiseSource, varied=True)
+    assert synthesize(source, dataset, 11, shard_size=3, workers=0, progress=False).views_made == 0
+
+
+@pytest.mark.parametrize(
+    "features", [torch.ones(2, 5), torch.ones(3), torch.full((3, 5), float("nan"))], ids=["count", "rank", "nan"]
+)
+def test_wrong_features_are_refused(dataset, features):
+    before = files_of(dataset)
+    with pytest.raises(ValueError, match=r"bad: expected finite features of shape \[3, D\]"):
+        fill(dataset, lambda frontals: features, "bad")
+    assert files_of(dataset) == before
+    with pytest.raises(ValueError, match="encoder must name"):
+        fill(dataset, Encoder(), "")
+
+
+def test_the_frontal_view_may_be_one_of_the_views(tmp_path):
+    class FrontalIsView(NoiseSource):
+        def subject(self, index):
+            subject = super().subject(index)
+            subject.frontal.copy_(subject.views[2])
+            return subject
+
+    synthesize(FrontalIsView, tmp_path / "out", 2, workers=0, progress=False)
+    fill(tmp_path / "out", Encoder(), "mean")
+    for subject in subjects(tmp_path / "out"):
+        assert torch.allclose(subject.semantic, subject.views[2].float().mean(dim=(1, 2)) / 255)

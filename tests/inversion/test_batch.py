@@ -1,0 +1,119 @@
+"""`semhead invert`: folders that others can open, a batch that goes on, and photographs that cannot be used."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+import trimesh
+from PIL import Image
+from safetensors.torch import load_file
+from skimage.data import astronaut
+from torch.nn.functional import normalize
+
+from semhead_lib.cli import main
+from semhead_lib.conditioning.bank import ConditionBank
+from semhead_lib.conditioning.modes import ConditionMode
+from semhead_lib.conditioning.semantic import SemanticEncoder
+from semhead_lib.inversion import batch
+from semhead_lib.models.config import preset
+from semhead_lib.models.generator import Generator
+from semhead_lib.models.mesh import Mesh
+from semhead_lib.viz.exports import write_mesh
+
+pytest.importorskip("dlib")
+QUICK = ["steps=4", "pivotal_steps=2", "frames=4", "mesh=24", "candidates=2", "device=cpu"]
+FILES = {"report.png", "report.html", "latent.safetensors", "generator", "turntable.mp4", "head.glb", "metrics.json"}
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("model")
+    torch.manual_seed(0)
+    Generator(preset("semhead-32", condition_dim=128, ball_slope=60.0)).save(folder)
+    identity = str(SemanticEncoder.load("headclip-64", device="cpu").identity)
+    ConditionBank(ConditionMode("semantic", 128), identity, normalize(torch.randn(16, 128), dim=1)).save(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    """One person with two photographs, one with one, and two files that are no use."""
+    folder = tmp_path_factory.mktemp("photos")
+    portrait = Image.fromarray(astronaut()).crop((60, 0, 390, 330))
+    (folder / "eileen").mkdir()
+    portrait.save(folder / "eileen" / "1.jpg")
+    portrait.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(folder / "eileen" / "2.png")
+    portrait.save(folder / "other.webp")
+    Image.new("RGB", (64, 64), "grey").save(folder / "nobody.png")
+    (folder / "broken.jpg").write_bytes(b"no picture")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def inverted(model, photos, tmp_path_factory):
+    out = tmp_path_factory.mktemp("out")
+    return out, main(["invert", str(photos), f"out={out}", f"model={model}", *QUICK])
+
+
+def test_every_person_gets_a_folder_and_the_rest_a_reason(inverted, capsys, photos, model):
+    out, code = inverted
+    assert code == 1, "two of four could not be used"
+    assert {p.name for p in out.iterdir()} == {"eileen", "other"}
+    assert all({p.name for p in (out / name).iterdir()} == FILES for name in ("eileen", "other"))
+    before = {p: p.stat().st_mtime_ns for p in out.rglob("*") if p.is_file()}
+    assert main(["invert", str(photos), f"out={out}", f"model={model}", *QUICK]) == 1
+    assert {p: p.stat().st_mtime_ns for p in out.rglob("*") if p.is_file()} == before, "what is finished is left alone"
+    said = capsys.readouterr().err
+    assert said.count("was finished already") == 2
+    assert "nobody.png: no face found" in said and "broken.jpg: no readable JPEG, PNG or WebP picture" in said
+
+
+def test_what_is_written_can_be_opened_again(inverted):
+    folder = inverted[0] / "eileen"
+    latent, generator = load_file(folder / "latent.safetensors"), Generator.load(folder / "generator")
+    assert latent["w"].shape == (1, sum(generator.styles), 128) and latent["cameras"].shape == (2, 25)
+    assert latent["condition"].shape == (1, 128) and ConditionBank.load(folder / "generator").mode.name == "semantic"
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert metrics["steps"] == {"style": 4, "pivotal": 2} and metrics["input"]["psnr"] > 5
+    assert set(metrics["identity"]) == {str(t) for t in range(-60, 61, 15)} and len(metrics["photographs"]) == 2
+    first, second = (p["azimuth and elevation"][0] for p in metrics["photographs"])
+    assert first * second < 0 and abs(first + second) < 8, "the second is the first in a mirror"
+    page = (folder / "report.html").read_text()
+    assert "data:image/png;base64," in page and "http" not in page.replace("http://www.w3.org", "")
+    assert str(inverted[0]) not in page + json.dumps(metrics)
+
+
+def test_the_mesh_stands_upright_and_is_coloured(inverted):
+    head = trimesh.load(inverted[0] / "other" / "head.glb", force="mesh")
+    assert len(head.faces) > 100 and np.abs(head.vertices).max() < 0.51
+    assert head.visual.kind == "vertex" and head.visual.vertex_colors.shape == (len(head.vertices), 4)
+
+
+@pytest.mark.parametrize("kind", ["glb", "ply", "obj"])
+def test_meshes_survive_the_round_trip(tmp_path, kind):
+    vertices = np.array([[0, 0, 0], [0.5, 0, 0], [0, 0.25, 0], [0, 0, 0.125]], np.float32)
+    faces = np.array([[0, 2, 1], [0, 1, 3], [0, 3, 2], [1, 2, 3]], np.int32)
+    colours = np.array([[255, 0, 0], [0, 255, 0], [0, 0, 255], [10, 20, 30]], np.uint8)
+    write_mesh(tmp_path / f"m.{kind}", Mesh(vertices, faces, colours))
+    found = trimesh.load(tmp_path / f"m.{kind}", force="mesh", process=False)
+    order = [int(np.abs(found.vertices - v).sum(1).argmin()) for v in vertices]
+    assert found.vertices[order] == pytest.approx(vertices, abs=1e-6) and len(found.faces) == 4
+    assert (np.asarray(found.visual.vertex_colors)[order, :3] == colours).all()
+    with pytest.raises(ValueError, match=r"m\.stl: expected a suffix of glb, ply, obj"):
+        write_mesh(tmp_path / "m.stl", Mesh(vertices, faces, colours))
+
+
+def test_people_are_gathered_from_files_and_folders(photos, tmp_path):
+    people = batch.gather([photos, photos / "eileen" / "1.jpg"])
+    assert [len(paths) for paths in people.values()] == [1, 1, 1, 2, 1]
+    assert list(people) == ["broken", "nobody", "other", "eileen", "1"]
+    with pytest.raises(FileNotFoundError, match="no such photograph or folder"):
+        batch.gather([tmp_path / "missing.png"])
+
+
+def test_without_photographs_the_command_says_what_it_takes(capsys):
+    assert main(["invert", "out=x"]) == 2
+    assert "photos=... is needed: photographs (JPEG, PNG, WebP)" in capsys.readouterr().err
+    assert main(["invert", "--help"]) == 0
+    assert "usage: semhead invert PHOTOS... [key=value ...]" in capsys.readouterr().out
