@@ -1,7 +1,7 @@
 """Compiles csrc/ into semhead_lib/_ops.so, ahead of time; everything else about the package stands in pyproject.toml.
 
 Environment variables:
-  SEMHEAD_OPS=0            compile nothing; the reference twins serve
+  SEMHEAD_OPS=0            compile nothing; the reference implementations serve
   SEMHEAD_CUDA=1 or 0      compile the CUDA kernels, or not; by default where nvcc is found, GPU or none
   TORCH_CUDA_ARCH_LIST     architectures for them; by default 8.0;8.6;8.9;9.0+PTX
   SEMHEAD_CPU_FLAGS        by default -march=native: for another machine, say -march=x86-64-v3
@@ -35,7 +35,7 @@ def say(text: str) -> None:
 
 def nothing(reason: str) -> dict:
     """Compile no ops, and let `semhead doctor` say why."""
-    say(f"no ops are compiled, the reference twins serve: {reason}")
+    say(f"no ops are compiled, the reference implementations serve: {reason}")
     (ROOT / "semhead_lib" / "_ops.so").unlink(missing_ok=True)
     (ROOT / "semhead_lib" / RECORD).write_text(json.dumps({"missing": reason}) + "\n", encoding="utf-8")
     return {}

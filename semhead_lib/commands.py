@@ -89,11 +89,11 @@ def _say_cost(config: DictConfig, source, subjects: int) -> None:
 
 def data_portraits(config: DictConfig) -> None:
     """`semhead data portraits SRC OUT`."""
-    from semhead_lib.data.kontext.inputs import Wanted, choose_portraits
+    from semhead_lib.data.kontext.inputs import PortraitFilter, choose_portraits
     from semhead_lib.devices import available_cores
 
     others = ("src", "out", "workers")
-    wanted = Wanted(**{key: value for key, value in config.items() if key not in others})
+    wanted = PortraitFilter(**{key: value for key, value in config.items() if key not in others})
     counts = choose_portraits(config.src, config.out, wanted, workers=config.workers or available_cores())
     print(f"{config.out}: " + ", ".join(f"{count} {what}" for what, count in counts.items()))
 

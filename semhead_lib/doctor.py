@@ -171,7 +171,7 @@ def _compiled() -> Iterator[Finding]:
         return
     state = "ok" if COMPILED.devices else "note"
     mend = "" if COMPILED.devices else _compile()
-    use = "" if COMPILED.devices else ": the reference twins serve, several times slower"
+    use = "" if COMPILED.devices else ": the reference implementations serve, several times slower"
     yield Finding("compiled", "ops", state, COMPILED.detail + use, mend)
     names = {name.split(".")[0] for name in torch._C._dispatch_get_all_op_names()}
     for name in sorted(name for name in names if name.startswith("semhead::") and "backward" not in name):

@@ -139,7 +139,7 @@ def test_missing_ops_are_a_note_with_the_mending_command(monkeypatch):
     monkeypatch.setattr(compiled, "COMPILED", compiled.Compiled((), "not built: SEMHEAD_OPS=0 was set"))
     finding = next(iter(doctor._compiled()))
     assert (finding.name, finding.state, finding.mend) == ("ops", "note", doctor._install())
-    assert finding.detail.startswith("not built: SEMHEAD_OPS=0 was set: the reference twins serve")
+    assert finding.detail.startswith("not built: SEMHEAD_OPS=0 was set: the reference implementations serve")
 
 
 def test_ops_of_an_installed_package_are_compiled_anew(monkeypatch, tmp_path):

@@ -1,4 +1,4 @@
-// The schemas of all ops. What they compute is told by their twins in semhead_lib/ops/.
+// The schemas of all ops. What they compute is told by their reference implementations in semhead_lib/ops/.
 #include <torch/library.h>
 
 // `layout` is Layout.numbers() of semhead_lib/ops/layout.py; `box` is the centre and the half-extents of the planes' box;

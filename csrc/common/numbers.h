@@ -102,7 +102,7 @@ SEMHEAD_BOTH Dual<T> angle(Dual<T> y, Dual<T> x) {
     return a;
 }
 
-// A number in [0, 1) that is a function of three integers: the same on every device, and in the reference twin.
+// A number in [0, 1) that is a function of three integers: the same on every device, and in the reference implementation.
 // The mixing steps are those of a 32-bit integer hash found by search (C. Wellons, "hash prospector", public domain).
 SEMHEAD_BOTH uint32_t mix(uint32_t x) {
     x ^= x >> 16;

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from semhead_lib.cameras import orbit_labels, rays
-from semhead_lib.metrics.consistency import TOLERANCE, Differences, Seen, differences
+from semhead_lib.metrics.consistency import TOLERANCE, Differences, SurfaceViews, differences
 from semhead_lib.models.generator import Generator
 from semhead_lib.models.renderer import box_bounds
 
@@ -15,8 +15,8 @@ _SURFACE = 0.9  # opacity from which a ray has met a surface
 
 
 @torch.no_grad()
-def generated_views(generator: Generator, w: Tensor, labels: Tensor) -> Seen:  # [H, W], [H * V, 25]
-    """Views of heads with styles w; the raw picture's distances are brought to the final picture's size."""
+def generated_views(generator: Generator, w: Tensor, labels: Tensor) -> SurfaceViews:  # [H, W], [H * V, 25]
+    """Views of heads with styles w; the raw image's distances are brought to the final picture's size."""
     seen = generator.synthesize(w, labels)
     side, box = seen.depth.shape[-1], generator.renderer.settings.box
     _, far = box_bounds(*rays(labels, side), box)
@@ -28,7 +28,7 @@ def generated_views(generator: Generator, w: Tensor, labels: Tensor) -> Seen:  #
         for x in (distance, opacity >= _SURFACE)
     )
     pictures = (seen.image / 2 + 0.5).clamp(0, 1)
-    return Seen(pictures, distance, surface > 0.999, labels)
+    return SurfaceViews(pictures, distance, surface > 0.999, labels)
 
 
 def head_consistency(
@@ -44,6 +44,6 @@ def head_consistency(
     parts = []
     for style in w.split(1):
         views = generated_views(generator, style, labels)
-        pairs = [Seen(*(x[i::2].cpu() for x in vars(views).values())) for i in (0, 1)]
+        pairs = [SurfaceViews(*(x[i::2].cpu() for x in vars(views).values())) for i in (0, 1)]
         parts.append(differences(*pairs, tolerance))
     return Differences(*(torch.cat([getattr(part, name) for part in parts]) for name in vars(parts[0])))

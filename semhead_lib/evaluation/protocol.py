@@ -20,7 +20,7 @@ class Protocol:
     reference: int  # pictures or conditions that they are compared with; 0: only with each other
     resolution: int  # pixels a side
     seed: int  # of splits and intervals
-    data: str  # 16 hex digits each of the SHA-256 of the reference's and the twins' pictures and cameras
+    data: str  # 16 hex digits each of the SHA-256 of the reference's and the matched heads' images and cameras
     interval: str  # what low and high are
 
     def __post_init__(self) -> None:

@@ -18,7 +18,7 @@ from semhead_lib.evaluation.features import FeatureExtractor, stored_features
 from semhead_lib.evaluation.samples import Samples
 from semhead_lib.metrics import comparison
 from semhead_lib.metrics.azimuth import AzimuthBins, BinnedFeatures
-from semhead_lib.metrics.comparison import ALL, Drawn, Numbers, Scale
+from semhead_lib.metrics.comparison import ALL, ComparisonScale, MetricValues, OrderedHeads
 from semhead_lib.metrics.diversity import total_variance
 from semhead_lib.metrics.frechet import HeadKernel
 from semhead_lib.metrics.intervals import orders
@@ -26,20 +26,20 @@ from semhead_lib.metrics.spectrum import head_band_power
 
 
 @dataclass(frozen=True)
-class Yardstick:
-    """Features of the reference and of the twins, and what real heads get in a generator's place.
+class ReferenceStatistics:
+    """Features of the reference and of the matched, and what real heads get in a generator's place.
 
     Bias and intervals depend on the counts, so figures of two generators can be compared when they were measured with
-    the same yardstick.
+    the same reference.
     """
 
     reference: BinnedFeatures
-    twins: BinnedFeatures
-    twin_samples: Samples
-    semantic: tuple[Tensor, Tensor]  # of the twins by the encoder: views [N, V, D], fronts [N, D]
+    matched: BinnedFeatures
+    matched_samples: Samples
+    semantic: tuple[Tensor, Tensor]  # of the matched heads by the encoder: views [N, V, D], fronts [N, D]
     people: Tensor  # [N, D] of the reference by the encoder: fronts
-    faces: tuple[FaceFeatures | None, FaceFeatures | None]  # of the reference and the twins by the extractor
-    power: tuple[dict[str, Tensor], dict[str, Tensor]]  # of the reference and the twins: band -> [N]
+    faces: tuple[FaceFeatures | None, FaceFeatures | None]  # of the reference and the matched heads by the extractor
+    power: tuple[dict[str, Tensor], dict[str, Tensor]]  # of the reference and the matched heads: band -> [N]
     extractor: FeatureExtractor
     encoder: FeatureExtractor
     bins: AzimuthBins
@@ -52,7 +52,7 @@ class Yardstick:
     def of(
         cls,
         reference: Samples,
-        twins: Samples,
+        matched: Samples,
         extractor: FeatureExtractor,
         encoder: FeatureExtractor | None = None,  # of semantics; None: the extractor if it is a CLIP, else headclip-64
         *,
@@ -62,17 +62,17 @@ class Yardstick:
         halves: int = 100,
         store: Path | str | None = None,  # folder that keeps features of real pictures between runs
         progress: bool = False,
-    ) -> Yardstick:
+    ) -> ReferenceStatistics:
         """Features of the real pictures; the figures of real heads are computed when first asked for.
 
         With features of thousands of numbers (inception) each Frechet distance over all views takes seconds: take fewer
         splits and halves then. Raises ValueError when the sets differ in heads or resolution, or a bin holds too few
         heads.
         """
-        if len(reference) != len(twins) or reference.resolution != twins.resolution:
+        if len(reference) != len(matched) or reference.resolution != matched.resolution:
             raise ValueError(
-                f"reference and twins need as many heads of one resolution, got {len(reference)} of "
-                f"{reference.resolution} and {len(twins)} of {twins.resolution}"
+                f"reference and matched need as many heads of one resolution, got {len(reference)} of "
+                f"{reference.resolution} and {len(matched)} of {matched.resolution}"
             )
         if splits < 2 or halves < 2:
             raise ValueError(f"splits and halves must be at least 2, got {splits} and {halves}")
@@ -80,30 +80,30 @@ class Yardstick:
             encoder = extractor if extractor.unit_length else FeatureExtractor.load(EMBEDDED)
         binned = [
             BinnedFeatures.of(encoded(extractor, s.pictures, store, progress), s.cameras, bins)
-            for s in (reference, twins)
+            for s in (reference, matched)
         ]
         comparison.comparable_counts(*binned, bins)
         views = binned[1].features.float() if encoder.identity == extractor.identity else None
-        views = encoded(encoder, twins.pictures, store, progress) if views is None else views
-        people, fronts = (encoded(encoder, s.fronts, store) for s in (reference, twins))
-        both = (reference, twins)
+        views = encoded(encoder, matched.pictures, store, progress) if views is None else views
+        people, fronts = (encoded(encoder, s.fronts, store) for s in (reference, matched))
+        both = (reference, matched)
         faces = [FaceFeatures.of(s.pictures, s.cameras, lambda x: encoded(extractor, x, store)) for s in both]
         power = [head_band_power(s.pictures) for s in both]
-        data = f"{reference.hash()}-{twins.hash()}"
-        return cls(*binned, twins, (views, fronts), people, tuple(faces), tuple(power), extractor, encoder, bins, data,
-                   seed, splits, halves)  # fmt: skip
+        data = f"{reference.hash()}-{matched.hash()}"
+        return cls(*binned, matched, (views, fronts), people, tuple(faces), tuple(power), extractor, encoder, bins,
+                   data, seed, splits, halves)  # fmt: skip
 
     @cached_property
-    def scale(self) -> Scale:
-        """The counts are those of the reference and the twins; a generated head has its twin's cameras."""
-        counts = comparison.comparable_counts(self.twins, self.reference, self.bins)
+    def scale(self) -> ComparisonScale:
+        """The counts are those of the reference and the matched heads, whose cameras the generated heads have."""
+        counts = comparison.comparable_counts(self.matched, self.reference, self.bins)
         every = self._pool.order
         pooled = [self._pool.heads.in_bin(b, every, int(n)) for b, n in enumerate(self._pool.heads.counts)]
         variance = torch.tensor([total_variance(x) for x in pooled], dtype=torch.float64)
-        return Scale(self.bins, counts, variance, self.extractor.gamma)
+        return ComparisonScale(self.bins, counts, variance, self.extractor.gamma)
 
     @cached_property
-    def real(self) -> list[Numbers]:
+    def real(self) -> list[MetricValues]:
         """What real heads get, once for each split of all of them at random into judged heads and reference."""
         return [comparison.with_bias(numbers, self.floor, self.scale, self.phi) for numbers in self._compared_splits]
 
@@ -118,19 +118,19 @@ class Yardstick:
         """Of the directional bias; half-samples take the same, so that they weigh differences as the whole does."""
         return float((self.floor / self.scale.variance).mean())
 
-    def measure(self, judged: BinnedFeatures, progress: bool = False) -> tuple[Numbers, list[Numbers]]:
-        """Figures of heads that have the twins' cameras: of all, and of half-samples.
+    def measure(self, judged: BinnedFeatures, progress: bool = False) -> tuple[MetricValues, list[MetricValues]]:
+        """Figures of heads that have the matched heads' cameras: of all, and of half-samples.
 
-        A half-sample takes half of the judged heads, with their own twins, and half of the reference. Raises ValueError
-        for heads with other cameras.
+        A half-sample takes half of the judged heads, with their own matches, and half of the reference. Raises
+        ValueError for heads with other cameras.
         """
-        if not torch.equal(judged.view, self.twins.view):
-            raise ValueError("the heads to be measured must have the cameras of the yardstick's twins")
+        if not torch.equal(judged.view, self.matched.view):
+            raise ValueError("the heads to be measured must have the cameras of the matched real heads")
         n, half = len(judged), len(judged) // 2
         kernel = HeadKernel(torch.cat([judged.features, self.reference.features]), self.scale.gamma)
 
-        def numbers(mine: Tensor, its: Tensor, count: int, scale: Scale, floor: Tensor) -> Numbers:
-            drawn = Drawn(judged, mine), Drawn(self.reference, its), Drawn(self.twins, mine)
+        def numbers(mine: Tensor, its: Tensor, count: int, scale: ComparisonScale, floor: Tensor) -> MetricValues:
+            drawn = OrderedHeads(judged, mine), OrderedHeads(self.reference, its), OrderedHeads(self.matched, mine)
             found = comparison.with_bias(comparison.compare(*drawn, count, scale), floor, scale, self.phi)
             return found | {(ALL, "kernel"): kernel.distance(mine[:count], n + its[:count])}
 
@@ -147,27 +147,27 @@ class Yardstick:
 
     def half_samples_of_both(self) -> list[tuple[Tensor, Tensor]]:
         """Head indices of half of the judged heads, and of half of the reference: the half-samples of `measure`."""
-        n = len(self.twins)
+        n = len(self.matched)
         one, other = (orders(n, self.halves, self.seed + side)[:, : n // 2] for side in (1, 2))
         return list(zip(one, other, strict=True))
 
     def real_splits(self) -> list[tuple[Tensor, Tensor]]:
-        """The reference's and the twins' heads, counted through, in random orders and the same backwards: the first
+        """The reference's and the matched heads, counted through, in random orders and the same backwards: the first
         half of each are two sets of real heads that share nobody."""
-        return [(order, order.flip(0)) for order in orders(2 * len(self.twins), self.splits, self.seed)]
+        return [(order, order.flip(0)) for order in orders(2 * len(self.matched), self.splits, self.seed)]
 
     @cached_property
-    def _pool(self) -> Drawn:
-        return Drawn(self.reference.joined(self.twins), torch.arange(2 * len(self.twins)))
+    def _pool(self) -> OrderedHeads:
+        return OrderedHeads(self.reference.joined(self.matched), torch.arange(2 * len(self.matched)))
 
     def _splits(self):
         """Two disjoint sets of all real heads: from the beginning and from the end of a random order."""
         for one, other in self.real_splits():
-            yield Drawn(self._pool.heads, one), Drawn(self._pool.heads, other)
+            yield OrderedHeads(self._pool.heads, one), OrderedHeads(self._pool.heads, other)
 
     @cached_property
-    def _compared_splits(self) -> list[Numbers]:
-        n, found = len(self.twins), []
+    def _compared_splits(self) -> list[MetricValues]:
+        n, found = len(self.matched), []
         kernel = HeadKernel(self._pool.heads.features, self.scale.gamma)
         with one_thread():
             for one, other in self._splits():

@@ -42,7 +42,7 @@ from semhead_lib.evaluation.appearance import face_distance, identities, power_r
 from semhead_lib.evaluation.features import FeatureExtractor
 from semhead_lib.evaluation.generated_views import head_consistency
 from semhead_lib.evaluation.protocol import Figure
-from semhead_lib.evaluation.reference_statistics import Yardstick
+from semhead_lib.evaluation.reference_statistics import ReferenceStatistics
 from semhead_lib.evaluation.samples import Samples, generated_samples, real_samples, styles
 from semhead_lib.evaluation.statistics import (
     Figures,
@@ -53,7 +53,7 @@ from semhead_lib.evaluation.statistics import (
     protocol_of,
 )
 from semhead_lib.metrics.azimuth import AzimuthBins, BinnedFeatures
-from semhead_lib.metrics.comparison import ALL, Numbers
+from semhead_lib.metrics.comparison import ALL, MetricValues
 from semhead_lib.metrics.consistency import Differences
 from semhead_lib.metrics.diversity import people_reached
 from semhead_lib.metrics.intervals import half_sample_interval
@@ -110,9 +110,9 @@ class Evaluation:
 
 def evaluate(
     generator: Generator,
-    real: Sequence[Subject] | Yardstick,
+    real: Sequence[Subject] | ReferenceStatistics,
     mode: ConditionMode,
-    extractor: FeatureExtractor | None = None,  # None: headjudge; a yardstick has its own
+    extractor: FeatureExtractor | None = None,  # None: headjudge; reference statistics have their own
     encoder: FeatureExtractor | None = None,  # of semantics; None: the extractor if it is a CLIP, else headclip-64
     *,
     told_by: str | None = None,  # identity of what made the features it was trained with; None: the encoder's
@@ -130,60 +130,64 @@ def evaluate(
     """Generate a head for each of `heads` real subjects, under its condition and from its cameras, and measure them
     against as many other subjects (see samples.py).
 
-    With subjects as `real`, 2 * `heads` of them are taken; a yardstick has its own, and then `heads`, `views`, `bins`
-    and `store` say nothing. Heads follow their condition when their front resembles that of the subject it came from:
-    conditions need not be features of fronts. Raises ValueError for too few subjects, too few heads in a bin,
-    conditions of another encoder; ModuleNotFoundError when identity is asked for without the extra `faces`.
+    With subjects as `real`, 2 * `heads` of them are taken; reference statistics have their own, and then `heads`,
+    `views`, `bins` and `store` say nothing. Heads follow their condition when their front resembles that of the subject
+    it came from: conditions need not be features of fronts. Raises ValueError for too few subjects, too few heads in a
+    bin, conditions of another encoder; ModuleNotFoundError when identity is asked for without the extra `faces`.
     """
-    if isinstance(real, Yardstick):
-        yardstick = real
+    if isinstance(real, ReferenceStatistics):
+        reference_stats = real
     else:
         extractor = extractor or FeatureExtractor.load()
         sets = real_samples(real, heads, views, resolution=generator.config.resolution, seed=seed)
-        yardstick = Yardstick.of(*sets, extractor, encoder, bins=bins, seed=seed, store=store, progress=progress)
-    twins = yardstick.twin_samples
+        reference_stats = ReferenceStatistics.of(
+            *sets, extractor, encoder, bins=bins, seed=seed, store=store, progress=progress
+        )
+    matched = reference_stats.matched_samples
     if mode.uses_semantics:
-        require_encoder(twins.encoder, told_by or yardstick.encoder.identity, "the conditions")
+        require_encoder(matched.encoder, told_by or reference_stats.encoder.identity, "the conditions")
     drawn = dict(psi=psi, seed=seed, told_azimuth=told_azimuth)
-    samples = generated_samples(generator, mode, twins, **drawn, progress=progress)
-    found = judge(samples, yardstick, progress=progress)
+    samples = generated_samples(generator, mode, matched, **drawn, progress=progress)
+    found = judge(samples, reference_stats, progress=progress)
     if consistency_heads:
-        w = styles(generator, mode, twins, **drawn)[:consistency_heads]
-        seen = head_consistency(generator, w, yardstick.bins.centres)
-        merge(found.generated, _consistency(seen, len(w), yardstick, samples.made))
+        w = styles(generator, mode, matched, **drawn)[:consistency_heads]
+        seen = head_consistency(generator, w, reference_stats.bins.centres)
+        merge(found.generated, _consistency(seen, len(w), reference_stats, samples.made))
     if identity_heads:
-        _merge_both(found, identities(samples, identity_heads, yardstick, progress))
+        _merge_both(found, identities(samples, identity_heads, reference_stats, progress))
     return found
 
 
-def judge(samples: Samples, yardstick: Yardstick, *, progress: bool = False) -> Evaluation:
-    """Figures of heads that have the cameras of the yardstick's twins, whatever made them.
+def judge(samples: Samples, reference_stats: ReferenceStatistics, *, progress: bool = False) -> Evaluation:
+    """Figures of heads that have the cameras of the matched real heads, whatever made them.
 
     Raises ValueError for heads with other cameras or of another resolution.
     """
-    twins = yardstick.twin_samples
-    if samples.cameras.shape != twins.cameras.shape or not torch.equal(samples.cameras, twins.cameras):
-        raise ValueError("the heads to be judged must have the cameras of the yardstick's twins, in their order")
-    if samples.resolution != twins.resolution:
-        raise ValueError(f"pictures must have {twins.resolution} pixels a side, got {samples.resolution}")
-    extractor, encoder = yardstick.extractor, yardstick.encoder
+    matched = reference_stats.matched_samples
+    if samples.cameras.shape != matched.cameras.shape or not torch.equal(samples.cameras, matched.cameras):
+        raise ValueError("the heads to be judged must have the cameras of the matched real heads, in their order")
+    if samples.resolution != matched.resolution:
+        raise ValueError(f"pictures must have {matched.resolution} pixels a side, got {samples.resolution}")
+    extractor, encoder = reference_stats.extractor, reference_stats.encoder
     features = extractor.pictures(samples.pictures, progress)
     same = encoder.identity == extractor.identity
     semantic = features if same else encoder.pictures(samples.pictures, progress)
     fronts = encoder.pictures(samples.fronts)
 
-    numbers, halves = yardstick.measure(BinnedFeatures.of(features, samples.cameras, yardstick.bins), progress)
-    generated, real = _distances(numbers, halves, yardstick, samples.made), _yardstick_distances(yardstick)
-    merge(generated, _agreement(semantic, fronts, yardstick, samples.made))
-    merge(real, _agreement(*yardstick.semantic, yardstick, twins.made))
-    for side, these, made in ((generated, fronts, samples.made), (real, yardstick.semantic[1], twins.made)):
-        merge(side, _modes(these, yardstick, made))
+    numbers, halves = reference_stats.measure(
+        BinnedFeatures.of(features, samples.cameras, reference_stats.bins), progress
+    )
+    generated, real = _distances(numbers, halves, reference_stats, samples.made), _reference_distances(reference_stats)
+    merge(generated, _agreement(semantic, fronts, reference_stats, samples.made))
+    merge(real, _agreement(*reference_stats.semantic, reference_stats, matched.made))
+    for side, these, made in ((generated, fronts, samples.made), (real, reference_stats.semantic[1], matched.made)):
+        merge(side, _modes(these, reference_stats, made))
     if samples.conditions is not None:
-        asked = samples.conditions if samples.encoder == encoder.identity else yardstick.semantic[1]
-        merge(generated, _adherence(fronts, asked, yardstick, samples.made))
+        asked = samples.conditions if samples.encoder == encoder.identity else reference_stats.semantic[1]
+        merge(generated, _adherence(fronts, asked, reference_stats, samples.made))
     found = Evaluation(generated, real)
-    _merge_both(found, face_distance(samples, yardstick))
-    _merge_both(found, power_ratios(samples, yardstick))
+    _merge_both(found, face_distance(samples, reference_stats))
+    _merge_both(found, power_ratios(samples, reference_stats))
     return found
 
 
@@ -192,78 +196,88 @@ def _merge_both(found: Evaluation, more: tuple[Figures, Figures]) -> None:
     merge(found.real, more[1])
 
 
-def _distances(numbers: Numbers, halves: list[Numbers], yardstick: Yardstick, made: str) -> Figures:
+def _distances(
+    numbers: MetricValues, halves: list[MetricValues], reference_stats: ReferenceStatistics, made: str
+) -> Figures:
     figures: Figures = {}
     for (scope, name), value in numbers.items():
         low, high = half_sample_interval(value, [half[scope, name] for half in halves])
-        protocol = protocol_of(yardstick, made, yardstick.extractor.identity, *_counts(scope, yardstick))
+        protocol = protocol_of(
+            reference_stats, made, reference_stats.extractor.identity, *_counts(scope, reference_stats)
+        )
         figures.setdefault(scope, {})[name] = Figure(value, low, high, protocol)
     return figures
 
 
-def _yardstick_distances(yardstick: Yardstick) -> Figures:
+def _reference_distances(reference_stats: ReferenceStatistics) -> Figures:
     figures: Figures = {}
-    for scope, name in yardstick.real[0]:
-        values = [numbers[scope, name] for numbers in yardstick.real]
-        made, identity = yardstick.twin_samples.made, yardstick.extractor.identity
-        interval = interval_of_splits(yardstick)
-        protocol = protocol_of(yardstick, made, identity, *_counts(scope, yardstick), interval=interval)
+    for scope, name in reference_stats.real[0]:
+        values = [numbers[scope, name] for numbers in reference_stats.real]
+        made, identity = reference_stats.matched_samples.made, reference_stats.extractor.identity
+        interval = interval_of_splits(reference_stats)
+        protocol = protocol_of(reference_stats, made, identity, *_counts(scope, reference_stats), interval=interval)
         figures.setdefault(scope, {})[name] = of_splits(values, protocol)
     return figures
 
 
-def _agreement(views: Tensor, fronts: Tensor, yardstick: Yardstick, made: str) -> Figures:
+def _agreement(views: Tensor, fronts: Tensor, reference_stats: ReferenceStatistics, made: str) -> Figures:
     ranks, figures = own_front_ranks(views, fronts), {}
-    for b, scope in enumerate(yardstick.bins.names):
-        view = yardstick.twins.view[:, b]
+    for b, scope in enumerate(reference_stats.bins.names):
+        view = reference_stats.matched.view[:, b]
         found = ranks[view >= 0, view[view >= 0]]
-        protocol = protocol_of(yardstick, made, yardstick.encoder.identity, len(found), len(found), len(fronts))
+        protocol = protocol_of(
+            reference_stats, made, reference_stats.encoder.identity, len(found), len(found), len(fronts)
+        )
         figures[scope] = {
-            f"own_front_recall_{at}": measured(lambda heads, at=at, f=found: recall(f[heads], at), protocol, yardstick)
+            f"own_front_recall_{at}": measured(
+                lambda heads, at=at, f=found: recall(f[heads], at), protocol, reference_stats
+            )
             for at in (1, 5)
         }
     return figures
 
 
-def _adherence(fronts: Tensor, conditions: Tensor, yardstick: Yardstick, made: str) -> Figures:
+def _adherence(fronts: Tensor, conditions: Tensor, reference_stats: ReferenceStatistics, made: str) -> Figures:
     found = condition_adherence(fronts, conditions)
-    protocol = protocol_of(yardstick, made, yardstick.encoder.identity, *(len(fronts),) * 3)
+    protocol = protocol_of(reference_stats, made, reference_stats.encoder.identity, *(len(fronts),) * 3)
     statistics: dict[str, Callable[[Tensor], float]] = {
         "condition_cosine": lambda heads: float(found.cosine[heads].mean()),
         "condition_cosine_of_others": lambda heads: float(found.others[heads].mean()),
         "condition_recall_1": lambda heads: recall(found.rank[heads], 1),
         "condition_recall_5": lambda heads: recall(found.rank[heads], 5),
     }
-    return {ALL: {name: measured(statistic, protocol, yardstick) for name, statistic in statistics.items()}}
+    return {ALL: {name: measured(statistic, protocol, reference_stats) for name, statistic in statistics.items()}}
 
 
-def _modes(fronts: Tensor, yardstick: Yardstick, made: str) -> Figures:
-    people, real = yardstick.people, yardstick.semantic[1]
-    protocol = protocol_of(yardstick, made, yardstick.encoder.identity, len(fronts), len(fronts), len(people))
+def _modes(fronts: Tensor, reference_stats: ReferenceStatistics, made: str) -> Figures:
+    people, real = reference_stats.people, reference_stats.semantic[1]
+    protocol = protocol_of(
+        reference_stats, made, reference_stats.encoder.identity, len(fronts), len(fronts), len(people)
+    )
 
     def ratio(heads: Tensor) -> float:
         return people_reached(fronts[heads], people) / people_reached(real[heads], people)
 
-    return {ALL: {"modes": measured(ratio, protocol, yardstick)}}
+    return {ALL: {"modes": measured(ratio, protocol, reference_stats)}}
 
 
-def _consistency(found: Differences, heads: int, yardstick: Yardstick, made: str) -> Figures:
-    bins, figures = yardstick.bins, {}
+def _consistency(found: Differences, heads: int, reference_stats: ReferenceStatistics, made: str) -> Figures:
+    bins, figures = reference_stats.bins, {}
     pair = torch.arange(heads * bins.count).reshape(heads, bins.count)
     for scope, pairs in ((ALL, pair), *zip(bins.names, pair.T, strict=True)):
-        protocol = protocol_of(yardstick, made, "pixels", heads, *(pairs.numel(),) * 2)
+        protocol = protocol_of(reference_stats, made, "pixels", heads, *(pairs.numel(),) * 2)
         statistics = {"psnr": found.psnr, "l1": found.l1, "seen_twice": found.seen_twice}
         figures[scope] = {
-            f"consistency_{name}": measured(lambda h, s=s, p=pairs: s(p[h].flatten()), protocol, yardstick)
+            f"consistency_{name}": measured(lambda h, s=s, p=pairs: s(p[h].flatten()), protocol, reference_stats)
             for name, s in statistics.items()
             if math.isfinite(s(pairs.flatten()))
         }
     return figures
 
 
-def _counts(scope: str, yardstick: Yardstick) -> tuple[int, int, int]:
+def _counts(scope: str, reference_stats: ReferenceStatistics) -> tuple[int, int, int]:
     """Heads, pictures and reference pictures of a distance."""
-    n, v, _ = yardstick.twins.features.shape
+    n, v, _ = reference_stats.matched.features.shape
     if scope == ALL:
         return n, n * v, n * v
-    return (int(yardstick.scale.counts[yardstick.bins.names.index(scope)]),) * 3
+    return (int(reference_stats.scale.counts[reference_stats.bins.names.index(scope)]),) * 3

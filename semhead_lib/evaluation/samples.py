@@ -1,6 +1,6 @@
 """Pictures to judge: heads seen from cameras, real ones and generated ones, made alike.
 
-Real subjects are drawn in two sets that share nobody. The *twins* give the generator its conditions and its cameras;
+Real subjects are drawn in two sets that share nobody. The *matched* give the generator its conditions and its cameras;
 the *reference* is what its pictures are compared with. So a generator that only repeats the subjects it is told gains
 nothing over one that draws new heads, and what real heads get in its place is what a perfect generator would get.
 """
@@ -73,7 +73,7 @@ def real_samples(
     resolution: int | None = None,  # pixels a side; larger pictures are brought to it
     seed: int = 0,
 ) -> tuple[Samples, Samples]:
-    """Reference and twins: two sets of `heads` subjects that share none, drawn at random.
+    """Reference and matched heads: two sets of `heads` subjects that share none, drawn at random.
 
     Raises ValueError when there are fewer than 2 * `heads` subjects, one has fewer views, or pictures are too small.
     """
@@ -94,39 +94,39 @@ def real_samples(
 def generated_samples(
     generator: Generator,
     mode: ConditionMode,
-    twins: Samples,
+    matched: Samples,
     *,
     psi: float = 1.0,
     seed: int = 0,
     told_azimuth: float = 0.0,  # degrees
     progress: bool = False,
 ) -> Samples:
-    """One head for each twin: its condition, a latent of its own, seen from the twin's cameras and from the front.
+    """One head for each matched real one: its condition, a latent of its own, seen from its cameras and from the front.
 
     Modes with a view are told one camera, whatever camera looks on: the frontal one, as at every use of a generator,
-    unless `told_azimuth` says otherwise. Raises ValueError for a mode with semantics where the twins have none.
+    unless `told_azimuth` says otherwise. Raises ValueError for a mode with semantics where the matched heads have none.
     """
-    n, v = twins.cameras.shape[:2]
+    n, v = matched.cameras.shape[:2]
     device = generator.mapping.w_mean.device
-    w = styles(generator, mode, twins, psi=psi, seed=seed, told_azimuth=told_azimuth)
+    w = styles(generator, mode, matched, psi=psi, seed=seed, told_azimuth=told_azimuth)
     front = orbit_labels(torch.zeros(1), torch.zeros(1))
-    labels = torch.cat([twins.cameras, front.expand(n, 1, 25)], dim=1).to(device)
+    labels = torch.cat([matched.cameras, front.expand(n, 1, 25)], dim=1).to(device)
     at_once, parts = max(_PICTURES_AT_ONCE // (v + 1), 1), []
     for start in tqdm(range(0, n, at_once), unit="batch", desc="generating", disable=not progress):
         some = slice(start, start + at_once)
         parts.append(to_uint8(generator.synthesize(w[some], labels[some].flatten(0, 1)).image))
     pictures = torch.cat(parts).unflatten(0, (n, v + 1))
-    told = (twins.conditions, twins.encoder) if mode.uses_semantics else (None, None)
+    told = (matched.conditions, matched.encoder) if mode.uses_semantics else (None, None)
     aside = f", told azimuth {told_azimuth:g}" if mode.shows_view and told_azimuth else ""
     made = f"{generator.config.name} [weights {_hash_of(generator)}], mode {mode.name}{aside}, psi {psi:g}, seed {seed}"
-    return Samples(pictures[:, :v], twins.cameras, pictures[:, v], made, *told)
+    return Samples(pictures[:, :v], matched.cameras, pictures[:, v], made, *told)
 
 
 @torch.no_grad()
 def styles(
     generator: Generator,
     mode: ConditionMode,
-    twins: Samples,
+    matched: Samples,
     *,
     psi: float = 1.0,
     seed: int = 0,
@@ -134,10 +134,10 @@ def styles(
 ) -> Tensor:  # [N, W]
     """Styles of the heads that `generated_samples` shows."""
     device = generator.mapping.w_mean.device
-    features = twins.conditions if mode.uses_semantics else None
-    bank = ConditionBank(mode, twins.encoder, torch.zeros(0, mode.semantic_dimension))
-    told = bank.told(features, len(twins), told_azimuth)
-    z = latents(len(twins), generator.config.z_dim, seed).to(device)
+    features = matched.conditions if mode.uses_semantics else None
+    bank = ConditionBank(mode, matched.encoder, torch.zeros(0, mode.semantic_dimension))
+    told = bank.told(features, len(matched), told_azimuth)
+    z = latents(len(matched), generator.config.z_dim, seed).to(device)
     return generator.mapping(z, None if told is None else told.to(device), psi)
 
 

@@ -9,14 +9,14 @@ import torch
 from torch import Tensor
 
 from semhead_lib.evaluation.protocol import Figure, Protocol
-from semhead_lib.evaluation.reference_statistics import Yardstick
+from semhead_lib.evaluation.reference_statistics import ReferenceStatistics
 from semhead_lib.metrics.intervals import half_sample_interval, percentiles
 
 Figures = dict[str, dict[str, Figure]]  # scope -> figure -> value with protocol
 
 
 def protocol_of(
-    yardstick: Yardstick,
+    reference_stats: ReferenceStatistics,
     made: str,  # what made the pictures
     features: str,
     heads: int,
@@ -24,24 +24,28 @@ def protocol_of(
     reference: int,
     interval: str | None = None,
 ) -> Protocol:
-    """How something was measured with this yardstick, by half-samples unless `interval` says otherwise."""
-    interval = interval or f"95 % by {yardstick.halves} half-samples of heads"
-    resolution = yardstick.twin_samples.resolution
-    return Protocol(made, features, heads, pictures, reference, resolution, yardstick.seed, yardstick.data, interval)
+    """How something was measured against this reference, by half-samples unless `interval` says otherwise."""
+    interval = interval or f"95 % by {reference_stats.halves} half-samples of heads"
+    resolution = reference_stats.matched_samples.resolution
+    return Protocol(
+        made, features, heads, pictures, reference, resolution, reference_stats.seed, reference_stats.data, interval
+    )
 
 
-def measured(statistic: Callable[[Tensor], float], protocol: Protocol, yardstick: Yardstick) -> Figure:
+def measured(statistic: Callable[[Tensor], float], protocol: Protocol, reference_stats: ReferenceStatistics) -> Figure:
     """A statistic of head indices with its interval; half-samples in which it has no value are left out."""
     value = statistic(torch.arange(protocol.heads))
-    halves = [x for x in yardstick.half_samples(statistic, protocol.heads) if math.isfinite(x)] or [value]
+    halves = [x for x in reference_stats.half_samples(statistic, protocol.heads) if math.isfinite(x)] or [value]
     return Figure(value, *half_sample_interval(value, halves), protocol)
 
 
-def compared(statistic: Callable[[Tensor, Tensor], float], protocol: Protocol, yardstick: Yardstick) -> Figure:
+def compared(
+    statistic: Callable[[Tensor, Tensor], float], protocol: Protocol, reference_stats: ReferenceStatistics
+) -> Figure:
     """A statistic of the indices of judged heads and of those of the reference, with its interval by half-samples of
     both."""
-    whole = torch.arange(len(yardstick.twins))
-    value, halves = statistic(whole, whole), [statistic(*half) for half in yardstick.half_samples_of_both()]
+    whole = torch.arange(len(reference_stats.matched))
+    value, halves = statistic(whole, whole), [statistic(*half) for half in reference_stats.half_samples_of_both()]
     return Figure(value, *half_sample_interval(value, halves), protocol)
 
 
@@ -51,9 +55,9 @@ def of_splits(values: list[float], protocol: Protocol) -> Figure:
     return Figure(mean, min(low, mean), max(high, mean), protocol)
 
 
-def interval_of_splits(yardstick: Yardstick) -> str:
+def interval_of_splits(reference_stats: ReferenceStatistics) -> str:
     """What the interval of such a figure is."""
-    return f"95 % of {yardstick.splits} splits of real heads, and their mean"
+    return f"95 % of {reference_stats.splits} splits of real heads, and their mean"
 
 
 def merge(figures: Figures, more: Figures) -> None:

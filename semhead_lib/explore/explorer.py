@@ -19,11 +19,11 @@ from torch import Tensor
 from semhead_lib.atomic import write_atomically
 from semhead_lib.cameras import ELEVATION_RANGE, RADIUS
 from semhead_lib.data.portraits.frontal import portrait_of
-from semhead_lib.explore.latest_task import Newest
+from semhead_lib.explore.latest_task import LatestTask
 from semhead_lib.models.mesh import Mesh
 from semhead_lib.viz import scenes
 from semhead_lib.viz.exports import write_mesh
-from semhead_lib.viz.heads import PICTURES, Asked, HeadModel
+from semhead_lib.viz.heads import PICTURES, HeadModel, HeadRequest
 from semhead_lib.viz.plots import picture_grid
 
 SCENES = ("surface", "points", "volume")
@@ -36,7 +36,7 @@ class HeadExplorer(widgets.VBox):
     """A widget of heads: a 3-D scene to turn, beside it the generator's own picture from where the scene is looked at.
 
     Its controls are attributes (`explorer.seed.value = 3` does what the slider does). Pictures and surfaces are made in
-    a thread beside the kernel, the newest wish first: `wait` returns when all is drawn. Errors are shown in `message`.
+    a thread beside the kernel, the newest task first: `wait` returns when all is drawn. Errors are shown in `message`.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class HeadExplorer(widgets.VBox):
         models: str
         | Mapping[str, str] = "semhead-64",  # a model, or name -> model: the first, and those to compare with
         *,
-        asked: Asked | None = None,
+        asked: HeadRequest | None = None,
         gallery: int = 12,  # people of the data that are offered
         mesh: int = 96,  # grid points a side of the surface
         out: Path | str = "outputs/explorer",  # folder of snapshots
@@ -55,7 +55,7 @@ class HeadExplorer(widgets.VBox):
         self._models: dict[str, HeadModel] = {}
         self._photos: dict[str, Tensor] = {}  # that were given: models which are loaded later have to know them, too
         self._first = next(iter(self._folders))
-        model, asked = self._model(self._first), asked or Asked()
+        model, asked = self._model(self._first), asked or HeadRequest()
         self._people = model.in_gallery(gallery)
         self._make_controls(model, asked)
         self._plot = scenes.new_plot(SIDE)
@@ -65,7 +65,7 @@ class HeadExplorer(widgets.VBox):
         self._drawn: tuple | None = None  # what the scene shows
         self._turning = False
         super().__init__(self._layout(model))
-        self._work = Newest([self._draw_picture, self._draw_scene], self._fail)
+        self._work = LatestTask([self._draw_picture, self._draw_scene], self._fail)
         self._look()
         for control in self._controls.values():
             control.observe(self._changed, "value")
@@ -74,10 +74,10 @@ class HeadExplorer(widgets.VBox):
         self.snapshot.on_click(lambda _: self.save())
         self._changed()
 
-    def asked(self) -> Asked:
+    def asked(self) -> HeadRequest:
         """The head that the controls ask for."""
         c = self._controls
-        return Asked(
+        return HeadRequest(
             c["seed"].value, c["other_seed"].value, c["along"].value, c["psi"].value, in_words(c["condition"].value),
             in_words(c["other_condition"].value), c["mixed"].value, c["told_azimuth"].value,
         )  # fmt: skip
@@ -127,7 +127,7 @@ class HeadExplorer(widgets.VBox):
             self._models[name] = model
         return self._models[name]
 
-    def _make_controls(self, model: HeadModel, asked: Asked) -> None:
+    def _make_controls(self, model: HeadModel, asked: HeadRequest) -> None:
         wide, style = widgets.Layout(width="330px"), {"description_width": "110px"}
 
         def slider(kind, value, low, high, step, words, **options):
@@ -196,9 +196,9 @@ class HeadExplorer(widgets.VBox):
         """A control was moved."""
         if change is not None and change["owner"] in (self.azimuth, self.elevation):
             self._look()
-        wish = (self.asked(), self.azimuth.value, self.elevation.value, self.kind.value, self.scene.value,
+        task = (self.asked(), self.azimuth.value, self.elevation.value, self.kind.value, self.scene.value,
                 self.beside.value)  # fmt: skip
-        self._work.want(wish)
+        self._work.submit(task)
 
     def _look(self) -> None:
         """Turn the scene to the sliders' camera."""
@@ -236,9 +236,9 @@ class HeadExplorer(widgets.VBox):
         except (ValueError, OSError) as error:
             self._fail(error)
 
-    def _draw_picture(self, wish: tuple) -> None:
+    def _draw_picture(self, task: tuple) -> None:
         began = time.perf_counter()
-        asked, azimuth, elevation, kind, _, beside = wish
+        asked, azimuth, elevation, kind, _, beside = task
         model = self._model(self._first)
         self.picture.value = _enlarged(model.picture(model.style(asked), azimuth, elevation, kind))
         self.other_picture.layout.display = "" if beside else "none"
@@ -247,8 +247,8 @@ class HeadExplorer(widgets.VBox):
             self.other_picture.value = _enlarged(other.picture(other.style(asked), azimuth, elevation, kind))
         self._say(f"picture in {time.perf_counter() - began:.2f} s")
 
-    def _draw_scene(self, wish: tuple) -> None:
-        asked, *_, scene, _ = wish
+    def _draw_scene(self, task: tuple) -> None:
+        asked, *_, scene, _ = task
         if self._drawn == (asked, scene):
             return
         began, model = time.perf_counter(), self._model(self._first)

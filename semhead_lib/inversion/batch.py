@@ -111,7 +111,7 @@ def invert_person(
         [p.inside for p in portraits],
     )  # fmt: skip
     aligned = time.perf_counter()
-    fitted, begun = inverter(target, progress=progress)
+    fitted, initialisation = inverter(target, progress=progress)
     figures = {
         "seconds": {"photo": round(aligned - began, 2), "inversion": round(time.perf_counter() - aligned, 2)},
         "steps": {"style": len(fitted.style.losses), "pivotal": len(fitted.pivotal.losses)},
@@ -120,7 +120,7 @@ def invert_person(
         "identity": identity_around(fitted, portraits[0]),
         "photographs": [_of_photo(p, camera) for p, camera in zip(portraits, fitted.cameras.cpu(), strict=True)],
     }
-    return Result(name, portraits, target, begun, fitted, figures)
+    return Result(name, portraits, target, initialisation, fitted, figures)
 
 
 def input_figures(
@@ -156,8 +156,8 @@ def write(result: Result, folder: Path, inverter: Inverter, files: Files, about:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / METRICS).unlink(missing_ok=True)
     tensors = {"w": fitted.w, "cameras": fitted.cameras}
-    if result.begun.condition is not None:
-        tensors["condition"] = result.begun.condition
+    if result.initialisation.condition is not None:
+        tensors["condition"] = result.initialisation.condition
     write_atomically(folder / LATENT, save({name: t.detach().cpu().contiguous() for name, t in tensors.items()}))
     fitted.generator.save(folder / GENERATOR, half=True)
     inverter.bank.save(folder / GENERATOR)

@@ -17,7 +17,7 @@ from semhead_lib.cameras import orbit_angles
 from semhead_lib.evaluation.features import FeatureExtractor
 from semhead_lib.inversion import judging
 from semhead_lib.inversion.held_out import Person
-from semhead_lib.inversion.inverter import Begun, Inverter
+from semhead_lib.inversion.inverter import Initialisation, Inverter
 from semhead_lib.inversion.search import InversionSettings, Inverted, Search
 from semhead_lib.inversion.targets import Target, prepare
 
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 
 STAGES = ("start", "style", "tuned")  # before the search, after it, after pivotal tuning
 CAMERAS = ("known", "estimated")
-_COLUMNS = ("way", "person", "stage", "scope", "figure", "value")
+_COLUMNS = ("method", "person", "stage", "scope", "figure", "value")
 _RESAMPLES = 1000
 
 
 @dataclass(frozen=True)
-class Way:
-    """One way to invert."""
+class Method:
+    """One method of inversion."""
 
     name: str
     model: str = "semhead-64"
@@ -46,7 +46,7 @@ class Way:
 
 
 def compare(
-    ways: Sequence[Way],
+    methods: Sequence[Method],
     people: Callable[[int], Iterable[Person]],  # the same people for pictures of so many pixels a side
     out: Path | str,
     settings: InversionSettings | None = None,
@@ -55,57 +55,59 @@ def compare(
     device: str = "auto",
     progress: bool = False,
 ) -> pandas.DataFrame:
-    """Invert every person in every way; what `out` holds already is read from it. One row a figure: `table_of`.
+    """Invert every person by every method; what `out` holds already is read from it. One row a figure: `table_of`.
 
     OUT/WAY/PERSON.json keeps the figures of one inversion. Raises ValueError where such a file is of other settings.
     """
     out, settings = Path(out), settings or InversionSettings()
     extractor = extractor or FeatureExtractor.load(device=device)
     rows = []
-    for way in ways:
-        chosen = replace(settings, space=way.space)
-        if way.cameras == "known":  # there is nothing to refine
+    for method in methods:
+        chosen = replace(settings, space=method.space)
+        if method.cameras == "known":  # there is nothing to refine
             chosen = replace(chosen, camera_rate=0.0)
-        about = {"way": asdict(way), "settings": asdict(chosen), "features": extractor.identity}
-        inverter = Inverter(way.model, chosen, start_at=way.start, device=device)
-        for person in tqdm(people(inverter.generator.config.resolution), desc=way.name, disable=not progress):
-            path = out / way.name / f"{person.name}.json"
+        about = {"method": asdict(method), "settings": asdict(chosen), "features": extractor.identity}
+        inverter = Inverter(method.model, chosen, start_at=method.start, device=device)
+        for person in tqdm(people(inverter.generator.config.resolution), desc=method.name, disable=not progress):
+            path = out / method.name / f"{person.name}.json"
             kept = json.loads(path.read_text()) if path.is_file() else None
             if kept is not None and kept["about"] != about:
                 raise ValueError(f"{path} was made by other settings: delete it, or write to another folder")
             if kept is None:
-                kept = {"about": about, "rows": judged(inverter, way, person, extractor)}
+                kept = {"about": about, "rows": judged(inverter, method, person, extractor)}
                 path.parent.mkdir(parents=True, exist_ok=True)
                 write_atomically(path, json.dumps(kept).encode())
-            rows += [{"way": way.name, "person": person.name, **row} for row in kept["rows"]]
+            rows += [{"method": method.name, "person": person.name, **row} for row in kept["rows"]]
     return table_of(rows)
 
 
-def judged(inverter: Inverter, way: Way, person: Person, extractor: FeatureExtractor) -> list[dict]:
+def judged(inverter: Inverter, method: Method, person: Person, extractor: FeatureExtractor) -> list[dict]:
     """Invert one person; the figures of every stage. One whose face is not found has one row that says so."""
-    target, off = target_of(inverter, way, person)
+    target, off = target_of(inverter, method, person)
     if target is None:
         return [_row("start", "all", "face_found", 0.0)]
     began = time.perf_counter()
-    begun = inverter.begin(target)
-    stages = {"start": Inverted(inverter.generator, begun.w, begun.objective.target.cameras, Search())}
+    initialisation = inverter.begin(target)
+    stages = {
+        "start": Inverted(inverter.generator, initialisation.w, initialisation.objective.target.cameras, Search())
+    }
     seconds = {"start": time.perf_counter() - began}
-    stages["style"] = inverter.search(begun)
+    stages["style"] = inverter.search(initialisation)
     seconds["style"] = time.perf_counter() - began
     if inverter.settings.pivotal_steps:
-        stages["tuned"] = inverter.tune(stages["style"], begun)
+        stages["tuned"] = inverter.tune(stages["style"], initialisation)
         seconds["tuned"] = time.perf_counter() - began
     rows = [_row("start", "all", "face_found", 1.0), _row("start", "all", "camera_error", off)]
     for stage, fitted in stages.items():
         rows.append(_row(stage, "all", "seconds", seconds[stage]))
-        rows += _figures(stage, way, fitted, begun, person, inverter, extractor)
+        rows += _figures(stage, method, fitted, initialisation, person, inverter, extractor)
     return rows
 
 
-def target_of(inverter: Inverter, way: Way, person: Person) -> tuple[Target | None, float]:
-    """What the way sees of a person, and the camera's error in degrees; None where no face is found."""
+def target_of(inverter: Inverter, method: Method, person: Person) -> tuple[Target | None, float]:
+    """What the method sees of a person, and the camera's error in degrees; None where no face is found."""
     generator = inverter.generator
-    if way.cameras == "known":
+    if method.cameras == "known":
         return prepare(generator, [person.photo], [person.mask], person.camera[None]), 0.0
     from semhead_lib.data.portraits.alignment import align
 
@@ -120,11 +122,11 @@ def target_of(inverter: Inverter, way: Way, person: Person) -> tuple[Target | No
 
 
 def _figures(
-    stage: str, way: Way, fitted: Inverted, begun: Begun, person: Person, inverter: Inverter,
+    stage: str, method: Method, fitted: Inverted, initialisation: Initialisation, person: Person, inverter: Inverter,
     extractor: FeatureExtractor,
 ) -> list[dict]:  # fmt: skip
     azimuths = orbit_angles(person.around.cameras)[:, 0]
-    here = person.here if way.cameras == "known" else judging.as_aligned(begun.objective.target, fitted)
+    here = person.here if method.cameras == "known" else judging.as_aligned(initialisation.objective.target, fitted)
     rows = [
         _row(stage, scope, name, float(value))
         for truth, scopes in ((here, ["input"]), (person.around, [f"{a:g}" for a in azimuths.round().tolist()]))
@@ -140,7 +142,7 @@ def _row(stage: str, scope: str, figure: str, value: float) -> dict:
 
 
 def table_of(rows: list[dict]) -> pandas.DataFrame:
-    """One row a way, person, stage, scope ("input", an azimuth in degrees, or "all") and figure."""
+    """One row a method, person, stage, scope ("input", an azimuth in degrees, or "all") and figure."""
     import pandas
 
     table = pandas.DataFrame(rows, columns=list(_COLUMNS))
@@ -158,7 +160,7 @@ def read_table(path: Path | str) -> pandas.DataFrame:
 
 
 @dataclass(frozen=True)
-class Mean:
+class MeanOverSubjects:
     """The mean over people, with a bootstrap interval of 95 %; NaN where nobody has the figure."""
 
     value: float
@@ -173,33 +175,33 @@ class Mean:
         return f"{self.value:.{digits}f} [{self.low:.{digits}f}, {self.high:.{digits}f}]"
 
 
-def mean_over_people(table: pandas.DataFrame, seed: int = 0) -> Mean:
-    """Of rows of one way, stage and figure: first the mean over each person's scopes, then over people."""
+def mean_over_subjects(table: pandas.DataFrame, seed: int = 0) -> MeanOverSubjects:
+    """Of rows of one method, stage and figure: first the mean over each person's scopes, then over people."""
     values = table.dropna(subset="value").groupby("person")["value"].mean().to_numpy()
     if not len(values):
-        return Mean(float("nan"), float("nan"), float("nan"), 0)
+        return MeanOverSubjects(float("nan"), float("nan"), float("nan"), 0)
     drawn = np.random.default_rng(seed).integers(len(values), size=(_RESAMPLES, len(values)))
     low, high = np.percentile(values[drawn].mean(1), [2.5, 97.5])
-    return Mean(float(values.mean()), float(low), float(high), len(values))
+    return MeanOverSubjects(float(values.mean()), float(low), float(high), len(values))
 
 
-def figure(table: pandas.DataFrame, name: str, where: str, way: str, stage: str) -> Mean:
-    """One figure of a way and stage: `where` is "input", "around" or "all"."""
-    part = table[(table["way"] == way) & (table["stage"] == stage) & (table["figure"] == name)]
-    return mean_over_people(around(part) if where == "around" else part[part["scope"] == where])
+def figure(table: pandas.DataFrame, name: str, where: str, method: str, stage: str) -> MeanOverSubjects:
+    """One figure of a method and stage: `where` is "input", "around" or "all"."""
+    part = table[(table["method"] == method) & (table["stage"] == stage) & (table["figure"] == name)]
+    return mean_over_subjects(around(part) if where == "around" else part[part["scope"] == where])
 
 
 def gain(
     table: pandas.DataFrame, name: str, where: str, before: tuple[str, str], after: tuple[str, str]
-) -> Mean:  # (way, stage) twice
-    """How much a figure grows from one way and stage to another: differences of each person who has both."""
+) -> MeanOverSubjects:  # (method, stage) twice
+    """How much a figure grows from one method and stage to another: differences of each person who has both."""
     each = []
-    for way, stage in (before, after):
-        part = table[(table["way"] == way) & (table["stage"] == stage) & (table["figure"] == name)]
+    for method, stage in (before, after):
+        part = table[(table["method"] == method) & (table["stage"] == stage) & (table["figure"] == name)]
         part = around(part) if where == "around" else part[part["scope"] == where]
         each.append(part.dropna(subset="value").groupby("person")["value"].mean())
     difference = (each[1] - each[0]).dropna().rename("value").reset_index()
-    return mean_over_people(difference)
+    return mean_over_subjects(difference)
 
 
 def around(table: pandas.DataFrame) -> pandas.DataFrame:
@@ -208,19 +210,19 @@ def around(table: pandas.DataFrame) -> pandas.DataFrame:
 
 
 def summary(table: pandas.DataFrame, figures: dict[str, str]) -> pandas.DataFrame:
-    """One row a way and stage; for each figure (name -> heading) its mean [interval] on the input view and around, or
-    over all where it has no view."""
+    """One row a method and stage; for each figure (name -> heading) its mean [interval] on the input view and around,
+    or over all where it has no view."""
     import pandas
 
     rows = []
-    for (way, stage), part in table.groupby(["way", "stage"], sort=False):
-        row = {"way": way, "stage": stage, "people": part["person"].nunique()}
+    for (method, stage), part in table.groupby(["method", "stage"], sort=False):
+        row = {"method": method, "stage": stage, "people": part["person"].nunique()}
         for name, heading in figures.items():
             chosen = part[part["figure"] == name]
             if (chosen["scope"] == "all").all():
-                row[heading] = str(mean_over_people(chosen)) if len(chosen) else ""
+                row[heading] = str(mean_over_subjects(chosen)) if len(chosen) else ""
             else:
-                row[f"{heading}, input"] = str(mean_over_people(chosen[chosen["scope"] == "input"]))
-                row[f"{heading}, around"] = str(mean_over_people(around(chosen)))
+                row[f"{heading}, input"] = str(mean_over_subjects(chosen[chosen["scope"] == "input"]))
+                row[f"{heading}, around"] = str(mean_over_subjects(around(chosen)))
         rows.append(row)
     return pandas.DataFrame(rows)

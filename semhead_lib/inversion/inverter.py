@@ -24,7 +24,7 @@ _OTHERS = 512  # heads that the styles' spread is measured on
 
 
 @dataclass(frozen=True)
-class Begun:
+class Initialisation:
     """Where an inversion starts."""
 
     objective: Objective
@@ -65,32 +65,46 @@ class Inverter:
         self.style_encoder = StyleEncoder.load(self.folder, attention, self.device) if start_at == "encoder" else None
         self.others = start.other_styles(self.generator, self.bank, _OTHERS, self.settings.seed)
 
-    def begin(self, target: Target) -> Begun:
+    def begin(self, target: Target) -> Initialisation:
         """The condition that the photographs mean, and the style to start at."""
         objective = Objective(target.to(self.device), self.encoder, self.weights, self.perceptual)
         azimuth = float(orbit_angles(target.cameras[:1].cpu())[0, 0])
         condition = start.condition_of(self.bank, objective, azimuth)
         if self.start_at == "mean":
-            return Begun(objective, condition, start.mean_style(self.generator, condition))
+            return Initialisation(objective, condition, start.mean_style(self.generator, condition))
         if self.start_at == "encoder":
-            return Begun(objective, condition, start.encoded(self.generator, self.style_encoder, objective, condition))
+            return Initialisation(
+                objective, condition, start.encoded(self.generator, self.style_encoder, objective, condition)
+            )
         styles = start.candidates(self.generator, condition, self.candidates, seed=self.settings.seed)
-        return Begun(objective, condition, start.best_of(self.generator, objective, styles)[0])
+        return Initialisation(objective, condition, start.best_of(self.generator, objective, styles)[0])
 
-    def search(self, begun: Begun, *, progress: bool = False, reference: bool = False) -> Inverted:
+    def search(self, initialisation: Initialisation, *, progress: bool = False, reference: bool = False) -> Inverted:
         """The style and the cameras nearest to the photographs."""
         return search_style(
-            self.generator, begun.objective, begun.w, self.others, self.settings, progress=progress, reference=reference
+            self.generator,
+            initialisation.objective,
+            initialisation.w,
+            self.others,
+            self.settings,
+            progress=progress,
+            reference=reference,
         )
 
-    def tune(self, fitted: Inverted, begun: Begun, *, progress: bool = False, reference: bool = False) -> Inverted:
+    def tune(
+        self, fitted: Inverted, initialisation: Initialisation, *, progress: bool = False, reference: bool = False
+    ) -> Inverted:
         """The generator tuned to the photographs at the style found; as it was where no steps are asked for, or the
         search was interrupted."""
         if not self.settings.pivotal_steps or fitted.style.stopped == "interrupted":
             return fitted
-        return tune(fitted, begun.objective, self.others, self.settings, progress=progress, reference=reference)
+        return tune(
+            fitted, initialisation.objective, self.others, self.settings, progress=progress, reference=reference
+        )
 
-    def __call__(self, target: Target, *, progress: bool = False) -> tuple[Inverted, Begun]:
+    def __call__(self, target: Target, *, progress: bool = False) -> tuple[Inverted, Initialisation]:
         """Begin, search, tune. Ctrl-C ends with the best so far."""
-        begun = self.begin(target)
-        return self.tune(self.search(begun, progress=progress), begun, progress=progress), begun
+        initialisation = self.begin(target)
+        return self.tune(
+            self.search(initialisation, progress=progress), initialisation, progress=progress
+        ), initialisation

@@ -26,8 +26,8 @@ _LPIPS_BACKBONE = "alexnet-owt-7be5be79.pth"  # in torch hub's cache
 class Weights:
     """Of the terms."""
 
-    picture: float = 1.0
-    raw: float = 0.5
+    image: float = 1.0
+    image_raw: float = 0.5
     perceptual: float = 0.5
     semantic: float = 0.1
     mask: float = 0.5
@@ -38,10 +38,10 @@ class Weights:
                 raise ValueError(f"the weight {field.name} must not be negative, got {getattr(self, field.name)}")
 
 
-def picture_distance(x: Tensor, y: Tensor, v: Tensor) -> Tensor:  # [B, 3, S, S] twice, [B, 1, S, S] -> [B]
+def image_distance(x: Tensor, y: Tensor, v: Tensor) -> Tensor:  # [B, 3, S, S] twice, [B, 1, S, S] -> [B]
     """sum v (x - y)^2 / (3 sum v): the mean squared difference where the photograph reaches.
 
-    >>> picture_distance(torch.ones(1, 3, 2, 2), torch.zeros(1, 3, 2, 2), torch.tensor([[[[1.0, 0], [0, 0]]]]))
+    >>> image_distance(torch.ones(1, 3, 2, 2), torch.zeros(1, 3, 2, 2), torch.tensor([[[[1.0, 0], [0, 0]]]]))
     tensor([1.])
     """
     return (v * (x - y).square()).sum((1, 2, 3)) / (x.shape[1] * v.sum((1, 2, 3))).clamp_min(1e-6)
@@ -49,7 +49,7 @@ def picture_distance(x: Tensor, y: Tensor, v: Tensor) -> Tensor:  # [B, 3, S, S]
 
 def mask_distance(o: Tensor, m: Tensor, v: Tensor) -> Tensor:  # [B, 1, R, R] thrice -> [B]
     """sum v (o - m)^2 / sum v."""
-    return picture_distance(o, m, v)
+    return image_distance(o, m, v)
 
 
 def semantic_distance(one: Tensor, other: Tensor) -> Tensor:  # [B, D] unit features twice -> [B]
@@ -123,11 +123,11 @@ class Objective:
         def all_heads(x: Tensor) -> Tensor:
             return x.repeat(heads, *[1] * (x.dim() - 1))
 
-        inside, side = all_heads(t.inside), render.raw.shape[-1]
-        terms = {"picture": picture_distance(render.image, all_heads(t.images), inside)}
+        inside, side = all_heads(t.inside), render.image_raw.shape[-1]
+        terms = {"image": image_distance(render.image, all_heads(t.images), inside)}
         smaller = [F.interpolate(x, size=side, mode="area") for x in (t.images, t.masks, t.inside)]
         images, masks, reached = map(all_heads, smaller)
-        terms["raw"] = picture_distance(render.raw, images, reached)
+        terms["image_raw"] = image_distance(render.image_raw, images, reached)
         terms["mask"] = mask_distance(render.opacity, masks, reached)
         seen = torch.where(inside > 0.5, render.image, all_heads(t.images))  # beyond the photograph there is no error
         if w.semantic or (w.perceptual and self._lpips is None):

@@ -24,7 +24,7 @@ def search_style(
     settings: InversionSettings,
     *,
     progress: bool = False,
-    reference: bool = False,  # render with the reference twin, to compare
+    reference: bool = False,  # render with the reference implementation, to compare
 ) -> Inverted:
     """Adam on the style, with rates and noise as in StyleGAN2's projector (Karras et al., 2020, appendix D), and on the
     cameras through the renderer's gradients. Ctrl-C gives the best so far. The generator given stays as it is.
@@ -36,7 +36,7 @@ def search_style(
     scale = others.std(dim=0)
     first = start.detach()
     if s.space == "w+" and first.dim() == 2:
-        first = first[:, None].repeat(1, sum(generator.styles), 1)
+        first = first[:, None].repeat(1, sum(generator.num_ws), 1)
     of_all, of_each = torch.zeros_like(first[:, :1] if first.dim() == 3 else first), torch.zeros_like(first)
     refined = RefinedCameras(objective.target.cameras)
     maps = [m.requires_grad_() for name, m in generator.named_buffers() if name.endswith(".noise")] if s.maps else []

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from semhead_lib.cameras import ELEVATION_RANGE, orbit_labels
-from semhead_lib.inversion.losses import Objective, picture_distance
+from semhead_lib.inversion.losses import Objective, image_distance
 from semhead_lib.inversion.search import Best, InversionSettings, Inverted, Search, schedule, steps_of
 from semhead_lib.models.generator import Render
 
@@ -76,5 +76,5 @@ def elsewhere(w: Tensor, others: Tensor, rng: torch.Generator) -> tuple[Tensor, 
 def difference(now: Render, was: Render) -> Tensor:
     """Mean squared difference of the pictures, the raw ones, and the opacities."""
     everywhere = torch.ones_like(was.image[:, :1])
-    picture = picture_distance(now.image, was.image, everywhere).mean()
-    return picture + F.mse_loss(now.raw, was.raw) + F.mse_loss(now.opacity, was.opacity)
+    picture = image_distance(now.image, was.image, everywhere).mean()
+    return picture + F.mse_loss(now.image_raw, was.image_raw) + F.mse_loss(now.opacity, was.opacity)

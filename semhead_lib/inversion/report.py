@@ -16,7 +16,7 @@ from torch import Tensor
 from semhead_lib.atomic import write_atomically
 from semhead_lib.cameras import orbit_labels
 from semhead_lib.data.portraits.alignment import Portrait, overlay
-from semhead_lib.inversion.inverter import Begun
+from semhead_lib.inversion.inverter import Initialisation
 from semhead_lib.inversion.search import Inverted, Search
 from semhead_lib.inversion.targets import Target
 from semhead_lib.models.sampling import to_uint8
@@ -45,7 +45,7 @@ class Result:
     name: str
     portraits: list[Portrait]
     target: Target
-    begun: Begun
+    initialisation: Initialisation
     fitted: Inverted
     figures: dict = field(default_factory=dict)
 

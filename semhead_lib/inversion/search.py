@@ -61,7 +61,7 @@ class Inverted:
     """A fitted head."""
 
     generator: Generator  # tuned, when pivotal steps were taken
-    w: Tensor  # [1, W] or w+: [1, sum(styles), W]
+    w: Tensor  # [1, W] or w+: [1, sum(num_ws), W]
     cameras: Tensor  # [K, 25] of the photographs, refined
     style: Search
     pivotal: Search = field(default_factory=Search)

@@ -19,17 +19,17 @@ from semhead_lib.metrics.frechet import frechet_distance, kernel_distance
 
 ALL = "all"  # the scope of figures over all views; the others are names of bins
 LEAST_HEADS = 24  # in a bin: half-samples of fewer have no neighbourhoods to speak of
-Numbers = dict[tuple[str, str], float]  # (scope, figure) -> number
+MetricValues = dict[tuple[str, str], float]  # (scope, figure) -> number
 
 
-class Drawn(NamedTuple):
+class OrderedHeads(NamedTuple):
     """Heads in an order, of which comparisons take as many from the beginning as they need."""
 
     heads: BinnedFeatures
     order: Tensor  # [<= N] int64
 
 
-class Scale(NamedTuple):
+class ComparisonScale(NamedTuple):
     """What the real data and the extractor fix, for all comparisons alike."""
 
     bins: AzimuthBins
@@ -37,21 +37,23 @@ class Scale(NamedTuple):
     variance: Tensor  # [bins] total variance of the real features
     gamma: float  # of the kernel distance
 
-    def halved(self) -> Scale:
+    def halved(self) -> ComparisonScale:
         """For half-samples."""
         return self._replace(counts=self.counts // 2)
 
 
-def compare(judged: Drawn, reference: Drawn, twins: Drawn, heads: int, scale: Scale) -> Numbers:
+def compare(
+    judged: OrderedHeads, reference: OrderedHeads, matched: OrderedHeads, heads: int, scale: ComparisonScale
+) -> MetricValues:
     """All figures but the directional bias and the kernel distance over all views; `heads` are compared over all views.
 
     Raises ValueError when a bin has fewer heads than the scale says.
     """
     x, y = (drawn.heads.features[drawn.order[:heads]].flatten(0, 1) for drawn in (judged, reference))
-    numbers: Numbers = {(ALL, "frechet"): frechet_distance(y, x)}
+    numbers: MetricValues = {(ALL, "frechet"): frechet_distance(y, x)}
     for b, name in enumerate(scale.bins.names):
         count = int(scale.counts[b])
-        x, y, twin = (drawn.heads.in_bin(b, drawn.order, count) for drawn in (judged, reference, twins))
+        x, y, match = (drawn.heads.in_bin(b, drawn.order, count) for drawn in (judged, reference, matched))
         neighbours = Neighbourhoods(y, x)
         lie, reach = neighbours.density_coverage(), neighbours.precision_recall()
         figures = {
@@ -61,19 +63,19 @@ def compare(judged: Drawn, reference: Drawn, twins: Drawn, heads: int, scale: Sc
             "recall": reach.recall,
             "density": lie.density,
             "coverage": lie.coverage,
-            "diversity": diversity_ratio(twin, x, float(scale.variance[b])),
+            "diversity": diversity_ratio(match, x, float(scale.variance[b])),
         }
         numbers |= {(name, figure): number for figure, number in figures.items()}
     return numbers
 
 
-def frechet_by_bin(judged: Drawn, reference: Drawn, scale: Scale) -> Tensor:  # [bins]
+def frechet_by_bin(judged: OrderedHeads, reference: OrderedHeads, scale: ComparisonScale) -> Tensor:  # [bins]
     """The Frechet distances of `compare` alone."""
     pairs = ([d.heads.in_bin(b, d.order, int(n)) for d in (reference, judged)] for b, n in enumerate(scale.counts))
     return torch.tensor([frechet_distance(*pair) for pair in pairs], dtype=torch.float64)
 
 
-def with_bias(numbers: Numbers, floor: Tensor, scale: Scale, phi: float) -> Numbers:
+def with_bias(numbers: MetricValues, floor: Tensor, scale: ComparisonScale, phi: float) -> MetricValues:
     """The numbers and the directional bias that they make; `floor` [bins] is the Frechet distance of real from real at
     the same counts."""
     rows = [[numbers[name, figure] for name in scale.bins.names] for figure in ("frechet", "diversity")]

@@ -22,7 +22,7 @@ _MOST_DECIBELS = 100.0
 
 
 @dataclass(frozen=True)
-class Seen:
+class SurfaceViews:
     """P views with what they see of surfaces."""
 
     pictures: Tensor  # [P, 3, R, R] in [0, 1]
@@ -63,12 +63,12 @@ class Differences:
         return float(self.pixels[pairs].sum() / self.surface[pairs].sum().clamp_min(1))
 
 
-def recorded_views(subject: Subject) -> Seen:
+def recorded_views(subject: Subject) -> SurfaceViews:
     """The views of a subject whose depth is known. Raises ValueError for one without depth or masks."""
     if subject.depth is None or subject.masks is None:
         raise ValueError(f"subject {subject.id} has no depth or no masks: load it with geometry=['depth']")
     whole = (subject.depth > 0) & (subject.masks == 255)
-    return Seen(subject.views / 255, ray_distance(subject.depth, subject.cameras), whole, subject.cameras)
+    return SurfaceViews(subject.views / 255, ray_distance(subject.depth, subject.cameras), whole, subject.cameras)
 
 
 def ray_distance(depth: Tensor, labels: Tensor) -> Tensor:  # [P, R, R] camera z, [P, 25] -> [P, R, R]
@@ -78,7 +78,7 @@ def ray_distance(depth: Tensor, labels: Tensor) -> Tensor:  # [P, R, R] camera z
     return depth / (directions @ forward[..., None])[..., 0].reshape(depth.shape)
 
 
-def warp(one: Seen, other: Seen, tolerance: float = TOLERANCE) -> tuple[Tensor, Tensor]:
+def warp(one: SurfaceViews, other: SurfaceViews, tolerance: float = TOLERANCE) -> tuple[Tensor, Tensor]:
     """The other views' pictures as the first cameras would see them, [P, 3, R, R], and where both see, [P, R, R] bool.
 
     Each surface point of the first view is projected into the second (inverse warping, bilinear). It is seen there when
@@ -97,7 +97,7 @@ def warp(one: Seen, other: Seen, tolerance: float = TOLERANCE) -> tuple[Tensor, 
     return read[:, :3], one.mask & on_surface & near & (z.reshape(one.mask.shape) > 0)
 
 
-def differences(one: Seen, other: Seen, tolerance: float = TOLERANCE) -> Differences:
+def differences(one: SurfaceViews, other: SurfaceViews, tolerance: float = TOLERANCE) -> Differences:
     """How the pictures of P pairs of views differ where both see the same point."""
     warped, both = warp(one, other, tolerance)
     off = torch.where(both[:, None], warped - one.pictures, 0.0)  # off the surface there may be no number

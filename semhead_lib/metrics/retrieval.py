@@ -1,7 +1,7 @@
 """Semantics of generated heads: do all sides show one head, and is it the head that was asked for?
 
 By retrieval in the features of a `SemanticEncoder`. How well the encoder sees a head from behind bounds the first, so
-real heads are the yardstick: the same figure of their own views.
+real heads are the reference: the same metric of their own views.
 """
 
 from __future__ import annotations

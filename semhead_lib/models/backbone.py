@@ -1,4 +1,4 @@
-"""The StyleGAN2 synthesis network that draws the feature map, and the super-resolution that refines raw pictures."""
+"""The StyleGAN2 synthesis network that draws the feature map, and the super-resolution that refines raw images."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from torch.utils.checkpoint import checkpoint
 
 from semhead_lib.models.layers import StyleBlock, cast, upsample
 
-STYLES = 2  # of a block: one a layer
+WS_PER_BLOCK = 2  # of a block: one a layer
 
 
-def styles_of(w: Tensor, blocks: int) -> list[Tensor]:  # [B, W] or [B, blocks * STYLES, W]
+def ws_of_blocks(w: Tensor, blocks: int) -> list[Tensor]:  # [B, W] or [B, blocks * WS_PER_BLOCK, W]
     """What each block is told: all the same, or each its own."""
-    return [w] * blocks if w.dim() == 2 else list(w.split(STYLES, dim=1))
+    return [w] * blocks if w.dim() == 2 else list(w.split(WS_PER_BLOCK, dim=1))
 
 
 class BlockStack(nn.Module):
@@ -24,14 +24,14 @@ class BlockStack(nn.Module):
     checkpoint = False
 
     @property
-    def styles(self) -> int:
+    def num_ws(self) -> int:
         """Of all layers."""
-        return STYLES * len(self.blocks)
+        return WS_PER_BLOCK * len(self.blocks)
 
     def run(self, x: Tensor, total: Tensor | None, w: Tensor) -> Tensor:
         """Activations and first sum through all blocks; the last sum."""
         x = cast(x, self.precision).contiguous(memory_format=torch.channels_last)
-        for block, style in zip(self.blocks, styles_of(w, len(self.blocks)), strict=True):
+        for block, style in zip(self.blocks, ws_of_blocks(w, len(self.blocks)), strict=True):
             if self.checkpoint and torch.is_grad_enabled():
                 x, total = checkpoint(block, x, total, style, use_reentrant=False, preserve_rng_state=False)
             else:
@@ -71,7 +71,7 @@ class Backbone(BlockStack):
 
 
 class SuperResolution(BlockStack):
-    """From raw features to the final picture: blocks that double the size, with the raw picture as first skip."""
+    """From raw features to the final picture: blocks that double the size, with the raw image as first skip."""
 
     def __init__(self, w_dim: int, features: int, raw_side: int, side: int, channels: tuple[int, ...]) -> None:
         super().__init__()
@@ -86,7 +86,7 @@ class SuperResolution(BlockStack):
         )
 
     def forward(self, features: Tensor, raw: Tensor, w: Tensor) -> Tensor:
-        """Features [B, F, R, R], raw picture [B, 3, R, R], w [B, W] or [B, styles, W] to the picture [B, 3, S, S]."""
+        """Features [B, F, R, R], raw image [B, 3, R, R], w [B, W] or [B, styles, W] to the picture [B, 3, S, S]."""
         return self.run(features, raw, w)
 
 
@@ -101,9 +101,9 @@ class Background(nn.Module):
         self.pattern = Backbone(w_dim, side, features, base * side, base)
 
     @property
-    def styles(self) -> int:
+    def num_ws(self) -> int:
         """Of all layers."""
-        return self.pattern.styles
+        return self.pattern.num_ws
 
     def forward(
         self,

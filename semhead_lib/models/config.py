@@ -26,7 +26,7 @@ class GeneratorConfig:
     coarse: int  # samples of a ray; with a density grid: strata that are looked up in it, which cost little
     fine: int  # samples drawn from their weights; with a density grid the only ones
     hidden: int = 64  # width of the field's hidden layer
-    features: int = 32  # colour features; the first three are the raw picture
+    features: int = 32  # colour features; the first three are the raw image
     z_dim: int = 512
     w_dim: int = 512
     mapping_layers: int = 2
@@ -60,7 +60,7 @@ class GeneratorConfig:
                 f"{self.raw_resolution * 2 ** len(self.super_channels)}, not {self.resolution}"
             )
         if self.features < 3:
-            raise ValueError(f"features must be at least 3, the raw picture's colours, got {self.features}")
+            raise ValueError(f"features must be at least 3, the raw image's colours, got {self.features}")
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)

@@ -1,4 +1,4 @@
-"""The discriminator: how real a picture is, seen together with its raw render and mask, for a camera and a semantic.
+"""The discriminator: how real a picture is, seen together with its raw image and mask, for a camera and a semantic.
 
 It is conditioned by projection (Miyato and Koyama, 2018): one trunk looks at the picture, and each part of the
 condition has a vector that the trunk's features are multiplied with. So the same features serve any number of
@@ -38,7 +38,7 @@ class DiscriminatorConfig:
     """Everything that shapes a discriminator; saved as JSON beside its weights."""
 
     resolution: int  # pixels a side of the final picture
-    raw_resolution: int  # of the raw picture and the mask; equal to `resolution`: there is no raw picture beside it
+    raw_resolution: int  # of the raw image and the mask; equal to `resolution`: there is no raw image beside it
     base: int  # channels at side s: base / s ...
     most: int  # ... at most this many
     semantic_dim: int = 0  # of the semantic feature; 0: it is not told one
@@ -67,7 +67,7 @@ class DiscriminatorConfig:
 
     @property
     def is_dual(self) -> bool:
-        """Whether it sees the raw picture beside the final one."""
+        """Whether it sees the raw image beside the final one."""
         return self.raw_resolution < self.resolution
 
     @property
@@ -77,30 +77,30 @@ class DiscriminatorConfig:
 
 
 @dataclass(frozen=True)
-class Seen:
+class DiscriminatorInput:
     """What the discriminator looks at; real and generated pictures come in the same form."""
 
     image: Tensor  # [B, 3, S, S] in [-1, 1]
-    raw: Tensor | None = None  # [B, 3, R, R] in [-1, 1]; None where the image is the raw picture
+    image_raw: Tensor | None = None  # [B, 3, R, R] in [-1, 1]; None where the image is the raw image
     mask: Tensor | None = None  # [B, 1, R, R] in [0, 1]
 
     @property
     def tensors(self) -> list[Tensor]:
-        return [t for t in (self.image, self.raw, self.mask) if t is not None]
+        return [t for t in (self.image, self.image_raw, self.mask) if t is not None]
 
-    def detach(self) -> Seen:
-        return Seen(*(None if t is None else t.detach() for t in (self.image, self.raw, self.mask)))
+    def detach(self) -> DiscriminatorInput:
+        return DiscriminatorInput(*(None if t is None else t.detach() for t in (self.image, self.image_raw, self.mask)))
 
-    def requires_grad_(self) -> Seen:
+    def requires_grad_(self) -> DiscriminatorInput:
         """The same, for gradients by what is seen."""
         for tensor in self.tensors:
             tensor.requires_grad_()
         return self
 
-    def and_then(self, other: Seen) -> Seen:
+    def and_then(self, other: DiscriminatorInput) -> DiscriminatorInput:
         """One batch of both."""
-        pairs = ((self.image, other.image), (self.raw, other.raw), (self.mask, other.mask))
-        return Seen(*(None if a is None else torch.cat([a, b]) for a, b in pairs))
+        pairs = ((self.image, other.image), (self.image_raw, other.image_raw), (self.mask, other.mask))
+        return DiscriminatorInput(*(None if a is None else torch.cat([a, b]) for a, b in pairs))
 
 
 class EqualConv(Equalised):
@@ -194,7 +194,7 @@ class Discriminator(nn.Module):
         self.semantic = ConditionVector(c.semantic_dim, last) if c.semantic_dim else None
         self.to(memory_format=torch.channels_last)
 
-    def features(self, seen: Seen, sets: int = 1) -> Tensor:
+    def features(self, seen: DiscriminatorInput, sets: int = 1) -> Tensor:
         """What is seen to [B, 1 + parts * d]: psi and phi; after them 64 local logits, where there are any.
 
         Raises ValueError for shapes that do not fit the config.
@@ -213,7 +213,7 @@ class Discriminator(nn.Module):
             else:
                 x = block(x)
         x = x.to(self.conv.weight.dtype)
-        x = F.leaky_relu_(self.conv(spread_channel(x, self.config.group, self.config.views, sets)), SLOPE)
+        x = F.leaky_relu_(self.conv(minibatch_stddev(x, self.config.group, self.config.views, sets)), SLOPE)
         found = self.out(leaky_relu(self.flat(x.flatten(1))))
         return found if local is None else torch.cat([found, local], dim=1)
 
@@ -236,23 +236,23 @@ class Discriminator(nn.Module):
         d = vector.shape[1] // len(vectors)
         return features[:, 0] + (features[:, 1 : 1 + vector.shape[1]] * vector).sum(1) / math.sqrt(d)
 
-    def forward(self, seen: Seen, condition: Tensor) -> Tensor:  # -> [B]
+    def forward(self, seen: DiscriminatorInput, condition: Tensor) -> Tensor:  # -> [B]
         """The logit of each picture under its condition: positive means real."""
         return self.logits(self.features(seen), condition)
 
-    def _stack(self, seen: Seen) -> Tensor:  # -> [B, channels, S, S]
+    def _stack(self, seen: DiscriminatorInput) -> Tensor:  # -> [B, channels, S, S]
         c = self.config
         b = len(seen.image)
         expected = {"image": (b, 3, c.resolution, c.resolution)}
         if c.is_dual:
-            expected["raw"] = (b, 3, c.raw_resolution, c.raw_resolution)
+            expected["image_raw"] = (b, 3, c.raw_resolution, c.raw_resolution)
         if c.sees_mask:
             expected["mask"] = (b, 1, c.raw_resolution, c.raw_resolution)
         for name, shape in expected.items():
             came = getattr(seen, name)
             if came is None or tuple(came.shape) != shape:
                 raise ValueError(f"{name} must be {list(shape)}, got {None if came is None else list(came.shape)}")
-        small = [seen.raw] * c.is_dual + ([seen.mask * 2 - 1] if c.sees_mask else [])
+        small = [seen.image_raw] * c.is_dual + ([seen.mask * 2 - 1] if c.sees_mask else [])
         small = [cast(t, self.precision) for t in small]
         if c.is_dual:
             small = [F.interpolate(torch.cat(small, 1), size=c.resolution, mode="bilinear", align_corners=False)]
@@ -281,7 +281,7 @@ class Discriminator(nn.Module):
         return discriminator
 
 
-def spread_channel(
+def minibatch_stddev(
     x: Tensor,  # [B, C, H, W]
     group: int,  # subjects
     views: int = 1,  # adjacent images of a subject

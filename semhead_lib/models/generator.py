@@ -29,7 +29,7 @@ class Render:
     """Pictures of heads."""
 
     image: Tensor  # [B, 3, S, S] in about [-1, 1]
-    raw: Tensor  # [B, 3, R, R] in [-1, 1], as rendered
+    image_raw: Tensor  # [B, 3, R, R] in [-1, 1], as rendered
     features: Tensor  # [B, F, R, R] in [0, 1], the background behind
     depth: Tensor  # [B, 1, R, R] scene units along each ray
     opacity: Tensor  # [B, 1, R, R] in [0, 1]
@@ -47,7 +47,7 @@ def folder_of(name: str | Path) -> Path:
 
 
 class Generator(nn.Module):
-    """z and condition -> w -> a feature map read as planes -> raw picture by the volume renderer -> final picture.
+    """z and condition -> w -> a feature map read as planes -> raw image by the volume renderer -> final picture.
 
     After EG3D (Chan et al., 2022), with a choice of planes (`semhead_lib.models.planes`) and a background behind the
     head that is not part of the volume (PanoHead).
@@ -84,30 +84,30 @@ class Generator(nn.Module):
         return self.synthesize(self.mapping(z, condition, psi), labels, seed=seed)
 
     @property
-    def styles(self) -> tuple[int, int, int]:
+    def num_ws(self) -> tuple[int, int, int]:
         """Layers of the backbone, the background and the super-resolution: w+ has a style for each, in this order."""
-        return tuple(0 if part is None else part.styles for part in self._told)
+        return tuple(0 if part is None else part.num_ws for part in self._synthesis)
 
     @property
-    def _told(self) -> tuple[Backbone, Background | None, SuperResolution | None]:
+    def _synthesis(self) -> tuple[Backbone, Background | None, SuperResolution | None]:
         return self.backbone, self.background, self.super_resolution
 
-    def shares(self, w: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def split_ws(self, w: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """What backbone, background and super-resolution are told: all of w [H, W], or each its layers of w+
-        [H, sum(styles), W]. Raises ValueError for another shape."""
+        [H, sum(num_ws), W]. Raises ValueError for another shape."""
         if w.dim() == 2:
             return w, w, w
-        if w.dim() != 3 or w.shape[1] != sum(self.styles):
-            raise ValueError(f"styles must be [H, W] or [H, {sum(self.styles)}, W], got {list(w.shape)}")
-        return w.split(self.styles, dim=1)
+        if w.dim() != 3 or w.shape[1] != sum(self.num_ws):
+            raise ValueError(f"styles must be [H, W] or [H, {sum(self.num_ws)}, W], got {list(w.shape)}")
+        return w.split(self.num_ws, dim=1)
 
     def feature_map(self, w: Tensor) -> Tensor:  # [H, W] or w+ -> [H, channels, side, side]
         """What the planes of heads are read from."""
-        return self.backbone(self.shares(w)[0])
+        return self.backbone(self.split_ws(w)[0])
 
     def synthesize(
         self,
-        w: Tensor,  # [H, W] styles of H heads, or w+: [H, sum(styles), W]
+        w: Tensor,  # [H, W] styles of H heads, or w+: [H, sum(num_ws), W]
         labels: Tensor,  # [B, 25] cameras, the same number for each head, those of a head adjacent
         raw_resolution: int | None = None,  # pixels; None: the config's
         seed: int | Tensor | None = None,  # of the renderer's samples
@@ -129,20 +129,20 @@ class Generator(nn.Module):
         behind = 1.0
         if self.background is not None:
             whole = side if windows is None else self.config.raw_resolution
-            behind = self.background(self.shares(w)[1], whole, windows, side)
+            behind = self.background(self.split_ws(w)[1], whole, windows, side)
         drawn = seen.features + (1 - seen.opacity) * behind
         image, raw = self.refine(drawn, w)
         return Render(image, raw, drawn, seen.depth, seen.opacity)
 
     def refine(self, drawn: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
-        """Features [B, F, R, R] in [0, 1] to the final and the raw picture in [-1, 1]."""
+        """Features [B, F, R, R] in [0, 1] to the final and the raw image in [-1, 1]."""
         raw = drawn[:, :3] * 2 - 1
         if self.super_resolution is None:
             return raw, raw
         wanted, side = self.config.raw_resolution, drawn.shape[-1]
         if side != wanted:  # while the raw resolution still grows
             drawn = nn.functional.interpolate(drawn, size=wanted, mode="bilinear", antialias=side > wanted)
-        return self.super_resolution(drawn, drawn[:, :3] * 2 - 1, self.shares(w)[2]), raw
+        return self.super_resolution(drawn, drawn[:, :3] * 2 - 1, self.split_ws(w)[2]), raw
 
     @torch.no_grad()
     def sample_density(self, w: Tensor, points: Tensor) -> Tensor:  # [B, W] or w+, [B, N, 3] world -> [B, N]

@@ -56,11 +56,11 @@ def surface(
 @torch.no_grad()
 def mesh(
     generator: Generator,
-    w: Tensor,  # [W] one head, or its w+: [sum(styles), W]
+    w: Tensor,  # [W] one head, or its w+: [sum(num_ws), W]
     resolution: int = 128,
     level: float = LEVEL,
 ) -> Mesh:
-    """The head with style w as a mesh; its colours are the raw picture's, where the surface is. See `surface`."""
+    """The head with style w as a mesh; its colours are the raw image's, where the surface is. See `surface`."""
     features = generator.feature_map(w[None])
 
     def field(points: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""From a feature map and cameras to raw pictures: rays, the field's network, and the fused renderer."""
+"""From a feature map and cameras to raw images: rays, the field's network, and the fused renderer."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ def heads_around(
 @torch.no_grad()
 def styles_around(
     generator: Generator,
-    styles: Tensor,  # [N, W] or w+: [N, sum(styles), W]
+    styles: Tensor,  # [N, W] or w+: [N, sum(num_ws), W]
     azimuths: Sequence[float] | Tensor = AZIMUTHS,  # degrees
     elevation: float = 0.0,  # degrees
 ) -> Tensor:  # [N, A, 3, S, S] uint8

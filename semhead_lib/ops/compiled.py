@@ -20,7 +20,7 @@ LIBRARY, RECORD = (
 class Compiled:
     """Whether the compiled ops are loaded, for which devices, and what to say of it."""
 
-    devices: tuple[str, ...]  # of "cpu", "cuda"; empty: the twins serve
+    devices: tuple[str, ...]  # of "cpu", "cuda"; empty: the reference implementations serve
     detail: str
 
 

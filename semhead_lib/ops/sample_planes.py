@@ -1,4 +1,4 @@
-"""Features of points in planes: compiled op, fake, autograd and reference twin."""
+"""Features of points in planes: compiled op, fake, autograd and reference implementation."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from semhead_lib.models.discriminator import Discriminator, Seen
+from semhead_lib.models.discriminator import Discriminator, DiscriminatorInput
 from semhead_lib.models.generator import Generator
 from semhead_lib.training.blur import Blur, convolved, gaussian
 
@@ -84,7 +84,7 @@ def vicico(
     return ViCiCo(by_view, by_condition)
 
 
-def r1_penalty(seen: Seen, logits: Tensor) -> Tensor:  # what was seen (with gradients), [B] -> []
+def r1_penalty(seen: DiscriminatorInput, logits: Tensor) -> Tensor:  # what was seen (with gradients), [B] -> []
     """R1 (Mescheder et al., 2018) on all that the discriminator sees of real pictures: final, raw and mask.
 
         mean over pictures of 1/2 |grad_x D(x, c)|^2, x = (image, raw, mask)
@@ -113,15 +113,15 @@ def blurred(images: Tensor, sigma: float) -> Tensor:  # [B, C, S, S]; pixels
     return images if taps is None else convolved(images, taps.to(images))
 
 
-def as_seen(
+def discriminator_input(
     discriminator: Discriminator,
     image: Tensor,  # [B, 3, S, S]
-    mask: Tensor | None,  # [B, 1, S, S] or as the raw picture
-    raw: Tensor | None = None,  # [B, 3, r, r] of generated pictures; None: made from the image, for real ones
+    mask: Tensor | None,  # [B, 1, S, S] or as the raw image
+    image_raw: Tensor | None = None,  # [B, 3, r, r] of generated pictures; None: made from the image, for real ones
     sigma: float | Blur = 0.0,  # pixels of the final picture, or the blur itself
-    side: int | None = None,  # pixels of the raw pictures that the generator makes by now; None: the config's
-) -> Seen:
-    """A picture as the discriminator is shown it: blurred; its raw picture and mask of the size that it expects.
+    side: int | None = None,  # pixels of the raw images that the generator makes by now; None: the config's
+) -> DiscriminatorInput:
+    """A picture as the discriminator is shown it: blurred; its raw image and mask of the size that it expects.
 
     Of a real picture the raw one is the picture made smaller (area average), and so is its mask. While generated raw
     pictures have `side` pixels only, real ones are made as small and then enlarged as those are, as in EG3D: detail
@@ -132,12 +132,12 @@ def as_seen(
         raise ValueError("the discriminator sees masks (sees_mask), and the dataset has none: train with masks=false")
 
     def shown(x: Tensor) -> Tensor:
-        return _resized(_resized(x, side or c.raw_resolution) if raw is None else x, c.raw_resolution)
+        return _resized(_resized(x, side or c.raw_resolution) if image_raw is None else x, c.raw_resolution)
 
-    small = shown(image if raw is None else raw) if c.is_dual else None
+    small = shown(image if image_raw is None else image_raw) if c.is_dual else None
     seen = shown(mask) if c.sees_mask else None
     blur = sigma if isinstance(sigma, Blur) else Blur(*(t if t is None else t.to(image) for t in Blur.of(sigma, c)))
-    return Seen(
+    return DiscriminatorInput(
         convolved(image, blur.image),
         None if small is None else convolved(small, blur.small),
         None if seen is None else convolved(seen, blur.small),

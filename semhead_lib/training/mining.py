@@ -8,7 +8,7 @@ from torch import Tensor
 from semhead_lib.cameras import orbit_angles, orbit_labels
 
 NEAREST_VIEW = 30.0  # degrees between the directions of a true and a wrong camera, at least
-LIKEST = 0.8  # cosine between a true and a wrong semantic feature, at most
+MAX_SIMILARITY = 0.8  # cosine between a true and a wrong semantic feature, at most
 
 
 def view_angles(one: Tensor, other: Tensor) -> Tensor:  # [N, 25], [M, 25] -> [N, M] degrees
@@ -52,9 +52,9 @@ def wrong_semantics(
     semantics: Tensor,  # [B, D] unit features of the pictures' subjects
     subject: Tensor,  # [B] which subject each picture shows
     rng: torch.Generator,
-    likest: float = LIKEST,
+    max_similarity: float = MAX_SIMILARITY,
 ) -> Tensor:  # [B, D]
-    """For each picture another subject's feature, drawn evenly from those whose cosine with its own is below `likest`.
+    """Another subject's feature for each image, drawn evenly from those of a cosine below `max_similarity` to its own.
 
     Twins would tell the discriminator that a right condition is wrong. Where all others are too alike, the least alike
     of them is taken. Raises ValueError for one subject alone.
@@ -63,7 +63,7 @@ def wrong_semantics(
     if not bool(other.any(1).all()):
         raise ValueError("wrong semantic conditions need two subjects or more in a batch")
     cosine = torch.where(other, semantics @ semantics.T, torch.full_like(other, 2.0, dtype=semantics.dtype))
-    allowed = cosine < likest
+    allowed = cosine < max_similarity
     least = cosine == cosine.amin(1, keepdim=True)
     return semantics[_draw(torch.where(allowed.any(1, keepdim=True), allowed, least), rng)]
 

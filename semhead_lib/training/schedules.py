@@ -16,7 +16,7 @@ def ramp(images_seen: int, start: float, end: float, until: int) -> float:
 
 
 def raw_resolution(images_seen: int, first: int, last: int, start: int, over: int) -> int:
-    """EG3D's second stage: pixels a side of the raw picture, `first` until `start` pictures, then in even steps of 4 to
+    """EG3D's second stage: pixels a side of the raw image, `first` until `start` pictures, then in even steps of 4 to
     `last` over the next `over`.
 
     >>> [raw_resolution(n, 64, 128, 0, 1000) for n in (0, 500, 1000)]

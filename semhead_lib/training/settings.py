@@ -57,7 +57,7 @@ class TrainSettings:
     masks: bool = True  # the discriminator sees masks
     blur_sigma: float = 1.25  # pixels of the final picture, at the start
     blur_kimg: float = 20.0
-    raw_first: int = 0  # pixels of the raw picture at the start; 0: the preset's all the time
+    raw_first: int = 0  # pixels of the raw image at the start; 0: the preset's all the time
     raw_kimg: float = 0.0  # over which it grows to the preset's
     swap_final: float = 0.5  # of view modes: probability that the mapping network is told another camera
     swap_kimg: float = 100.0

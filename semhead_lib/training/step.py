@@ -15,7 +15,7 @@ from torch import Tensor
 from semhead_lib.conditioning.modes import ConditionMode
 from semhead_lib.data.dataset.batches import to_model_range, to_unit_range
 from semhead_lib.data.subjects import Batch
-from semhead_lib.models.discriminator import Seen
+from semhead_lib.models.discriminator import DiscriminatorInput
 from semhead_lib.models.generator import Render
 from semhead_lib.models.layers import equalised
 from semhead_lib.training import losses
@@ -36,7 +36,7 @@ class Generated:
     w: Tensor  # [H, W]
     features: Tensor  # [H, map_channels, map_side, map_side] feature maps
     render: Render
-    seen: Seen
+    seen: DiscriminatorInput
 
 
 class Step:
@@ -165,15 +165,19 @@ class Step:
         render = nets.generator.synthesize(
             w, part.cameras, side, seed, features=features, reference=self.reference, windows=part.windows
         )
-        seen = losses.as_seen(nets.discriminator, render.image, render.opacity, render.raw, part.blur)
+        seen = losses.discriminator_input(nets.discriminator, render.image, render.opacity, render.image_raw, part.blur)
         return Generated(w, features, render, seen)
 
-    def _discriminate(self, part: Inputs, drawn: Seen, variant: Variant, log: dict[str, list[Tensor]]) -> Tensor:
+    def _discriminate(
+        self, part: Inputs, drawn: DiscriminatorInput, variant: Variant, log: dict[str, list[Tensor]]
+    ) -> Tensor:
         """The discriminator's loss. Its trunk sees real and generated images in one pass, except
         where R1 needs the gradients of the real ones."""
         s, discriminator = self.settings, self.networks.discriminator
         masks = None if part.masks is None else to_unit_range(part.masks)
-        real = losses.as_seen(discriminator, to_model_range(part.images), masks, None, part.blur, variant.side)
+        real = losses.discriminator_input(
+            discriminator, to_model_range(part.images), masks, None, part.blur, variant.side
+        )
         if variant.r1:
             real = real.detach().requires_grad_()
             drawn = drawn.detach().requires_grad_() if s.r2_gamma else drawn
@@ -227,7 +231,9 @@ class Step:
         if s.loss == "relativistic":
             with torch.no_grad():
                 masks = None if part.masks is None else to_unit_range(part.masks)
-                real = losses.as_seen(discriminator, to_model_range(part.images), masks, None, part.blur, side)
+                real = losses.discriminator_input(
+                    discriminator, to_model_range(part.images), masks, None, part.blur, side
+                )
                 features = discriminator.features(real)
                 against = [discriminator.logits(features, part.real)]
                 if s.local_weight:

@@ -25,7 +25,7 @@ PICTURES = ("picture", "raw", "depth", "normals", "opacity", "planes")
 
 
 @dataclass(frozen=True)
-class Asked:
+class HeadRequest:
     """A head that is asked for. Two that are equal are the same head."""
 
     seed: int = 0
@@ -49,7 +49,7 @@ class HeadModel:
         self.generator = Generator.load(model, self.device).requires_grad_(False)
         self.bank = ConditionBank.load(folder_of(model))
         self._images: dict[str, Tensor] = {}  # name -> feature [1, D]
-        self._newest: tuple[Asked, Tensor] | None = None  # a head whose style was asked for, and the style
+        self._newest: tuple[HeadRequest, Tensor] | None = None  # a head whose style was asked for, and the style
 
     @cached_property
     def clip(self) -> SemanticEncoder:
@@ -91,7 +91,7 @@ class HeadModel:
         )
 
     @torch.no_grad()
-    def style(self, asked: Asked) -> Tensor:  # [1, W]
+    def style(self, asked: HeadRequest) -> Tensor:  # [1, W]
         """The style of a head: conditions are mixed along their arc, styles of two seeds along a line.
 
         That of the last one is kept: a head that is only looked at from elsewhere costs no texts and no mapping again.
@@ -101,7 +101,7 @@ class HeadModel:
             self._newest = newest = asked, self._style(asked)
         return newest[1]
 
-    def _style(self, asked: Asked) -> Tensor:  # [1, W]
+    def _style(self, asked: HeadRequest) -> Tensor:  # [1, W]
         semantics = None
         if self.takes_semantics:
             semantics = self.feature(asked.condition)
@@ -115,16 +115,16 @@ class HeadModel:
         each = [mapping(latents(1, z_dim, s).to(self.device), told, asked.psi, towards=mean) for s in seeds]
         return torch.lerp(each[0], each[-1], asked.along)
 
-    def sampled(self, count: int, seed: int = 0, psi: float = 0.7) -> list[Asked]:
+    def sampled(self, count: int, seed: int = 0, psi: float = 0.7) -> list[HeadRequest]:
         """Heads drawn at random: each a seed of its own under the condition of somebody of the data."""
         rng = np.random.default_rng(seed)
         subjects = rng.permutation(max(len(self.bank.features), 1))
         return [
-            Asked(seed=seed * 1000 + i, psi=psi, condition=f"subject {subjects[i % len(subjects)]}")
+            HeadRequest(seed=seed * 1000 + i, psi=psi, condition=f"subject {subjects[i % len(subjects)]}")
             for i in range(count)
         ]
 
-    def styles(self, asked: Sequence[Asked]) -> Tensor:  # [N, W]
+    def styles(self, asked: Sequence[HeadRequest]) -> Tensor:  # [N, W]
         """The styles of several heads."""
         return torch.cat([self.style(a) for a in asked])
 
@@ -147,7 +147,7 @@ class HeadModel:
             return self.planes(w)
         seen = self.render(w, azimuth, elevation)
         if kind in ("picture", "raw"):
-            return to_uint8(seen.image if kind == "picture" else seen.raw)[0]
+            return to_uint8(seen.image if kind == "picture" else seen.image_raw)[0]
         opacity = seen.opacity[0].cpu()
         if kind == "opacity":
             return (opacity * 255).round().to(torch.uint8).expand(3, -1, -1)

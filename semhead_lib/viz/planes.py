@@ -67,7 +67,7 @@ def random_heads(seed: int = 0, views: int = 8) -> list[Tensor]:  # one a repres
         generator = Generator(config).eval()
         w = generator.mapping(torch.randn(1, config.z_dim), None).expand(views, -1)
         seen = generator.synthesize(w, labels, raw_resolution=64)
-        rows.append(((seen.raw.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8))
+        rows.append(((seen.image_raw.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8))
     return rows
 
 

@@ -18,8 +18,8 @@ from semhead_lib.explore.explorer import HeadExplorer
 
 ROUNDS = 9
 FIRST = (
-    "from semhead_lib.viz.heads import Asked, HeadModel; m = HeadModel('semhead-64', device='cpu'); "
-    "m.picture(m.style(Asked()), 20.0, 5.0)"
+    "from semhead_lib.viz.heads import HeadRequest, HeadModel; m = HeadModel('semhead-64', device='cpu'); "
+    "m.picture(m.style(HeadRequest()), 20.0, 5.0)"
 )
 
 

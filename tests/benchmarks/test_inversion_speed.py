@@ -1,4 +1,4 @@
-"""An inversion of one photograph, fused against the reference twin: `make bench` prints the table.
+"""An inversion of one photograph, fused against the reference implementation: `make bench` prints the table.
 
 The photograph is a head of the generator itself, seen from 20 degrees: what is in it does not change how long a step
 takes, and no search ends early. papermill_runs/benchmarks/ keeps the figures.
@@ -31,21 +31,29 @@ def test_inversion():
     everywhere = torch.ones_like(seen.image[:, :1])
     mask = torch.nn.functional.interpolate(seen.opacity.clamp(0, 1), size=64, mode="bilinear")
     target = Target(seen.image.clamp(-1, 1), mask, everywhere, camera)
-    begun, matrix = inverter.begin(target), torch.randn(2048, 2048)
-    fitted = inverter.search(begun)
+    initialisation, matrix = inverter.begin(target), torch.randn(2048, 2048)
+    fitted = inverter.search(initialisation)
 
-    products, begins, times = [], [], {(stage, twin): [] for stage in ("style", "pivotal") for twin in (False, True)}
+    products, begins, times = (
+        [],
+        [],
+        {(stage, reference): [] for stage in ("style", "pivotal") for reference in (False, True)},
+    )
     for _ in range(ROUNDS):
         products.append(seconds(lambda: matrix @ matrix))
         begins.append(seconds(lambda: inverter.begin(target)))
-        for twin in (False, True):
-            times["style", twin].append(seconds(lambda twin=twin: inverter.search(begun, reference=twin)))
-            times["pivotal", twin].append(seconds(lambda twin=twin: inverter.tune(fitted, begun, reference=twin)))
+        for reference in (False, True):
+            times["style", reference].append(
+                seconds(lambda reference=reference: inverter.search(initialisation, reference=reference))
+            )
+            times["pivotal", reference].append(
+                seconds(lambda reference=reference: inverter.tune(fitted, initialisation, reference=reference))
+            )
     s, begin = (sorted(x)[ROUNDS // 2] for x in (products, begins))
     step = {key: sorted(values)[ROUNDS // 2] / STEPS for key, values in times.items()}
 
-    def whole(twin: bool) -> float:
-        return begin + default.steps * step["style", twin] + default.pivotal_steps * step["pivotal", twin]
+    def whole(reference: bool) -> float:
+        return begin + default.steps * step["style", reference] + default.pivotal_steps * step["pivotal", reference]
 
     row = {
         "seconds a photograph": round(whole(False), 1),
@@ -54,7 +62,7 @@ def test_inversion():
         "of it, the best of 64 starts": round(begin, 2),
         "milliseconds a step of the style": round(1e3 * step["style", False], 1),
         "milliseconds a step of the generator": round(1e3 * step["pivotal", False], 1),
-        "on the reference twins, times slower": round(whole(True) / whole(False), 2),
+        "on the reference implementations, times slower": round(whole(True) / whole(False), 2),
         "peak memory, MB": round(psutil.Process().memory_info().rss / 1e6),
     }
     kept = {**circumstances(), "S_seconds": round(s, 4), "rows": {"semhead-64, 200 + 100 steps": row}}

@@ -238,7 +238,7 @@ def test_renderer():
 @pytest.mark.bench
 @pytest.mark.skipif(not compiled.COMPILED.devices, reason=compiled.COMPILED.detail)
 def test_whole_picture():
-    """A 512 x 512 picture of semhead-512, whose widths are EG3D's, from a raw picture of 64 x 64."""
+    """A 512 x 512 picture of semhead-512, whose widths are EG3D's, from a raw image of 64 x 64."""
     torch.manual_seed(0)
     generator = Generator(PRESETS["semhead-512"]).eval()
     labels, w = orbit_labels(torch.zeros(1), torch.zeros(1)), torch.randn(1, 512)

@@ -1,4 +1,4 @@
-"""A whole training step, fused against the reference twins: `make bench` prints the tables.
+"""A whole training step, fused against the reference implementations: `make bench` prints the tables.
 
 A step is what `semhead_lib.training.step` does with a batch: both networks, ViCiCo, density regularisation and R1 as
 often as they come. The floor is what its convolutions and matrix products alone would take at the rate of one fp32
@@ -92,13 +92,13 @@ def test_training_step(name, views_per_head):
 
     run(0, False), run(0, True)
     with torch.no_grad():
-        products, fused, twins = [], defaultdict(list), defaultdict(list)
+        products, fused, reference = [], defaultdict(list), defaultdict(list)
         for _ in range(ROUNDS):
             products.append(seconds(lambda: matrix @ matrix))
             with torch.enable_grad():
                 for number in (0, 1, settings.density_interval):
                     fused[number].append(run(number, False))
-                    twins[number].append(run(number, True))
+                    reference[number].append(run(number, True))
 
     def whole(times) -> float:  # seconds of the mean step, from medians of its kinds
         r1, none, density = (sorted(times[k])[ROUNDS // 2] for k in (0, 1, settings.density_interval))
@@ -107,14 +107,14 @@ def test_training_step(name, views_per_head):
     s = sorted(products)[ROUNDS // 2]
     step.reference = False
     floor = floating_point_operations(step, batch, settings) / (2 * 2048**3 / s)
-    ours, theirs = whole(fused), whole(twins)
+    ours, theirs = whole(fused), whole(reference)
     speed = settings.batch / ours
     row = {
         "images a second": round(speed, 1),
         "the same where S is 57 ms": round(speed * s / USUAL, 1),
         "asked there": ASKED[name],
         "S a picture": round(ours / s / settings.batch, 3),
-        "reference twins, times slower": round(theirs / ours, 2),
+        "reference implementations, times slower": round(theirs / ours, 2),
         "share of the convolutions' floor": round(floor / ours, 2),
         "GFLOP a picture": round(floor / s * 2 * 2048**3 / settings.batch / 1e9, 2),
         "peak memory, MB": round(psutil.Process().memory_info().rss / 1e6),

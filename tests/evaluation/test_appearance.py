@@ -5,13 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from toy_heads import BINS, ENCODER, EXTRACTOR, FRONT, around, yardstick
+from toy_heads import BINS, ENCODER, EXTRACTOR, FRONT, around, reference_stats
 
 from semhead_lib.evaluation import identity
 from semhead_lib.evaluation.appearance import face_distance, identities, power_ratios
 from semhead_lib.evaluation.card import figures_section
 from semhead_lib.evaluation.face_crops import FaceFeatures, face_crops, frontal
-from semhead_lib.evaluation.reference_statistics import Yardstick
+from semhead_lib.evaluation.reference_statistics import ReferenceStatistics
 from semhead_lib.evaluation.report import judge
 from semhead_lib.evaluation.samples import Samples
 from semhead_lib.metrics.spectrum import BANDS, spectrum_ratio
@@ -29,17 +29,17 @@ def noisy_heads(seed: int) -> Samples:
 
 
 @pytest.fixture(scope="module")
-def known() -> Yardstick:
-    return Yardstick.of(noisy_heads(1), noisy_heads(2), EXTRACTOR, ENCODER, bins=BINS, splits=8, halves=8)
+def known() -> ReferenceStatistics:
+    return ReferenceStatistics.of(noisy_heads(1), noisy_heads(2), EXTRACTOR, ENCODER, bins=BINS, splits=8, halves=8)
 
 
-def with_pictures(known: Yardstick, pictures: torch.Tensor) -> Samples:
-    return replace(known.twin_samples, pictures=pictures, made="changed")
+def with_pictures(known: ReferenceStatistics, pictures: torch.Tensor) -> Samples:
+    return replace(known.matched_samples, pictures=pictures, made="changed")
 
 
 def test_power_of_contrast_that_is_halved(known):
     """Half the contrast is a quarter of the power, in every band up to half the pixels; real heads have all of it."""
-    faint = with_pictures(known, ((known.twin_samples.pictures.float() - 128) / 2 + 128).round().to(torch.uint8))
+    faint = with_pictures(known, ((known.matched_samples.pictures.float() - 128) / 2 + 128).round().to(torch.uint8))
     generated, real = power_ratios(faint, known)
     assert list(generated["all"]) == [f"power_{low}-{high}" for low, high in BANDS if high <= SIDE // 2]
     for name, figure in generated["all"].items():
@@ -53,14 +53,14 @@ def test_power_of_contrast_that_is_halved(known):
 
 def test_power_is_that_of_the_images(known):
     """The mean over heads is the mean over their images."""
-    twins, other = known.twin_samples.pictures, noisy_heads(1).pictures
-    expected = spectrum_ratio(*(x.flatten(0, 1).float() / 127.5 - 1 for x in (twins, other)))
-    generated, _ = power_ratios(known.twin_samples, known)
+    matched, other = known.matched_samples.pictures, noisy_heads(1).pictures
+    expected = spectrum_ratio(*(x.flatten(0, 1).float() / 127.5 - 1 for x in (matched, other)))
+    generated, _ = power_ratios(known.matched_samples, known)
     assert {name.removeprefix("power_"): f.value for name, f in generated["all"].items()} == pytest.approx(expected)
 
 
 def test_blurred_images_lack_the_upper_bands(known):
-    pictures = known.twin_samples.pictures.flatten(0, 1).float()
+    pictures = known.matched_samples.pictures.flatten(0, 1).float()
     blurred = torch.nn.functional.avg_pool2d(pictures, 3, stride=1, padding=1, count_include_pad=False)
     blurred = blurred.round().to(torch.uint8).unflatten(0, (HEADS, 4))
     figures = power_ratios(with_pictures(known, blurred), known)[0]["all"]
@@ -68,40 +68,40 @@ def test_blurred_images_lack_the_upper_bands(known):
 
 
 def test_faces_are_judged_by_their_crops_alone(known):
-    twins = known.twin_samples
-    before, real = (side["all"]["frechet_of_faces"] for side in face_distance(twins, known))
+    matched = known.matched_samples
+    before, real = (side["all"]["frechet_of_faces"] for side in face_distance(matched, known))
     assert real.low * 0.5 < before.value < real.high * 2 and before.protocol.pictures == before.protocol.heads == HEADS
     assert before.protocol.features == f"{EXTRACTOR.identity}, of face crops"
 
-    beside = twins.pictures.clone()
+    beside = matched.pictures.clone()
     beside[:, 1:] = 0  # seen from the sides and behind
     beside[:, 0, :, -6:] = 0  # below the face
     assert face_distance(with_pictures(known, beside), known)[0]["all"]["frechet_of_faces"].value == before.value
 
-    middle = twins.pictures.clone()
+    middle = matched.pictures.clone()
     middle[:, 0, :, 24:40, 24:40] = 0
     changed = face_distance(with_pictures(known, middle), known)[0]["all"]["frechet_of_faces"]
     assert changed.low > 2 * before.high
 
 
 def test_faces_of_heads_by_their_numbers(known):
-    twins = known.twin_samples
-    faces = FaceFeatures.of(twins.pictures, twins.cameras, EXTRACTOR.pictures)
+    matched = known.matched_samples
+    faces = FaceFeatures.of(matched.pictures, matched.cameras, EXTRACTOR.pictures)
     assert len(faces) == faces.with_face == HEADS and faces.head.tolist() == list(range(HEADS))
-    assert frontal(twins.cameras[:, 0]).all() and not frontal(twins.cameras[:, 1:].flatten(0, 1)).any()
-    crop = face_crops(twins.pictures[7, :1].float() / 127.5 - 1, twins.cameras[7, :1])
+    assert frontal(matched.cameras[:, 0]).all() and not frontal(matched.cameras[:, 1:].flatten(0, 1)).any()
+    crop = face_crops(matched.pictures[7, :1].float() / 127.5 - 1, matched.cameras[7, :1])
     assert torch.allclose(faces.of_heads(torch.tensor([7])), EXTRACTOR(crop).double(), atol=2e-3)
     both = faces.joined(faces)
     assert torch.equal(both.of_heads(torch.tensor([HEADS + 3, 3])), faces.features[[3, 3]]) and both.heads == 2 * HEADS
-    away = twins.cameras[:, 1:2]
-    assert FaceFeatures.of(twins.pictures[:, 1:2], away, EXTRACTOR.pictures) is None, "no view near the front"
+    away = matched.cameras[:, 1:2]
+    assert FaceFeatures.of(matched.pictures[:, 1:2], away, EXTRACTOR.pictures) is None, "no view near the front"
 
 
 def test_too_few_pixels_for_faces():
     """At 32 pixels no distance of faces is made up, and bands end at 16 cycles."""
-    small = yardstick(48)
-    assert small.faces == (None, None) and face_distance(small.twin_samples, small) == ({}, {})
-    found = judge(small.twin_samples, small)
+    small = reference_stats(48)
+    assert small.faces == (None, None) and face_distance(small.matched_samples, small) == ({}, {})
+    found = judge(small.matched_samples, small)
     assert "frechet_of_faces" not in found.generated["all"] | found.real["all"]
     bands = [name for name in found.generated["all"] if name.startswith("power_")]
     assert bands == ["power_2-4", "power_4-8", "power_8-12", "power_12-16"]
@@ -116,23 +116,23 @@ class Bright:
 
 def test_how_often_faces_are_found(known, monkeypatch):
     monkeypatch.setattr(identity, "face_judge", Bright)
-    real = with_pictures(known, known.twin_samples.pictures.clone().fill_(200))
+    real = with_pictures(known, known.matched_samples.pictures.clone().fill_(200))
     ours = real.pictures.clone()
     ours[::2] = 0
-    stick = replace(known, twin_samples=real)
+    stick = replace(known, matched_samples=real)
     generated, found = identities(with_pictures(known, ours), HEADS, stick)
     assert found["all"]["faces_found"].value == 1 and generated["all"]["faces_found"].value == 0.5
     ratio = generated["all"]["faces_found_ratio"]
     assert ratio.value == 0.5 and 0.25 < ratio.low < 0.5 < ratio.high < 0.75 and "faces_found_ratio" not in found["all"]
     assert ratio.protocol.pictures == ratio.protocol.reference == HEADS
 
-    hidden = replace(known, twin_samples=replace(real, pictures=real.pictures * 0))
+    hidden = replace(known, matched_samples=replace(real, pictures=real.pictures * 0))
     generated, found = identities(real, HEADS, hidden)
     assert found["all"]["faces_found"].value == 0 and "faces_found_ratio" not in generated["all"], "nothing to compare"
 
 
 def test_the_card_names_the_features_of_every_kind(known):
-    found = judge(known.twin_samples, known)
+    found = judge(known.matched_samples, known)
     text = figures_section(found, "noise, seed 2")
     assert f"On {HEADS} people (noise, seed 2)" in text and f"in features by `{EXTRACTOR.identity}`" in text
     assert f"by `{ENCODER.identity}`" in text and "4 cameras each, against 30 others, at 64 pixels" in text.replace(

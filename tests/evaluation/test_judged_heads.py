@@ -1,4 +1,4 @@
-"""Real sets that share nobody, and generated heads in the twins' places."""
+"""Real sets that share nobody, and generated heads in the matched heads' places."""
 
 from dataclasses import replace
 
@@ -14,11 +14,11 @@ PEOPLE = subjects(20)
 
 
 def test_two_sets_share_nobody_and_keep_what_belongs_together():
-    reference, twins = real_samples(PEOPLE, 9, seed=3)
+    reference, matched = real_samples(PEOPLE, 9, seed=3)
     known = {bytes(s.frontal.numpy().tobytes()): s for s in PEOPLE}
-    found = [known[bytes(front.numpy().tobytes())] for samples in (reference, twins) for front in samples.fronts]
-    assert len({s.id for s in found}) == 18 and len(reference) == len(twins) == 9
-    for samples, people in ((reference, found[:9]), (twins, found[9:])):
+    found = [known[bytes(front.numpy().tobytes())] for samples in (reference, matched) for front in samples.fronts]
+    assert len({s.id for s in found}) == 18 and len(reference) == len(matched) == 9
+    for samples, people in ((reference, found[:9]), (matched, found[9:])):
         for i, person in enumerate(people):
             assert torch.equal(samples.pictures[i], person.views) and torch.equal(samples.cameras[i], person.cameras)
             assert torch.equal(samples.conditions[i], person.semantic) and samples.encoder == ENCODER.identity
@@ -48,27 +48,27 @@ def test_larger_pictures_are_brought_to_size():
 
 @pytest.mark.parametrize("name", MODES)
 def test_generated_heads_stand_in_the_twins_places(name):
-    mode, (_, twins) = ConditionMode(name, 12), real_samples(PEOPLE, 5)
+    mode, (_, matched) = ConditionMode(name, 12), real_samples(PEOPLE, 5)
     generator = small_generator(mode)
-    made = generated_samples(generator, mode, twins, seed=4)
-    assert made.pictures.shape == twins.pictures.shape and torch.equal(made.cameras, twins.cameras)
+    made = generated_samples(generator, mode, matched, seed=4)
+    assert made.pictures.shape == matched.pictures.shape and torch.equal(made.cameras, matched.cameras)
     assert (made.conditions is not None) == mode.uses_semantics
     assert made.made.startswith("semhead-32 [weights ") and made.made.endswith(f"], mode {name}, psi 1, seed 4")
-    w = styles(generator, mode, twins, seed=4)
+    w = styles(generator, mode, matched, seed=4)
     with torch.no_grad():
-        seen = generator.synthesize(w[3:4], torch.cat([twins.cameras[3], FRONT])).image
+        seen = generator.synthesize(w[3:4], torch.cat([matched.cameras[3], FRONT])).image
     expected = (seen * 127.5 + 127.5).round().clamp(0, 255)
     shown = torch.cat([made.pictures[3], made.fronts[3:4]]).float()
     assert (shown - expected).abs().max() <= 1
-    again, other = (generated_samples(generator, mode, twins, seed=s).pictures for s in (4, 5))
+    again, other = (generated_samples(generator, mode, matched, seed=s).pictures for s in (4, 5))
     assert torch.equal(made.pictures, again) and not torch.equal(made.pictures, other)
 
 
 def test_view_modes_are_told_the_frontal_camera():
-    mode, (_, twins) = ConditionMode("view", 12), real_samples(PEOPLE, 5)
-    turned = replace(twins, cameras=orbit_labels(torch.rand(20) * 360, torch.zeros(20)).reshape(5, 4, 25))
+    mode, (_, matched) = ConditionMode("view", 12), real_samples(PEOPLE, 5)
+    turned = replace(matched, cameras=orbit_labels(torch.rand(20) * 360, torch.zeros(20)).reshape(5, 4, 25))
     generator = small_generator(mode)
-    assert torch.equal(styles(generator, mode, twins), styles(generator, mode, turned))
+    assert torch.equal(styles(generator, mode, matched), styles(generator, mode, turned))
 
 
 def test_errors():
@@ -81,6 +81,6 @@ def test_errors():
     mode = ConditionMode("semantic", 12)
     with pytest.raises(ValueError, match="needs semantics"):
         generated_samples(small_generator(mode), mode, real_samples(subjects(20, semantic=False), 5)[1])
-    _, twins = real_samples(PEOPLE, 5)
+    _, matched = real_samples(PEOPLE, 5)
     with pytest.raises(ValueError, match="expected pictures"):
-        Samples(twins.pictures, twins.cameras[:, :2], twins.fronts, "real")
+        Samples(matched.pictures, matched.cameras[:, :2], matched.fronts, "real")

@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from toy_heads import BINS, ENCODER, EXTRACTOR, around, codes, draw, heads, subjects, yardstick
+from toy_heads import BINS, ENCODER, EXTRACTOR, around, codes, draw, heads, reference_stats, subjects
 
-from semhead_lib.evaluation.reference_statistics import Yardstick
+from semhead_lib.evaluation.reference_statistics import ReferenceStatistics
 from semhead_lib.evaluation.samples import Samples, real_samples
 from semhead_lib.metrics.azimuth import AzimuthBins, BinnedFeatures
 
@@ -12,24 +12,24 @@ N = 120
 
 
 @pytest.fixture(scope="module")
-def known() -> Yardstick:
-    return yardstick(N)
+def known() -> ReferenceStatistics:
+    return reference_stats(N)
 
 
-def features(known: Yardstick, code: torch.Tensor, behind: torch.Tensor | None = None) -> BinnedFeatures:
+def features(known: ReferenceStatistics, code: torch.Tensor, behind: torch.Tensor | None = None) -> BinnedFeatures:
     """Of heads with these codes, and others where only the view from behind looks."""
-    cameras = known.twin_samples.cameras
+    cameras = known.matched_samples.cameras
     pictures = draw(code, cameras)
     if behind is not None:
         pictures[:, 2] = draw(behind, cameras[:, 2:3])[:, 0]
     return BinnedFeatures.of(EXTRACTOR.pictures(pictures), cameras, BINS)
 
 
-def bias(known: Yardstick, judged: BinnedFeatures) -> float:
+def bias(known: ReferenceStatistics, judged: BinnedFeatures) -> float:
     return known.measure(judged)[0]["all", "directional_bias"]
 
 
-def highest_real(known: Yardstick, figure: str = "directional_bias") -> float:
+def highest_real(known: ReferenceStatistics, figure: str = "directional_bias") -> float:
     return max(numbers["all", figure] for numbers in known.real)
 
 
@@ -95,14 +95,14 @@ def test_half_samples_spread_around_the_whole(known):
 def test_the_same_seed_gives_the_same_numbers(known):
     one, other = (known.measure(features(known, codes(N, seed=77))) for _ in range(2))
     assert one == other and len(one[1]) == 12
-    assert yardstick(40).real == yardstick(40).real != yardstick(40, seed=1).real
+    assert reference_stats(40).real == reference_stats(40).real != reference_stats(40, seed=1).real
 
 
 def test_stored_features_serve_again(tmp_path, known):
     sets = real_samples(subjects(120), 60)
-    first = Yardstick.of(*sets, EXTRACTOR, ENCODER, bins=BINS, store=tmp_path)
+    first = ReferenceStatistics.of(*sets, EXTRACTOR, ENCODER, bins=BINS, store=tmp_path)
     written = {file: file.stat().st_mtime_ns for file in tmp_path.iterdir()}
-    second = Yardstick.of(*sets, EXTRACTOR, ENCODER, bins=BINS, store=tmp_path)
+    second = ReferenceStatistics.of(*sets, EXTRACTOR, ENCODER, bins=BINS, store=tmp_path)
     assert {file: file.stat().st_mtime_ns for file in tmp_path.iterdir()} == written and len(written) == 5
     assert torch.equal(first.reference.features, second.reference.features) and first.data == second.data != known.data
 
@@ -110,12 +110,12 @@ def test_stored_features_serve_again(tmp_path, known):
 def test_errors(known):
     sets = real_samples(subjects(60), 30)
     with pytest.raises(ValueError, match="the bin at azimuth 45 has views of 0 judged"):
-        Yardstick.of(*sets, EXTRACTOR, bins=AzimuthBins(8))
+        ReferenceStatistics.of(*sets, EXTRACTOR, bins=AzimuthBins(8))
     with pytest.raises(ValueError, match="30 of 32 and 20 of 32"):
         some = Samples(sets[1].pictures[:20], sets[1].cameras[:20], sets[1].fronts[:20], "real")
-        Yardstick.of(sets[0], some, EXTRACTOR, bins=BINS)
+        ReferenceStatistics.of(sets[0], some, EXTRACTOR, bins=BINS)
     with pytest.raises(ValueError, match="must be at least 2, got 1 and 100"):
-        Yardstick.of(*sets, EXTRACTOR, bins=BINS, splits=1)
+        ReferenceStatistics.of(*sets, EXTRACTOR, bins=BINS, splits=1)
     other = heads(codes(N, 1), around(N, 1)[:, [1, 2, 3, 0]])
-    with pytest.raises(ValueError, match="the cameras of the yardstick's twins"):
+    with pytest.raises(ValueError, match="the cameras of the matched real heads"):
         known.measure(BinnedFeatures.of(EXTRACTOR.pictures(other.pictures), other.cameras, BINS))

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from toy_heads import BINS, ENCODER, EXTRACTOR, codes, heads, small_generator, subjects, yardstick
+from toy_heads import BINS, ENCODER, EXTRACTOR, codes, heads, reference_stats, small_generator, subjects
 
 from semhead_lib.conditioning.modes import MODES, ConditionMode
 from semhead_lib.evaluation import identity
@@ -31,13 +31,13 @@ OF_BINS = DISTANCES | {
 
 @pytest.fixture(scope="module")
 def known():
-    return yardstick(60)
+    return reference_stats(60)
 
 
 @pytest.fixture(scope="module")
 def of_twins(known) -> Evaluation:
-    """The twins themselves in a generator's place."""
-    return judge(known.twin_samples, known)
+    """The matched real heads themselves in a generator's place."""
+    return judge(known.matched_samples, known)
 
 
 def test_every_figure_has_its_protocol_and_interval(of_twins, known):
@@ -70,20 +70,20 @@ def test_real_heads_in_a_generators_place(of_twins):
 
 def test_heads_whose_back_is_another_head(known, of_twins):
     """All distances are as good as real: only the agreement of the sides shows it."""
-    twins = known.twin_samples
-    pictures = twins.pictures.clone()
+    matched = known.matched_samples
+    pictures = matched.pictures.clone()
     pictures[:, 2] = pictures[:, 2].roll(1, 0)
-    found = judge(replace(twins, pictures=pictures), known)
+    found = judge(replace(matched, pictures=pictures), known)
     assert found.generated["180"]["own_front_recall_1"].high < 0.2 < 0.5 < found.real["180"]["own_front_recall_1"].low
     assert found.generated["0"] == of_twins.generated["0"]
     assert found.generated["180"]["frechet"].value == pytest.approx(of_twins.generated["180"]["frechet"].value)
 
 
 def test_heads_that_do_not_follow_their_condition(known):
-    made = heads(codes(60, seed=9), known.twin_samples.cameras)
-    found = judge(replace(made, conditions=known.twin_samples.conditions, encoder=ENCODER.identity), known).generated[
-        "all"
-    ]
+    made = heads(codes(60, seed=9), known.matched_samples.cameras)
+    found = judge(
+        replace(made, conditions=known.matched_samples.conditions, encoder=ENCODER.identity), known
+    ).generated["all"]
     assert found["condition_recall_1"].value < 0.1
     others = found["condition_cosine_of_others"]
     assert found["condition_cosine"].low < others.value < found["condition_cosine"].high
@@ -92,9 +92,9 @@ def test_heads_that_do_not_follow_their_condition(known):
 
 def test_heads_that_are_few_people(known, of_twins):
     assert of_twins.generated["all"]["modes"].value == of_twins.real["all"]["modes"].value == 1
-    twins = known.twin_samples
+    matched = known.matched_samples
     few = torch.arange(60) % 3
-    found = judge(replace(twins, pictures=twins.pictures[few], fronts=twins.fronts[few]), known).generated["all"]
+    found = judge(replace(matched, pictures=matched.pictures[few], fronts=matched.fronts[few]), known).generated["all"]
     assert found["modes"].high < 0.25, "three people, where real heads resemble dozens"
 
 
@@ -140,7 +140,7 @@ def test_consistency_is_that_of_its_bin(known):
     mode = ConditionMode("semantic", 12)
     generator = small_generator(mode)
     found = evaluate(generator, known, mode, consistency_heads=3).generated
-    w = styles(generator, mode, known.twin_samples)[:3]
+    w = styles(generator, mode, known.matched_samples)[:3]
     for scope, azimuths in (("-90", (-90.0,)), ("180", (180.0,)), ("all", (0.0, 90.0, 180.0, -90.0))):
         expected = head_consistency(generator, w, azimuths)
         assert found[scope]["consistency_l1"].value == pytest.approx(expected.l1(), rel=1e-3)
@@ -200,12 +200,12 @@ def test_errors(known):
     mode = ConditionMode("semantic", 12)
     with pytest.raises(ValueError, match="features of two encoders"):
         evaluate(small_generator(mode), subjects(60), mode, EXTRACTOR, heads=30, bins=BINS)
-    twins = known.twin_samples
+    matched = known.matched_samples
     with pytest.raises(ValueError, match="in their order"):
-        judge(replace(twins, cameras=twins.cameras.flip(0)), known)
-    small = replace(twins, pictures=twins.pictures[..., ::2, ::2], fronts=twins.fronts[..., ::2, ::2])
+        judge(replace(matched, cameras=matched.cameras.flip(0)), known)
+    small = replace(matched, pictures=matched.pictures[..., ::2, ::2], fronts=matched.fronts[..., ::2, ::2])
     with pytest.raises(ValueError, match="32 pixels a side, got 16"):
         judge(small, known)
     with pytest.raises(ValueError, match="keys generated and real"):
         Evaluation.from_json({"generated": {}})
-    assert torch.equal(known.twins.view, torch.arange(4).expand(60, 4))
+    assert torch.equal(known.matched.view, torch.arange(4).expand(60, 4))

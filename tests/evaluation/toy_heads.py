@@ -7,7 +7,7 @@ from semhead_lib.cameras import orbit_angles, orbit_labels
 from semhead_lib.conditioning.modes import ConditionMode
 from semhead_lib.data.subjects import Subject
 from semhead_lib.evaluation.features import FeatureExtractor
-from semhead_lib.evaluation.reference_statistics import Yardstick
+from semhead_lib.evaluation.reference_statistics import ReferenceStatistics
 from semhead_lib.evaluation.samples import Samples, real_samples
 from semhead_lib.metrics.azimuth import AzimuthBins
 from semhead_lib.models.config import preset
@@ -59,9 +59,9 @@ def subjects(count: int, seed: int = 0, semantic: bool = True) -> list[Subject]:
     ]
 
 
-def yardstick(count: int = 60, **settings) -> Yardstick:
+def reference_stats(count: int = 60, **settings) -> ReferenceStatistics:
     settings = dict(bins=BINS, splits=12, halves=12) | settings
-    return Yardstick.of(*real_samples(subjects(2 * count), count), EXTRACTOR, ENCODER, **settings)
+    return ReferenceStatistics.of(*real_samples(subjects(2 * count), count), EXTRACTOR, ENCODER, **settings)
 
 
 def small_generator(mode: ConditionMode) -> Generator:

@@ -16,7 +16,7 @@ from semhead_lib.cameras import RADIUS
 from semhead_lib.explore.explorer import HeadExplorer, in_words
 from semhead_lib.ops import Box
 from semhead_lib.viz import scenes
-from semhead_lib.viz.heads import PICTURES, Asked, HeadModel, normal_colours
+from semhead_lib.viz.heads import PICTURES, HeadModel, HeadRequest, normal_colours
 
 
 @pytest.fixture(scope="module")
@@ -136,7 +136,7 @@ def test_what_is_typed_as_a_condition():
 
 
 def test_mixing_ends_at_the_other(model):
-    asked = Asked(condition="subject 0", other_condition="subject 1")
+    asked = HeadRequest(condition="subject 0", other_condition="subject 1")
     ends = [model.style(replace(asked, mixed=share)) for share in (0.0, 1.0)]
     alone = [model.style(replace(asked, condition=c)) for c in ("subject 0", "subject 1")]
     assert torch.allclose(ends[0], alone[0]) and torch.allclose(ends[1], alone[1], atol=1e-4)

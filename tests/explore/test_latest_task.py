@@ -1,23 +1,23 @@
-"""Work beside the kernel: the newest wish is done, wishes that were followed by others are not finished."""
+"""Work beside the kernel: the newest task is done, tasks that were followed by others are not finished."""
 
 import threading
 
-from semhead_lib.explore.latest_task import Newest
+from semhead_lib.explore.latest_task import LatestTask
 
 
 def test_the_newest_goes_through_all_steps():
     first, last, started, go = [], [], threading.Event(), threading.Event()
 
-    def quick(wish):
-        first.append(wish)
+    def quick(task):
+        first.append(task)
         started.set()
         assert go.wait(10)
 
-    work = Newest([quick, last.append], failed=lambda error: None, pause=0.05)
-    work.want(1)
+    work = LatestTask([quick, last.append], failed=lambda error: None, pause=0.05)
+    work.submit(1)
     assert started.wait(10)
-    for wish in range(2, 9):  # while the first one is at its first step
-        work.want(wish)
+    for task in range(2, 9):  # while the first one is at its first step
+        work.submit(task)
     go.set()
     assert work.wait(10)
     assert first == [1, 8] and last == [8]
@@ -27,14 +27,14 @@ def test_the_newest_goes_through_all_steps():
 def test_an_error_is_told_and_ends_nothing_else():
     errors, done = [], []
 
-    def step(wish):
-        if wish == "bad":
+    def step(task):
+        if task == "bad":
             raise ValueError("no such head")
-        done.append(wish)
+        done.append(task)
 
-    work = Newest([step], failed=errors.append)
-    for wish in ("bad", "good"):
-        work.want(wish)
+    work = LatestTask([step], failed=errors.append)
+    for task in ("bad", "good"):
+        work.submit(task)
         assert work.wait(10)
     assert [str(e) for e in errors] == ["no such head"] and done == ["good"]
     work.close()

@@ -72,7 +72,7 @@ def test_every_person_gets_a_folder_and_the_rest_a_reason(inverted, capsys, phot
 def test_what_is_written_can_be_opened_again(inverted):
     folder = inverted[0] / "eileen"
     latent, generator = load_file(folder / "latent.safetensors"), Generator.load(folder / "generator")
-    assert latent["w"].shape == (1, sum(generator.styles), 128) and latent["cameras"].shape == (2, 25)
+    assert latent["w"].shape == (1, sum(generator.num_ws), 128) and latent["cameras"].shape == (2, 25)
     assert latent["condition"].shape == (1, 128) and ConditionBank.load(folder / "generator").mode.name == "semantic"
     metrics = json.loads((folder / "metrics.json").read_text())
     assert metrics["steps"] == {"style": 4, "pivotal": 2} and metrics["input"]["psnr"] > 5

@@ -1,4 +1,4 @@
-"""Comparing ways to invert: what is written, gone on with, and summed up."""
+"""Comparing methods of inversion: what is written, gone on with, and summed up."""
 
 import json
 
@@ -10,11 +10,11 @@ from own_heads import photographs
 from semhead_lib.evaluation.features import FeatureExtractor
 from semhead_lib.inversion import comparison
 from semhead_lib.inversion.comparison import (
-    Way,
+    Method,
     compare,
     figure,
     gain,
-    mean_over_people,
+    mean_over_subjects,
     read_table,
     summary,
     table_of,
@@ -46,36 +46,36 @@ def people(generator, others):
 
 
 @pytest.fixture(scope="module")
-def ways(folder):
-    return [Way("mean", str(folder), "mean"), Way("best, w", str(folder), space="w")]
+def methods(folder):
+    return [Method("mean", str(folder), "mean"), Method("best, w", str(folder), space="w")]
 
 
-def test_a_comparison_goes_on_where_it_was(people, ways, tmp_path, monkeypatch):
+def test_a_comparison_goes_on_where_it_was(people, methods, tmp_path, monkeypatch):
     pytest.importorskip("dlib")
-    table = compare(ways, lambda side: people, tmp_path, QUICK, device="cpu")
-    assert set(table["stage"]) == {"start", "style", "tuned"} and set(table["way"]) == {"mean", "best, w"}
+    table = compare(methods, lambda side: people, tmp_path, QUICK, device="cpu")
+    assert set(table["stage"]) == {"start", "style", "tuned"} and set(table["method"]) == {"mean", "best, w"}
     assert set(table["scope"]) == {"input", "all", "-180", "-90", "0", "90"}
     nearer = gain(table, "psnr", "input", ("mean", "start"), ("mean", "tuned"))
     assert nearer.people == 2 and nearer.low > 0
     rows = summary(table, {"psnr": "PSNR", "chamfer": "Chamfer"})
-    assert list(rows["way"]) == ["mean"] * 3 + ["best, w"] * 3 and list(rows["people"]) == [2] * 6
+    assert list(rows["method"]) == ["mean"] * 3 + ["best, w"] * 3 and list(rows["people"]) == [2] * 6
     assert {"PSNR, input", "PSNR, around", "Chamfer"} <= set(rows.columns)
 
     monkeypatch.setattr(comparison, "judged", lambda *_: pytest.fail("it is there already"))
-    again = compare(ways, lambda side: people, tmp_path, QUICK, device="cpu")
+    again = compare(methods, lambda side: people, tmp_path, QUICK, device="cpu")
     pandas.testing.assert_frame_equal(again, table)
     with pytest.raises(ValueError, match=r"head-0\.json was made by other settings"):
-        compare(ways, lambda side: people, tmp_path, InversionSettings(steps=9), device="cpu")
+        compare(methods, lambda side: people, tmp_path, InversionSettings(steps=9), device="cpu")
     about = json.loads((tmp_path / "mean" / "head-0.json").read_text())["about"]
     assert about["settings"]["steps"] == 25 and about["features"].startswith("headjudge [weights ")
     with pytest.raises(ValueError, match=r"head-0\.json was made by other settings"):
         clip = FeatureExtractor.load("headclip-64", device="cpu")
-        compare(ways, lambda side: people, tmp_path, QUICK, extractor=clip, device="cpu")
+        compare(methods, lambda side: people, tmp_path, QUICK, extractor=clip, device="cpu")
 
 
 def test_means_are_over_people_and_pairs():
     def row(person, stage, scope, value, name="psnr"):
-        return dict(way="a", person=person, stage=stage, scope=scope, figure=name, value=value)
+        return dict(method="a", person=person, stage=stage, scope=scope, figure=name, value=value)
 
     table = table_of([
         row("x", "start", "0", 1.0), row("x", "start", "90", 3.0),
@@ -89,19 +89,19 @@ def test_means_are_over_people_and_pairs():
     found = gain(table, "psnr", "around", ("a", "start"), ("a", "tuned"))
     assert (found.value, found.people) == (pytest.approx((3 + 4) / 2), 2), "only those who have both"
     assert 3 <= found.low <= found.value <= found.high <= 4
-    assert mean_over_people(table[table["figure"] == "nothing"]).people == 0
+    assert mean_over_subjects(table[table["figure"] == "nothing"]).people == 0
 
 
 def test_a_table_is_read_as_it_was_written(tmp_path):
-    row = {"way": "a", "person": "p", "stage": "style", "figure": "psnr"}
+    row = {"method": "a", "person": "p", "stage": "style", "figure": "psnr"}
     table = table_of([row | {"scope": "-60", "value": 2.5}, row | {"scope": "0", "value": None}])
     table.to_csv(tmp_path / "judged.csv", index=False)
     assert read_table(tmp_path / "judged.csv").astype(object).equals(table.astype(object))
     (tmp_path / "other.csv").write_text("a,b\n1,2\n")
-    with pytest.raises(ValueError, match=r"other.csv: expected the columns way, person, .*, got a, b"):
+    with pytest.raises(ValueError, match=r"other.csv: expected the columns method, person, .*, got a, b"):
         read_table(tmp_path / "other.csv")
 
 
 def test_cameras_are_known_or_estimated():
     with pytest.raises(ValueError, match="cameras must be one of known, estimated, got 'guessed'"):
-        Way("a", cameras="guessed")
+        Method("a", cameras="guessed")

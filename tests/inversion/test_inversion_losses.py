@@ -15,7 +15,7 @@ from semhead_lib.metrics.reconstruction import map_distance
 def test_a_perfect_head_has_no_distance(generator, others, clip):
     target = photographs(generator, others[:1], (-30.0, 40.0))
     terms = Objective(target, clip)(generator.synthesize(others[:1], target.cameras))
-    assert set(terms) == {"picture", "raw", "mask", "perceptual", "semantic", "all"}
+    assert set(terms) == {"image", "image_raw", "mask", "perceptual", "semantic", "all"}
     assert all(value.shape == (1,) and value.abs() < 1e-4 for value in terms.values())
 
 
@@ -38,12 +38,12 @@ def test_what_the_photograph_does_not_reach_does_not_count(generator, others, cl
     render = generator.synthesize(others[:1], target.cameras)
     seen = Objective(replace(target, images=spoilt, inside=half), clip)(render)
     everything = Objective(replace(target, images=spoilt), clip)(render)
-    assert seen["picture"] < 1e-6 < everything["picture"] and seen["perceptual"] < 1e-4 < everything["perceptual"]
+    assert seen["image"] < 1e-6 < everything["image"] and seen["perceptual"] < 1e-4 < everything["perceptual"]
 
 
 def test_terms_by_hand():
     x, y, v = torch.full((1, 3, 2, 2), 0.5), torch.zeros(1, 3, 2, 2), torch.ones(1, 1, 2, 2)
-    assert losses.picture_distance(x, y, v).item() == pytest.approx(0.25)
+    assert losses.image_distance(x, y, v).item() == pytest.approx(0.25)
     one, other = torch.tensor([[1.0, 0.0]]).view(1, 2, 1, 1), torch.tensor([[0.0, 3.0]]).view(1, 2, 1, 1)
     assert map_distance([one, one], [one, other]).item() == pytest.approx((0 + 2) / 2)
 
@@ -51,8 +51,8 @@ def test_terms_by_hand():
 def test_weights_scale_the_terms_and_must_not_be_negative(generator, others, clip):
     target = photographs(generator, others[:1])
     render = generator.synthesize(others[1:2], target.cameras)
-    only = Objective(target, clip, Weights(picture=2.0, raw=0, perceptual=0, semantic=0, mask=0))(render)
-    assert only["all"].item() == pytest.approx(2 * only["picture"].item())
+    only = Objective(target, clip, Weights(image=2.0, image_raw=0, perceptual=0, semantic=0, mask=0))(render)
+    assert only["all"].item() == pytest.approx(2 * only["image"].item())
     assert "perceptual" not in only and "semantic" not in only
     with pytest.raises(ValueError, match="the weight mask must not be negative, got -1"):
         Weights(mask=-1)

@@ -38,7 +38,7 @@ def distance(fitted, objective):
 def test_a_search_comes_nearer(generator, objective, others, space):
     before = objective(generator.synthesize(others[1:2], objective.target.cameras))["all"].item()
     found = search_style(generator, objective, others[1:2], others, replace(QUICK, space=space))
-    assert found.w.shape == ((1, 16) if space == "w" else (1, sum(generator.styles), 16))
+    assert found.w.shape == ((1, 16) if space == "w" else (1, sum(generator.num_ws), 16))
     assert distance(found, objective) < 0.3 * before
     assert len(found.style.losses) == 40 and found.style.stopped == "finished"
     assert torch.equal(found.cameras, objective.target.cameras), "a rate of 0: they stay"

@@ -1,4 +1,4 @@
-"""Directional bias of known figures; its behaviour on samples is tested with the yardstick."""
+"""Directional bias of known figures; its behaviour on samples is tested with the reference statistics."""
 
 import math
 

@@ -9,7 +9,7 @@ import torch
 from semhead_lib.cameras import orbit_labels, rays
 from semhead_lib.data.subjects import Subject
 from semhead_lib.evaluation.generated_views import generated_views, head_consistency
-from semhead_lib.metrics.consistency import Differences, Seen, differences, ray_distance, recorded_views, warp
+from semhead_lib.metrics.consistency import Differences, SurfaceViews, differences, ray_distance, recorded_views, warp
 from semhead_lib.models.config import preset
 from semhead_lib.models.generator import Generator, Render
 from semhead_lib.models.renderer import box_bounds
@@ -30,7 +30,7 @@ def hit(origins, directions):
     return nearest
 
 
-def view(azimuth: float, elevation: float = 0.0, offset: float = 0.0) -> Seen:
+def view(azimuth: float, elevation: float = 0.0, offset: float = 0.0) -> SurfaceViews:
     labels = orbit_labels(torch.tensor([azimuth]), torch.tensor([elevation]))
     origins, directions = rays(labels, SIDE)
     distance = hit(origins, directions)
@@ -38,7 +38,7 @@ def view(azimuth: float, elevation: float = 0.0, offset: float = 0.0) -> Seen:
     colours = 0.5 + 0.3 * torch.sin(points @ torch.tensor([[20.0, 5.0, 0.0], [0.0, 20.0, 5.0], [5.0, 0.0, 20.0]]))
     mask = distance.isfinite().reshape(1, SIDE, SIDE)
     pictures = colours.transpose(1, 2).reshape(1, 3, SIDE, SIDE) * mask[:, None] + offset
-    return Seen(pictures, distance.nan_to_num(posinf=0.0).reshape(1, SIDE, SIDE), mask, labels)
+    return SurfaceViews(pictures, distance.nan_to_num(posinf=0.0).reshape(1, SIDE, SIDE), mask, labels)
 
 
 def test_a_solid_scene_is_consistent():
@@ -91,7 +91,7 @@ def test_views_with_recorded_depth():
     pictures = (torch.cat([v.pictures for v in views]) * 255).round().to(torch.uint8)
     whole, depth = mask.to(torch.uint8) * 255, distance * along.view_as(mask)
     subject = Subject("ball", pictures, cameras, pictures[0], whole, depth)
-    one, other = (Seen(*(x[i : i + 1] for x in vars(recorded_views(subject)).values())) for i in (0, 1))
+    one, other = (SurfaceViews(*(x[i : i + 1] for x in vars(recorded_views(subject)).values())) for i in (0, 1))
     assert differences(one, other).psnr() == pytest.approx(differences(*views).psnr(), abs=1.5)
     with pytest.raises(ValueError, match=r"ball has no depth or no masks: load it with geometry=\['depth'\]"):
         recorded_views(replace(subject, depth=None))

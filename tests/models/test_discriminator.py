@@ -3,7 +3,7 @@ import torch
 
 from semhead_lib.cameras import orbit_labels
 from semhead_lib.models.config import PRESETS
-from semhead_lib.models.discriminator import Discriminator, DiscriminatorConfig, Seen, spread_channel
+from semhead_lib.models.discriminator import Discriminator, DiscriminatorConfig, DiscriminatorInput, minibatch_stddev
 
 SMALL = dict(resolution=16, raw_resolution=8, base=128, most=16)
 
@@ -11,7 +11,7 @@ SMALL = dict(resolution=16, raw_resolution=8, base=128, most=16)
 def seen(b=4, side=16, raw=8):
     g = torch.Generator().manual_seed(1)
     draw = lambda *shape: torch.rand(*shape, generator=g) * 2 - 1  # noqa: E731
-    return Seen(draw(b, 3, side, side), draw(b, 3, raw, raw), draw(b, 1, raw, raw) / 2 + 0.5)
+    return DiscriminatorInput(draw(b, 3, side, side), draw(b, 3, raw, raw), draw(b, 1, raw, raw) / 2 + 0.5)
 
 
 def conditions(b=4, semantic=6):
@@ -29,7 +29,11 @@ def test_every_input_and_every_part_of_the_condition_matters():
     d, s, c = make(), seen(), conditions()
     logits = d(s, c)
     assert logits.shape == (4,) and logits.isfinite().all()
-    for changed in (Seen(-s.image, s.raw, s.mask), Seen(s.image, -s.raw, s.mask), Seen(s.image, s.raw, 1 - s.mask)):
+    for changed in (
+        DiscriminatorInput(-s.image, s.image_raw, s.mask),
+        DiscriminatorInput(s.image, -s.image_raw, s.mask),
+        DiscriminatorInput(s.image, s.image_raw, 1 - s.mask),
+    ):
         assert (d(changed, c) - logits).abs().min() > 1e-4
     for other in (torch.cat([c[:, :25].roll(1, 0), c[:, 25:]], 1), torch.cat([c[:, :25], c[:, 25:].roll(1, 0)], 1)):
         assert (d(s, other) - logits).abs().min() > 1e-4
@@ -58,7 +62,9 @@ def test_second_derivatives_are_those_of_finite_differences():
     s = seen(2, 8, 4)
     inputs = [t.double().requires_grad_() for t in s.tensors]
     c = conditions(2).double()
-    assert torch.autograd.gradgradcheck(lambda *t: d(Seen(*t), c), inputs, atol=1e-6, rtol=1e-4, fast_mode=True)
+    assert torch.autograd.gradgradcheck(
+        lambda *t: d(DiscriminatorInput(*t), c), inputs, atol=1e-6, rtol=1e-4, fast_mode=True
+    )
 
 
 @pytest.mark.parametrize("squares", [64, 4])
@@ -73,7 +79,7 @@ def test_patterns_are_seen_from_the_first_step(squares):
     for seed in range(5):
         torch.manual_seed(seed)
         d = Discriminator(DiscriminatorConfig(64, 64, 2048, 64, sees_mask=False))
-        changes.append((d(Seen(light + pattern), c) - d(Seen(light), c)).abs().mean())
+        changes.append((d(DiscriminatorInput(light + pattern), c) - d(DiscriminatorInput(light), c)).abs().mean())
     assert torch.stack(changes).mean() > 0.04
 
 
@@ -81,14 +87,14 @@ def test_batches_are_split_without_a_trace():
     d = make(group=2, views=2)
     s, c = seen(8), conditions(8)
     whole = d(s, c)
-    halves = [d(Seen(*(t[part] for t in s.tensors)), c[part]) for part in (slice(0, 4), slice(4, 8))]
+    halves = [d(DiscriminatorInput(*(t[part] for t in s.tensors)), c[part]) for part in (slice(0, 4), slice(4, 8))]
     torch.testing.assert_close(torch.cat(halves), whole, atol=1e-5, rtol=1e-5)
 
 
 def test_spread_is_that_of_the_same_place_of_neighbouring_subjects():
     x = torch.zeros(8, 1, 2, 2)  # 4 subjects of 2 views; groups of 2 subjects
     x[:, 0] = torch.tensor([0.0, 5, 2, 5, 1, 1, 1, 9])[:, None, None]
-    channel = spread_channel(x, group=2, views=2)[:, 1, 0, 0]
+    channel = minibatch_stddev(x, group=2, views=2)[:, 1, 0, 0]
     # first view: subjects 0 and 1 differ by 2 (deviation 1), 2 and 3 not; second view: 0 and 1 not, 2 and 3 by 8
     torch.testing.assert_close(channel, torch.tensor([1.0, 0, 1, 0, 0, 4, 0, 4]), atol=1e-3, rtol=0)
 
@@ -97,7 +103,7 @@ def test_spread_is_that_of_the_same_place_of_neighbouring_subjects():
 def test_sets_in_one_pass_are_not_mixed(b):
     """Real and generated images together give what each give alone, groups that do not fill up included."""
     d, s, c = make(views=1), seen(b), conditions(b)
-    other = Seen(*(t.flip(0) * 0.5 for t in s.tensors))
+    other = DiscriminatorInput(*(t.flip(0) * 0.5 for t in s.tensors))
     real, generated = d.features(s.and_then(other), sets=2).chunk(2)
     torch.testing.assert_close(real, d.features(s), atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(d.logits(generated, c), d(other, c), atol=1e-5, rtol=1e-5)
@@ -107,19 +113,19 @@ def test_sets_in_one_pass_are_not_mixed(b):
 
 @pytest.mark.parametrize(("b", "group", "views"), [(1, 4, 1), (3, 4, 1), (6, 4, 4), (5, 4, 2)])
 def test_spread_takes_any_batch(b, group, views):
-    assert spread_channel(torch.randn(b, 3, 4, 4), group, views).shape == (b, 4, 4, 4)
+    assert minibatch_stddev(torch.randn(b, 3, 4, 4), group, views).shape == (b, 4, 4, 4)
 
 
 def test_alike_pictures_have_no_spread():
     x = torch.randn(1, 3, 4, 4).expand(8, -1, -1, -1)
-    assert spread_channel(x, 4, 1)[:, 3].max() < 1e-3
+    assert minibatch_stddev(x, 4, 1)[:, 3].max() < 1e-3
 
 
 def test_first_weights_keep_the_variance():
     torch.manual_seed(3)
     d = Discriminator(DiscriminatorConfig(32, 32, 1024, 64, sees_mask=False))
     x = torch.randn(8, 3, 32, 32)
-    logits = d(Seen(x), conditions(8)[:, :25])
+    logits = d(DiscriminatorInput(x), conditions(8)[:, :25])
     assert 0.05 < logits.std() < 20
 
 
@@ -132,7 +138,7 @@ def test_one_for_every_generator(name):
         raw = torch.empty(2, 3, config.raw_resolution, config.raw_resolution) if config.is_dual else None
         mask = torch.empty(2, 1, config.raw_resolution, config.raw_resolution)
         image = torch.empty(2, 3, config.resolution, config.resolution)
-        assert d(Seen(image, raw, mask), torch.empty(2, 153)).shape == (2,)
+        assert d(DiscriminatorInput(image, raw, mask), torch.empty(2, 153)).shape == (2,)
 
 
 def test_saved_and_loaded(tmp_path):
@@ -148,17 +154,17 @@ def test_saved_and_loaded(tmp_path):
     ("change", "message"),
     [
         (dict(image=torch.zeros(4, 3, 8, 8)), r"image must be \[4, 3, 16, 16\], got \[4, 3, 8, 8\]"),
-        (dict(raw=None), r"raw must be \[4, 3, 8, 8\], got None"),
+        (dict(image_raw=None), r"image_raw must be \[4, 3, 8, 8\], got None"),
         (dict(mask=torch.zeros(4, 3, 8, 8)), r"mask must be \[4, 1, 8, 8\]"),
     ],
 )
 def test_says_what_does_not_fit(change, message):
     s = seen()
-    parts = dict(image=s.image, raw=s.raw, mask=s.mask) | change
+    parts = dict(image=s.image, image_raw=s.image_raw, mask=s.mask) | change
     if "image" in change:
         parts["image"] = change["image"]
     with pytest.raises(ValueError, match=message):
-        make()(Seen(**parts), conditions())
+        make()(DiscriminatorInput(**parts), conditions())
 
 
 def test_says_which_condition_it_wants():

@@ -38,9 +38,9 @@ def test_pictures_of_every_representation(representation):
     generator = make(replace(TINY, representation=representation))
     with torch.no_grad():
         seen = generator(*inputs(), seed=0)
-    assert seen.image.shape == (2, 3, 64, 64) and seen.raw.shape == (2, 3, 32, 32)
+    assert seen.image.shape == (2, 3, 64, 64) and seen.image_raw.shape == (2, 3, 32, 32)
     assert seen.features.shape == (2, 16, 32, 32) and seen.depth.shape == seen.opacity.shape == (2, 1, 32, 32)
-    assert seen.opacity.min() >= -0.01 and seen.opacity.max() <= 1.001 and seen.raw.abs().max() <= 1.01
+    assert seen.opacity.min() >= -0.01 and seen.opacity.max() <= 1.001 and seen.image_raw.abs().max() <= 1.01
     assert seen.opacity.std() > 0.05, "the soft ball is there from the beginning"
     assert seen.depth.min() > 2.0 and seen.depth.max() < 3.6
 
@@ -60,15 +60,17 @@ def test_the_reference_twin_draws_the_same():
     generator, (z, condition, labels) = make(), inputs()
     with torch.no_grad():
         w = generator.mapping(z, condition)
-        ours, twin = (generator.synthesize(w, labels, seed=0, reference=r) for r in (False, True))
-    assert torch.allclose(ours.image, twin.image, atol=1e-4) and torch.allclose(ours.depth, twin.depth, atol=1e-4)
+        ours, expected = (generator.synthesize(w, labels, seed=0, reference=r) for r in (False, True))
+    assert torch.allclose(ours.image, expected.image, atol=1e-4) and torch.allclose(
+        ours.depth, expected.depth, atol=1e-4
+    )
 
 
 def test_a_style_for_each_layer():
     """w+ of equal styles is w; the backbone's change the volume, the background's what is behind, the last ones the
     final picture alone."""
     generator, (z, condition, labels) = make(), inputs()
-    assert generator.styles == (8, 4, 2), "16 texels a plane, four planes in a map of 32: 4, 8, 16, 32"
+    assert generator.num_ws == (8, 4, 2), "16 texels a plane, four planes in a map of 32: 4, 8, 16, 32"
     with torch.no_grad():
         w = generator.mapping(z, condition)
         every = w[:, None].repeat(1, 14, 1)
@@ -82,8 +84,8 @@ def test_a_style_for_each_layer():
             styles[:, layer] += 1.0
         seen = {layer: generator.synthesize(styles, labels) for layer, styles in changed.items()}
     assert all((seen[layer].opacity - one.opacity).abs().max() > 1e-3 for layer in (0, 7))
-    assert torch.equal(seen[8].opacity, one.opacity) and (seen[8].raw - one.raw).abs().max() > 1e-3
-    assert torch.equal(seen[13].raw, one.raw) and (seen[13].image - one.image).abs().max() > 1e-4
+    assert torch.equal(seen[8].opacity, one.opacity) and (seen[8].image_raw - one.image_raw).abs().max() > 1e-3
+    assert torch.equal(seen[13].image_raw, one.image_raw) and (seen[13].image - one.image).abs().max() > 1e-4
     with pytest.raises(ValueError, match=r"styles must be \[H, W\] or \[H, 14, W\], got \[2, 13, 12\]"):
         generator.synthesize(every[:, 1:], labels)
 
@@ -91,7 +93,7 @@ def test_a_style_for_each_layer():
 def test_every_weight_learns():
     generator = make().train()
     seen = generator(*inputs(), seed=0)
-    (seen.image.square().mean() + seen.raw.square().mean() + seen.opacity.mean() + seen.depth.mean()).backward()
+    (seen.image.square().mean() + seen.image_raw.square().mean() + seen.opacity.mean() + seen.depth.mean()).backward()
     idle = [name for name, p in generator.named_parameters() if p.grad is None or not p.grad.isfinite().all()]
     assert idle == []
 
@@ -102,9 +104,9 @@ def test_raw_pictures_of_another_size_and_a_plain_background():
     with torch.no_grad():
         for side in (16, 32, 48):
             seen = generator.synthesize(w, LABELS, raw_resolution=side)
-            assert seen.raw.shape[-1] == side and seen.image.shape[-1] == 64
+            assert seen.image_raw.shape[-1] == side and seen.image.shape[-1] == 64
         empty = seen.opacity < 0.02
-    assert empty.any() and (seen.raw[empty.expand_as(seen.raw)] > 0.9).all(), "white where nothing is"
+    assert empty.any() and (seen.image_raw[empty.expand_as(seen.image_raw)] > 0.9).all(), "white where nothing is"
     assert not [name for name, _ in generator.named_parameters() if name.startswith("background")]
 
 

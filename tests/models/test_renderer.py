@@ -97,7 +97,7 @@ def test_a_density_grid_is_made_once_for_all_views_and_shows_the_same(monkeypatc
     by_grid.load_state_dict(plain.state_dict())
     expected, found = plain.synthesize(w, LABELS), by_grid.synthesize(w, LABELS)
     assert [None if grid is None else tuple(grid.shape) for grid in made] == [None, (1, 32, 32, 32)]
-    psnr = -10 * (found.raw / 2 - expected.raw / 2).square().mean().log10()
+    psnr = -10 * (found.image_raw / 2 - expected.image_raw / 2).square().mean().log10()
     assert psnr > 45 and (found.opacity == 0).float().mean() > 0.3, "rays past the head are not sampled"
 
 

@@ -1,4 +1,4 @@
-"""The CUDA kernels, run without a GPU: they are the twin, whatever the order of threads, and break no rule of CUDA."""
+"""The CUDA kernels without a GPU: equal to the reference in whatever order threads run, and no rule of CUDA broken."""
 
 from dataclasses import replace
 
@@ -44,7 +44,7 @@ def outputs_and_gradients(render, problem, **options) -> dict[str, torch.Tensor]
 
 
 def assert_twin(gpu, problem, **options):
-    """Hardly further from the twin in float64 than the twin in float32 is, from the same numbers."""
+    """Hardly further from the reference in float64 than the reference in float32 is, from the same numbers."""
     *tensors, network, layout = problem.arguments()
     exact = type(problem)(*[t.double() for t in tensors], FieldNetwork(*[t.double() for t in network]), layout)
     in_float64 = {k: v.double() if isinstance(v, torch.Tensor) else v for k, v in options.items()}

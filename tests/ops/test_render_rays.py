@@ -1,4 +1,4 @@
-"""The compiled renderer is its reference twin, forward and backward; and both are right where the answer is known."""
+"""The compiled renderer equals its reference, forward and backward; both are right where the answer is known."""
 
 from dataclasses import replace
 
@@ -23,11 +23,11 @@ def outputs_and_gradients(render, problem, **options):
 
 def assert_same(problem, tolerance, **options):
     ours, our_gradients = outputs_and_gradients(render_rays, problem, **options)
-    twin, twin_gradients = outputs_and_gradients(reference_render_rays, problem, **options)
-    for name, a, b in zip(twin._fields, ours, twin, strict=True):
+    expected, expected_gradients = outputs_and_gradients(reference_render_rays, problem, **options)
+    for name, a, b in zip(expected._fields, ours, expected, strict=True):
         assert largest_difference(a, b) < tolerance, name
     names = ("map", "origins", "directions", "w1", "b1", "w2", "b2")
-    for name, a, b in zip(names, our_gradients, twin_gradients, strict=True):
+    for name, a, b in zip(names, our_gradients, expected_gradients, strict=True):
         assert largest_difference(a, b) < tolerance, name
 
 

@@ -1,4 +1,4 @@
-"""Features of points: the compiled op is its twin, forward and backward."""
+"""Features of points: the compiled op is its reference implementation, forward and backward."""
 
 import pytest
 import torch

@@ -7,7 +7,7 @@ import torch
 
 from semhead_lib.cameras import orbit_labels
 from semhead_lib.models.config import GeneratorConfig
-from semhead_lib.models.discriminator import Discriminator, DiscriminatorConfig, Seen
+from semhead_lib.models.discriminator import Discriminator, DiscriminatorConfig, DiscriminatorInput
 from semhead_lib.models.generator import Generator
 from semhead_lib.training import losses
 
@@ -69,7 +69,7 @@ def test_r1_is_half_the_squared_gradient_of_all_that_is_seen():
     raw = torch.randn(3, 3, 2, 2, requires_grad=True)
     mask = torch.randn(3, 1, 2, 2, requires_grad=True)
     logits = (2 * image).sum((1, 2, 3)) + (3 * raw).sum((1, 2, 3)) + (0.5 * mask.square()).sum((1, 2, 3))
-    found = losses.r1_penalty(Seen(image, raw, mask), logits)
+    found = losses.r1_penalty(DiscriminatorInput(image, raw, mask), logits)
     by_hand = 0.5 * (4 * 48 + 9 * 12 + mask.square().sum((1, 2, 3)).mean())
     torch.testing.assert_close(found, by_hand)
     found.backward()  # a second derivative: of the mask's part alone
@@ -111,13 +111,13 @@ def test_real_pictures_are_seen_as_generated_ones_are():
     torch.manual_seed(0)
     d = Discriminator(DiscriminatorConfig(16, 8, 64, 8))
     image, mask = torch.rand(2, 3, 16, 16) * 2 - 1, torch.rand(2, 1, 16, 16)
-    real = losses.as_seen(d, image, mask)
-    torch.testing.assert_close(real.raw, torch.nn.functional.avg_pool2d(image, 2))
+    real = losses.discriminator_input(d, image, mask)
+    torch.testing.assert_close(real.image_raw, torch.nn.functional.avg_pool2d(image, 2))
     torch.testing.assert_close(real.mask, torch.nn.functional.avg_pool2d(mask, 2))
-    drawn = losses.as_seen(d, image, real.mask, real.raw)
+    drawn = losses.discriminator_input(d, image, real.mask, real.image_raw)
     assert all(torch.equal(a, b) for a, b in zip(real.tensors, drawn.tensors, strict=True))
-    grown = losses.as_seen(d, image, mask[:, :, :4, :4], real.raw[:, :, :4, :4])
-    assert grown.raw.shape == (2, 3, 8, 8) and grown.mask.shape == (2, 1, 8, 8)
+    grown = losses.discriminator_input(d, image, mask[:, :, :4, :4], real.image_raw[:, :, :4, :4])
+    assert grown.image_raw.shape == (2, 3, 8, 8) and grown.mask.shape == (2, 1, 8, 8)
     d(drawn, orbit_labels(torch.tensor([0.0, 90]), torch.zeros(2)))
 
 
@@ -126,11 +126,11 @@ def test_real_pictures_are_as_coarse_as_generated_ones_while_these_grow(side):
     torch.manual_seed(0)
     d = Discriminator(DiscriminatorConfig(16, 8, 64, 8))
     image, mask = torch.rand(2, 3, 16, 16) * 2 - 1, torch.rand(2, 1, 16, 16)
-    real = losses.as_seen(d, image, mask, side=side)
-    small, small_mask = losses.as_seen(Discriminator(DiscriminatorConfig(16, side, 64, 8)), image, mask).tensors[
-        1:
-    ]  # as a generator of that raw size has them
-    drawn = losses.as_seen(d, image, small_mask, small)
+    real = losses.discriminator_input(d, image, mask, side=side)
+    small, small_mask = losses.discriminator_input(
+        Discriminator(DiscriminatorConfig(16, side, 64, 8)), image, mask
+    ).tensors[1:]  # as a generator of that raw size has them
+    drawn = losses.discriminator_input(d, image, small_mask, small)
     for a, b in zip(real.tensors, drawn.tensors, strict=True):
         torch.testing.assert_close(a, b)
 
@@ -140,13 +140,13 @@ def test_real_pictures_are_as_coarse_as_generated_ones_while_these_grow(side):
         above = torch.maximum(frequency[:, None], frequency[None]) > side / 16
         return (spectrum[..., above].sum() / spectrum.sum()).item()
 
-    assert high(real.raw) < 0.6 * high(losses.as_seen(d, image, mask).raw)
+    assert high(real.image_raw) < 0.6 * high(losses.discriminator_input(d, image, mask).image_raw)
     assert torch.equal(real.image, image), "the final picture stays sharp"
 
 
 def test_a_mask_is_asked_for():
     d = Discriminator(DiscriminatorConfig(16, 8, 64, 8))
     with pytest.raises(ValueError, match=r"sees masks .* the dataset has none"):
-        losses.as_seen(d, torch.zeros(1, 3, 16, 16), None)
+        losses.discriminator_input(d, torch.zeros(1, 3, 16, 16), None)
     blind = Discriminator(DiscriminatorConfig(16, 16, 64, 8, sees_mask=False))
-    assert losses.as_seen(blind, torch.zeros(1, 3, 16, 16), None).tensors[0].shape == (1, 3, 16, 16)
+    assert losses.discriminator_input(blind, torch.zeros(1, 3, 16, 16), None).tensors[0].shape == (1, 3, 16, 16)

@@ -69,14 +69,14 @@ def test_the_raw_picture_grows(tmp_path):
 
 def test_real_pictures_grow_with_the_generated_ones(tmp_path, monkeypatch):
     data = SubjectsInMemory.load(make_noise(tmp_path / "noise", resolution=64))
-    asked, as_seen = [], losses.as_seen
+    asked, discriminator_input = [], losses.discriminator_input
 
     def recorded(discriminator, image, mask, raw=None, *others, **named):
-        seen = as_seen(discriminator, image, mask, raw, *others, **named)
-        asked.append((raw is None, seen.raw.detach()))
+        seen = discriminator_input(discriminator, image, mask, raw, *others, **named)
+        asked.append((raw is None, seen.image_raw.detach()))
         return seen
 
-    monkeypatch.setattr(losses, "as_seen", recorded)
+    monkeypatch.setattr(losses, "discriminator_input", recorded)
     one_step(data, small(preset="semhead-64", raw_first=8, raw_kimg=1.0, blur_sigma=0.0))
     real = next(raw for is_real, raw in asked if is_real)
     coarse = torch.nn.functional.interpolate(
@@ -122,9 +122,10 @@ def test_equal_seeds_give_equal_networks(data):
 
 def test_the_twins_take_the_same_step(data):
     fused, _ = one_step(data, small(jitter=False))
-    twins, _ = one_step(data, small(jitter=False), reference=True)
+    references, _ = one_step(data, small(jitter=False), reference=True)
     a, b = (
-        torch.cat([p.grad.flatten() for p in n.generator.parameters() if p.grad is not None]) for n in (fused, twins)
+        torch.cat([p.grad.flatten() for p in n.generator.parameters() if p.grad is not None])
+        for n in (fused, references)
     )
     assert (a - b).norm() / b.norm() < 1e-3
 

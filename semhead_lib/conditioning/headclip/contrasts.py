@@ -96,7 +96,7 @@ CONTRASTS: dict[str, Contrast] = {
 
 
 @dataclass(frozen=True)
-class Asked:
+class ContrastBatch:
     """The texts of one contrast, and the images that are held against them."""
 
     texts: list[str]  # one a value
@@ -105,7 +105,7 @@ class Asked:
     weight: float
 
 
-def ask(people: Sequence[Mapping[str, Any]], azimuths: Sequence[float], rng: Random) -> list[Asked]:
+def ask(people: Sequence[Mapping[str, Any]], azimuths: Sequence[float], rng: Random) -> list[ContrastBatch]:
     """All contrasts for a batch of images of `people` seen from `azimuths`; those that no image shows are left out."""
     asked = []
     for contrast in CONTRASTS.values():
@@ -119,5 +119,5 @@ def ask(people: Sequence[Mapping[str, Any]], azimuths: Sequence[float], rng: Ran
                 images.append(row)
                 truths.append(values.index(value))
         if images:
-            asked.append(Asked(texts, images, truths, contrast.weight))
+            asked.append(ContrastBatch(texts, images, truths, contrast.weight))
     return asked

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from semhead_lib.cameras import orbit_angles
 from semhead_lib.conditioning.headclip.captions import describe
-from semhead_lib.conditioning.headclip.contrasts import Asked, ask
+from semhead_lib.conditioning.headclip.contrasts import ContrastBatch, ask
 from semhead_lib.conditioning.headclip.recipe import Recipe
 from semhead_lib.data.subjects import Subject
 
@@ -30,7 +30,7 @@ class Batch:
 
     images: Tensor  # [B, 3, R, R] float32 in [0, 1]
     captions: list[str]
-    asked: list[Asked]
+    asked: list[ContrastBatch]
 
 
 class Pairs:

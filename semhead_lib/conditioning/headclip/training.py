@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from semhead_lib.atomic import folder_lock, write_atomically
-from semhead_lib.conditioning.headclip.contrasts import Asked
+from semhead_lib.conditioning.headclip.contrasts import ContrastBatch
 from semhead_lib.conditioning.headclip.pairs import Pairs
 from semhead_lib.conditioning.headclip.recipe import (
     CONFIG,
@@ -164,7 +164,7 @@ class _Training:
             "pairs_per_second": round(len(images) / seconds, 1),
         }
 
-    def _contrast(self, image: Tensor, asked: list[Asked], scale: Tensor) -> Tensor:
+    def _contrast(self, image: Tensor, asked: list[ContrastBatch], scale: Tensor) -> Tensor:
         """CLIP's loss of images against texts that differ in one attribute only: the weighted mean over attributes."""
         tokens = self.tokens([text for one in asked for text in one.texts]).to(self.device)
         texts = self.model.encode_text(tokens, normalize=True).split([len(one.texts) for one in asked])

@@ -11,10 +11,11 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+from semhead_lib import old_names
 from semhead_lib.atomic import leftovers
 from semhead_lib.data.dataset.archives import ImageArchive, parse_label, unsafe_name
 from semhead_lib.data.dataset.encoding import MAX_ENTRY, decode_image, sample_problems
-from semhead_lib.data.dataset.manifest import CLAIMS, FORMAT, LOG, MANIFEST, Manifest, ShardRecord
+from semhead_lib.data.dataset.manifest import FORMAT, LEASES, LOG, MANIFEST, Manifest, ShardRecord
 from semhead_lib.data.dataset.shards import file_sha256, read_member, sample_layout
 
 
@@ -43,7 +44,7 @@ def _is_archive(path: Path) -> bool:
 
 
 def _is_begun(folder: Path) -> bool:
-    return (folder / LOG).exists() or (folder / CLAIMS).exists()
+    return any((folder / name).exists() for name in (LOG, LEASES, old_names.LEASES))
 
 
 def _check_dataset(folder: Path) -> Iterator[str]:

@@ -15,7 +15,7 @@ from semhead_lib.atomic import write_atomically
 from semhead_lib.cameras import FOCAL, RADIUS
 
 LOG = "synthesis.jsonl"
-CLAIMS = "claims"  # folder of a dataset that several processes make (`jobs.distributed`)
+LEASES = "leases"  # folder of a dataset that several processes make (`jobs.distributed`)
 
 MANIFEST = "dataset.json"
 FORMAT = "semhead-subjects"

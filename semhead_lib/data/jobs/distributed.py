@@ -1,7 +1,7 @@
 """Making one dataset by many processes on many machines, started and lost at any time, on a folder that all see.
 
-Shards are claimed (`claims`), made under names of their makers, and settled: of a shard that two have made, one counts.
-Whoever finds all shards settled gives them their names, writes `dataset.json`, and puts the claims away; doing so
+Shards are claimed (`leases`), made under names of their makers, and settled: of a shard that two have made, one counts.
+Whoever finds all shards settled gives them their names, writes `dataset.json`, and puts the leases away; doing so
 twice changes nothing. So no process leads, and any number may join or be killed at any time.
 """
 
@@ -10,14 +10,16 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
 from tqdm import tqdm
 
+from semhead_lib import old_names
 from semhead_lib.atomic import partial_path, publish, remove_leftovers
 from semhead_lib.data.dataset.manifest import (
-    CLAIMS,
+    LEASES,
     LOG,
     MANIFEST,
     Layout,
@@ -29,7 +31,7 @@ from semhead_lib.data.dataset.manifest import (
     parse_plan,
     parse_record,
 )
-from semhead_lib.data.jobs.leases import Claims
+from semhead_lib.data.jobs.leases import Leases
 from semhead_lib.data.jobs.synthesis import SynthesisReport, compare_plans, make_plan
 from semhead_lib.data.jobs.workers import SourceFactory, make_shard
 
@@ -73,21 +75,23 @@ def synthesize_together(
         return SynthesisReport(_finished(out, plan), 0, 0, time.perf_counter() - start)
     if (out / LOG).exists():
         raise FileExistsError(f"{out} is being made by one process: the same command without engine=together goes on")
-    folder = out / CLAIMS
+    folder = out / LEASES
+    with suppress(OSError):  # there is none, or another process was faster
+        (out / old_names.LEASES).rename(folder)
     if not folder.exists() and any(path for path in out.iterdir() if not path.name.startswith(".")):
         raise FileExistsError(f"{out} is not empty and holds no dataset of ours; use another folder")
     folder.mkdir(exist_ok=True)
     made: list[ShardRecord] = []
     try:
-        with Claims(folder, lease) as claims:
-            if not claims.settle(_PLAN, asdict(plan)):
-                compare_plans(parse_plan(claims.outcome(_PLAN)), plan, out)
+        with Leases(folder, lease) as leases:
+            if not leases.settle(_PLAN, asdict(plan)):
+                compare_plans(parse_plan(leases.outcome(_PLAN)), plan, out)
             bar = tqdm(total=plan.shards(), unit="shard", desc=f"{out.name}, process {rank}", disable=not progress)
             with bar:
-                for shard in _mine(plan, claims, rank, ranks, bar):
-                    made += _make(source, plan, out, shard, claims)
-            _merge(plan, out, claims)
-    except FileNotFoundError:  # the claims were put away by somebody who found all settled
+                for shard in _mine(plan, leases, rank, ranks, bar):
+                    made += _make(source, plan, out, shard, leases)
+            _merge(plan, out, leases)
+    except FileNotFoundError:  # the leases were put away by somebody who found all settled
         if not (out / MANIFEST).exists():
             raise
     manifest = _finished(out, plan)
@@ -95,35 +99,35 @@ def synthesize_together(
     return SynthesisReport(manifest, sum(r.views for r in made), sum(r.bytes for r in made), seconds)
 
 
-def _mine(plan: Plan, claims: Claims, rank: int, ranks: int, bar: tqdm) -> Iterator[int]:
+def _mine(plan: Plan, leases: Leases, rank: int, ranks: int, bar: tqdm) -> Iterator[int]:
     """Shards to make, claimed, until all are settled; waits while others have the rest."""
     count = plan.shards()
     order = [(i + rank * count // ranks) % count for i in range(count)]
     while True:
-        settled = claims.settled()
+        settled = leases.settled()
         bar.n = len(settled) - (_PLAN in settled)
         bar.refresh()
         left = [shard for shard in order if _piece(plan, shard) not in settled]
         if not left:
-            if claims.folder.exists():
+            if leases.folder.exists():
                 return
-            raise FileNotFoundError(claims.folder)
-        shard = next((s for s in left if claims.take(_piece(plan, s))), None)
+            raise FileNotFoundError(leases.folder)
+        shard = next((s for s in left if leases.take(_piece(plan, s))), None)
         if shard is None:
-            time.sleep(min(claims.lease / 4, 2.0))
+            time.sleep(min(leases.lease / 4, 2.0))
         else:
             yield shard
 
 
-def _make(source, plan: Plan, out: Path, shard: int, claims: Claims) -> list[ShardRecord]:
+def _make(source, plan: Plan, out: Path, shard: int, leases: Leases) -> list[ShardRecord]:
     """Make a claimed shard and settle it; its record, if this one counts."""
     piece = _piece(plan, shard)
     try:
         partial, record, layout = make_shard(source, plan, out, shard, lambda *_: None)
-        named = partial.with_name(f".{record.name}.{claims.owner}.partial")  # process numbers of two machines may agree
+        named = partial.with_name(f".{record.name}.{leases.owner}.partial")  # process numbers of two machines may agree
         partial.rename(named)
         try:
-            counts = claims.settle(piece, {"file": named.name, "shard": asdict(record), "layout": asdict(layout)})
+            counts = leases.settle(piece, {"file": named.name, "shard": asdict(record), "layout": asdict(layout)})
         except BaseException:
             named.unlink(missing_ok=True)
             raise
@@ -133,24 +137,24 @@ def _make(source, plan: Plan, out: Path, shard: int, claims: Claims) -> list[Sha
         _name(named, out / record.name)
         return [record]
     finally:
-        claims.release(piece)
+        leases.release(piece)
 
 
-def _merge(plan: Plan, out: Path, claims: Claims) -> None:
-    """Write the manifest of all settled shards, and put the claims away. Done twice, or by two, it changes nothing."""
+def _merge(plan: Plan, out: Path, leases: Leases) -> None:
+    """Write the manifest of all settled shards, and put the leases away. Done twice, or by two, it changes nothing."""
     records: list[ShardRecord] = []
     layouts: list[tuple[str, Layout]] = []
     for shard in range(plan.shards()):
-        outcome = claims.outcome(_piece(plan, shard))
+        outcome = leases.outcome(_piece(plan, shard))
         if outcome is None:
-            raise FileNotFoundError(claims.folder)
+            raise FileNotFoundError(leases.folder)
         record = parse_record(outcome["shard"])
         _name(out / outcome["file"], out / record.name)
         records.append(record)
         layouts.append((record.name, parse_layout(outcome["layout"])))
     Manifest(plan, merge_layouts(layouts), tuple(records)).save(out)
-    aside = partial_path(claims.folder)
-    claims.folder.rename(aside)  # at once: nobody finds a part of it
+    aside = partial_path(leases.folder)
+    leases.folder.rename(aside)  # at once: nobody finds a part of it
     shutil.rmtree(aside, ignore_errors=True)
     remove_leftovers(out)
 

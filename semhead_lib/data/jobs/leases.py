@@ -1,8 +1,8 @@
 """Pieces of work claimed by processes that share nothing but a folder, perhaps on a network's file system.
 
-A claim is a file that only one process can create, touched every few seconds while its owner lives. One that was not
+A lease is a file that only one process can create, touched every few seconds while its owner lives. One that was not
 touched for a lease, by the file system's own clock, is of a process that is gone, and may be taken over. A process
-that slept through its lease may still go on with a piece that another has taken: so claims only save work. What holds
+that slept through its lease may still go on with a piece that another has taken: so leases only save work. What holds
 exactly is `settle`: of all who have done a piece, the outcome of one counts, and it stays.
 """
 
@@ -22,8 +22,8 @@ _BEATS = 4  # touches a lease
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 
 
-class Claims:
-    """This process's claims in `folder`, which must be there. A thread keeps them until `close`.
+class Leases:
+    """This process's leases in `folder`, which must be there. A thread keeps them until `close`.
 
     Raises ValueError for a lease that is not positive.
     """
@@ -35,7 +35,7 @@ class Claims:
         self.owner = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         self._held: set[str] = set()
         self._changes, self._ended = threading.Lock(), threading.Event()
-        self._keeper = threading.Thread(target=self._keep, daemon=True, name="semhead claims")
+        self._keeper = threading.Thread(target=self._keep, daemon=True, name="semhead leases")
         self._keeper.start()
 
     def take(self, piece: str) -> bool:
@@ -100,7 +100,7 @@ class Claims:
 
     def holders(self) -> dict[str, str]:
         """Pieces that are being done, and by whom (host, process, a random word)."""
-        found = {path.stem: self._owner_of(path) for path in self.folder.glob("*.claim") if not self._is_stale(path)}
+        found = {path.stem: self._owner_of(path) for path in self.folder.glob("*.lease") if not self._is_stale(path)}
         return {piece: owner for piece, owner in found.items() if owner}
 
     def close(self) -> None:
@@ -111,14 +111,14 @@ class Claims:
             self.release(piece)
         self._clock().unlink(missing_ok=True)
 
-    def __enter__(self) -> Claims:
+    def __enter__(self) -> Leases:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
 
     def _path(self, piece: str) -> Path:
-        return self.folder / f"{piece}.claim"
+        return self.folder / f"{piece}.lease"
 
     def _outcome_path(self, piece: str) -> Path:
         return self.folder / f"{piece}.json"
@@ -141,7 +141,7 @@ class Claims:
             return None
 
     def _is_stale(self, path: Path) -> bool:
-        """Whether a claim has not been touched for a lease, both times by the file system's clock."""
+        """Whether a lease has not been touched for a lease, both times by the file system's clock."""
         clock = self._clock()
         clock.touch()
         try:
@@ -150,7 +150,7 @@ class Claims:
             return False
 
     def _take_over(self, path: Path) -> bool:
-        """Replace a stale claim by one of our own, one process at a time."""
+        """Replace a stale lease by one of our own, one process at a time."""
         turn = path.with_suffix(".heir")
         if not self._create(turn):
             if self._is_stale(turn):  # its maker was lost at just this place: the next round goes on
@@ -163,7 +163,7 @@ class Claims:
             turn.unlink(missing_ok=True)
 
     def _put_aside(self, path: Path, owner: str | None) -> bool:
-        """Remove the claim of that owner; False when it is another's by now."""
+        """Remove the lease of that owner; False when it is another's by now."""
         aside = path.with_name(f".{path.name}.{self.owner}")
         try:
             os.rename(path, aside)

@@ -16,10 +16,11 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from semhead_lib import old_names
 from semhead_lib.atomic import folder_lock, leftovers, publish, remove_leftovers, write_atomically
 from semhead_lib.data.dataset.encoding import IMAGE_FORMATS
 from semhead_lib.data.dataset.manifest import (
-    CLAIMS,
+    LEASES,
     LOG,
     MANIFEST,
     Layout,
@@ -186,7 +187,7 @@ def _begin(plan: Plan, out: Path, resume: bool) -> dict[int, tuple[ShardRecord, 
             shard = out / record.name
             if record.name in numbers and shard.is_file() and shard.stat().st_size == record.bytes:
                 done[numbers[record.name]] = record, layout
-    elif (out / CLAIMS).exists():
+    elif (out / LEASES).exists() or (out / old_names.LEASES).exists():
         raise FileExistsError(f"{out} is being made by several processes: engine=together goes on with it")
     elif set(out.iterdir()) - set(leftovers(out)):
         raise FileExistsError(f"{out} is not empty and holds no dataset of ours; use another folder")

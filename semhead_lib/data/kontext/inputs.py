@@ -34,7 +34,7 @@ _CHUNK = 16  # pictures a worker is given at a time
 
 
 @dataclass(frozen=True)
-class Wanted:
+class PortraitFilter:
     """Which pictures become portraits."""
 
     resolution: int = 1024  # pixels a side of the portraits
@@ -68,14 +68,19 @@ def collection(path: Path | str) -> Iterator[tuple[str, bytes]]:
 
 
 def choose_portraits(
-    source: Path | str, out: Path | str, wanted: Wanted | None = None, *, workers: int = 1, progress: bool = True
+    source: Path | str,
+    out: Path | str,
+    wanted: PortraitFilter | None = None,
+    *,
+    workers: int = 1,
+    progress: bool = True,
 ) -> dict[str, int]:
     """Write the frontal portraits of a collection into the folder `out`, and a row for each picture in `portraits.csv`.
 
     The same call goes on where it was interrupted. Returns how many were chosen ("chosen"), and how many were not, by
     the first words of the reason. Raises as `collection`, and ValueError when `out` was begun with another collection.
     """
-    wanted, out = wanted or Wanted(), Path(out)
+    wanted, out = wanted or PortraitFilter(), Path(out)
     out.mkdir(parents=True, exist_ok=True)
     rows = _read(out / CHOSEN)
     done = {row["picture"] for row in rows}
@@ -110,7 +115,7 @@ def sharpness(picture: Tensor) -> float:  # [3, H, W] uint8
     return float(F.conv2d(grey, kernel).abs().mean() / 4 / grey.std().clamp_min(1.0))
 
 
-def _judged(job: tuple[str, bytes, Wanted]) -> tuple[dict[str, Any], bytes | None]:
+def _judged(job: tuple[str, bytes, PortraitFilter]) -> tuple[dict[str, Any], bytes | None]:
     """The row of one picture, and its portrait as PNG, or None when it was not chosen."""
     name, data, wanted = job
     torch.set_num_threads(1)
@@ -136,7 +141,7 @@ def _kind(message: str) -> str:
     return f"unreadable: {message}"
 
 
-def _reason(portrait: Portrait, sharp: float, pixels: float, wanted: Wanted) -> str:
+def _reason(portrait: Portrait, sharp: float, pixels: float, wanted: PortraitFilter) -> str:
     """Why a portrait is not wanted; "" when it is."""
     if portrait.provenance["faces"] > 1:
         return f"several faces: {portrait.provenance['faces']}"

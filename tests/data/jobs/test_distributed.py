@@ -11,7 +11,7 @@ import pytest
 from noise_source import NoiseSource, files_of
 
 from semhead_lib.data.dataset.check import check
-from semhead_lib.data.dataset.manifest import CLAIMS
+from semhead_lib.data.dataset.manifest import LEASES
 from semhead_lib.data.dataset.reading import infos
 from semhead_lib.data.jobs.distributed import synthesize_together
 from semhead_lib.data.jobs.synthesis import SynthesisError, synthesize
@@ -56,7 +56,7 @@ def test_two_processes_lose_nothing(tmp_path, alone, killed):
         assert time.monotonic() < until and one.is_alive()
         time.sleep(0.02)
     if killed:
-        while not any(str(other.pid) in path.read_text() for path in (out / CLAIMS).glob("*.claim")):
+        while not any(str(other.pid) in path.read_text() for path in (out / LEASES).glob("*.lease")):
             time.sleep(0.01)
         os.kill(other.pid, signal.SIGKILL)
     one.join(60)
@@ -69,7 +69,7 @@ def test_two_processes_lose_nothing(tmp_path, alone, killed):
 def test_all_are_killed_and_others_go_on(tmp_path, alone):
     out = tmp_path / "dataset"
     for name in ("stale", "unfinished"):
-        (out / CLAIMS).mkdir(parents=True, exist_ok=True)
+        (out / LEASES).mkdir(parents=True, exist_ok=True)
         (out / f".{name}.elsewhere-1.partial").write_bytes(b"half a shard")
     with pytest.raises(SynthesisError, match="subject 9: ArithmeticError: the noise ran out"):
         quiet(functools.partial(NoiseSource, seed=7, fail_at=9), out, 21)

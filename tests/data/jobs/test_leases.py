@@ -9,11 +9,11 @@ import time
 import pytest
 
 from semhead_lib.data.jobs import leases as module
-from semhead_lib.data.jobs.leases import Claims
+from semhead_lib.data.jobs.leases import Leases
 
 
 def test_one_has_a_piece(tmp_path):
-    with Claims(tmp_path) as one, Claims(tmp_path) as other:
+    with Leases(tmp_path) as one, Leases(tmp_path) as other:
         assert one.take("a") and not other.take("a") and other.take("b")
         assert one.holders() == {"a": one.owner, "b": other.owner} and one.owner != other.owner
         other.release("a")
@@ -24,7 +24,7 @@ def test_one_has_a_piece(tmp_path):
 
 
 def test_of_many_at_once_one_takes_each(tmp_path):
-    crowd, taken = [Claims(tmp_path) for _ in range(8)], []
+    crowd, taken = [Leases(tmp_path) for _ in range(8)], []
 
     def grab(who):
         taken.extend(piece for piece in map(str, range(30)) if who.take(piece))
@@ -41,15 +41,15 @@ def test_of_many_at_once_one_takes_each(tmp_path):
 
 def lost(folder, piece: str, seconds: float = 100.0) -> None:
     """A claim of a process that is gone."""
-    (folder / f"{piece}.claim").write_text("another-machine-7-abc")
+    (folder / f"{piece}.lease").write_text("another-machine-7-abc")
     long_ago = time.time() - seconds
-    os.utime(folder / f"{piece}.claim", (long_ago, long_ago))
+    os.utime(folder / f"{piece}.lease", (long_ago, long_ago))
 
 
 def test_a_lost_owners_piece_is_taken_over_by_one(tmp_path):
     for _ in range(20):
         lost(tmp_path, "a")
-        crowd, won = [Claims(tmp_path, lease=5) for _ in range(6)], []
+        crowd, won = [Leases(tmp_path, lease=5) for _ in range(6)], []
 
         def grab(who, won=won):
             won.extend([who] * who.take("a"))
@@ -66,7 +66,7 @@ def test_a_lost_owners_piece_is_taken_over_by_one(tmp_path):
 
 
 def test_the_living_keep_theirs(tmp_path):
-    with Claims(tmp_path, lease=0.4) as one, Claims(tmp_path, lease=0.4) as other:
+    with Leases(tmp_path, lease=0.4) as one, Leases(tmp_path, lease=0.4) as other:
         assert one.take("a")
         time.sleep(1.2)
         assert not other.take("a")
@@ -77,7 +77,7 @@ def test_the_living_keep_theirs(tmp_path):
 def test_a_claim_that_came_back_to_life_is_given_back(tmp_path, monkeypatch):
     """Its owner was asleep, gave it back, and somebody else has it, all between two looks."""
     lost(tmp_path, "a")
-    with Claims(tmp_path, lease=5) as heir, Claims(tmp_path, lease=5) as quick:
+    with Leases(tmp_path, lease=5) as heir, Leases(tmp_path, lease=5) as quick:
         rename = os.rename
 
         def late(source, target):
@@ -93,10 +93,10 @@ def test_a_claim_that_came_back_to_life_is_given_back(tmp_path, monkeypatch):
 
 def test_an_heir_that_was_lost(tmp_path):
     lost(tmp_path, "a")
-    (tmp_path / "a.claim").rename(tmp_path / "a.heir")
+    (tmp_path / "a.lease").rename(tmp_path / "a.heir")
     lost(tmp_path, "a")
-    with Claims(tmp_path, lease=5) as claims:
-        assert not claims.take("a") and claims.take("a")
+    with Leases(tmp_path, lease=5) as leases:
+        assert not leases.take("a") and leases.take("a")
 
 
 @pytest.mark.parametrize("links", [True, False])
@@ -106,7 +106,7 @@ def test_one_outcome_counts(tmp_path, monkeypatch, links):
 
     if not links:
         monkeypatch.setattr(module.os, "link", no_links)
-    with Claims(tmp_path) as one, Claims(tmp_path) as other:
+    with Leases(tmp_path) as one, Leases(tmp_path) as other:
         assert one.take("a") and one.outcome("a") is None
         assert other.settle("a", {"by": "other"}) and not one.settle("a", {"by": "one"})
         assert one.outcome("a") == {"by": "other"} and one.settled() == {"a"}
@@ -117,9 +117,9 @@ def test_one_outcome_counts(tmp_path, monkeypatch, links):
 
 def test_errors(tmp_path):
     with pytest.raises(ValueError, match="lease must be more than 0 seconds, got 0"):
-        Claims(tmp_path, lease=0)
+        Leases(tmp_path, lease=0)
     (tmp_path / "a.json").write_text(json.dumps({"x": 1})[:4])
-    with Claims(tmp_path) as claims, pytest.raises(ValueError, match=r"a\.json: damaged .*remove it to do this piece"):
-        claims.outcome("a")
-    with Claims(tmp_path / "gone") as claims, pytest.raises(FileNotFoundError):
-        claims.take("a")
+    with Leases(tmp_path) as leases, pytest.raises(ValueError, match=r"a\.json: damaged .*remove it to do this piece"):
+        leases.outcome("a")
+    with Leases(tmp_path / "gone") as leases, pytest.raises(FileNotFoundError):
+        leases.take("a")

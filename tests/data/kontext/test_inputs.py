@@ -11,12 +11,12 @@ import torch
 from PIL import Image, ImageFilter
 from skimage.data import astronaut, coffee
 
-from semhead_lib.data.kontext.inputs import CHOSEN, COLUMNS, PLAIN, Wanted, choose_portraits, collection
+from semhead_lib.data.kontext.inputs import CHOSEN, COLUMNS, PLAIN, PortraitFilter, choose_portraits, collection
 
 for needed in ("dlib", "cv2"):
     pytest.importorskip(needed)
 
-WANTED = Wanted(resolution=256, least=64, azimuth=20, elevation=20)
+WANTED = PortraitFilter(resolution=256, least=64, azimuth=20, elevation=20)
 
 
 def png(picture) -> bytes:
@@ -120,4 +120,4 @@ def test_collections_that_are_none(tmp_path):
     with pytest.raises(ValueError, match=r"'../up\.png': climbs out"):
         list(collection(tmp_path / "unsafe.tar"))
     with pytest.raises(ValueError, match="least must be at least 16, got 3"):
-        Wanted(least=3)
+        PortraitFilter(least=3)
