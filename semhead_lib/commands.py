@@ -53,10 +53,10 @@ def _make_dataset(config: DictConfig, make_source, source, subjects: int, rank: 
 
         return synthesize_on_ray(make_source, config.out, subjects, workers=config.workers, lease=config.lease,
                                  address=config.address, **common)  # fmt: skip
-    if config.engine == "together" or ranks > 1:
-        from semhead_lib.data.jobs.distributed import synthesize_together
+    if config.engine == "distributed" or ranks > 1:
+        from semhead_lib.data.jobs.distributed import synthesize_distributed
 
-        return synthesize_together(
+        return synthesize_distributed(
             make_source, config.out, subjects, rank=rank, ranks=ranks, lease=config.lease, **common
         )
     from semhead_lib.data.jobs.synthesis import synthesize as make
@@ -245,7 +245,7 @@ def invert(config: DictConfig) -> int:
     from semhead_lib.inversion.inverter import Inverter
     from semhead_lib.inversion.search import InversionSettings
 
-    names = ("space", "steps", "pivotal_steps", "camera_rate", "seed")
+    names = ("space", "steps", "pivotal_steps", "camera_lr", "seed")
     inverter = Inverter(
         config.model,
         InversionSettings(**{name: config[name] for name in names}),

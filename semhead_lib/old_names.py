@@ -1,8 +1,54 @@
 """Names of earlier versions, in files and commands that are still read. Nothing writes them.
 
-One table for each kind of name; `today` applies one.
+A table for each kind of name, from what it was to what it is; `today` applies one.
 """
 
 from __future__ import annotations
 
-LEASES = "claims"  # folder of a dataset in the making, now `leases`
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TypeVar
+
+Value = TypeVar("Value")
+
+SETTINGS = {  # keys of settings.json, studies, profiles and command lines
+    "generator_rate": "generator_lr",
+    "discriminator_rate": "discriminator_lr",
+    "reconstruct_rate": "reconstruct_lr",
+    "encoder_rate": "encoder_lr",
+    "rate": "lr",
+    "camera_rate": "camera_lr",
+    "pivotal_rate": "pivotal_lr",
+    "told": "condition",  # of a training's data: what each view is conditioned on
+}
+VALUES = {"engine": {"alone": "local", "together": "distributed"}}  # of a key
+METRICS = {  # in evaluations and tables
+    "modes": "mode_coverage",
+    "own_front_recall_1": "cross_view_recall_1",
+    "own_front_recall_5": "cross_view_recall_5",
+}
+COLUMNS = {  # of tables, and keys of measurements
+    "told_azimuth": "condition_azimuth",
+    "figure": "metric",
+    "way": "method",
+}
+TENSORS = {"told.weight": "condition_embedding.weight", "told.bias": "condition_embedding.bias"}  # of a style encoder
+FILES = {"metrics.json": "figures.json", "metrics.csv": "figures.csv", "metrics": "figures"}  # today's to earlier
+LEASES = "claims"  # the folder `leases` of a dataset in the making
+HEADS = ("-told-", "-azimuth-")  # in names of images of heads: earlier and today's
+
+
+def today(names: Mapping[str, str], content: Mapping[str, Value]) -> dict[str, Value]:
+    """A mapping with its keys by today's names; a key that is there by both names is taken by today's.
+
+    >>> today(SETTINGS, {"generator_rate": 0.002, "kimg": 1.0})
+    {'generator_lr': 0.002, 'kimg': 1.0}
+    """
+    renamed = {names.get(key, key): value for key, value in content.items()}
+    return renamed | {key: value for key, value in content.items() if key not in names}
+
+
+def existing(path: Path) -> Path:
+    """A file or folder by its name, or by its earlier one where only that is there."""
+    earlier = path.with_name(FILES.get(path.name, path.name))
+    return earlier if earlier.exists() and not path.exists() else path

@@ -1,7 +1,7 @@
-"""What a study's figures say: means over seeds with intervals, learning curves, differences of two levels.
+"""What a study's metrics say: means over seeds with intervals, learning curves, differences of two levels.
 
-Intervals are by a bootstrap in two stages: seeds are drawn with replacement, and to each drawn run's figure noise is
-added as large as its own interval says (two figures of one seed never have it in common). With two or three seeds that
+Intervals are by a bootstrap in two stages: seeds are drawn with replacement, and to each drawn run's metric noise is
+added as large as its own interval says (two metrics of one seed never have it in common). With two or three seeds that
 is a rough guide, on the small side: so a difference counts as shown only when every seed agrees with it too.
 """
 
@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from semhead_lib import old_names
 from semhead_lib.ablation.plan import FACTORS
 from semhead_lib.ablation.table import COLUMNS, HEADS, RUNS, STUDY, TABLE
 
@@ -26,19 +27,19 @@ _DRAWS, _NORMAL = 4000, 3.92  # bootstrap samples; width of a 95 % interval in s
 class Results:
     """The results folder of a study."""
 
-    figures: pd.DataFrame  # figures.csv
+    metrics: pd.DataFrame  # metrics.csv
     runs: pd.DataFrame  # runs.csv
     study: dict[str, Any]  # study.json
-    heads: dict[str, Path]  # run, or run-told-AZIMUTH -> picture of its heads
+    heads: dict[str, Path]  # run, or run-azimuth-DEGREES -> picture of its heads
 
     def of(self, **levels: Any) -> pd.DataFrame:
-        """Figures of the runs at these levels of factors, all other factors as in the baseline; any seed.
+        """Metrics of the runs at these levels of factors, all other factors as in the baseline; any seed.
 
         Raises ValueError for a factor that there is none of.
         """
         if unknown := sorted(set(levels) - set(FACTORS)):
             raise ValueError(f"factors are {', '.join(FACTORS)}, got {unknown[0]}")
-        rows = self.figures
+        rows = self.metrics
         for name, level in {**FACTORS, **levels}.items():
             rows = rows[rows[name].astype(str) == str(level)]
         return rows
@@ -46,7 +47,7 @@ class Results:
     def levels(self, factor: str) -> list[str]:
         """Levels of a factor that have finished runs, all else as in the baseline; the baseline's first."""
         others = {name: level for name, level in FACTORS.items() if name != factor}
-        rows = self.figures
+        rows = self.metrics
         for name, level in others.items():
             rows = rows[rows[name].astype(str) == str(level)]
         found = list(dict.fromkeys(rows[factor].astype(str)))
@@ -56,33 +57,33 @@ class Results:
 def load_results(folder: Path | str) -> Results:
     """Read a results folder. Raises FileNotFoundError, or ValueError naming the file that is not one of a study."""
     folder = Path(folder)
-    for name in (TABLE, RUNS, STUDY):
-        if not (folder / name).is_file():
-            raise FileNotFoundError(f"{folder / name}: not there; 'semhead ablate STUDY' writes it")
-    figures = pd.read_csv(folder / TABLE, dtype={"scope": str, "seed": int})
-    if tuple(figures.columns) != COLUMNS:
-        raise ValueError(
-            f"{folder / TABLE}: expected the columns {', '.join(COLUMNS)}, got {', '.join(figures.columns)}"
-        )
+    path = old_names.existing(folder / TABLE)
+    for file in (path, folder / RUNS, folder / STUDY):
+        if not file.is_file():
+            raise FileNotFoundError(f"{file}: not there; 'semhead ablate STUDY' writes it")
+    metrics = pd.read_csv(path, dtype={"scope": str, "seed": int}).rename(columns=old_names.COLUMNS)
+    if tuple(metrics.columns) != COLUMNS:
+        raise ValueError(f"{path}: expected the columns {', '.join(COLUMNS)}, got {', '.join(metrics.columns)}")
     study = json.loads((folder / STUDY).read_text(encoding="utf-8"))
-    heads = {path.stem: path for path in sorted((folder / HEADS).glob("*.webp"))}
-    return Results(figures, pd.read_csv(folder / RUNS), study, heads)
+    metrics["metric"] = metrics["metric"].replace(old_names.METRICS)
+    heads = {path.stem.replace(*old_names.HEADS): path for path in sorted((folder / HEADS).glob("*.webp"))}
+    return Results(metrics, pd.read_csv(folder / RUNS), study, heads)
 
 
-def final(rows: pd.DataFrame, told_azimuth: float = 0.0) -> pd.DataFrame:
-    """The last measurement of every run, with the camera told at that azimuth."""
-    rows = rows[rows["told_azimuth"] == told_azimuth]
+def final(rows: pd.DataFrame, condition_azimuth: float = 0.0) -> pd.DataFrame:
+    """The last measurement of every run, with the condition's camera at that azimuth."""
+    rows = rows[rows["condition_azimuth"] == condition_azimuth]
     return rows[rows["kimg"] == rows.groupby("run")["kimg"].transform("max")]
 
 
-def pick(rows: pd.DataFrame, figure: str, scope: str = "all") -> pd.DataFrame:
-    """One figure in one scope, a row a run, by seed."""
-    return rows[(rows["figure"] == figure) & (rows["scope"] == scope)].sort_values("seed")
+def pick(rows: pd.DataFrame, metric: str, scope: str = "all") -> pd.DataFrame:
+    """One metric in one scope, a row a run, by seed."""
+    return rows[(rows["metric"] == metric) & (rows["scope"] == scope)].sort_values("seed")
 
 
 @dataclass(frozen=True)
 class Spread:
-    """A figure over seeds."""
+    """A metric over seeds."""
 
     mean: float
     low: float
@@ -96,7 +97,7 @@ class Spread:
 def spread(rows: pd.DataFrame) -> Spread:  # a row a run
     """Mean over runs with its bootstrap interval. Raises ValueError when there is none."""
     if rows.empty:
-        raise ValueError("there is no run with this figure")
+        raise ValueError("there is no run with this metric")
     values = rows["value"].to_numpy(float)
     noise = (rows["high"] - rows["low"]).to_numpy(float) / _NORMAL
     low, high = np.percentile(_bootstrap(values, noise), (2.5, 97.5))
@@ -104,11 +105,11 @@ def spread(rows: pd.DataFrame) -> Spread:  # a row a run
     return Spread(float(mean), float(min(low, mean)), float(max(high, mean)), tuple(values.tolist()))
 
 
-def floor(rows: pd.DataFrame, figure: str, scope: str = "all") -> Spread:
+def floor(rows: pd.DataFrame, metric: str, scope: str = "all") -> Spread:
     """What real heads get in the generators' place, with its interval. Raises ValueError where nothing does."""
-    its = pick(rows, figure, scope)[["real", "real_low", "real_high"]].dropna()
+    its = pick(rows, metric, scope)[["real", "real_low", "real_high"]].dropna()
     if its.empty:
-        raise ValueError(f"real heads have no {figure} in scope {scope}")
+        raise ValueError(f"real heads have no {metric} in scope {scope}")
     mean, low, high = its.mean()
     return Spread(float(mean), float(low), float(high), ())
 
@@ -131,31 +132,31 @@ def _bootstrap(values: np.ndarray, noise: np.ndarray) -> np.ndarray:  # [S], [S]
     return (values[drawn] + rng.normal(0, 1, drawn.shape) * noise[drawn]).mean(1)
 
 
-def curve(rows: pd.DataFrame, figure: str, scope: str = "all") -> tuple[list[float], list[Spread]]:
-    """A figure along the training: thousands of pictures shown, and its spread over seeds at each."""
-    rows = rows[rows["told_azimuth"] == 0]
+def curve(rows: pd.DataFrame, metric: str, scope: str = "all") -> tuple[list[float], list[Spread]]:
+    """A metric along the training: thousands of pictures shown, and its spread over seeds at each."""
+    rows = rows[rows["condition_azimuth"] == 0]
     stops = sorted(rows["kimg"].unique().tolist())
-    return stops, [spread(pick(rows[rows["kimg"] == stop], figure, scope)) for stop in stops]
+    return stops, [spread(pick(rows[rows["kimg"] == stop], metric, scope)) for stop in stops]
 
 
 def means_and_bands(
     curves: Mapping[str, Sequence[Spread]],
 ) -> tuple[dict[str, list[float]], dict[str, tuple[list[float], list[float]]]]:
-    """Named curves as figures take them: the means, and the low and high ends of the intervals."""
+    """Named curves as plots take them: the means, and the low and high ends of the intervals."""
     means = {name: [s.mean for s in spreads] for name, spreads in curves.items()}
     bands = {name: ([s.low for s in spreads], [s.high for s in spreads]) for name, spreads in curves.items()}
     return means, bands
 
 
-def kimg_to_reach(rows: pd.DataFrame, level: float, figure: str = "frechet") -> pd.DataFrame:
-    """When each run's falling figure first is at `level`, linear between measurements; a row a run that gets there.
+def kimg_to_reach(rows: pd.DataFrame, level: float, metric: str = "frechet") -> pd.DataFrame:
+    """When each run's falling metric first is at `level`, linear between measurements; a row a run that gets there.
 
     Its value is in thousands of pictures; low and high are those of the measurements around it.
     """
     found = []
-    for run, its in rows[(rows["told_azimuth"] == 0) & (rows["figure"] == figure) & (rows["scope"] == "all")].groupby(
-        "run"
-    ):
+    for run, its in rows[
+        (rows["condition_azimuth"] == 0) & (rows["metric"] == metric) & (rows["scope"] == "all")
+    ].groupby("run"):
         its = its.sort_values("kimg")
         kimg, value = its["kimg"].to_numpy(float), its["value"].to_numpy(float)
         reached = np.nonzero(value <= level)[0]
@@ -169,20 +170,20 @@ def kimg_to_reach(rows: pd.DataFrame, level: float, figure: str = "frechet") -> 
     return pd.DataFrame(found, columns=["run", "seed", "value", "low", "high"])
 
 
-def around(rows: pd.DataFrame, figure: str) -> tuple[list[float], list[Spread], list[float]]:
-    """A figure at each azimuth bin: azimuths in degrees, spreads over seeds, and what real heads get there."""
-    scopes = sorted({s for s in rows.loc[rows["figure"] == figure, "scope"] if s != "all"}, key=float)
-    picked = [pick(rows, figure, scope) for scope in scopes]
+def around(rows: pd.DataFrame, metric: str) -> tuple[list[float], list[Spread], list[float]]:
+    """A metric at each azimuth bin: azimuths in degrees, spreads over seeds, and what real heads get there."""
+    scopes = sorted({s for s in rows.loc[rows["metric"] == metric, "scope"] if s != "all"}, key=float)
+    picked = [pick(rows, metric, scope) for scope in scopes]
     return [float(s) for s in scopes], [spread(p) for p in picked], [float(p["real"].mean()) for p in picked]
 
 
-def table(results: Results, factor: str, figures: Mapping[str, str]) -> pd.DataFrame:  # figure -> title
-    """A row a level of a factor, a column a figure over all views: mean over seeds, interval, and number of seeds."""
+def table(results: Results, factor: str, metrics: Mapping[str, str]) -> pd.DataFrame:  # metric -> title
+    """A row a level of a factor, a column a metric over all views: mean over seeds, interval, and number of seeds."""
     shown = []
     for level in results.levels(factor):
         rows = final(results.of(**{factor: level}))
         seeds = rows["seed"].nunique()
-        cells = {title: pick(rows, figure) for figure, title in figures.items()}
+        cells = {title: pick(rows, metric) for metric, title in metrics.items()}
         shown.append(
             {factor: level, "seeds": seeds, **{t: "–" if c.empty else str(spread(c)) for t, c in cells.items()}}
         )

@@ -15,38 +15,38 @@ SHOWN, NOT_SHOWN, OPPOSITE, OPEN = "shown", "not shown", "the opposite is shown"
 
 @dataclass(frozen=True)
 class Claim:
-    """`better` has more (sign 1) or less (sign -1) of a figure than `worse`, levels of factors both."""
+    """`better` has more (sign 1) or less (sign -1) of a metric than `worse`, levels of factors both."""
 
     text: str
-    figure: str
+    metric: str
     sign: int
     better: dict[str, Any]
     worse: dict[str, Any]
     scope: str = "all"
-    told: tuple[float, float] = (0.0, 0.0)  # degrees, of the camera told to better and worse
+    azimuths: tuple[float, float] = (0.0, 0.0)  # degrees, of the camera that better and worse are conditioned on
 
 
 CLAIMS = (
-    Claim("With no condition the model collapses: fewer people are resembled", "modes", 1,
+    Claim("With no condition the model collapses: fewer people are resembled", "mode_coverage", 1,
           {}, {"mode": "none"}),
     Claim("A view condition biases the model towards a direction; a semantic one does not", "directional_bias", -1,
           {}, {"mode": "view"}),
     Claim("… nor does it next to none at all", "directional_bias", -1, {}, {"mode": "none"}),
     Claim("Told the back instead of the front, a view model's backs get better", "frechet", -1,
-          {"mode": "view"}, {"mode": "view"}, scope="180", told=(180.0, 0.0)),
+          {"mode": "view"}, {"mode": "view"}, scope="180", azimuths=(180.0, 0.0)),
     Claim("… and its fronts get worse", "frechet", -1,
-          {"mode": "view"}, {"mode": "view"}, scope="0", told=(0.0, 180.0)),
+          {"mode": "view"}, {"mode": "view"}, scope="0", azimuths=(0.0, 180.0)),
     Claim("A semantic condition gives better heads than the view, over all sides", "frechet", -1, {}, {"mode": "view"}),
     Claim("… and than none", "frechet", -1, {}, {"mode": "none"}),
     Claim("… with more diverse backs than under the view", "diversity", 1, {}, {"mode": "view"}, scope="180"),
-    Claim("… and front and back belong to one head", "own_front_recall_5", 1, {}, {"mode": "view"}, scope="180"),
+    Claim("… and front and back belong to one head", "cross_view_recall_5", 1, {}, {"mode": "view"}, scope="180"),
     Claim("Training is faster than under the view: pictures to the Fréchet distance that both reach", "kimg", -1,
           {}, {"mode": "view"}),
     Claim("Telling the view beside the semantics brings bias back", "directional_bias", -1,
           {}, {"mode": "semantic+view"}),
     Claim("ViCiCo: better heads than without", "frechet", -1, {}, {"vicico": "off"}),
     Claim("… that follow their condition more", "condition_recall_5", 1, {}, {"vicico": "off"}),
-    Claim("… whose sides agree more", "own_front_recall_5", 1, {}, {"vicico": "off"}, scope="180"),
+    Claim("… whose sides agree more", "cross_view_recall_5", 1, {}, {"vicico": "off"}, scope="180"),
     Claim("Four views of a subject in a batch: better heads than one", "frechet", -1, {}, {"views_per_subject": 1}),
     Claim("Balanced views: less bias than views as in photographs", "directional_bias", -1,
           {}, {"data": "front_heavy"}),
@@ -77,11 +77,12 @@ def judge(results: Results, claims: Sequence[Claim] = CLAIMS) -> list[Verdict]:
 
 def _verdict(results: Results, claim: Claim) -> Verdict:
     sides = [results.of(**claim.better), results.of(**claim.worse)]
-    if claim.figure == "kimg":
+    if claim.metric == "kimg":
         better, worse = _until_both(*sides)
     else:
         better, worse = (
-            pick(final(rows, told), claim.figure, claim.scope) for rows, told in zip(sides, claim.told, strict=True)
+            pick(final(rows, azimuth), claim.metric, claim.scope)
+            for rows, azimuth in zip(sides, claim.azimuths, strict=True)
         )
     if better.empty or worse.empty or not set(better["seed"]) & set(worse["seed"]):
         return Verdict(claim, None, None, None, OPEN)
@@ -97,7 +98,7 @@ def _verdict(results: Results, claim: Claim) -> Verdict:
 def _until_both(one: pd.DataFrame, other: pd.DataFrame) -> list[pd.DataFrame]:
     """Pictures that the runs of both sides need to the least Frechet distance that all of them reach."""
     both = pd.concat([one, other])
-    whole = both[(both["figure"] == "frechet") & (both["scope"] == "all") & (both["told_azimuth"] == 0)]
+    whole = both[(both["metric"] == "frechet") & (both["scope"] == "all") & (both["condition_azimuth"] == 0)]
     level = whole.groupby("run")["value"].min().max()
     return [kimg_to_reach(side, level) for side in (one, other)]
 
@@ -133,4 +134,4 @@ def as_table(verdicts: Sequence[Verdict]) -> pd.DataFrame:
 
 def _named(claim: Claim) -> dict[str, str]:
     where = "" if claim.scope == "all" else f" at {claim.scope}°"
-    return {"claim": claim.text, "figure": claim.figure.replace("_", " ") + where}
+    return {"claim": claim.text, "metric": claim.metric.replace("_", " ") + where}

@@ -6,8 +6,8 @@ time of the processor, which other processes do not take away. A contest is a YA
 papermill_runs/profiles/designs; `cpu.yaml` there says what is in it.
 
     papermill_runs/designs/NAME/datasets/       people to train on, and unseen ones
-    papermill_runs/designs/NAME/DESIGN_seed-S/  begin/ (by reconstruction), run/, figures.json, heads.png
-    papermill_runs/designs/NAME/results/        figures.csv, designs.json, heads/*.webp: small enough to keep
+    papermill_runs/designs/NAME/DESIGN_seed-S/  begin/ (by reconstruction), run/, metrics.json, heads.png
+    papermill_runs/designs/NAME/results/        metrics.csv, designs.json, heads/*.webp: small enough to keep
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from semhead_lib import old_names
 from semhead_lib.ablation.table import keep_picture, write_csv
 from semhead_lib.atomic import folder_lock, write_atomically
 from semhead_lib.devices import pick_device
@@ -32,9 +33,9 @@ from semhead_lib.reproduce.progress import ProgressLine, duration
 from semhead_lib.training.reconstruction.settings import OF_BOTH, ReconstructionSettings
 from semhead_lib.training.settings import TrainSettings
 
-FIGURES, HEADS, LOG = "figures.json", "heads.png", "job.log"
+METRICS_FILE, HEADS, LOG = "metrics.json", "heads.png", "job.log"
 _SECTIONS = {"minutes", "datasets", "resolution", "heads", "common", "parts", "designs"}
-_COLUMNS = ("design", "seed", "kimg", "reconstructed_kimg", "scope", "figure", "value", "low", "high", "real",
+_COLUMNS = ("design", "seed", "kimg", "reconstructed_kimg", "scope", "metric", "value", "low", "high", "real",
             "real_low", "real_high")  # fmt: skip
 _ENDLESS = 1e6  # kimg: time ends a training
 
@@ -88,7 +89,7 @@ class Contest:
         return self.folder / "datasets" / name
 
     def finished(self, entry: Entry, root: Path) -> bool:
-        return (root / self.folder / entry.name / FIGURES).is_file()
+        return old_names.existing(root / self.folder / entry.name / METRICS_FILE).is_file()
 
 
 def load_contest(name: str, root: Path) -> Contest:
@@ -114,15 +115,18 @@ def load_contest(name: str, root: Path) -> Contest:
 
 
 def _entry(design: str, seed: int, parts: list[str], content: dict[str, Any], where: str) -> Entry:
-    train = {**content["common"], "generator": dict(content["common"].get("generator", {}))}
+    train = {
+        **old_names.today(old_names.SETTINGS, content["common"]),
+        "generator": dict(content["common"].get("generator", {})),
+    }
     reconstruct: dict[str, Any] = {}
     for part in parts:
         if part not in content["parts"]:
             hint = did_you_mean(part, [*content["parts"]]) or f": there are {', '.join(content['parts'])}"
             raise UsageError(f"{where}: no part '{part}'{hint}")
-        changes = dict(content["parts"][part])
+        changes = old_names.today(old_names.SETTINGS, content["parts"][part])
         train["generator"] |= changes.pop("generator", {})
-        reconstruct |= changes.pop("reconstruct", {})
+        reconstruct |= old_names.today(old_names.SETTINGS, changes.pop("reconstruct", {}))
         train |= changes
     entry = Entry(design, seed, tuple(parts), train, reconstruct)
     try:
@@ -154,7 +158,7 @@ def contest(
             _make_datasets(plan, root, workers)
             _execute(plan, waiting, root, workers)
         rows = write_results(plan, root)
-    print(f"{plan.folder / 'results' / 'figures.csv'}: {rows} rows", flush=True)
+    print(f"{plan.folder / 'results' / 'metrics.csv'}: {rows} rows", flush=True)
     return all(plan.finished(entry, root) for entry in chosen)
 
 
@@ -232,11 +236,11 @@ def execute(plan: Contest, entry: Entry, root: Path) -> None:
     pictures = found.pop("heads")
     sampling.save_grid(folder / HEADS, pictures)
     found |= {"kimg": _last(folder / "run"), "reconstructed_kimg": _last(folder / "begin")}
-    write_atomically(folder / FIGURES, (json.dumps(found, indent=1) + "\n").encode())
+    write_atomically(folder / METRICS_FILE, (json.dumps(found, indent=1) + "\n").encode())
 
 
 def judged(plan: Contest, model: Path, root: Path) -> dict[str, Any]:
-    """The figures of a generator, and images of its heads."""
+    """The metrics of a generator, and images of its heads."""
     from semhead_lib.conditioning.bank import ConditionBank
     from semhead_lib.data.dataset.memory import SubjectsInMemory
     from semhead_lib.evaluation.features import FeatureExtractor
@@ -252,8 +256,8 @@ def judged(plan: Contest, model: Path, root: Path) -> dict[str, Any]:
                      identity_heads=plan.heads, store=store)  # fmt: skip
     _, semantics = unseen.semantics(6)
     z = sampling.latents(6, generator.config.z_dim, 0)
-    told = bank.told(semantics if bank.mode.uses_semantics else None, 6)
-    heads = sampling.heads_around(generator, z, told, (-90, -45, 0, 0, 45, 180))
+    condition = bank.mapping_condition(semantics if bank.mode.uses_semantics else None, 6)
+    heads = sampling.heads_around(generator, z, condition, (-90, -45, 0, 0, 45, 180))
     return {"evaluation": found.as_json(), "heads": heads}
 
 
@@ -265,24 +269,26 @@ def _last(folder: Path) -> float:
 
 
 def write_results(plan: Contest, root: Path) -> int:
-    """Write the figures of all designs that have any; the number of rows."""
+    """Write the metrics of all designs that have any; the number of rows."""
+    from semhead_lib.evaluation.report import Evaluation
+
     folder, rows, designs = root / plan.folder / "results", [], {}
     for entry in plan.entries:
         if not plan.finished(entry, root):
             continue
         own = root / plan.folder / entry.name
-        found = json.loads((own / FIGURES).read_text(encoding="utf-8"))
-        evaluation = found["evaluation"]
-        for scope, named in evaluation["generated"].items():
-            for name, figure in named.items():
-                real = evaluation["real"].get(scope, {}).get(name)
-                numbers = [each[key] for each in (figure, real) if each for key in ("value", "low", "high")]
+        found = json.loads(old_names.existing(own / METRICS_FILE).read_text(encoding="utf-8"))
+        evaluation = Evaluation.from_json(found["evaluation"])
+        for scope, named in evaluation.generated.items():
+            for name, metric in named.items():
+                real = evaluation.real.get(scope, {}).get(name)
+                numbers = [x for each in (metric, real) if each for x in (each.value, each.low, each.high)]
                 rows.append([entry.design, entry.seed, found["kimg"], found["reconstructed_kimg"], scope, name,
                              *(f"{number:.5g}" for number in numbers)])  # fmt: skip
         keep_picture(own / HEADS, folder / "heads" / f"{entry.name}.webp")
         designs[entry.design] = {"parts": entry.parts, "train": entry.train, "reconstruct": entry.reconstruct}
     folder.mkdir(parents=True, exist_ok=True)
-    write_csv(folder / "figures.csv", _COLUMNS, rows)
+    write_csv(folder / "metrics.csv", _COLUMNS, rows)
     about = {"contest": plan.name, "command": f"semhead contest {plan.name}", "minutes": plan.minutes,
              "plan": (root / plan.file).read_text(encoding="utf-8"), "designs": designs}  # fmt: skip
     write_atomically(folder / "designs.json", (json.dumps(about, indent=1) + "\n").encode())

@@ -23,6 +23,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from semhead_lib import old_names
 from semhead_lib.data.dataset.manifest import Manifest
 from semhead_lib.errors import UsageError, did_you_mean
 from semhead_lib.models.config import preset
@@ -132,7 +133,7 @@ def load_study(name: str, root: Path) -> Study:
         raise UsageError(f"{path}: datasets: {error}") from None
     if UNSEEN not in datasets:
         raise UsageError(f"{path}: datasets needs one called {UNSEEN}, of people to judge against")
-    common = dict(content["common"])
+    common = old_names.today(old_names.SETTINGS, content["common"])
     encoder = common.pop("encoder", "headclip-64")
     runs: dict[str, PlannedRun] = {}
     for factor, line in content["sweeps"].items():
@@ -155,7 +156,8 @@ def _expanded(where: str, line: str) -> list[dict[str, Any]]:
     parser = OverridesParser.create()
     try:
         (combinations,) = BasicSweeper.split_arguments(parser.parse_overrides(line.split()), max_batch_size=None)
-        return [{o.key_or_group: o.value() for o in parser.parse_overrides(words)} for words in combinations]
+        each = [{o.key_or_group: o.value() for o in parser.parse_overrides(words)} for words in combinations]
+        return [old_names.today(old_names.SETTINGS, levels) for levels in each]
     except HydraException as error:
         raise UsageError(f"{where}: {str(error).splitlines()[0]}") from None
 

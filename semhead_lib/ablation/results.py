@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from semhead_lib import old_names
 from semhead_lib.atomic import write_atomically
 from semhead_lib.evaluation.protocol import dumps
 from semhead_lib.evaluation.report import Evaluation
@@ -17,14 +18,14 @@ class Result:
     """One evaluation of one generator."""
 
     kimg: float  # thousands of real pictures it had been shown
-    told_azimuth: float  # degrees, of the camera that modes with a view are told
+    condition_azimuth: float  # degrees, of the camera that modes with a view are conditioned on
     evaluation: Evaluation
 
 
 def measured(
     folder: Path | str,
     kimg: float,
-    told_azimuth: float,
+    condition_azimuth: float,
     measure: Callable[[], Evaluation],
     features: str | None = None,  # identity of what makes the features of the distances; None: whatever made them
 ) -> Evaluation:
@@ -32,10 +33,10 @@ def measured(
 
     Raises ValueError naming the file for a result that is damaged.
     """
-    path = Path(folder) / f"kimg-{kimg:09.3f}-told-{told_azimuth:g}.json"
+    path = Path(folder) / f"kimg-{kimg:09.3f}-azimuth-{condition_azimuth:g}.json"
     if not path.is_file() or (features and _read(path).evaluation.features() != features):
         path.parent.mkdir(parents=True, exist_ok=True)
-        content = {"kimg": kimg, "told_azimuth": told_azimuth, "evaluation": measure().as_json()}
+        content = {"kimg": kimg, "condition_azimuth": condition_azimuth, "evaluation": measure().as_json()}
         write_atomically(path, dumps(content).encode())
     return _read(path).evaluation
 
@@ -43,13 +44,13 @@ def measured(
 def read_results(folder: Path | str) -> list[Result]:
     """All results in a folder, by pictures shown, then azimuth. Raises ValueError naming a file that is damaged."""
     found = [_read(path) for path in sorted(Path(folder).glob("kimg-*.json"))]
-    return sorted(found, key=lambda result: (result.kimg, result.told_azimuth))
+    return sorted(found, key=lambda result: (result.kimg, result.condition_azimuth))
 
 
 def _read(path: Path) -> Result:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = old_names.today(old_names.COLUMNS, json.loads(path.read_text(encoding="utf-8")))
         evaluation = Evaluation.from_json(content["evaluation"])
-        return Result(float(content["kimg"]), float(content["told_azimuth"]), evaluation)
+        return Result(float(content["kimg"]), float(content["condition_azimuth"]), evaluation)
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path}: not a result ({type(error).__name__}: {error}); remove it to measure anew") from None

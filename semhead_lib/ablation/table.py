@@ -1,9 +1,9 @@
 """What a study found, in a folder of its own that is small enough to keep:
 
 results/
-    figures.csv      a row for each run, measurement, scope (an azimuth or "all") and figure
+    metrics.csv      a row for each run, measurement, scope (an azimuth or "all") and metric
     runs.csv         a row for each run: levels of the factors, state, seconds, pictures a second
-    study.json       plan, protocol of the figures, commit, versions, devices
+    study.json       plan, protocol of the metrics, commit, versions, devices
     heads/RUN.webp   the same six heads of every run: those people's conditions, those latents
 """
 
@@ -19,20 +19,21 @@ from typing import Any
 
 from PIL import Image
 
+from semhead_lib import old_names
 from semhead_lib.ablation.plan import FACTORS, NOTEBOOK, PlannedRun, Study
 from semhead_lib.ablation.results import read_results
 from semhead_lib.atomic import write_atomically
 from semhead_lib.reproduce import runs
 
-RESULTS, TABLE, RUNS, STUDY, HEADS = "results", "figures.csv", "runs.csv", "study.json", "heads"
+RESULTS, TABLE, RUNS, STUDY, HEADS = "results", "metrics.csv", "runs.csv", "study.json", "heads"
 LEVELS = (*FACTORS, "seed")
 COLUMNS = (
     "run",
     *LEVELS,
     "kimg",
-    "told_azimuth",
+    "condition_azimuth",
     "scope",
-    "figure",
+    "metric",
     "value",
     "low",
     "high",
@@ -44,29 +45,31 @@ _OF_RUNS = ("run", *LEVELS, "state", "seconds", "kimg", "images_per_second")
 
 
 def write_results(study: Study, root: Path) -> int:
-    """Write the results of all runs that have any; the number of rows of figures.csv."""
+    """Write the results of all runs that have any; the number of rows of metrics.csv."""
     folder = root / study.folder / RESULTS
     folder.mkdir(parents=True, exist_ok=True)
-    rows = [row for run in study.runs for row in figure_rows(study, run, root)]
+    rows = [row for run in study.runs for row in metric_rows(study, run, root)]
     write_csv(folder / TABLE, COLUMNS, rows)
     write_csv(folder / RUNS, _OF_RUNS, [_run_row(study, run, root) for run in study.runs])
     write_atomically(folder / STUDY, (json.dumps(_described(study, root), indent=1) + "\n").encode())
     for run in study.runs:
         for path in sorted((root / study.folder / run.name / NOTEBOOK).glob("heads*.png")):
-            keep_picture(path, folder / HEADS / f"{run.name}{path.stem.removeprefix('heads')}.webp")
+            keep_picture(
+                path, folder / HEADS / f"{run.name}{path.stem.removeprefix('heads').replace(*old_names.HEADS)}.webp"
+            )
     return len(rows)
 
 
-def figure_rows(study: Study, run: PlannedRun, root: Path) -> Iterator[list[Any]]:
+def metric_rows(study: Study, run: PlannedRun, root: Path) -> Iterator[list[Any]]:
     """The rows of one run, as COLUMNS."""
     levels = [run.levels[name] for name in LEVELS]
-    for result in read_results(root / study.folder / run.name / NOTEBOOK / "figures"):
-        for scope, figures in result.evaluation.generated.items():
-            for name, figure in figures.items():
+    for result in read_results(old_names.existing(root / study.folder / run.name / NOTEBOOK / "metrics")):
+        for scope, metrics in result.evaluation.generated.items():
+            for name, metric in metrics.items():
                 real = result.evaluation.real.get(scope, {}).get(name)
-                numbers = [figure.value, figure.low, figure.high, *((real.value, real.low, real.high) if real else ())]
+                numbers = [metric.value, metric.low, metric.high, *((real.value, real.low, real.high) if real else ())]
                 shown = [f"{number:.5g}" for number in numbers]
-                yield [run.name, *levels, f"{result.kimg:g}", f"{result.told_azimuth:g}", scope, name, *shown]
+                yield [run.name, *levels, f"{result.kimg:g}", f"{result.condition_azimuth:g}", scope, name, *shown]
 
 
 def _run_row(study: Study, run: PlannedRun, root: Path) -> list[Any]:
@@ -80,13 +83,13 @@ def _run_row(study: Study, run: PlannedRun, root: Path) -> list[Any]:
 
 
 def _described(study: Study, root: Path) -> dict[str, Any]:
-    """What has to be known to judge the figures, and to measure them again."""
+    """What has to be known to judge the metrics, and to measure them again."""
     protocols: dict[str, dict[str, Any]] = {}
     for run in study.runs:
-        for result in read_results(root / study.folder / run.name / NOTEBOOK / "figures"):
-            for figure in result.evaluation.generated["all"].values():
+        for result in read_results(old_names.existing(root / study.folder / run.name / NOTEBOOK / "metrics")):
+            for metric in result.evaluation.generated["all"].values():
                 protocol = {
-                    k: v for k, v in asdict(figure.protocol).items() if k not in ("judged", "heads", "pictures")
+                    k: v for k, v in asdict(metric.protocol).items() if k not in ("judged", "heads", "pictures")
                 }
                 protocols.setdefault(json.dumps(protocol, sort_keys=True), protocol)
     states = {run.name: runs.Run(root / study.folder / run.name, root).state for run in study.runs}

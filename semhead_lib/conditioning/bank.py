@@ -1,4 +1,5 @@
-"""What a generator was told in training, kept beside its weights: it can be asked for heads without its dataset."""
+"""What a generator was conditioned on in training, kept beside its weights: it can be asked for heads without its
+dataset."""
 
 from __future__ import annotations
 
@@ -28,11 +29,11 @@ class ConditionBank:
     features: Tensor  # [N, D] float32 unit features; N = 0 for modes without semantics
     subjects: tuple[str, ...] = ()  # whose they are: N ids
 
-    def told(self, semantics: Tensor | None, heads: int, azimuth: float = 0.0) -> Tensor | None:
-        """What the mapping network is told when pictures are made for use, [heads, K]; None where it is told nothing.
+    def mapping_condition(self, semantics: Tensor | None, heads: int, azimuth: float = 0.0) -> Tensor | None:
+        """What the mapping network is conditioned on when pictures are made for use, [heads, K]; None for mode none.
 
-        Semantics are [heads, D]. Modes with a view are told one camera, whatever camera looks on: the one at `azimuth`
-        degrees, elevation 0.
+        Semantics are [heads, D]. Modes with a view are conditioned on one camera, whatever camera looks on: the one at
+        `azimuth` degrees, elevation 0.
         """
         if not self.mode.generator_width:
             return None
@@ -40,8 +41,8 @@ class ConditionBank:
         return self.mode.generated(camera, semantics if self.mode.uses_semantics else None).generator
 
     def nearby(self, features: Tensor, count: int = 8, temperature: float = 0.05) -> Tensor:  # [M, D] -> [M, D] unit
-        """What the generator was told in training, where that is nearest to unit features: the mean of `count`
-        neighbours, weighted by softmax of similarity / temperature.
+        """What the generator was conditioned on in training, where that is nearest to unit features: the mean of
+        `count` neighbours, weighted by softmax of similarity / temperature.
 
         Features of texts lie apart from those of pictures (Liang et al., "Mind the gap", 2022), where no generator of
         pictures was trained; their neighbours do not.
@@ -56,12 +57,12 @@ class ConditionBank:
         if self.mode.uses_semantics:
             each = [sample_conditions(self.features, 1, strategy, seed=seed * 1_000_003 + i) for i in range(heads)]
             drawn = torch.cat([self.features[:0], *each])
-        return self.told(drawn, heads)
+        return self.mapping_condition(drawn, heads)
 
     def save(self, folder: Path | str) -> None:
         """Write `conditions.safetensors` into a model's folder; features in half precision."""
-        told = json.dumps({"mode": self.mode.name, "encoder": self.encoder, "subjects": self.subjects})
-        metadata = {"semhead": told}  # one entry: the order of several varies
+        content = json.dumps({"mode": self.mode.name, "encoder": self.encoder, "subjects": self.subjects})
+        metadata = {"semhead": content}  # one entry: the order of several varies
         content = save({"features": self.features.half().contiguous()}, metadata=metadata)
         write_atomically(Path(folder) / FILE, content)
 
@@ -70,11 +71,13 @@ class ConditionBank:
         """Raises FileNotFoundError when the folder has none, ValueError when the file is not one."""
         path = Path(folder) / FILE
         if not path.is_file():
-            raise FileNotFoundError(f"{path} is missing: the folder does not say what its generator is to be told")
+            raise FileNotFoundError(f"{path} is missing: the folder does not say what its generator is conditioned on")
         try:
             with safe_open(path, "pt") as file:
-                features, told = file.get_tensor("features").float(), json.loads(file.metadata()["semhead"])
+                features, content = file.get_tensor("features").float(), json.loads(file.metadata()["semhead"])
             features = torch.nn.functional.normalize(features, dim=-1)
-            return cls(ConditionMode(told["mode"], features.shape[1]), told["encoder"], features, (*told["subjects"],))
+            return cls(
+                ConditionMode(content["mode"], features.shape[1]), content["encoder"], features, (*content["subjects"],)
+            )
         except Exception as error:
             raise ValueError(f"{path} holds no conditions: {error}") from error

@@ -1,4 +1,4 @@
-"""Condition modes: what generator and discriminator are told, for real and for generated images.
+"""Condition modes: what generator and discriminator are conditioned on, for real and for generated images.
 
 | mode          | the generator's mapping network gets | the discriminator gets |
 |---------------|--------------------------------------|------------------------|
@@ -9,9 +9,9 @@
 
 The camera that an image is rendered from always reaches the renderer and, as in EG3D, the discriminator: it is what
 makes the views of a head fit its geometry. The modes differ in what the *generator* may know. "view" is EG3D's
-generator pose conditioning (Chan et al., 2022, section 4.4): the mapping network is told the camera, and with the
-swapping probability another camera of the batch, so that it cannot draw only for the view that it is told. "semantic"
-is the paper's: one feature of the frontal view, whatever view is rendered.
+generator pose conditioning (Chan et al., 2022, section 4.4): the mapping network is conditioned on the camera, and with
+the swapping probability another camera of the batch, so that it cannot draw only for the view that it is conditioned
+on. "semantic" is the paper's: one feature of the frontal view, whatever view is rendered.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class ConditionMode:
 
     @property
     def shows_view(self) -> bool:
-        """Whether the generator is told a camera."""
+        """Whether the generator is conditioned on a camera."""
         return "view" in self.name
 
     @property
@@ -91,20 +91,20 @@ class ConditionMode:
     ) -> Condition:
         """What both networks get for images to be generated in training.
 
-        With `swap_probability` an image's mapping network is told the camera of the image before it in the batch (of
-        the last one, for the first), as EG3D does; the discriminator always gets the camera of the rendering. At test
-        time call it with one camera for all views (EG3D takes the frontal one) and no swapping.
+        With `swap_probability` an image's mapping network is conditioned on the camera of the image before it in the
+        batch (of the last one, for the first), as EG3D does; the discriminator always gets the camera of the rendering.
+        At test time call it with one camera for all views (EG3D takes the frontal one) and no swapping.
         """
         if not 0 <= swap_probability <= 1:
             raise ValueError(f"swap_probability must lie in [0, 1], got {swap_probability}")
         parts = self._semantics(cameras, semantics)
         discriminator = torch.cat([cameras, *parts], dim=-1)
         if self.shows_view:
-            told = cameras
+            conditioned = cameras
             if swap_probability > 0:
                 drawn = torch.rand(len(cameras), 1, generator=generator, device=_device(generator)).to(cameras.device)
-                told = torch.where(drawn < swap_probability, cameras.roll(1, dims=0), cameras)
-            parts = [*parts, told]
+                conditioned = torch.where(drawn < swap_probability, cameras.roll(1, dims=0), cameras)
+            parts = [*parts, conditioned]
         return Condition(torch.cat([*parts, cameras[:, :0]], dim=-1), discriminator)
 
     def _semantics(self, cameras: Tensor, semantics: Tensor | None) -> list[Tensor]:

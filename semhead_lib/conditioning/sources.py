@@ -1,13 +1,14 @@
 """Where a condition comes from: the method's own source, and others to compare it with.
 
-| source     | the generator and the discriminator are told                                                            |
+| source     | the generator and the discriminator are conditioned on                                                  |
 |------------|---------------------------------------------------------------------------------------------------------|
 | frontal    | the feature of the subject's frontal picture, for all of its views: the method's                        |
 | view       | the feature of each view itself: it tells the view with the subject                                     |
 | mean       | the mean feature of all of the subject's views: no view is preferred, none is left out                  |
 | attributes | what parametric subjects were made from: knows more than any picture, so an upper bound                 |
 
-Where heads are made for use (and judged), source "view" is told the frontal picture's feature, as "frontal" is.
+Where heads are made for use (and judged), source "view" is conditioned on the frontal picture's feature, as "frontal"
+is.
 """
 
 from __future__ import annotations
@@ -52,10 +53,10 @@ def with_source(people: SubjectsInMemory, source: str, encoder: SemanticEncoder)
 
 
 def _under(people: SubjectsInMemory, features: Tensor, identity: str) -> SubjectsInMemory:  # features [N, D]
-    def told(person: Subject, feature: Tensor) -> Subject:
+    def conditioned(person: Subject, feature: Tensor) -> Subject:
         return replace(person, semantic=feature, semantic_encoder=identity)
 
     semantic = {"encoder": identity, "dimension": features.shape[1]}
     manifest = replace(people.manifest, layout=replace(people.manifest.layout, semantic=semantic))
-    subjects = [told(person, feature.clone()) for person, feature in zip(people, features, strict=True)]
+    subjects = [conditioned(person, feature.clone()) for person, feature in zip(people, features, strict=True)]
     return SubjectsInMemory(subjects, people.indices, manifest)

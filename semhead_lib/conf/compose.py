@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from semhead_lib import old_names
 from semhead_lib.conf.keys import REQUIRED, Key, options, read_config
 from semhead_lib.errors import UsageError, did_you_mean
 
@@ -28,6 +29,7 @@ def compose_config(name: str, words: list[tuple[str, str]], free: str | None = N
     """
     groups = read_config(name).groups
     choices = {}
+    words = [_today(name, key, text) for key, text in words]
     for key, text in words:
         if key in groups:
             if text not in options(key):
@@ -51,6 +53,14 @@ def compose_config(name: str, words: list[tuple[str, str]], free: str | None = N
         if key.default == REQUIRED and key.name not in values:
             raise UsageError(f"{key.name}=... is needed: {key.comment}")
     return _compose(name, choices, values, {free: others} if free else {})
+
+
+def _today(name: str, key: str, text: str) -> tuple[str, str]:
+    """A word of the command line by today's names."""
+    here = {k.name for k in config_keys(name)}
+    if key not in here and old_names.SETTINGS.get(key) in here:
+        key = old_names.SETTINGS[key]
+    return key, old_names.VALUES.get(key, {}).get(text, text)
 
 
 def _compose(name: str, choices: dict, values: dict, free: dict) -> DictConfig:

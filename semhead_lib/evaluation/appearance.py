@@ -1,6 +1,6 @@
-"""Figures of what people look at: the faces of heads, and how much detail images have at each spatial frequency.
+"""Metrics of what people look at: the faces of heads, and how much detail images have at each spatial frequency.
 
-Figures over all views say little of a face, which fills a twentieth of them. What cannot be measured is left out: faces
+Metrics over all views say little of a face, which fills a twentieth of them. What cannot be measured is left out: faces
 in images of less than 64 pixels a side (`face_crops.LEAST_SIDE`), or of too few heads; frequencies above half the
 pixels; how often faces are found where hardly one is found on real heads.
 """
@@ -17,7 +17,7 @@ from semhead_lib.evaluation.identity import find_identities, frontal_views
 from semhead_lib.evaluation.reference_statistics import ReferenceStatistics, one_thread
 from semhead_lib.evaluation.samples import Samples
 from semhead_lib.evaluation.statistics import (
-    Figures,
+    Metrics,
     compared,
     interval_of_splits,
     measured,
@@ -32,7 +32,7 @@ _NETWORK = "dlib face recognition resnet v1"
 _LUMA = "power spectrum of the luma"
 
 
-def face_distance(samples: Samples, reference_stats: ReferenceStatistics) -> tuple[Figures, Figures]:
+def face_distance(samples: Samples, reference_stats: ReferenceStatistics) -> tuple[Metrics, Metrics]:
     """frechet_of_faces, generated and real: the Frechet distance of features of face crops, at equal counts."""
     reference, matched = reference_stats.faces
     if reference is None or matched is None or min(reference.with_face, matched.with_face) < LEAST_HEADS:
@@ -60,7 +60,7 @@ def face_distance(samples: Samples, reference_stats: ReferenceStatistics) -> tup
     return {ALL: {"frechet_of_faces": found}}, {ALL: {"frechet_of_faces": of_splits(real, protocol)}}
 
 
-def power_ratios(samples: Samples, reference_stats: ReferenceStatistics) -> tuple[Figures, Figures]:
+def power_ratios(samples: Samples, reference_stats: ReferenceStatistics) -> tuple[Metrics, Metrics]:
     """power_8-12 and so on, generated and real: power of all views over that of the reference, by bands of cycles an
     image; 1 is as it should be, less is blurred."""
     reference, matched = reference_stats.power
@@ -88,7 +88,7 @@ def power_ratios(samples: Samples, reference_stats: ReferenceStatistics) -> tupl
 
 def identities(
     samples: Samples, heads: int, reference_stats: ReferenceStatistics, progress: bool = False
-) -> tuple[Figures, Figures]:
+) -> tuple[Metrics, Metrics]:
     """faces_found and identity_auc of the first `heads` heads near their fronts, generated and real; and
     faces_found_ratio of the generated ones, over the real ones that have the same cameras.
 

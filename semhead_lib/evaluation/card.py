@@ -1,4 +1,4 @@
-"""The figures of a generator as a section of its card."""
+"""The metrics of a generator as a section of its card."""
 
 from __future__ import annotations
 
@@ -6,26 +6,26 @@ from semhead_lib.evaluation.report import Evaluation
 from semhead_lib.metrics.comparison import ALL
 
 _OF_SIDES = (
-    "frechet", "precision", "recall", "density", "coverage", "diversity", "own_front_recall_1", "consistency_psnr",
+    "frechet", "precision", "recall", "density", "coverage", "diversity", "cross_view_recall_1", "consistency_psnr",
 )  # fmt: skip
 _LEFT_OUT = ("consistency_l1", "consistency_seen_twice")  # of all views: psnr says it
 
 
-def figures_section(found: Evaluation, people: str) -> str:
-    """Markdown: how it was measured and in which features, all figures over all views, and those of each side.
+def metrics_section(found: Evaluation, people: str) -> str:
+    """Markdown: how it was measured and in which features, all metrics over all views, and those of each side.
 
     `people` says who they are that the generator is judged on, such as "parametric, seed 2".
     """
     overall = found.generated[ALL]
     p = overall["frechet"].protocol
     kept = [name for name in overall if name not in _LEFT_OUT]
-    semantic = overall["modes"].protocol.features
+    semantic = overall["mode_coverage"].protocol.features
     sides = found.table(_OF_SIDES, [scope for scope in found.generated if scope != ALL])
     return f"""\
 On {p.heads} people ({people}) who were never trained on: heads at their conditions and from their
 {p.pictures // p.heads} cameras each, against {p.reference // (p.pictures // p.heads)} others, at {p.resolution} pixels.
-Distances, coverage, diversity and bias are in features by `{p.features}`; own fronts, conditions and modes in features
-by `{semantic}`. Intervals: {p.interval}. `figures.json` has every figure with its protocol.
+Distances, coverage, diversity and bias are in features by `{p.features}`; cross-view recall, conditions and mode
+coverage in features by `{semantic}`. Intervals: {p.interval}. `metrics.json` has every metric with its protocol.
 
 {found.overall(kept)}
 

@@ -9,7 +9,7 @@
 | dinov2          | 384 to 1536, DINOv2's class token (Stein et al., 2023)      | torch hub's or Hugging Face's cache, or dinov2/PATH |
 
 headjudge is the default: a generator conditioned on features of headclip-64 was trained to match those. It has seen
-parametric heads alone, so of photographs inception or dinov2 say more. Figures in different features cannot be compared,
+parametric heads alone, so of photographs inception or dinov2 say more. Metrics in different features cannot be compared,
 so each carries the identity of its extractor.
 """  # noqa: E501
 

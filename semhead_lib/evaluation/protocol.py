@@ -1,4 +1,4 @@
-"""A figure is a number with how it was measured and how sure it is; nothing is reported without."""
+"""A metric is a number with how it was measured and how sure it is; nothing is reported without."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Protocol:
-    """How a figure was measured. Two figures can be compared when their protocols differ in what is judged alone."""
+    """How a metric was measured. Two metrics can be compared when their protocols differ in what is judged alone."""
 
     judged: str  # what made the pictures: a generator with its weights; "real" for real heads in a generator's place
     features: str  # identity of what made the features, or "pixels"
@@ -34,7 +34,7 @@ class Protocol:
 
 
 @dataclass(frozen=True)
-class Figure:
+class Metric:
     """A number, its interval and its protocol. Raises ValueError for numbers that are not finite."""
 
     value: float
@@ -44,9 +44,9 @@ class Figure:
 
     def __post_init__(self) -> None:
         if not all(math.isfinite(x) for x in (self.value, self.low, self.high)):
-            raise ValueError(f"a figure must be finite, got {self.value}, {self.low}, {self.high}")
+            raise ValueError(f"a metric must be finite, got {self.value}, {self.low}, {self.high}")
         if self.low > self.high:
-            raise ValueError(f"the interval of a figure must not be empty, got [{self.low}, {self.high}]")
+            raise ValueError(f"the interval of a metric must not be empty, got [{self.low}, {self.high}]")
 
     def __str__(self) -> str:
         return f"{self.value:.4g} [{self.low:.3g}, {self.high:.3g}]"
@@ -55,15 +55,15 @@ class Figure:
         return asdict(self)
 
     @classmethod
-    def from_json(cls, content: Mapping[str, Any]) -> Figure:
+    def from_json(cls, content: Mapping[str, Any]) -> Metric:
         """Raises ValueError naming the keys that are expected, where others came."""
-        figure = _exactly(cls, content, "a figure")
-        return cls(**{**figure, "protocol": Protocol(**_exactly(Protocol, figure["protocol"], "a protocol"))})
+        metric = _exactly(cls, content, "a metric")
+        return cls(**{**metric, "protocol": Protocol(**_exactly(Protocol, metric["protocol"], "a protocol"))})
 
 
 def dumps(content: Any) -> str:
-    """JSON of figures, mappings and plain values, all numbers finite."""
-    return json.dumps(content, default=lambda figure: figure.as_json(), indent=1, allow_nan=False) + "\n"
+    """JSON of metrics, mappings and plain values, all numbers finite."""
+    return json.dumps(content, default=lambda metric: metric.as_json(), indent=1, allow_nan=False) + "\n"
 
 
 def _exactly(kind: type, content: Any, what: str) -> dict[str, Any]:

@@ -29,7 +29,7 @@ from semhead_lib.metrics.spectrum import head_band_power
 class ReferenceStatistics:
     """Features of the reference and of the matched, and what real heads get in a generator's place.
 
-    Bias and intervals depend on the counts, so figures of two generators can be compared when they were measured with
+    Bias and intervals depend on the counts, so metrics of two generators can be compared when they were measured with
     the same reference.
     """
 
@@ -63,7 +63,7 @@ class ReferenceStatistics:
         store: Path | str | None = None,  # folder that keeps features of real pictures between runs
         progress: bool = False,
     ) -> ReferenceStatistics:
-        """Features of the real pictures; the figures of real heads are computed when first asked for.
+        """Features of the real pictures; the metrics of real heads are computed when first asked for.
 
         With features of thousands of numbers (inception) each Frechet distance over all views takes seconds: take fewer
         splits and halves then. Raises ValueError when the sets differ in heads or resolution, or a bin holds too few
@@ -119,7 +119,7 @@ class ReferenceStatistics:
         return float((self.floor / self.scale.variance).mean())
 
     def measure(self, judged: BinnedFeatures, progress: bool = False) -> tuple[MetricValues, list[MetricValues]]:
-        """Figures of heads that have the matched heads' cameras: of all, and of half-samples.
+        """Metrics of heads that have the matched heads' cameras: of all, and of half-samples.
 
         A half-sample takes half of the judged heads, with their own matches, and half of the reference. Raises
         ValueError for heads with other cameras.

@@ -1,18 +1,18 @@
-"""All figures of a trained generator: `evaluate` for a generator of ours, `judge` for any heads with known cameras.
+"""All metrics of a trained generator: `evaluate` for a generator of ours, `judge` for any heads with known cameras.
 
-| figure                       | scope     | says                                                                    |
+| metric                       | scope     | says                                                                    |
 | ---------------------------- | --------- | ----------------------------------------------------------------------- |
 | frechet, kernel              | all, bins | distance of the features' distribution from the real one (frechet.py)   |
 | precision, recall            | bins      | share of pictures that look real; share of real ones that are reached   |
 | density, coverage            | bins      | the same, robust to single pictures (coverage.py)                       |
 | diversity                    | bins      | effective number of heads for each of the real data's (diversity.py)    |
 | directional_bias, _of_...    | all       | how unevenly quality and diversity are spread over azimuth (bias.py)    |
-| own_front_recall_1, _5       | bins      | share of views that find their own head's front (semantics.py)          |
+| cross_view_recall_1, _5      | bins      | share of views that find their own head's front (retrieval.py)          |
 | condition_cosine, _of_others | all       | likeness of the front to its condition; to the others' conditions       |
 | condition_recall_1, _5       | all       | share of fronts that find their condition                               |
 | consistency_psnr, _l1        | all, bins | agreement of two views 15 degrees apart where both see (consistency.py) |
 | consistency_seen_twice       | all, bins | share of the surface on which that was compared                         |
-| modes                        | all       | effective number of people whom the fronts resemble, of real heads'     |
+| mode_coverage                | all       | effective number of subjects that the fronts resemble, over real heads' |
 | frechet_of_faces             | all       | the Frechet distance of faces cut out of the views (appearance.py)      |
 | power_8-12, ...              | all       | power over that of real images, by cycles an image (appearance.py)      |
 | faces_found, identity_auc    | all       | faces that dlib finds; one person from left to right? (when asked for)  |
@@ -20,8 +20,8 @@
 
 Scopes are "all" views and the azimuth bins "0", "45", ... Where real heads can take the generated ones' place, `real`
 has what they get: that, not 0 or 1, is what a perfect generator would reach. Distances, coverage, diversity and bias
-are in the extractor's features, headjudge's unless another is given; own fronts, conditions and modes are matters of
-semantics, in the features of the encoder that made the conditions.
+are in the extractor's features, headjudge's unless another is given; cross-view recall, conditions and mode coverage
+are matters of semantics, in the features of the encoder that made the conditions.
 """
 
 from __future__ import annotations
@@ -35,17 +35,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from semhead_lib import old_names
 from semhead_lib.conditioning.modes import ConditionMode
 from semhead_lib.conditioning.semantic import require_encoder
 from semhead_lib.data.subjects import Subject
 from semhead_lib.evaluation.appearance import face_distance, identities, power_ratios
 from semhead_lib.evaluation.features import FeatureExtractor
 from semhead_lib.evaluation.generated_views import head_consistency
-from semhead_lib.evaluation.protocol import Figure
+from semhead_lib.evaluation.protocol import Metric
 from semhead_lib.evaluation.reference_statistics import ReferenceStatistics
 from semhead_lib.evaluation.samples import Samples, generated_samples, real_samples, styles
 from semhead_lib.evaluation.statistics import (
-    Figures,
+    Metrics,
     interval_of_splits,
     measured,
     merge,
@@ -55,24 +56,24 @@ from semhead_lib.evaluation.statistics import (
 from semhead_lib.metrics.azimuth import AzimuthBins, BinnedFeatures
 from semhead_lib.metrics.comparison import ALL, MetricValues
 from semhead_lib.metrics.consistency import Differences
-from semhead_lib.metrics.diversity import people_reached
+from semhead_lib.metrics.diversity import mode_coverage
 from semhead_lib.metrics.intervals import half_sample_interval
-from semhead_lib.metrics.retrieval import condition_adherence, own_front_ranks, recall
+from semhead_lib.metrics.retrieval import condition_adherence, cross_view_ranks, recall
 from semhead_lib.models.generator import Generator
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Figures of generated heads, and what real heads get in their place."""
+    """Metrics of generated heads, and what real heads get in their place."""
 
-    generated: Figures
-    real: Figures
+    generated: Metrics
+    real: Metrics
 
     def as_json(self) -> dict[str, Any]:
         """Plain values for `json` or `reproduce.metrics.record`."""
         return {
-            side: {scope: {name: f.as_json() for name, f in named.items()} for scope, named in figures.items()}
-            for side, figures in vars(self).items()
+            side: {scope: {name: f.as_json() for name, f in named.items()} for scope, named in metrics.items()}
+            for side, metrics in vars(self).items()
         }
 
     @classmethod
@@ -81,24 +82,27 @@ class Evaluation:
         if sorted(content) != ["generated", "real"]:
             raise ValueError(f"an evaluation has the keys generated and real, got {sorted(content)}")
         return cls(**{
-            side: {scope: {n: Figure.from_json(f) for n, f in named.items()} for scope, named in figures.items()}
-            for side, figures in content.items()
+            side: {
+                scope: {name: Metric.from_json(m) for name, m in old_names.today(old_names.METRICS, named).items()}
+                for scope, named in metrics.items()
+            }
+            for side, metrics in content.items()
         })  # fmt: skip
 
     def overall(self, names: Sequence[str] | None = None) -> str:
-        """Figures over all views with their intervals as a Markdown table: a row a figure; None: all that there are."""
+        """Metrics over all views with their intervals as a Markdown table: a row a metric; None: all that there are."""
         mine, real = self.generated[ALL], self.real[ALL]
         rows = ["| over all views | generated [95 % interval] | real heads in its place |", "|---|---|---|"]
         for name in mine if names is None else [name for name in names if name in mine]:
             rows.append(f"| {name.replace('_', ' ')} | {mine[name]} | {real.get(name, '–')} |")
         return "\n".join(rows)
 
-    def features(self, figure: str = "frechet") -> str:
-        """Identity of what made the features that a figure over all views was measured in."""
-        return self.generated[ALL][figure].protocol.features
+    def features(self, metric: str = "frechet") -> str:
+        """Identity of what made the features that a metric over all views was measured in."""
+        return self.generated[ALL][metric].protocol.features
 
     def table(self, names: Sequence[str] | None = None, scopes: Sequence[str] | None = None) -> str:
-        """Figures as a Markdown table: a row a scope, generated over real; None: all that there are."""
+        """Metrics as a Markdown table: a row a scope, generated over real; None: all that there are."""
         scopes = list(self.generated) if scopes is None else scopes
         names = list(dict.fromkeys(n for s in scopes for n in self.generated[s])) if names is None else names
         rows = [["scope", *names], ["---"] * (len(names) + 1)]
@@ -115,8 +119,8 @@ def evaluate(
     extractor: FeatureExtractor | None = None,  # None: headjudge; reference statistics have their own
     encoder: FeatureExtractor | None = None,  # of semantics; None: the extractor if it is a CLIP, else headclip-64
     *,
-    told_by: str | None = None,  # identity of what made the features it was trained with; None: the encoder's
-    told_azimuth: float = 0.0,  # degrees; the camera that modes with a view are told, whatever camera looks on
+    condition_encoder: str | None = None,  # identity of what made the features it was trained with; None: the encoder's
+    condition_azimuth: float = 0.0,  # degrees; the camera that modes with a view take as condition
     heads: int = 256,
     views: int | None = None,  # of each head; None: all that the subjects have
     bins: AzimuthBins = AzimuthBins(),  # noqa: B008 (frozen)
@@ -145,8 +149,8 @@ def evaluate(
         )
     matched = reference_stats.matched_samples
     if mode.uses_semantics:
-        require_encoder(matched.encoder, told_by or reference_stats.encoder.identity, "the conditions")
-    drawn = dict(psi=psi, seed=seed, told_azimuth=told_azimuth)
+        require_encoder(matched.encoder, condition_encoder or reference_stats.encoder.identity, "the conditions")
+    drawn = dict(psi=psi, seed=seed, condition_azimuth=condition_azimuth)
     samples = generated_samples(generator, mode, matched, **drawn, progress=progress)
     found = judge(samples, reference_stats, progress=progress)
     if consistency_heads:
@@ -159,7 +163,7 @@ def evaluate(
 
 
 def judge(samples: Samples, reference_stats: ReferenceStatistics, *, progress: bool = False) -> Evaluation:
-    """Figures of heads that have the cameras of the matched real heads, whatever made them.
+    """Metrics of heads that have the cameras of the matched real heads, whatever made them.
 
     Raises ValueError for heads with other cameras or of another resolution.
     """
@@ -181,7 +185,7 @@ def judge(samples: Samples, reference_stats: ReferenceStatistics, *, progress: b
     merge(generated, _agreement(semantic, fronts, reference_stats, samples.made))
     merge(real, _agreement(*reference_stats.semantic, reference_stats, matched.made))
     for side, these, made in ((generated, fronts, samples.made), (real, reference_stats.semantic[1], matched.made)):
-        merge(side, _modes(these, reference_stats, made))
+        merge(side, _mode_coverage(these, reference_stats, made))
     if samples.conditions is not None:
         asked = samples.conditions if samples.encoder == encoder.identity else reference_stats.semantic[1]
         merge(generated, _adherence(fronts, asked, reference_stats, samples.made))
@@ -191,53 +195,53 @@ def judge(samples: Samples, reference_stats: ReferenceStatistics, *, progress: b
     return found
 
 
-def _merge_both(found: Evaluation, more: tuple[Figures, Figures]) -> None:
+def _merge_both(found: Evaluation, more: tuple[Metrics, Metrics]) -> None:
     merge(found.generated, more[0])
     merge(found.real, more[1])
 
 
 def _distances(
     numbers: MetricValues, halves: list[MetricValues], reference_stats: ReferenceStatistics, made: str
-) -> Figures:
-    figures: Figures = {}
+) -> Metrics:
+    metrics: Metrics = {}
     for (scope, name), value in numbers.items():
         low, high = half_sample_interval(value, [half[scope, name] for half in halves])
         protocol = protocol_of(
             reference_stats, made, reference_stats.extractor.identity, *_counts(scope, reference_stats)
         )
-        figures.setdefault(scope, {})[name] = Figure(value, low, high, protocol)
-    return figures
+        metrics.setdefault(scope, {})[name] = Metric(value, low, high, protocol)
+    return metrics
 
 
-def _reference_distances(reference_stats: ReferenceStatistics) -> Figures:
-    figures: Figures = {}
+def _reference_distances(reference_stats: ReferenceStatistics) -> Metrics:
+    metrics: Metrics = {}
     for scope, name in reference_stats.real[0]:
         values = [numbers[scope, name] for numbers in reference_stats.real]
         made, identity = reference_stats.matched_samples.made, reference_stats.extractor.identity
         interval = interval_of_splits(reference_stats)
         protocol = protocol_of(reference_stats, made, identity, *_counts(scope, reference_stats), interval=interval)
-        figures.setdefault(scope, {})[name] = of_splits(values, protocol)
-    return figures
+        metrics.setdefault(scope, {})[name] = of_splits(values, protocol)
+    return metrics
 
 
-def _agreement(views: Tensor, fronts: Tensor, reference_stats: ReferenceStatistics, made: str) -> Figures:
-    ranks, figures = own_front_ranks(views, fronts), {}
+def _agreement(views: Tensor, fronts: Tensor, reference_stats: ReferenceStatistics, made: str) -> Metrics:
+    ranks, metrics = cross_view_ranks(views, fronts), {}
     for b, scope in enumerate(reference_stats.bins.names):
         view = reference_stats.matched.view[:, b]
         found = ranks[view >= 0, view[view >= 0]]
         protocol = protocol_of(
             reference_stats, made, reference_stats.encoder.identity, len(found), len(found), len(fronts)
         )
-        figures[scope] = {
-            f"own_front_recall_{at}": measured(
+        metrics[scope] = {
+            f"cross_view_recall_{at}": measured(
                 lambda heads, at=at, f=found: recall(f[heads], at), protocol, reference_stats
             )
             for at in (1, 5)
         }
-    return figures
+    return metrics
 
 
-def _adherence(fronts: Tensor, conditions: Tensor, reference_stats: ReferenceStatistics, made: str) -> Figures:
+def _adherence(fronts: Tensor, conditions: Tensor, reference_stats: ReferenceStatistics, made: str) -> Metrics:
     found = condition_adherence(fronts, conditions)
     protocol = protocol_of(reference_stats, made, reference_stats.encoder.identity, *(len(fronts),) * 3)
     statistics: dict[str, Callable[[Tensor], float]] = {
@@ -249,30 +253,30 @@ def _adherence(fronts: Tensor, conditions: Tensor, reference_stats: ReferenceSta
     return {ALL: {name: measured(statistic, protocol, reference_stats) for name, statistic in statistics.items()}}
 
 
-def _modes(fronts: Tensor, reference_stats: ReferenceStatistics, made: str) -> Figures:
+def _mode_coverage(fronts: Tensor, reference_stats: ReferenceStatistics, made: str) -> Metrics:
     people, real = reference_stats.people, reference_stats.semantic[1]
     protocol = protocol_of(
         reference_stats, made, reference_stats.encoder.identity, len(fronts), len(fronts), len(people)
     )
 
     def ratio(heads: Tensor) -> float:
-        return people_reached(fronts[heads], people) / people_reached(real[heads], people)
+        return mode_coverage(fronts[heads], people) / mode_coverage(real[heads], people)
 
-    return {ALL: {"modes": measured(ratio, protocol, reference_stats)}}
+    return {ALL: {"mode_coverage": measured(ratio, protocol, reference_stats)}}
 
 
-def _consistency(found: Differences, heads: int, reference_stats: ReferenceStatistics, made: str) -> Figures:
-    bins, figures = reference_stats.bins, {}
+def _consistency(found: Differences, heads: int, reference_stats: ReferenceStatistics, made: str) -> Metrics:
+    bins, metrics = reference_stats.bins, {}
     pair = torch.arange(heads * bins.count).reshape(heads, bins.count)
     for scope, pairs in ((ALL, pair), *zip(bins.names, pair.T, strict=True)):
         protocol = protocol_of(reference_stats, made, "pixels", heads, *(pairs.numel(),) * 2)
         statistics = {"psnr": found.psnr, "l1": found.l1, "seen_twice": found.seen_twice}
-        figures[scope] = {
+        metrics[scope] = {
             f"consistency_{name}": measured(lambda h, s=s, p=pairs: s(p[h].flatten()), protocol, reference_stats)
             for name, s in statistics.items()
             if math.isfinite(s(pairs.flatten()))
         }
-    return figures
+    return metrics
 
 
 def _counts(scope: str, reference_stats: ReferenceStatistics) -> tuple[int, int, int]:

@@ -1,8 +1,9 @@
 """Pictures to judge: heads seen from cameras, real ones and generated ones, made alike.
 
 Real subjects are drawn in two sets that share nobody. The *matched* give the generator its conditions and its cameras;
-the *reference* is what its pictures are compared with. So a generator that only repeats the subjects it is told gains
-nothing over one that draws new heads, and what real heads get in its place is what a perfect generator would get.
+the *reference* is what its pictures are compared with. So a generator that only repeats the subjects it is conditioned
+on gains nothing over one that draws new heads, and what real heads get in its place is what a perfect generator would
+get.
 """
 
 from __future__ import annotations
@@ -37,7 +38,9 @@ class Samples:
     cameras: Tensor  # [N, V, 25]
     fronts: Tensor  # [N, 3, H, W] uint8: azimuth 0, elevation 0
     made: str  # what made the pictures
-    conditions: Tensor | None = None  # [N, D] semantic features: of the real heads, and told for the generated ones
+    conditions: Tensor | None = (
+        None  # [N, D] semantic features: of the real heads, and what the generated ones are conditioned on
+    )
     encoder: str | None = None  # identity of what made the conditions
 
     def __post_init__(self) -> None:
@@ -98,17 +101,18 @@ def generated_samples(
     *,
     psi: float = 1.0,
     seed: int = 0,
-    told_azimuth: float = 0.0,  # degrees
+    condition_azimuth: float = 0.0,  # degrees
     progress: bool = False,
 ) -> Samples:
     """One head for each matched real one: its condition, a latent of its own, seen from its cameras and from the front.
 
-    Modes with a view are told one camera, whatever camera looks on: the frontal one, as at every use of a generator,
-    unless `told_azimuth` says otherwise. Raises ValueError for a mode with semantics where the matched heads have none.
+    Modes with a view are conditioned on one camera, whatever camera looks on: the frontal one, as at every use of a
+    generator, unless `condition_azimuth` says otherwise. Raises ValueError for a mode with semantics where the matched
+    heads have none.
     """
     n, v = matched.cameras.shape[:2]
     device = generator.mapping.w_mean.device
-    w = styles(generator, mode, matched, psi=psi, seed=seed, told_azimuth=told_azimuth)
+    w = styles(generator, mode, matched, psi=psi, seed=seed, condition_azimuth=condition_azimuth)
     front = orbit_labels(torch.zeros(1), torch.zeros(1))
     labels = torch.cat([matched.cameras, front.expand(n, 1, 25)], dim=1).to(device)
     at_once, parts = max(_PICTURES_AT_ONCE // (v + 1), 1), []
@@ -116,10 +120,10 @@ def generated_samples(
         some = slice(start, start + at_once)
         parts.append(to_uint8(generator.synthesize(w[some], labels[some].flatten(0, 1)).image))
     pictures = torch.cat(parts).unflatten(0, (n, v + 1))
-    told = (matched.conditions, matched.encoder) if mode.uses_semantics else (None, None)
-    aside = f", told azimuth {told_azimuth:g}" if mode.shows_view and told_azimuth else ""
+    conditions = (matched.conditions, matched.encoder) if mode.uses_semantics else (None, None)
+    aside = f", condition azimuth {condition_azimuth:g}" if mode.shows_view and condition_azimuth else ""
     made = f"{generator.config.name} [weights {_hash_of(generator)}], mode {mode.name}{aside}, psi {psi:g}, seed {seed}"
-    return Samples(pictures[:, :v], matched.cameras, pictures[:, v], made, *told)
+    return Samples(pictures[:, :v], matched.cameras, pictures[:, v], made, *conditions)
 
 
 @torch.no_grad()
@@ -130,15 +134,15 @@ def styles(
     *,
     psi: float = 1.0,
     seed: int = 0,
-    told_azimuth: float = 0.0,
+    condition_azimuth: float = 0.0,
 ) -> Tensor:  # [N, W]
     """Styles of the heads that `generated_samples` shows."""
     device = generator.mapping.w_mean.device
     features = matched.conditions if mode.uses_semantics else None
     bank = ConditionBank(mode, matched.encoder, torch.zeros(0, mode.semantic_dimension))
-    told = bank.told(features, len(matched), told_azimuth)
+    condition = bank.mapping_condition(features, len(matched), condition_azimuth)
     z = latents(len(matched), generator.config.z_dim, seed).to(device)
-    return generator.mapping(z, None if told is None else told.to(device), psi)
+    return generator.mapping(z, None if condition is None else condition.to(device), psi)
 
 
 def _stacked(rows: list[tuple[Subject, list[int]]], resolution: int | None) -> Samples:

@@ -1,4 +1,4 @@
-"""From statistics of heads to figures with protocol and interval."""
+"""From statistics of heads to metrics with protocol and interval."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from semhead_lib.evaluation.protocol import Figure, Protocol
+from semhead_lib.evaluation.protocol import Metric, Protocol
 from semhead_lib.evaluation.reference_statistics import ReferenceStatistics
 from semhead_lib.metrics.intervals import half_sample_interval, percentiles
 
-Figures = dict[str, dict[str, Figure]]  # scope -> figure -> value with protocol
+Metrics = dict[str, dict[str, Metric]]  # scope -> metric -> value with protocol
 
 
 def protocol_of(
@@ -32,35 +32,35 @@ def protocol_of(
     )
 
 
-def measured(statistic: Callable[[Tensor], float], protocol: Protocol, reference_stats: ReferenceStatistics) -> Figure:
+def measured(statistic: Callable[[Tensor], float], protocol: Protocol, reference_stats: ReferenceStatistics) -> Metric:
     """A statistic of head indices with its interval; half-samples in which it has no value are left out."""
     value = statistic(torch.arange(protocol.heads))
     halves = [x for x in reference_stats.half_samples(statistic, protocol.heads) if math.isfinite(x)] or [value]
-    return Figure(value, *half_sample_interval(value, halves), protocol)
+    return Metric(value, *half_sample_interval(value, halves), protocol)
 
 
 def compared(
     statistic: Callable[[Tensor, Tensor], float], protocol: Protocol, reference_stats: ReferenceStatistics
-) -> Figure:
+) -> Metric:
     """A statistic of the indices of judged heads and of those of the reference, with its interval by half-samples of
     both."""
     whole = torch.arange(len(reference_stats.matched))
     value, halves = statistic(whole, whole), [statistic(*half) for half in reference_stats.half_samples_of_both()]
-    return Figure(value, *half_sample_interval(value, halves), protocol)
+    return Metric(value, *half_sample_interval(value, halves), protocol)
 
 
-def of_splits(values: list[float], protocol: Protocol) -> Figure:
+def of_splits(values: list[float], protocol: Protocol) -> Metric:
     """What real heads get: the mean over splits of them, and where 95 % of the splits are."""
     mean, (low, high) = sum(values) / len(values), percentiles(values)
-    return Figure(mean, min(low, mean), max(high, mean), protocol)
+    return Metric(mean, min(low, mean), max(high, mean), protocol)
 
 
 def interval_of_splits(reference_stats: ReferenceStatistics) -> str:
-    """What the interval of such a figure is."""
+    """What the interval of such a metric is."""
     return f"95 % of {reference_stats.splits} splits of real heads, and their mean"
 
 
-def merge(figures: Figures, more: Figures) -> None:
-    """Put `more` among `figures`."""
+def merge(metrics: Metrics, more: Metrics) -> None:
+    """Put `more` among `metrics`."""
     for scope, named in more.items():
-        figures.setdefault(scope, {}).update(named)
+        metrics.setdefault(scope, {}).update(named)

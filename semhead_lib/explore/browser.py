@@ -68,7 +68,7 @@ class DatasetBrowser(widgets.VBox):
 
     def _values(self) -> list:
         """The chosen attribute of every subject, None where it has none."""
-        return [told.get(self.attribute.value.replace(" ", "_")) for told in self._attributes]
+        return [known.get(self.attribute.value.replace(" ", "_")) for known in self._attributes]
 
     def _attribute_chosen(self, change=None) -> None:
         """Offer what the attribute can be: a list of words, or a range of numbers."""
@@ -96,7 +96,7 @@ class DatasetBrowser(widgets.VBox):
     def _filtered(self, change=None) -> None:
         wanted, values = self.words.value.lower().split(), self._values()
         self._found = [
-            i for i, told in enumerate(self._captions) if all(w in told for w in wanted) and self._has(values[i])
+            i for i, known in enumerate(self._captions) if all(w in known for w in wanted) and self._has(values[i])
         ]
         with self.place.hold_trait_notifications():
             self.place.max = max(len(self._found) - 1, 0)
@@ -128,7 +128,9 @@ def _is_number(value) -> bool:
 
 def _simple(attributes: list[dict]) -> list[str]:
     """Names of the attributes that are words, numbers or yes and no, in order."""
-    simple = {name for told in attributes for name, value in told.items() if isinstance(value, (str, bool, int, float))}
+    simple = {
+        name for known in attributes for name, value in known.items() if isinstance(value, (str, bool, int, float))
+    }
     return sorted(simple)
 
 

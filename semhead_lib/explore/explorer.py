@@ -79,7 +79,7 @@ class HeadExplorer(widgets.VBox):
         c = self._controls
         return HeadRequest(
             c["seed"].value, c["other_seed"].value, c["along"].value, c["psi"].value, in_words(c["condition"].value),
-            in_words(c["other_condition"].value), c["mixed"].value, c["told_azimuth"].value,
+            in_words(c["other_condition"].value), c["mixed"].value, c["condition_azimuth"].value,
         )  # fmt: skip
 
     def wait(self, timeout: float | None = 60.0) -> bool:
@@ -151,7 +151,7 @@ class HeadExplorer(widgets.VBox):
         self.condition = condition(asked.condition, "condition")
         self.other_condition = condition(asked.other_condition, "other condition")
         self.mixed = slider(number, asked.mixed, 0.0, 1.0, 0.05, "towards it", disabled=not model.takes_semantics)
-        self.told_azimuth = slider(number, asked.told_azimuth, -180.0, 180.0, 15.0, "told azimuth °")
+        self.condition_azimuth = slider(number, asked.condition_azimuth, -180.0, 180.0, 15.0, "condition azimuth °")
         self.azimuth = slider(number, 20.0, -180.0, 180.0, 1.0, "azimuth °", readout_format=".0f")
         low, high = ELEVATION_RANGE
         self.elevation = slider(number, 5.0, low, high, 1.0, "elevation °", readout_format=".0f")
@@ -162,8 +162,8 @@ class HeadExplorer(widgets.VBox):
                                        description="beside it", layout=wide, style=style)  # fmt: skip
         self._controls = {
             name: getattr(self, name)
-            for name in ("seed", "psi", "other_seed", "along", "condition", "other_condition", "mixed", "told_azimuth",
-                         "azimuth", "elevation", "kind", "scene", "beside")
+            for name in ("seed", "psi", "other_seed", "along", "condition", "other_condition", "mixed",
+                         "condition_azimuth", "azimuth", "elevation", "kind", "scene", "beside")
         }  # fmt: skip
 
     def _layout(self, model: HeadModel) -> list[widgets.Widget]:
@@ -187,7 +187,8 @@ class HeadExplorer(widgets.VBox):
         columns = [
             widgets.VBox([self.seed, self.psi, self.other_seed, self.along, self.azimuth, self.elevation]),
             widgets.VBox([self.condition, self.upload, self.other_condition, self.mixed]
-                         + ([self.told_azimuth] if model.bank.mode.shows_view else []) + [self.beside, self.snapshot]),
+                         + ([self.condition_azimuth] if model.bank.mode.shows_view else [])
+                         + [self.beside, self.snapshot]),
         ]  # fmt: skip
         choices = widgets.HBox([self.scene, self.kind])
         return [shown, choices, widgets.HBox(columns), self.message, *gallery]

@@ -112,22 +112,22 @@ def invert_person(
     )  # fmt: skip
     aligned = time.perf_counter()
     fitted, initialisation = inverter(target, progress=progress)
-    figures = {
+    metrics = {
         "seconds": {"photo": round(aligned - began, 2), "inversion": round(time.perf_counter() - aligned, 2)},
         "steps": {"style": len(fitted.style.losses), "pivotal": len(fitted.pivotal.losses)},
         "stopped": {"style": fitted.style.stopped, "pivotal": fitted.pivotal.stopped},
-        "input": input_figures(fitted, target, inverter, extractor),
+        "input": input_metrics(fitted, target, inverter, extractor),
         "identity": identity_around(fitted, portraits[0]),
         "photographs": [_of_photo(p, camera) for p, camera in zip(portraits, fitted.cameras.cpu(), strict=True)],
     }
-    return Result(name, portraits, target, initialisation, fitted, figures)
+    return Result(name, portraits, target, initialisation, fitted, metrics)
 
 
-def input_figures(
+def input_metrics(
     fitted: Inverted, target: Target, inverter: Inverter, extractor: FeatureExtractor
 ) -> dict[str, float]:
     """How near the fitted head is to the photographs themselves, from the refined cameras; means over them."""
-    found = judging.view_figures(fitted, judging.as_aligned(target, fitted), inverter.encoder, extractor)
+    found = judging.view_metrics(fitted, judging.as_aligned(target, fitted), inverter.encoder, extractor)
     return {name: round(float(value.mean()), 4) for name, value in found.items()}
 
 
@@ -168,9 +168,9 @@ def write(result: Result, folder: Path, inverter: Inverter, files: Files, about:
         try:
             write_mesh(folder / MESH, mesh(fitted.generator, fitted.w[0], files.mesh))
         except ValueError as error:
-            result.figures["mesh"] = str(error)
+            result.metrics["mesh"] = str(error)
     report.write(result, folder)
-    metrics = {"about": about, "model": inverter.generator.config.name, **result.figures}
+    metrics = {"about": about, "model": inverter.generator.config.name, **result.metrics}
     write_atomically(folder / METRICS, json.dumps(metrics, indent=1).encode() + b"\n")
 
 

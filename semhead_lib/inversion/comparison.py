@@ -1,4 +1,4 @@
-"""Ways to invert, compared on people whose every side is known: figures of each, with intervals over people."""
+"""Ways to invert, compared on people whose every side is known: metrics of each, with intervals over people."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from tqdm import tqdm
 
+from semhead_lib import old_names
 from semhead_lib.atomic import write_atomically
 from semhead_lib.cameras import orbit_angles
 from semhead_lib.evaluation.features import FeatureExtractor
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 STAGES = ("start", "style", "tuned")  # before the search, after it, after pivotal tuning
 CAMERAS = ("known", "estimated")
-_COLUMNS = ("method", "person", "stage", "scope", "figure", "value")
+_COLUMNS = ("method", "person", "stage", "scope", "metric", "value")
 _RESAMPLES = 1000
 
 
@@ -55,9 +56,9 @@ def compare(
     device: str = "auto",
     progress: bool = False,
 ) -> pandas.DataFrame:
-    """Invert every person by every method; what `out` holds already is read from it. One row a figure: `table_of`.
+    """Invert every person by every method; what `out` holds already is read from it. One row a metric: `table_of`.
 
-    OUT/WAY/PERSON.json keeps the figures of one inversion. Raises ValueError where such a file is of other settings.
+    OUT/METHOD/PERSON.json keeps the metrics of one inversion. Raises ValueError where such a file is of other settings.
     """
     out, settings = Path(out), settings or InversionSettings()
     extractor = extractor or FeatureExtractor.load(device=device)
@@ -65,12 +66,12 @@ def compare(
     for method in methods:
         chosen = replace(settings, space=method.space)
         if method.cameras == "known":  # there is nothing to refine
-            chosen = replace(chosen, camera_rate=0.0)
+            chosen = replace(chosen, camera_lr=0.0)
         about = {"method": asdict(method), "settings": asdict(chosen), "features": extractor.identity}
         inverter = Inverter(method.model, chosen, start_at=method.start, device=device)
         for person in tqdm(people(inverter.generator.config.resolution), desc=method.name, disable=not progress):
             path = out / method.name / f"{person.name}.json"
-            kept = json.loads(path.read_text()) if path.is_file() else None
+            kept = _kept(path) if path.is_file() else None
             if kept is not None and kept["about"] != about:
                 raise ValueError(f"{path} was made by other settings: delete it, or write to another folder")
             if kept is None:
@@ -81,8 +82,16 @@ def compare(
     return table_of(rows)
 
 
+def _kept(path: Path) -> dict:
+    """What OUT/METHOD/PERSON.json holds, by today's names."""
+    content = json.loads(path.read_text())
+    about = old_names.today(old_names.COLUMNS, content["about"])
+    about["settings"] = old_names.today(old_names.SETTINGS, about["settings"])
+    return {"about": about, "rows": [old_names.today(old_names.COLUMNS, row) for row in content["rows"]]}
+
+
 def judged(inverter: Inverter, method: Method, person: Person, extractor: FeatureExtractor) -> list[dict]:
-    """Invert one person; the figures of every stage. One whose face is not found has one row that says so."""
+    """Invert one person; the metrics of every stage. One whose face is not found has one row that says so."""
     target, off = target_of(inverter, method, person)
     if target is None:
         return [_row("start", "all", "face_found", 0.0)]
@@ -100,7 +109,7 @@ def judged(inverter: Inverter, method: Method, person: Person, extractor: Featur
     rows = [_row("start", "all", "face_found", 1.0), _row("start", "all", "camera_error", off)]
     for stage, fitted in stages.items():
         rows.append(_row(stage, "all", "seconds", seconds[stage]))
-        rows += _figures(stage, method, fitted, initialisation, person, inverter, extractor)
+        rows += _metrics(stage, method, fitted, initialisation, person, inverter, extractor)
     return rows
 
 
@@ -121,7 +130,7 @@ def target_of(inverter: Inverter, method: Method, person: Person) -> tuple[Targe
     )
 
 
-def _figures(
+def _metrics(
     stage: str, method: Method, fitted: Inverted, initialisation: Initialisation, person: Person, inverter: Inverter,
     extractor: FeatureExtractor,
 ) -> list[dict]:  # fmt: skip
@@ -130,19 +139,19 @@ def _figures(
     rows = [
         _row(stage, scope, name, float(value))
         for truth, scopes in ((here, ["input"]), (person.around, [f"{a:g}" for a in azimuths.round().tolist()]))
-        for name, values in judging.view_figures(fitted, truth, inverter.encoder, extractor).items()
+        for name, values in judging.view_metrics(fitted, truth, inverter.encoder, extractor).items()
         for scope, value in zip(scopes, values, strict=True)
     ]
-    rows.append(_row(stage, "all", "identity", judging.identity_figure(fitted, person.around, azimuths)))
-    return [*rows, _row(stage, "all", "chamfer", judging.shape_figure(fitted, person.around))]
+    rows.append(_row(stage, "all", "identity", judging.identity_metric(fitted, person.around, azimuths)))
+    return [*rows, _row(stage, "all", "chamfer", judging.shape_metric(fitted, person.around))]
 
 
-def _row(stage: str, scope: str, figure: str, value: float) -> dict:
-    return {"stage": stage, "scope": scope, "figure": figure, "value": None if value != value else round(value, 6)}
+def _row(stage: str, scope: str, metric: str, value: float) -> dict:
+    return {"stage": stage, "scope": scope, "metric": metric, "value": None if value != value else round(value, 6)}
 
 
 def table_of(rows: list[dict]) -> pandas.DataFrame:
-    """One row a method, person, stage, scope ("input", an azimuth in degrees, or "all") and figure."""
+    """One row a method, person, stage, scope ("input", an azimuth in degrees, or "all") and metric."""
     import pandas
 
     table = pandas.DataFrame(rows, columns=list(_COLUMNS))
@@ -153,7 +162,7 @@ def read_table(path: Path | str) -> pandas.DataFrame:
     """A `table_of` that was written as CSV. Raises FileNotFoundError, or ValueError for another table."""
     import pandas
 
-    table = pandas.read_csv(path, dtype={"scope": str})
+    table = pandas.read_csv(path, dtype={"scope": str}).rename(columns=old_names.COLUMNS)
     if list(table.columns) != list(_COLUMNS):
         raise ValueError(f"{path}: expected the columns {', '.join(_COLUMNS)}, got {', '.join(table.columns)}")
     return table
@@ -161,7 +170,7 @@ def read_table(path: Path | str) -> pandas.DataFrame:
 
 @dataclass(frozen=True)
 class MeanOverSubjects:
-    """The mean over people, with a bootstrap interval of 95 %; NaN where nobody has the figure."""
+    """The mean over people, with a bootstrap interval of 95 %; NaN where nobody has the metric."""
 
     value: float
     low: float
@@ -176,7 +185,7 @@ class MeanOverSubjects:
 
 
 def mean_over_subjects(table: pandas.DataFrame, seed: int = 0) -> MeanOverSubjects:
-    """Of rows of one method, stage and figure: first the mean over each person's scopes, then over people."""
+    """Of rows of one method, stage and metric: first the mean over each person's scopes, then over people."""
     values = table.dropna(subset="value").groupby("person")["value"].mean().to_numpy()
     if not len(values):
         return MeanOverSubjects(float("nan"), float("nan"), float("nan"), 0)
@@ -185,19 +194,19 @@ def mean_over_subjects(table: pandas.DataFrame, seed: int = 0) -> MeanOverSubjec
     return MeanOverSubjects(float(values.mean()), float(low), float(high), len(values))
 
 
-def figure(table: pandas.DataFrame, name: str, where: str, method: str, stage: str) -> MeanOverSubjects:
-    """One figure of a method and stage: `where` is "input", "around" or "all"."""
-    part = table[(table["method"] == method) & (table["stage"] == stage) & (table["figure"] == name)]
+def metric(table: pandas.DataFrame, name: str, where: str, method: str, stage: str) -> MeanOverSubjects:
+    """One metric of a method and stage: `where` is "input", "around" or "all"."""
+    part = table[(table["method"] == method) & (table["stage"] == stage) & (table["metric"] == name)]
     return mean_over_subjects(around(part) if where == "around" else part[part["scope"] == where])
 
 
 def gain(
     table: pandas.DataFrame, name: str, where: str, before: tuple[str, str], after: tuple[str, str]
 ) -> MeanOverSubjects:  # (method, stage) twice
-    """How much a figure grows from one method and stage to another: differences of each person who has both."""
+    """How much a metric grows from one method and stage to another: differences of each person who has both."""
     each = []
     for method, stage in (before, after):
-        part = table[(table["method"] == method) & (table["stage"] == stage) & (table["figure"] == name)]
+        part = table[(table["method"] == method) & (table["stage"] == stage) & (table["metric"] == name)]
         part = around(part) if where == "around" else part[part["scope"] == where]
         each.append(part.dropna(subset="value").groupby("person")["value"].mean())
     difference = (each[1] - each[0]).dropna().rename("value").reset_index()
@@ -209,16 +218,16 @@ def around(table: pandas.DataFrame) -> pandas.DataFrame:
     return table[~table["scope"].isin(["input", "all"])]
 
 
-def summary(table: pandas.DataFrame, figures: dict[str, str]) -> pandas.DataFrame:
-    """One row a method and stage; for each figure (name -> heading) its mean [interval] on the input view and around,
+def summary(table: pandas.DataFrame, metrics: dict[str, str]) -> pandas.DataFrame:
+    """One row a method and stage; for each metric (name -> heading) its mean [interval] on the input view and around,
     or over all where it has no view."""
     import pandas
 
     rows = []
     for (method, stage), part in table.groupby(["method", "stage"], sort=False):
         row = {"method": method, "stage": stage, "people": part["person"].nunique()}
-        for name, heading in figures.items():
-            chosen = part[part["figure"] == name]
+        for name, heading in metrics.items():
+            chosen = part[part["metric"] == name]
             if (chosen["scope"] == "all").all():
                 row[heading] = str(mean_over_subjects(chosen)) if len(chosen) else ""
             else:

@@ -16,6 +16,7 @@ from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from semhead_lib import old_names
 from semhead_lib.atomic import write_atomically
 from semhead_lib.cameras import LABEL_LENGTH
 from semhead_lib.models.generator import Generator, packed
@@ -86,7 +87,7 @@ class StyleEncoder(nn.Module):
         c = self.config = config
         self.patches = nn.Conv2d(3, c.width, c.patch, c.patch)
         self.places = nn.Parameter(torch.randn(1, (c.side // c.patch) ** 2, c.width) * 0.02)
-        self.told = nn.Linear(LABEL_LENGTH + c.condition_dim, c.width)
+        self.condition_embedding = nn.Linear(LABEL_LENGTH + c.condition_dim, c.width)
         self.blocks = nn.ModuleList(Block(c.width, c.heads) for _ in range(c.depth))
         self.out = nn.Sequential(nn.LayerNorm(c.width), nn.Linear(c.width, c.w_dim))
         self.register_buffer("spread", torch.ones(c.w_dim))
@@ -94,9 +95,9 @@ class StyleEncoder(nn.Module):
             block.attention.kernel = attention
 
     def forward(self, pictures: Tensor, cameras: Tensor, conditions: Tensor | None) -> Tensor:  # [B, W]
-        told = cameras if conditions is None else torch.cat([cameras, conditions], dim=1)
+        conditioned = cameras if conditions is None else torch.cat([cameras, conditions], dim=1)
         x = self.patches(pictures).flatten(2).transpose(1, 2) + self.places
-        x = torch.cat([self.told(told)[:, None], x], dim=1)
+        x = torch.cat([self.condition_embedding(conditioned)[:, None], x], dim=1)
         for block in self.blocks:
             x = block(x)
         return self.out(x[:, 0])
@@ -124,7 +125,8 @@ class StyleEncoder(nn.Module):
         try:
             with safe_open(path, "pt") as file:
                 encoder = cls(EncoderConfig(**json.loads(file.metadata()["semhead"])), attention)
-                encoder.load_state_dict({name: file.get_tensor(name).float() for name in file.keys()})  # noqa: SIM118
+                tensors = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
+                encoder.load_state_dict(old_names.today(old_names.TENSORS, tensors))
         except Exception as error:
             raise ValueError(f"{path} holds no style encoder: {error}") from error
         return encoder.requires_grad_(False).to(device).eval()

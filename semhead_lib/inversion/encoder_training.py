@@ -24,7 +24,7 @@ from semhead_lib.models.generator import Generator, folder_of
 
 _STATE, _LOG = "state.pt", "log.jsonl"
 _WARMUP, _DECAY = 100, 0.01  # steps; of weights
-_HELD_OUT, _HELD_OUT_SEED = 128, 2**31  # heads that the log's second figure is of
+_HELD_OUT, _HELD_OUT_SEED = 128, 2**31  # heads that the log's error is measured on
 _ELEVATIONS = (-12.0, 20.0)  # degrees
 
 
@@ -34,7 +34,7 @@ class EncoderRecipe:
 
     steps: int = 6000
     batch: int = 32
-    rate: float = 5e-4
+    lr: float = 5e-4
     widest: float = 45.0  # degrees of azimuth
     strategy: str = "interpolate"
     snapshot_every: int = 250
@@ -60,14 +60,14 @@ def make_pairs(
     device, rng = generator.mapping.w_mean.device, torch.Generator().manual_seed(seed)
     uses = bank.mode.uses_semantics
     semantics = sample_conditions(bank.features, count, recipe.strategy, seed=seed) if uses else None
-    told = bank.told(semantics, count)
+    condition = bank.mapping_condition(semantics, count)
     z = torch.randn(count, generator.config.z_dim, generator=rng).to(device)
-    w = generator.mapping(z, None if told is None else told.to(device))
+    w = generator.mapping(z, None if condition is None else condition.to(device))
     azimuth = (torch.rand(count, generator=rng) * 2 - 1) * recipe.widest
     elevation = _ELEVATIONS[0] + torch.rand(count, generator=rng) * (_ELEVATIONS[1] - _ELEVATIONS[0])
     cameras = orbit_labels(azimuth, elevation).to(device)
     pictures = generator.synthesize(w, cameras).image.clamp(-1, 1)
-    meant = bank.told(clip.encode(pictures).cpu() if uses else None, count)
+    meant = bank.mapping_condition(clip.encode(pictures).cpu() if uses else None, count)
     return Pairs(pictures, cameras, None if meant is None else meant.to(device), w)
 
 
@@ -102,7 +102,7 @@ def train_encoder(
         torch.manual_seed(recipe.seed)
         encoder = StyleEncoder(EncoderConfig(c.resolution, c.condition_dim, c.w_dim)).to(device)
     encoder.spread.copy_(other_styles(generator, bank, 512, recipe.seed).std(0))
-    optimiser = torch.optim.AdamW(encoder.parameters(), lr=recipe.rate, weight_decay=_DECAY)
+    optimiser = torch.optim.AdamW(encoder.parameters(), lr=recipe.lr, weight_decay=_DECAY)
     out, first, log = Path(out), 0, []
     about = {"model": c.name, "recipe": asdict(recipe)}
     if (out / _STATE).is_file():
@@ -117,11 +117,11 @@ def train_encoder(
 
     def keep(step: int) -> None:
         with torch.no_grad():
-            figure = float(error(encoder, generator, held_out))
+            metric = float(error(encoder, generator, held_out))
             mean = float(
                 ((anchor(generator, held_out.conditions, _HELD_OUT) - held_out.w) / encoder.spread).square().mean()
             )
-        log.append({"step": step, "error": round(figure, 5), "of_the_condition_alone": round(mean, 5)})
+        log.append({"step": step, "error": round(metric, 5), "of_the_condition_alone": round(mean, 5)})
         state = {"about": json.dumps(about), "encoder": encoder.state_dict(), "optimiser": optimiser.state_dict()}
         data = io.BytesIO()
         torch.save(state | {"step": step, "log": log}, data)
@@ -132,7 +132,7 @@ def train_encoder(
     with tqdm(total=recipe.steps, initial=first, unit="step", disable=not progress) as bar:
         for step in range(first, recipe.steps):
             fall = 0.5 + 0.5 * math.cos(math.pi * step / recipe.steps)
-            optimiser.param_groups[0]["lr"] = recipe.rate * min(1.0, (step + 1) / _WARMUP) * fall
+            optimiser.param_groups[0]["lr"] = recipe.lr * min(1.0, (step + 1) / _WARMUP) * fall
             pairs = make_pairs(generator, bank, clip, recipe, recipe.batch, recipe.seed * 1_000_003 + step)
             loss = error(encoder, generator, pairs)
             optimiser.zero_grad(set_to_none=True)

@@ -28,7 +28,7 @@ class Initialisation:
     """Where an inversion starts."""
 
     objective: Objective
-    condition: Tensor | None  # [1, K] what the generator was told
+    condition: Tensor | None  # [1, K] what the generator was conditioned on
     w: Tensor  # [1, W]
 
 

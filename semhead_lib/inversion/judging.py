@@ -42,7 +42,7 @@ def as_aligned(target: Target, fitted: Inverted) -> Truth:
 
 
 @torch.no_grad()
-def view_figures(
+def view_metrics(
     fitted: Inverted, truth: Truth, encoder: SemanticEncoder, extractor: FeatureExtractor
 ) -> dict[str, Tensor]:
     """For each camera, [V]: "psnr", "ssim", "perceptual" (`map_distance` of the extractor's maps), "semantic" (cosine
@@ -72,7 +72,7 @@ def view_figures(
 
 
 @torch.no_grad()
-def identity_figure(fitted: Inverted, truth: Truth, azimuths: Tensor) -> float:
+def identity_metric(fitted: Inverted, truth: Truth, azimuths: Tensor) -> float:
     """dlib's distance between true and fitted face, mean over the views within `FACING` in which it finds both; NaN
     where it finds none. Below 0.6 means "same person" to its author."""
     from semhead_lib.data.portraits.faces import face_judge
@@ -87,7 +87,7 @@ def identity_figure(fitted: Inverted, truth: Truth, azimuths: Tensor) -> float:
     return float(np.mean(distances)) if distances else float("nan")
 
 
-def shape_figure(fitted: Inverted, truth: Truth, resolution: int = 96) -> float:
+def shape_metric(fitted: Inverted, truth: Truth, resolution: int = 96) -> float:
     """Chamfer distance between the fitted head's mesh and the true surface, scene units; NaN where the fitted head has
     no surface."""
     try:

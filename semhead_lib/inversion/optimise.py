@@ -40,7 +40,7 @@ def search_style(
     of_all, of_each = torch.zeros_like(first[:, :1] if first.dim() == 3 else first), torch.zeros_like(first)
     refined = RefinedCameras(objective.target.cameras)
     maps = [m.requires_grad_() for name, m in generator.named_buffers() if name.endswith(".noise")] if s.maps else []
-    rates = {"style": s.rate, "cameras": s.camera_rate, "maps": s.rate if s.maps else 0.0}
+    rates = {"style": s.lr, "cameras": s.camera_lr, "maps": s.lr if s.maps else 0.0}
     changes = [of_all.requires_grad_(), of_each.requires_grad_()] if s.space == "w+" else [of_all.requires_grad_()]
     learnt = {"style": changes, "cameras": [refined.offsets], "maps": maps}
     learnt = {name: tensors for name, tensors in learnt.items() if rates[name]}

@@ -36,12 +36,12 @@ def tune(
     generator = copy.deepcopy(before)
     parts = (generator.backbone, generator.renderer, generator.super_resolution, generator.background)
     learnt = [p.requires_grad_() for part in parts if part is not None for p in part.parameters()]
-    optimiser = torch.optim.Adam(learnt, lr=s.pivotal_rate)
+    optimiser = torch.optim.Adam(learnt, lr=s.pivotal_lr)
     best, search, rng = Best(learnt), Search(), torch.Generator().manual_seed(s.seed)
 
     with steps_of(search, s.pivotal_steps, s, "pivotal", progress) as steps:
         for step in steps:
-            optimiser.param_groups[0]["lr"] = s.pivotal_rate * schedule(step / s.pivotal_steps)
+            optimiser.param_groups[0]["lr"] = s.pivotal_lr * schedule(step / s.pivotal_steps)
             terms = objective(generator.synthesize(fitted.w, fitted.cameras, reference=reference))
             loss = terms["all"].mean()
             measured = step % s.locality_interval == 0 or step == s.pivotal_steps - 1

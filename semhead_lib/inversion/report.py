@@ -1,4 +1,4 @@
-"""The report of an inversion: one picture of everything, and a page with its figures."""
+"""The report of an inversion: one picture of everything, and a page with its metrics."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _STYLE = (
     "figure{display:inline-block;margin:0 24px 0 0}"
 )
 _CELL, _GAP, _WORDS = 176, 8, 20  # pixels
-_FIGURES = {  # name -> words, unit, digits
+_METRICS = {  # name -> words, unit, digits
     "psnr": ("PSNR", " dB", 1), "ssim": ("SSIM", "", 3), "iou": ("mask IoU", "", 3),
     "semantic": ("CLIP cosine", "", 3), "perceptual": ("distance of maps", "", 3),
 }  # fmt: skip
@@ -47,7 +47,7 @@ class Result:
     target: Target
     initialisation: Initialisation
     fitted: Inverted
-    figures: dict = field(default_factory=dict)
+    metrics: dict = field(default_factory=dict)
 
 
 def sheet(result: Result) -> Image.Image:
@@ -85,11 +85,11 @@ def sheet(result: Result) -> Image.Image:
 
 
 def in_words(result: Result) -> list[str]:
-    """The figures, a line each."""
-    f = result.figures
+    """The metrics, a line each."""
+    f = result.metrics
     lines = [result.name]
     lines += [
-        f"{words} {f['input'][name]:.{digits}f}{unit}, input view" for name, (words, unit, digits) in _FIGURES.items()
+        f"{words} {f['input'][name]:.{digits}f}{unit}, input view" for name, (words, unit, digits) in _METRICS.items()
     ]
     near = [d for d in f["identity"].values() if d is not None]
     lines.append(
@@ -113,9 +113,9 @@ def write(result: Result, folder: Path) -> None:
 
 def page(result: Result, picture: bytes) -> str:
     """The report as a page without scripts."""
-    f = result.figures
+    f = result.metrics
     notes = [note for photo in f["photographs"] for note in photo["notes"]]
-    rows = [(words, f"{f['input'][name]:.{digits}f}{unit}") for name, (words, unit, digits) in _FIGURES.items()]
+    rows = [(words, f"{f['input'][name]:.{digits}f}{unit}") for name, (words, unit, digits) in _METRICS.items()]
     rows += [
         (f"dlib distance at {turn}°", "no face found" if d is None else f"{d:.3f}") for turn, d in f["identity"].items()
     ]
@@ -127,7 +127,7 @@ def page(result: Result, picture: bytes) -> str:
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{html.escape(result.name)}</title>'
         f"<style>{_STYLE}</style><h1>{html.escape(result.name)}</h1>"
         f'<img alt="{_ALT}" src="data:image/png;base64,{code}">'
-        f"<h2>Figures</h2><table>{table}</table>"
+        f"<h2>Metrics</h2><table>{table}</table>"
         + (f"<h2>Notes</h2><ul>{said}</ul>" if said else "")
         + f"<h2>Loss</h2>{curves}"
         "<h2>Files</h2><ul><li>latent.safetensors: w, cameras, condition</li><li>generator/: the tuned generator</li>"
@@ -147,9 +147,9 @@ def curve(search: Search, name: str, width: int = 420, height: int = 140) -> str
     first, last = np.exp(losses[[0, -1]])
     words = f"{name}: {first:.3f} to {last:.3f} in {len(losses)} steps ({search.stopped})"
     return (
-        f'<figure><svg role="img" aria-label="loss of {name}" width="{width}" height="{height}">'
+        f'<metric><svg role="img" aria-label="loss of {name}" width="{width}" height="{height}">'
         f'<polyline points="{points}" fill="none" stroke="#0072B2" stroke-width="2"/></svg>'
-        f"<figcaption>{html.escape(words)}</figcaption></figure>"
+        f"<figcaption>{html.escape(words)}</figcaption></metric>"
     )
 
 

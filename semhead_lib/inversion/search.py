@@ -23,14 +23,14 @@ class InversionSettings:
 
     space: str = "w+"  # one style for all layers, or each its own
     steps: int = 200  # of the style
-    rate: float = 0.03  # of the style, in units of the styles' spread
+    lr: float = 0.03  # of the style, in units of the styles' spread
     leave: float = 0.01  # weight of how far the style leaves its start, in the same units, squared
     spread: float = 3.0  # weight of how far a layer's style leaves that of all, in the same units, squared
     noise: float = 0.05  # added to the style while searching, in the same units; falls to 0
     maps: float = 0.0  # weight of the noise maps' autocorrelation while they are fitted too; 0: they stay as they are
-    camera_rate: float = 0.002  # radians or scene units a step; 0: cameras stay as they are
+    camera_lr: float = 0.002  # radians or scene units a step; 0: cameras stay as they are
     pivotal_steps: int = 100
-    pivotal_rate: float = 0.002
+    pivotal_lr: float = 0.002
     locality: float = 4.0  # weight of staying what it was elsewhere
     locality_interval: int = 2  # steps
     patience: int = 40  # a search ends when so many steps ...

@@ -16,14 +16,14 @@ _AT_A_TIME = 16  # heads
 
 
 def condition_of(bank: ConditionBank, objective: Objective, azimuth: float = 0.0) -> Tensor | None:  # [1, K]
-    """What the generator is told for the photographs: what they mean, all together; the view where it is told one.
+    """The generator's condition for the photographs: what they mean, all together, and the view where it takes one.
 
-    With `semantic` this is all there is to get right: no camera can be told wrongly. A mode that is told a view is told
+    With `semantic` this is all there is to get right: no camera can be wrong. A mode with a view takes
     the one at `azimuth` degrees.
     """
     semantics = torch.nn.functional.normalize(objective.semantics.sum(0, keepdim=True), dim=1)
-    told = bank.told(semantics.cpu() if bank.mode.uses_semantics else None, 1, azimuth)
-    return None if told is None else told.to(objective.target.images.device)
+    condition = bank.mapping_condition(semantics.cpu() if bank.mode.uses_semantics else None, 1, azimuth)
+    return None if condition is None else condition.to(objective.target.images.device)
 
 
 @torch.no_grad()
@@ -39,17 +39,17 @@ def candidates(
     """The mean style under the condition, and `count` styles drawn around it."""
     mean = mean_style(generator, condition)
     z = latents(count, generator.config.z_dim, seed).to(mean)
-    told = None if condition is None else condition.expand(count, -1)
-    return torch.cat([mean, generator.mapping(z, told, psi, towards=mean[0])])
+    expanded = None if condition is None else condition.expand(count, -1)
+    return torch.cat([mean, generator.mapping(z, expanded, psi, towards=mean[0])])
 
 
 @torch.no_grad()
 def other_styles(generator: Generator, bank: ConditionBank, count: int, seed: int = 0) -> Tensor:  # [count, W]
     """Styles of heads that have nothing to do with the photographs, under conditions of the training."""
     device = generator.mapping.w_mean.device
-    told = bank.sample(count, "interpolate", seed)
+    condition = bank.sample(count, "interpolate", seed)
     z = latents(count, generator.config.z_dim, seed).to(device)
-    return generator.mapping(z, None if told is None else told.to(device))
+    return generator.mapping(z, None if condition is None else condition.to(device))
 
 
 @torch.no_grad()
@@ -58,8 +58,8 @@ def encoded(
 ) -> Tensor:  # [1, W]
     """What the style encoder makes of the photographs, in the mean."""
     t = objective.target
-    told = None if condition is None else condition.expand(len(t), -1)
-    return encoder.style(generator, t.images, t.cameras, told).mean(0, keepdim=True)
+    expanded = None if condition is None else condition.expand(len(t), -1)
+    return encoder.style(generator, t.images, t.cameras, expanded).mean(0, keepdim=True)
 
 
 @torch.no_grad()

@@ -1,4 +1,4 @@
-"""Azimuth bins: figures for every side of a head beside those for all sides together."""
+"""Azimuth bins: metrics for every side of a head beside those for all sides together."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class AzimuthBins:
 class BinnedFeatures:
     """Features of the views of N heads, and which of them stands for its head in each bin.
 
-    A bin holds one view of a head at most, so what is compared in it is independent, as the figures assume.
+    A bin holds one view of a head at most, so what is compared in it is independent, as the metrics assume.
     """
 
     features: Tensor  # [N, V, D]

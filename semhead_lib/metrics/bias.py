@@ -1,4 +1,4 @@
-"""Directional bias: one figure for how unevenly quality and diversity are spread over azimuth.
+"""Directional bias: one metric for how unevenly quality and diversity are spread over azimuth.
 
 For the bins b of azimuth, with FD_b the Frechet distance of generated from real pictures, F_b that of real from real
 pictures at equal counts (the noise floor), T_b the total variance of the real features, and r_b the diversity ratio:
@@ -9,13 +9,13 @@ pictures at equal counts (the noise floor), T_b the total variance of the real f
 
 Why so. Views differ even where a model is even: faces vary more than backs of heads. A model that distorts each view in
 proportion to its own variation (shifts it by d standard deviations, shrinks it by a factor) has the same FD_b / T_b
-everywhere, so it counts as even. The logarithm makes the figure blind to a common factor: it says how quality is
+everywhere, so it counts as even. The logarithm makes the metric blind to a common factor: it says how quality is
 *spread*, not how good it is. 1/2 turns squared distances into distances, so the bias is a natural logarithm: 0.1 means
 that directions typically differ from their (geometric) mean by 10 %. phi, the least distance that the counts can tell,
 keeps the logarithm of a perfect model at rest; differences well below the floor do not count as bias. It falls as
-1 / count, so figures are compared at equal counts.
+1 / count, so metrics are compared at equal counts.
 
-A perfectly even model has bias 0 but for noise. How much noise: the same figure for real against real.
+A perfectly even model has bias 0 but for noise. How much noise: the same metric for real against real.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class DirectionalBias:
-    """The figure and its parts; natural logarithms."""
+    """The metric and its parts; natural logarithms."""
 
     value: float
     quality: float  # spread of q_b over bins: standard deviation
@@ -48,7 +48,7 @@ def directional_bias(
     diversity: Tensor,  # [bins] diversity ratios
     phi: float | None = None,  # None: of these floors and variances
 ) -> DirectionalBias:
-    """Directional bias from figures of the bins (equations: this module).
+    """Directional bias from metrics of the bins (equations: this module).
 
     >>> even, half = torch.ones(4), torch.tensor([1.0, 1.0, 0.5, 0.5])
     >>> round(directional_bias(3 * even, 0.1 * even, even, 0.7 * even).value, 6)
@@ -56,15 +56,15 @@ def directional_bias(
     >>> round(directional_bias(3 * even, 0.1 * even, even, half).diversity, 4)  # half of log 2
     0.3466
 
-    Raises ValueError for other shapes, fewer than two bins, or figures out of their range.
+    Raises ValueError for other shapes, fewer than two bins, or metrics out of their range.
     """
     parts = [torch.as_tensor(x, dtype=torch.float64) for x in (frechet, floor, variance, diversity)]
     shapes = [list(x.shape) for x in parts]
     if any(shape != shapes[0] for shape in shapes) or len(shapes[0]) != 1 or shapes[0][0] < 2:
-        raise ValueError(f"expected four rows of figures of the same bins, two or more, got shapes {shapes}")
+        raise ValueError(f"expected four rows of metrics of the same bins, two or more, got shapes {shapes}")
     frechet, floor, variance, diversity = parts
     if not all(bool(x.isfinite().all()) for x in parts) or min(float(x.min()) for x in parts[1:]) <= 0:
-        raise ValueError("floor, variance and diversity must be positive in every bin, and all figures finite")
+        raise ValueError("floor, variance and diversity must be positive in every bin, and all metrics finite")
     excess = (frechet - floor).clamp_min(0) / variance
     quality = 0.5 * torch.log(excess + (float((floor / variance).mean()) if phi is None else phi))
     spreads = [float(x.std(correction=0)) for x in (quality, diversity.log())]

@@ -17,9 +17,9 @@ from semhead_lib.metrics.coverage import Neighbourhoods
 from semhead_lib.metrics.diversity import diversity_ratio
 from semhead_lib.metrics.frechet import frechet_distance, kernel_distance
 
-ALL = "all"  # the scope of figures over all views; the others are names of bins
+ALL = "all"  # the scope of metrics over all views; the others are names of bins
 LEAST_HEADS = 24  # in a bin: half-samples of fewer have no neighbourhoods to speak of
-MetricValues = dict[tuple[str, str], float]  # (scope, figure) -> number
+MetricValues = dict[tuple[str, str], float]  # (scope, metric) -> number
 
 
 class OrderedHeads(NamedTuple):
@@ -45,7 +45,7 @@ class ComparisonScale(NamedTuple):
 def compare(
     judged: OrderedHeads, reference: OrderedHeads, matched: OrderedHeads, heads: int, scale: ComparisonScale
 ) -> MetricValues:
-    """All figures but the directional bias and the kernel distance over all views; `heads` are compared over all views.
+    """All metrics but the directional bias and the kernel distance over all views; `heads` are compared over all views.
 
     Raises ValueError when a bin has fewer heads than the scale says.
     """
@@ -56,7 +56,7 @@ def compare(
         x, y, match = (drawn.heads.in_bin(b, drawn.order, count) for drawn in (judged, reference, matched))
         neighbours = Neighbourhoods(y, x)
         lie, reach = neighbours.density_coverage(), neighbours.precision_recall()
-        figures = {
+        metrics = {
             "frechet": frechet_distance(y, x),
             "kernel": kernel_distance(y, x, scale.gamma),
             "precision": reach.precision,
@@ -65,7 +65,7 @@ def compare(
             "coverage": lie.coverage,
             "diversity": diversity_ratio(match, x, float(scale.variance[b])),
         }
-        numbers |= {(name, figure): number for figure, number in figures.items()}
+        numbers |= {(name, metric): number for metric, number in metrics.items()}
     return numbers
 
 
@@ -78,7 +78,7 @@ def frechet_by_bin(judged: OrderedHeads, reference: OrderedHeads, scale: Compari
 def with_bias(numbers: MetricValues, floor: Tensor, scale: ComparisonScale, phi: float) -> MetricValues:
     """The numbers and the directional bias that they make; `floor` [bins] is the Frechet distance of real from real at
     the same counts."""
-    rows = [[numbers[name, figure] for name in scale.bins.names] for figure in ("frechet", "diversity")]
+    rows = [[numbers[name, metric] for name in scale.bins.names] for metric in ("frechet", "diversity")]
     bias = directional_bias(torch.tensor(rows[0]), floor, scale.variance, torch.tensor(rows[1]), phi)
     return numbers | {
         (ALL, "directional_bias"): bias.value,

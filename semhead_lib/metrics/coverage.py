@@ -11,7 +11,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Coverage:
-    """Both figures are near 1 when samples and reals come from one distribution."""
+    """Both metrics are near 1 when samples and reals come from one distribution."""
 
     density: float  # mean number of real neighbourhoods a sample lies in, divided by k: samples where reals are dense
     coverage: float  # share of real points with a sample in their neighbourhood
@@ -62,7 +62,7 @@ def precision_recall(
 
 
 class Neighbourhoods:
-    """Distances of two sets of points, among and between, from which both pairs of figures are read."""
+    """Distances of two sets of points, among and between, from which both pairs of metrics are read."""
 
     def __init__(self, real: Tensor, samples: Tensor) -> None:  # [N, D], [M, D]
         self._points, self._samples = real.double(), samples.double()

@@ -53,13 +53,13 @@ def diversity_ratio(real: Tensor, samples: Tensor, scale: float) -> float:  # [N
     return effective_heads(samples, scale) / effective_heads(real, scale)
 
 
-def people_reached(features: Tensor, people: Tensor) -> float:  # [N, D], [M, D]
+def mode_coverage(features: Tensor, people: Tensor) -> float:  # [N, D], [M, D]
     """Effective number of people whom N pictures resemble: exp of the entropy of "who is nearest", from 1 to M.
 
     Each of M real people stands for a mode, its cell all features nearer to it than to the others. Unlike coverage it
     asks for no fidelity: pictures far from all people still fall into cells, into one if they are all alike.
 
-    >>> people_reached(torch.tensor([[0.1], [0.2], [5.1], [5.2]]), torch.tensor([[0.0], [5.0], [9.0]]))
+    >>> mode_coverage(torch.tensor([[0.1], [0.2], [5.1], [5.2]]), torch.tensor([[0.0], [5.0], [9.0]]))
     2.0
 
     Raises ValueError unless both are features of one dimension, and there are some.

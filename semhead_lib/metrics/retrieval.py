@@ -12,13 +12,13 @@ import torch
 from torch import Tensor
 
 
-def own_front_ranks(
+def cross_view_ranks(
     views: Tensor,  # [N, V, D] unit features of N heads
     fronts: Tensor,  # [N, D] unit features of their frontal views
 ) -> Tensor:  # [N, V] int64
     """Rank of a head's own frontal view among all N, by likeness to each of its views; 1 is first, ties count against.
 
-    >>> own_front_ranks(torch.eye(3)[:, None], torch.eye(3)[[0, 2, 1]])[:, 0].tolist()
+    >>> cross_view_ranks(torch.eye(3)[:, None], torch.eye(3)[[0, 2, 1]])[:, 0].tolist()
     [1, 3, 3]
 
     Raises ValueError unless the shapes are [N, V, D] and [N, D].

@@ -12,7 +12,7 @@ WS_PER_BLOCK = 2  # of a block: one a layer
 
 
 def ws_of_blocks(w: Tensor, blocks: int) -> list[Tensor]:  # [B, W] or [B, blocks * WS_PER_BLOCK, W]
-    """What each block is told: all the same, or each its own."""
+    """What each block is conditioned on: all the same, or each its own."""
     return [w] * blocks if w.dim() == 2 else list(w.split(WS_PER_BLOCK, dim=1))
 
 

@@ -30,7 +30,7 @@ class GeneratorConfig:
     z_dim: int = 512
     w_dim: int = 512
     mapping_layers: int = 2
-    condition_dim: int = 0  # of what the mapping network is told (ConditionMode.generator_width)
+    condition_dim: int = 0  # of what the mapping network is conditioned on (ConditionMode.generator_width)
     representation: str = "hyplane"
     background: str = "learnt"  # or "plain": white
     ball_slope: float = 0.0  # of the soft ball that is added to the raw density: something to shape from the first step

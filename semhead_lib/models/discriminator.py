@@ -41,7 +41,7 @@ class DiscriminatorConfig:
     raw_resolution: int  # of the raw image and the mask; equal to `resolution`: there is no raw image beside it
     base: int  # channels at side s: base / s ...
     most: int  # ... at most this many
-    semantic_dim: int = 0  # of the semantic feature; 0: it is not told one
+    semantic_dim: int = 0  # of the semantic feature; 0: it is not conditioned on one
     sees_mask: bool = True  # the head's coverage as one more channel (PanoHead)
     group: int = 4  # subjects whose spread the minibatch statistic is taken over
     views: int = 1  # adjacent pictures of one subject in a batch

@@ -93,7 +93,7 @@ class Generator(nn.Module):
         return self.backbone, self.background, self.super_resolution
 
     def split_ws(self, w: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """What backbone, background and super-resolution are told: all of w [H, W], or each its layers of w+
+        """What backbone, background and super-resolution are conditioned on: all of w [H, W], or each its layers of w+
         [H, sum(num_ws), W]. Raises ValueError for another shape."""
         if w.dim() == 2:
             return w, w, w

@@ -35,8 +35,8 @@ def heads_around(
     """Each head from each azimuth."""
     device, styles = generator.mapping.w_mean.device, []
     for i in range(len(z)):
-        told = None if condition is None else condition[i : i + 1].to(device)
-        styles.append(generator.mapping(z[i : i + 1].to(device), told, psi))
+        own = None if condition is None else condition[i : i + 1].to(device)
+        styles.append(generator.mapping(z[i : i + 1].to(device), own, psi))
     return styles_around(generator, torch.cat(styles), azimuths, elevation)
 
 

@@ -56,7 +56,7 @@ class Draws:
         semantics = self._together(batch.semantics) if uses else None
 
         swap = swap_probability(images_seen, s.swap_final, int(s.swap_kimg * 1000)) if self.mode.shows_view else 0.0
-        told = self.mode.generated(cameras, self._turned(semantics, rng), swap, rng)
+        conditions = self.mode.generated(cameras, self._turned(semantics, rng), swap, rng)
         heads = len(cameras) // s.views_per_head
         z = torch.randn(heads, c.z_dim, generator=rng)
         seed = int(torch.randint(2**31 - 1, (), generator=rng)) + self.rank * s.accumulate
@@ -85,9 +85,9 @@ class Draws:
         mine = {
             "cameras": cameras,
             "real": self.mode.real(seen, semantics),
-            "generated": torch.cat([seen, told.discriminator[:, LABEL_LENGTH:]], dim=1),
+            "generated": torch.cat([seen, conditions.discriminator[:, LABEL_LENGTH:]], dim=1),
             "z": z,
-            "mapping": told.generator[:: s.views_per_head],
+            "mapping": conditions.generator[:: s.views_per_head],
             **({} if windows is None else {"windows": windows}),
             **wrong,
             **points,

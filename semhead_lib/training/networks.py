@@ -32,8 +32,8 @@ class Networks:
         compute(self.generator, polyphase=settings.polyphase)
         self.g_gradients = Gradients(self.generator, extra=1 + self.generator.config.w_dim)
         self.d_gradients = Gradients(self.discriminator, extra=1)
-        self.g_optimiser = _adam(self.generator, settings.generator_rate)
-        self.d_optimiser = _adam(self.discriminator, settings.discriminator_rate)
+        self.g_optimiser = _adam(self.generator, settings.generator_lr)
+        self.d_optimiser = _adam(self.discriminator, settings.discriminator_lr)
         self._pair = list(self.average.parameters()), list(self.generator.parameters())
 
     @torch.no_grad()

@@ -18,7 +18,7 @@ from semhead_lib.training.logs import Line, read_log
 from semhead_lib.training.settings import FREE, TrainSettings, begun_settings
 from semhead_lib.training.trainer import GRIDS, MODEL, SETTINGS
 
-FIGURES, CARD, GRID = "figures.json", "card.md", "heads.png"
+METRICS_FILE, CARD, GRID = "metrics.json", "card.md", "heads.png"
 _SHOWN = 8  # rows of the card's table of losses
 
 _TEMPLATE = """\
@@ -33,8 +33,8 @@ A full-head 3D generator: latent and condition to a head that can be seen from a
 
 - Pictures of {resolution} x {resolution} pixels, rendered at {raw} x {raw} from {representation} planes and refined;
   {parameters} parameters, {gflops} GFLOP a picture, {megabytes} MB in half precision.
-- Condition mode `{mode}`{told}. `conditions.safetensors` keeps the features of {kept} subjects that it was trained on,
-  to draw conditions from.
+- Condition mode `{mode}`{features}. `conditions.safetensors` keeps the features of {kept} subjects that it was trained
+  on, to draw conditions from.
 - `discriminator.safetensors` is there to go on training: `semhead train DATA OUT init=FOLDER`.
 
 ## How it was made
@@ -51,9 +51,9 @@ A full-head 3D generator: latent and condition to a head that can be seen from a
 |---|---|---|---|---|
 {losses}
 
-## Figures
+## Metrics
 
-{figures}
+{metrics}
 
 ## Limits
 
@@ -70,7 +70,7 @@ def release(
     out: Path | str,
     *,
     name: str,
-    figures: str,  # markdown: what the generator was judged to be
+    metrics: str,  # markdown: what the generator was judged to be
     measured: dict[str, Any],  # the same as JSON
     limits: str,
     history: str = "",  # markdown: what the settings do not say of the stages
@@ -92,7 +92,7 @@ def release(
     stages = [_Stage.read(Path(folder)) for folder in runs]
     log = _joined(stages)
     write_atomically(out / "log.jsonl", "".join(json.dumps(line) + "\n" for line in _thinned(log, 200)).encode())
-    write_atomically(out / FIGURES, json.dumps(measured, indent=1).encode() + b"\n")
+    write_atomically(out / METRICS_FILE, json.dumps(measured, indent=1).encode() + b"\n")
     begun, c, price = stages[-1].begun, generator.config, cost(generator.config)
     text = _TEMPLATE.format(
         name=name,
@@ -103,7 +103,7 @@ def release(
         gflops=f"{price.flops / 1e9:.2f}",
         megabytes=f"{(out / 'model.safetensors').stat().st_size / 1e6:.1f}",
         mode=kept.mode.name,
-        told=f", features by `{kept.encoder}`" if kept.encoder else "",
+        features=f", features by `{kept.encoder}`" if kept.encoder else "",
         kept=len(kept.features),
         subjects=begun["data"]["subjects"],
         views=begun["data"]["views"][0],
@@ -115,7 +115,7 @@ def release(
         stages="\n".join(f"{i}. {stage.described}" for i, stage in enumerate(stages, 1)),
         history=f"\n{history.strip()}\n" if history else "",
         losses="\n".join(_row(line) for line in _thinned(log, _SHOWN)),
-        figures=figures.strip(),
+        metrics=metrics.strip(),
         limits=limits.strip(),
         terms=terms,
     )
@@ -146,8 +146,8 @@ class _Stage:
         usual, here = TrainSettings().as_json(), begun_settings(self.begun)
         changes = [f"{key}={here[key]}" for key in here if key not in FREE and here[key] != usual.get(key)]
         batch = here["subjects_per_batch"] * here["views_per_subject"] * self.begun["processes"]
-        told = f"`{' '.join(changes)}`" if changes else "the defaults"
-        return f"{self.log[-1]['kimg']:.1f} thousand pictures in batches of {batch}: {told}"
+        changed = f"`{' '.join(changes)}`" if changes else "the defaults"
+        return f"{self.log[-1]['kimg']:.1f} thousand pictures in batches of {batch}: {changed}"
 
 
 def _joined(stages: list[_Stage]) -> list[Line]:

@@ -10,6 +10,7 @@ from typing import Any
 import accelerate
 import torch
 
+from semhead_lib import old_names
 from semhead_lib.atomic import write_atomically
 from semhead_lib.data.dataset.memory import SubjectsInMemory
 from semhead_lib.data.dataset.streaming_dataset import SubjectsOnDisk
@@ -39,7 +40,7 @@ def identity(data: Subjects) -> dict[str, Any]:
         **data.order,
     }
     if getattr(data, "of_views", None) is not None:
-        found["told"] = "features of each view"
+        found["condition"] = "features of each view"
     return json.loads(json.dumps(found))
 
 
@@ -54,7 +55,9 @@ def check_data(settings: TrainSettings, data: Subjects) -> None:
     if mode.uses_semantics and not layout.semantic:
         raise ValueError(f"mode {settings.mode} needs semantic features: run 'semhead data encode' on the dataset")
     if getattr(data, "of_views", None) is not None and settings.views_per_head != 1:
-        raise ValueError(f"views told features of their own need views_per_head 1, got {settings.views_per_head}")
+        raise ValueError(
+            f"views conditioned on features of their own need views_per_head 1, got {settings.views_per_head}"
+        )
     if settings.masks and "masks" not in layout.fields:
         raise ValueError("the dataset has no masks: train with masks=false")
 
@@ -76,7 +79,7 @@ def begin(
     saved, trained = snapshots(out / SNAPSHOTS), (out / MODEL / WEIGHTS).exists()
     if path.exists() and (saved or trained):
         content, there = _begun(path)
-        here, began = identity(data), content["data"]
+        here, began = identity(data), old_names.today(old_names.SETTINGS, content["data"])
         different = settings.differences(there)
         different += [f"the data's {key} is {began.get(key)} there, {here.get(key)} here"
                       for key in {**began, **here} if key != "digest" and here.get(key) != began.get(key)]  # fmt: skip

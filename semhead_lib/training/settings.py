@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
+from semhead_lib import old_names
 from semhead_lib.conditioning.modes import MODES, ConditionMode
 from semhead_lib.models.config import GeneratorConfig, preset
 from semhead_lib.models.discriminator import DiscriminatorConfig
@@ -25,7 +27,7 @@ class TrainSettings:
     settings that do not go together."""
 
     preset: str = "semhead-64"  # of the generator
-    mode: str = "semantic"  # what generator and discriminator are told
+    mode: str = "semantic"  # what generator and discriminator are conditioned on
     representation: str = "hyplane"
     background: str = "learnt"
     generator: dict[str, Any] = field(default_factory=dict)  # what is other than in the preset (`GeneratorConfig`)
@@ -33,8 +35,8 @@ class TrainSettings:
     subjects_per_batch: int = 8  # of one process
     views_per_subject: int = 4  # real pictures of each subject in a batch; 1: the single-view baseline
     views_per_head: int = 4  # generated pictures of each head in a batch
-    generator_rate: float = 2.5e-3  # Adam's learning rates
-    discriminator_rate: float = 2e-3
+    generator_lr: float = 2.5e-3  # Adam's learning rates
+    discriminator_lr: float = 2e-3
     loss: str = "logistic"  # or "relativistic": of pairs of real and generated pictures (`losses`)
     r1_gamma: float | None = None  # None: R1_SCALE times StyleGAN2's rule (`r1_weight`)
     r1_interval: int = 16  # steps
@@ -45,7 +47,7 @@ class TrainSettings:
     local_weight: float = 0.0  # of the discriminator's 8 x 8 logits of places, beside the one of the picture; 0: none
     discriminator_first: float = 0.0  # kimg in which the generator does not learn yet
     reconstruct_every: int = 0  # steps from one step of reconstruction to the next, which hold on to the truth; 0: none
-    reconstruct_rate: float = 1e-3  # learning rate of those steps
+    reconstruct_lr: float = 1e-3  # learning rate of those steps
     density_weight: float = 0.25
     density_interval: int = 4  # steps
     density_distance: float = 1.0  # between neighbouring points (standard deviation), texels of the planes (EG3D: 1)
@@ -59,7 +61,7 @@ class TrainSettings:
     blur_kimg: float = 20.0
     raw_first: int = 0  # pixels of the raw image at the start; 0: the preset's all the time
     raw_kimg: float = 0.0  # over which it grows to the preset's
-    swap_final: float = 0.5  # of view modes: probability that the mapping network is told another camera
+    swap_final: float = 0.5  # of view modes: probability that the mapping network is conditioned on another camera
     swap_kimg: float = 100.0
     ema_kimg: float = 10.0  # half-life of the averaged generator
     seed: int = 0
@@ -85,8 +87,8 @@ class TrainSettings:
                      "keep", "log_every"):  # fmt: skip
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("kimg", "tick_kimg", "snapshot_kimg", "generator_rate", "discriminator_rate",
-                     "reconstruct_rate"):  # fmt: skip
+        for name in ("kimg", "tick_kimg", "snapshot_kimg", "generator_lr", "discriminator_lr",
+                     "reconstruct_lr"):  # fmt: skip
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
         for name in ("r1_gamma", "r2_gamma", "local_weight", "discriminator_first", "density_weight",
@@ -107,7 +109,7 @@ class TrainSettings:
             )
         if "view" in self.mode and self.views_per_head != 1:
             raise ValueError(
-                f"mode {self.mode} tells the generator one picture's camera, so a head can have one picture only: "
+                f"mode {self.mode} conditions the generator on one image's camera, so a head has one image only: "
                 f"views_per_head must be 1, got {self.views_per_head}"
             )
         if self.reconstruct_every < 0:
@@ -172,14 +174,19 @@ class TrainSettings:
         return preset(self.preset, **changes, **self.generator)
 
     def discriminator_config(self, semantic_dimension: int) -> DiscriminatorConfig:
-        told = semantic_dimension if self.condition_mode(semantic_dimension).uses_semantics else 0
+        used = semantic_dimension if self.condition_mode(semantic_dimension).uses_semantics else 0
         views = self.views_per_subject
         changes = dict(resolution=self.crop, raw_resolution=self.crop) if self.crop else {}
         changes |= dict(sees_mask=self.masks, has_local=self.local_weight > 0)
-        return DiscriminatorConfig.of(self.generator_config(semantic_dimension), told, views, **changes)
+        return DiscriminatorConfig.of(self.generator_config(semantic_dimension), used, views, **changes)
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> TrainSettings:
+        """Settings by their names of today or earlier. Raises TypeError for unknown ones."""
+        return cls(**old_names.today(old_names.SETTINGS, content))
 
     def differences(self, there: dict[str, Any]) -> list[str]:
         """What differs from the settings a training was begun with, in words, but for what may change. What those do
@@ -195,7 +202,7 @@ def begun_settings(content: dict[str, Any]) -> dict[str, Any]:
 
     Before format 2, density_distance was in widths of the rendered cube.
     """
-    settings = dict(content["settings"])
+    settings = old_names.today(old_names.SETTINGS, content["settings"])
     if content.get("format", 1) < 2 and "density_distance" in settings:
         settings["density_distance"] = round(settings["density_distance"] * preset(settings["preset"]).plane_side, 6)
     return settings

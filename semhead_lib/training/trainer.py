@@ -143,7 +143,7 @@ class _Trainer:
             if not self.accelerator.is_main_process:
                 state = unpack(content)
                 put_state(state, self.networks)
-                self.settings, self.step = TrainSettings(**json.loads(state["settings"])), state["step"]
+                self.settings, self.step = TrainSettings.from_json(json.loads(state["settings"])), state["step"]
                 self.means.restore(state["log"], self.accelerator.device)
         self.do = Step(self.settings, self.networks, self.mode, self.accelerator)
         self.batch = self.settings.batch * self.accelerator.num_processes
@@ -254,7 +254,7 @@ class _Trainer:
             features = self.bank.features
             semantics = features[torch.arange(_GRID_HEADS) % len(features)]
         z = sampling.latents(_GRID_HEADS, self.networks.average.config.z_dim, _GRID_SEED)
-        return sampling.heads_around(self.networks.average, z, self.bank.told(semantics, _GRID_HEADS))
+        return sampling.heads_around(self.networks.average, z, self.bank.mapping_condition(semantics, _GRID_HEADS))
 
     def _passed(self, kimg: float) -> bool:
         """Whether this step went past a multiple of `kimg`."""

@@ -70,10 +70,10 @@ class GeneratedSource:
         """Head `index`: its views, with their opacity as masks."""
         model, rng = self._made, np.random.default_rng([self.seed, index])
         generator, device = model.generator, model.device
-        told = model.bank.sample(1, self.strategy, int(rng.integers(2**31)))
-        told = None if told is None else told.to(device)
+        condition = model.bank.sample(1, self.strategy, int(rng.integers(2**31)))
+        condition = None if condition is None else condition.to(device)
         z = latents(1, generator.config.z_dim, int(rng.integers(2**31))).to(device)
-        w = generator.mapping(z, told, self.psi, towards=generator.mapping.mean(told)[0])
+        w = generator.mapping(z, condition, self.psi, towards=generator.mapping.mean(condition)[0])
         angles = cameras.VIEW_SAMPLERS[self.view_sampling](self.views_per_subject, rng)
         front = torch.zeros(1, 2, dtype=angles.dtype)
         labels = cameras.orbit_labels(*torch.cat([angles, front]).T)

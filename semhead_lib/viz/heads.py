@@ -35,7 +35,7 @@ class HeadRequest:
     condition: str = "subject 0"  # "subject N" of the gallery, "text: WORDS", or "image: NAME"
     other_condition: str = "subject 1"
     mixed: float = 0.0  # from the condition (0) to the other (1), along the arc between them
-    told_azimuth: float = 0.0  # degrees, of the camera that a model with views is told
+    condition_azimuth: float = 0.0  # degrees, of the camera that conditions on, where it takes views
 
 
 class HeadModel:
@@ -107,12 +107,12 @@ class HeadModel:
             semantics = self.feature(asked.condition)
             if asked.mixed:
                 semantics = slerp(semantics, self.feature(asked.other_condition), torch.tensor([[asked.mixed]]))
-        told = self.bank.told(semantics, 1, asked.told_azimuth)
-        told = None if told is None else told.to(self.device)
+        condition = self.bank.mapping_condition(semantics, 1, asked.condition_azimuth)
+        condition = None if condition is None else condition.to(self.device)
         seeds = [asked.seed, asked.other_seed] if asked.along else [asked.seed]
         mapping, z_dim = self.generator.mapping, self.generator.config.z_dim
-        mean = mapping.mean(told)[0]
-        each = [mapping(latents(1, z_dim, s).to(self.device), told, asked.psi, towards=mean) for s in seeds]
+        mean = mapping.mean(condition)[0]
+        each = [mapping(latents(1, z_dim, s).to(self.device), condition, asked.psi, towards=mean) for s in seeds]
         return torch.lerp(each[0], each[-1], asked.along)
 
     def sampled(self, count: int, seed: int = 0, psi: float = 0.7) -> list[HeadRequest]:
@@ -185,8 +185,8 @@ class HeadModel:
         """The mean head of each of the first conditions, from a little to its left."""
         pictures = []
         for i in range(self.in_gallery(count)):
-            told = self.bank.told(self.feature(f"subject {i}"), 1).to(self.device)
-            pictures.append(self.picture(self.generator.mapping.mean(told), 20.0, 5.0))
+            condition = self.bank.mapping_condition(self.feature(f"subject {i}"), 1).to(self.device)
+            pictures.append(self.picture(self.generator.mapping.mean(condition), 20.0, 5.0))
         return torch.stack(pictures)
 
     def in_gallery(self, count: int = 24) -> int:

@@ -58,7 +58,7 @@ def sample(
         condition, names = bank.sample(heads, strategy, seed), [f"{strategy}, seed {seed}"]
         names = names * heads
     else:
-        condition = bank.told(semantics.repeat_interleave(heads, 0), heads * len(semantics))
+        condition = bank.mapping_condition(semantics.repeat_interleave(heads, 0), heads * len(semantics))
         names = [name for name in names for _ in range(heads)]
     z = latents(heads, generator.config.z_dim, seed).repeat(len(names) // heads, 1)
 

@@ -117,7 +117,7 @@ def look(plot: k3d.plot.Plot, azimuth: float, elevation: float, radius: float) -
 
 
 def angles(eye: Sequence[float]) -> tuple[float, float]:  # [3] in k3d's axes
-    """Azimuth and elevation, degrees, of a viewer who looks at the origin: what `look` was told.
+    """Azimuth and elevation, degrees, of a viewer who looks at the origin: what `look` was conditioned on.
 
     >>> [round(a, 3) for a in angles(_shown(np.array([[1.0, 0.0, 1.0]]))[0])]
     [45.0, 0.0]

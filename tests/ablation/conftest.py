@@ -46,7 +46,7 @@ for check in range(1, checks + 1):
         time.sleep(0.05)
     if (signs / f"fail-{mode}").exists() and seed == 1:
         raise ArithmeticError("the losses are not finite")
-    measured(Path(out) / "figures", kimg * check / checks, 0.0, lambda: evaluation(mode, seed, check))
+    measured(Path(out) / "metrics", kimg * check / checks, 0.0, lambda: evaluation(mode, seed, check))
 heads(Path(out) / "heads.png")
 """
 REPORT = """\
@@ -58,7 +58,7 @@ READ = """\
 from semhead_lib.ablation import analysis
 from semhead_lib.reproduce import record
 
-record(rows=len(analysis.load_results(results).figures))
+record(rows=len(analysis.load_results(results).metrics))
 """
 STUDY = """\
 # tiny: three runs that pretend

@@ -68,8 +68,8 @@ def test_designs_are_trained_for_their_minutes_and_judged(plan, tmp_path, monkey
     this = plan()
     for name in ("people", "unseen"):
         make_noise(tmp_path / this.dataset(name))
-    figure = {"value": 1.0, "low": 0.5, "high": 2.0}
-    evaluation = {"generated": {"all": {"frechet": figure, "kernel": figure}}, "real": {"all": {"frechet": figure}}}
+    metric = {"value": 1.0, "low": 0.5, "high": 2.0}
+    evaluation = {"generated": {"all": {"frechet": metric, "kernel": metric}}, "real": {"all": {"frechet": metric}}}
 
     def judged(plan, model, root):
         assert (model / "model.safetensors").is_file()
@@ -78,11 +78,11 @@ def test_designs_are_trained_for_their_minutes_and_judged(plan, tmp_path, monkey
     monkeypatch.setattr(module, "judged", judged)
     for entry in this.entries[:2]:
         execute(this, entry, tmp_path)
-    found = json.loads((tmp_path / this.folder / "box-warm_seed-0" / "figures.json").read_text())
+    found = json.loads((tmp_path / this.folder / "box-warm_seed-0" / "metrics.json").read_text())
     assert found["kimg"] > 0 and found["reconstructed_kimg"] > 0
     assert write_results(this, tmp_path) == 4
     results = tmp_path / this.folder / "results"
-    rows = list(csv.DictReader((results / "figures.csv").open()))
+    rows = list(csv.DictReader((results / "metrics.csv").open()))
     assert {row["design"] for row in rows} == {"plain", "Box, warm"}
     assert rows[0]["real"] == "1" and rows[1]["real"] == ""
     assert sorted(path.name for path in (results / "heads").iterdir()) == ["box-warm_seed-0.webp", "plain_seed-0.webp"]

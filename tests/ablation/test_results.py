@@ -1,4 +1,4 @@
-"""Measurements that are kept, and what a study's figures say."""
+"""Measurements that are kept, and what a study's metrics say."""
 
 import numpy as np
 import pandas as pd
@@ -18,21 +18,21 @@ def test_nothing_is_measured_twice(tmp_path):
         calls.append(1)
         return evaluation("view", 0, 1)
 
-    first, again = (measured(tmp_path / "figures", 0.5, 90.0, measure) for _ in range(2))
+    first, again = (measured(tmp_path / "metrics", 0.5, 90.0, measure) for _ in range(2))
     assert first == again == evaluation("view", 0, 1) and len(calls) == 1
-    measured(tmp_path / "figures", 0.5, 0.0, measure)
-    assert [(r.kimg, r.told_azimuth) for r in read_results(tmp_path / "figures")] == [(0.5, 0.0), (0.5, 90.0)]
-    measured(tmp_path / "figures", 0.5, 90.0, measure, features="toy")
+    measured(tmp_path / "metrics", 0.5, 0.0, measure)
+    assert [(r.kimg, r.condition_azimuth) for r in read_results(tmp_path / "metrics")] == [(0.5, 0.0), (0.5, 90.0)]
+    measured(tmp_path / "metrics", 0.5, 90.0, measure, features="toy")
     assert len(calls) == 2
-    measured(tmp_path / "figures", 0.5, 90.0, measure, features="other features")
+    measured(tmp_path / "metrics", 0.5, 90.0, measure, features="other features")
     assert len(calls) == 3, "what was measured in other features is measured again"
-    damaged = next((tmp_path / "figures").glob("*told-90*"))
+    damaged = next((tmp_path / "metrics").glob("*azimuth-90*"))
     damaged.write_text(damaged.read_text()[:100])
-    with pytest.raises(ValueError, match=r"told-90.json: not a result .*remove it to measure anew"):
-        measured(tmp_path / "figures", 0.5, 90.0, measure)
+    with pytest.raises(ValueError, match=r"azimuth-90.json: not a result .*remove it to measure anew"):
+        measured(tmp_path / "metrics", 0.5, 90.0, measure)
 
 
-def figures(modes=tuple(LEVEL), seeds=(0, 1, 2), **levels) -> pd.DataFrame:
+def metrics(modes=tuple(LEVEL), seeds=(0, 1, 2), **levels) -> pd.DataFrame:
     """What `evaluation` makes up, as a table."""
     rows = []
     for mode in modes:
@@ -45,16 +45,18 @@ def figures(modes=tuple(LEVEL), seeds=(0, 1, 2), **levels) -> pd.DataFrame:
                         real = found.real[scope][name]
                         numbers = dict(value=f.value, low=f.low, high=f.high, real=real.value, real_low=real.low,
                                        real_high=real.high)  # fmt: skip
-                        rows.append(its | dict(kimg=10.0 * check, told_azimuth=0.0, scope=scope, figure=name) | numbers)
+                        rows.append(
+                            its | dict(kimg=10.0 * check, condition_azimuth=0.0, scope=scope, metric=name) | numbers
+                        )
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
 def results(*tables: pd.DataFrame) -> analysis.Results:
-    return analysis.Results(pd.concat(tables or [figures()], ignore_index=True), pd.DataFrame(), {}, {})
+    return analysis.Results(pd.concat(tables or [metrics()], ignore_index=True), pd.DataFrame(), {}, {})
 
 
 def test_levels_and_the_last_measurement():
-    known = results(figures(), figures(("semantic",), vicico="off"), figures(("view",), data="front_heavy"))
+    known = results(metrics(), metrics(("semantic",), vicico="off"), metrics(("view",), data="front_heavy"))
     assert known.levels("mode")[0] == "semantic" and set(known.levels("mode")) == set(LEVEL)
     assert known.levels("vicico") == ["both", "off"] and known.levels("data") == ["balanced"]
     last = analysis.final(known.of(mode="view"))
@@ -70,8 +72,8 @@ def test_means_over_seeds_and_their_intervals():
     assert found.seeds == pytest.approx((0.75, 0.76, 0.77)) and found.mean == pytest.approx(0.76)
     assert 0.745 < found.low < 0.756 and 0.764 < found.high < 0.775
     wide = analysis.spread(rows.assign(low=rows["value"] - 1, high=rows["value"] + 1))
-    assert wide.high - wide.low == pytest.approx(2 / np.sqrt(3), rel=0.1), "noise of single figures, over three seeds"
-    with pytest.raises(ValueError, match=r"no run with this figure"):
+    assert wide.high - wide.low == pytest.approx(2 / np.sqrt(3), rel=0.1), "noise of single metrics, over three seeds"
+    with pytest.raises(ValueError, match=r"no run with this metric"):
         analysis.spread(rows.iloc[:0])
 
 
@@ -116,12 +118,12 @@ def test_claims_are_shown_denied_or_open():
     faster = verdict(results(), "Training is faster")
     assert faster.result == claims.SHOWN and faster.better.mean < faster.worse.mean
     assert verdict(results(), "ViCiCo: better heads").result == claims.OPEN
-    worse = results(figures(), figures(("semantic",), vicico="off").assign(value=0.01, low=0.009, high=0.011))
+    worse = results(metrics(), metrics(("semantic",), vicico="off").assign(value=0.01, low=0.009, high=0.011))
     assert verdict(worse, "ViCiCo: better heads").result == claims.OPPOSITE
-    mixed = figures(("semantic",), vicico="off")
+    mixed = metrics(("semantic",), vicico="off")
     mixed["value"] += np.where(mixed["seed"] == 1, -0.2, 0.3)
-    assert verdict(results(figures(), mixed), "ViCiCo: better heads").result == claims.NOT_SHOWN, "seeds disagree"
-    one = results(figures(seeds=(0,)))
+    assert verdict(results(metrics(), mixed), "ViCiCo: better heads").result == claims.NOT_SHOWN, "seeds disagree"
+    one = results(metrics(seeds=(0,)))
     assert verdict(one, "A semantic condition gives better heads").result == claims.NOT_SHOWN, "one seed shows nothing"
 
 
@@ -129,7 +131,7 @@ def test_the_table_says_every_claim():
     table = claims.as_table(claims.judge(results()))
     assert len(table) == len(claims.CLAIMS) and table["claim"].is_unique
     row = table[table["claim"].str.startswith("… with more diverse backs")].iloc[0]
-    assert row["figure"] == "diversity at 180°" and row["at this scale"] == "shown" and "[" in row["difference"]
+    assert row["metric"] == "diversity at 180°" and row["at this scale"] == "shown" and "[" in row["difference"]
     assert (table["at this scale"] == "not run").sum() > 5
     shown = analysis.table(results(), "mode", {"frechet": "distance", "identity_auc": "identity"})
     assert shown["mode"][0] == "semantic" and set(shown["seeds"]) == {3} and set(shown["identity"]) == {"–"}
@@ -137,9 +139,9 @@ def test_the_table_says_every_claim():
 
 def test_two_studies_beside_each_other():
     """Only what both can judge; each says for itself whether it is shown."""
-    short, long = results(figures(), figures(("semantic",), vicico="off")), results(figures(("semantic", "view")))
+    short, long = results(metrics(), metrics(("semantic",), vicico="off")), results(metrics(("semantic", "view")))
     table = claims.compared({"short": short, "long": long})
-    assert table.columns.tolist() == ["claim", "figure", "difference, short", "short", "difference, long", "long"]
+    assert table.columns.tolist() == ["claim", "metric", "difference, short", "short", "difference, long", "long"]
     assert set(table["short"]) == {claims.SHOWN} == set(table["long"])
     assert not table["claim"].str.contains("ViCiCo|no condition|than none").any() and len(table) == 5
-    assert claims.compared({"short": short, "none": results(figures(("none",)))}).empty
+    assert claims.compared({"short": short, "none": results(metrics(("none",)))}).empty

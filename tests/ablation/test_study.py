@@ -40,7 +40,7 @@ def test_a_study_with_a_failing_run(prepared, capfd):
     }  # fmt: skip
     assert set(known.heads) == {"semantic_seed-0", "none_seed-0"}
     assert known.study["command"] == "semhead ablate tiny" and known.study["protocols"] and known.study["versions"]
-    assert set(known.figures["run"]) == set(known.heads) and set(known.figures["kimg"]) == {0.1, 0.2}
+    assert set(known.metrics["run"]) == set(known.heads) and set(known.metrics["kimg"]) == {0.1, 0.2}
 
     (prepared / "signs/fail-semantic").unlink()
     assert ablate("tiny", launcher=CPU, root=prepared)
@@ -49,7 +49,7 @@ def test_a_study_with_a_failing_run(prepared, capfd):
     assert len(analysis.load_results(prepared / "papermill_runs/ablations/tiny/results").heads) == 3
     report = json.loads((prepared / "papermill_runs/ablations/tiny/report/metrics.json").read_text())
     assert report["04_ablations"]["rows"] == len(
-        analysis.load_results(prepared / "papermill_runs/ablations/tiny/results").figures
+        analysis.load_results(prepared / "papermill_runs/ablations/tiny/results").metrics
     )
     assert ablate("tiny", launcher=CPU, report=False, root=prepared) and "0 to execute" in capfd.readouterr().out
 
@@ -62,7 +62,7 @@ def test_a_study_that_was_killed_goes_on(prepared):
     queue = subprocess.Popen(command, cwd=prepared, stdout=subprocess.PIPE, text=True, start_new_session=True)
     wait_until((prepared / "signs/waiting-none").exists)
     folder = prepared / "papermill_runs/ablations/tiny"
-    (first,) = (folder / "none_seed-0/03_training/figures").iterdir()
+    (first,) = (folder / "none_seed-0/03_training/metrics").iterdir()
     before = first.stat().st_mtime_ns
     os.kill(queue.pid, signal.SIGKILL)
     queue.wait()
@@ -120,9 +120,9 @@ def test_devices():
 
 
 def test_a_report_needs_results(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"figures.csv: not there; 'semhead ablate STUDY' writes it"):
+    with pytest.raises(FileNotFoundError, match=r"metrics.csv: not there; 'semhead ablate STUDY' writes it"):
         analysis.load_results(tmp_path)
-    for name in ("figures.csv", "runs.csv", "study.json"):
+    for name in ("metrics.csv", "runs.csv", "study.json"):
         (tmp_path / name).write_text("a,b\n1,2\n")
-    with pytest.raises(ValueError, match=r"figures.csv: expected the columns run, mode, .*, got a, b"):
+    with pytest.raises(ValueError, match=r"metrics.csv: expected the columns run, mode, .*, got a, b"):
         analysis.load_results(tmp_path)

@@ -1,7 +1,7 @@
 """How long one waits in the explorer: `make bench` prints the table.
 
 Slider to picture is the whole way in the kernel: the control's change, the thread beside it, the picture in the widget.
-The first picture is counted from the start of Python. papermill_runs/benchmarks/ keeps the figures.
+The first picture is counted from the start of Python. papermill_runs/benchmarks/ keeps the metrics.
 """
 
 import json

@@ -1,7 +1,7 @@
 """An inversion of one photograph, fused against the reference implementation: `make bench` prints the table.
 
 The photograph is a head of the generator itself, seen from 20 degrees: what is in it does not change how long a step
-takes, and no search ends early. papermill_runs/benchmarks/ keeps the figures.
+takes, and no search ends early. papermill_runs/benchmarks/ keeps the metrics.
 """
 
 import json

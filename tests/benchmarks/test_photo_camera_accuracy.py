@@ -2,7 +2,7 @@
 
 Each head is drawn with all it may wear, in its own light, from one camera within +-45 degrees of the front and -20 to
 30 degrees of elevation. Each picture is its own true crop, so scale and shift of the found crop are errors too.
-papermill_runs/benchmarks/ keeps the figures.
+papermill_runs/benchmarks/ keeps the metrics.
 """
 
 import datetime

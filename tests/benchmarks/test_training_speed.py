@@ -2,7 +2,7 @@
 
 A step is what `semhead_lib.training.step` does with a batch: both networks, ViCiCo, density regularisation and R1 as
 often as they come. The floor is what its convolutions and matrix products alone would take at the rate of one fp32
-2048 x 2048 matrix product, S. papermill_runs/benchmarks/ keeps the figures.
+2048 x 2048 matrix product, S. papermill_runs/benchmarks/ keeps the metrics.
 """
 
 import json

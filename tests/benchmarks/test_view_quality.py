@@ -1,7 +1,7 @@
 """How well the checks of synthesised views tell right ones from wrong ones, on heads where both are known.
 
 Each view of 24 heads (seed 4000, which nothing was trained on) is made right, a few degrees off as editors are, and
-wrong in each way. papermill_runs/benchmarks/kontext_quality.json keeps the figures.
+wrong in each way. papermill_runs/benchmarks/kontext_quality.json keeps the metrics.
 """
 
 import datetime
@@ -37,6 +37,6 @@ def test_checks_of_synthesised_views(monkeypatch):
     out = ROOT / "papermill_runs/benchmarks/kontext_quality.json"
     out.write_text(json.dumps(report, indent=1) + "\n")
     print("\n" + json.dumps(report, indent=1))
-    for fault, figures in found.items():
+    for fault, metrics in found.items():
         if fault != "right":
-            assert min(figures["precision"], figures["recall"]) >= ASKED, fault
+            assert min(metrics["precision"], metrics["recall"]) >= ASKED, fault

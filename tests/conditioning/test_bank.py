@@ -37,10 +37,12 @@ def test_what_is_near_in_the_data():
 
 def test_what_each_mode_is_told():
     semantics, front = bank().features[:2], orbit_labels(torch.zeros(1), torch.zeros(1))
-    assert bank("none").told(None, 2) is None
-    assert torch.equal(bank("view").told(None, 2), front.expand(2, -1))
-    assert torch.equal(bank("semantic").told(semantics, 2), semantics)
-    assert torch.equal(bank("semantic+view").told(semantics, 2), torch.cat([semantics, front.expand(2, -1)], 1))
+    assert bank("none").mapping_condition(None, 2) is None
+    assert torch.equal(bank("view").mapping_condition(None, 2), front.expand(2, -1))
+    assert torch.equal(bank("semantic").mapping_condition(semantics, 2), semantics)
+    assert torch.equal(
+        bank("semantic+view").mapping_condition(semantics, 2), torch.cat([semantics, front.expand(2, -1)], 1)
+    )
 
 
 def test_samples_are_seeded_features():

@@ -7,6 +7,7 @@ import pytest
 import torch
 from safetensors import safe_open
 
+from semhead_lib import old_names
 from semhead_lib.conditioning.headclip import held_out
 from semhead_lib.conditioning.headclip.card import MEDIAN_RANK, RECALL_1, RECALL_5, TARGETS, card
 from semhead_lib.conditioning.headclip.recipe import Recipe
@@ -17,13 +18,13 @@ from semhead_lib.devices import available_cores
 from semhead_lib.metrics.retrieval import ranks
 
 FOLDER = ASSETS / EMBEDDED
-FIGURES = json.loads((FOLDER / "figures.json").read_text())
+METRICS = json.loads(old_names.existing(FOLDER / "metrics.json").read_text())
 RECIPE = Recipe(**json.loads((FOLDER / "config.json").read_text())["recipe"])
 
 
 @pytest.fixture(scope="module")
 def judged(tmp_path_factory):
-    """The figures of 256 people of seed 20261122."""
+    """The metrics of 256 people of seed 20261122."""
     folder = tmp_path_factory.mktemp("held-out") / "people"
     people = held_out.make_held_out(folder, 20261122, workers=available_cores(), progress=False)
     encoder = SemanticEncoder.load(device="cpu")
@@ -31,7 +32,7 @@ def judged(tmp_path_factory):
 
 
 def test_people_were_never_trained_on():
-    assert RECIPE.data_seed not in held_out.SEEDS and set(FIGURES["seeds"]) == {str(s) for s in held_out.SEEDS}
+    assert RECIPE.data_seed not in held_out.SEEDS and set(METRICS["seeds"]) == {str(s) for s in held_out.SEEDS}
     trained, other = (ParametricSource(seed=s).attributes(0) for s in (RECIPE.data_seed, held_out.SEEDS[0]))
     assert trained != other
 
@@ -51,7 +52,7 @@ def test_retrieval(judged):
 
 @pytest.mark.slow
 def test_the_card_tells_these_figures(judged):
-    told = FIGURES["seeds"]["20261122"]
+    told = METRICS["seeds"]["20261122"]
     assert told["people"] == judged["people"]
     for name, got in judged["zero_shot"].items():
         assert got["accuracy"] == pytest.approx(told["zero_shot"][name]["accuracy"], abs=0.02), name
@@ -60,11 +61,11 @@ def test_the_card_tells_these_figures(judged):
 
 
 def test_the_card_is_of_these_weights_and_this_text():
-    assert FIGURES["encoder"] == str(SemanticEncoder.load(device="cpu").identity)
-    assert (FOLDER / "card.md").read_text() == card(FOLDER, RECIPE, FIGURES)
-    for judged in FIGURES["seeds"].values():
+    assert METRICS["encoder"] == str(SemanticEncoder.load(device="cpu").identity)
+    assert (FOLDER / "card.md").read_text() == card(FOLDER, RECIPE, METRICS)
+    for judged in METRICS["seeds"].values():
         assert -1 <= judged["dlib"]["rank_correlation"] <= 1 and judged["dlib"]["pairs"] > 10_000
-    assert FIGURES["images_per_second"] >= 200
+    assert METRICS["images_per_second"] >= 200
 
 
 def test_weights_are_small_and_complete():

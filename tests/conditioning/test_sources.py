@@ -47,29 +47,33 @@ def test_frontal_is_the_dataset_as_it_is(people):
     assert with_source(people, "frontal", CLIP) is people
 
 
-def test_views_are_told_their_own_features(people):
-    told = with_source(people, "view", CLIP)
-    batch = told.batch(0, 4, 3, seed=5)
+def test_views_have_features_of_their_own(people):
+    conditioned = with_source(people, "view", CLIP)
+    batch = conditioned.batch(0, 4, 3, seed=5)
     assert torch.allclose(batch.semantics, features(batch.images), atol=1e-6)
-    assert torch.equal(told[0].semantic, people[0].semantic), "heads that are used are told the frontal feature"
-    kept = told.filter(lambda attributes: attributes["even"])
-    assert all(torch.equal(a, told.of_views[i]) for a, i in zip(kept.of_views, kept.indices, strict=True))
+    assert torch.equal(conditioned[0].semantic, people[0].semantic), "for use it is the frontal feature"
+    kept = conditioned.filter(lambda attributes: attributes["even"])
+    assert all(torch.equal(a, conditioned.of_views[i]) for a, i in zip(kept.of_views, kept.indices, strict=True))
 
 
 def test_the_mean_is_one_feature_of_all_views(people):
-    told = with_source(people, "mean", CLIP)
+    conditioned = with_source(people, "mean", CLIP)
     expected = normalize(features(people[3].views).mean(0), dim=0)
-    assert torch.allclose(told[3].semantic, expected, atol=1e-6)
-    batch = told.batch(0, 2, 2)
+    assert torch.allclose(conditioned[3].semantic, expected, atol=1e-6)
+    batch = conditioned.batch(0, 2, 2)
     assert torch.equal(batch.semantics[0], batch.semantics[1])
-    assert told[3].semantic_encoder == told.manifest.layout.semantic["encoder"] == "test-encoder [mean; " + ENCODER[14:]
+    assert (
+        conditioned[3].semantic_encoder
+        == conditioned.manifest.layout.semantic["encoder"]
+        == "test-encoder [mean; " + ENCODER[14:]
+    )
 
 
 def test_attributes_are_numbers_of_who_it_is(described):
-    told = with_source(described, "attributes", CLIP)
-    size = told.manifest.layout.semantic["dimension"]
-    assert told[0].semantic.shape == (size,) and told[0].semantic.norm() == pytest.approx(1)
-    assert "attributes [" in told[0].semantic_encoder and f"{size} numbers" in told[0].semantic_encoder
+    conditioned = with_source(described, "attributes", CLIP)
+    size = conditioned.manifest.layout.semantic["dimension"]
+    assert conditioned[0].semantic.shape == (size,) and conditioned[0].semantic.norm() == pytest.approx(1)
+    assert "attributes [" in conditioned[0].semantic_encoder and f"{size} numbers" in conditioned[0].semantic_encoder
 
 
 def test_numbers_of_attributes():
@@ -87,16 +91,16 @@ def test_numbers_of_attributes():
 
 @pytest.mark.parametrize("source", ["view", "attributes"])
 def test_a_generator_trains_under_conditions_of_another_source(described, source, tmp_path):
-    told = with_source(described, source, CLIP)
+    conditioned = with_source(described, source, CLIP)
     settings = small(kimg=0.008, views_per_head=1, vicico_condition=0.5)
-    train(settings, told, tmp_path / "run", device="cpu", progress=False)
-    width = told.manifest.layout.semantic["dimension"]
+    train(settings, conditioned, tmp_path / "run", device="cpu", progress=False)
+    width = conditioned.manifest.layout.semantic["dimension"]
     assert settings.generator_config(width).condition_dim == ConditionMode("semantic", width).generator_width
     if source == "view":
-        with pytest.raises(ValueError, match="the data's told is features of each view there"):
+        with pytest.raises(ValueError, match="the data's condition is features of each view there"):
             train(settings, described, tmp_path / "run", device="cpu", progress=False)
         with pytest.raises(ValueError, match="views_per_head 1, got 2"):
-            train(small(kimg=0.008), told, tmp_path / "other", device="cpu", progress=False)
+            train(small(kimg=0.008), conditioned, tmp_path / "other", device="cpu", progress=False)
 
 
 def test_errors(people):

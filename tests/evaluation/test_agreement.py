@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
-from semhead_lib.metrics.retrieval import condition_adherence, own_front_ranks, recall
+from semhead_lib.metrics.retrieval import condition_adherence, cross_view_ranks, recall
 
 
 def unit(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -15,7 +15,7 @@ def test_views_that_show_their_head_find_it_and_strangers_do_not():
     fronts = unit(100, 16)
     noise = unit(100, 3, 16, seed=1)
     views = normalize(fronts[:, None] + torch.tensor([0.1, 1.0, 100.0])[:, None] * noise, dim=-1)
-    ranks = own_front_ranks(views, fronts)
+    ranks = cross_view_ranks(views, fronts)
     found = [recall(ranks[:, v], 1) for v in range(3)]
     assert ranks.shape == (100, 3) and found[0] == 1 and 0.2 < found[1] < 0.95 and found[2] < 0.06
     assert recall(ranks[:, 2], 50) == pytest.approx(0.5, abs=0.15), "chance"
@@ -37,6 +37,6 @@ def test_adherence_falls_to_that_of_others():
 
 def test_errors():
     with pytest.raises(ValueError, match=r"got \[4, 2, 3\], \[5, 3\]"):
-        own_front_ranks(unit(4, 2, 3), unit(5, 3))
+        cross_view_ranks(unit(4, 2, 3), unit(5, 3))
     with pytest.raises(ValueError, match="two times"):
         condition_adherence(unit(1, 3), unit(1, 3))

@@ -1,4 +1,4 @@
-"""Faces and detail: figures of images whose faces and frequencies are known."""
+"""Faces and detail: metrics of images whose faces and frequencies are known."""
 
 from dataclasses import replace
 
@@ -9,7 +9,7 @@ from toy_heads import BINS, ENCODER, EXTRACTOR, FRONT, around, reference_stats
 
 from semhead_lib.evaluation import identity
 from semhead_lib.evaluation.appearance import face_distance, identities, power_ratios
-from semhead_lib.evaluation.card import figures_section
+from semhead_lib.evaluation.card import metrics_section
 from semhead_lib.evaluation.face_crops import FaceFeatures, face_crops, frontal
 from semhead_lib.evaluation.reference_statistics import ReferenceStatistics
 from semhead_lib.evaluation.report import judge
@@ -42,10 +42,10 @@ def test_power_of_contrast_that_is_halved(known):
     faint = with_pictures(known, ((known.matched_samples.pictures.float() - 128) / 2 + 128).round().to(torch.uint8))
     generated, real = power_ratios(faint, known)
     assert list(generated["all"]) == [f"power_{low}-{high}" for low, high in BANDS if high <= SIDE // 2]
-    for name, figure in generated["all"].items():
-        assert figure.value == pytest.approx(0.25, rel=0.06) and figure.low <= figure.value <= figure.high
-        assert figure.high - figure.low < 0.08 and figure.protocol.features == "power spectrum of the luma"
-        assert (figure.protocol.judged, figure.protocol.pictures) == ("changed", 4 * HEADS)
+    for name, metric in generated["all"].items():
+        assert metric.value == pytest.approx(0.25, rel=0.06) and metric.low <= metric.value <= metric.high
+        assert metric.high - metric.low < 0.08 and metric.protocol.features == "power spectrum of the luma"
+        assert (metric.protocol.judged, metric.protocol.pictures) == ("changed", 4 * HEADS)
         floor = real["all"][name]
         assert floor.value == pytest.approx(1, rel=0.03) and floor.low <= 1 <= floor.high
         assert floor.protocol.judged == "noise" and "splits" in floor.protocol.interval
@@ -63,8 +63,8 @@ def test_blurred_images_lack_the_upper_bands(known):
     pictures = known.matched_samples.pictures.flatten(0, 1).float()
     blurred = torch.nn.functional.avg_pool2d(pictures, 3, stride=1, padding=1, count_include_pad=False)
     blurred = blurred.round().to(torch.uint8).unflatten(0, (HEADS, 4))
-    figures = power_ratios(with_pictures(known, blurred), known)[0]["all"]
-    assert figures["power_2-4"].value > 0.9 > 0.3 > figures["power_24-32"].value
+    metrics = power_ratios(with_pictures(known, blurred), known)[0]["all"]
+    assert metrics["power_2-4"].value > 0.9 > 0.3 > metrics["power_24-32"].value
 
 
 def test_faces_are_judged_by_their_crops_alone(known):
@@ -133,7 +133,7 @@ def test_how_often_faces_are_found(known, monkeypatch):
 
 def test_the_card_names_the_features_of_every_kind(known):
     found = judge(known.matched_samples, known)
-    text = figures_section(found, "noise, seed 2")
+    text = metrics_section(found, "noise, seed 2")
     assert f"On {HEADS} people (noise, seed 2)" in text and f"in features by `{EXTRACTOR.identity}`" in text
     assert f"by `{ENCODER.identity}`" in text and "4 cameras each, against 30 others, at 64 pixels" in text.replace(
         "\n", " "

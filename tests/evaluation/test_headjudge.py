@@ -69,7 +69,7 @@ def test_training_learns_resumes_and_ships(people, data, tmp_path):
     trained, fresh = held_out(judge, data), held_out(begun, data)
     assert trained["normals, median degrees"] < 0.85 * fresh["normals, median degrees"]
     assert trained["iou"]["background"] > max(fresh["iou"]["background"], 0.5)
-    (tmp_path / "whole" / "figures.json").write_text(json.dumps(trained))
+    (tmp_path / "whole" / "metrics.json").write_text(json.dumps(trained))
     recipe_there = json.loads((tmp_path / "whole" / "recipe.json").read_text())["recipe"]
     text = card(tmp_path / "whole", judge, recipe_there, trained)
     (tmp_path / "whole" / "card.md").write_text(text)
@@ -77,7 +77,7 @@ def test_training_learns_resumes_and_ships(people, data, tmp_path):
     assert "`semhead judge train OUT subjects=6 views_per_subject=3 steps=30 batch=6 warmup=2`" in text
     ship(tmp_path / "whole", tmp_path / "shipped")
     files = {path.name for path in (tmp_path / "shipped").iterdir()}
-    assert files == {"model.safetensors", "config.json", "figures.json", "card.md", "log.jsonl"}
+    assert files == {"model.safetensors", "config.json", "metrics.json", "card.md", "log.jsonl"}
     assert (tmp_path / "shipped" / "model.safetensors").read_bytes() == whole.read_bytes()
     with pytest.raises(ValueError, match="begun with another recipe: steps is 30 there, 31 here"):
         train(Recipe(steps=31, batch=6, warmup=2, subjects=6, views_per_subject=3), people, tmp_path / "whole")
@@ -87,12 +87,12 @@ def test_what_ships_with_the_package():
     """Small, trained to the end on people that nothing else has seen, and its card tells what was measured."""
     folder = ASSETS / "headjudge"
     assert (folder / "model.safetensors").stat().st_size <= 6e6
-    judge, figures = HeadJudge.load(folder), json.loads((folder / "figures.json").read_text())
-    assert set(figures["iou"]) == set(judge.config.classes) and figures["images"] == 256 * 6
+    judge, metrics = HeadJudge.load(folder), json.loads((folder / "metrics.json").read_text())
+    assert set(metrics["iou"]) == set(judge.config.classes) and metrics["images"] == 256 * 6
     text = (folder / "card.md").read_text()
-    assert f"| normals, median error | {figures['normals, median degrees']:.1f} degrees |" in text
+    assert f"| normals, median error | {metrics['normals, median degrees']:.1f} degrees |" in text
     for name in ("glasses", "hair_style"):
-        right, commonest = figures["accuracy"][name], figures["commonest answer"][name]
+        right, commonest = metrics["accuracy"][name], metrics["commonest answer"][name]
         assert right > commonest + 0.1 and f"| {name.replace('_', ' ')} | {right:.2f} | {commonest:.2f} |" in text
     lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
     assert len(lines) <= 200 and f"Trained for {lines[-1]['step']} steps" in text

@@ -1,4 +1,4 @@
-"""The figures of models that are known: perfect, evenly bad, and worse from behind."""
+"""The metrics of models that are known: perfect, evenly bad, and worse from behind."""
 
 import pytest
 import torch
@@ -29,8 +29,8 @@ def bias(known: ReferenceStatistics, judged: BinnedFeatures) -> float:
     return known.measure(judged)[0]["all", "directional_bias"]
 
 
-def highest_real(known: ReferenceStatistics, figure: str = "directional_bias") -> float:
-    return max(numbers["all", figure] for numbers in known.real)
+def highest_real(known: ReferenceStatistics, metric: str = "directional_bias") -> float:
+    return max(numbers["all", metric] for numbers in known.real)
 
 
 def test_a_perfect_model_is_at_the_floor(known):

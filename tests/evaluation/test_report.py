@@ -24,8 +24,8 @@ OF_BINS = DISTANCES | {
     "density",
     "coverage",
     "diversity",
-    "own_front_recall_1",
-    "own_front_recall_5",
+    "cross_view_recall_1",
+    "cross_view_recall_5",
 }
 
 
@@ -43,16 +43,16 @@ def of_twins(known) -> Evaluation:
 def test_every_figure_has_its_protocol_and_interval(of_twins, known):
     assert set(of_twins.generated) == set(of_twins.real) == {"all", *BINS.names}
     for side in (of_twins.generated, of_twins.real):
-        for scope, figures in side.items():
-            assert set(figures) >= (DISTANCES if scope == "all" else OF_BINS)
-            for figure in figures.values():
-                p = figure.protocol
-                assert figure.low <= figure.value <= figure.high and p.judged == "real" and p.resolution == 32
+        for scope, metrics in side.items():
+            assert set(metrics) >= (DISTANCES if scope == "all" else OF_BINS)
+            for metric in metrics.values():
+                p = metric.protocol
+                assert metric.low <= metric.value <= metric.high and p.judged == "real" and p.resolution == 32
                 assert p.data == known.data and p.seed == 0 and p.heads == 60
                 assert p.pictures == 60 or scope == "all"
     protocol = of_twins.generated["all"]["frechet"].protocol
     assert (protocol.features, protocol.pictures, protocol.reference) == (EXTRACTOR.identity, 240, 240)
-    assert of_twins.generated["0"]["own_front_recall_1"].protocol.features == ENCODER.identity
+    assert of_twins.generated["0"]["cross_view_recall_1"].protocol.features == ENCODER.identity
     assert "half-samples" in protocol.interval and "splits" in of_twins.real["all"]["frechet"].protocol.interval
 
 
@@ -60,7 +60,7 @@ def test_real_heads_in_a_generators_place(of_twins):
     for scope in BINS.names:
         mine, real = of_twins.generated[scope], of_twins.real[scope]
         assert real["frechet"].low * 0.8 < mine["frechet"].value < real["frechet"].high * 1.2
-        assert mine["own_front_recall_1"].value == real["own_front_recall_1"].value
+        assert mine["cross_view_recall_1"].value == real["cross_view_recall_1"].value
         assert mine["diversity"].value == pytest.approx(1)
     bias = of_twins.generated["all"]["directional_bias"]
     assert bias.value < 2 * of_twins.real["all"]["directional_bias"].high
@@ -74,7 +74,7 @@ def test_heads_whose_back_is_another_head(known, of_twins):
     pictures = matched.pictures.clone()
     pictures[:, 2] = pictures[:, 2].roll(1, 0)
     found = judge(replace(matched, pictures=pictures), known)
-    assert found.generated["180"]["own_front_recall_1"].high < 0.2 < 0.5 < found.real["180"]["own_front_recall_1"].low
+    assert found.generated["180"]["cross_view_recall_1"].high < 0.2 < 0.5 < found.real["180"]["cross_view_recall_1"].low
     assert found.generated["0"] == of_twins.generated["0"]
     assert found.generated["180"]["frechet"].value == pytest.approx(of_twins.generated["180"]["frechet"].value)
 
@@ -91,20 +91,20 @@ def test_heads_that_do_not_follow_their_condition(known):
 
 
 def test_heads_that_are_few_people(known, of_twins):
-    assert of_twins.generated["all"]["modes"].value == of_twins.real["all"]["modes"].value == 1
+    assert of_twins.generated["all"]["mode_coverage"].value == of_twins.real["all"]["mode_coverage"].value == 1
     matched = known.matched_samples
     few = torch.arange(60) % 3
     found = judge(replace(matched, pictures=matched.pictures[few], fronts=matched.fronts[few]), known).generated["all"]
-    assert found["modes"].high < 0.25, "three people, where real heads resemble dozens"
+    assert found["mode_coverage"].high < 0.25, "three people, where real heads resemble dozens"
 
 
 def test_conditions_that_are_no_features_of_fronts():
-    """What the generator is told may be anything: its heads are compared with the fronts of whom it was told."""
+    """The condition may be anything: heads are compared with the fronts of those whose condition they have."""
     people = [replace(s, semantic=torch.tensor([i % 2, 1.0 - i % 2]), semantic_encoder=PARITY)
               for i, s in enumerate(subjects(60))]  # fmt: skip
     mode = ConditionMode("semantic", 2)
     settings = dict(heads=30, bins=BINS, consistency_heads=0)
-    found = evaluate(small_generator(mode), people, mode, EXTRACTOR, ENCODER, told_by=PARITY, **settings)
+    found = evaluate(small_generator(mode), people, mode, EXTRACTOR, ENCODER, condition_encoder=PARITY, **settings)
     cosine = found.generated["all"]["condition_cosine"]
     assert cosine.protocol.features == ENCODER.identity and -1 <= cosine.value <= 1
     with pytest.raises(ValueError, match="features of two encoders"):
@@ -115,13 +115,13 @@ def test_conditions_that_are_no_features_of_fronts():
 def test_told_another_camera(known, name):
     mode = ConditionMode(name, 12)
     front, side = (
-        evaluate(small_generator(mode), known, mode, told_azimuth=a, consistency_heads=2).generated["all"]
+        evaluate(small_generator(mode), known, mode, condition_azimuth=a, consistency_heads=2).generated["all"]
         for a in (0.0, 90.0)
     )
     if mode.shows_view:
-        assert front != side and "mode view, told azimuth 90" in side["frechet"].protocol.judged
+        assert front != side and "mode view, condition azimuth 90" in side["frechet"].protocol.judged
     else:
-        assert front == side, "it is told no camera"
+        assert front == side, "it is conditioned on no camera"
 
 
 @pytest.mark.parametrize("name", MODES)
@@ -173,9 +173,9 @@ def test_judged_by_headjudge_and_semantics_by_the_embedded_encoder():
     whole = evaluate(small_generator(mode), people, mode, **settings)
     kinds = {name: f.protocol.features.partition(" [")[0] for name, f in whole.generated["all"].items()}
     assert {kinds[name] for name in ("frechet", "kernel", "directional_bias")} == {"headjudge"}
-    assert kinds["modes"] == "headclip-64" and whole.features().startswith("headjudge [weights ")
+    assert kinds["mode_coverage"] == "headclip-64" and whole.features().startswith("headjudge [weights ")
     sides = whole.generated["0"]
-    assert sides["own_front_recall_1"].protocol.features.startswith("headclip-64 [")
+    assert sides["cross_view_recall_1"].protocol.features.startswith("headclip-64 [")
     assert all(sides[name].protocol.features == whole.features() for name in ("recall", "coverage", "diversity"))
     clip = FeatureExtractor.load("headclip-64", device="cpu")
     assert evaluate(small_generator(mode), people, mode, clip, **settings).features() == clip.identity
@@ -193,7 +193,7 @@ def test_the_table_has_a_row_a_scope(of_twins):
     rows = of_twins.table(["frechet", "directional_bias"]).splitlines()
     assert rows[0] == "| scope | frechet | directional_bias |" and len(rows) == 2 + 5
     assert rows[2].startswith("| all | ") and rows[3].endswith(" | – / – |") and " / " in rows[3]
-    assert "own_front_recall_5" in of_twins.table()
+    assert "cross_view_recall_5" in of_twins.table()
 
 
 def test_errors(known):

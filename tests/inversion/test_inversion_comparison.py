@@ -12,9 +12,9 @@ from semhead_lib.inversion import comparison
 from semhead_lib.inversion.comparison import (
     Method,
     compare,
-    figure,
     gain,
     mean_over_subjects,
+    metric,
     read_table,
     summary,
     table_of,
@@ -75,7 +75,7 @@ def test_a_comparison_goes_on_where_it_was(people, methods, tmp_path, monkeypatc
 
 def test_means_are_over_people_and_pairs():
     def row(person, stage, scope, value, name="psnr"):
-        return dict(method="a", person=person, stage=stage, scope=scope, figure=name, value=value)
+        return dict(method="a", person=person, stage=stage, scope=scope, metric=name, value=value)
 
     table = table_of([
         row("x", "start", "0", 1.0), row("x", "start", "90", 3.0),
@@ -84,16 +84,16 @@ def test_means_are_over_people_and_pairs():
         row("y", "tuned", "0", 12.0), row("y", "tuned", "90", 16.0),
         row("z", "start", "0", 7.0), row("z", "tuned", "0", None), row("x", "tuned", "input", 99.0),
     ])  # fmt: skip
-    assert figure(table, "psnr", "around", "a", "start").value == pytest.approx((2 + 10 + 7) / 3)
-    assert figure(table, "psnr", "90", "a", "tuned").value == pytest.approx((5 + 16) / 2)
+    assert metric(table, "psnr", "around", "a", "start").value == pytest.approx((2 + 10 + 7) / 3)
+    assert metric(table, "psnr", "90", "a", "tuned").value == pytest.approx((5 + 16) / 2)
     found = gain(table, "psnr", "around", ("a", "start"), ("a", "tuned"))
     assert (found.value, found.people) == (pytest.approx((3 + 4) / 2), 2), "only those who have both"
     assert 3 <= found.low <= found.value <= found.high <= 4
-    assert mean_over_subjects(table[table["figure"] == "nothing"]).people == 0
+    assert mean_over_subjects(table[table["metric"] == "nothing"]).people == 0
 
 
 def test_a_table_is_read_as_it_was_written(tmp_path):
-    row = {"method": "a", "person": "p", "stage": "style", "figure": "psnr"}
+    row = {"method": "a", "person": "p", "stage": "style", "metric": "psnr"}
     table = table_of([row | {"scope": "-60", "value": 2.5}, row | {"scope": "0", "value": None}])
     table.to_csv(tmp_path / "judged.csv", index=False)
     assert read_table(tmp_path / "judged.csv").astype(object).equals(table.astype(object))

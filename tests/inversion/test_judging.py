@@ -1,4 +1,4 @@
-"""Figures of fitted heads: known values, truth against itself, and intervals over people."""
+"""Metrics of fitted heads: known values, truth against itself, and intervals over people."""
 
 import dataclasses
 
@@ -33,7 +33,7 @@ def own(generator, others):
 
 
 def test_the_truth_itself_is_perfect(own, clip, headjudge):
-    found = judging.view_figures(*own, clip, headjudge)
+    found = judging.view_metrics(*own, clip, headjudge)
     assert set(found) == {"psnr", "ssim", "iou", "perceptual", "semantic"} and all(len(v) == 6 for v in found.values())
     assert found["psnr"].min() == pytest.approx(100) and found["ssim"].min() == pytest.approx(1)
     assert found["semantic"].min() == pytest.approx(1, abs=1e-5) and found["perceptual"].max() < 1e-5
@@ -42,7 +42,7 @@ def test_the_truth_itself_is_perfect(own, clip, headjudge):
 
 def test_another_head_is_worse_in_every_figure(own, others, clip, headjudge):
     fitted, truth = own
-    found = judging.view_figures(Inverted(fitted.generator, others[1:2], AROUND[:1], Search()), truth, clip, headjudge)
+    found = judging.view_metrics(Inverted(fitted.generator, others[1:2], AROUND[:1], Search()), truth, clip, headjudge)
     assert found["psnr"].max() < 40 and found["ssim"].max() < 0.99 and found["perceptual"].min() > 1e-3
 
 
@@ -50,11 +50,11 @@ def test_pictures_are_compared_by_the_judges_maps(own, others, clip, headjudge):
     """Another extractor says something else of them, and one without maps nothing."""
     fitted, truth = own
     other = Inverted(fitted.generator, others[1:2], AROUND[:1], Search())
-    by_judge, by_clip = (judging.view_figures(other, truth, clip, e) for e in (headjudge, FeatureExtractor.of(clip)))
+    by_judge, by_clip = (judging.view_metrics(other, truth, clip, e) for e in (headjudge, FeatureExtractor.of(clip)))
     assert not torch.allclose(by_judge["perceptual"], by_clip["perceptual"], rtol=0.01)
     assert torch.equal(by_judge["semantic"], by_clip["semantic"])
     with pytest.raises(ValueError, match=r"features by headjudge .* come without maps"):
-        judging.view_figures(other, truth, clip, dataclasses.replace(headjudge, maps=None))
+        judging.view_metrics(other, truth, clip, dataclasses.replace(headjudge, maps=None))
 
 
 def test_beyond_the_photograph_there_is_no_error(own, clip, headjudge):
@@ -63,9 +63,9 @@ def test_beyond_the_photograph_there_is_no_error(own, clip, headjudge):
     filled, inside = truth.pictures.clone(), torch.full_like(truth.masks, 255)
     filled[:, :, -8:], inside[:, -8:] = 77, 0
     cut = dataclasses.replace(truth, pictures=filled, inside=inside)
-    assert judging.view_figures(fitted, cut, clip, headjudge)["psnr"].min() == pytest.approx(100)
+    assert judging.view_metrics(fitted, cut, clip, headjudge)["psnr"].min() == pytest.approx(100)
     whole = dataclasses.replace(cut, inside=torch.full_like(inside, 255))
-    assert judging.view_figures(fitted, whole, clip, headjudge)["psnr"].max() < 30
+    assert judging.view_metrics(fitted, whole, clip, headjudge)["psnr"].max() < 30
 
 
 def test_similarity_is_scikit_images_own(own):
@@ -88,8 +88,8 @@ def test_the_surface_of_a_head_is_its_own(own):
     fitted, truth = own
     found = mesh(fitted.generator, fitted.w[0], 96)
     surface = torch.from_numpy(reconstruction.surface_points(found.vertices, found.faces, 20_000, seed=1))
-    near = judging.shape_figure(fitted, judging.Truth(*list(vars(truth).values())[:4], surface=surface))
-    far = judging.shape_figure(fitted, judging.Truth(*list(vars(truth).values())[:4], surface=surface + 0.05))
+    near = judging.shape_metric(fitted, judging.Truth(*list(vars(truth).values())[:4], surface=surface))
+    far = judging.shape_metric(fitted, judging.Truth(*list(vars(truth).values())[:4], surface=surface + 0.05))
     assert near < 0.01 < 0.02 < far
 
 
@@ -105,5 +105,5 @@ def test_depth_is_compared_along_rays(own, clip, headjudge):
     along = (rays(AROUND, 32)[1] * forward[:, None]).sum(-1).view(6, 32, 32)
     depth = torch.where(seen.mask, seen.distance * along + 0.03 * along, 0.0)
     with_depth = judging.Truth(*list(vars(truth).values())[:3], depth=depth)
-    found = judging.view_figures(fitted, with_depth, clip, headjudge)["depth"]
+    found = judging.view_metrics(fitted, with_depth, clip, headjudge)["depth"]
     assert found[found.isfinite()].numpy() == pytest.approx(0.03, abs=1e-4)

@@ -17,7 +17,7 @@ from semhead_lib.inversion.refinement import RefinedCameras
 from semhead_lib.inversion.search import InversionSettings, Search, steps_of
 from semhead_lib.inversion.start import best_of, candidates, condition_of, mean_style
 
-QUICK = InversionSettings(steps=40, pivotal_steps=15, camera_rate=0.0, gain=0.0)
+QUICK = InversionSettings(steps=40, pivotal_steps=15, camera_lr=0.0, gain=0.0)
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +96,7 @@ def test_cameras_are_refined_through_the_renderer(generator, others, clip):
     wrong.offsets.data[0, :3] = torch.tensor([0.03, 0.08, 0.0])
     seen = replace(target, cameras=wrong().detach())
     found = search_style(
-        generator, Objective(seen, clip), others[:1], others, replace(QUICK, steps=60, rate=0.0, camera_rate=0.005)
+        generator, Objective(seen, clip), others[:1], others, replace(QUICK, steps=60, lr=0.0, camera_lr=0.005)
     )
     off = [
         (orbit_angles(c)[0, :2] - orbit_angles(target.cameras)[0, :2]).norm().item()
@@ -117,7 +117,7 @@ def test_refined_cameras_have_the_gradients_of_finite_differences():
 
 def test_a_plateau_ends_a_search(generator, objective, others):
     found = search_style(
-        generator, objective, others[1:2], others, replace(QUICK, rate=1e-6, noise=0.0, patience=5, gain=0.01)
+        generator, objective, others[1:2], others, replace(QUICK, lr=1e-6, noise=0.0, patience=5, gain=0.01)
     )
     assert found.style.stopped == "plateau" and len(found.style.losses) < 40
 
@@ -163,7 +163,7 @@ def test_a_loss_that_is_no_number_stops_with_words():
         (dict(space="z"), "space must be one of w, w\\+, got 'z'"),
         (dict(steps=-1), "steps must not be negative, got -1"),
         (dict(patience=0), "patience must be at least 1, got 0"),
-        (dict(rate=float("nan")), "rate must not be negative, got nan"),
+        (dict(lr=float("nan")), "rate must not be negative, got nan"),
     ],
 )
 def test_settings_out_of_range(changes, message):

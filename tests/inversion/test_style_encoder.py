@@ -28,7 +28,7 @@ def test_pairs_are_of_the_generator(generator, bank, clip):
 @pytest.mark.slow
 def test_it_learns_styles(folder, generator, bank, clip, others, tmp_path):
     """On a generator with random weights a few hundred steps are enough to be nearer than the condition alone."""
-    recipe = EncoderRecipe(steps=120, batch=16, rate=1e-3, snapshot_every=60)
+    recipe = EncoderRecipe(steps=120, batch=16, lr=1e-3, snapshot_every=60)
     train_encoder(folder, tmp_path, recipe, clip=clip, device="cpu", progress=False)
     log = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert log[-1]["error"] < 0.8 * log[-1]["of_the_condition_alone"]

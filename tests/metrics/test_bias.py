@@ -1,4 +1,4 @@
-"""Directional bias of known figures; its behaviour on samples is tested with the reference statistics."""
+"""Directional bias of known metrics; its behaviour on samples is tested with the reference statistics."""
 
 import math
 
@@ -59,8 +59,8 @@ def test_phi_may_be_given():
     ],
 )
 def test_errors(change, message):
-    figures = dict(frechet=2 * FLOOR, floor=FLOOR, variance=VARIANCE, diversity=torch.ones(4))
+    metrics = dict(frechet=2 * FLOOR, floor=FLOOR, variance=VARIANCE, diversity=torch.ones(4))
     with pytest.raises(ValueError, match=message):
-        directional_bias(**(figures | change))
+        directional_bias(**(metrics | change))
     with pytest.raises(ValueError, match="two or more"):
-        directional_bias(*(t[:1] for t in figures.values()))
+        directional_bias(*(t[:1] for t in metrics.values()))

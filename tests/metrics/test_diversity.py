@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from semhead_lib.metrics.diversity import diversity_ratio, effective_heads, people_reached, total_variance
+from semhead_lib.metrics.diversity import diversity_ratio, effective_heads, mode_coverage, total_variance
 
 
 def heads(n: int, seed: int = 0) -> torch.Tensor:
@@ -51,11 +51,11 @@ def test_errors():
 
 def test_people_who_are_reached():
     people = heads(50)
-    assert people_reached(people + 1e-6, people) == pytest.approx(50)
-    assert people_reached(people[:10].repeat(5, 1), people) == pytest.approx(10)
+    assert mode_coverage(people + 1e-6, people) == pytest.approx(50)
+    assert mode_coverage(people[:10].repeat(5, 1), people) == pytest.approx(10)
     uneven = people[torch.tensor([0] * 3 + [1])]  # shares 3/4 and 1/4
-    assert people_reached(uneven, people) == pytest.approx(4 / 3**0.75)
+    assert mode_coverage(uneven, people) == pytest.approx(4 / 3**0.75)
     far = people[:1] + 100 + 0.01 * heads(20, 1)
-    assert people_reached(far, people) < 3, "far from all, but alike"
+    assert mode_coverage(far, people) < 3, "far from all, but alike"
     with pytest.raises(ValueError, match=r"expected \[N, D\] and \[M, D\]"):
-        people_reached(people[:, :3], people)
+        mode_coverage(people[:, :3], people)

@@ -161,9 +161,13 @@ def test_training_of_another_mode_judged_by_itself(tmp_path):
     notebook, _, results = execute("03_training", tmp_path, mode="view", options="r1_gamma=0.1", judged="", checks=2)
     metrics = collect(notebook)
     outputs_of(notebook)
-    kept = [(r.kimg, r.told_azimuth) for r in read_results(results / "figures")]
+    kept = [(r.kimg, r.condition_azimuth) for r in read_results(results / "metrics")]
     assert kept == [(0.1, 0.0), (0.2, 0.0), (0.2, 90.0), (0.2, 180.0)]
-    assert {p.name for p in results.glob("heads*.png")} == {"heads.png", "heads-told-90.png", "heads-told-180.png"}
+    assert {p.name for p in results.glob("heads*.png")} == {
+        "heads.png",
+        "heads-azimuth-90.png",
+        "heads-azimuth-180.png",
+    }
     assert "condition_recall_5" not in metrics and "nearest_generated" not in metrics
     assert metrics["claims"] == 3 and metrics["frechet"] > 0
 
@@ -173,10 +177,10 @@ REFERENCE = FOLDER.parent / "papermill_runs/reference/ablations"
 
 def last_bias(study, mode):
     """Directional bias of the last measurements of a mode's runs, all else as in the baseline."""
-    table = pandas.read_csv(REFERENCE / study / "figures.csv")
+    table = pandas.read_csv(REFERENCE / study / "metrics.csv")
     table = table[table["run"].str.fullmatch(rf"{mode}_seed-\d")]
-    last = table[(table["kimg"] == table["kimg"].max()) & (table["figure"] == "directional_bias")]
-    return last[last["told_azimuth"].fillna(0) == 0]["value"].mean()
+    last = table[(table["kimg"] == table["kimg"].max()) & (table["metric"] == "directional_bias")]
+    return last[last["condition_azimuth"].fillna(0) == 0]["value"].mean()
 
 
 @pytest.mark.notebooks

@@ -26,7 +26,7 @@ from semhead_lib.ops import compiled
 from semhead_lib.reproduce.quarter import checks, finish, table, training
 from semhead_lib.reproduce.quarter.job import Job
 from semhead_lib.reproduce.quarter.lease import Lease, main, remove_leftovers
-from semhead_lib.reproduce.quarter.measure import Figures
+from semhead_lib.reproduce.quarter.measure import Measurements
 from semhead_lib.reproduce.quarter.plan import STEPS, Plan
 from semhead_lib.reproduce.quarter.processes import Ended, Log, run
 from semhead_lib.training.compact import restore_state
@@ -447,7 +447,7 @@ def test_heads_are_drawn_in_a_part_of_the_time_before_the_state(tmp_path, monkey
 
 
 def test_figures_say_what_was_cut_off_and_what_was_disturbed(tmp_path, monkeypatch):
-    figures = Figures(tmp_path / "figures.json", "renders", "cpu")
+    figures = Measurements(tmp_path / "figures.json", "renders", "cpu")
 
     def rows():
         return json.loads((tmp_path / "figures.json").read_text())["rows"]

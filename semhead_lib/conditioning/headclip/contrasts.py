@@ -29,7 +29,7 @@ class Contrast:
     weight: float = 1.0  # in the loss: more for what is small or subtle in 64 pixels
 
 
-def _told(frame: str, phrases: Sequence[str]) -> tuple[str, ...]:
+def _texts(frame: str, phrases: Sequence[str]) -> tuple[str, ...]:
     """Phrases in a sentence, without colours and textures."""
     plain = (" ".join(phrase.format(c="", t="", m="").split()) for phrase in phrases)
     return tuple(captions.articled(frame.format(phrase)) for phrase in plain)
@@ -46,36 +46,36 @@ def _bearded(a: Mapping[str, Any]) -> str:
 
 _COLOURS = ("black", "dark brown", "brown", "light brown", "blond", "red", "grey", "white", "pink", "blue", "green",
             "purple")  # fmt: skip
-_STYLES = {name: _told(_HAD, words) for name, words in captions.STYLES.items() if name not in ("any", "tied")}
+_STYLES = {name: _texts(_HAD, words) for name, words in captions.STYLES.items() if name not in ("any", "tied")}
 _FACE, _HEAD = captions.SEEN_FROM["mood"], captions.SEEN_FROM["glasses"]
 
 CONTRASTS: dict[str, Contrast] = {
     "hair colour": Contrast({c: (f"a person with {c} hair", f"{c} hair") for c in _COLOURS}, _colour),
     "hair style": Contrast(
-        {**_STYLES, "bald": _told(_HAD, captions.BALD)}, lambda a: a["hair_style"], seen_beyond=captions.TIED_FROM
+        {**_STYLES, "bald": _texts(_HAD, captions.BALD)}, lambda a: a["hair_style"], seen_beyond=captions.TIED_FROM
     ),
     "glasses": Contrast(
-        {name: _told(_WORN, [w for w in words if w != "glasses"]) for name, words in captions.GLASSES.items()},
+        {name: _texts(_WORN, [w for w in words if w != "glasses"]) for name, words in captions.GLASSES.items()},
         lambda a: a["glasses"],
         _HEAD,
         weight=3,
     ),
     "any glasses": Contrast(
-        {"yes": _told(_WORN, ("glasses", "spectacles", "eyeglasses")), "no": _told(_WORN, captions.GLASSES["none"])},
+        {"yes": _texts(_WORN, ("glasses", "spectacles", "eyeglasses")), "no": _texts(_WORN, captions.GLASSES["none"])},
         lambda a: "no" if a["glasses"] == "none" else "yes",
         _HEAD,
         weight=3,
     ),
     "hat": Contrast(
-        {name: _told(_WORN, [w for w in words if w != "a {c} hat"]) for name, words in captions.HATS.items()},
+        {name: _texts(_WORN, [w for w in words if w != "a {c} hat"]) for name, words in captions.HATS.items()},
         lambda a: a["hat"],
     ),
     "any hat": Contrast(
-        {"yes": ("a person wearing a hat", "a person with a hat on"), "no": _told(_WORN, captions.HATS["none"])},
+        {"yes": ("a person wearing a hat", "a person with a hat on"), "no": _texts(_WORN, captions.HATS["none"])},
         lambda a: "no" if a["hat"] == "none" else "yes",
     ),
     "facial hair": Contrast(
-        {name: _told("a man with {}", words) for name, words in captions.FACIAL_HAIR.items() if name != "beardless"},
+        {name: _texts("a man with {}", words) for name, words in captions.FACIAL_HAIR.items() if name != "beardless"},
         lambda a: a["facial_hair"] if a["gender"] == "man" else None,
         _HEAD,
     ),
@@ -85,12 +85,13 @@ CONTRASTS: dict[str, Contrast] = {
         _HEAD,
     ),
     "gender": Contrast(
-        {name: _told("a {}", words) for name, words in captions.PEOPLE.items()}, lambda a: a["gender"], _HEAD, weight=3
+        {name: _texts("a {}", words) for name, words in captions.PEOPLE.items()}, lambda a: a["gender"], _HEAD, weight=3
     ),
-    "age": Contrast({name: _told("a {} person", words) for name, words in captions.AGES.items()},
+    "age": Contrast({name: _texts("a {} person", words) for name, words in captions.AGES.items()},
                     lambda a: age_group(a["age"]), _HEAD),
     "expression": Contrast(
-        {name: _told("a person, {}", words) for name, words in captions.MOODS.items()}, lambda a: a["expression"], _FACE
+        {name: _texts("a person, {}", words) for name, words in captions.MOODS.items()},
+        lambda a: a["expression"], _FACE
     ),
 }  # fmt: skip
 

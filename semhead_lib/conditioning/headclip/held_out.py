@@ -21,7 +21,7 @@ from semhead_lib.data.jobs.synthesis import synthesize
 from semhead_lib.data.subjects import Subject
 from semhead_lib.metrics.retrieval import ranks, recall
 
-SEEDS = (20261122, 7)  # of the people that the model card's figures come from
+SEEDS = (20261122, 7)  # of the people that the model card's metrics come from
 PEOPLE = 256
 _VIEWS = 8  # every 45 degrees around each
 
@@ -38,7 +38,7 @@ def make_held_out(folder: Path | str, seed: int, *, workers: int, people: int = 
 
 
 def judge(encoder: SemanticEncoder, people: Sequence[Subject], *, faces: bool = False) -> dict[str, Any]:
-    """All figures of the model card for `people` seen from the same azimuths, as JSON.
+    """All metrics of the model card for `people` seen from the same azimuths, as JSON.
 
     `faces` adds the rank correlation with dlib's face network (a tenth of a second a person; needs the extra `faces`).
     """
@@ -52,7 +52,7 @@ def judge(encoder: SemanticEncoder, people: Sequence[Subject], *, faces: bool = 
         by_azimuth[round(azimuth)] = ranks(encoder.images(views[:, k]), features)
     both = torch.cat([by_azimuth[azimuth] for azimuth in (-45, 45)])
     text = ranks(encoder.texts([s.caption for s in people]), features)
-    figures = {
+    metrics = {
         "people": len(people),
         "zero_shot": {
             name: {"accuracy": a.accuracy, "balanced": a.balanced, "asked": a.asked} for name, a in zero_shot.items()
@@ -61,7 +61,7 @@ def judge(encoder: SemanticEncoder, people: Sequence[Subject], *, faces: bool = 
         "recall_1_by_azimuth": {str(azimuth): recall(rank, 1) for azimuth, rank in by_azimuth.items()},
         "text": {"median_rank": text.float().median().item(), "recall_1": recall(text, 1)},
     }
-    return figures | ({"dlib": agreement_with_dlib(features, frontal)} if faces else {})
+    return metrics | ({"dlib": agreement_with_dlib(features, frontal)} if faces else {})
 
 
 def agreement_with_dlib(features: Tensor, frontal: Tensor) -> dict[str, float]:  # [N, D], [N, 3, R, R] uint8

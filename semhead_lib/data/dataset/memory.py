@@ -38,7 +38,8 @@ class SubjectsInMemory(Sequence[Subject]):
         subjects: Sequence[Subject],
         indices: Sequence[int],
         manifest: Manifest,
-        of_views: Sequence[Tensor] | None = None,  # [V, D] a subject: features that its views are told, each its own
+        of_views: Sequence[Tensor]
+        | None = None,  # [V, D] a subject: features that its views are conditioned on, each its own
     ) -> None:
         self._subjects, self.indices, self.manifest = list(subjects), list(indices), manifest
         self.of_views = of_views

@@ -38,7 +38,7 @@ from semhead_lib.data.jobs.workers import SourceFactory, make_shard
 _PLAN = "plan"  # settled by whoever comes first
 
 
-def synthesize_together(
+def synthesize_distributed(
     make_source: SourceFactory,
     out: Path | str,
     subjects: int,
@@ -74,7 +74,7 @@ def synthesize_together(
     if (out / MANIFEST).exists():
         return SynthesisReport(_finished(out, plan), 0, 0, time.perf_counter() - start)
     if (out / LOG).exists():
-        raise FileExistsError(f"{out} is being made by one process: the same command without engine=together goes on")
+        raise FileExistsError(f"{out} is being made by one process: the same command with engine=local goes on")
     folder = out / LEASES
     with suppress(OSError):  # there is none, or another process was faster
         (out / old_names.LEASES).rename(folder)

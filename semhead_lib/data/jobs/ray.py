@@ -1,4 +1,4 @@
-"""A dataset made by a Ray cluster: tasks that each join `synthesize_together`, started again when they are lost.
+"""A dataset made by a Ray cluster: tasks that each join `synthesize_distributed`, started again when they are lost.
 
 All machines of the cluster must see the folder under the same path.
 """
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from semhead_lib.data.dataset.manifest import Manifest
-from semhead_lib.data.jobs.distributed import synthesize_together
+from semhead_lib.data.jobs.distributed import synthesize_distributed
 from semhead_lib.data.jobs.synthesis import SynthesisReport
 from semhead_lib.data.jobs.workers import SourceFactory, SynthesisError
 
@@ -24,11 +24,11 @@ def synthesize_on_ray(
     losses: int = 10,
     **options: Any,
 ) -> SynthesisReport:
-    """`synthesize_together` by `workers` Ray tasks; 0: one a GPU of the cluster, or, where there is none, one a core.
+    """`synthesize_distributed` by `workers` Ray tasks; 0: one a GPU of the cluster, or one a core where there is none.
 
     A task whose process or machine is lost is started again elsewhere, `losses` times in all; its shard is taken over
     when its lease ends. Raises ModuleNotFoundError without Ray (extra `scale`), SynthesisError when a subject fails or
-    too much is lost, and what `synthesize_together` raises.
+    too much is lost, and what `synthesize_distributed` raises.
     """
     try:
         import ray
@@ -66,5 +66,5 @@ def synthesize_on_ray(
 
 
 def _work(make_source, out: str, subjects: int, rank: int, ranks: int, options: dict) -> tuple[int, int, float]:
-    report = synthesize_together(make_source, out, subjects, rank=rank, ranks=ranks, progress=False, **options)
+    report = synthesize_distributed(make_source, out, subjects, rank=rank, ranks=ranks, progress=False, **options)
     return report.views_made, report.bytes_made, report.seconds

@@ -188,7 +188,7 @@ def _begin(plan: Plan, out: Path, resume: bool) -> dict[int, tuple[ShardRecord, 
             if record.name in numbers and shard.is_file() and shard.stat().st_size == record.bytes:
                 done[numbers[record.name]] = record, layout
     elif (out / LEASES).exists() or (out / old_names.LEASES).exists():
-        raise FileExistsError(f"{out} is being made by several processes: engine=together goes on with it")
+        raise FileExistsError(f"{out} is being made by several processes: engine=distributed goes on with it")
     elif set(out.iterdir()) - set(leftovers(out)):
         raise FileExistsError(f"{out} is not empty and holds no dataset of ours; use another folder")
     remove_leftovers(out)

@@ -26,13 +26,13 @@ def view_reports(infos: Iterable[SampleInfo]) -> list[ViewReport]:
     kept: Counter[float] = Counter()
     failed: dict[float, Counter[str]] = {}
     for info in infos:
-        told = info.provenance
-        if not {"wanted", "views", "rejected"} <= told.keys():
+        provenance = info.provenance
+        if not {"wanted", "views", "rejected"} <= provenance.keys():
             raise ValueError(f"subject {info.id} does not come from the source kontext: it has no record of its views")
-        here = [view["asked"]["azimuth"] for view in told["views"]]
-        asked.update(view["azimuth"] for view in told["wanted"])
+        here = [view["asked"]["azimuth"] for view in provenance["views"]]
+        asked.update(view["azimuth"] for view in provenance["wanted"])
         kept.update(here)
-        for view in told["rejected"]:
+        for view in provenance["rejected"]:
             failed.setdefault(view["asked"]["azimuth"], Counter()).update(view["failed"])
     return [
         ViewReport(a, asked[a], kept[a], {c: failed[a][c] for c in CHECKS if a in failed and failed[a][c]})

@@ -106,7 +106,7 @@ class KontextSource:
         masks = [origin.mask, *(reframed(verdict.mask[None], verdict.frame)[0] for verdict in verdicts)]
         cameras = [Camera.orbit(0.0, 0.0).label, *(refined(v, view) for view, v in zip(used, verdicts, strict=True))]
         size = (self.resolution, self.resolution)
-        told = [{"asked": asdict(view), **verdict.as_json(), **how} for view, (_, verdict, how) in used.items()]
+        kept = [{"asked": asdict(view), **verdict.as_json(), **how} for view, (_, verdict, how) in used.items()]
         return Subject(
             id=f"k{self.seed}-{index:07d}",
             views=torch.stack([resized(p, size) for p in pictures]),
@@ -115,7 +115,7 @@ class KontextSource:
             frontal=resized(portrait, size),
             attributes={"complete": complete, "views kept": len(kept), "views asked": len(wanted)},
             provenance={"source": self.name, "portrait": path.name, "seed": self.seed, "index": index,
-                        "wanted": [asdict(view) for view in wanted], "views": told, "rejected": failed},
+                        "wanted": [asdict(view) for view in wanted], "views": kept, "rejected": failed},
             licence=self.licence,
         )  # fmt: skip
 

@@ -25,9 +25,9 @@ from semhead_lib.evaluation.headjudge.training import (
     make_people,
 )
 
-CARD, FIGURES = "card.md", "figures.json"
+CARD, METRICS_FILE = "card.md", "metrics.json"
 _BATCH = 64
-_BETTER = 0.05  # of accuracy beyond the commonest answer, or R^2: less is not told
+_BETTER = 0.05  # of accuracy beyond the commonest answer, or R^2: less is not reported
 _LOG_LINES = 200  # of the log that ships
 _ANSWERS = ("gender", "hair_colour", "hair_style", "glasses", "hat", "facial_hair", "expression", "eye_colour")
 _NUMBERS = ("age", "skin_tone", "light_azimuth")
@@ -35,7 +35,7 @@ _NUMBERS = ("age", "skin_tone", "light_azimuth")
 
 @torch.no_grad()
 def held_out(judge: HeadJudge, data: JudgeData) -> dict[str, Any]:
-    """Figures on whole images: IoU of each class, errors of normals (degrees) and depth (scene units), accuracy of the
+    """Metrics on whole images: IoU of each class, errors of normals (degrees) and depth (scene units), accuracy of the
     attributes seen from within 45 degrees of the front beside that of the commonest answer, R^2 of numbers there."""
     config, front = judge.config, frontal(data.cameras)
     overlap, union = torch.zeros(2, len(config.classes), dtype=torch.float64)
@@ -79,25 +79,25 @@ def _commonest(values: Tensor) -> float:
 
 
 def judge_and_describe(out: Path | str, people: Path | str, workers: int) -> dict[str, Any]:
-    """Make unseen people under `people` where they are missing, judge, write figures and card beside the weights."""
+    """Make unseen people under `people` where they are missing, judge, write metrics and card beside the weights."""
     out, folder = Path(out), Path(people) / "unseen"
     recipe = json.loads((out / SETTINGS).read_text(encoding="utf-8"))["recipe"]
     make_people(folder, UNSEEN_PEOPLE, recipe["views_per_subject"], UNSEEN_SEED, workers)
     judge = HeadJudge.load(out)
-    figures = held_out(judge, JudgeData(load_people(folder), judge.config))
-    write_atomically(out / FIGURES, json.dumps(figures, indent=1).encode() + b"\n")
-    write_atomically(out / CARD, card(out, judge, recipe, figures).encode())
-    return figures
+    metrics = held_out(judge, JudgeData(load_people(folder), judge.config))
+    write_atomically(out / METRICS_FILE, json.dumps(metrics, indent=1).encode() + b"\n")
+    write_atomically(out / CARD, card(out, judge, recipe, metrics).encode())
+    return metrics
 
 
 def ship(out: Path | str, to: Path | str) -> None:
-    """Copy what a package needs of a finished training: weights, config, figures, card, and the log in 200 lines.
+    """Copy what a package needs of a finished training: weights, config, metrics, card, and the log in 200 lines.
 
     Raises FileNotFoundError where the training or its judgement is not finished.
     """
     out, to = Path(out), Path(to)
     to.mkdir(parents=True, exist_ok=True)
-    for name in (WEIGHTS, CONFIG, FIGURES, CARD):
+    for name in (WEIGHTS, CONFIG, METRICS_FILE, CARD):
         write_atomically(to / name, (out / name).read_bytes())
     lines = [json.loads(line) for line in (out / LOG).read_text(encoding="utf-8").splitlines()]
     size = -(-len(lines) // _LOG_LINES)
@@ -107,21 +107,21 @@ def ship(out: Path | str, to: Path | str) -> None:
     write_atomically(to / LOG, "".join(json.dumps(line) + "\n" for line in kept).encode())
 
 
-def _untold(figures: dict[str, Any]) -> str:
+def _untold(metrics: dict[str, Any]) -> str:
     """What it does not tell: classes that it misses, attributes at the commonest answer, numbers at their mean."""
     right, commonest, known = (
-        figures["accuracy"],
-        figures["commonest answer"],
-        figures["shape controls with r2 above 0.3"],
+        metrics["accuracy"],
+        metrics["commonest answer"],
+        metrics["shape controls with r2 above 0.3"],
     )
     names = [name for name in _ANSWERS if right[name] < commonest[name] + _BETTER]
-    names += [name for name in _NUMBERS if figures["r2"][name] < _BETTER]
-    names += [f"where {name} are" for name, overlap in figures["iou"].items() if overlap < 2 * _BETTER]
-    share = f"{figures['shape controls'] - known} of {figures['shape controls']} shape controls of the face"
+    names += [name for name in _NUMBERS if metrics["r2"][name] < _BETTER]
+    names += [f"where {name} are" for name, overlap in metrics["iou"].items() if overlap < 2 * _BETTER]
+    share = f"{metrics['shape controls'] - known} of {metrics['shape controls']} shape controls of the face"
     return ", ".join([*(name.replace("_", " ") for name in names), share])
 
 
-def card(out: Path, judge: HeadJudge, recipe: dict[str, Any], figures: dict[str, Any]) -> str:
+def card(out: Path, judge: HeadJudge, recipe: dict[str, Any], metrics: dict[str, Any]) -> str:
     """The card in Markdown."""
     log = [json.loads(line) for line in (out / LOG).read_text(encoding="utf-8").splitlines()]
     versions = json.loads((out / SETTINGS).read_text(encoding="utf-8"))["versions"]
@@ -129,13 +129,13 @@ def card(out: Path, judge: HeadJudge, recipe: dict[str, Any], figures: dict[str,
     usual = asdict(Recipe())
     changes = "".join(f" {name}={value}" for name, value in recipe.items() if value != usual[name])
     parameters, megabytes = sum(p.numel() for p in judge.parameters()), (out / WEIGHTS).stat().st_size / 1e6
-    views, known = recipe["views_per_subject"], figures["shape controls with r2 above 0.3"]
-    overlap = ", ".join(f"{name} {value:.2f}" for name, value in figures["iou"].items())
+    views, known = recipe["views_per_subject"], metrics["shape controls with r2 above 0.3"]
+    overlap = ", ".join(f"{name} {value:.2f}" for name, value in metrics["iou"].items())
     answers = "\n".join(
-        f"| {name.replace('_', ' ')} | {figures['accuracy'][name]:.2f} | {figures['commonest answer'][name]:.2f} |"
+        f"| {name.replace('_', ' ')} | {metrics['accuracy'][name]:.2f} | {metrics['commonest answer'][name]:.2f} |"
         for name in _ANSWERS
     )
-    numbers = ", ".join(f"{name.replace('_', ' ')} {figures['r2'][name]:.2f}" for name in _NUMBERS)
+    numbers = ", ".join(f"{name.replace('_', ' ')} {metrics['r2'][name]:.2f}" for name in _NUMBERS)
     return f"""# headjudge
 
 A small convolutional network that tells the class of the surface, normals and depth of every pixel of a head, and the
@@ -149,16 +149,16 @@ shares neither people nor objective with what conditions generator and discrimin
 - Budget: {minutes:.0f} minutes beside other work, torch {versions["torch"]}. `log.jsonl` has the losses.
 - Again: `semhead judge train OUT{changes}`.
 
-On {UNSEEN_PEOPLE} people it has not seen (seed {UNSEEN_SEED}, {figures["images"]} images):
+On {UNSEEN_PEOPLE} people it has not seen (seed {UNSEEN_SEED}, {metrics["images"]} images):
 
 | what | |
 |---|---|
 | IoU of classes | {overlap} |
-| normals, median error | {figures["normals, median degrees"]:.1f} degrees |
-| depth, median error | {figures["depth, median scene units"]:.4f} scene units (a head is 0.4 high) |
-| direction to the camera, median error | {figures["direction, median degrees"]:.1f} degrees |
+| normals, median error | {metrics["normals, median degrees"]:.1f} degrees |
+| depth, median error | {metrics["depth, median scene units"]:.4f} scene units (a head is 0.4 high) |
+| direction to the camera, median error | {metrics["direction, median degrees"]:.1f} degrees |
 | R² from within 45 degrees of the front | {numbers} |
-| shape controls of the face with R² above 0.3 | {known} of {figures["shape controls"]} |
+| shape controls of the face with R² above 0.3 | {known} of {metrics["shape controls"]} |
 
 | attribute, from within 45 degrees of the front | accuracy | commonest answer |
 |---|---|---|
@@ -169,7 +169,7 @@ On {UNSEEN_PEOPLE} people it has not seen (seed {UNSEEN_SEED}, {figures["images"
 - It has seen parametric heads alone: of photographs its features say little. `features=inception` or `features=dinov2`
   are for those.
 - From an image of a face it does not tell, or hardly better than chance:
-  {_untold(figures)}.
+  {_untold(metrics)}.
   What it has not learnt to see, its features need not show.
 
 ## Licence

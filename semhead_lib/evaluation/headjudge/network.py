@@ -24,7 +24,7 @@ NAME = "headjudge"
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 SIDE = 128  # pixels of the input; other sizes are resampled
 MAP_SIDE = SIDE // 2  # of the maps it draws
-DEPTH_SCALE = 0.25  # scene units: depth is told as (z - 2.7) / DEPTH_SCALE
+DEPTH_SCALE = 0.25  # scene units: depth is predicted as (z - 2.7) / DEPTH_SCALE
 
 
 @dataclass(frozen=True)

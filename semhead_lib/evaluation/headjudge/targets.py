@@ -51,7 +51,7 @@ def judge_config(people: Sequence[Subject], classes: tuple[str, ...]) -> JudgeCo
 
 @dataclass(frozen=True)
 class Targets:
-    """B images and what is to be told of them."""
+    """B images and what is to be predicted from them."""
 
     images: Tensor  # [B, 3, 128, 128] in [-1, 1]
     classes: Tensor  # [B, 64, 64] int64

@@ -33,7 +33,7 @@ training), FILES (the most files that OUT may have: all but the state go into re
 pytest), PYTHON.
 
 A step is `done`, `failed`, `unfinished` (its time was over), `stopped` (by a signal) or `skipped`. Checks that did not
-finish give up nothing. Figures that were cut off say so, as do rows that were measured while the machine was busy.
+finish give up nothing. Measurements that were cut off say so, as do rows that were measured while the machine was busy.
 
 DATA and SETTINGS are looked at first: where nothing could be trained from them, the lease ends at once, exit code 2.
 A STATE that is damaged, or of images of another size or other networks, is named in summary.json, and the training

@@ -60,10 +60,16 @@ def draw(model: Path, path: Path, device: str, until: float) -> int:
     semantics = None
     if bank.mode.uses_semantics:
         semantics = bank.features[torch.arange(_HEADS) % len(bank.features)]
-    z, told, rows = sampling.latents(_HEADS, generator.config.z_dim, 0), bank.told(semantics, _HEADS), []
+    z, condition, rows = (
+        sampling.latents(_HEADS, generator.config.z_dim, 0),
+        bank.mapping_condition(semantics, _HEADS),
+        [],
+    )
     while len(rows) < _HEADS and (not rows or time.time() < until):
         one = slice(len(rows), len(rows) + 1)
-        images = sampling.heads_around(generator, z[one], None if told is None else told[one])  # [1, 8, 3, S, S] uint8
+        images = sampling.heads_around(
+            generator, z[one], None if condition is None else condition[one]
+        )  # [1, 8, 3, S, S] uint8
         if images.shape[-1] > _PIXELS:
             small = torch.nn.functional.adaptive_avg_pool2d(images.flatten(0, 1).float(), _PIXELS)
             images = small.round().to(torch.uint8).unflatten(0, images.shape[:2])

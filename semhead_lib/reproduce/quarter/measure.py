@@ -86,7 +86,7 @@ class Meter:
 
 
 @dataclass
-class Figures:
+class Measurements:
     """A file of figures in the form of papermill_runs/benchmarks, written again after each row."""
 
     path: Path

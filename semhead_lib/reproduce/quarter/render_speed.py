@@ -21,7 +21,7 @@ from semhead_lib.models.generator import Generator
 from semhead_lib.models.planes import REPRESENTATIONS, make_planes
 from semhead_lib.models.renderer import Renderer, RenderSettings
 from semhead_lib.reproduce.quarter.job import Job
-from semhead_lib.reproduce.quarter.measure import Figures, Meter
+from semhead_lib.reproduce.quarter.measure import Measurements, Meter
 
 _FIRST = ("hyplane", "triplane")
 _COMPILED = ("hyplane", "triplane")  # the reference implementation is compiled for these alone:
@@ -51,10 +51,10 @@ class Sizes:
 EG3D, TINY = Sizes(), Sizes(1, 32, 16, 8)
 
 
-def measure(path: Path, device: str, left: Callable[[], float], sizes: Sizes = EG3D) -> Figures:
+def measure(path: Path, device: str, left: Callable[[], float], sizes: Sizes = EG3D) -> Measurements:
     """Write the figures to `path`, row after row, until all are there or `left()` seconds are spent."""
     meter = Meter(device, 9 if device == "cuda" else 3)
-    figures = Figures(path, f"{sizes}, fp32 unless said, medians of {meter.runs} runs", device, meter.ceilings())
+    figures = Measurements(path, f"{sizes}, fp32 unless said, medians of {meter.runs} runs", device, meter.ceilings())
     cases = list(_cases(sizes, device))
     for kind in ("ours", "reference", "ours, bf16 map", "ours, density grid", "compiled reference"):
         for case in cases:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from semhead_lib.reproduce.quarter.job import Job, use_the_reference
-from semhead_lib.reproduce.quarter.measure import Figures, Meter
+from semhead_lib.reproduce.quarter.measure import Measurements, Meter
 from semhead_lib.reproduce.quarter.trial_step import TrialStep
 
 Kind = tuple[str, dict[str, Any]]
@@ -31,11 +31,11 @@ _ON_A_GPU: tuple[tuple[str, Kind], ...] = (
 _ON_A_CPU: tuple[tuple[str, Kind], ...] = (("semhead-32", ("eager fp32", FP32 | dict(subjects_per_batch=2))),)
 
 
-def measure(path: Path, device: str, left: Callable[[], float]) -> Figures:
+def measure(path: Path, device: str, left: Callable[[], float]) -> Measurements:
     """Write the figures to `path`, row after row, until all are there or `left()` seconds are spent."""
     meter = Meter(device)
     what = "whole training steps on noise: both networks, wrong conditions, R1 and density regularisation in turn"
-    figures = Figures(path, what, device, meter.ceilings() if device == "cuda" else {})
+    figures = Measurements(path, what, device, meter.ceilings() if device == "cuda" else {})
     for preset, (kind, changes) in _ON_A_GPU if device == "cuda" else _ON_A_CPU:
         if left() < 8:
             figures.add(preset, **{kind: "not reached in time"})

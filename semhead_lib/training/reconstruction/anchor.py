@@ -35,8 +35,8 @@ class Anchor:
             subjects_per_batch=min(_MOST, len(data)),
             views_per_subject=views,
             rendered=min(2, views),
-            rate=settings.reconstruct_rate,
-            encoder_rate=settings.reconstruct_rate,
+            lr=settings.reconstruct_lr,
+            encoder_lr=settings.reconstruct_lr,
             fall=0.0,
             seed=settings.seed,
         )

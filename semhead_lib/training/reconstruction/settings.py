@@ -29,8 +29,8 @@ class ReconstructionSettings:
     crop: int = 64  # pixels of the square parts that are rendered; 0: whole images
     crop_whole: float = 0.35  # share of parts that are the whole image made smaller
     crop_face: float = 0.6  # share of the others that are cut around the face, where it is seen
-    rate: float = 3e-3  # Adam's learning rates, the highest: they rise for `warmup` steps ...
-    encoder_rate: float = 2e-3
+    lr: float = 3e-3  # Adam's learning rates, the highest: they rise for `warmup` steps ...
+    encoder_lr: float = 2e-3
     warmup: int = 100
     fall: float = 0.25  # ... and fall to 0 over that last share of the training
     detail_weight: float = 1.0  # of differences in what a blur of one pixel takes away
@@ -51,7 +51,7 @@ class ReconstructionSettings:
         for name in ("subjects_per_batch", "views_per_subject", "rendered", "pixels", "save_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("kimg", "rate", "encoder_rate", "ema_kimg"):
+        for name in ("kimg", "lr", "encoder_lr", "ema_kimg"):
             if not 0 < getattr(self, name) < math.inf:
                 raise ValueError(f"{name} must be positive and finite, got {getattr(self, name)}")
         for name in (

@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
+from semhead_lib import old_names
 from semhead_lib.atomic import folder_lock, write_atomically
 from semhead_lib.conditioning.bank import ConditionBank
 from semhead_lib.conditioning.modes import ConditionMode
@@ -99,7 +100,7 @@ class Reconstructor:
             self.encoder = ImageEncoder(config.resolution, config.z_dim).to(device)
             self.classes = EqualLinear(config.hidden, CLASSES).to(device) if s.class_weight else None
         self.average = copy.deepcopy(self.generator).requires_grad_(False).eval() if new else None
-        parts = ((self.generator, s.rate), (self.encoder, s.encoder_rate), (self.classes, s.rate))
+        parts = ((self.generator, s.lr), (self.encoder, s.encoder_lr), (self.classes, s.lr))
         groups = [{"params": list(network.parameters()), "lr": rate} for network, rate in parts if network is not None]
         self.optimiser = torch.optim.Adam(groups, betas=_BETAS, fused=True)
 
@@ -127,7 +128,7 @@ class Reconstructor:
     def step(self, sample: Sample, step: int) -> dict[str, Tensor]:
         """Learn from a sample; returns the terms."""
         s = self.settings
-        for group, rate in zip(self.optimiser.param_groups, (s.rate, s.encoder_rate, s.rate), strict=False):
+        for group, rate in zip(self.optimiser.param_groups, (s.lr, s.encoder_lr, s.lr), strict=False):
             group["lr"] = rate * s.share(step)
         weights = {"image": 1.0, "detail": s.detail_weight, "mask": s.mask_weight, "density": s.density_weight,
                    "colour": s.colour_weight, "class": s.class_weight, "kl": s.kl_weight}  # fmt: skip
@@ -286,7 +287,7 @@ def _begun(settings: ReconstructionSettings, data: SubjectsInMemory, out: Path) 
     path, here = out / SETTINGS, {"settings": settings.as_json(), "data": run_folder.identity(data)}
     if path.exists() and (out / STATE).exists():
         there = json.loads(path.read_text(encoding="utf-8"))
-        different = settings.differences(there["settings"])
+        different = settings.differences(old_names.today(old_names.SETTINGS, there["settings"]))
         different += [f"the data's {key} is {there['data'].get(key)} there, {value} here"
                       for key, value in here["data"].items() if there["data"].get(key) != value]  # fmt: skip
         if different:

@@ -13,12 +13,12 @@ from noise_source import NoiseSource, files_of
 from semhead_lib.data.dataset.check import check
 from semhead_lib.data.dataset.manifest import LEASES
 from semhead_lib.data.dataset.reading import infos
-from semhead_lib.data.jobs.distributed import synthesize_together
+from semhead_lib.data.jobs.distributed import synthesize_distributed
 from semhead_lib.data.jobs.synthesis import SynthesisError, synthesize
 
 SLOW = functools.partial(NoiseSource, seed=7, delay=0.15)
 QUICK = functools.partial(NoiseSource, seed=7)
-quiet = functools.partial(synthesize_together, shard_size=2, progress=False, lease=1.5)
+quiet = functools.partial(synthesize_distributed, shard_size=2, progress=False, lease=1.5)
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,7 @@ def alone(tmp_path_factory):
 def start(out, rank: int) -> multiprocessing.Process:
     options = dict(shard_size=2, rank=rank, ranks=2, lease=1.5, progress=False)
     process = multiprocessing.get_context("spawn").Process(
-        target=synthesize_together, args=(SLOW, out, 21), kwargs=options, daemon=True
+        target=synthesize_distributed, args=(SLOW, out, 21), kwargs=options, daemon=True
     )
     process.start()
     return process
@@ -74,7 +74,7 @@ def test_all_are_killed_and_others_go_on(tmp_path, alone):
     with pytest.raises(SynthesisError, match="subject 9: ArithmeticError: the noise ran out"):
         quiet(functools.partial(NoiseSource, seed=7, fail_at=9), out, 21)
     assert check(out) == [f"{out}: is not finished; start the same synthesis again to complete it"]
-    with pytest.raises(FileExistsError, match="is being made by several processes: engine=together goes on"):
+    with pytest.raises(FileExistsError, match="is being made by several processes: engine=distributed goes on"):
         synthesize(QUICK, out, 21, shard_size=2, workers=0, progress=False)
     with pytest.raises(ValueError, match=r"begun with other settings: .*seed is 7 there, 8 here"):
         quiet(functools.partial(NoiseSource, seed=8), out, 21)

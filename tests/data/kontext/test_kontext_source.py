@@ -14,7 +14,7 @@ from semhead_lib.conditioning.kontext import kontext_source
 from semhead_lib.conditioning.semantic import SemanticEncoder
 from semhead_lib.data.dataset.check import check
 from semhead_lib.data.dataset.reading import infos, load_subject
-from semhead_lib.data.jobs.distributed import synthesize_together
+from semhead_lib.data.jobs.distributed import synthesize_distributed
 from semhead_lib.data.jobs.synthesis import synthesize
 from semhead_lib.data.kontext.editor import KontextSettings
 from semhead_lib.data.kontext.prompts import View, views_of
@@ -113,7 +113,7 @@ def test_a_dataset_by_the_tiny_model(tiny, tmp_path):
         kontext_source, folder, model=str(tiny), pixels=32, steps=1, dtype="float32", device="cpu", views_per_subject=3,
         resolution=32, tries=1, attempts=2, seed=0, input_terms="CC0-1.0",
     )  # fmt: skip
-    report = synthesize_together(made, tmp_path / "dataset", 3, shard_size=2, progress=False)
+    report = synthesize_distributed(made, tmp_path / "dataset", 3, shard_size=2, progress=False)
     assert report.manifest.subjects == 3 and check(tmp_path / "dataset") == []
     told = infos(tmp_path / "dataset")
     assert [info.provenance["portrait"] for info in told] == ["000000.png", "000001.png", "000002.png"]

@@ -1,0 +1,79 @@
+"""Files and commands of earlier versions are read, by the names of today."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from semhead_lib import old_names
+from semhead_lib.ablation.analysis import final, load_results, pick
+from semhead_lib.ablation.results import read_results
+from semhead_lib.ablation.table import COLUMNS
+from semhead_lib.conf.compose import compose_config
+from semhead_lib.evaluation.report import Evaluation
+from semhead_lib.inversion.comparison import read_table
+from semhead_lib.models.generator import ASSETS
+from semhead_lib.training.settings import TrainSettings, begun_settings
+
+ROOT = Path(__file__).parents[1]
+REFERENCE = ROOT / "papermill_runs/reference"
+TABLES = (old_names.SETTINGS, old_names.METRICS, old_names.COLUMNS, old_names.TENSORS)
+
+
+def test_no_name_of_today_is_an_old_one():
+    for table in TABLES:
+        assert not set(table) & set(table.values())
+
+
+@pytest.mark.parametrize("study", ["cpu", "cpu-long", "smoke"])
+def test_tables_of_studies(study):
+    found = load_results(REFERENCE / "ablations" / study)
+    assert tuple(found.metrics.columns) == COLUMNS
+    names = set(found.metrics["metric"])
+    assert not names & set(old_names.METRICS) and set(old_names.METRICS.values()) <= names
+    front, back = (pick(final(found.of(mode="view"), azimuth), "frechet") for azimuth in (0.0, 180.0))
+    assert len(front) and len(back) and "view_seed-0-azimuth-180" in found.heads
+    raw = pd.read_csv(REFERENCE / "ablations" / study / "figures.csv")
+    assert len(raw) == len(found.metrics) and raw["value"].equals(found.metrics["value"])
+
+
+def test_the_table_of_inversions():
+    table = read_table(REFERENCE / "inversion/judged.csv")
+    assert {"method", "metric"} <= set(table.columns) and "start: best" in set(table["method"])
+
+
+def test_evaluations(tmp_path):
+    kept = json.loads((ASSETS / "semhead-64/figures.json").read_text())
+    found = Evaluation.from_json(kept)
+    assert found.generated["all"]["mode_coverage"].value == kept["generated"]["all"]["modes"]["value"]
+    assert "cross_view_recall_5" in found.generated["0"] and "own_front_recall_5" not in found.generated["0"]
+    written = json.dumps(found.as_json())
+    assert not any(f'"{name}"' in written for name in old_names.METRICS), "they are written by today's names"
+    content = {"kimg": 1.0, "told_azimuth": 90.0, "evaluation": kept}
+    (tmp_path / "kimg-00001.000-told-90.json").write_text(json.dumps(content))
+    assert [result.condition_azimuth for result in read_results(tmp_path)] == [90.0]
+
+
+def test_settings_of_trainings():
+    assert TrainSettings.from_json({"generator_rate": 0.5, "kimg": 2.0}).generator_lr == 0.5
+    assert begun_settings({"format": 2, "settings": {"discriminator_rate": 0.25}}) == {"discriminator_lr": 0.25}
+    assert not set(old_names.SETTINGS) & set(TrainSettings().as_json())
+
+
+def test_command_lines():
+    needed = [("data", "data"), ("out", "out")]
+    config = compose_config("train", [*needed, ("generator_rate", "0.5"), ("discriminator_rate", "0.25")])
+    assert (config.generator_lr, config.discriminator_lr) == (0.5, 0.25) and "generator_rate" not in config
+    assert compose_config("reconstruct", [*needed, ("rate", "0.125")]).lr == 0.125
+    made = compose_config("synthesize", [("out", "out"), ("subjects", "3"), ("engine", "together")])
+    assert made.engine == "distributed"
+
+
+def test_files_by_their_earlier_names(tmp_path):
+    path = tmp_path / "metrics.csv"
+    assert old_names.existing(path) == path, "neither is there"
+    (tmp_path / "figures.csv").touch()
+    assert old_names.existing(path).name == "figures.csv"
+    path.touch()
+    assert old_names.existing(path) == path, "today's goes first"
