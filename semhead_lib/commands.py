@@ -164,7 +164,7 @@ def train(config: DictConfig) -> None:
     elif is_packed(config.data):
         data = load_packed(config.data, limit=config.limit, threads=available_cores())
     else:
-        geometry = ("depth", "labels") if settings.reconstruct_every else ()
+        geometry = ("depth", "segmentation") if settings.reconstruct_every else ()
         data = SubjectsInMemory.load(
             config.data, geometry=geometry, limit=config.limit, threads=available_cores(), progress=True
         )
@@ -182,7 +182,7 @@ def reconstruct(config: DictConfig) -> None:
     settings = {key: value for key, value in config.items() if key not in ("data", "out", "limit", "init", "device")}
     settings = ReconstructionSettings(**settings | {"generator": changes})
     data = SubjectsInMemory.load(
-        config.data, geometry=("depth", "labels"), limit=config.limit, threads=available_cores(), progress=True
+        config.data, geometry=("depth", "segmentation"), limit=config.limit, threads=available_cores(), progress=True
     )
     print(run(settings, data, config.out, device=config.device, init=config.init))
 

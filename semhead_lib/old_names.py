@@ -5,9 +5,9 @@ A table for each kind of name, from what it was to what it is; `today` applies o
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 Value = TypeVar("Value")
 
@@ -21,7 +21,9 @@ SETTINGS = {  # keys of settings.json, studies, profiles and command lines
     "pivotal_rate": "pivotal_lr",
     "told": "condition",  # of a training's data: what each view is conditioned on
 }
-VALUES = {"engine": {"alone": "local", "together": "distributed"}}  # of a key
+FIELDS = {"labels": "segmentation"}  # of Subject, in manifests and samples of version 1, and channels
+STEMS = {"segmentation": "label"}  # of the images of a field, in samples of version 1
+VALUES = {"engine": {"alone": "local", "together": "distributed"}, "channels": FIELDS}  # words of a key's value
 METRICS = {  # in evaluations and tables
     "modes": "mode_coverage",
     "own_front_recall_1": "cross_view_recall_1",
@@ -46,6 +48,15 @@ def today(names: Mapping[str, str], content: Mapping[str, Value]) -> dict[str, V
     """
     renamed = {names.get(key, key): value for key, value in content.items()}
     return renamed | {key: value for key, value in content.items() if key not in names}
+
+
+def fields(names: Iterable[Any]) -> tuple[Any, ...]:
+    """Names of fields of Subject; what is no name stays as it is.
+
+    >>> fields(["depth", "labels"])
+    ('depth', 'segmentation')
+    """
+    return tuple(FIELDS.get(name, name) if isinstance(name, str) else name for name in names)
 
 
 def existing(path: Path) -> Path:

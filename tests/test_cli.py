@@ -123,7 +123,7 @@ def test_a_dataset_from_synthesis_to_import(capsys, tmp_path):
     assert "depth" in manifest["fields"] and "normals" not in manifest["fields"]
     assert manifest["plan"]["seed"] == 20261122
     assert run(capsys, "synthesize", f"out={made}", *small, "channels=depth")[1].endswith("(was finished already)\n")
-    code, _, error = run(capsys, "synthesize", f"out={made}", *small, "channels=labels")
+    code, _, error = run(capsys, "synthesize", f"out={made}", *small, "channels=segmentation")
     assert (code, error.count("\n")) == (1, 1)
     assert run(capsys, "data", "check", made)[:2] == (0, f"{made}: no damage found\n")
     assert run(capsys, "data", "export", made, archive)[:2] == (0, f"{archive}: 4 images\n")
@@ -164,9 +164,9 @@ def test_an_interrupted_job_exits_130(capsys, monkeypatch):
 
 
 def test_composition():
-    config = compose_config("synthesize", [("out", "a b=c,d(e)"), ("channels", "labels"), ("subjects", "7")])
+    config = compose_config("synthesize", [("out", "a b=c,d(e)"), ("channels", "segmentation"), ("subjects", "7")])
     assert (config.out, config.subjects, config.seed) == ("a b=c,d(e)", 7, 20261122)
-    assert (config.channels, config.samples_per_pixel) == (["labels"], 4)
+    assert (config.channels, config.samples_per_pixel) == (["segmentation"], 4)
     extra = compose_config("reproduce", [("profile", "smoke"), ("01_x.count", "3")], free="overrides")
     assert dict(extra.overrides) == {"01_x.count": "3"}
 

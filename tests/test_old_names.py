@@ -1,16 +1,27 @@
 """Files and commands of earlier versions are read, by the names of today."""
 
 import json
+import sys
 from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
+
+sys.path.insert(0, str(Path(__file__).parent / "data"))
+from noise_source import noise_subject, same_subject
 
 from semhead_lib import old_names
 from semhead_lib.ablation.analysis import final, load_results, pick
 from semhead_lib.ablation.results import read_results
 from semhead_lib.ablation.table import COLUMNS
 from semhead_lib.conf.compose import compose_config
+from semhead_lib.data.dataset.check import check
+from semhead_lib.data.dataset.encoding import decode_subject, encode_subject, sample_problems
+from semhead_lib.data.dataset.manifest import Manifest, Plan
+from semhead_lib.data.dataset.memory import SubjectsInMemory
+from semhead_lib.data.dataset.semantics import fill_semantics
+from semhead_lib.data.dataset.shards import write_shard
 from semhead_lib.evaluation.report import Evaluation
 from semhead_lib.inversion.comparison import read_table
 from semhead_lib.models.generator import ASSETS
@@ -55,6 +66,36 @@ def test_evaluations(tmp_path):
     assert [result.condition_azimuth for result in read_results(tmp_path)] == [90.0]
 
 
+def of_version_1(sample: dict[str, bytes]) -> dict[str, bytes]:
+    """A sample as it was written while segmentation was called `labels`."""
+    info = json.loads(sample["json"])
+    info |= {"version": 1, "fields": ["labels" if name == "segmentation" else name for name in info["fields"]]}
+    renamed = {name.replace("segmentation_", "label_"): content for name, content in sample.items()}
+    return renamed | {"json": json.dumps(info, sort_keys=True).encode()}
+
+
+def test_datasets_with_labels(tmp_path):
+    subjects = [noise_subject(i) for i in range(2)]
+    old = [of_version_1(encode_subject(subject)) for subject in subjects]
+    for sample, subject in zip(old, subjects, strict=True):
+        assert "label_000.png" in sample and sample_problems(sample) == []
+        assert same_subject(decode_subject(sample), subject)
+    partial, record, layout = write_shard(tmp_path / "shard-000000.tar", old)
+    partial.rename(tmp_path / record.name)
+    plan = Plan(2, 2, "png", 0, {"name": "noise", "licence": "CC0-1.0", "settings": {"channels": ["depth", "labels"]}})
+    manifest = json.loads(Manifest(plan, layout, (record,)).dumps())
+    manifest["fields"] = ["labels" if name == "segmentation" else name for name in manifest["fields"]]
+    (tmp_path / "dataset.json").write_text(json.dumps(manifest))
+    read = Manifest.load(tmp_path)
+    assert read.plan.source["settings"]["channels"] == ["depth", "segmentation"]
+    assert check(tmp_path) == []
+    features = lambda images: torch.nn.functional.normalize(torch.ones(len(images), 4), dim=1)  # noqa: E731
+    fill_semantics(tmp_path, features, "test [weights 0]", progress=False)
+    assert check(tmp_path) == [] and Manifest.load(tmp_path).layout.semantic["dimension"] == 4
+    heads = SubjectsInMemory.load(tmp_path, geometry=["segmentation"])
+    assert torch.equal(heads[1].segmentation, subjects[1].segmentation) and heads[1].semantic is not None
+
+
 def test_settings_of_trainings():
     assert TrainSettings.from_json({"generator_rate": 0.5, "kimg": 2.0}).generator_lr == 0.5
     assert begun_settings({"format": 2, "settings": {"discriminator_rate": 0.25}}) == {"discriminator_lr": 0.25}
@@ -68,6 +109,8 @@ def test_command_lines():
     assert compose_config("reconstruct", [*needed, ("rate", "0.125")]).lr == 0.125
     made = compose_config("synthesize", [("out", "out"), ("subjects", "3"), ("engine", "together")])
     assert made.engine == "distributed"
+    made = compose_config("synthesize", [("out", "out"), ("subjects", "3"), ("channels", "depth,labels")])
+    assert made.channels == ["depth", "segmentation"]
 
 
 def test_files_by_their_earlier_names(tmp_path):

@@ -222,7 +222,7 @@ def execute(plan: Contest, entry: Entry, root: Path) -> None:
     clock = time.process_time if pick_device("auto") == "cpu" else time.monotonic
     for part in ("begin", "run"):  # of a call that was interrupted: its time is not known
         shutil.rmtree(folder / part, ignore_errors=True)
-    geometry = ("depth", "labels") if entry.beginning or entry.settings.reconstruct_every else ()
+    geometry = ("depth", "segmentation") if entry.beginning or entry.settings.reconstruct_every else ()
     people = SubjectsInMemory.load(root / plan.dataset("people"), geometry=geometry)
     if entry.beginning:
         share = float(entry.reconstruct["share"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from semhead_lib import old_names
@@ -60,7 +61,8 @@ def _today(name: str, key: str, text: str) -> tuple[str, str]:
     here = {k.name for k in config_keys(name)}
     if key not in here and old_names.SETTINGS.get(key) in here:
         key = old_names.SETTINGS[key]
-    return key, old_names.VALUES.get(key, {}).get(text, text)
+    values = old_names.VALUES.get(key)
+    return key, re.sub(r"\w+", lambda word: values.get(word[0], word[0]), text) if values else text
 
 
 def _compose(name: str, choices: dict, values: dict, free: dict) -> DictConfig:

@@ -28,7 +28,7 @@ class Subject:
     masks: Tensor | None = None  # [V, H, W] uint8 coverage of the head: 0 background, 255 subject
     depth: Tensor | None = None  # [V, H, W] float32 camera z in scene units, 0 where nothing is hit
     normals: Tensor | None = None  # [V, 3, H, W] uint8 world normals, 127.5 * (n + 1); 0 where nothing is hit
-    labels: Tensor | None = None  # [V, H, W] uint8 class of the surface, 0 background
+    segmentation: Tensor | None = None  # [V, H, W] uint8 class of the surface, 0 background
     semantic: Tensor | None = None  # [D] float32 unit feature of the frontal view
     semantic_encoder: str | None = None  # identity of the encoder that made `semantic`
     attributes: dict[str, Any] = field(default_factory=dict)  # JSON: what is known of the subject
@@ -48,11 +48,11 @@ class Subject:
             "masks": ((v, h, w), torch.uint8),
             "depth": ((v, h, w), torch.float32),
             "normals": ((v, 3, h, w), torch.uint8),
-            "labels": ((v, h, w), torch.uint8),
+            "segmentation": ((v, h, w), torch.uint8),
         }
         for name, (shape, dtype) in expected.items():
             value = getattr(self, name)
-            if value is None and name in ("masks", "depth", "normals", "labels"):
+            if value is None and name in ("masks", "depth", "normals", "segmentation"):
                 continue
             if v == 0 or tuple(value.shape) != shape or value.dtype != dtype:
                 raise ValueError(

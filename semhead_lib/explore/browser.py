@@ -15,9 +15,9 @@ from torch import Tensor
 from semhead_lib.cameras import orbit_angles
 from semhead_lib.data.dataset.reading import infos, load_subject
 from semhead_lib.data.subjects import Subject
-from semhead_lib.viz.plots import depth_colours, label_colours, picture_grid, show
+from semhead_lib.viz.plots import depth_colours, picture_grid, segmentation_colours, show
 
-CHANNELS = ("pictures", "masks", "depth", "normals", "labels")
+CHANNELS = ("pictures", "masks", "depth", "normals", "segmentation")
 _ANY = "any"
 _COLUMNS = 9  # of the sheet; the first picture is the frontal view
 
@@ -146,8 +146,8 @@ def channel_pictures(subject: Subject, channel: str) -> Tensor:  # [1 + V, 3, H,
         shown = torch.full_like(subject.views, 255)
     elif channel == "masks":
         shown = kept[:, None].expand(-1, 3, -1, -1)
-    elif channel in ("depth", "labels"):
-        shown = (depth_colours if channel == "depth" else label_colours)(kept)
+    elif channel in ("depth", "segmentation"):
+        shown = (depth_colours if channel == "depth" else segmentation_colours)(kept)
     else:
         shown = kept
     return torch.cat([subject.frontal[None], shown])

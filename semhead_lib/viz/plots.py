@@ -77,14 +77,14 @@ def depth_colours(depth: Tensor) -> Tensor:  # [V, H, W] -> [V, 3, H, W] uint8
     return torch.where(hit, grey, torch.tensor(255, dtype=torch.uint8))[:, None].expand(-1, 3, -1, -1)
 
 
-def label_colours(labels: Tensor) -> Tensor:  # [V, H, W] uint8 -> [V, 3, H, W] uint8
+def segmentation_colours(segmentation: Tensor) -> Tensor:  # [V, H, W] uint8 -> [V, 3, H, W] uint8
     """Classes in fixed, well separated colours; class 0 is white."""
     turn = (torch.arange(256) * 0.61803) % 1.0
     table = torch.stack(
         [(0.55 + 0.4 * torch.cos(2 * torch.pi * (turn + shift))) * 255 for shift in (0.0, 1 / 3, 2 / 3)], -1
     )
     table[0] = 255
-    return table.to(torch.uint8)[labels.long()].permute(0, 3, 1, 2)
+    return table.to(torch.uint8)[segmentation.long()].permute(0, 3, 1, 2)
 
 
 def camera_sphere(labels: Tensor, title: str = "Cameras around the head") -> go.Figure:  # [N, 25]

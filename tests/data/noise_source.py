@@ -60,7 +60,7 @@ def noise_subject(index=0, seed=0, views=3, resolution=16, geometry=True, semant
             "masks": pixels(views, resolution, resolution),
             "depth": depth * (torch.from_numpy(generator.random(depth.shape)) > 0.3),
             "normals": pixels(views, 3, resolution, resolution),
-            "labels": pixels(views, resolution, resolution),
+            "segmentation": pixels(views, resolution, resolution),
         }
     return Subject(
         id=f"noise-{seed}-{index:05d}",

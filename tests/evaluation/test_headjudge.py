@@ -4,6 +4,7 @@ from functools import partial
 import pytest
 import torch
 
+from semhead_lib import old_names
 from semhead_lib.conditioning.semantic import ASSETS
 from semhead_lib.data.dataset.memory import SubjectsInMemory
 from semhead_lib.evaluation.face_crops import face_crops, frontal
@@ -87,7 +88,7 @@ def test_what_ships_with_the_package():
     """Small, trained to the end on people that nothing else has seen, and its card tells what was measured."""
     folder = ASSETS / "headjudge"
     assert (folder / "model.safetensors").stat().st_size <= 6e6
-    judge, metrics = HeadJudge.load(folder), json.loads((folder / "metrics.json").read_text())
+    judge, metrics = HeadJudge.load(folder), json.loads(old_names.existing(folder / "metrics.json").read_text())
     assert set(metrics["iou"]) == set(judge.config.classes) and metrics["images"] == 256 * 6
     text = (folder / "card.md").read_text()
     assert f"| normals, median error | {metrics['normals, median degrees']:.1f} degrees |" in text
@@ -109,7 +110,7 @@ def test_damaged_weights_are_named(people, tmp_path):
 
 def test_people_without_geometry_are_refused(people):
     heads = SubjectsInMemory.load(people)
-    with pytest.raises(ValueError, match="has no depth, normals, labels"):
+    with pytest.raises(ValueError, match="has no depth, normals, segmentation"):
         JudgeData(heads, config_of(people))
 
 
@@ -117,7 +118,9 @@ def test_face_crops_hold_the_face(people):
     heads = load_people(people)
     cameras = torch.cat([s.cameras for s in heads])
     front = frontal(cameras)
-    skin = (torch.cat([s.labels for s in heads])[front] <= 5) & (torch.cat([s.labels for s in heads])[front] > 0)
+    skin = (torch.cat([s.segmentation for s in heads])[front] <= 5) & (
+        torch.cat([s.segmentation for s in heads])[front] > 0
+    )
     share = partial(torch.mean, dim=(1, 2, 3))
     whole = skin[:, None].float()
     crops = face_crops(whole.expand(-1, 3, -1, -1), cameras[front])

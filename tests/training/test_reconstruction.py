@@ -36,12 +36,14 @@ def ball(subject: Subject, radius: float, colour: torch.Tensor) -> Subject:
     forward = subject.cameras[:, [2, 6, 10]]
     z = distance * (directions * forward[:, None]).sum(-1).unflatten(1, (32, 32))
     views = torch.where(hit[:, None], colour[:, None, None], torch.full((3, 1, 1), 200)).byte()
-    return replace(subject, views=views, masks=hit.byte() * 255, depth=torch.where(hit, z, 0.0), labels=hit.byte() * 3)
+    return replace(
+        subject, views=views, masks=hit.byte() * 255, depth=torch.where(hit, z, 0.0), segmentation=hit.byte() * 3
+    )
 
 
 @pytest.fixture(scope="module")
 def deep(noise_folder) -> SubjectsInMemory:
-    noise = SubjectsInMemory.load(noise_folder, geometry=("depth", "labels"))
+    noise = SubjectsInMemory.load(noise_folder, geometry=("depth", "segmentation"))
     rng = torch.Generator().manual_seed(0)
     balls = [ball(s, 0.15 + 0.015 * k, torch.randint(256, (3,), generator=rng)) for k, s in enumerate(noise)]
     return SubjectsInMemory(balls, noise.indices, noise.manifest)
@@ -155,7 +157,7 @@ def test_an_adversarial_training_holds_on_to_the_truth(deep, data, tmp_path):
     one, other = (Generator.load(folder).state_dict() for folder in (whole, parts))
     assert all(torch.equal(one[name], other[name]) for name in one)
     assert (whole / "encoder.safetensors").is_file()
-    with pytest.raises(ValueError, match="has no depth and no labels"):
+    with pytest.raises(ValueError, match="has no depth and no segmentation"):
         train(TrainSettings(**settings), data, tmp_path / "third", device="cpu", progress=False)
 
 
@@ -187,5 +189,5 @@ def test_what_fails_before_it_trains_leaves_a_folder_to_begin_in(deep, tmp_path)
 
 
 def test_data_without_depth_are_refused(data, tmp_path):
-    with pytest.raises(ValueError, match="has no depth and no labels, which reconstruction needs"):
+    with pytest.raises(ValueError, match="has no depth and no segmentation, which reconstruction needs"):
         reconstruct(small(), data, tmp_path, device="cpu", progress=False)

@@ -4,6 +4,7 @@ import pytest
 import torch
 from small_training import small
 
+from semhead_lib import old_names
 from semhead_lib.conditioning.bank import ConditionBank
 from semhead_lib.evaluation.report import Evaluation
 from semhead_lib.models.discriminator import Discriminator
@@ -57,7 +58,7 @@ def test_what_ships_with_the_package(folder):
         bank.features.shape[1]
     )
     assert (folder / "model.safetensors").stat().st_size <= 12e6
-    found = Evaluation.from_json(json.loads((folder / "metrics.json").read_text()))
+    found = Evaluation.from_json(json.loads(old_names.existing(folder / "metrics.json").read_text()))
     card = (folder / "card.md").read_text()
     for name in ("frechet", "directional_bias", "condition_recall_5"):
         assert f"| {name.replace('_', ' ')} | {found.generated['all'][name]} |" in card

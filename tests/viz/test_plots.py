@@ -35,7 +35,7 @@ def test_false_colours():
     grey = plots.depth_colours(depth)
     assert grey.shape == (1, 3, 2, 2) and grey[0, 0, 0, 0] == 255
     assert grey[0, 0, 0, 1] > grey[0, 0, 1, 0] > grey[0, 0, 1, 1]
-    coloured = plots.label_colours(torch.arange(13, dtype=torch.uint8).reshape(1, 1, 13))
+    coloured = plots.segmentation_colours(torch.arange(13, dtype=torch.uint8).reshape(1, 1, 13))
     assert coloured[0, :, 0, 0].tolist() == [255, 255, 255]
     assert len({tuple(c) for c in coloured[0, :, 0].T.tolist()}) == 13
 

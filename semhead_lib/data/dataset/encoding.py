@@ -1,16 +1,16 @@
 """One subject as one WebDataset sample: a handful of named files, none of which is ever unpickled.
 
-| entry              | content                                                                                        |
-|--------------------|------------------------------------------------------------------------------------------------|
-| `view_000.png` ... | RGB, `png` or `webp` (both lossless) or `jpg` (quality 95, no chroma subsampling)               |
-| `mask_000.png` ... | coverage of the head, 8 bits: 0 background, 255 subject                                         |
-| `depth_000.png`    | camera z, 16 bits, times `depth_unit` of the JSON; 0 where nothing is hit                       |
-| `normal_000.png`   | world normals as RGB, 127.5 (n + 1)                                                             |
-| `label_000.png`    | class of the surface, 8 bits                                                                   |
-| `cameras.npy`      | [V, 25] float32                                                                                |
-| `frontal.png`      | RGB, always lossless, since semantics come from it; absent when it is one of the views          |
-| `semantic.npy`     | [D] float32                                                                                    |
-| `json`             | which of these there are, and attributes, caption, provenance, licence (see `SampleInfo`)      |
+| entry                  | content                                                                                    |
+|------------------------|--------------------------------------------------------------------------------------------|
+| `view_000.png` ...     | RGB, `png` or `webp` (both lossless) or `jpg` (quality 95, no chroma subsampling)          |
+| `mask_000.png` ...     | coverage of the head, 8 bits: 0 background, 255 subject                                    |
+| `depth_000.png`        | camera z, 16 bits, times `depth_unit` of the JSON; 0 where nothing is hit                  |
+| `normal_000.png`       | world normals as RGB, 127.5 (n + 1)                                                        |
+| `segmentation_000.png` | class of the surface, 8 bits; `label_000.png` in version 1                                 |
+| `cameras.npy`          | [V, 25] float32                                                                            |
+| `frontal.png`          | RGB, always lossless, since semantics come from it; absent when it is one of the views     |
+| `semantic.npy`         | [D] float32                                                                                |
+| `json`                 | which of these there are, and attributes, caption, provenance, licence (see `SampleInfo`)  |
 
 Depth is precise to half a unit. The unit is 1e-4 scene units up to a depth of 6.5 and ten times more for each ten times
 beyond, so heads lose at most 5e-5. Everything else but `jpg` views comes back exactly.
@@ -31,10 +31,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from semhead_lib import old_names
 from semhead_lib.cameras import LABEL_LENGTH, label_error
 from semhead_lib.data.subjects import Subject
 
-VERSION = 1
+VERSION = 2  # 1 called segmentation `labels`; it is read, and what is added to it stays of that version
 IMAGE_FORMATS: dict[str, dict[str, Any]] = {
     "png": {"format": "PNG", "compress_level": 4},
     "jpg": {"format": "JPEG", "quality": 95, "subsampling": 0},
@@ -43,9 +44,16 @@ IMAGE_FORMATS: dict[str, dict[str, Any]] = {
 DEPTH_UNIT = 1e-4  # scene units a step, for depths up to 6.5535
 MAX_SIDE = 8192  # pixels; larger images are refused before they are decoded
 MAX_ENTRY = 256 << 20  # bytes; larger files in an archive are refused before they are read
-_STEMS = {"views": "view", "masks": "mask", "depth": "depth", "normals": "normal", "labels": "label"}
+_STEMS = {"views": "view", "masks": "mask", "depth": "depth", "normals": "normal", "segmentation": "segmentation"}
 _HEADERS = threading.Lock()  # numpy parses headers as Python, which Python 3.11 cannot do in several threads at once
-_MODES = {"view": ("RGB",), "mask": ("L",), "depth": ("I;16", "I"), "normal": ("RGB",), "label": ("L",)}
+_MODES = {
+    "view": ("RGB",),
+    "mask": ("L",),
+    "depth": ("I;16", "I"),
+    "normal": ("RGB",),
+    "segmentation": ("L",),
+    "label": ("L",),
+}
 
 Sample = Mapping[str, bytes]  # entry name -> content, and "__key__" -> the subject's id, as WebDataset has it
 
@@ -76,8 +84,9 @@ class SampleInfo:
         return names + [self.entry(f, view) for f in self.fields if f in _STEMS for view in range(self.views)]
 
     def entry(self, field: str, view: int) -> str:
-        """Name of the entry that holds `view` of `field` ("views", "masks", "depth", "normals" or "labels")."""
-        return f"{_STEMS[field]}_{view:03d}.{self.image_format if field == 'views' else 'png'}"
+        """Name of the entry that holds `view` of `field` ("views", "masks", "depth", "normals" or "segmentation")."""
+        stem = old_names.STEMS[field] if self.version == 1 and field in old_names.STEMS else _STEMS[field]
+        return f"{stem}_{view:03d}.{self.image_format if field == 'views' else 'png'}"
 
 
 def encode_subject(subject: Subject, image_format: str = "png") -> dict[str, Any]:
@@ -95,7 +104,7 @@ def encode_subject(subject: Subject, image_format: str = "png") -> dict[str, Any
     frontal_view = None
     if image_format != "jpg":  # semantics are made from exact pixels
         frontal_view = next((i for i, view in enumerate(subject.views) if torch.equal(view, subject.frontal)), None)
-    optional = ("masks", "depth", "normals", "labels", "semantic")
+    optional = ("masks", "depth", "normals", "segmentation", "semantic")
     info = SampleInfo(
         id=subject.id,
         version=VERSION,
@@ -130,6 +139,9 @@ def encode_subject(subject: Subject, image_format: str = "png") -> dict[str, Any
 def encode_info(info: SampleInfo) -> bytes:
     """The `json` entry. Raises ValueError for values that JSON lacks (NaN, infinities, objects)."""
     content = {k: v for k, v in asdict(info).items() if k != "id"}
+    if info.version == 1:
+        earlier = {name: old for old, name in old_names.FIELDS.items()}
+        content["fields"] = [earlier.get(name, name) for name in info.fields]
     try:
         return json.dumps(content, sort_keys=True, allow_nan=False, ensure_ascii=False).encode()
     except (TypeError, ValueError) as error:
@@ -159,14 +171,14 @@ def decode_info(sample: Sample) -> SampleInfo:
         "provenance": dict,
         "licence": str,
     }
-    if isinstance(content, dict) and content.get("version") != VERSION:
-        raise ValueError(f"{where}: has format version {content.get('version')!r}, this release reads {VERSION}")
+    if isinstance(content, dict) and content.get("version") not in (1, VERSION):
+        raise ValueError(f"{where}: has format version {content.get('version')!r}, this release reads 1 to {VERSION}")
     if not isinstance(content, dict) or content.keys() != kinds.keys():
         raise ValueError(f"{where}: expected the keys {sorted(kinds)}")
     for name, kind in kinds.items():
         if not isinstance(content[name], kind):
             raise ValueError(f"{where}: {name} must be {getattr(kind, '__name__', kind)}, got {content[name]!r}")
-    info = SampleInfo(id=str(sample["__key__"]), **content | {"fields": tuple(content["fields"])})
+    info = SampleInfo(id=str(sample["__key__"]), **content | {"fields": old_names.fields(content["fields"])})
     front = info.frontal_view
     for name, right in {
         "resolution": 1 <= info.resolution <= MAX_SIDE,
@@ -178,7 +190,7 @@ def decode_info(sample: Sample) -> SampleInfo:
         "semantic_encoder": "semantic" not in info.fields or bool(info.semantic_encoder),
     }.items():
         if not right:
-            raise ValueError(f"{where}: {name} is {content[name]!r}, which format version {VERSION} does not allow")
+            raise ValueError(f"{where}: {name} is {content[name]!r}, which version {info.version} does not allow")
     return info
 
 

@@ -11,6 +11,7 @@ from itertools import accumulate
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from semhead_lib import old_names
 from semhead_lib.atomic import write_atomically
 from semhead_lib.cameras import FOCAL, RADIUS
 
@@ -195,7 +196,7 @@ def parse_layout(content: Any) -> Layout:
     views = tuple(layout.views_per_subject)
     if len(views) != 2 or not all(isinstance(v, int) for v in views):
         raise ValueError(f"views_per_subject must be two integers, got {layout.views_per_subject!r}")
-    return replace(layout, fields=tuple(layout.fields), views_per_subject=views)
+    return replace(layout, fields=old_names.fields(layout.fields), views_per_subject=views)
 
 
 def parse_plan(content: Any) -> Plan:
@@ -205,6 +206,10 @@ def parse_plan(content: Any) -> Plan:
         raise ValueError("plan: source needs a licence")
     if min(plan.subjects, plan.shard_size) < 1:
         raise ValueError("plan: subjects and shard_size must be positive")
+    settings = plan.source.get("settings")
+    if isinstance(settings, dict) and isinstance(settings.get("channels"), list):
+        channels = list(old_names.fields(settings["channels"]))
+        plan = replace(plan, source={**plan.source, "settings": {**settings, "channels": channels}})
     return plan
 
 

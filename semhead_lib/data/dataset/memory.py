@@ -22,7 +22,7 @@ from semhead_lib.data.dataset.shards import read_shard
 from semhead_lib.data.subjects import Batch, Subject
 from semhead_lib.progress import progress_bar
 
-_HEAVY = ("depth", "normals", "labels")
+_HEAVY = ("depth", "normals", "segmentation")
 
 
 class SubjectsInMemory(Sequence[Subject]):
@@ -56,8 +56,8 @@ class SubjectsInMemory(Sequence[Subject]):
     ) -> SubjectsInMemory:
         """Read the dataset in `folder`.
 
-        `geometry` names what to keep of "depth", "normals" and "labels" (the rest always is); `limit` takes the first
-        subjects only. Raises FileNotFoundError, or ValueError naming the file and what is wrong.
+        `geometry` names what to keep of "depth", "normals" and "segmentation" (the rest always is); `limit` takes the
+        first subjects only. Raises FileNotFoundError, or ValueError naming the file and what is wrong.
         """
         folder, manifest = Path(folder), Manifest.load(folder)
         if unknown := set(geometry) - set(_HEAVY):

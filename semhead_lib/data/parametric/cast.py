@@ -23,7 +23,7 @@ class Views:
     masks: Tensor  # [V, R, R] uint8, share of the pixel's samples that hit, 0..255
     depth: Tensor  # [V, R, R] float32 camera z at the pixel's centre, scene units, 0 where nothing is hit
     normals: Tensor  # [V, 3, R, R] uint8 world normal at the pixel's centre, 127.5 * (n + 1), 0 where nothing is hit
-    labels: Tensor  # [V, R, R] uint8 class at the pixel's centre (materials.CLASSES), 0 where nothing is hit
+    segmentation: Tensor  # [V, R, R] uint8 class at the pixel's centre (materials.CLASSES), 0 where nothing is hit
 
 
 class Caster:

@@ -87,7 +87,7 @@ class ParametricSource:
     views_per_subject: int = 12
     view_sampling: str = "balanced"  # a key of cameras.VIEW_SAMPLERS
     samples_per_pixel: int = 4
-    channels: tuple[str, ...] = ("depth", "normals", "labels")  # kept beside pictures and masks
+    channels: tuple[str, ...] = ("depth", "normals", "segmentation")  # kept beside pictures and masks
     device: str = "cpu"  # warp device: cpu, cuda, cuda:1 ...
     name: str = "parametric"
     licence: str = LICENCE
@@ -100,8 +100,8 @@ class ParametricSource:
             raise ValueError(
                 f"view_sampling must be one of {sorted(cameras.VIEW_SAMPLERS)}, got {self.view_sampling!r}"
             )
-        if unknown := set(self.channels) - {"depth", "normals", "labels"}:
-            raise ValueError(f"channels may name depth, normals and labels, got {sorted(unknown)}")
+        if unknown := set(self.channels) - {"depth", "normals", "segmentation"}:
+            raise ValueError(f"channels may name depth, normals and segmentation, got {sorted(unknown)}")
 
     def describe(self) -> dict[str, Any]:
         """Settings and versions that decide what is made, as JSON. The device is not among them."""

@@ -69,12 +69,12 @@ class JudgeData:
     def __init__(self, people: Sequence[Subject], config: JudgeConfig) -> None:
         """Raises ValueError for people without depth, normals, classes and masks."""
         for subject in people:
-            missing = [n for n in ("masks", "depth", "normals", "labels") if getattr(subject, n) is None]
+            missing = [n for n in ("masks", "depth", "normals", "segmentation") if getattr(subject, n) is None]
             if missing:
                 raise ValueError(f"subject {subject.id} has no {', '.join(missing)}: keep all channels")
         self.views = torch.cat([s.views for s in people])
         self.masks = torch.cat([s.masks for s in people])
-        self.classes = torch.cat([s.labels for s in people])
+        self.classes = torch.cat([s.segmentation for s in people])
         self.depth = torch.cat([s.depth for s in people]).half()
         self.normals = torch.cat([s.normals for s in people])
         self.cameras = torch.cat([s.cameras for s in people])

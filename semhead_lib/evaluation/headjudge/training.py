@@ -23,7 +23,7 @@ from semhead_lib.evaluation.headjudge.network import SIDE, WEIGHTS, HeadJudge, J
 from semhead_lib.evaluation.headjudge.targets import JudgeData, Targets, judge_config
 
 SETTINGS, LOG, STATE = "recipe.json", "log.jsonl", "state.pt"
-GEOMETRY = ("depth", "normals", "labels")
+GEOMETRY = ("depth", "normals", "segmentation")
 TRAIN_SEED, UNSEEN_SEED = 515001, 515002  # of people that no dataset, encoder or generator here is made from
 UNSEEN_PEOPLE = 256
 
@@ -62,9 +62,9 @@ def load_people(folder: Path, progress: bool = False) -> SubjectsInMemory:
     return SubjectsInMemory.load(folder, geometry=GEOMETRY, progress=progress)
 
 
-def class_weights(labels: Tensor, count: int) -> Tensor:  # [..., H, W] uint8 -> [count], mean 1
+def class_weights(segmentation: Tensor, count: int) -> Tensor:  # [..., H, W] uint8 -> [count], mean 1
     """Of the loss: rarer classes count more, by the root of their rarity, so that lips and brows are learnt."""
-    share = torch.bincount(labels[::8].flatten().int(), minlength=count).double() / labels[::8].numel()
+    share = torch.bincount(segmentation[::8].flatten().int(), minlength=count).double() / segmentation[::8].numel()
     weights = share.clamp_min(1e-5).rsqrt()
     return (weights / weights.mean()).float()
 

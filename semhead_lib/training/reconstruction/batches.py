@@ -64,7 +64,7 @@ class SubjectBatches:
     def __init__(self, data: SubjectsInMemory, settings: ReconstructionSettings) -> None:
         self.data, self.settings = data, settings
         for subject in data:
-            missing = [name for name in ("masks", "depth", "labels") if getattr(subject, name) is None]
+            missing = [name for name in ("masks", "depth", "segmentation") if getattr(subject, name) is None]
             if missing:
                 raise ValueError(f"subject {subject.id} has no {' and no '.join(missing)}, which reconstruction needs")
             if len(subject.views) < settings.views_per_subject:
@@ -91,16 +91,16 @@ class SubjectBatches:
         def all_of(name: str) -> Tensor:  # [H, V, ...]
             return torch.stack([getattr(subject, name)[k] for subject, k in zip(chosen, kept, strict=True)])
 
-        views, masks, depth, labels, cameras = (
-            all_of(name) for name in ("views", "masks", "depth", "labels", "cameras")
+        views, masks, depth, segmentation, cameras = (
+            all_of(name) for name in ("views", "masks", "depth", "segmentation", "cameras")
         )
-        importance = self.importance[labels.long()]
+        importance = self.importance[segmentation.long()]
         side, windows = views.shape[-1], None
         if s.crop:
             windows = draw_windows(
                 cameras.flatten(0, 1), s.views_per_subject, side, s.crop, s.crop_whole, s.crop_face, draws
             )
-        rays = _rays(views, masks, depth, labels, cameras, importance, s.pixels, draws)
+        rays = _rays(views, masks, depth, segmentation, cameras, importance, s.pixels, draws)
         images, masks, importance, cameras = (
             x[:, : s.rendered].flatten(0, 1) for x in (views, masks, importance, cameras)
         )
@@ -128,7 +128,7 @@ def facing(cameras: Tensor) -> list[int]:  # [V, 25]
 
 def class_importance(data: Sequence[Subject]) -> Tensor:  # [256]
     """Of each class of surface: the root of its rarity, at most LARGEST times the mean, 1 on average over pixels."""
-    some = torch.stack([subject.labels[0] for subject in data[: min(len(data), 500)]])
+    some = torch.stack([subject.segmentation[0] for subject in data[: min(len(data), 500)]])
     share = torch.bincount(some.flatten().int(), minlength=256).float() / some.numel()
     importance = share.clamp_min(1e-6).rsqrt()
     importance = (importance / (share * importance).sum()).clamp_max(LARGEST)
@@ -139,7 +139,7 @@ def _rays(
     views: Tensor,  # [H, V, 3, S, S] uint8
     masks: Tensor,  # [H, V, S, S] uint8
     depth: Tensor,  # [H, V, S, S] camera z
-    labels: Tensor,  # [H, V, S, S] uint8
+    segmentation: Tensor,  # [H, V, S, S] uint8
     cameras: Tensor,  # [H, V, 25]
     importance: Tensor,  # [H, V, S, S]
     pixels: int,
@@ -148,8 +148,8 @@ def _rays(
     """Rays through pixels of the images: three quarters drawn by their importance, the others evenly. What is at an
     edge, where a pixel is covered in part, is not known."""
     heads, side = len(views), views.shape[-1]
-    views, masks, depth, labels, cameras, importance = (
-        x.flatten(0, 1) for x in (views, masks, depth, labels, cameras, importance)
+    views, masks, depth, segmentation, cameras, importance = (
+        x.flatten(0, 1) for x in (views, masks, depth, segmentation, cameras, importance)
     )
     chance = importance.flatten(1).cumsum(1)
     drawn = torch.rand(len(views), pixels - pixels // 4, generator=rng) * chance[:, -1:]
@@ -157,7 +157,7 @@ def _rays(
     evenly = torch.randint(side**2, (len(views), pixels // 4), generator=rng)
     flat = torch.cat([weighed, evenly], dim=1)
     pixel = torch.stack([flat % side, flat // side], dim=-1)
-    covered, z, classes = (x.flatten(1).gather(1, flat) for x in (masks, depth, labels))
+    covered, z, classes = (x.flatten(1).gather(1, flat) for x in (masks, depth, segmentation))
     colours = views.flatten(2).gather(2, flat[:, None].expand(-1, 3, -1)).permute(0, 2, 1)
     origins, directions = rays_through(cameras, *((pixel.float() + 0.5) / side).unbind(-1))
     length = directions.norm(dim=-1)  # of a step of 1 in depth

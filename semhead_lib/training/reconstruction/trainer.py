@@ -61,7 +61,7 @@ def reconstruct(
     conditions.safetensors, and encoder.safetensors.
 
     Args:
-        data: subjects with semantic features, masks, depth and classes, in memory (`geometry=("depth", "labels")`).
+        data: subjects with semantic features, masks, depth and segmentation, in memory (`geometry=...`).
         init: folder of a generator to begin with, and of its encoder, if there.
         stop_after: seconds after which this call saves and returns, finished or not, by `clock`.
 

@@ -178,17 +178,17 @@ def test_only_the_needed_entries_are_read(encoded):
     stream = SubjectStream(encoded, 1, 2, epochs=1)
     for _, subject, _, sample in stream._read(0, 0, 11, set(range(11))):
         assert sum(name.startswith("view_") for name in sample) == 2, subject
-        assert not any(name.startswith(("depth", "normal", "label", "frontal")) for name in sample)
+        assert not any(name.startswith(("depth", "normal", "segmentation", "frontal")) for name in sample)
 
 
 def test_memory_holds_the_subjects(encoded, memory):
     assert len(memory) == 11 and [s.id for s in memory] == [f"noise-0-{i:05d}" for i in range(11)]
-    heavy = ("depth", "normals", "labels")
+    heavy = ("depth", "normals", "segmentation")
     assert same_subject(memory[4], noise_subject(4, views=3), but=(*heavy, "semantic", "semantic_encoder"))
     assert all(getattr(memory[4], name) is None for name in heavy)
     assert SubjectsInMemory.load(encoded, geometry=heavy, limit=2)[1].depth.shape == (4, 16, 16)
     assert len(SubjectsInMemory.load(encoded, limit=5)) == 5
-    with pytest.raises(ValueError, match="geometry may name depth, normals, labels, got hair"):
+    with pytest.raises(ValueError, match="geometry may name depth, normals, segmentation, got hair"):
         SubjectsInMemory.load(encoded, geometry=["hair"])
 
 

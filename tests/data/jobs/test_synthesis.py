@@ -56,7 +56,7 @@ def test_the_manifest_tells_what_there_is(shared_dataset):
     manifest = Manifest.load(shared_dataset)
     assert (manifest.subjects, manifest.views, manifest.licence) == (11, 38, "CC0-1.0")
     assert manifest.layout.views_per_subject == (3, 4)
-    assert manifest.layout.fields == ("views", "cameras", "frontal", "masks", "depth", "normals", "labels")
+    assert manifest.layout.fields == ("views", "cameras", "frontal", "masks", "depth", "normals", "segmentation")
     assert manifest.layout.semantic is None
     assert manifest.plan.seed == 0
     assert manifest.plan.source["settings"] == {"seed": 0, "views": 3, "resolution": 16, "range": [0, 1]}

@@ -59,7 +59,7 @@ def test_mask_is_coverage(views):
 
 def test_normals_and_classes(views):
     labels, seen = views
-    for label, normals, classes, depth in zip(labels, seen.normals, seen.labels, seen.depth, strict=True):
+    for label, normals, classes, depth in zip(labels, seen.normals, seen.segmentation, seen.depth, strict=True):
         centre = normals[:, 32, 32].double() / 127.5 - 1
         towards = torch.nn.functional.normalize(label[[3, 7, 11]].double(), dim=0)
         assert (centre - towards).abs().max() < 0.02
@@ -71,7 +71,8 @@ def test_same_bytes_again(ball, views):
     labels, first = views
     again = ball.cast(labels, 65, neutral_light(), samples=16)
     assert all(
-        torch.equal(getattr(first, k), getattr(again, k)) for k in ("images", "masks", "depth", "normals", "labels")
+        torch.equal(getattr(first, k), getattr(again, k))
+        for k in ("images", "masks", "depth", "normals", "segmentation")
     )
 
 

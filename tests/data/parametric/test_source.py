@@ -29,10 +29,10 @@ def person(source):
 def test_subject_is_complete(person):
     person.validate()
     assert person.views.shape == (4, 3, 64, 64) and person.licence == "CC0-1.0"
-    assert person.depth is not None and person.normals is not None and person.labels is not None
+    assert person.depth is not None and person.normals is not None and person.segmentation is not None
     assert person.caption == attributes.caption(ParametricSource(seed=11).attributes(5))
-    assert ((person.depth > 0) == (person.labels > 0)).all()
-    assert {"skin", "cloth", "eyes"} <= {CLASSES[i] for i in person.labels.unique().tolist()}
+    assert ((person.depth > 0) == (person.segmentation > 0)).all()
+    assert {"skin", "cloth", "eyes"} <= {CLASSES[i] for i in person.segmentation.unique().tolist()}
     assert 0.1 < (person.masks > 0).float().mean() < 0.7
 
 
@@ -40,7 +40,7 @@ def test_subject_depends_on_its_index_alone(source, person):
     fresh = dataclasses.replace(source)
     fresh.subject(2)
     again = fresh.subject(5)
-    for key in ("views", "frontal", "depth", "cameras", "masks", "normals", "labels"):
+    for key in ("views", "frontal", "depth", "cameras", "masks", "normals", "segmentation"):
         assert torch.equal(getattr(again, key), getattr(person, key)), key
     assert again.attributes == person.attributes
     other = ParametricSource(seed=12, resolution=64, views_per_subject=4).subject(5)
@@ -97,7 +97,7 @@ def styled(**changes):
 def seen_classes(person, azimuth):
     label = cameras.orbit_labels(torch.tensor([azimuth]), torch.tensor([0.0]))
     views = Caster(build_scene(person, np.random.default_rng(0))).cast(label, 96, appearance.light(person))
-    count = torch.bincount(views.labels.flatten().long(), minlength=len(CLASSES)).tolist()
+    count = torch.bincount(views.segmentation.flatten().long(), minlength=len(CLASSES)).tolist()
     return dict(zip(CLASSES, count, strict=True))
 
 
@@ -150,7 +150,7 @@ def test_roots_are_where_they_should_be():
     [
         ({"resolution": 4}, "resolution must be at least 8, got 4"),
         ({"view_sampling": "sideways"}, "view_sampling must be one of .*, got 'sideways'"),
-        ({"channels": ("albedo",)}, "channels may name depth, normals and labels, got .'albedo'."),
+        ({"channels": ("albedo",)}, "channels may name depth, normals and segmentation, got .'albedo'."),
     ],
 )
 def test_bad_settings(setting, message):
