@@ -41,7 +41,7 @@ class Camera:
     label: Tensor  # [25] float32
 
     def __post_init__(self) -> None:
-        check_labels(torch.as_tensor(self.label).reshape(1, -1), "camera label")
+        check_cameras(torch.as_tensor(self.label).reshape(1, -1), "camera label")
         object.__setattr__(self, "label", torch.as_tensor(self.label, dtype=torch.float32))
 
     def __eq__(self, other: object) -> bool:
@@ -53,7 +53,7 @@ class Camera:
     @classmethod
     def orbit(cls, azimuth: float, elevation: float, radius: float = RADIUS, focal: float = FOCAL) -> Camera:
         """The camera at `azimuth`, `elevation` (degrees) and `radius` (scene units) that looks at the origin, y up."""
-        return cls(orbit_labels(torch.tensor([azimuth]), torch.tensor([elevation]), radius, focal)[0])
+        return cls(orbit_cameras(torch.tensor([azimuth]), torch.tensor([elevation]), radius, focal)[0])
 
     @property
     def pose(self) -> Tensor:
@@ -91,7 +91,7 @@ class Camera:
         return float(self.label[16])
 
 
-def orbit_labels(
+def orbit_cameras(
     azimuth: Tensor,  # [B] degrees
     elevation: Tensor,  # [B] degrees, |elevation| < 90
     radius: float = RADIUS,  # scene units
@@ -125,9 +125,9 @@ def orbit_labels(
     return torch.cat([pose.reshape(-1, 16), intrinsics], dim=-1).float() + 0.0  # no negative zeros in files
 
 
-def orbit_angles(labels: Tensor) -> Tensor:  # [B, 25] -> [B, 3]
+def orbit_angles(cameras: Tensor) -> Tensor:  # [B, 25] -> [B, 3]
     """Azimuth (degrees), elevation (degrees) and radius (scene units) of each camera's centre."""
-    centre = labels[:, [3, 7, 11]].double()
+    centre = cameras[:, [3, 7, 11]].double()
     radius = centre.norm(dim=-1)
     azimuth = torch.rad2deg(torch.atan2(centre[:, 0], centre[:, 2]))
     elevation = torch.rad2deg(torch.asin((centre[:, 1] / radius.clamp_min(1e-12)).clamp(-1, 1)))
@@ -156,16 +156,16 @@ def label_error(label) -> str | None:
     return None
 
 
-def check_labels(labels: Tensor, what: str = "camera labels") -> None:  # [B, 25]
-    """Raise ValueError naming the first row of `labels` that is not a camera."""
-    for row, label in enumerate(np.asarray(labels, dtype=np.float64)):
+def check_cameras(cameras: Tensor, what: str = "camera labels") -> None:  # [B, 25]
+    """Raise ValueError naming the first row of `cameras` that is not a camera."""
+    for row, label in enumerate(np.asarray(cameras, dtype=np.float64)):
         if error := label_error(label):
             raise ValueError(f"{what}, row {row}: {error}")
 
 
 def project(
     points: Tensor,  # [N, 3] world
-    labels: Tensor,  # [B, 25]
+    cameras: Tensor,  # [B, 25]
 ) -> tuple[Tensor, Tensor]:  # [B, N, 2] image coordinates in [0, 1] (x right, y down), [B, N] camera z
     """Pinhole projection of world points into each camera.
 
@@ -177,40 +177,40 @@ def project(
     >>> [round(x, 4) for x in uv[0, 0].tolist()], round(float(z), 4)
     ([0.5, 0.5], 2.7)
     """
-    pose = labels[:, :16].reshape(-1, 4, 4)
+    pose = cameras[:, :16].reshape(-1, 4, 4)
     local = (points[None] - pose[:, None, :3, 3]) @ pose[:, :3, :3]  # R^T (x - t), row vectors
-    image = local @ labels[:, 16:].reshape(-1, 3, 3).transpose(1, 2)
+    image = local @ cameras[:, 16:].reshape(-1, 3, 3).transpose(1, 2)
     return image[..., :2] / image[..., 2:], local[..., 2]
 
 
-def crop_labels(labels: Tensor, windows: Tensor) -> Tensor:  # [B, 25], [B, 3] -> [B, 25]
+def crop_cameras(cameras: Tensor, windows: Tensor) -> Tensor:  # [B, 25], [B, 3] -> [B, 25]
     """Labels of the cameras that see a square part of the image each: `windows` has its left and top edge and its side,
     in image widths. The pose stays, focal length and principal point change.
 
     >>> whole = Camera.orbit(0.0, 0.0).label[None]
-    >>> part = crop_labels(whole, torch.tensor([[0.25, 0.5, 0.5]]))
+    >>> part = crop_cameras(whole, torch.tensor([[0.25, 0.5, 0.5]]))
     >>> [round(x, 4) for x in part[0, 16:22].tolist()]
     [8.5294, 0.0, 0.5, 0.0, 8.5294, 0.0]
     """
-    left, top, side = windows.to(labels).unbind(1)
-    fx, skew, cx, low, fy, cy = labels[:, 16:22].unbind(1)
+    left, top, side = windows.to(cameras).unbind(1)
+    fx, skew, cx, low, fy, cy = cameras[:, 16:22].unbind(1)
     inner = torch.stack([fx / side, skew / side, (cx - left) / side, low, fy / side, (cy - top) / side], dim=1)
-    return torch.cat([labels[:, :16], inner, labels[:, 22:]], dim=1)
+    return torch.cat([cameras[:, :16], inner, cameras[:, 22:]], dim=1)
 
 
 def rays(
-    labels: Tensor,  # [B, 25]
+    cameras: Tensor,  # [B, 25]
     resolution: int,  # pixels a side
 ) -> tuple[Tensor, Tensor]:  # origins [B, R*R, 3], unit directions [B, R*R, 3]
     """Rays through the pixel centres, row by row from the top left."""
-    centres = (torch.arange(resolution, dtype=labels.dtype, device=labels.device) + 0.5) / resolution
+    centres = (torch.arange(resolution, dtype=cameras.dtype, device=cameras.device) + 0.5) / resolution
     v, u = torch.meshgrid(centres, centres, indexing="ij")
-    origins, directions = rays_through(labels, u.reshape(1, -1), v.reshape(1, -1))
+    origins, directions = rays_through(cameras, u.reshape(1, -1), v.reshape(1, -1))
     return origins, torch.nn.functional.normalize(directions, dim=-1)
 
 
 def rays_through(
-    labels: Tensor,  # [B, 25]
+    cameras: Tensor,  # [B, 25]
     u: Tensor,  # [B or 1, N] image coordinates in [0, 1], to the right
     v: Tensor,  # [B or 1, N] down
 ) -> tuple[Tensor, Tensor]:  # origins [B, N, 3], directions [B, N, 3] of depth 1: camera z grows by 1 along each
@@ -219,10 +219,10 @@ def rays_through(
     The inverse of intrinsics [[fx, s, cx], [0, fy, cy], [0, 0, 1]] is written out: y = (v - cy) / fy and
     x = (u - cx - s y) / fx at depth 1. Nothing here waits for a GPU or is rounded to TF32, as a matrix product may be.
     """
-    fx, skew, cx, _, fy, cy = (number[:, None] for number in labels[:, 16:22].unbind(1))
+    fx, skew, cx, _, fy, cy = (number[:, None] for number in cameras[:, 16:22].unbind(1))
     y = (v - cy) / fy
     x = (u - cx - skew * y) / fx
-    pose = labels[:, :16].reshape(-1, 1, 4, 4)[..., :3, :]
+    pose = cameras[:, :16].reshape(-1, 1, 4, 4)[..., :3, :]
     directions = x[..., None] * pose[..., 0] + y[..., None] * pose[..., 1] + pose[..., 2]
     return pose[..., 3].expand_as(directions), directions
 

@@ -11,10 +11,10 @@ from semhead_lib.cameras import (
     FOCAL,
     RADIUS,
     Camera,
-    check_labels,
+    check_cameras,
     label_error,
     orbit_angles,
-    orbit_labels,
+    orbit_cameras,
     project,
     rays,
     sample_balanced,
@@ -61,8 +61,8 @@ def test_angles_become_labels_and_labels_angles(azimuth, elevation, radius):
 
 @given(azimuths, elevations, st.integers(-3, 3))
 def test_a_whole_turn_changes_nothing(azimuth, elevation, turns):
-    labels = orbit_labels(torch.tensor([azimuth, azimuth + 360 * turns]), torch.tensor([elevation] * 2))
-    torch.testing.assert_close(labels[0], labels[1], atol=1e-4, rtol=0)
+    cameras = orbit_cameras(torch.tensor([azimuth, azimuth + 360 * turns]), torch.tensor([elevation] * 2))
+    torch.testing.assert_close(cameras[0], cameras[1], atol=1e-4, rtol=0)
 
 
 @given(azimuths, elevations)
@@ -78,7 +78,7 @@ def test_an_orbit_pose_is_rigid_upright_and_looks_at_the_origin(azimuth, elevati
 
 def test_the_back_is_180_degrees_from_either_side():
     assert abs(Camera.orbit(180.0, 0.0).azimuth) == abs(Camera.orbit(-180.0, 0.0).azimuth) == 180
-    assert orbit_angles(orbit_labels(torch.tensor([-170.0, 190.0]), torch.zeros(2)))[:, 0].tolist() == pytest.approx(
+    assert orbit_angles(orbit_cameras(torch.tensor([-170.0, 190.0]), torch.zeros(2)))[:, 0].tolist() == pytest.approx(
         [-170, -170], abs=1e-3
     )
 
@@ -119,13 +119,13 @@ def test_a_point_behind_the_camera_has_negative_z():
 
 def test_projection_batches_over_cameras_and_points():
     points = torch.rand(5, 3, generator=torch.Generator().manual_seed(0)) - 0.5
-    labels = orbit_labels(torch.tensor([0.0, 50.0, -100.0]), torch.tensor([0.0, 10.0, -20.0]))
-    uv, z = project(points, labels)
+    cameras = orbit_cameras(torch.tensor([0.0, 50.0, -100.0]), torch.tensor([0.0, 10.0, -20.0]))
+    uv, z = project(points, cameras)
     assert uv.shape == (3, 5, 2)
     assert z.shape == (3, 5)
     for row in range(3):
         for column in range(5):
-            one, depth = project(points[column : column + 1], labels[row : row + 1])
+            one, depth = project(points[column : column + 1], cameras[row : row + 1])
             torch.testing.assert_close(uv[row, column], one[0, 0])
             torch.testing.assert_close(z[row, column], depth[0, 0])
 
@@ -154,27 +154,27 @@ def test_a_point_on_a_ray_projects_into_its_pixels_centre(azimuth, elevation, ro
 
 def test_rays_invert_any_intrinsics():
     """Skewed, with its principal point off the centre and pixels that are not square; against the matrix inverse."""
-    labels = orbit_labels(torch.tensor([20.0, -130.0]), torch.tensor([10.0, -25.0])).double()
-    labels[:, 16:] = torch.tensor([3.0, 0.2, 0.4, 0.0, 4.5, 0.65, 0.0, 0.0, 1.0])
-    labels[1, 16] = 2.0
-    origins, directions = rays(labels, 5)
+    cameras = orbit_cameras(torch.tensor([20.0, -130.0]), torch.tensor([10.0, -25.0])).double()
+    cameras[:, 16:] = torch.tensor([3.0, 0.2, 0.4, 0.0, 4.5, 0.65, 0.0, 0.0, 1.0])
+    cameras[1, 16] = 2.0
+    origins, directions = rays(cameras, 5)
     centres = [[(j + 0.5) / 5, (i + 0.5) / 5, 1.0] for i in range(5) for j in range(5)]
     pixels = torch.tensor(centres, dtype=torch.float64)
-    local = pixels @ torch.linalg.inv(labels[:, 16:].reshape(2, 3, 3)).transpose(1, 2)
-    pose = labels[:, :16].reshape(2, 4, 4)
+    local = pixels @ torch.linalg.inv(cameras[:, 16:].reshape(2, 3, 3)).transpose(1, 2)
+    pose = cameras[:, :16].reshape(2, 4, 4)
     expected = torch.nn.functional.normalize(local @ pose[:, :3, :3].transpose(1, 2), dim=-1)
     torch.testing.assert_close(directions, expected, atol=1e-12, rtol=0)
     assert torch.equal(origins, pose[:, None, :3, 3].expand_as(directions))
-    uv, _ = project((origins + 2 * directions)[0].float(), labels[:1].float())
+    uv, _ = project((origins + 2 * directions)[0].float(), cameras[:1].float())
     torch.testing.assert_close(uv[0], pixels[:, :2].float(), atol=1e-5, rtol=0)
 
 
 def test_rays_are_unit_start_at_the_camera_and_go_row_by_row():
-    labels = orbit_labels(torch.tensor([0.0, 30.0]), torch.tensor([0.0, -10.0]))
-    origins, directions = rays(labels, 9)
+    cameras = orbit_cameras(torch.tensor([0.0, 30.0]), torch.tensor([0.0, -10.0]))
+    origins, directions = rays(cameras, 9)
     assert origins.shape == directions.shape == (2, 81, 3)
     torch.testing.assert_close(directions.norm(dim=-1), torch.ones(2, 81))
-    torch.testing.assert_close(origins, labels[:, None, [3, 7, 11]].expand(2, 81, 3))
+    torch.testing.assert_close(origins, cameras[:, None, [3, 7, 11]].expand(2, 81, 3))
     torch.testing.assert_close(directions[0, 40], torch.tensor([0.0, 0.0, -1.0]))  # the middle pixel looks ahead
     assert directions[0, 0, 0] < 0 < directions[0, 0, 1]  # the first pixel is at the top left
     assert directions[0, 8, 0] > 0 and directions[0, 72, 1] < 0  # then the row's end, and the last row below
@@ -209,11 +209,11 @@ def test_a_rounded_label_is_accepted():
 
 
 def test_check_labels_names_the_row():
-    labels = orbit_labels(torch.tensor([0.0, 10.0, 20.0]), torch.zeros(3))
-    check_labels(labels)
-    labels[2, 0] = 7
+    cameras = orbit_cameras(torch.tensor([0.0, 10.0, 20.0]), torch.zeros(3))
+    check_cameras(cameras)
+    cameras[2, 0] = 7
     with pytest.raises(ValueError, match="shard 3: cameras, row 2: the pose is not rigid"):
-        check_labels(labels, "shard 3: cameras")
+        check_cameras(cameras, "shard 3: cameras")
 
 
 @pytest.mark.parametrize(
@@ -235,7 +235,7 @@ def test_an_impossible_orbit_is_refused(arguments, message):
 
 def test_angles_of_two_lengths_are_refused():
     with pytest.raises(ValueError, match="one length, got 2 and 3"):
-        orbit_labels(torch.zeros(2), torch.zeros(3))
+        orbit_cameras(torch.zeros(2), torch.zeros(3))
 
 
 @given(st.integers(1, 60), st.integers(0, 2**32 - 1))
@@ -282,6 +282,6 @@ def test_front_heavy_without_a_back_share_stays_in_front():
 
 def test_sampled_views_make_valid_labels():
     views = sample_balanced(64, np.random.default_rng(3))
-    labels = orbit_labels(views[:, 0], views[:, 1])
-    check_labels(labels)
-    torch.testing.assert_close(orbit_angles(labels)[:, :2], views, atol=1e-3, rtol=0)
+    cameras = orbit_cameras(views[:, 0], views[:, 1])
+    check_cameras(cameras)
+    torch.testing.assert_close(orbit_angles(cameras)[:, :2], views, atol=1e-3, rtol=0)

@@ -13,7 +13,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from semhead_lib.atomic import write_atomically
-from semhead_lib.cameras import orbit_labels
+from semhead_lib.cameras import orbit_cameras
 from semhead_lib.conditioning.modes import ConditionMode
 from semhead_lib.conditioning.sampling import sample_conditions
 
@@ -37,7 +37,7 @@ class ConditionBank:
         """
         if not self.mode.generator_width:
             return None
-        camera = orbit_labels(torch.tensor([azimuth]), torch.zeros(1)).expand(heads, -1)
+        camera = orbit_cameras(torch.tensor([azimuth]), torch.zeros(1)).expand(heads, -1)
         return self.mode.generated(camera, semantics if self.mode.uses_semantics else None).generator
 
     def nearby(self, features: Tensor, count: int = 8, temperature: float = 0.05) -> Tensor:  # [M, D] -> [M, D] unit

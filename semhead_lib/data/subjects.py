@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from semhead_lib.cameras import check_labels
+from semhead_lib.cameras import check_cameras
 
 _ID = re.compile(r"[A-Za-z0-9_-]{1,80}")  # a file name on every system, and what WebDataset takes as one key
 
@@ -67,7 +67,7 @@ class Subject:
                 )
             if not self.semantic_encoder:
                 raise ValueError(f"subject {self.id}: semantic needs semantic_encoder, the identity of what made it")
-        check_labels(self.cameras, f"subject {self.id}: cameras")
+        check_cameras(self.cameras, f"subject {self.id}: cameras")
         return self
 
 

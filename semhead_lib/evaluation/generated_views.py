@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from semhead_lib.cameras import orbit_labels, rays
+from semhead_lib.cameras import orbit_cameras, rays
 from semhead_lib.metrics.consistency import TOLERANCE, Differences, SurfaceViews, differences
 from semhead_lib.models.generator import Generator
 from semhead_lib.models.renderer import box_bounds
@@ -15,11 +15,11 @@ _SURFACE = 0.9  # opacity from which a ray has met a surface
 
 
 @torch.no_grad()
-def generated_views(generator: Generator, w: Tensor, labels: Tensor) -> SurfaceViews:  # [H, W], [H * V, 25]
+def generated_views(generator: Generator, w: Tensor, cameras: Tensor) -> SurfaceViews:  # [H, W], [H * V, 25]
     """Views of heads with styles w; the raw image's distances are brought to the final picture's size."""
-    seen = generator.synthesize(w, labels)
+    seen = generator.synthesize(w, cameras)
     side, box = seen.depth.shape[-1], generator.renderer.settings.box
-    _, far = box_bounds(*rays(labels, side), box)
+    _, far = box_bounds(*rays(cameras, side), box)
     opacity = seen.opacity[:, 0]
     distance = (seen.depth[:, 0] - (1 - opacity) * far.reshape(opacity.shape)) / opacity.clamp_min(_SURFACE)
     size = seen.image.shape[-2:]
@@ -28,7 +28,7 @@ def generated_views(generator: Generator, w: Tensor, labels: Tensor) -> SurfaceV
         for x in (distance, opacity >= _SURFACE)
     )
     pictures = (seen.image / 2 + 0.5).clamp(0, 1)
-    return SurfaceViews(pictures, distance, surface > 0.999, labels)
+    return SurfaceViews(pictures, distance, surface > 0.999, cameras)
 
 
 def head_consistency(
@@ -40,10 +40,10 @@ def head_consistency(
 ) -> Differences:  # of [H * A] pairs, those of a head adjacent
     """Each head seen from either side of each azimuth, `angle` apart, at elevation 0."""
     turn = torch.tensor([[a - angle / 2, a + angle / 2] for a in azimuths])  # [A, 2]
-    labels = orbit_labels(turn.flatten(), torch.zeros(turn.numel())).to(w.device)
+    cameras = orbit_cameras(turn.flatten(), torch.zeros(turn.numel())).to(w.device)
     parts = []
     for style in w.split(1):
-        views = generated_views(generator, style, labels)
+        views = generated_views(generator, style, cameras)
         pairs = [SurfaceViews(*(x[i::2].cpu() for x in vars(views).values())) for i in (0, 1)]
         parts.append(differences(*pairs, tolerance))
     return Differences(*(torch.cat([getattr(part, name) for part in parts]) for name in vars(parts[0])))

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
-from semhead_lib.cameras import orbit_labels
+from semhead_lib.cameras import orbit_cameras
 from semhead_lib.conditioning.bank import ConditionBank
 from semhead_lib.conditioning.modes import ConditionMode
 from semhead_lib.conditioning.semantic import require_encoder
@@ -113,12 +113,12 @@ def generated_samples(
     n, v = matched.cameras.shape[:2]
     device = generator.mapping.w_mean.device
     w = styles(generator, mode, matched, psi=psi, seed=seed, condition_azimuth=condition_azimuth)
-    front = orbit_labels(torch.zeros(1), torch.zeros(1))
-    labels = torch.cat([matched.cameras, front.expand(n, 1, 25)], dim=1).to(device)
+    front = orbit_cameras(torch.zeros(1), torch.zeros(1))
+    cameras = torch.cat([matched.cameras, front.expand(n, 1, 25)], dim=1).to(device)
     at_once, parts = max(_PICTURES_AT_ONCE // (v + 1), 1), []
     for start in tqdm(range(0, n, at_once), unit="batch", desc="generating", disable=not progress):
         some = slice(start, start + at_once)
-        parts.append(to_uint8(generator.synthesize(w[some], labels[some].flatten(0, 1)).image))
+        parts.append(to_uint8(generator.synthesize(w[some], cameras[some].flatten(0, 1)).image))
     pictures = torch.cat(parts).unflatten(0, (n, v + 1))
     conditions = (matched.conditions, matched.encoder) if mode.uses_semantics else (None, None)
     aside = f", condition azimuth {condition_azimuth:g}" if mode.shows_view and condition_azimuth else ""

@@ -13,7 +13,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from semhead_lib.atomic import write_atomically
-from semhead_lib.cameras import orbit_labels
+from semhead_lib.cameras import orbit_cameras
 from semhead_lib.conditioning.bank import ConditionBank
 from semhead_lib.conditioning.sampling import sample_conditions
 from semhead_lib.conditioning.semantic import SemanticEncoder, require_encoder
@@ -65,7 +65,7 @@ def make_pairs(
     w = generator.mapping(z, None if condition is None else condition.to(device))
     azimuth = (torch.rand(count, generator=rng) * 2 - 1) * recipe.widest
     elevation = _ELEVATIONS[0] + torch.rand(count, generator=rng) * (_ELEVATIONS[1] - _ELEVATIONS[0])
-    cameras = orbit_labels(azimuth, elevation).to(device)
+    cameras = orbit_cameras(azimuth, elevation).to(device)
     pictures = generator.synthesize(w, cameras).image.clamp(-1, 1)
     meant = bank.mapping_condition(clip.encode(pictures).cpu() if uses else None, count)
     return Pairs(pictures, cameras, None if meant is None else meant.to(device), w)

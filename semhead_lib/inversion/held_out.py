@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from semhead_lib.cameras import orbit_labels, sample_orbit
+from semhead_lib.cameras import orbit_cameras, sample_orbit
 from semhead_lib.inversion.judging import Truth
 from semhead_lib.metrics.geometry import unproject
 
@@ -59,10 +59,10 @@ def held_out(
 
     source = ParametricSource(seed=seed, resolution=resolution)
     angles = sample_orbit(views)
-    around = orbit_labels(angles[:, 0], angles[:, 1])
+    around = orbit_cameras(angles[:, 0], angles[:, 1])
     for index in range(first, first + count):
         azimuth, elevation = np.random.default_rng([seed, index, 7]).uniform((-40.0, -10.0), (40.0, 20.0))
-        camera = orbit_labels(torch.tensor([azimuth]), torch.tensor([elevation]))
+        camera = orbit_cameras(torch.tensor([azimuth]), torch.tensor([elevation]))
         who = source.attributes(index)
         caster, light = Caster(source.scene(index)), appearance.light(who)
         taken = caster.cast(camera, photo, light)
@@ -81,7 +81,7 @@ def held_out(
 def outer_surface(caster, light) -> Tensor:  # -> [N, 3] world
     """Points of a scene's surface that can be seen from outside, about evenly spread, within the planes' cube."""
     cameras = torch.cat([
-        orbit_labels(torch.arange(n) * (360.0 / n), torch.full((n,), elevation)) for elevation, n in _AROUND
+        orbit_cameras(torch.arange(n) * (360.0 / n), torch.full((n,), elevation)) for elevation, n in _AROUND
     ])  # fmt: skip
     depth = caster.cast(cameras, _SURFACE_SIDE, light, samples=1).depth
     points = torch.cat([unproject(d, label) for d, label in zip(depth, cameras, strict=True)])

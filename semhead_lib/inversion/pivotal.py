@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from semhead_lib.cameras import ELEVATION_RANGE, orbit_labels
+from semhead_lib.cameras import ELEVATION_RANGE, orbit_cameras
 from semhead_lib.inversion.losses import Objective, image_distance
 from semhead_lib.inversion.search import Best, InversionSettings, Inverted, Search, schedule, steps_of
 from semhead_lib.models.generator import Render
@@ -69,7 +69,7 @@ def elsewhere(w: Tensor, others: Tensor, rng: torch.Generator) -> tuple[Tensor, 
     other = other if w.dim() == 2 else other[:, None].expand_as(w)
     low, high = ELEVATION_RANGE
     drawn = torch.rand(2, 2, generator=rng)
-    cameras = orbit_labels(drawn[0] * 360 - 180, low + drawn[1] * (high - low))
+    cameras = orbit_cameras(drawn[0] * 360 - 180, low + drawn[1] * (high - low))
     return torch.cat([w, torch.lerp(w, other, _WAY)]), cameras.to(w)
 
 

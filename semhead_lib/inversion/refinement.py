@@ -20,10 +20,10 @@ class RefinedCameras(nn.Module):
     [20.0, 5.0, 2.7]
     """
 
-    def __init__(self, labels: Tensor) -> None:  # [K, 25]
+    def __init__(self, cameras: Tensor) -> None:  # [K, 25]
         super().__init__()
-        self.register_buffer("start", labels.detach().float().clone())
-        self.offsets = nn.Parameter(labels.new_zeros(len(labels), sum(_PARTS)))
+        self.register_buffer("start", cameras.detach().float().clone())
+        self.offsets = nn.Parameter(cameras.new_zeros(len(cameras), sum(_PARTS)))
 
     def forward(self) -> Tensor:  # [K, 25], with gradients to the offsets
         turn, shift, distance = self.offsets.split(_PARTS, dim=1)

@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from semhead_lib.atomic import write_atomically
-from semhead_lib.cameras import orbit_labels
+from semhead_lib.cameras import orbit_cameras
 from semhead_lib.data.portraits.alignment import Portrait, overlay
 from semhead_lib.inversion.inverter import Initialisation
 from semhead_lib.inversion.search import Inverted, Search
@@ -56,8 +56,8 @@ def sheet(result: Result) -> Image.Image:
     fitted, first = result.fitted, result.portraits[0]
     masked = torch.where(first.mask[None] > 127, first.image, first.image // 3)
     here = to_uint8(fitted.generator.synthesize(fitted.w, fitted.cameras[:1]).image)[0]
-    labels = orbit_labels(torch.tensor([float(a) for a in AROUND]), torch.zeros(len(AROUND))).to(fitted.w.device)
-    render = fitted.generator.synthesize(fitted.w, labels)
+    cameras = orbit_cameras(torch.tensor([float(a) for a in AROUND]), torch.zeros(len(AROUND))).to(fitted.w.device)
+    render = fitted.generator.synthesize(fitted.w, cameras)
     views = to_uint8(render.image)
     depth = torch.where(render.opacity > 0.5, render.depth, torch.zeros_like(render.depth))[:, 0].cpu()
     rows = [

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from semhead_lib.cameras import check_labels
+from semhead_lib.cameras import check_cameras
 from semhead_lib.models.generator import Generator
 
 
@@ -27,7 +27,7 @@ class Target:
         shapes = [tuple(x.shape) for x in (self.images, self.masks, self.inside, self.cameras)]
         if k < 1 or shapes != [(k, 3, s, s), (k, 1, s, s), (k, 1, s, s), (k, 25)]:
             raise ValueError(f"expected [K, 3, S, S], twice [K, 1, S, S], and [K, 25], got {[*map(list, shapes)]}")
-        check_labels(self.cameras.detach().cpu(), "cameras of the photographs")
+        check_cameras(self.cameras.detach().cpu(), "cameras of the photographs")
 
     def __len__(self) -> int:
         return len(self.images)

@@ -28,14 +28,14 @@ class SurfaceViews:
     pictures: Tensor  # [P, 3, R, R] in [0, 1]
     distance: Tensor  # [P, R, R] along each ray from the camera's centre, scene units
     mask: Tensor  # [P, R, R] bool: where the ray meets a surface
-    labels: Tensor  # [P, 25] cameras
+    cameras: Tensor  # [P, 25]
 
     def __post_init__(self) -> None:
         p, _, h, w = self.pictures.shape if self.pictures.ndim == 4 else (0, 0, 0, 0)
-        shapes = [list(x.shape) for x in (self.pictures, self.distance, self.mask, self.labels)]
+        shapes = [list(x.shape) for x in (self.pictures, self.distance, self.mask, self.cameras)]
         if h != w or shapes != [[p, 3, h, h], [p, h, h], [p, h, h], [p, 25]] or self.mask.dtype != torch.bool:
             raise ValueError(
-                f"expected pictures [P, 3, R, R], distance and bool mask [P, R, R], labels [P, 25]; got {shapes}"
+                f"expected pictures [P, 3, R, R], distance and bool mask [P, R, R], cameras [P, 25]; got {shapes}"
             )
 
 
@@ -71,10 +71,10 @@ def recorded_views(subject: Subject) -> SurfaceViews:
     return SurfaceViews(subject.views / 255, ray_distance(subject.depth, subject.cameras), whole, subject.cameras)
 
 
-def ray_distance(depth: Tensor, labels: Tensor) -> Tensor:  # [P, R, R] camera z, [P, 25] -> [P, R, R]
+def ray_distance(depth: Tensor, cameras: Tensor) -> Tensor:  # [P, R, R] camera z, [P, 25] -> [P, R, R]
     """Distances along rays, from the camera z that datasets store."""
-    _, directions = rays(labels.to(depth.dtype), depth.shape[-1])
-    forward = labels[:, :16].reshape(-1, 4, 4)[:, :3, 2].to(depth.dtype)
+    _, directions = rays(cameras.to(depth.dtype), depth.shape[-1])
+    forward = cameras[:, :16].reshape(-1, 4, 4)[:, :3, 2].to(depth.dtype)
     return depth / (directions @ forward[..., None])[..., 0].reshape(depth.shape)
 
 
@@ -86,12 +86,12 @@ def warp(one: SurfaceViews, other: SurfaceViews, tolerance: float = TOLERANCE) -
     (scene units).
     """
     side = one.mask.shape[-1]
-    origins, directions = rays(one.labels, side)
+    origins, directions = rays(one.cameras, side)
     points = origins + directions * one.distance.flatten(1)[..., None]
-    uv, z = (torch.cat(x) for x in zip(*map(project, points, other.labels[:, None]), strict=True))
+    uv, z = (torch.cat(x) for x in zip(*map(project, points, other.cameras[:, None]), strict=True))
     there = torch.cat([other.pictures, (other.distance * other.mask)[:, None], other.mask[:, None].float()], dim=1)
     read = F.grid_sample(there, (uv * 2 - 1).reshape(-1, side, side, 2), align_corners=False)
-    reach = (points - other.labels[:, None, [3, 7, 11]]).norm(dim=-1).reshape(one.mask.shape)
+    reach = (points - other.cameras[:, None, [3, 7, 11]]).norm(dim=-1).reshape(one.mask.shape)
     on_surface = read[:, 4] > 0.999
     near = (reach - read[:, 3]).abs() <= tolerance
     return read[:, :3], one.mask & on_surface & near & (z.reshape(one.mask.shape) > 0)

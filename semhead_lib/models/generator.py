@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from semhead_lib.atomic import write_atomically
-from semhead_lib.cameras import crop_labels
+from semhead_lib.cameras import crop_cameras
 from semhead_lib.models.backbone import Backbone, Background, SuperResolution
 from semhead_lib.models.config import GeneratorConfig
 from semhead_lib.models.mapping import MappingNetwork
@@ -76,12 +76,12 @@ class Generator(nn.Module):
         self,
         z: Tensor,  # [B, Z]
         condition: Tensor | None,  # [B, K]
-        labels: Tensor,  # [B, 25] cameras
+        cameras: Tensor,  # [B, 25]
         psi: float = 1.0,
         seed: int | Tensor | None = None,  # of the renderer's samples
     ) -> Render:
         """A picture of each head from its camera."""
-        return self.synthesize(self.mapping(z, condition, psi), labels, seed=seed)
+        return self.synthesize(self.mapping(z, condition, psi), cameras, seed=seed)
 
     @property
     def num_ws(self) -> tuple[int, int, int]:
@@ -108,7 +108,7 @@ class Generator(nn.Module):
     def synthesize(
         self,
         w: Tensor,  # [H, W] styles of H heads, or w+: [H, sum(num_ws), W]
-        labels: Tensor,  # [B, 25] cameras, the same number for each head, those of a head adjacent
+        cameras: Tensor,  # [B, 25], the same number for each head, those of a head adjacent
         raw_resolution: int | None = None,  # pixels; None: the config's
         seed: int | Tensor | None = None,  # of the renderer's samples
         features: Tensor | None = None,  # the backbone's of w, when they are known already
@@ -121,11 +121,11 @@ class Generator(nn.Module):
         if windows is not None:
             if self.super_resolution is not None:
                 raise ValueError(f"{self.config.name} has super-resolution, which makes whole pictures only")
-            labels = crop_labels(labels, windows)
+            cameras = crop_cameras(cameras, windows)
         features = self.feature_map(w) if features is None else features
-        if len(labels) != len(w):
-            w = w.repeat_interleave(views_each(len(labels), len(w)), dim=0)
-        seen = self.renderer(features, labels, side, seed=seed, reference=reference)
+        if len(cameras) != len(w):
+            w = w.repeat_interleave(views_each(len(cameras), len(w)), dim=0)
+        seen = self.renderer(features, cameras, side, seed=seed, reference=reference)
         behind = 1.0
         if self.background is not None:
             whole = side if windows is None else self.config.raw_resolution

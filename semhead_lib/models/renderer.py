@@ -103,7 +103,7 @@ class Renderer(nn.Module):
     def forward(
         self,
         features: Tensor,  # [H, map_channels, map_side, map_side] of H heads
-        labels: Tensor,  # [B, 25] cameras, the same number for each head, those of a head adjacent
+        cameras: Tensor,  # [B, 25], the same number for each head, those of a head adjacent
         resolution: int,  # pixels a side
         seed: int | Tensor | None = None,  # of the samples (`render_rays`); None: the middle of every stratum
         reference: bool = False,  # with the reference implementation, to compare
@@ -111,8 +111,8 @@ class Renderer(nn.Module):
     ) -> Rendered:  # features [B, O, R, R], depth [B, 1, R, R], opacity [B, 1, R, R]
         """Square pictures from the cameras."""
         s = self.settings
-        of_a_head = (len(features), views_each(len(labels), len(features)) * resolution**2, 3)
-        origins, directions = (t.contiguous().reshape(of_a_head) for t in rays(labels, resolution))
+        of_a_head = (len(features), views_each(len(cameras), len(features)) * resolution**2, 3)
+        origins, directions = (t.contiguous().reshape(of_a_head) for t in rays(cameras, resolution))
         near, far = box_bounds(origins, directions, s.box)
         grid = self.density_grid(features) if grid is None else grid
         render = reference_render_rays if reference else render_rays
@@ -120,7 +120,7 @@ class Renderer(nn.Module):
             self.planes.map(features), origins, directions, near, far, self.network, self.planes.layout,
             coarse=s.coarse, fine=s.fine, box=s.box, ball=s.ball, grid=grid, seed=seed,
         )  # fmt: skip
-        shape = (len(labels), resolution, resolution, -1)
+        shape = (len(cameras), resolution, resolution, -1)
         return Rendered(*(t.reshape(shape).permute(0, 3, 1, 2) for t in out))
 
     def density_grid(self, features: Tensor) -> Tensor | None:  # [H, G, G, G]

@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from semhead_lib.atomic import partial_path, publish
-from semhead_lib.cameras import orbit_labels
+from semhead_lib.cameras import orbit_cameras
 from semhead_lib.models.generator import Generator
 
 AZIMUTHS = tuple(range(-180, 180, 45))  # degrees
@@ -49,11 +49,11 @@ def styles_around(
 ) -> Tensor:  # [N, A, 3, S, S] uint8
     """The head of each style from each azimuth."""
     azimuths = torch.as_tensor(azimuths, dtype=torch.float32)
-    labels = orbit_labels(azimuths, torch.full_like(azimuths, elevation)).to(styles.device)
+    cameras = orbit_cameras(azimuths, torch.full_like(azimuths, elevation)).to(styles.device)
     rows = []
     for w in styles:
         features = generator.feature_map(w[None])
-        seen = [generator.synthesize(w[None], part, features=features).image for part in labels.split(_VIEWS)]
+        seen = [generator.synthesize(w[None], part, features=features).image for part in cameras.split(_VIEWS)]
         rows.append(to_uint8(torch.cat(seen)))
     return torch.stack(rows)
 

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from semhead_lib.cameras import LABEL_LENGTH, crop_labels
+from semhead_lib.cameras import LABEL_LENGTH, crop_cameras
 from semhead_lib.conditioning.modes import ConditionMode, swap_probability
 from semhead_lib.data.subjects import Batch
 from semhead_lib.models.config import GeneratorConfig
@@ -63,11 +63,11 @@ class Draws:
         seen, windows = cameras, None  # labels of what the discriminator sees
         if s.crop:
             windows = draw_windows(cameras, s.views_per_subject, c.resolution, s.crop, s.crop_whole, s.crop_face, rng)
-            seen = crop_labels(cameras, windows)
+            seen = crop_cameras(cameras, windows)
         wrong = {}
         if s.vicico_view:  # of the same part of an image: only the direction is wrong
             others = mining.wrong_cameras(cameras, rng, s.wrong_view_angle)
-            wrong["wrong_cameras"] = others if windows is None else crop_labels(others, windows)
+            wrong["wrong_cameras"] = others if windows is None else crop_cameras(others, windows)
         if s.vicico_condition and semantics is not None:
             wrong["wrong_semantics"] = mining.wrong_semantics(semantics, subject, rng, s.wrong_condition_cosine)
         side = raw_resolution(images_seen, s.raw_first or c.raw_resolution, c.raw_resolution, 0, int(s.raw_kimg * 1000))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from semhead_lib.cameras import orbit_angles, orbit_labels
+from semhead_lib.cameras import orbit_angles, orbit_cameras
 
 NEAREST_VIEW = 30.0  # degrees between the directions of a true and a wrong camera, at least
 MAX_SIMILARITY = 0.8  # cosine between a true and a wrong semantic feature, at most
@@ -14,9 +14,9 @@ MAX_SIMILARITY = 0.8  # cosine between a true and a wrong semantic feature, at m
 def view_angles(one: Tensor, other: Tensor) -> Tensor:  # [N, 25], [M, 25] -> [N, M] degrees
     """Angles between the directions in which cameras stand, seen from the origin.
 
-    >>> from semhead_lib.cameras import orbit_labels
-    >>> labels = orbit_labels(torch.tensor([0.0, 90.0, 180.0]), torch.zeros(3))
-    >>> view_angles(labels[:1], labels).round()
+    >>> from semhead_lib.cameras import orbit_cameras
+    >>> cameras = orbit_cameras(torch.tensor([0.0, 90.0, 180.0]), torch.zeros(3))
+    >>> view_angles(cameras[:1], cameras).round()
     tensor([[  0.,  90., 180.]])
     """
     a, b = (torch.nn.functional.normalize(x[:, [3, 7, 11]].double(), dim=1) for x in (one, other))
@@ -40,7 +40,7 @@ def wrong_cameras(
     if bool(alone.any()):
         angles = orbit_angles(cameras[alone].cpu())
         turn = nearest + (360 - 2 * nearest) * torch.rand(len(angles), generator=rng, dtype=torch.float64)
-        turned = orbit_labels(angles[:, 0] + turn, angles[:, 1]).to(cameras)
+        turned = orbit_cameras(angles[:, 0] + turn, angles[:, 1]).to(cameras)
         turned[:, 16:] = cameras[alone, 16:]
         turned[:, [3, 7, 11]] *= (angles[:, 2:] / turned[:, [3, 7, 11]].norm(dim=1, keepdim=True).cpu()).to(cameras)
         drawn = drawn.clone()

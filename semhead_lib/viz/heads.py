@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from semhead_lib.cameras import orbit_labels, rays
+from semhead_lib.cameras import orbit_cameras, rays
 from semhead_lib.conditioning.bank import ConditionBank
 from semhead_lib.conditioning.sampling import slerp
 from semhead_lib.conditioning.semantic import EMBEDDED, SemanticEncoder, require_encoder
@@ -136,7 +136,7 @@ class HeadModel:
     @torch.no_grad()
     def render(self, w: Tensor, azimuth: float, elevation: float) -> Render:  # [1, W]
         """From one camera of the orbit, degrees."""
-        label = orbit_labels(torch.tensor([float(azimuth)]), torch.tensor([float(elevation)])).to(self.device)
+        label = orbit_cameras(torch.tensor([float(azimuth)]), torch.tensor([float(elevation)])).to(self.device)
         return self.generator.synthesize(w, label)
 
     def picture(self, w: Tensor, azimuth: float, elevation: float, kind: str = "picture") -> Tensor:  # [3, H, W] uint8
@@ -197,7 +197,7 @@ class HeadModel:
 def normal_colours(depth: Tensor, azimuth: float, elevation: float) -> Tensor:  # [R, R] -> [3, R, R] uint8
     """Directions of a surface as colours, x red, y green, z blue in the world; white where depth is 0."""
     side = depth.shape[-1]
-    label = orbit_labels(torch.tensor([float(azimuth)]), torch.tensor([float(elevation)]))
+    label = orbit_cameras(torch.tensor([float(azimuth)]), torch.tensor([float(elevation)]))
     origin, direction = rays(label, side)
     points = (origin + direction * depth.reshape(1, -1, 1))[0].reshape(side, side, 3)
     across = torch.nn.functional.pad(points[:, 2:] - points[:, :-2], (0, 0, 1, 1))

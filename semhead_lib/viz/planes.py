@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from semhead_lib.cameras import orbit_labels, rays
+from semhead_lib.cameras import orbit_cameras, rays
 from semhead_lib.models.config import preset
 from semhead_lib.models.generator import Generator
 from semhead_lib.models.planes import REPRESENTATIONS, Planes, make_planes
@@ -40,8 +40,8 @@ def plane_rows(planes: Planes, size: int = 128) -> list[Tensor]:  # one a plane:
     """
     c = (torch.arange(size) + 0.5) / size * 2 - 1
     v, u = torch.meshgrid(c, c, indexing="ij")
-    labels = orbit_labels(*(torch.tensor(angles) for angles in zip(*VIEWS, strict=True)))
-    origins, directions = rays(labels, size)
+    cameras = orbit_cameras(*(torch.tensor(angles) for angles in zip(*VIEWS, strict=True)))
+    origins, directions = rays(cameras, size)
     along = (origins * directions).sum(-1)
     inside = along.square() - origins.square().sum(-1) + _BALL**2
     points = origins + (-along - inside.clamp_min(0).sqrt())[..., None] * directions
@@ -58,7 +58,7 @@ def plane_rows(planes: Planes, size: int = 128) -> list[Tensor]:  # one a plane:
 @torch.no_grad()
 def random_heads(seed: int = 0, views: int = 8) -> list[Tensor]:  # one a representation: [V, 3, 64, 64] uint8
     """What a generator shows before it has learnt anything, around the head: its soft ball in random colours."""
-    labels = orbit_labels(torch.arange(views) * (360 / views) - 180, torch.zeros(views))
+    cameras = orbit_cameras(torch.arange(views) * (360 / views) - 180, torch.zeros(views))
     rows = []
     for name in REPRESENTATIONS:
         config = preset("semhead-64", representation=name, background="plain", resolution=32, super_channels=(),
@@ -66,7 +66,7 @@ def random_heads(seed: int = 0, views: int = 8) -> list[Tensor]:  # one a repres
         torch.manual_seed(seed)
         generator = Generator(config).eval()
         w = generator.mapping(torch.randn(1, config.z_dim), None).expand(views, -1)
-        seen = generator.synthesize(w, labels, raw_resolution=64)
+        seen = generator.synthesize(w, cameras, raw_resolution=64)
         rows.append(((seen.image_raw.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8))
     return rows
 

@@ -76,10 +76,10 @@ def _packed(rgb: np.ndarray) -> np.ndarray:  # [N, 3] uint8 -> [N] uint32
     return rgb[:, 0] << 16 | rgb[:, 1] << 8 | rgb[:, 2]
 
 
-def add_cameras(plot: k3d.plot.Plot, labels: Tensor, size: float = 0.18, name: str = "cameras") -> None:  # [V, 25]
+def add_cameras(plot: k3d.plot.Plot, cameras: Tensor, size: float = 0.18, name: str = "cameras") -> None:  # [V, 25]
     """Add each camera as the pyramid of what it sees, `size` scene units long."""
     corners, lines = [], []
-    for k, label in enumerate(labels.numpy().astype(np.float64)):
+    for k, label in enumerate(cameras.numpy().astype(np.float64)):
         pose, intrinsics = label[:16].reshape(4, 4), label[16:].reshape(3, 3)
         image = np.array([[0, 0, 1], [1, 0, 1], [1, 1, 1], [0, 1, 1]]) @ np.linalg.inv(intrinsics).T
         corners.append(np.concatenate([pose[None, :3, 3], pose[:3, 3] + size * image @ pose[:3, :3].T]))

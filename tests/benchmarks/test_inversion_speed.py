@@ -12,7 +12,7 @@ import pytest
 import torch
 from test_render_speed import OUT, circumstances, seconds
 
-from semhead_lib.cameras import orbit_labels
+from semhead_lib.cameras import orbit_cameras
 from semhead_lib.inversion.inverter import Inverter
 from semhead_lib.inversion.search import InversionSettings
 from semhead_lib.inversion.targets import Target
@@ -26,7 +26,7 @@ def test_inversion():
     default = InversionSettings()
     few = replace(default, steps=STEPS, pivotal_steps=STEPS, gain=0.0)
     inverter = Inverter("semhead-64", few, device="cpu")
-    camera = orbit_labels(torch.tensor([20.0]), torch.tensor([5.0]))
+    camera = orbit_cameras(torch.tensor([20.0]), torch.tensor([5.0]))
     seen = inverter.generator.synthesize(inverter.others[:1], camera)
     everywhere = torch.ones_like(seen.image[:, :1])
     mask = torch.nn.functional.interpolate(seen.opacity.clamp(0, 1), size=64, mode="bilinear")

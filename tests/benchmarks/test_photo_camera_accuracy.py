@@ -16,7 +16,7 @@ import pytest
 import torch
 from skimage.data import chelsea, coffee
 
-from semhead_lib.cameras import orbit_labels
+from semhead_lib.cameras import orbit_cameras
 
 OUT = Path(__file__).parents[2] / "papermill_runs" / "benchmarks"
 SEED, HEADS, SIDE = 733, 100, 256
@@ -31,7 +31,7 @@ def known_views():
     source, rng = ParametricSource(seed=SEED), np.random.default_rng(SEED)
     for index in range(HEADS):
         azimuth, elevation = rng.uniform(-45, 45), rng.uniform(-20, 30)
-        label = orbit_labels(torch.tensor([azimuth]), torch.tensor([elevation]))
+        label = orbit_cameras(torch.tensor([azimuth]), torch.tensor([elevation]))
         seen = Caster(source.scene(index)).cast(label, SIDE, appearance.light(source.attributes(index)), 4)
         yield seen.images[0], seen.masks[0], azimuth, elevation
 
@@ -74,7 +74,7 @@ def mask_figures(views, background: np.ndarray | None) -> dict[str, float]:
         if background is not None:
             behind = torch.from_numpy(background[:SIDE, :SIDE].copy()).permute(2, 0, 1).float()
             image = torch.lerp(behind, image.float(), coverage).round().byte()
-        label = orbit_labels(torch.tensor([azimuth]), torch.tensor([elevation]))[0]
+        label = orbit_cameras(torch.tensor([azimuth]), torch.tensor([elevation]))[0]
         mine = foreground(image, label).float() / 255
         found.append(float(torch.minimum(mine, coverage).sum() / torch.maximum(mine, coverage).sum()))
     return {"mean": round(float(np.mean(found)), 3), "10th percentile": round(float(np.percentile(found, 10)), 3)}

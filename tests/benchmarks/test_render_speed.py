@@ -27,7 +27,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from semhead_lib.cameras import orbit_labels
+from semhead_lib.cameras import orbit_cameras
 from semhead_lib.devices import keep_freed_memory
 from semhead_lib.models.config import PRESETS
 from semhead_lib.models.cost import cost
@@ -124,7 +124,7 @@ def steps(name: str):
     renderer.requires_grad_(backward)
     features.requires_grad_(backward)
     azimuths = torch.linspace(-60, 60, views).repeat(heads) if views > 1 else torch.linspace(-60, 120, heads)
-    labels = orbit_labels(azimuths, torch.zeros(len(azimuths)))
+    cameras = orbit_cameras(azimuths, torch.zeros(len(azimuths)))
     plain = replace(renderer.settings, coarse=coarse, fine=fine)
     settings = {"reference": plain, "two passes": plain}
     if grid:
@@ -132,7 +132,7 @@ def steps(name: str):
 
     def render(way: str):
         renderer.settings = settings[way]
-        return renderer(features, labels, resolution, seed=1, reference=way == "reference")
+        return renderer(features, cameras, resolution, seed=1, reference=way == "reference")
 
     def step(way: str):
         with torch.set_grad_enabled(backward):
@@ -241,15 +241,15 @@ def test_whole_picture():
     """A 512 x 512 picture of semhead-512, whose widths are EG3D's, from a raw image of 64 x 64."""
     torch.manual_seed(0)
     generator = Generator(PRESETS["semhead-512"]).eval()
-    labels, w = orbit_labels(torch.zeros(1), torch.zeros(1)), torch.randn(1, 512)
+    cameras, w = orbit_cameras(torch.zeros(1), torch.zeros(1)), torch.randn(1, 512)
     a = torch.randn(2048, 2048)
     with torch.no_grad():
         features = generator.backbone(w)
-        seen = generator.renderer(features, labels, 64, seed=1)
+        seen = generator.renderer(features, cameras, 64, seed=1)
         calls = {
-            "whole": lambda: generator.synthesize(w, labels, raw_resolution=64, seed=1),
+            "whole": lambda: generator.synthesize(w, cameras, raw_resolution=64, seed=1),
             "backbone": lambda: generator.backbone(w),
-            "renderer": lambda: generator.renderer(features, labels, 64, seed=1),
+            "renderer": lambda: generator.renderer(features, cameras, 64, seed=1),
             "super-resolution": lambda: generator.refine(seen.features, w),
             "product": lambda: a @ a,
         }

@@ -16,7 +16,7 @@ from test_render_speed import OUT, circumstances, seconds
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
-from semhead_lib.cameras import orbit_labels
+from semhead_lib.cameras import orbit_cameras
 from semhead_lib.data.subjects import Batch
 from semhead_lib.devices import keep_freed_memory
 from semhead_lib.training.settings import TrainSettings
@@ -44,7 +44,7 @@ def batch_of(settings: TrainSettings, resolution: int, seed: int) -> Batch:
     semantics = torch.nn.functional.normalize(torch.randn(b // k, SEMANTIC, generator=rng), dim=1)
     return Batch(
         images=torch.randint(256, (b, 3, resolution, resolution), generator=rng, dtype=torch.uint8),
-        cameras=orbit_labels(azimuth * 360 - 180, elevation * 75 - 30),
+        cameras=orbit_cameras(azimuth * 360 - 180, elevation * 75 - 30),
         subject=torch.arange(b // k).repeat_interleave(k),
         semantics=semantics.repeat_interleave(k, 0),
         masks=torch.randint(256, (b, 1, resolution, resolution), generator=rng, dtype=torch.uint8),

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
-from semhead_lib.cameras import orbit_labels
+from semhead_lib.cameras import orbit_cameras
 from semhead_lib.conditioning.bank import FILE, ConditionBank
 from semhead_lib.conditioning.modes import ConditionMode
 
@@ -36,7 +36,7 @@ def test_what_is_near_in_the_data():
 
 
 def test_what_each_mode_is_told():
-    semantics, front = bank().features[:2], orbit_labels(torch.zeros(1), torch.zeros(1))
+    semantics, front = bank().features[:2], orbit_cameras(torch.zeros(1), torch.zeros(1))
     assert bank("none").mapping_condition(None, 2) is None
     assert torch.equal(bank("view").mapping_condition(None, 2), front.expand(2, -1))
     assert torch.equal(bank("semantic").mapping_condition(semantics, 2), semantics)

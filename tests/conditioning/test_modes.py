@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from semhead_lib.cameras import LABEL_LENGTH, orbit_labels
+from semhead_lib.cameras import LABEL_LENGTH, orbit_cameras
 from semhead_lib.conditioning.modes import MODES, ConditionMode, swap_probability
 
-CAMERAS = orbit_labels(torch.tensor([0.0, 40.0, 120.0, -90.0]), torch.zeros(4))
+CAMERAS = orbit_cameras(torch.tensor([0.0, 40.0, 120.0, -90.0]), torch.zeros(4))
 SEMANTICS = torch.nn.functional.normalize(torch.arange(24.0).reshape(4, 6), dim=-1)
 
 
@@ -35,7 +35,7 @@ def test_parts_by_mode():
 def test_the_generator_cannot_tell_the_view(name):
     """Whatever the cameras are, these modes tell the generator the same."""
     mode = ConditionMode(name, 6)
-    other = orbit_labels(torch.tensor([10.0, -70.0, 180.0, 5.0]), torch.full((4,), 20.0))
+    other = orbit_cameras(torch.tensor([10.0, -70.0, 180.0, 5.0]), torch.full((4,), 20.0))
     assert torch.equal(mode.generated(CAMERAS, SEMANTICS).generator, mode.generated(other, SEMANTICS).generator)
 
 
@@ -48,7 +48,7 @@ def test_swapping_tells_another_camera_of_the_batch_to_the_generator_only():
 
 
 def test_swapping_follows_its_probability_and_its_seed():
-    cameras = orbit_labels(torch.linspace(-180, 179, 4000), torch.zeros(4000))
+    cameras = orbit_cameras(torch.linspace(-180, 179, 4000), torch.zeros(4000))
     mode, draw = ConditionMode("view", 0), torch.Generator()
     told = [mode.generated(cameras, None, 0.3, draw.manual_seed(seed)).generator for seed in (5, 5, 6)]
     assert torch.equal(told[0], told[1]) and not torch.equal(told[0], told[2])

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from semhead_lib.cameras import orbit_labels
+from semhead_lib.cameras import orbit_cameras
 from semhead_lib.data.subjects import Subject
 
 
@@ -65,7 +65,7 @@ def noise_subject(index=0, seed=0, views=3, resolution=16, geometry=True, semant
     return Subject(
         id=f"noise-{seed}-{index:05d}",
         views=pixels(views, 3, resolution, resolution),
-        cameras=orbit_labels(azimuths, torch.full((views,), 5.0 * (index % 4))),
+        cameras=orbit_cameras(azimuths, torch.full((views,), 5.0 * (index % 4))),
         frontal=pixels(3, resolution, resolution),
         semantic=semantic,
         semantic_encoder=None if semantic is None else "test-encoder",

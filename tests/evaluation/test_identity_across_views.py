@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from semhead_lib.cameras import orbit_labels
+from semhead_lib.cameras import orbit_cameras
 from semhead_lib.data.portraits import faces
 from semhead_lib.evaluation import identity
 
@@ -49,7 +49,7 @@ def test_pictures_without_a_face_are_counted(judge):
 
 def test_views_near_the_front():
     azimuths = torch.tensor([[0.0, 44.0, 180.0], [-46.0, 90.0, 10.0]])
-    cameras = torch.stack([orbit_labels(a, torch.zeros(3)) for a in azimuths])
+    cameras = torch.stack([orbit_cameras(a, torch.zeros(3)) for a in azimuths])
     pictures = torch.arange(6, dtype=torch.uint8).reshape(2, 3, 1, 1, 1).expand(2, 3, 3, 2, 2)
     assert [views[:, 0, 0, 0].tolist() for views in identity.frontal_views(pictures, cameras)] == [[0, 1], [5]]
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from toy_heads import ENCODER, FRONT, small_generator, subjects
 
-from semhead_lib.cameras import orbit_labels
+from semhead_lib.cameras import orbit_cameras
 from semhead_lib.conditioning.modes import MODES, ConditionMode
 from semhead_lib.evaluation.samples import Samples, generated_samples, real_samples, styles
 
@@ -66,7 +66,7 @@ def test_generated_heads_stand_in_the_twins_places(name):
 
 def test_view_modes_are_told_the_frontal_camera():
     mode, (_, matched) = ConditionMode("view", 12), real_samples(PEOPLE, 5)
-    turned = replace(matched, cameras=orbit_labels(torch.rand(20) * 360, torch.zeros(20)).reshape(5, 4, 25))
+    turned = replace(matched, cameras=orbit_cameras(torch.rand(20) * 360, torch.zeros(20)).reshape(5, 4, 25))
     generator = small_generator(mode)
     assert torch.equal(styles(generator, mode, matched), styles(generator, mode, turned))
 

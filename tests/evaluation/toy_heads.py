@@ -3,7 +3,7 @@
 import torch
 import torch.nn.functional as F
 
-from semhead_lib.cameras import orbit_angles, orbit_labels
+from semhead_lib.cameras import orbit_angles, orbit_cameras
 from semhead_lib.conditioning.modes import ConditionMode
 from semhead_lib.data.subjects import Subject
 from semhead_lib.evaluation.features import FeatureExtractor
@@ -15,7 +15,7 @@ from semhead_lib.models.generator import Generator
 
 BINS = AzimuthBins(4)
 SIDE = 32
-FRONT = orbit_labels(torch.zeros(1), torch.zeros(1))
+FRONT = orbit_cameras(torch.zeros(1), torch.zeros(1))
 
 
 def codes(count: int, seed: int) -> torch.Tensor:  # [N, 12] in about [-0.5, 0.5]
@@ -25,7 +25,7 @@ def codes(count: int, seed: int) -> torch.Tensor:  # [N, 12] in about [-0.5, 0.5
 def around(count: int, seed: int) -> torch.Tensor:  # [N, 4, 25]: one view in each bin
     rng = torch.Generator().manual_seed(seed)
     azimuth = torch.arange(4) * 90.0 + 40 * torch.rand(count, 4, generator=rng) - 20
-    return orbit_labels(azimuth.flatten(), torch.zeros(4 * count)).reshape(count, 4, 25)
+    return orbit_cameras(azimuth.flatten(), torch.zeros(4 * count)).reshape(count, 4, 25)
 
 
 def draw(code: torch.Tensor, cameras: torch.Tensor) -> torch.Tensor:  # [N, 12], [N, V, 25] -> [N, V, 3, S, S] uint8

@@ -2,7 +2,7 @@
 
 import torch
 
-from semhead_lib.cameras import Camera, orbit_labels
+from semhead_lib.cameras import Camera, orbit_cameras
 from semhead_lib.inversion.targets import Target
 from semhead_lib.models.generator import Generator
 
@@ -11,7 +11,7 @@ FRONT = Camera.orbit(0.0, 0.0).label[None]
 
 def photographs(generator: Generator, w: torch.Tensor, azimuths=(20.0,)) -> Target:
     """Pictures of a style, with their opacity as mask."""
-    cameras = orbit_labels(torch.tensor(azimuths), torch.full((len(azimuths),), 5.0))
+    cameras = orbit_cameras(torch.tensor(azimuths), torch.full((len(azimuths),), 5.0))
     with torch.no_grad():
         seen = generator.synthesize(w, cameras)
     return Target(seen.image.clamp(-1, 1), seen.opacity.clamp(0, 1), torch.ones_like(seen.opacity), cameras)

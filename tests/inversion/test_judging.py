@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from semhead_lib.cameras import orbit_labels
+from semhead_lib.cameras import orbit_cameras
 from semhead_lib.evaluation.features import FeatureExtractor
 from semhead_lib.inversion import judging
 from semhead_lib.inversion.search import Inverted, Search
@@ -14,7 +14,7 @@ from semhead_lib.metrics import reconstruction
 from semhead_lib.models.mesh import mesh
 from semhead_lib.models.sampling import to_uint8
 
-AROUND = orbit_labels(torch.arange(6) * 60.0, torch.zeros(6))
+AROUND = orbit_cameras(torch.arange(6) * 60.0, torch.zeros(6))
 
 
 @pytest.fixture(scope="module")

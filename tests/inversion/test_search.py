@@ -106,9 +106,9 @@ def test_cameras_are_refined_through_the_renderer(generator, others, clip):
 
 
 def test_refined_cameras_have_the_gradients_of_finite_differences():
-    from semhead_lib.cameras import orbit_labels
+    from semhead_lib.cameras import orbit_cameras
 
-    cameras = RefinedCameras(orbit_labels(torch.tensor([30.0, -70.0]), torch.tensor([10.0, -5.0]))).double()
+    cameras = RefinedCameras(orbit_cameras(torch.tensor([30.0, -70.0]), torch.tensor([10.0, -5.0]))).double()
     assert torch.autograd.gradcheck(
         lambda offsets: torch.func.functional_call(cameras, {"offsets": offsets}, ()),
         cameras.offsets.detach().requires_grad_(),

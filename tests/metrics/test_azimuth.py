@@ -3,12 +3,12 @@
 import pytest
 import torch
 
-from semhead_lib.cameras import orbit_labels
+from semhead_lib.cameras import orbit_cameras
 from semhead_lib.metrics.azimuth import AzimuthBins, BinnedFeatures
 
 
 def around(*azimuths: float) -> torch.Tensor:  # [1, V, 25]
-    return orbit_labels(torch.tensor(azimuths), torch.full((len(azimuths),), 20.0))[None]
+    return orbit_cameras(torch.tensor(azimuths), torch.full((len(azimuths),), 20.0))[None]
 
 
 @pytest.mark.parametrize("count", [1, 3, 8, 12])

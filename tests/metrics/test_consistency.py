@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from semhead_lib.cameras import orbit_labels, rays
+from semhead_lib.cameras import orbit_cameras, rays
 from semhead_lib.data.subjects import Subject
 from semhead_lib.evaluation.generated_views import generated_views, head_consistency
 from semhead_lib.metrics.consistency import Differences, SurfaceViews, differences, ray_distance, recorded_views, warp
@@ -31,14 +31,14 @@ def hit(origins, directions):
 
 
 def view(azimuth: float, elevation: float = 0.0, offset: float = 0.0) -> SurfaceViews:
-    labels = orbit_labels(torch.tensor([azimuth]), torch.tensor([elevation]))
-    origins, directions = rays(labels, SIDE)
+    cameras = orbit_cameras(torch.tensor([azimuth]), torch.tensor([elevation]))
+    origins, directions = rays(cameras, SIDE)
     distance = hit(origins, directions)
     points = origins + directions * distance.nan_to_num(posinf=0.0)[..., None]
     colours = 0.5 + 0.3 * torch.sin(points @ torch.tensor([[20.0, 5.0, 0.0], [0.0, 20.0, 5.0], [5.0, 0.0, 20.0]]))
     mask = distance.isfinite().reshape(1, SIDE, SIDE)
     pictures = colours.transpose(1, 2).reshape(1, 3, SIDE, SIDE) * mask[:, None] + offset
-    return SurfaceViews(pictures, distance.nan_to_num(posinf=0.0).reshape(1, SIDE, SIDE), mask, labels)
+    return SurfaceViews(pictures, distance.nan_to_num(posinf=0.0).reshape(1, SIDE, SIDE), mask, cameras)
 
 
 def test_a_solid_scene_is_consistent():
@@ -51,9 +51,9 @@ def test_what_is_hidden_is_left_out():
     """Points that the second camera cannot see, by its own ray to each of them."""
     one, other = view(0.0), view(25.0)
     _, both = warp(one, other)
-    origins, directions = rays(one.labels, SIDE)
+    origins, directions = rays(one.cameras, SIDE)
     points = origins + directions * one.distance.flatten(1)[..., None]
-    eye = other.labels[:, None, [3, 7, 11]]
+    eye = other.cameras[:, None, [3, 7, 11]]
     reach = (points - eye).norm(dim=-1)
     visible = ((hit(eye.expand_as(points), (points - eye) / reach[..., None]) - reach).abs() < 1e-3).reshape(both.shape)
     visible &= one.mask
@@ -78,15 +78,15 @@ def test_wrong_distances_show():
 
 def test_camera_z_becomes_distance_along_rays():
     seen = view(40.0, 20.0)
-    _, directions = rays(seen.labels, SIDE)
-    forward = seen.labels[0, :16].reshape(4, 4)[:3, 2]
+    _, directions = rays(seen.cameras, SIDE)
+    forward = seen.cameras[0, :16].reshape(4, 4)[:3, 2]
     z = seen.distance * (directions[0] @ forward).reshape(1, SIDE, SIDE)
-    assert torch.allclose(ray_distance(z, seen.labels), seen.distance, atol=1e-5)
+    assert torch.allclose(ray_distance(z, seen.cameras), seen.distance, atol=1e-5)
 
 
 def test_views_with_recorded_depth():
     views = [view(0.0), view(15.0)]
-    cameras, distance, mask = (torch.cat([getattr(v, n) for v in views]) for n in ("labels", "distance", "mask"))
+    cameras, distance, mask = (torch.cat([getattr(v, n) for v in views]) for n in ("cameras", "distance", "mask"))
     along = rays(cameras, SIDE)[1] @ cameras[:, :16].reshape(2, 4, 4)[:, :3, 2:3]
     pictures = (torch.cat([v.pictures for v in views]) * 255).round().to(torch.uint8)
     whole, depth = mask.to(torch.uint8) * 255, distance * along.view_as(mask)
@@ -115,10 +115,10 @@ def ball() -> Generator:
 
 
 def test_distances_of_a_generator_are_those_of_its_surface(ball):
-    labels = orbit_labels(torch.tensor([0.0, 90.0]), torch.zeros(2))
+    cameras = orbit_cameras(torch.tensor([0.0, 90.0]), torch.zeros(2))
     with torch.no_grad():
-        seen = generated_views(ball, ball.mapping(torch.randn(1, 8), None), labels)
-    origins, directions = rays(labels, 32)
+        seen = generated_views(ball, ball.mapping(torch.randn(1, 8), None), cameras)
+    origins, directions = rays(cameras, 32)
     radius = (origins + directions * seen.distance.flatten(1)[..., None]).norm(dim=-1).reshape(seen.mask.shape)
     inner = radius[seen.mask]
     assert seen.mask.float().mean() > 0.2 and inner.mean() == pytest.approx(0.2, abs=0.02) and inner.std() < 0.01
@@ -126,13 +126,13 @@ def test_distances_of_a_generator_are_those_of_its_surface(ball):
 
 def test_what_shines_through_a_surface_is_taken_off_its_distance(ball, monkeypatch):
     """Rays that stop at 2.6 but for 5 %, which leave the box at the far end."""
-    labels = orbit_labels(torch.tensor([20.0]), torch.zeros(1))
-    _, far = box_bounds(*rays(labels, 32), ball.renderer.settings.box)
+    cameras = orbit_cameras(torch.tensor([20.0]), torch.zeros(1))
+    _, far = box_bounds(*rays(cameras, 32), ball.renderer.settings.box)
     depth = (0.95 * 2.6 + 0.05 * far).reshape(1, 1, 32, 32)
     picture = torch.zeros(1, 3, 32, 32)
     render = Render(picture, picture, picture, depth, torch.full_like(depth, 0.95))
-    monkeypatch.setattr(ball, "synthesize", lambda w, labels: render)
-    seen = generated_views(ball, torch.zeros(1, 8), labels)
+    monkeypatch.setattr(ball, "synthesize", lambda w, cameras: render)
+    seen = generated_views(ball, torch.zeros(1, 8), cameras)
     assert seen.mask.all() and torch.allclose(seen.distance, torch.tensor(2.6), atol=1e-5)
 
 

@@ -6,11 +6,11 @@ import torch
 from semhead_lib import cameras
 from semhead_lib.metrics.geometry import reproject, unproject
 
-FRONT = cameras.orbit_labels(torch.tensor([0.0]), torch.tensor([0.0]))
+FRONT = cameras.orbit_cameras(torch.tensor([0.0]), torch.tensor([0.0]))
 
 
 def test_unproject_inverts_project():
-    labels = cameras.orbit_labels(torch.tensor([0.0, 130.0]), torch.tensor([0.0, -20.0]))
+    labels = cameras.orbit_cameras(torch.tensor([0.0, 130.0]), torch.tensor([0.0, -20.0]))
     depth = 2.7 + 0.1 * torch.rand(2, 16, 16, generator=torch.Generator().manual_seed(0))
     for label, image in zip(labels, depth, strict=True):
         points = unproject(image, label)

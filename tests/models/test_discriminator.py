@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from semhead_lib.cameras import orbit_labels
+from semhead_lib.cameras import orbit_cameras
 from semhead_lib.models.config import PRESETS
 from semhead_lib.models.discriminator import Discriminator, DiscriminatorConfig, DiscriminatorInput, minibatch_stddev
 
@@ -15,9 +15,9 @@ def seen(b=4, side=16, raw=8):
 
 
 def conditions(b=4, semantic=6):
-    labels = orbit_labels(torch.linspace(-150, 150, b), torch.linspace(-20, 30, b))
+    cameras = orbit_cameras(torch.linspace(-150, 150, b), torch.linspace(-20, 30, b))
     unit = torch.nn.functional.normalize(torch.randn(b, semantic, generator=torch.Generator().manual_seed(2)), dim=1)
-    return torch.cat([labels, unit], dim=1)
+    return torch.cat([cameras, unit], dim=1)
 
 
 def make(**changes):

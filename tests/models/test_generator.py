@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from semhead_lib.cameras import orbit_labels
+from semhead_lib.cameras import orbit_cameras
 from semhead_lib.models.config import PRESETS, GeneratorConfig, preset
 from semhead_lib.models.cost import cost
 from semhead_lib.models.generator import Generator
@@ -16,7 +16,7 @@ from semhead_lib.models.planes import REPRESENTATIONS
 from semhead_lib.models.renderer import box_bounds
 from semhead_lib.ops import Box
 
-LABELS = orbit_labels(torch.tensor([0.0, 120.0]), torch.tensor([0.0, 20.0]))
+LABELS = orbit_cameras(torch.tensor([0.0, 120.0]), torch.tensor([0.0, 20.0]))
 TINY = preset("semhead-64", plane_side=16, plane_channels=4, backbone_base=256, backbone_most=16, super_channels=(8,),
               condition_dim=6, coarse=6, fine=4, z_dim=10, w_dim=12)  # fmt: skip
 
@@ -46,21 +46,21 @@ def test_pictures_of_every_representation(representation):
 
 
 def test_the_same_seeds_give_the_same_picture_and_other_latents_another():
-    generator, (z, condition, labels) = make(), inputs()
+    generator, (z, condition, cameras) = make(), inputs()
     with torch.no_grad():
-        pictures = [generator(z, condition, labels, seed=s).image for s in (3, 3, 4)]
-        other = generator(z.flip(0), condition, labels, seed=3).image
-        unseeded = [generator(z, condition, labels).image for _ in range(2)]
+        pictures = [generator(z, condition, cameras, seed=s).image for s in (3, 3, 4)]
+        other = generator(z.flip(0), condition, cameras, seed=3).image
+        unseeded = [generator(z, condition, cameras).image for _ in range(2)]
     assert torch.equal(pictures[0], pictures[1]) and torch.equal(*unseeded)
     assert not torch.equal(pictures[0], pictures[2]) and not torch.allclose(pictures[0], other)
     assert torch.equal(make().state_dict()["backbone.constant"], generator.state_dict()["backbone.constant"])
 
 
 def test_the_reference_twin_draws_the_same():
-    generator, (z, condition, labels) = make(), inputs()
+    generator, (z, condition, cameras) = make(), inputs()
     with torch.no_grad():
         w = generator.mapping(z, condition)
-        ours, expected = (generator.synthesize(w, labels, seed=0, reference=r) for r in (False, True))
+        ours, expected = (generator.synthesize(w, cameras, seed=0, reference=r) for r in (False, True))
     assert torch.allclose(ours.image, expected.image, atol=1e-4) and torch.allclose(
         ours.depth, expected.depth, atol=1e-4
     )
@@ -69,12 +69,12 @@ def test_the_reference_twin_draws_the_same():
 def test_a_style_for_each_layer():
     """w+ of equal styles is w; the backbone's change the volume, the background's what is behind, the last ones the
     final picture alone."""
-    generator, (z, condition, labels) = make(), inputs()
+    generator, (z, condition, cameras) = make(), inputs()
     assert generator.num_ws == (8, 4, 2), "16 texels a plane, four planes in a map of 32: 4, 8, 16, 32"
     with torch.no_grad():
         w = generator.mapping(z, condition)
         every = w[:, None].repeat(1, 14, 1)
-        one, same = generator.synthesize(w, labels), generator.synthesize(every, labels)
+        one, same = generator.synthesize(w, cameras), generator.synthesize(every, cameras)
         for a, b in zip(vars(one).values(), vars(same).values(), strict=True):
             torch.testing.assert_close(a, b)
         points = torch.rand(2, 50, 3) - 0.5
@@ -82,12 +82,12 @@ def test_a_style_for_each_layer():
         changed = {layer: every.clone() for layer in (0, 7, 8, 13)}
         for layer, styles in changed.items():
             styles[:, layer] += 1.0
-        seen = {layer: generator.synthesize(styles, labels) for layer, styles in changed.items()}
+        seen = {layer: generator.synthesize(styles, cameras) for layer, styles in changed.items()}
     assert all((seen[layer].opacity - one.opacity).abs().max() > 1e-3 for layer in (0, 7))
     assert torch.equal(seen[8].opacity, one.opacity) and (seen[8].image_raw - one.image_raw).abs().max() > 1e-3
     assert torch.equal(seen[13].image_raw, one.image_raw) and (seen[13].image - one.image).abs().max() > 1e-4
     with pytest.raises(ValueError, match=r"styles must be \[H, W\] or \[H, 14, W\], got \[2, 13, 12\]"):
-        generator.synthesize(every[:, 1:], labels)
+        generator.synthesize(every[:, 1:], cameras)
 
 
 def test_every_weight_learns():

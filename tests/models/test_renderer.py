@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from semhead_lib.cameras import orbit_labels
+from semhead_lib.cameras import orbit_cameras
 from semhead_lib.models.config import GeneratorConfig, preset
 from semhead_lib.models.cost import cost
 from semhead_lib.models.generator import Generator
@@ -18,7 +18,7 @@ from semhead_lib.ops import Box
 LOW = Box((0.0, -0.08, 0.0), (0.38, 0.36, 0.28))
 TINY = preset("semhead-32", plane_side=16, plane_channels=4, backbone_base=256, backbone_most=16, z_dim=10, w_dim=12,
               ball_slope=400.0, background="plain")  # fmt: skip
-LABELS = orbit_labels(torch.tensor([0.0, 90.0, 180.0]), torch.zeros(3))
+LABELS = orbit_cameras(torch.tensor([0.0, 90.0, 180.0]), torch.zeros(3))
 
 
 def make(**changes) -> tuple[Generator, torch.Tensor]:

@@ -33,7 +33,7 @@ for name in ("training.trainer", "data.dataset.memory", "data.dataset.streaming_
              "models.discriminator", "ops", "models.mesh", "training.release"):
     importlib.import_module("semhead_lib." + name)
 import torch
-from semhead_lib.cameras import orbit_labels
+from semhead_lib.cameras import orbit_cameras
 from semhead_lib.data.dataset.manifest import Layout, Manifest, Plan
 from semhead_lib.data.dataset.memory import SubjectsInMemory
 from semhead_lib.data.subjects import Subject
@@ -44,7 +44,7 @@ def subject(i):
     def noise(*shape):
         return torch.randint(256, shape, dtype=torch.uint8)
     feature = torch.nn.functional.normalize(torch.randn(16), dim=0)
-    cameras = orbit_labels(torch.tensor([0.0, 180.0]), torch.zeros(2))
+    cameras = orbit_cameras(torch.tensor([0.0, 180.0]), torch.zeros(2))
     return Subject(f"s{i}", noise(2, 3, 32, 32), cameras, noise(3, 32, 32), masks=noise(2, 32, 32), semantic=feature)
 
 torch.manual_seed(0)

@@ -1,12 +1,12 @@
 import pytest
 import torch
 
-from semhead_lib.cameras import FACE, crop_labels, orbit_labels, project, rays
+from semhead_lib.cameras import FACE, crop_cameras, orbit_cameras, project, rays
 from semhead_lib.models.config import preset
 from semhead_lib.models.generator import Generator
 from semhead_lib.training.crops import cut, draw_windows
 
-LABELS = orbit_labels(torch.linspace(-150, 150, 24), torch.linspace(-20, 20, 24))
+LABELS = orbit_cameras(torch.linspace(-150, 150, 24), torch.linspace(-20, 20, 24))
 
 
 def windows(**changes) -> torch.Tensor:
@@ -53,7 +53,7 @@ def test_a_part_is_a_mean_over_pixels():
 
 def test_the_rays_of_a_part_are_those_of_its_pixels():
     part = torch.tensor([[0.25, 0.5, 0.5]]).expand(24, 3)
-    whole, some = rays(LABELS, 16)[1], rays(crop_labels(LABELS, part), 8)[1]
+    whole, some = rays(LABELS, 16)[1], rays(crop_cameras(LABELS, part), 8)[1]
     assert torch.allclose(some.view(24, 8, 8, 3), whole.view(24, 16, 16, 3)[:, 8:, 4:12], atol=1e-6)
 
 
@@ -61,9 +61,9 @@ def test_the_rays_of_a_part_are_those_of_its_pixels():
 def test_a_part_is_rendered_as_the_whole_is():
     generator = Generator(preset("semhead-32", coarse=64, fine=64)).eval()
     w, part = torch.randn(2, 128), torch.tensor([[0.25, 0.5, 0.5]]).expand(4, 3)
-    labels = LABELS[::6]
-    whole = generator.synthesize(w, labels).image[:, :, 16:, 8:24]
-    some = generator.synthesize(w, labels, 16, windows=part).image
+    cameras = LABELS[::6]
+    whole = generator.synthesize(w, cameras).image[:, :, 16:, 8:24]
+    some = generator.synthesize(w, cameras, 16, windows=part).image
     assert torch.allclose(some, whole, atol=2e-3)
 
 

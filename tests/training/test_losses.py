@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from semhead_lib.cameras import orbit_labels
+from semhead_lib.cameras import orbit_cameras
 from semhead_lib.models.config import GeneratorConfig
 from semhead_lib.models.discriminator import Discriminator, DiscriminatorConfig, DiscriminatorInput
 from semhead_lib.models.generator import Generator
@@ -118,7 +118,7 @@ def test_real_pictures_are_seen_as_generated_ones_are():
     assert all(torch.equal(a, b) for a, b in zip(real.tensors, drawn.tensors, strict=True))
     grown = losses.discriminator_input(d, image, mask[:, :, :4, :4], real.image_raw[:, :, :4, :4])
     assert grown.image_raw.shape == (2, 3, 8, 8) and grown.mask.shape == (2, 1, 8, 8)
-    d(drawn, orbit_labels(torch.tensor([0.0, 90]), torch.zeros(2)))
+    d(drawn, orbit_cameras(torch.tensor([0.0, 90]), torch.zeros(2)))
 
 
 @pytest.mark.parametrize("side", [4, 6])  # of areas that are whole pixels of 16, and that are not

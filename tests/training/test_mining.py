@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
-from semhead_lib.cameras import check_labels, orbit_angles, orbit_labels
+from semhead_lib.cameras import check_cameras, orbit_angles, orbit_cameras
 from semhead_lib.training.mining import view_angles, wrong_cameras, wrong_semantics
 
 
@@ -11,32 +11,32 @@ def rng(seed=0):
 
 
 def test_wrong_cameras_are_the_datas_own_and_far():
-    labels = orbit_labels(torch.linspace(-180, 165, 24), torch.linspace(-30, 45, 24))
+    cameras = orbit_cameras(torch.linspace(-180, 165, 24), torch.linspace(-30, 45, 24))
     for seed in range(20):
-        wrong = wrong_cameras(labels, rng(seed), 30.0)
-        assert view_angles(labels, wrong).diagonal().min() >= 30
-        assert all(any(torch.equal(row, own) for own in labels) for row in wrong)
+        wrong = wrong_cameras(cameras, rng(seed), 30.0)
+        assert view_angles(cameras, wrong).diagonal().min() >= 30
+        assert all(any(torch.equal(row, own) for own in cameras) for row in wrong)
 
 
 def test_every_far_camera_is_drawn_as_often():
-    labels = orbit_labels(torch.tensor([0.0, 10, 90, 180, 270]), torch.zeros(5))
+    cameras = orbit_cameras(torch.tensor([0.0, 10, 90, 180, 270]), torch.zeros(5))
     counts = torch.zeros(5)
     for seed in range(900):
-        wrong = wrong_cameras(labels, rng(seed), 30.0)[0]
-        counts += (labels - wrong).abs().sum(1) == 0
+        wrong = wrong_cameras(cameras, rng(seed), 30.0)[0]
+        counts += (cameras - wrong).abs().sum(1) == 0
     assert counts[:2].sum() == 0
     assert (counts[2:] - 300).abs().max() < 60
 
 
 def test_turned_where_none_is_far():
-    labels = orbit_labels(torch.tensor([5.0, 10, 15]), torch.tensor([20.0, 20, 20]), radius=3.0, focal=4.0)
+    cameras = orbit_cameras(torch.tensor([5.0, 10, 15]), torch.tensor([20.0, 20, 20]), radius=3.0, focal=4.0)
     for seed in range(20):
-        wrong = wrong_cameras(labels, rng(seed), 40.0)
-        check_labels(wrong)
-        turn = (orbit_angles(wrong)[:, 0] - orbit_angles(labels)[:, 0] + 180) % 360 - 180
+        wrong = wrong_cameras(cameras, rng(seed), 40.0)
+        check_cameras(wrong)
+        turn = (orbit_angles(wrong)[:, 0] - orbit_angles(cameras)[:, 0] + 180) % 360 - 180
         assert (turn.abs() >= 39.9).all()
-        torch.testing.assert_close(orbit_angles(wrong)[:, 1:], orbit_angles(labels)[:, 1:], atol=1e-4, rtol=0)
-        assert torch.equal(wrong[:, 16:], labels[:, 16:])
+        torch.testing.assert_close(orbit_angles(wrong)[:, 1:], orbit_angles(cameras)[:, 1:], atol=1e-4, rtol=0)
+        assert torch.equal(wrong[:, 16:], cameras[:, 16:])
 
 
 def test_wrong_semantics_are_of_others_and_not_alike():
@@ -67,6 +67,6 @@ def test_one_subject_alone_has_no_wrong_condition():
 
 
 def test_equal_seeds_draw_alike():
-    labels = orbit_labels(torch.linspace(-180, 165, 24), torch.zeros(24))
-    assert torch.equal(wrong_cameras(labels, rng(3)), wrong_cameras(labels, rng(3)))
-    assert not torch.equal(wrong_cameras(labels, rng(3)), wrong_cameras(labels, rng(4)))
+    cameras = orbit_cameras(torch.linspace(-180, 165, 24), torch.zeros(24))
+    assert torch.equal(wrong_cameras(cameras, rng(3)), wrong_cameras(cameras, rng(3)))
+    assert not torch.equal(wrong_cameras(cameras, rng(3)), wrong_cameras(cameras, rng(4)))

@@ -41,7 +41,7 @@ def test_false_colours():
 
 
 def test_charts():
-    labels = cameras.orbit_labels(torch.tensor([0.0, 90.0]), torch.tensor([0.0, 0.0]))
+    labels = cameras.orbit_cameras(torch.tensor([0.0, 90.0]), torch.tensor([0.0, 0.0]))
     sphere = plots.camera_sphere(labels).data[0]
     assert list(sphere.y) == pytest.approx([-2.7, 0.0], abs=1e-6) and list(sphere.x) == pytest.approx(
         [0.0, 2.7], abs=1e-6
@@ -53,7 +53,7 @@ def test_charts():
 def test_scene_survives_in_a_page():
     plot = scenes.new_plot()
     scenes.add_mesh(plot, [[0, 0, 0], [1, 0, 0], [0, 1, 0]], [[0, 1, 2]], torch.tensor([[1.0, 0, 0]] * 3).numpy())
-    scenes.add_cameras(plot, cameras.orbit_labels(torch.tensor([0.0]), torch.tensor([0.0])))
+    scenes.add_cameras(plot, cameras.orbit_cameras(torch.tensor([0.0]), torch.tensor([0.0])))
     scenes.look(plot, 0.0, 0.0, 4.0)
     assert plot.camera[:3] == pytest.approx([0.0, -4.0, 0.0], abs=1e-6)
     mesh, lines = plot.objects

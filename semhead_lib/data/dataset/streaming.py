@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
-from semhead_lib.cameras import LABEL_LENGTH, check_labels
+from semhead_lib.cameras import LABEL_LENGTH, check_cameras
 from semhead_lib.data.dataset.batches import Row, check_views, choose_views, collate
 from semhead_lib.data.dataset.encoding import Sample, decode_entry, decode_info, decode_npy
 from semhead_lib.data.dataset.manifest import Manifest
@@ -156,7 +156,7 @@ class SubjectStream(IterableDataset[Batch]):
 
             cameras = decode_npy(sample.get("cameras.npy", b""), f"{info.id}.cameras.npy", (info.views, LABEL_LENGTH))
             cameras = cameras[views]  # of many views few are used, so only those are checked
-            check_labels(cameras, f"{info.id}.cameras.npy: views {views}")
+            check_cameras(cameras, f"{info.id}.cameras.npy: views {views}")
             return Row(
                 subject=subject,
                 views=stack("views"),

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from semhead_lib.cameras import Camera, orbit_labels
+from semhead_lib.cameras import Camera, orbit_cameras
 from semhead_lib.data.kontext.editor import Editor, KontextEditor, KontextSettings
 from semhead_lib.data.kontext.framing import reframed
 from semhead_lib.data.kontext.prompts import WORDINGS, View, instruction, views_of
@@ -172,7 +172,7 @@ def refined(verdict: Verdict, asked: View) -> Tensor:  # [25]
     share = _ASKED_SPREAD**2 / (_ASKED_SPREAD**2 + spread**2)
     azimuth = asked.azimuth + share * _turned(verdict.seen, asked)
     elevation = asked.elevation + share * (verdict.seen.elevation - asked.elevation)
-    return orbit_labels(torch.tensor([azimuth]), torch.tensor([elevation]))[0]
+    return orbit_cameras(torch.tensor([azimuth]), torch.tensor([elevation]))[0]
 
 
 def _turned(seen: Viewpoint, asked: View) -> float:

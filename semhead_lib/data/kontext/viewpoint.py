@@ -60,9 +60,9 @@ class Viewpoint:
         return float(torch.rad2deg(torch.arccos((here * there).sum().clamp(-1, 1))))
 
 
-def directions(labels: Tensor) -> Tensor:  # [B, 25] -> [B, 3]
+def directions(cameras: Tensor) -> Tensor:  # [B, 25] -> [B, 3]
     """Unit vectors from the origin to the cameras."""
-    return F.normalize(labels[:, [3, 7, 11]], dim=1)
+    return F.normalize(cameras[:, [3, 7, 11]], dim=1)
 
 
 @torch.no_grad()

@@ -173,7 +173,7 @@ def shade_kernel(
     mesh: wp.uint64,
     s: Surface,
     lamps: Lamps,
-    labels: wp.array2d(dtype=wp.float32),
+    cameras: wp.array2d(dtype=wp.float32),
     k: wp.int32,  # which camera
     offsets: wp.array(dtype=wp.vec2),
     nearest: wp.array3d(dtype=wp.int64),  # [R, R, S] from cover_kernel
@@ -185,12 +185,12 @@ def shade_kernel(
 ):
     row, column = wp.tid()
     size, samples = wp.float32(nearest.shape[0]), nearest.shape[2]
-    origin = wp.vec3(labels[k, 3], labels[k, 7], labels[k, 11])
-    right = wp.vec3(labels[k, 0], labels[k, 4], labels[k, 8])
-    down = wp.vec3(labels[k, 1], labels[k, 5], labels[k, 9])
-    forward = wp.vec3(labels[k, 2], labels[k, 6], labels[k, 10])
-    down = (down - right * (labels[k, 17] / labels[k, 16])) / (labels[k, 20] * size)  # one pixel, at camera z 1
-    right = right / (labels[k, 16] * size)
+    origin = wp.vec3(cameras[k, 3], cameras[k, 7], cameras[k, 11])
+    right = wp.vec3(cameras[k, 0], cameras[k, 4], cameras[k, 8])
+    down = wp.vec3(cameras[k, 1], cameras[k, 5], cameras[k, 9])
+    forward = wp.vec3(cameras[k, 2], cameras[k, 6], cameras[k, 10])
+    down = (down - right * (cameras[k, 17] / cameras[k, 16])) / (cameras[k, 20] * size)  # one pixel, at camera z 1
+    right = right / (cameras[k, 16] * size)
     seed = (row * 4096 + column) * 64
 
     colour = wp.vec3(0.0, 0.0, 0.0)
@@ -204,8 +204,8 @@ def shade_kernel(
         else:
             face = wp.int32(seen & wp.int64(0x7FFFFFFF))
             z = wp.cast(wp.int32(seen >> wp.int64(32)), wp.float32)
-            x = wp.float32(column) + offsets[i][0] - labels[k, 18] * size
-            y = wp.float32(row) + offsets[i][1] - labels[k, 21] * size
+            x = wp.float32(column) + offsets[i][0] - cameras[k, 18] * size
+            y = wp.float32(row) + offsets[i][1] - cameras[k, 21] * size
             ray = forward + right * x + down * y
             point, direction = origin + ray * z, wp.normalize(ray)
             a, b, c = s.points[s.faces[3 * face]], s.points[s.faces[3 * face + 1]], s.points[s.faces[3 * face + 2]]

@@ -120,7 +120,7 @@ class ParametricSource:
     def cameras(self, index: int) -> torch.Tensor:
         """The cameras of subject `index`, [V, 25]."""
         views = cameras.VIEW_SAMPLERS[self.view_sampling](self.views_per_subject, self._rng(index, 2))
-        return cameras.orbit_labels(views[:, 0], views[:, 1])
+        return cameras.orbit_cameras(views[:, 0], views[:, 1])
 
     def subject(self, index: int) -> Subject:
         """Make subject `index`: its views in its own light, and its frontal view in neutral light."""

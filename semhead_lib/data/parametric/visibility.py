@@ -22,18 +22,18 @@ def sample_offsets(count: int) -> np.ndarray:
 @wp.kernel(enable_backward=False)
 def project_kernel(
     points: wp.array(dtype=wp.vec3),
-    labels: wp.array2d(dtype=wp.float32),
+    cameras: wp.array2d(dtype=wp.float32),
     k: wp.int32,  # which camera
     resolution: wp.float32,
     screen: wp.array(dtype=wp.vec3),  # pixels right, pixels down, camera z
 ):
     i = wp.tid()
-    local = points[i] - wp.vec3(labels[k, 3], labels[k, 7], labels[k, 11])
-    z = wp.dot(local, wp.vec3(labels[k, 2], labels[k, 6], labels[k, 10]))
-    x = wp.dot(local, wp.vec3(labels[k, 0], labels[k, 4], labels[k, 8])) / z
-    y = wp.dot(local, wp.vec3(labels[k, 1], labels[k, 5], labels[k, 9])) / z
-    u = (labels[k, 16] * x + labels[k, 17] * y + labels[k, 18]) * resolution
-    screen[i] = wp.vec3(u, (labels[k, 20] * y + labels[k, 21]) * resolution, z)
+    local = points[i] - wp.vec3(cameras[k, 3], cameras[k, 7], cameras[k, 11])
+    z = wp.dot(local, wp.vec3(cameras[k, 2], cameras[k, 6], cameras[k, 10]))
+    x = wp.dot(local, wp.vec3(cameras[k, 0], cameras[k, 4], cameras[k, 8])) / z
+    y = wp.dot(local, wp.vec3(cameras[k, 1], cameras[k, 5], cameras[k, 9])) / z
+    u = (cameras[k, 16] * x + cameras[k, 17] * y + cameras[k, 18]) * resolution
+    screen[i] = wp.vec3(u, (cameras[k, 20] * y + cameras[k, 21]) * resolution, z)
 
 
 @wp.kernel(enable_backward=False)

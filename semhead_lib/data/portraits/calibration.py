@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from semhead_lib.cameras import orbit_labels, rays
+from semhead_lib.cameras import orbit_cameras, rays
 from semhead_lib.data.portraits import silhouette
 from semhead_lib.data.portraits.camera import fit_camera
 from semhead_lib.data.portraits.faces import LANDMARK_MODELS, MIRRORED, face_finder
@@ -52,13 +52,13 @@ def measure(seed: int, heads: int, progress: bool = True) -> tuple[Measured, Ten
 
     source, rows, hulls = ParametricSource(seed=seed), [], []
     ring = [(a, e) for e in (-30.0, 5.0, 40.0) for a in range(-180, 180, 45)]
-    around = orbit_labels(*torch.tensor(ring).T)
+    around = orbit_cameras(*torch.tensor(ring).T)
     for index in tqdm(range(heads), unit="head", disable=not progress):
         rng, who = np.random.default_rng([seed, index, 9]), source.attributes(index)
         azimuth, elevation = rng.uniform(-AZIMUTH, AZIMUTH, VIEWS), rng.uniform(*ELEVATION, VIEWS)
-        labels = orbit_labels(torch.from_numpy(azimuth), torch.from_numpy(elevation))
+        cameras = orbit_cameras(torch.from_numpy(azimuth), torch.from_numpy(elevation))
         caster = Caster(source.scene(index))
-        seen = caster.cast(labels, _RESOLUTION, appearance.light(who), 4)
+        seen = caster.cast(cameras, _RESOLUTION, appearance.light(who), 4)
         if index < HULLS:
             masks = caster.cast(around, _HULL_RESOLUTION, appearance.neutral_light(), 2).masks
             hulls.append(silhouette.carve(masks, around))
@@ -68,7 +68,7 @@ def measure(seed: int, heads: int, progress: bool = True) -> tuple[Measured, Ten
             if not all(found.values()):
                 continue
             points = {count: faces[0].landmarks / _RESOLUTION for count, faces in found.items()}
-            world = {count: _on_surface(p, seen.depth[view], labels[view]) for count, p in points.items()}
+            world = {count: _on_surface(p, seen.depth[view], cameras[view]) for count, p in points.items()}
             rows.append((points, world, azimuth[view], elevation[view], bare))
     points, world, azimuth, elevation, bare = zip(*rows, strict=True)
     return Measured(

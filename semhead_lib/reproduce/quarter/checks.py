@@ -11,7 +11,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from semhead_lib.cameras import orbit_labels
+from semhead_lib.cameras import orbit_cameras
 from semhead_lib.models.config import PRESETS
 from semhead_lib.models.planes import make_planes
 from semhead_lib.models.renderer import Renderer, RenderSettings
@@ -51,11 +51,11 @@ def quick(device: str) -> str:
     renderer = Renderer(planes, RenderSettings(6, 6), 32, 8).to(device)
     shape = (2, planes.map_channels, planes.map_side, planes.map_side)
     features = torch.randn(shape, device=device).contiguous(memory_format=torch.channels_last).requires_grad_()
-    labels = orbit_labels(torch.tensor([0.0, 100.0]), torch.zeros(2)).to(device)
+    cameras = orbit_cameras(torch.tensor([0.0, 100.0]), torch.zeros(2)).to(device)
     found = []
     try:
         for reference in (False, True):
-            seen = renderer(features, labels, 8, seed=1, reference=reference)
+            seen = renderer(features, cameras, 8, seed=1, reference=reference)
             loss = seen.features.square().mean() + seen.depth.mean()
             found.append((seen.features, *torch.autograd.grad(loss, (features, renderer.w1))))
     except RuntimeError as error:
@@ -77,9 +77,9 @@ def ops(device: str) -> str:
         renderer = Renderer(planes, RenderSettings(c.coarse, c.fine), c.hidden, c.features).to(device)
         shape = (2, planes.map_channels, planes.map_side, planes.map_side)
         features = torch.randn(shape, device=device).contiguous(memory_format=torch.channels_last).requires_grad_()
-        labels = orbit_labels(torch.tensor([0.0, 100.0]), torch.zeros(2)).to(device)
+        cameras = orbit_cameras(torch.tensor([0.0, 100.0]), torch.zeros(2)).to(device)
 
-        def outputs(reference: bool, r=renderer, f=features, l=labels, w=renderer.w1) -> tuple[list, list]:  # noqa: E741
+        def outputs(reference: bool, r=renderer, f=features, l=cameras, w=renderer.w1) -> tuple[list, list]:  # noqa: E741
             seen = r(f, l, 32, seed=1, reference=reference)
             loss = seen.features.square().mean() + seen.depth.mean() + seen.opacity.mean()
             return [t.detach() for t in seen], list(torch.autograd.grad(loss, (f, w)))
@@ -96,7 +96,7 @@ def ops(device: str) -> str:
             )
             if not off <= limit:
                 return f"{name}: the compiled renderer's {what} is off the reference's by {off:.2g}, allowed {limit:g}"
-        half = renderer(features.detach().to(torch.bfloat16), labels, 32, seed=1).features
+        half = renderer(features.detach().to(torch.bfloat16), cameras, 32, seed=1).features
         off = _apart(half, ours[0][0])
         if not off <= HALF_MAP:
             return f"{name}: with a bf16 map the renderer's image is off by {off:.2g}, allowed {HALF_MAP:g}"

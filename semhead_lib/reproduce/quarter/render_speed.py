@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from semhead_lib.cameras import orbit_labels
+from semhead_lib.cameras import orbit_cameras
 from semhead_lib.models.generator import Generator
 from semhead_lib.models.planes import REPRESENTATIONS, make_planes
 from semhead_lib.models.renderer import Renderer, RenderSettings
@@ -80,25 +80,25 @@ class _Case:
     name: str
     renderer: Renderer
     features: Tensor
-    labels: Tensor
+    cameras: Tensor
     sizes: Sizes
 
     def render(self, kind: str) -> Callable[[Tensor], Any] | None:
         """The renderer of that kind; None where this version or this device has none."""
-        renderer, labels, raw = self.renderer, self.labels, self.sizes.raw
+        renderer, cameras, raw = self.renderer, self.cameras, self.sizes.raw
         if kind == "ours":
-            return lambda f: renderer(f, labels, raw, seed=1)
+            return lambda f: renderer(f, cameras, raw, seed=1)
         if kind == "ours, bf16 map":
-            return (lambda f: renderer(f.bfloat16(), labels, raw, seed=1)) if labels.is_cuda else None
+            return (lambda f: renderer(f.bfloat16(), cameras, raw, seed=1)) if cameras.is_cuda else None
         if kind == "ours, density grid":
-            return lambda f: _with(renderer, grid=_GRID)(f, labels, raw, seed=1)
+            return lambda f: _with(renderer, grid=_GRID)(f, cameras, raw, seed=1)
 
         def reference(f: Tensor) -> Any:
-            return renderer(f, labels, raw, seed=1, reference=True)
+            return renderer(f, cameras, raw, seed=1, reference=True)
 
         if kind == "reference":
             return reference
-        return torch.compile(reference) if self.name in _COMPILED and labels.is_cuda else None
+        return torch.compile(reference) if self.name in _COMPILED and cameras.is_cuda else None
 
     def shares(self, row: dict[str, Any], ceilings: dict[str, float]) -> dict[str, float]:
         """Of what the device can do at most, in the forward pass."""
@@ -106,7 +106,7 @@ class _Case:
             return {}
         s, layout = self.sizes, self.renderer.planes.layout
         taps = len(layout.windows) * (8 if layout.depth > 1 else 4)
-        points = len(self.labels) * s.raw**2 * 2 * s.samples
+        points = len(self.cameras) * s.raw**2 * 2 * s.samples
         operations = 2 * points * (taps * s.channels + s.channels * s.hidden + s.hidden * (1 + s.outputs))
         seconds = row["ours forward ms"] * 1e-3
         texels = points * taps * s.channels * 4 / seconds / 1e12
@@ -118,21 +118,21 @@ class _Case:
 
 
 def _cases(sizes: Sizes, device: str) -> Iterator[_Case]:
-    labels = orbit_labels(torch.linspace(-90, 90, sizes.batch), torch.zeros(sizes.batch)).to(device)
+    cameras = orbit_cameras(torch.linspace(-90, 90, sizes.batch), torch.zeros(sizes.batch)).to(device)
     order = [*_FIRST, *(name for name in REPRESENTATIONS if name not in _FIRST)]
     for position, name in enumerate(order):
         if position == len(_FIRST):
-            yield _shipped(sizes, labels, device)
+            yield _shipped(sizes, cameras, device)
         torch.manual_seed(0)
         planes = make_planes(name, sizes.side, sizes.channels)
         settings = RenderSettings(sizes.samples, sizes.samples)
         renderer = Renderer(planes, settings, sizes.hidden, sizes.outputs).to(device)
         shape = (sizes.batch, planes.map_channels, planes.map_side, planes.map_side)
         features = torch.randn(shape, device=device).contiguous(memory_format=torch.channels_last)
-        yield _Case(name, renderer, features.requires_grad_(), labels, sizes)
+        yield _Case(name, renderer, features.requires_grad_(), cameras, sizes)
 
 
-def _shipped(sizes: Sizes, labels: Tensor, device: str) -> _Case:
+def _shipped(sizes: Sizes, cameras: Tensor, device: str) -> _Case:
     """Heads of the shipped generator: mostly empty space, as trained ones are."""
     generator = Generator.load("semhead-64", device)
     renderer, c = generator.renderer, generator.config
@@ -143,7 +143,7 @@ def _shipped(sizes: Sizes, labels: Tensor, device: str) -> _Case:
         condition = torch.nn.functional.normalize(condition, dim=1) if c.condition_dim else None
         features = generator.feature_map(generator.mapping(z, condition)).float()
     own = replace(sizes, side=c.plane_side, channels=c.plane_channels, hidden=c.hidden, outputs=c.features)
-    return _Case("heads of semhead-64", renderer, features.requires_grad_(), labels, own)
+    return _Case("heads of semhead-64", renderer, features.requires_grad_(), cameras, own)
 
 
 def _with(renderer: Renderer, **changes: Any) -> Renderer:

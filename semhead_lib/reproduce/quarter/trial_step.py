@@ -11,7 +11,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from semhead_lib.cameras import orbit_labels
+from semhead_lib.cameras import orbit_cameras
 from semhead_lib.data.dataset.batches import Row, collate
 from semhead_lib.data.subjects import Batch
 from semhead_lib.training.settings import TrainSettings
@@ -57,7 +57,7 @@ def noise(settings: TrainSettings, resolution: int, seed: int) -> Batch:
     rows = []
     for subject in range(settings.subjects_per_batch):
         azimuth, elevation = torch.rand(2, k, generator=rng)
-        cameras = orbit_labels(azimuth * 360 - 180, elevation * 75 - 30)
+        cameras = orbit_cameras(azimuth * 360 - 180, elevation * 75 - 30)
         semantic = torch.nn.functional.normalize(torch.randn(SEMANTIC, generator=rng), dim=0)
         views, masks = pixels(k, 3, resolution, resolution), pixels(k, resolution, resolution)
         rows.append(Row(subject, views, cameras, semantic, masks))

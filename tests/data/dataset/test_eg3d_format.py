@@ -14,7 +14,7 @@ from noise_source import NoiseSource, files_of
 from PIL import Image
 
 from semhead_lib.atomic import leftovers
-from semhead_lib.cameras import Camera, orbit_labels
+from semhead_lib.cameras import Camera, orbit_cameras
 from semhead_lib.data.dataset.archives import parse_label
 from semhead_lib.data.dataset.check import check
 from semhead_lib.data.dataset.eg3d_format import export_dataset
@@ -37,7 +37,7 @@ def photo_set(path, style="numbers", zipped=False):
     """A folder or zip as a stranger would have it: nested folders, labels in another order than the images."""
     names = ["00000/img00000000.png", "00000/img00000001.png", "00001/sub/img.x.png", "top.png"]
     azimuths = torch.tensor([-60.0, 10.0, 0.0, 170.0])
-    labels = orbit_labels(azimuths, torch.tensor([0.0, 5.0, -10.0, 20.0])).double()
+    labels = orbit_cameras(azimuths, torch.tensor([0.0, 5.0, -10.0, 20.0])).double()
     labels[0, 0] += 3e-8  # published numbers are doubles
     styles = {
         "numbers": lambda label: label.tolist(),

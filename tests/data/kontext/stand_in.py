@@ -10,7 +10,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from semhead_lib.cameras import orbit_labels
+from semhead_lib.cameras import orbit_cameras
 from semhead_lib.data.kontext.prompts import AZIMUTHS, ELEVATIONS, WORDINGS, View, instruction
 
 FAULTS = ("right", "another person", "another angle", "cut off", "copied")
@@ -31,10 +31,10 @@ def cast(seed: int, person: int, side: int, *views: View) -> Tensor:  # [V, 3, S
     from semhead_lib.data.parametric.cast import Caster
 
     made = source(seed, side)
-    labels = orbit_labels(
+    cameras = orbit_cameras(
         torch.tensor([float(v.azimuth) for v in views]), torch.tensor([float(v.elevation) for v in views])
     )
-    return Caster(made.scene(person), "cpu").cast(labels, side, appearance.neutral_light(), 2).images
+    return Caster(made.scene(person), "cpu").cast(cameras, side, appearance.neutral_light(), 2).images
 
 
 class StandIn:

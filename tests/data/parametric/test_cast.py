@@ -28,7 +28,7 @@ def ball():
 
 @pytest.fixture(scope="module")
 def views(ball):
-    labels = cameras.orbit_labels(torch.tensor([0.0, 70.0, 180.0]), torch.tensor([0.0, 30.0, -20.0]))
+    labels = cameras.orbit_cameras(torch.tensor([0.0, 70.0, 180.0]), torch.tensor([0.0, 30.0, -20.0]))
     return labels, ball.cast(labels, 65, neutral_light(), samples=16)
 
 
@@ -77,7 +77,7 @@ def test_same_bytes_again(ball, views):
 
 
 def test_more_samples_converge(ball):
-    label = cameras.orbit_labels(torch.tensor([20.0]), torch.tensor([10.0]))
+    label = cameras.orbit_cameras(torch.tensor([20.0]), torch.tensor([10.0]))
     images = {n: ball.cast(label, 48, neutral_light(), samples=n).images.float() for n in (1, 4, 64)}
     assert (images[4] - images[64]).abs().mean() < (images[1] - images[64]).abs().mean()
 

@@ -95,7 +95,7 @@ def styled(**changes):
 
 
 def seen_classes(person, azimuth):
-    label = cameras.orbit_labels(torch.tensor([azimuth]), torch.tensor([0.0]))
+    label = cameras.orbit_cameras(torch.tensor([azimuth]), torch.tensor([0.0]))
     views = Caster(build_scene(person, np.random.default_rng(0))).cast(label, 96, appearance.light(person))
     count = torch.bincount(views.segmentation.flatten().long(), minlength=len(CLASSES)).tolist()
     return dict(zip(CLASSES, count, strict=True))
@@ -130,7 +130,7 @@ def test_worn_things_are_seen(change, kind):
 def test_backs_of_heads_differ():
     """From behind, two people differ by much more than one person's two casts under other lights."""
     source = ParametricSource(seed=7)
-    back = cameras.orbit_labels(torch.tensor([180.0]), torch.tensor([0.0]))
+    back = cameras.orbit_cameras(torch.tensor([180.0]), torch.tensor([0.0]))
     images = [Caster(source.scene(i)).cast(back, 64, appearance.neutral_light()).images[0].float() for i in range(6)]
     apart = [(images[i] - images[j]).abs().mean() for i in range(6) for j in range(i)]
     assert min(apart) > 3.0
@@ -166,7 +166,7 @@ def test_an_independent_judge_tells_people_apart():
     from semhead_lib.data.portraits.faces import identity_check
 
     source = ParametricSource(seed=20261122, resolution=128)
-    rig = cameras.orbit_labels(torch.tensor([-30.0, -15.0, 0.0, 15.0, 30.0]), torch.zeros(5))
+    rig = cameras.orbit_cameras(torch.tensor([-30.0, -15.0, 0.0, 15.0, 30.0]), torch.zeros(5))
     people = [Caster(source.scene(i)).cast(rig, 128, appearance.light(source.attributes(i))).images for i in range(64)]
     judged = identity_check(people)
     assert judged.auc >= 0.95, judged.auc
@@ -174,7 +174,7 @@ def test_an_independent_judge_tells_people_apart():
 
 
 def images_of(person):
-    label = cameras.orbit_labels(torch.tensor([0.0]), torch.tensor([0.0]))
+    label = cameras.orbit_cameras(torch.tensor([0.0]), torch.tensor([0.0]))
     scene = build_scene(person, np.random.default_rng(0))
     return Caster(scene).cast(label, 64, appearance.light(person)).images[0].float()
 

@@ -36,10 +36,10 @@ def seen_by_projection(vertices, faces, label, samples=1, order=None):
     faces = faces if order is None else faces[order]
     points, flat = (wp.array(x, dtype=d, device="cpu") for x, d in ((vertices, wp.vec3), (faces.reshape(-1), wp.int32)))
     screen = wp.empty(len(vertices), dtype=wp.vec3, device="cpu")
-    labels = wp.array(label[None].numpy(), dtype=wp.float32, device="cpu")
+    cameras = wp.array(label[None].numpy(), dtype=wp.float32, device="cpu")
     nearest = wp.full((SIZE, SIZE, samples), int(NOTHING), dtype=wp.int64, device="cpu")
     wp.launch(
-        project_kernel, dim=len(vertices), inputs=[points, labels, 0, float(SIZE)], outputs=[screen], device="cpu"
+        project_kernel, dim=len(vertices), inputs=[points, cameras, 0, float(SIZE)], outputs=[screen], device="cpu"
     )
     offsets = wp.array(sample_offsets(samples), dtype=wp.vec2, device="cpu")
     wp.launch(cover_kernel, dim=len(faces), inputs=[flat, screen, offsets], outputs=[nearest], device="cpu")
@@ -62,7 +62,7 @@ def head():
 @pytest.mark.parametrize(("azimuth", "elevation"), [(0.0, 0.0), (75.0, 40.0), (-150.0, -25.0)])
 def test_agrees_with_rays(head, azimuth, elevation):
     mesh, traced = head
-    label = cameras.orbit_labels(torch.tensor([azimuth]), torch.tensor([elevation]))[0]
+    label = cameras.orbit_cameras(torch.tensor([azimuth]), torch.tensor([elevation]))[0]
     expected = seen_by_rays(traced, label)
     found, _ = seen_by_projection(mesh.vertices, mesh.faces, label)
     same = np.abs(found[..., 0] - expected) < 1e-4
@@ -77,7 +77,7 @@ def test_no_cracks_between_triangles():
     vertices = np.stack([x, y, 0.05 * np.sin(9 * x + 5 * y)], -1).reshape(-1, 3).astype(np.float32)
     i = (np.arange(37)[:, None] * 38 + np.arange(37)).reshape(-1)
     faces = np.concatenate([np.stack([i, i + 1, i + 39], -1), np.stack([i, i + 39, i + 38], -1)]).astype(np.int32)
-    label = cameras.orbit_labels(torch.tensor([13.7]), torch.tensor([7.3]))[0]
+    label = cameras.orbit_cameras(torch.tensor([13.7]), torch.tensor([7.3]))[0]
     z, _ = seen_by_projection(vertices, faces, label, samples=16)
     assert (z > 0).all()
 
@@ -85,7 +85,7 @@ def test_no_cracks_between_triangles():
 def test_nearest_wins_in_any_order():
     vertices = np.array([(x, y, z) for z in (0.0, 0.1, -0.1) for x, y in ((-1, -1), (1, -1), (0, 1))], np.float32)
     faces = np.arange(9, dtype=np.int32).reshape(3, 3)
-    label = cameras.orbit_labels(torch.tensor([0.0]), torch.tensor([0.0]))[0]
+    label = cameras.orbit_cameras(torch.tensor([0.0]), torch.tensor([0.0]))[0]
     for order in ([0, 1, 2], [2, 0, 1], [1, 2, 0]):
         z, triangle = seen_by_projection(vertices, faces, label, order=np.array(order))
         middle = z[24, 24, 0], order[triangle[24, 24, 0]]
@@ -94,7 +94,7 @@ def test_nearest_wins_in_any_order():
 
 def test_what_is_behind_the_camera_is_not_seen():
     vertices = np.array([(-1, -1, 4.0), (1, -1, 4.0), (0, 1, 4.0), (0, 0, 2.7), (1, 0, 2.0), (0, 1, 2.0)], np.float32)
-    label = cameras.orbit_labels(torch.tensor([0.0]), torch.tensor([0.0]))[0]
+    label = cameras.orbit_cameras(torch.tensor([0.0]), torch.tensor([0.0]))[0]
     z, _ = seen_by_projection(vertices, np.arange(6, dtype=np.int32).reshape(2, 3), label)
     assert (z == 0).all()
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from semhead_lib.cameras import orbit_labels, project
+from semhead_lib.cameras import orbit_cameras, project
 from semhead_lib.data.portraits.faces import MIRRORED
 from semhead_lib.data.portraits.landmarks import ASSETS, LIMIT, features, head_landmarks, pairs
 
@@ -32,7 +32,7 @@ def test_they_are_in_the_order_and_places_of_a_face():
 
 def test_they_are_seen_as_any_camera_sees_points():
     head = head_landmarks(68)
-    uv, _ = project(torch.from_numpy(head.mean).float(), orbit_labels(torch.tensor([-33.0]), torch.tensor([21.0])))
+    uv, _ = project(torch.from_numpy(head.mean).float(), orbit_cameras(torch.tensor([-33.0]), torch.tensor([21.0])))
     assert head.seen_from(-33.0, 21.0) == pytest.approx(uv[0].numpy(), abs=1e-5)
 
 

@@ -58,7 +58,7 @@ def test_cameras_of_unseen_heads():
     """100 heads of a seed that the landmarks were not made from; the benchmark tells more about the same ones."""
     for module in ("dlib", "anny", "warp"):
         pytest.importorskip(module)
-    from semhead_lib.cameras import orbit_labels
+    from semhead_lib.cameras import orbit_cameras
     from semhead_lib.data.parametric import appearance
     from semhead_lib.data.parametric.source import Caster, ParametricSource
     from semhead_lib.data.portraits.faces import face_finder
@@ -66,7 +66,7 @@ def test_cameras_of_unseen_heads():
     source, rng, errors = ParametricSource(seed=733), np.random.default_rng(733), []
     for index in range(100):
         true = rng.uniform(-45, 45), rng.uniform(-20, 30)
-        label = orbit_labels(*torch.tensor(true)[:, None])
+        label = orbit_cameras(*torch.tensor(true)[:, None])
         light = appearance.light(source.attributes(index))
         image = Caster(source.scene(index)).cast(label, 256, light, 4).images[0]
         if faces := face_finder(68)(image):

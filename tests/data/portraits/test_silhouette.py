@@ -7,7 +7,7 @@ import pytest
 import torch
 from skimage.data import coffee
 
-from semhead_lib.cameras import Camera, orbit_labels
+from semhead_lib.cameras import Camera, orbit_cameras
 from semhead_lib.data.portraits import silhouette
 
 FRONT = Camera.orbit(0.0, 0.0).label
@@ -25,7 +25,7 @@ def test_the_prior_is_a_head_from_every_side():
 
 
 def test_the_hull_of_a_ball_is_a_ball():
-    cameras = orbit_labels(torch.arange(0.0, 360.0, 30), torch.tensor([-30.0, 0.0, 30.0]).repeat(4))
+    cameras = orbit_cameras(torch.arange(0.0, 360.0, 30), torch.tensor([-30.0, 0.0, 30.0]).repeat(4))
     v, u = torch.meshgrid(*[(torch.arange(96) + 0.5) / 96 - 0.5] * 2, indexing="ij")
     disc = ((u.square() + v.square()).sqrt() < 0.2 * 4.2647 / 2.7).byte() * 255  # a ball of radius 0.2
     hull = silhouette.carve(disc.expand(12, 96, 96), cameras)
