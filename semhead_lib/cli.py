@@ -57,7 +57,7 @@ COMMANDS = (
     ),
     Command(
         "data portraits",
-        "choose frontal faces from any pictures and align them, for source=kontext; the same command goes on",
+        "choose frontal faces from any images and align them, for source=kontext; the same command goes on",
         "semhead_lib.commands:data_portraits",
         config="data_portraits",
         positional=("src", "out"),
@@ -131,7 +131,7 @@ COMMANDS = (
     ),
     Command(
         "sample",
-        "draw heads of a generator from all around: a picture and a film",
+        "draw heads of a generator from all around: an image and a film",
         "semhead_lib.commands:sample",
         config="sample",
         positional=("model", "out"),

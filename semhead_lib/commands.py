@@ -78,12 +78,12 @@ def _say_cost(config: DictConfig, source, subjects: int) -> None:
         asked["complete"] = config.balance == "complete"
         whole = estimate(subjects, config.views_per_subject, images_per_second=speed, bytes_per_view=size, **asked)
         known = "taken for given" if config.images_per_second else "measured"
-        where = f"{speed:.3g} pictures a second on one device, {known}; {100 * config.passing:.0f} % taken to pass"
+        where = f"{speed:.3g} images a second on one device, {known}; {100 * config.passing:.0f} % taken to pass"
     else:
         speed, size = measure_subject(source)
         asked = dict(tries=1, attempts=1, passing=1.0)
         whole = estimate(subjects, config.views_per_subject + 1, images_per_second=speed, bytes_per_view=size, **asked)
-        where = f"{speed:.3g} pictures a second on one core"
+        where = f"{speed:.3g} images a second on one core"
     print(f"{whole} ({where})")
 
 

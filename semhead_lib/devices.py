@@ -35,7 +35,7 @@ def keep_freed_memory() -> bool:
     """Keep the memory of freed tensors for the next ones, in this process, from now on; whether that could be arranged.
 
     Large CPU tensors otherwise go back to the system when freed, and getting them again costs several times what is
-    then computed in them: without that a 512 x 512 picture takes a seventh less time. The price: the process does not
+    then computed in them: without that a 512 x 512 image takes a seventh less time. The price: the process does not
     shrink between steps. Only the GNU C library can be asked for it.
     """
     if sys.platform != "linux":

@@ -33,7 +33,9 @@ COLUMNS = {  # of tables, and keys of measurements
     "told_azimuth": "condition_azimuth",
     "figure": "metric",
     "way": "method",
+    "picture": "image",
 }
+PROTOCOL = {"pictures": "images"}  # keys of a metric's protocol
 TENSORS = {"told.weight": "condition_embedding.weight", "told.bias": "condition_embedding.bias"}  # of a style encoder
 FILES = {"metrics.json": "figures.json", "metrics.csv": "figures.csv", "metrics": "figures"}  # today's to earlier
 LEASES = "claims"  # the folder `leases` of a dataset in the making

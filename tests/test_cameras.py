@@ -97,7 +97,7 @@ def test_the_origin_is_the_middle_of_every_image(azimuth):
 
 def test_where_the_subjects_left_ear_appears():
     ear = [0.2, 0.0, 0.0]  # +x is the subject's left
-    assert seen(ear, 0)[0] == pytest.approx(0.5 + FOCAL * 0.2 / RADIUS, abs=1e-5)  # right half of a frontal picture
+    assert seen(ear, 0)[0] == pytest.approx(0.5 + FOCAL * 0.2 / RADIUS, abs=1e-5)  # right half of a frontal image
     assert seen(ear, 180)[0] == pytest.approx(0.5 - FOCAL * 0.2 / RADIUS, abs=1e-5)  # left half from behind
     assert seen(ear, 90) == pytest.approx((0.5, 0.5, RADIUS - 0.2), abs=1e-5)  # nearest from its own side
     assert seen(ear, -90) == pytest.approx((0.5, 0.5, RADIUS + 0.2), abs=1e-5)  # hidden from the other
@@ -110,7 +110,7 @@ def test_where_the_nose_and_the_top_of_the_head_appear():
     for azimuth in (-120, 0, 60, 180):
         assert seen(top, azimuth)[:2] == pytest.approx((0.5, 0.5 - FOCAL * 0.2 / RADIUS), abs=1e-5)
     assert seen(top, 0, 30)[2] < RADIUS < seen(top, 0, -30)[2]  # from above, the top is nearer
-    assert seen(nose, 0, 30)[1] > 0.5  # and the nose is lower in the picture
+    assert seen(nose, 0, 30)[1] > 0.5  # and the nose is lower in the image
 
 
 def test_a_point_behind_the_camera_has_negative_z():

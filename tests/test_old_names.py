@@ -29,7 +29,7 @@ from semhead_lib.training.settings import TrainSettings, begun_settings
 
 ROOT = Path(__file__).parents[1]
 REFERENCE = ROOT / "papermill_runs/reference"
-TABLES = (old_names.SETTINGS, old_names.METRICS, old_names.COLUMNS, old_names.TENSORS)
+TABLES = (old_names.SETTINGS, old_names.METRICS, old_names.COLUMNS, old_names.PROTOCOL, old_names.TENSORS)
 
 
 def test_no_name_of_today_is_an_old_one():
@@ -59,7 +59,10 @@ def test_evaluations(tmp_path):
     found = Evaluation.from_json(kept)
     assert found.generated["all"]["mode_coverage"].value == kept["generated"]["all"]["modes"]["value"]
     assert "cross_view_recall_5" in found.generated["0"] and "own_front_recall_5" not in found.generated["0"]
+    protocol = kept["generated"]["all"]["frechet"]["protocol"]
+    assert found.generated["all"]["frechet"].protocol.images == protocol["pictures"]
     written = json.dumps(found.as_json())
+    assert '"pictures"' not in written
     assert not any(f'"{name}"' in written for name in old_names.METRICS), "they are written by today's names"
     content = {"kimg": 1.0, "told_azimuth": 90.0, "evaluation": kept}
     (tmp_path / "kimg-00001.000-told-90.json").write_text(json.dumps(content))

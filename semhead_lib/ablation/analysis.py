@@ -30,7 +30,7 @@ class Results:
     metrics: pd.DataFrame  # metrics.csv
     runs: pd.DataFrame  # runs.csv
     study: dict[str, Any]  # study.json
-    heads: dict[str, Path]  # run, or run-azimuth-DEGREES -> picture of its heads
+    heads: dict[str, Path]  # run, or run-azimuth-DEGREES -> image of its heads
 
     def of(self, **levels: Any) -> pd.DataFrame:
         """Metrics of the runs at these levels of factors, all other factors as in the baseline; any seed.
@@ -133,7 +133,7 @@ def _bootstrap(values: np.ndarray, noise: np.ndarray) -> np.ndarray:  # [S], [S]
 
 
 def curve(rows: pd.DataFrame, metric: str, scope: str = "all") -> tuple[list[float], list[Spread]]:
-    """A metric along the training: thousands of pictures shown, and its spread over seeds at each."""
+    """A metric along the training: thousands of images shown, and its spread over seeds at each."""
     rows = rows[rows["condition_azimuth"] == 0]
     stops = sorted(rows["kimg"].unique().tolist())
     return stops, [spread(pick(rows[rows["kimg"] == stop], metric, scope)) for stop in stops]
@@ -151,7 +151,7 @@ def means_and_bands(
 def kimg_to_reach(rows: pd.DataFrame, level: float, metric: str = "frechet") -> pd.DataFrame:
     """When each run's falling metric first is at `level`, linear between measurements; a row a run that gets there.
 
-    Its value is in thousands of pictures; low and high are those of the measurements around it.
+    Its value is in thousands of images; low and high are those of the measurements around it.
     """
     found = []
     for run, its in rows[

@@ -40,7 +40,7 @@ CLAIMS = (
     Claim("… and than none", "frechet", -1, {}, {"mode": "none"}),
     Claim("… with more diverse backs than under the view", "diversity", 1, {}, {"mode": "view"}, scope="180"),
     Claim("… and front and back belong to one head", "cross_view_recall_5", 1, {}, {"mode": "view"}, scope="180"),
-    Claim("Training is faster than under the view: pictures to the Fréchet distance that both reach", "kimg", -1,
+    Claim("Training is faster than under the view: images to the Fréchet distance that both reach", "kimg", -1,
           {}, {"mode": "view"}),
     Claim("Telling the view beside the semantics brings bias back", "directional_bias", -1,
           {}, {"mode": "semantic+view"}),
@@ -96,7 +96,7 @@ def _verdict(results: Results, claim: Claim) -> Verdict:
 
 
 def _until_both(one: pd.DataFrame, other: pd.DataFrame) -> list[pd.DataFrame]:
-    """Pictures that the runs of both sides need to the least Frechet distance that all of them reach."""
+    """Images that the runs of both sides need to the least Frechet distance that all of them reach."""
     both = pd.concat([one, other])
     whole = both[(both["metric"] == "frechet") & (both["scope"] == "all") & (both["condition_azimuth"] == 0)]
     level = whole.groupby("run")["value"].min().max()

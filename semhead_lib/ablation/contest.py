@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from semhead_lib import old_names
-from semhead_lib.ablation.table import keep_picture, write_csv
+from semhead_lib.ablation.table import keep_image, write_csv
 from semhead_lib.atomic import folder_lock, write_atomically
 from semhead_lib.devices import pick_device
 from semhead_lib.errors import UsageError, did_you_mean
@@ -233,8 +233,8 @@ def execute(plan: Contest, entry: Entry, root: Path) -> None:
     model = train(entry.settings, people, folder / "run", init=begin, progress=False, stop_after=seconds, clock=clock)
     del people
     found = judged(plan, model, root)
-    pictures = found.pop("heads")
-    sampling.save_grid(folder / HEADS, pictures)
+    images = found.pop("heads")
+    sampling.save_grid(folder / HEADS, images)
     found |= {"kimg": _last(folder / "run"), "reconstructed_kimg": _last(folder / "begin")}
     write_atomically(folder / METRICS_FILE, (json.dumps(found, indent=1) + "\n").encode())
 
@@ -285,7 +285,7 @@ def write_results(plan: Contest, root: Path) -> int:
                 numbers = [x for each in (metric, real) if each for x in (each.value, each.low, each.high)]
                 rows.append([entry.design, entry.seed, found["kimg"], found["reconstructed_kimg"], scope, name,
                              *(f"{number:.5g}" for number in numbers)])  # fmt: skip
-        keep_picture(own / HEADS, folder / "heads" / f"{entry.name}.webp")
+        keep_image(own / HEADS, folder / "heads" / f"{entry.name}.webp")
         designs[entry.design] = {"parts": entry.parts, "train": entry.train, "reconstruct": entry.reconstruct}
     folder.mkdir(parents=True, exist_ok=True)
     write_csv(folder / "metrics.csv", _COLUMNS, rows)

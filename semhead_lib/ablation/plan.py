@@ -37,7 +37,7 @@ FACTORS = {  # columns of the table, in the order of names; their levels in the 
 }  # fmt: skip
 _VICICO = {"both": (), "off": ("view", "condition"), "view": ("condition",), "condition": ("view",)}
 _OF_NOTEBOOK = ("preset", "mode", "source", "kimg", "features", "heads", "checks", "seed", "device")
-_PICTURES = 32  # in a batch, unless the study says otherwise
+_IMAGES = 32  # in a batch, unless the study says otherwise
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,7 @@ def load_study(name: str, root: Path) -> Study:
                 raise UsageError(f"{path}: {factor}: two different runs are called {run.name}: sweep one factor a line")
     sizes = {preset(run.parameters["preset"]).resolution for run in runs.values()}
     if len(sizes) != 1:
-        raise UsageError(f"{path}: all runs must make pictures of one size, got {sorted(sizes)}")
+        raise UsageError(f"{path}: all runs must make images of one size, got {sorted(sizes)}")
     return Study(path.stem, path, datasets, tuple(runs.values()), sizes.pop(), encoder)
 
 
@@ -170,7 +170,7 @@ def _planned(given: dict[str, Any], encoder: str, datasets: dict[str, DatasetPla
         if value not in known:
             raise UsageError(f"{where}: {name} must be one of {', '.join(known)}, got {value!r}")
     given |= {f"vicico_{part}": 0.0 for part in _VICICO[vicico]}
-    given.setdefault("subjects_per_batch", max(_PICTURES // int(given["views_per_subject"]), 1))
+    given.setdefault("subjects_per_batch", max(_IMAGES // int(given["views_per_subject"]), 1))
     parameters = {name: given.pop(name) for name in _OF_NOTEBOOK if name in given}
     known = [f.name for f in fields(TrainSettings)]
     if unknown := sorted(set(given) - set(known)):

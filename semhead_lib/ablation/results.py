@@ -17,7 +17,7 @@ from semhead_lib.evaluation.report import Evaluation
 class Result:
     """One evaluation of one generator."""
 
-    kimg: float  # thousands of real pictures it had been shown
+    kimg: float  # thousands of real images it had been shown
     condition_azimuth: float  # degrees, of the camera that modes with a view are conditioned on
     evaluation: Evaluation
 
@@ -42,7 +42,7 @@ def measured(
 
 
 def read_results(folder: Path | str) -> list[Result]:
-    """All results in a folder, by pictures shown, then azimuth. Raises ValueError naming a file that is damaged."""
+    """All results in a folder, by images shown, then azimuth. Raises ValueError naming a file that is damaged."""
     found = [_read(path) for path in sorted(Path(folder).glob("kimg-*.json"))]
     return sorted(found, key=lambda result: (result.kimg, result.condition_azimuth))
 

@@ -2,7 +2,7 @@
 
 results/
     metrics.csv      a row for each run, measurement, scope (an azimuth or "all") and metric
-    runs.csv         a row for each run: levels of the factors, state, seconds, pictures a second
+    runs.csv         a row for each run: levels of the factors, state, seconds, images a second
     study.json       plan, protocol of the metrics, commit, versions, devices
     heads/RUN.webp   the same six heads of every run: those people's conditions, those latents
 """
@@ -54,7 +54,7 @@ def write_results(study: Study, root: Path) -> int:
     write_atomically(folder / STUDY, (json.dumps(_described(study, root), indent=1) + "\n").encode())
     for run in study.runs:
         for path in sorted((root / study.folder / run.name / NOTEBOOK).glob("heads*.png")):
-            keep_picture(
+            keep_image(
                 path, folder / HEADS / f"{run.name}{path.stem.removeprefix('heads').replace(*old_names.HEADS)}.webp"
             )
     return len(rows)
@@ -88,9 +88,7 @@ def _described(study: Study, root: Path) -> dict[str, Any]:
     for run in study.runs:
         for result in read_results(old_names.existing(root / study.folder / run.name / NOTEBOOK / "metrics")):
             for metric in result.evaluation.generated["all"].values():
-                protocol = {
-                    k: v for k, v in asdict(metric.protocol).items() if k not in ("judged", "heads", "pictures")
-                }
+                protocol = {k: v for k, v in asdict(metric.protocol).items() if k not in ("judged", "heads", "images")}
                 protocols.setdefault(json.dumps(protocol, sort_keys=True), protocol)
     states = {run.name: runs.Run(root / study.folder / run.name, root).state for run in study.runs}
     begun = [state for state in states.values() if state["notebooks"]]
@@ -113,9 +111,9 @@ def write_csv(path: Path, columns: Sequence[str], rows: list[list[Any]]) -> None
     write_atomically(path, text.getvalue().encode())
 
 
-def keep_picture(source: Path, target: Path) -> None:
+def keep_image(source: Path, target: Path) -> None:
     content = io.BytesIO()
-    with Image.open(source) as picture:
-        picture.save(content, format="WEBP", quality=92, method=6)
+    with Image.open(source) as image:
+        image.save(content, format="WEBP", quality=92, method=6)
     target.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(target, content.getvalue())

@@ -30,7 +30,7 @@ class ConditionBank:
     subjects: tuple[str, ...] = ()  # whose they are: N ids
 
     def mapping_condition(self, semantics: Tensor | None, heads: int, azimuth: float = 0.0) -> Tensor | None:
-        """What the mapping network is conditioned on when pictures are made for use, [heads, K]; None for mode none.
+        """What the mapping network is conditioned on when images are made for use, [heads, K]; None for mode none.
 
         Semantics are [heads, D]. Modes with a view are conditioned on one camera, whatever camera looks on: the one at
         `azimuth` degrees, elevation 0.
@@ -44,8 +44,8 @@ class ConditionBank:
         """What the generator was conditioned on in training, where that is nearest to unit features: the mean of
         `count` neighbours, weighted by softmax of similarity / temperature.
 
-        Features of texts lie apart from those of pictures (Liang et al., "Mind the gap", 2022), where no generator of
-        pictures was trained; their neighbours do not.
+        Features of texts lie apart from those of images (Liang et al., "Mind the gap", 2022), where no generator of
+        images was trained; their neighbours do not.
         """
         similarity, place = (features.float() @ self.features.T).topk(min(count, len(self.features)), dim=1)
         share = torch.softmax(similarity / temperature, dim=1)

@@ -22,7 +22,7 @@ from semhead_lib.data.subjects import Subject
 EMBEDDED = "headclip-64"
 ASSETS = Path(__file__).parents[1] / "assets"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-_MAPS = 4  # of a transformer, that pictures are compared by
+_MAPS = 4  # of a transformer, that images are compared by
 _VOCABULARY = "bpe.txt.gz"  # in a model folder: its own vocabulary for open_clip's tokeniser
 
 
@@ -127,13 +127,13 @@ class SemanticEncoder:
 
     def encode(self, images: Tensor) -> Tensor:  # [B, 3, H, W] float in [-1, 1] -> [B, D] float32, unit length
         """Features of one batch, with gradients to the images."""
-        pictures = self._prepare(images.to(self.device).float() * 0.5 + 0.5)
+        prepared = self._prepare(images.to(self.device).float() * 0.5 + 0.5)
         with self._autocast():
-            features = self._model.encode_image(pictures.contiguous(memory_format=torch.channels_last))
+            features = self._model.encode_image(prepared.contiguous(memory_format=torch.channels_last))
         return F.normalize(features.float(), dim=-1)
 
     def encode_with_maps(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:  # [B, 3, H, W] float in [-1, 1]
-        """Features [B, D] as `encode` gives them, and what the image tower makes of the pictures on the way.
+        """Features [B, D] as `encode` gives them, and what the image tower makes of the images on the way.
 
         Maps go from early to late, [B, C, h, w] float32 each: the stages of a convolutional network, evenly spread
         blocks of a transformer. With gradients to the images. Raises ValueError for a model whose stages open_clip
@@ -141,24 +141,24 @@ class SemanticEncoder:
         """
         if not hasattr(self._model.visual, "forward_intermediates"):
             raise ValueError(f"encoder {self.identity.name} does not give its intermediate maps")
-        pictures = self._prepare(images.to(self.device).float() * 0.5 + 0.5)
+        prepared = self._prepare(images.to(self.device).float() * 0.5 + 0.5)
         blocks = getattr(getattr(self._model.visual, "transformer", None), "layers", None)
         chosen = None if blocks is None else [max(blocks * (i + 1) // _MAPS - 1, 0) for i in range(_MAPS)]
         with self._autocast():
             found = self._model.visual.forward_intermediates(
-                pictures.contiguous(memory_format=torch.channels_last), indices=chosen
+                prepared.contiguous(memory_format=torch.channels_last), indices=chosen
             )
         return F.normalize(found["image_features"].float(), dim=-1), [m.float() for m in found["image_intermediates"]]
 
     @torch.no_grad()
     def images(
         self,
-        pictures: Tensor | Sequence[Tensor],  # [N, 3, H, W] uint8, or N pictures [3, H, W] of any sizes
+        images: Tensor | Sequence[Tensor],  # [N, 3, H, W] uint8, or N images [3, H, W] of any sizes
         progress: bool = False,
     ) -> Tensor:  # [N, D] float32, unit length, on the CPU
-        """Features of pictures. Raises ValueError for anything but uint8 RGB."""
+        """Features of images. Raises ValueError for anything but uint8 RGB."""
         features = []
-        for part in tqdm(list(self._parts(pictures)), unit="batch", desc="encoding", disable=not progress):
+        for part in tqdm(list(self._parts(images)), unit="batch", desc="encoding", disable=not progress):
             if isinstance(part, Tensor):
                 features.append(self.encode(part.float() / 127.5 - 1).cpu())
             else:  # of unequal sizes: brought to one size first
@@ -187,18 +187,18 @@ class SemanticEncoder:
             features.append(F.normalize(part.float(), dim=-1).cpu())
         return torch.cat(features)
 
-    def _parts(self, pictures: Tensor | Sequence[Tensor]) -> Iterator[Tensor | Sequence[Tensor]]:
-        if isinstance(pictures, Tensor):
-            pictures = [*pictures.split(self.batch)]
+    def _parts(self, images: Tensor | Sequence[Tensor]) -> Iterator[Tensor | Sequence[Tensor]]:
+        if isinstance(images, Tensor):
+            images = [*images.split(self.batch)]
         else:
-            one_size = len({p.shape for p in pictures}) == 1
-            pictures = [pictures[i : i + self.batch] for i in range(0, len(pictures), self.batch)]
-            pictures = [torch.stack(list(part)) if one_size else part for part in pictures]
-        for part in pictures:
+            one_size = len({p.shape for p in images}) == 1
+            images = [images[i : i + self.batch] for i in range(0, len(images), self.batch)]
+            images = [torch.stack(list(part)) if one_size else part for part in images]
+        for part in images:
             shapes = [part.shape[1:]] if isinstance(part, Tensor) else [p.shape for p in part]
             kind = part.dtype if isinstance(part, Tensor) else part[0].dtype
             if kind != torch.uint8 or any(len(shape) != 3 or shape[0] != 3 for shape in shapes):
-                raise ValueError(f"pictures must be uint8 of shape [3, H, W], got {kind} of shape {list(shapes[0])}")
+                raise ValueError(f"images must be uint8 of shape [3, H, W], got {kind} of shape {list(shapes[0])}")
             yield part
 
     def _prepare(self, images: Tensor) -> Tensor:  # [B, 3, H, W] in [0, 1] -> as the model wants it

@@ -2,12 +2,12 @@
 
 | source     | the generator and the discriminator are conditioned on                                                  |
 |------------|---------------------------------------------------------------------------------------------------------|
-| frontal    | the feature of the subject's frontal picture, for all of its views: the method's                        |
+| frontal    | the feature of the subject's frontal image, for all of its views: the method's                        |
 | view       | the feature of each view itself: it tells the view with the subject                                     |
 | mean       | the mean feature of all of the subject's views: no view is preferred, none is left out                  |
-| attributes | what parametric subjects were made from: knows more than any picture, so an upper bound                 |
+| attributes | what parametric subjects were made from: knows more than any image, so an upper bound                 |
 
-Where heads are made for use (and judged), source "view" is conditioned on the frontal picture's feature, as "frontal"
+Where heads are made for use (and judged), source "view" is conditioned on the frontal image's feature, as "frontal"
 is.
 """
 

@@ -38,7 +38,7 @@ def face_distance(samples: Samples, reference_stats: ReferenceStatistics) -> tup
     if reference is None or matched is None or min(reference.with_face, matched.with_face) < LEAST_HEADS:
         return {}, {}
     extractor, n = reference_stats.extractor, len(reference_stats.matched)
-    judged = FaceFeatures.of(samples.pictures, samples.cameras, extractor.pictures)
+    judged = FaceFeatures.of(samples.images, samples.cameras, extractor.images)
 
     def distance(one: FaceFeatures, mine: Tensor, other: FaceFeatures, its: Tensor) -> float:
         x, y = one.of_heads(mine), other.of_heads(its)
@@ -64,10 +64,10 @@ def power_ratios(samples: Samples, reference_stats: ReferenceStatistics) -> tupl
     """power_8-12 and so on, generated and real: power of all views over that of the reference, by bands of cycles an
     image; 1 is as it should be, less is blurred."""
     reference, matched = reference_stats.power
-    judged, n = head_band_power(samples.pictures), len(reference_stats.matched)
-    pictures, interval = n * samples.pictures.shape[1], interval_of_splits(reference_stats)
-    of_real = reference_stats.matched_samples.made, _LUMA, n, pictures, pictures, interval
-    protocol = protocol_of(reference_stats, samples.made, _LUMA, n, pictures, pictures)
+    judged, n = head_band_power(samples.images), len(reference_stats.matched)
+    images, interval = n * samples.images.shape[1], interval_of_splits(reference_stats)
+    of_real = reference_stats.matched_samples.made, _LUMA, n, images, images, interval
+    protocol = protocol_of(reference_stats, samples.made, _LUMA, n, images, images)
     generated, real = {}, {}
     for band, power in reference.items():
         if not power.min() > 0:  # a real head has no detail there
@@ -96,12 +96,12 @@ def identities(
     """
     sides, shares = [], []
     for judged in (samples, reference_stats.matched_samples):
-        pictures = frontal_views(judged.pictures[:heads], judged.cameras[:heads])
-        found = find_identities(pictures, progress)
-        protocol = protocol_of(reference_stats, judged.made, _NETWORK, len(pictures), found.pictures, 0)
-        share = torch.tensor([[(found.head == i).sum(), len(p)] for i, p in enumerate(pictures)], dtype=torch.float64)
+        images = frontal_views(judged.images[:heads], judged.cameras[:heads])
+        found = find_identities(images, progress)
+        protocol = protocol_of(reference_stats, judged.made, _NETWORK, len(images), found.images, 0)
+        share = torch.tensor([[(found.head == i).sum(), len(p)] for i, p in enumerate(images)], dtype=torch.float64)
         statistics = {"faces_found": lambda h, s=share: _rate(s, h), "identity_auc": found.auc}
-        whole = torch.arange(len(pictures))
+        whole = torch.arange(len(images))
         kept = {name: s for name, s in statistics.items() if math.isfinite(s(whole))}
         sides.append({ALL: {name: measured(s, protocol, reference_stats) for name, s in kept.items()}})
         shares.append(share)

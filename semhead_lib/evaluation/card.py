@@ -23,7 +23,7 @@ def metrics_section(found: Evaluation, people: str) -> str:
     sides = found.table(_OF_SIDES, [scope for scope in found.generated if scope != ALL])
     return f"""\
 On {p.heads} people ({people}) who were never trained on: heads at their conditions and from their
-{p.pictures // p.heads} cameras each, against {p.reference // (p.pictures // p.heads)} others, at {p.resolution} pixels.
+{p.images // p.heads} cameras each, against {p.reference // (p.images // p.heads)} others, at {p.resolution} pixels.
 Distances, coverage, diversity and bias are in features by `{p.features}`; cross-view recall, conditions and mode
 coverage in features by `{semantic}`. Intervals: {p.interval}. `metrics.json` has every metric with its protocol.
 

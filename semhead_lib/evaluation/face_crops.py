@@ -53,18 +53,18 @@ class FaceFeatures:
     @classmethod
     def of(
         cls,
-        pictures: Tensor,  # [N, V, 3, S, S] uint8
+        images: Tensor,  # [N, V, 3, S, S] uint8
         cameras: Tensor,  # [N, V, 25]
         encode: Callable[[Tensor], Tensor],  # [F, 3, S / 2, S / 2] uint8 -> [F, D]
     ) -> FaceFeatures | None:
         """None where images are smaller than LEAST_SIDE or no view is near the front."""
         near = frontal(cameras.flatten(0, 1))
-        if pictures.shape[-1] < LEAST_SIDE or not near.any():
+        if images.shape[-1] < LEAST_SIDE or not near.any():
             return None
-        seen, by = pictures.flatten(0, 1)[near].split(_AT_ONCE), cameras.flatten(0, 1)[near].split(_AT_ONCE)
+        seen, by = images.flatten(0, 1)[near].split(_AT_ONCE), cameras.flatten(0, 1)[near].split(_AT_ONCE)
         crops = [to_uint8(face_crops(to_model_range(some), its)) for some, its in zip(seen, by, strict=True)]
-        head = torch.arange(len(pictures)).repeat_interleave(pictures.shape[1])[near]
-        return cls(encode(torch.cat(crops)).double(), head, len(pictures))
+        head = torch.arange(len(images)).repeat_interleave(images.shape[1])[near]
+        return cls(encode(torch.cat(crops)).double(), head, len(images))
 
     def __len__(self) -> int:
         return len(self.features)

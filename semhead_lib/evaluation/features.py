@@ -1,4 +1,4 @@
-"""Feature extractors: what the distances between distributions of pictures are measured in.
+"""Feature extractors: what the distances between distributions of images are measured in.
 
 | name            | features                                                    | weights                                  |
 |-----------------|-------------------------------------------------------------|------------------------------------------|
@@ -44,13 +44,13 @@ _DINOV2_MAPS = 4  # blocks, evenly spread, whose tokens are its maps
 
 @dataclass(frozen=True)
 class FeatureExtractor:
-    """Pictures to features."""
+    """Images to features."""
 
     identity: str  # what made the features: name, weights, preprocessing
     dimension: int  # D
     unit_length: bool  # whether features have length 1, as CLIP's
     encode: Callable[[Tensor], Tensor]  # [B, 3, H, W] in [-1, 1] -> [B, D], on any device
-    batch: int = 64  # pictures at a time
+    batch: int = 64  # images at a time
     maps: Callable[[Tensor], list[Tensor]] | None = None  # [B, 3, H, W] -> [B, C, h, w] each, from early to late
 
     @property
@@ -65,14 +65,14 @@ class FeatureExtractor:
             raise ValueError(f"images must be float [B, 3, H, W] in [-1, 1], got {images.dtype} {list(images.shape)}")
         return self.encode(images).float().cpu()
 
-    def pictures(self, pictures: Tensor, progress: bool = False) -> Tensor:  # [..., 3, H, W] uint8 -> [..., D]
-        """Features of all pictures. Raises ValueError for anything but uint8 RGB."""
-        if pictures.dtype != torch.uint8 or pictures.ndim < 4 or pictures.shape[-3] != 3:
-            raise ValueError(f"pictures must be uint8 [..., 3, H, W], got {pictures.dtype} {list(pictures.shape)}")
-        parts = pictures.flatten(0, -4).split(self.batch)
+    def images(self, images: Tensor, progress: bool = False) -> Tensor:  # [..., 3, H, W] uint8 -> [..., D]
+        """Features of all images. Raises ValueError for anything but uint8 RGB."""
+        if images.dtype != torch.uint8 or images.ndim < 4 or images.shape[-3] != 3:
+            raise ValueError(f"images must be uint8 [..., 3, H, W], got {images.dtype} {list(images.shape)}")
+        parts = images.flatten(0, -4).split(self.batch)
         bar = tqdm(parts, unit="batch", desc="features", disable=not progress)
         features = torch.cat([self(to_model_range(part)) for part in bar])
-        return features.reshape(*pictures.shape[:-3], -1)
+        return features.reshape(*images.shape[:-3], -1)
 
     @classmethod
     def of(cls, encoder: SemanticEncoder) -> FeatureExtractor:
@@ -99,16 +99,14 @@ class FeatureExtractor:
             raise ValueError(f"the weights of {name!r} do not fit: {str(error).splitlines()[0][:200]}") from error
 
 
-def stored_features(
-    extractor: FeatureExtractor, pictures: Tensor, folder: Path | str, progress: bool = False
-) -> Tensor:
-    """`extractor.pictures(pictures)`, kept in `folder` under a name that is a hash of extractor and pictures."""
-    digest = hashlib.sha256(f"{extractor.identity} {list(pictures.shape)}".encode())
-    digest.update(pictures.contiguous().numpy())
+def stored_features(extractor: FeatureExtractor, images: Tensor, folder: Path | str, progress: bool = False) -> Tensor:
+    """`extractor.images(images)`, kept in `folder` under a name that is a hash of extractor and images."""
+    digest = hashlib.sha256(f"{extractor.identity} {list(images.shape)}".encode())
+    digest.update(images.contiguous().numpy())
     path = Path(folder) / f"features-{digest.hexdigest()[:32]}.safetensors"
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, save({"features": extractor.pictures(pictures, progress).contiguous()}))
+        write_atomically(path, save({"features": extractor.images(images, progress).contiguous()}))
     return load_file(path)["features"]
 
 
@@ -149,13 +147,13 @@ def _dinov2(path: str, device: str, batch: int) -> FeatureExtractor:
     network.eval().requires_grad_(False).to(device)
     mean, std = (
         torch.tensor(network.pretrained_cfg[key], device=device).view(3, 1, 1) for key in ("mean", "std")
-    )  # of pictures in [0, 1]
+    )  # of images in [0, 1]
 
     def prepared(images: Tensor) -> Tensor:
-        pictures = F.interpolate(
+        resized = F.interpolate(
             images.to(device).float() / 2 + 0.5, size=(_DINOV2_SIDE,) * 2, mode="bicubic", antialias=True
         ).clamp(0, 1)
-        return (pictures - mean) / std
+        return (resized - mean) / std
 
     def maps(images: Tensor) -> list[Tensor]:
         depth = len(network.blocks)

@@ -16,7 +16,7 @@ _SURFACE = 0.9  # opacity from which a ray has met a surface
 
 @torch.no_grad()
 def generated_views(generator: Generator, w: Tensor, cameras: Tensor) -> SurfaceViews:  # [H, W], [H * V, 25]
-    """Views of heads with styles w; the raw image's distances are brought to the final picture's size."""
+    """Views of heads with styles w; the raw image's distances are brought to the final image's size."""
     seen = generator.synthesize(w, cameras)
     side, box = seen.depth.shape[-1], generator.renderer.settings.box
     _, far = box_bounds(*rays(cameras, side), box)
@@ -27,8 +27,8 @@ def generated_views(generator: Generator, w: Tensor, cameras: Tensor) -> Surface
         F.interpolate(x[:, None].float(), size=size, mode="bilinear", align_corners=False)[:, 0]
         for x in (distance, opacity >= _SURFACE)
     )
-    pictures = (seen.image / 2 + 0.5).clamp(0, 1)
-    return SurfaceViews(pictures, distance, surface > 0.999, cameras)
+    images = (seen.image / 2 + 0.5).clamp(0, 1)
+    return SurfaceViews(images, distance, surface > 0.999, cameras)
 
 
 def head_consistency(

@@ -1,7 +1,7 @@
 """Identity across views: is it one person from the left and from the right? Judged by dlib (extra `faces`).
 
 The judge finds faces in views within about 45 degrees of the front, and knows nothing of our heads or encoders. Heads
-in which it finds no face, as in a generator's early pictures, are counted.
+in which it finds no face, as in a generator's early images, are counted.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ class Identities:
 
     features: np.ndarray  # [F, 128]
     head: np.ndarray  # [F] int64, which head each face is of
-    pictures: int  # that were searched
+    images: int  # that were searched
 
     @property
     def found(self) -> float:
-        """Share of the pictures in which a face was found."""
-        return len(self.head) / max(self.pictures, 1)
+        """Share of the images in which a face was found."""
+        return len(self.head) / max(self.images, 1)
 
     def distances(self, heads: Tensor | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Distances between faces of one head, and between faces of two; of the given heads only.
@@ -51,24 +51,24 @@ class Identities:
 
 
 def find_identities(
-    pictures: Sequence[Tensor],  # one [K, 3, H, W] uint8 a head
+    images: Sequence[Tensor],  # one [K, 3, H, W] uint8 a head
     progress: bool = False,
 ) -> Identities:
-    """Identity features of all faces that are found: 0.15 s a picture.
+    """Identity features of all faces that are found: 0.15 s an image.
 
     Raises ModuleNotFoundError with the command that installs the judge where the extra `faces` is missing.
     """
     judge = face_judge()
     features, heads = [], []
-    for head, views in enumerate(tqdm(pictures, unit="head", desc="faces", disable=not progress)):
+    for head, views in enumerate(tqdm(images, unit="head", desc="faces", disable=not progress)):
         found = [feature for feature in map(judge.identity, views) if feature is not None]
         features += found
         heads += [head] * len(found)
     stacked = np.stack(features) if features else np.zeros((0, 128))
-    return Identities(stacked, np.array(heads, dtype=np.int64), sum(len(views) for views in pictures))
+    return Identities(stacked, np.array(heads, dtype=np.int64), sum(len(views) for views in images))
 
 
-def frontal_views(pictures: Tensor, cameras: Tensor, widest: float = WIDEST) -> list[Tensor]:
+def frontal_views(images: Tensor, cameras: Tensor, widest: float = WIDEST) -> list[Tensor]:
     """Of each head, [N, V, 3, H, W] seen from [N, V, 25], the views within `widest` degrees of azimuth 0."""
     azimuth = orbit_angles(cameras.flatten(0, 1))[:, 0].reshape(cameras.shape[:2])
-    return [views[near] for views, near in zip(pictures, azimuth.abs() <= widest, strict=True)]
+    return [views[near] for views, near in zip(images, azimuth.abs() <= widest, strict=True)]

@@ -1,7 +1,7 @@
 """The InceptionV3 of the Frechet Inception distance, on torchvision's blocks.
 
 The network of Heusel et al. (2017) is TensorFlow's of 2015-12-05. It differs from torchvision's in three ways: average
-pooling leaves padding out of its means, the last block pools by maximum, and pictures are resized as TensorFlow 1 did.
+pooling leaves padding out of its means, the last block pools by maximum, and images are resized as TensorFlow 1 did.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class _LastE(_Pooled, blocks.InceptionE):
 
 
 class FidInception(nn.Module):
-    """Pictures [B, 3, H, W] in [-1, 1] to the 2048 features before the classifier, [B, 2048].
+    """Images [B, 3, H, W] in [-1, 1] to the 2048 features before the classifier, [B, 2048].
 
     `state` is the content of a weights file of torch-fidelity or pytorch-fid; raises RuntimeError when it does not fit.
     """

@@ -8,16 +8,18 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from semhead_lib import old_names
+
 
 @dataclass(frozen=True)
 class Protocol:
     """How a metric was measured. Two metrics can be compared when their protocols differ in what is judged alone."""
 
-    judged: str  # what made the pictures: a generator with its weights; "real" for real heads in a generator's place
+    judged: str  # what made the images: a generator with its weights; "real" for real heads in a generator's place
     features: str  # identity of what made the features, or "pixels"
     heads: int  # that are judged
-    pictures: int  # of them
-    reference: int  # pictures or conditions that they are compared with; 0: only with each other
+    images: int  # of them
+    reference: int  # images or conditions that they are compared with; 0: only with each other
     resolution: int  # pixels a side
     seed: int  # of splits and intervals
     data: str  # 16 hex digits each of the SHA-256 of the reference's and the matched heads' images and cameras
@@ -28,9 +30,9 @@ class Protocol:
             raise ValueError(
                 "a protocol must say what was judged, by which features, on which data, with what interval"
             )
-        counts = (self.heads, self.pictures, self.resolution, self.reference)
+        counts = (self.heads, self.images, self.resolution, self.reference)
         if min(counts[:3]) < 1 or self.reference < 0:
-            raise ValueError(f"expected heads, pictures, resolution >= 1 and reference >= 0, got {counts}")
+            raise ValueError(f"expected heads, images, resolution >= 1 and reference >= 0, got {counts}")
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,10 @@ class Metric:
     def from_json(cls, content: Mapping[str, Any]) -> Metric:
         """Raises ValueError naming the keys that are expected, where others came."""
         metric = _exactly(cls, content, "a metric")
-        return cls(**{**metric, "protocol": Protocol(**_exactly(Protocol, metric["protocol"], "a protocol"))})
+        protocol = metric["protocol"]
+        if isinstance(protocol, Mapping):
+            protocol = old_names.today(old_names.PROTOCOL, protocol)
+        return cls(**{**metric, "protocol": Protocol(**_exactly(Protocol, protocol, "a protocol"))})
 
 
 def dumps(content: Any) -> str:

@@ -43,7 +43,7 @@ class ReferenceStatistics:
     extractor: FeatureExtractor
     encoder: FeatureExtractor
     bins: AzimuthBins
-    data: str  # hash of the real pictures and cameras
+    data: str  # hash of the real images and cameras
     seed: int
     splits: int  # of the real heads, for what real heads get
     halves: int  # half-samples of an interval
@@ -60,10 +60,10 @@ class ReferenceStatistics:
         seed: int = 0,
         splits: int = 40,
         halves: int = 100,
-        store: Path | str | None = None,  # folder that keeps features of real pictures between runs
+        store: Path | str | None = None,  # folder that keeps features of real images between runs
         progress: bool = False,
     ) -> ReferenceStatistics:
-        """Features of the real pictures; the metrics of real heads are computed when first asked for.
+        """Features of the real images; the metrics of real heads are computed when first asked for.
 
         With features of thousands of numbers (inception) each Frechet distance over all views takes seconds: take fewer
         splits and halves then. Raises ValueError when the sets differ in heads or resolution, or a bin holds too few
@@ -79,16 +79,16 @@ class ReferenceStatistics:
         if encoder is None:
             encoder = extractor if extractor.unit_length else FeatureExtractor.load(EMBEDDED)
         binned = [
-            BinnedFeatures.of(encoded(extractor, s.pictures, store, progress), s.cameras, bins)
+            BinnedFeatures.of(encoded(extractor, s.images, store, progress), s.cameras, bins)
             for s in (reference, matched)
         ]
         comparison.comparable_counts(*binned, bins)
         views = binned[1].features.float() if encoder.identity == extractor.identity else None
-        views = encoded(encoder, matched.pictures, store, progress) if views is None else views
+        views = encoded(encoder, matched.images, store, progress) if views is None else views
         people, fronts = (encoded(encoder, s.fronts, store) for s in (reference, matched))
         both = (reference, matched)
-        faces = [FaceFeatures.of(s.pictures, s.cameras, lambda x: encoded(extractor, x, store)) for s in both]
-        power = [head_band_power(s.pictures) for s in both]
+        faces = [FaceFeatures.of(s.images, s.cameras, lambda x: encoded(extractor, x, store)) for s in both]
+        power = [head_band_power(s.images) for s in both]
         data = f"{reference.hash()}-{matched.hash()}"
         return cls(*binned, matched, (views, fronts), people, tuple(faces), tuple(power), extractor, encoder, bins,
                    data, seed, splits, halves)  # fmt: skip
@@ -184,12 +184,12 @@ class ReferenceStatistics:
 
 
 def encoded(
-    extractor: FeatureExtractor, pictures: Tensor, store: Path | str | None, progress: bool = False
+    extractor: FeatureExtractor, images: Tensor, store: Path | str | None, progress: bool = False
 ) -> Tensor:  # [..., 3, H, W] uint8 -> [..., D]
-    """Features of pictures, kept in the folder `store` where there is one."""
+    """Features of images, kept in the folder `store` where there is one."""
     if store is None:
-        return extractor.pictures(pictures, progress)
-    return stored_features(extractor, pictures, store, progress)
+        return extractor.images(images, progress)
+    return stored_features(extractor, images, store, progress)
 
 
 @contextmanager

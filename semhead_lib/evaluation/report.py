@@ -3,8 +3,8 @@
 | metric                       | scope     | says                                                                    |
 | ---------------------------- | --------- | ----------------------------------------------------------------------- |
 | frechet, kernel              | all, bins | distance of the features' distribution from the real one (frechet.py)   |
-| precision, recall            | bins      | share of pictures that look real; share of real ones that are reached   |
-| density, coverage            | bins      | the same, robust to single pictures (coverage.py)                       |
+| precision, recall            | bins      | share of images that look real; share of real ones that are reached   |
+| density, coverage            | bins      | the same, robust to single images (coverage.py)                       |
 | diversity                    | bins      | effective number of heads for each of the real data's (diversity.py)    |
 | directional_bias, _of_...    | all       | how unevenly quality and diversity are spread over azimuth (bias.py)    |
 | cross_view_recall_1, _5      | bins      | share of views that find their own head's front (retrieval.py)          |
@@ -128,7 +128,7 @@ def evaluate(
     psi: float = 1.0,
     consistency_heads: int = 16,  # 0: leave it out
     identity_heads: int = 0,  # 0: leave it out; about 0.4 s a head
-    store: Path | str | None = None,  # folder that keeps features of real pictures between runs
+    store: Path | str | None = None,  # folder that keeps features of real images between runs
     progress: bool = False,
 ) -> Evaluation:
     """Generate a head for each of `heads` real subjects, under its condition and from its cameras, and measure them
@@ -171,12 +171,12 @@ def judge(samples: Samples, reference_stats: ReferenceStatistics, *, progress: b
     if samples.cameras.shape != matched.cameras.shape or not torch.equal(samples.cameras, matched.cameras):
         raise ValueError("the heads to be judged must have the cameras of the matched real heads, in their order")
     if samples.resolution != matched.resolution:
-        raise ValueError(f"pictures must have {matched.resolution} pixels a side, got {samples.resolution}")
+        raise ValueError(f"images must have {matched.resolution} pixels a side, got {samples.resolution}")
     extractor, encoder = reference_stats.extractor, reference_stats.encoder
-    features = extractor.pictures(samples.pictures, progress)
+    features = extractor.images(samples.images, progress)
     same = encoder.identity == extractor.identity
-    semantic = features if same else encoder.pictures(samples.pictures, progress)
-    fronts = encoder.pictures(samples.fronts)
+    semantic = features if same else encoder.images(samples.images, progress)
+    fronts = encoder.images(samples.fronts)
 
     numbers, halves = reference_stats.measure(
         BinnedFeatures.of(features, samples.cameras, reference_stats.bins), progress
@@ -280,7 +280,7 @@ def _consistency(found: Differences, heads: int, reference_stats: ReferenceStati
 
 
 def _counts(scope: str, reference_stats: ReferenceStatistics) -> tuple[int, int, int]:
-    """Heads, pictures and reference pictures of a distance."""
+    """Heads, images and reference images of a distance."""
     n, v, _ = reference_stats.matched.features.shape
     if scope == ALL:
         return n, n * v, n * v

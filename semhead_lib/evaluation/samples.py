@@ -1,7 +1,7 @@
-"""Pictures to judge: heads seen from cameras, real ones and generated ones, made alike.
+"""Images to judge: heads seen from cameras, real ones and generated ones, made alike.
 
 Real subjects are drawn in two sets that share nobody. The *matched* give the generator its conditions and its cameras;
-the *reference* is what its pictures are compared with. So a generator that only repeats the subjects it is conditioned
+the *reference* is what its images are compared with. So a generator that only repeats the subjects it is conditioned
 on gains nothing over one that draws new heads, and what real heads get in its place is what a perfect generator would
 get.
 """
@@ -27,42 +27,40 @@ from semhead_lib.data.subjects import Subject
 from semhead_lib.models.generator import Generator
 from semhead_lib.models.sampling import latents, to_uint8
 
-_PICTURES_AT_ONCE = 36
+_IMAGES_AT_ONCE = 36
 
 
 @dataclass(frozen=True)
 class Samples:
     """N heads, each seen from its own V cameras and from the front."""
 
-    pictures: Tensor  # [N, V, 3, H, W] uint8
+    images: Tensor  # [N, V, 3, H, W] uint8
     cameras: Tensor  # [N, V, 25]
     fronts: Tensor  # [N, 3, H, W] uint8: azimuth 0, elevation 0
-    made: str  # what made the pictures
+    made: str  # what made the images
     conditions: Tensor | None = (
         None  # [N, D] semantic features: of the real heads, and what the generated ones are conditioned on
     )
     encoder: str | None = None  # identity of what made the conditions
 
     def __post_init__(self) -> None:
-        n, v, _, h, w = self.pictures.shape if self.pictures.ndim == 5 else (0,) * 5
-        shapes = [list(x.shape) for x in (self.pictures, self.cameras, self.fronts)]
+        n, v, _, h, w = self.images.shape if self.images.ndim == 5 else (0,) * 5
+        shapes = [list(x.shape) for x in (self.images, self.cameras, self.fronts)]
         if not n or shapes != [[n, v, 3, h, w], [n, v, 25], [n, 3, h, w]]:
-            raise ValueError(
-                f"expected pictures [N, V, 3, H, W], cameras [N, V, 25], fronts [N, 3, H, W]; got {shapes}"
-            )
+            raise ValueError(f"expected images [N, V, 3, H, W], cameras [N, V, 25], fronts [N, 3, H, W]; got {shapes}")
 
     def __len__(self) -> int:
-        return len(self.pictures)
+        return len(self.images)
 
     @property
     def resolution(self) -> int:
         """Pixels a side."""
-        return self.pictures.shape[-1]
+        return self.images.shape[-1]
 
     def hash(self) -> str:
-        """First 16 hex digits of the SHA-256 of pictures and cameras."""
+        """First 16 hex digits of the SHA-256 of images and cameras."""
         digest = hashlib.sha256()
-        for tensor in (self.pictures, self.cameras, self.fronts):
+        for tensor in (self.images, self.cameras, self.fronts):
             digest.update(f"{list(tensor.shape)}".encode())
             digest.update(tensor.contiguous().numpy())
         return digest.hexdigest()[:16]
@@ -73,12 +71,12 @@ def real_samples(
     heads: int,
     views: int | None = None,  # of each subject, drawn at random; None: all
     *,
-    resolution: int | None = None,  # pixels a side; larger pictures are brought to it
+    resolution: int | None = None,  # pixels a side; larger images are brought to it
     seed: int = 0,
 ) -> tuple[Samples, Samples]:
     """Reference and matched heads: two sets of `heads` subjects that share none, drawn at random.
 
-    Raises ValueError when there are fewer than 2 * `heads` subjects, one has fewer views, or pictures are too small.
+    Raises ValueError when there are fewer than 2 * `heads` subjects, one has fewer views, or images are too small.
     """
     if heads < 2 or len(subjects) < 2 * heads:
         raise ValueError(f"two sets of {heads} heads need {2 * heads} subjects (heads at least 2), got {len(subjects)}")
@@ -115,15 +113,15 @@ def generated_samples(
     w = styles(generator, mode, matched, psi=psi, seed=seed, condition_azimuth=condition_azimuth)
     front = orbit_cameras(torch.zeros(1), torch.zeros(1))
     cameras = torch.cat([matched.cameras, front.expand(n, 1, 25)], dim=1).to(device)
-    at_once, parts = max(_PICTURES_AT_ONCE // (v + 1), 1), []
+    at_once, parts = max(_IMAGES_AT_ONCE // (v + 1), 1), []
     for start in tqdm(range(0, n, at_once), unit="batch", desc="generating", disable=not progress):
         some = slice(start, start + at_once)
         parts.append(to_uint8(generator.synthesize(w[some], cameras[some].flatten(0, 1)).image))
-    pictures = torch.cat(parts).unflatten(0, (n, v + 1))
+    images = torch.cat(parts).unflatten(0, (n, v + 1))
     conditions = (matched.conditions, matched.encoder) if mode.uses_semantics else (None, None)
     aside = f", condition azimuth {condition_azimuth:g}" if mode.shows_view and condition_azimuth else ""
     made = f"{generator.config.name} [weights {_hash_of(generator)}], mode {mode.name}{aside}, psi {psi:g}, seed {seed}"
-    return Samples(pictures[:, :v], matched.cameras, pictures[:, v], made, *conditions)
+    return Samples(images[:, :v], matched.cameras, images[:, v], made, *conditions)
 
 
 @torch.no_grad()
@@ -151,7 +149,7 @@ def _stacked(rows: list[tuple[Subject, list[int]]], resolution: int | None) -> S
         for subject, _ in rows:
             require_encoder(subject.semantic_encoder, encoder, f"subject {subject.id}")
     return Samples(
-        pictures=_resized(torch.stack([subject.views[views] for subject, views in rows]), resolution),
+        images=_resized(torch.stack([subject.views[views] for subject, views in rows]), resolution),
         cameras=torch.stack([subject.cameras[views] for subject, views in rows]),
         fronts=_resized(torch.stack([subject.frontal for subject, _ in rows]), resolution),
         made="real",
@@ -160,15 +158,15 @@ def _stacked(rows: list[tuple[Subject, list[int]]], resolution: int | None) -> S
     )
 
 
-def _resized(pictures: Tensor, resolution: int | None) -> Tensor:  # [..., 3, H, W] uint8
-    side = pictures.shape[-1]
+def _resized(images: Tensor, resolution: int | None) -> Tensor:  # [..., 3, H, W] uint8
+    side = images.shape[-1]
     if resolution in (None, side):
-        return pictures
+        return images
     if side < resolution:
-        raise ValueError(f"real pictures must have {resolution} pixels a side or more, got {side}")
+        raise ValueError(f"real images must have {resolution} pixels a side or more, got {side}")
     size = (resolution, resolution)
-    flat = F.interpolate(pictures.flatten(0, -4).float(), size=size, mode="bicubic", antialias=True)
-    return flat.round().clamp(0, 255).to(torch.uint8).unflatten(0, pictures.shape[:-3])
+    flat = F.interpolate(images.flatten(0, -4).float(), size=size, mode="bicubic", antialias=True)
+    return flat.round().clamp(0, 255).to(torch.uint8).unflatten(0, images.shape[:-3])
 
 
 def _hash_of(generator: Generator) -> str:

@@ -17,10 +17,10 @@ Metrics = dict[str, dict[str, Metric]]  # scope -> metric -> value with protocol
 
 def protocol_of(
     reference_stats: ReferenceStatistics,
-    made: str,  # what made the pictures
+    made: str,  # what made the images
     features: str,
     heads: int,
-    pictures: int,
+    images: int,
     reference: int,
     interval: str | None = None,
 ) -> Protocol:
@@ -28,7 +28,7 @@ def protocol_of(
     interval = interval or f"95 % by {reference_stats.halves} half-samples of heads"
     resolution = reference_stats.matched_samples.resolution
     return Protocol(
-        made, features, heads, pictures, reference, resolution, reference_stats.seed, reference_stats.data, interval
+        made, features, heads, images, reference, resolution, reference_stats.seed, reference_stats.data, interval
     )
 
 

@@ -1,1 +1,1 @@
-"""Looking at heads: figures, 3-D scenes and pictures for notebooks."""
+"""Looking at heads: figures, 3-D scenes and images for notebooks."""

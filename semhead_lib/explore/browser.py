@@ -15,11 +15,11 @@ from torch import Tensor
 from semhead_lib.cameras import orbit_angles
 from semhead_lib.data.dataset.reading import infos, load_subject
 from semhead_lib.data.subjects import Subject
-from semhead_lib.viz.plots import depth_colours, picture_grid, segmentation_colours, show
+from semhead_lib.viz.plots import depth_colours, image_grid, segmentation_colours, show
 
-CHANNELS = ("pictures", "masks", "depth", "normals", "segmentation")
+CHANNELS = ("images", "masks", "depth", "normals", "segmentation")
 _ANY = "any"
-_COLUMNS = 9  # of the sheet; the first picture is the frontal view
+_COLUMNS = 9  # of the sheet; the first image is the frontal view
 
 
 class DatasetBrowser(widgets.VBox):
@@ -63,8 +63,8 @@ class DatasetBrowser(widgets.VBox):
 
     def still(self, alt: str) -> HTML:
         """What is shown now, for a saved notebook."""
-        picture = show(Image.open(io.BytesIO(self.sheet.value)), alt).data if self.sheet.value else ""
-        return HTML(f"<div>{self.text.value}<br>{picture}</div>")
+        image = show(Image.open(io.BytesIO(self.sheet.value)), alt).data if self.sheet.value else ""
+        return HTML(f"<div>{self.text.value}<br>{image}</div>")
 
     def _values(self) -> list:
         """The chosen attribute of every subject, None where it has none."""
@@ -116,9 +116,9 @@ class DatasetBrowser(widgets.VBox):
             f"{self.place.value + 1} of {len(self._found)}: <b>{html.escape(subject.id)}</b> "
             f"{html.escape(subject.caption)}<br><small>first the frontal view, then azimuths {azimuths}</small>"
         )
-        pictures = channel_pictures(subject, self.channel.value)
+        images = channel_images(subject, self.channel.value)
         data = io.BytesIO()
-        picture_grid(list(pictures.split(_COLUMNS))).save(data, "PNG")
+        image_grid(list(images.split(_COLUMNS))).save(data, "PNG")
         self.sheet.value = data.getvalue()
 
 
@@ -134,14 +134,14 @@ def _simple(attributes: list[dict]) -> list[str]:
     return sorted(simple)
 
 
-def channel_pictures(subject: Subject, channel: str) -> Tensor:  # [1 + V, 3, H, W] uint8
+def channel_images(subject: Subject, channel: str) -> Tensor:  # [1 + V, 3, H, W] uint8
     """The frontal view, then one channel of all views; white where the subject has no such channel.
 
     Raises ValueError for another channel.
     """
     if channel not in CHANNELS:
         raise ValueError(f"channel must be one of {', '.join(CHANNELS)}, got {channel!r}")
-    kept = subject.views if channel == "pictures" else getattr(subject, channel)
+    kept = subject.views if channel == "images" else getattr(subject, channel)
     if kept is None:
         shown = torch.full_like(subject.views, 255)
     elif channel == "masks":

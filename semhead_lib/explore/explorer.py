@@ -23,19 +23,19 @@ from semhead_lib.explore.latest_task import LatestTask
 from semhead_lib.models.mesh import Mesh
 from semhead_lib.viz import scenes
 from semhead_lib.viz.exports import write_mesh
-from semhead_lib.viz.heads import PICTURES, HeadModel, HeadRequest
-from semhead_lib.viz.plots import picture_grid
+from semhead_lib.viz.heads import IMAGES, HeadModel, HeadRequest
+from semhead_lib.viz.plots import image_grid
 
 SCENES = ("surface", "points", "volume")
-SIDE = 384  # pixels of the pictures and of the scene's height
+SIDE = 384  # pixels of the images and of the scene's height
 _GALLERY_COLUMNS = 12
 _HINT = "subject 3, or words such as: a bald man with a beard"
 
 
 class HeadExplorer(widgets.VBox):
-    """A widget of heads: a 3-D scene to turn, beside it the generator's own picture from where the scene is looked at.
+    """A widget of heads: a 3-D scene to turn, beside it the generator's own image from where the scene is looked at.
 
-    Its controls are attributes (`explorer.seed.value = 3` does what the slider does). Pictures and surfaces are made in
+    Its controls are attributes (`explorer.seed.value = 3` does what the slider does). Images and surfaces are made in
     a thread beside the kernel, the newest task first: `wait` returns when all is drawn. Errors are shown in `message`.
     """
 
@@ -65,7 +65,7 @@ class HeadExplorer(widgets.VBox):
         self._drawn: tuple | None = None  # what the scene shows
         self._turning = False
         super().__init__(self._layout(model))
-        self._work = LatestTask([self._draw_picture, self._draw_scene], self._fail)
+        self._work = LatestTask([self._draw_image, self._draw_scene], self._fail)
         self._look()
         for control in self._controls.values():
             control.observe(self._changed, "value")
@@ -93,13 +93,13 @@ class HeadExplorer(widgets.VBox):
         super().close()
 
     def save(self) -> Path | None:
-        """Write picture, surface and what was asked for into a new folder; None where that failed, with a message."""
+        """Write image, surface and what was asked for into a new folder; None where that failed, with a message."""
         number = 1 + max((int(p.name) for p in self._out.glob("[0-9]*") if p.name.isdecimal()), default=0)
         folder = self._out / f"{number:03d}"
         try:
             self.wait()
             folder.mkdir(parents=True)
-            write_atomically(folder / "picture.png", self.picture.value)
+            write_atomically(folder / "image.png", self.image.value)
             if self._mesh is not None:
                 write_mesh(folder / "head.glb", self._mesh)
             about = {"model": self._folders[self._first], **asdict(self.asked())}
@@ -112,18 +112,18 @@ class HeadExplorer(widgets.VBox):
         return folder
 
     def still(self, alt: str) -> HTML:
-        """The scene and the picture as they are now, for a saved notebook: the scene can be turned without a kernel."""
+        """The scene and the image as they are now, for a saved notebook: the scene can be turned without a kernel."""
         self.wait()
-        code = base64.b64encode(self.picture.value).decode()
+        code = base64.b64encode(self.image.value).decode()
         frame = scenes.embed(self._plot, alt, SIDE).data
-        picture = f'<img alt="{html.escape(alt)}" style="height:{SIDE}px" src="data:image/png;base64,{code}">'
-        return HTML(f'<div style="display:flex;gap:8px"><div style="flex:1">{frame}</div>{picture}</div>')
+        image = f'<img alt="{html.escape(alt)}" style="height:{SIDE}px" src="data:image/png;base64,{code}">'
+        return HTML(f'<div style="display:flex;gap:8px"><div style="flex:1">{frame}</div>{image}</div>')
 
     def _model(self, name: str) -> HeadModel:
         if name not in self._models:
             model = HeadModel(self._folders[name], device=self._device)
-            for photo, picture in self._photos.items() if model.takes_semantics else ():
-                model.know_image(photo, picture)
+            for photo, image in self._photos.items() if model.takes_semantics else ():
+                model.know_image(photo, image)
             self._models[name] = model
         return self._models[name]
 
@@ -155,7 +155,7 @@ class HeadExplorer(widgets.VBox):
         self.azimuth = slider(number, 20.0, -180.0, 180.0, 1.0, "azimuth °", readout_format=".0f")
         low, high = ELEVATION_RANGE
         self.elevation = slider(number, 5.0, low, high, 1.0, "elevation °", readout_format=".0f")
-        self.kind = widgets.ToggleButtons(options=PICTURES, value=PICTURES[0], style={"button_width": "78px"})
+        self.kind = widgets.ToggleButtons(options=IMAGES, value=IMAGES[0], style={"button_width": "78px"})
         self.scene = widgets.ToggleButtons(options=SCENES, value=SCENES[0], style={"button_width": "78px"})
         others = [name for name in self._folders if name != self._first]
         self.beside = widgets.Dropdown(options=[("nothing", ""), *((n, n) for n in others)], value="",
@@ -168,19 +168,19 @@ class HeadExplorer(widgets.VBox):
 
     def _layout(self, model: HeadModel) -> list[widgets.Widget]:
         square = widgets.Layout(width=f"{SIDE}px", height=f"{SIDE}px")
-        self.picture = widgets.Image(format="png", layout=square)
+        self.image = widgets.Image(format="png", layout=square)
         hidden = widgets.Layout(width=f"{SIDE}px", height=f"{SIDE}px", display="none")
-        self.other_picture = widgets.Image(format="png", layout=hidden)
+        self.other_image = widgets.Image(format="png", layout=hidden)
         self.upload = widgets.FileUpload(accept="image/*", description="a photo", disabled=not model.takes_semantics)
         self.snapshot = widgets.Button(description="snapshot", icon="camera")
         self.message = widgets.HTML()
-        shown = widgets.HBox([widgets.Box([self._plot], layout=widgets.Layout(flex="1 1 auto")), self.picture,
-                              self.other_picture])  # fmt: skip
+        shown = widgets.HBox([widgets.Box([self._plot], layout=widgets.Layout(flex="1 1 auto")), self.image,
+                              self.other_image])  # fmt: skip
         gallery = []
         if self._people:
-            pictures = model.gallery(self._people)
-            rows = list(pictures.split(_GALLERY_COLUMNS))
-            strip = _png(picture_grid(rows), 1)
+            images = model.gallery(self._people)
+            rows = list(images.split(_GALLERY_COLUMNS))
+            strip = _png(image_grid(rows), 1)
             first = ", ".join(str(k * _GALLERY_COLUMNS) for k in range(len(rows)))
             caption = widgets.HTML(f"<small>people of the data, subject 0, 1, 2 ...; rows begin with {first}</small>")
             gallery = [widgets.VBox([widgets.Image(value=strip, format="png"), caption])]
@@ -209,7 +209,7 @@ class HeadExplorer(widgets.VBox):
             self._turning = False
 
     def _turned(self, change) -> None:
-        """The scene was turned by hand: the sliders, and so the picture, follow."""
+        """The scene was turned by hand: the sliders, and so the image, follow."""
         if self._turning or len(change["new"]) < 3:
             return
         azimuth, elevation = scenes.angles(change["new"][:3])
@@ -226,27 +226,27 @@ class HeadExplorer(widgets.VBox):
             return
         try:
             file = self.upload.value[0]
-            picture, said = portrait_of(bytes(file["content"]), file["name"])
-            self._photos[file["name"]] = picture
+            image, said = portrait_of(bytes(file["content"]), file["name"])
+            self._photos[file["name"]] = image
             for model in self._models.values():
                 if model.takes_semantics:
-                    model.know_image(file["name"], picture)
+                    model.know_image(file["name"], image)
             self._say(said)
             self.condition.value = f"image: {file['name']}"
-            self._changed()  # another picture may have the same name
+            self._changed()  # another image may have the same name
         except (ValueError, OSError) as error:
             self._fail(error)
 
-    def _draw_picture(self, task: tuple) -> None:
+    def _draw_image(self, task: tuple) -> None:
         began = time.perf_counter()
         asked, azimuth, elevation, kind, _, beside = task
         model = self._model(self._first)
-        self.picture.value = _enlarged(model.picture(model.style(asked), azimuth, elevation, kind))
-        self.other_picture.layout.display = "" if beside else "none"
+        self.image.value = _enlarged(model.image(model.style(asked), azimuth, elevation, kind))
+        self.other_image.layout.display = "" if beside else "none"
         if beside:
             other = self._model(beside)
-            self.other_picture.value = _enlarged(other.picture(other.style(asked), azimuth, elevation, kind))
-        self._say(f"picture in {time.perf_counter() - began:.2f} s")
+            self.other_image.value = _enlarged(other.image(other.style(asked), azimuth, elevation, kind))
+        self._say(f"image in {time.perf_counter() - began:.2f} s")
 
     def _draw_scene(self, task: tuple) -> None:
         asked, *_, scene, _ = task
@@ -271,7 +271,7 @@ class HeadExplorer(widgets.VBox):
 
 
 def in_words(value: str) -> str:
-    """What was typed as a condition: what is neither a subject nor a known picture is a text.
+    """What was typed as a condition: what is neither a subject nor a known image is a text.
 
     >>> in_words("subject 3"), in_words("a bald man"), in_words("")
     ('subject 3', 'text: a bald man', 'subject 0')
@@ -283,13 +283,13 @@ def in_words(value: str) -> str:
     return value if kind in ("subject", "text:", "image:") else f"text: {value}"
 
 
-def _enlarged(picture: Tensor) -> bytes:  # [3, H, W] uint8 -> PNG
-    side = max(picture.shape[1:])
-    return _png(Image.fromarray(picture.permute(1, 2, 0).contiguous().numpy()), max(SIDE // side, 1))
+def _enlarged(image: Tensor) -> bytes:  # [3, H, W] uint8 -> PNG
+    side = max(image.shape[1:])
+    return _png(Image.fromarray(image.permute(1, 2, 0).contiguous().numpy()), max(SIDE // side, 1))
 
 
-def _png(picture: Image.Image, times: int) -> bytes:
+def _png(image: Image.Image, times: int) -> bytes:
     data = io.BytesIO()
     how = Image.Resampling.BICUBIC
-    picture.resize((picture.width * times, picture.height * times), how).save(data, "PNG")
+    image.resize((image.width * times, image.height * times), how).save(data, "PNG")
     return data.getvalue()

@@ -39,7 +39,7 @@ class TrainingPanel:
     ) -> None:
         self._folder, self._total, self._every = Path(folder), kimg, every
         self._put, self._handles, self._drawn = put, {}, -math.inf
-        self._picture: Path | None = None
+        self._image: Path | None = None
         self._lines: list[Line] = read_log(self._folder)
         self._draw()
 
@@ -54,10 +54,10 @@ class TrainingPanel:
         self._show("text", HTML(self._text()))
         self._show("curves", Replaceable(loss_curves(self._lines)))
         newest = max((self._folder / GRIDS).glob("*.png"), default=None)
-        if newest is not None and newest != self._picture:
-            self._picture = newest
+        if newest is not None and newest != self._image:
+            self._image = newest
             words = (
-                f"Eight heads from eight azimuths, after {float(newest.stem.removeprefix('kimg-')):g} thousand pictures"
+                f"Eight heads from eight azimuths, after {float(newest.stem.removeprefix('kimg-')):g} thousand images"
             )
             self._show("heads", show(Image.open(newest).convert("RGB"), words, "50%"))
 
@@ -67,7 +67,7 @@ class TrainingPanel:
         line = self._lines[-1]
         left = max(self._total - line["kimg"], 0) * 1000 / max(line["images_per_second"], 1e-9)
         return (
-            f"<b>{line['kimg']:.1f}</b> of {self._total:g} kimg, {line['images_per_second']:.1f} pictures/s, "
+            f"<b>{line['kimg']:.1f}</b> of {self._total:g} kimg, {line['images_per_second']:.1f} images/s, "
             f"about {left / 60:.0f} min left"
         )
 
@@ -89,12 +89,12 @@ class Replaceable:
 
 
 def loss_curves(lines: list[Line]) -> go.Figure:
-    """The losses of a training over the pictures shown, each the mean of the lines around it."""
+    """The losses of a training over the images shown, each the mean of the lines around it."""
     figure = go.Figure()
     for k, (name, (x, y)) in enumerate(_curves(lines).items()):
         figure.add_scatter(x=x, y=y, name=LOSSES[name], mode="lines", line_color=COLOURS[k])
     figure.update_layout(**LAYOUT, title="Losses", height=340, hovermode="x unified")
-    return figure.update_xaxes(title="pictures shown, thousands").update_yaxes(title="loss")
+    return figure.update_xaxes(title="images shown, thousands").update_yaxes(title="loss")
 
 
 def _curves(lines: list[Line]) -> dict[str, tuple[list[float], list[float]]]:

@@ -69,7 +69,7 @@ def invert_photos(
     inverter: Inverter,
     files: Files | None = None,
     progress: bool = True,
-    extractor: FeatureExtractor | None = None,  # whose maps judge how alike pictures look; None: headjudge
+    extractor: FeatureExtractor | None = None,  # whose maps judge how alike images look; None: headjudge
 ) -> int:
     """Invert all people of the photographs into OUT/NAME; returns how many failed.
 
@@ -134,7 +134,7 @@ def input_metrics(
 def identity_around(fitted: Inverted, portrait: Portrait) -> dict[str, float | None]:
     """dlib's distance between the photograph's face and the fitted head's at azimuths; null where it finds no face.
 
-    Below 0.6 means "same person" to its author; the fitted pictures are small.
+    Below 0.6 means "same person" to its author; the fitted images are small.
     """
     import numpy as np
 
@@ -142,8 +142,8 @@ def identity_around(fitted: Inverted, portrait: Portrait) -> dict[str, float | N
 
     judge = face_judge()
     own = judge.identity(portrait.image)
-    pictures = styles_around(fitted.generator, fitted.w, _TURNS)[0]
-    seen = [judge.identity(picture) for picture in pictures]
+    images = styles_around(fitted.generator, fitted.w, _TURNS)[0]
+    seen = [judge.identity(image) for image in images]
     return {
         str(turn): None if own is None or face is None else round(float(np.linalg.norm(own - face)), 4)
         for turn, face in zip(_TURNS, seen, strict=True)

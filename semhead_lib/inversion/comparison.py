@@ -48,11 +48,11 @@ class Method:
 
 def compare(
     methods: Sequence[Method],
-    people: Callable[[int], Iterable[Person]],  # the same people for pictures of so many pixels a side
+    people: Callable[[int], Iterable[Person]],  # the same people for images of so many pixels a side
     out: Path | str,
     settings: InversionSettings | None = None,
     *,
-    extractor: FeatureExtractor | None = None,  # whose maps judge how alike pictures look; None: headjudge
+    extractor: FeatureExtractor | None = None,  # whose maps judge how alike images look; None: headjudge
     device: str = "auto",
     progress: bool = False,
 ) -> pandas.DataFrame:

@@ -29,7 +29,7 @@ FILE = "style_encoder.safetensors"  # in a generator's folder
 class EncoderConfig:
     """What shapes a style encoder."""
 
-    side: int  # pixels of the generator's pictures
+    side: int  # pixels of the generator's images
     condition_dim: int
     w_dim: int
     patch: int = 8  # pixels
@@ -77,7 +77,7 @@ class Block(nn.Module):
 
 
 class StyleEncoder(nn.Module):
-    """Pictures [B, 3, S, S] in [-1, 1], cameras [B, 25] and conditions [B, K] to styles, in units of their spread from
+    """Images [B, 3, S, S] in [-1, 1], cameras [B, 25] and conditions [B, K] to styles, in units of their spread from
     the style of no latent under the condition. Raises ValueError for another kind of attention."""
 
     def __init__(self, config: EncoderConfig, attention: str = "sdpa") -> None:
@@ -94,17 +94,17 @@ class StyleEncoder(nn.Module):
         for block in self.blocks:
             block.attention.kernel = attention
 
-    def forward(self, pictures: Tensor, cameras: Tensor, conditions: Tensor | None) -> Tensor:  # [B, W]
+    def forward(self, images: Tensor, cameras: Tensor, conditions: Tensor | None) -> Tensor:  # [B, W]
         conditioned = cameras if conditions is None else torch.cat([cameras, conditions], dim=1)
-        x = self.patches(pictures).flatten(2).transpose(1, 2) + self.places
+        x = self.patches(images).flatten(2).transpose(1, 2) + self.places
         x = torch.cat([self.condition_embedding(conditioned)[:, None], x], dim=1)
         for block in self.blocks:
             x = block(x)
         return self.out(x[:, 0])
 
-    def style(self, generator: Generator, pictures: Tensor, cameras: Tensor, conditions: Tensor | None) -> Tensor:
+    def style(self, generator: Generator, images: Tensor, cameras: Tensor, conditions: Tensor | None) -> Tensor:
         """Styles [B, W] of the generator that it was trained with."""
-        return anchor(generator, conditions, len(pictures)) + self(pictures, cameras, conditions) * self.spread
+        return anchor(generator, conditions, len(images)) + self(images, cameras, conditions) * self.spread
 
     def save(self, folder: Path | str) -> None:
         """Write it into a generator's folder, in half precision."""

@@ -1,4 +1,4 @@
-"""The training of a style encoder, on pictures of which the generator knows the style."""
+"""The training of a style encoder, on images of which the generator knows the style."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ class EncoderRecipe:
 
 @dataclass(frozen=True)
 class Pairs:
-    """Pictures with the styles that made them."""
+    """Images with the styles that made them."""
 
-    pictures: Tensor  # [B, 3, S, S] in [-1, 1]
+    images: Tensor  # [B, 3, S, S] in [-1, 1]
     cameras: Tensor  # [B, 25]
-    conditions: Tensor | None  # [B, K] what the pictures mean: all that is known of a photograph
+    conditions: Tensor | None  # [B, K] what the images mean: all that is known of a photograph
     w: Tensor  # [B, W]
 
 
@@ -56,7 +56,7 @@ def make_pairs(
     generator: Generator, bank: ConditionBank, clip: SemanticEncoder, recipe: EncoderRecipe, count: int, seed: int
 ) -> Pairs:
     """Heads of one seed, from cameras near the front. The condition is not the one that made a head, but the feature of
-    its picture."""
+    its image."""
     device, rng = generator.mapping.w_mean.device, torch.Generator().manual_seed(seed)
     uses = bank.mode.uses_semantics
     semantics = sample_conditions(bank.features, count, recipe.strategy, seed=seed) if uses else None
@@ -66,9 +66,9 @@ def make_pairs(
     azimuth = (torch.rand(count, generator=rng) * 2 - 1) * recipe.widest
     elevation = _ELEVATIONS[0] + torch.rand(count, generator=rng) * (_ELEVATIONS[1] - _ELEVATIONS[0])
     cameras = orbit_cameras(azimuth, elevation).to(device)
-    pictures = generator.synthesize(w, cameras).image.clamp(-1, 1)
-    meant = bank.mapping_condition(clip.encode(pictures).cpu() if uses else None, count)
-    return Pairs(pictures, cameras, None if meant is None else meant.to(device), w)
+    images = generator.synthesize(w, cameras).image.clamp(-1, 1)
+    meant = bank.mapping_condition(clip.encode(images).cpu() if uses else None, count)
+    return Pairs(images, cameras, None if meant is None else meant.to(device), w)
 
 
 def error(encoder: StyleEncoder, generator: Generator, pairs: Pairs) -> Tensor:
@@ -76,7 +76,7 @@ def error(encoder: StyleEncoder, generator: Generator, pairs: Pairs) -> Tensor:
 
     The generator's own mean style under the condition has about 1.
     """
-    found = encoder.style(generator, pairs.pictures, pairs.cameras, pairs.conditions)
+    found = encoder.style(generator, pairs.images, pairs.cameras, pairs.conditions)
     return ((found - pairs.w) / encoder.spread).square().mean()
 
 

@@ -42,7 +42,7 @@ class Person:
 
 def held_out(
     count: int,
-    resolution: int,  # pixels a side of the generator's pictures
+    resolution: int,  # pixels a side of the generator's images
     *,
     views: int = 12,
     photo: int = 256,  # pixels a side of the photograph

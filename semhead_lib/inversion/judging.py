@@ -25,9 +25,9 @@ _SURFACE_POINTS = 20_000
 
 @dataclass(frozen=True)
 class Truth:
-    """Pictures of a head from V cameras, at the generator's size, with what is known of them."""
+    """Images of a head from V cameras, at the generator's size, with what is known of them."""
 
-    pictures: Tensor  # [V, 3, S, S] uint8
+    images: Tensor  # [V, 3, S, S] uint8
     masks: Tensor  # [V, S, S] uint8 coverage
     cameras: Tensor  # [V, 25]
     depth: Tensor | None = None  # [V, S, S] camera z, 0 where nothing is hit
@@ -49,12 +49,12 @@ def view_metrics(
     of the encoder's features), "iou", and with depth "depth": the median distance between the surfaces along rays that
     meet both, scene units. Raises ValueError for an extractor that gives no maps."""
     if extractor.maps is None:
-        raise ValueError(f"features by {extractor.identity} come without maps, which pictures are compared by")
+        raise ValueError(f"features by {extractor.identity} come without maps, which images are compared by")
     device = fitted.w.device
     cameras = truth.cameras.to(device)
     render = fitted.generator.synthesize(fitted.w, cameras)
     drawn = to_uint8(render.image)
-    x, y, masks = drawn / 255, truth.pictures / 255, truth.masks / 255
+    x, y, masks = drawn / 255, truth.images / 255, truth.masks / 255
     covered = F.interpolate(render.opacity.cpu(), size=y.shape[-2:], mode="bilinear", align_corners=False)[:, 0]
     if truth.inside is not None:  # beyond the photograph there is no error
         known = truth.inside > 127
@@ -80,8 +80,8 @@ def identity_metric(fitted: Inverted, truth: Truth, azimuths: Tensor) -> float:
     judge, distances = face_judge(), []
     for i in torch.nonzero(azimuths.abs() <= FACING).flatten().tolist():
         label = truth.cameras[i : i + 1].to(fitted.w.device)
-        pictures = to_uint8(fitted.generator.synthesize(fitted.w, label).image)[0], truth.pictures[i]
-        features = [judge.identity(picture) for picture in pictures]
+        images = to_uint8(fitted.generator.synthesize(fitted.w, label).image)[0], truth.images[i]
+        features = [judge.identity(image) for image in images]
         if all(f is not None for f in features):
             distances.append(float(np.linalg.norm(features[0] - features[1])))
     return float(np.mean(distances)) if distances else float("nan")

@@ -1,6 +1,6 @@
-"""How far a generator's pictures are from photographs: each term a function with its equation, one value a head.
+"""How far a generator's images are from photographs: each term a function with its equation, one value a head.
 
-x is a picture in [-1, 1], y the photograph, m its mask, v in {0, 1} where the photograph reaches, o the opacity.
+x is an image in [-1, 1], y the photograph, m its mask, v in {0, 1} where the photograph reaches, o the opacity.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The style, and the cameras, whose pictures are nearest to the photographs."""
+"""The style, and the cameras, whose images are nearest to the photographs."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def search_style(
 
 def autocorrelation(noise: Tensor) -> Tensor:  # [S, S] -> []
     """sum over sizes S, S/2, ..., 8 of mean(n n shifted by one to the right)^2 + mean(n n shifted by one down)^2: 0 for
-    noise, so that fitted maps hide no picture (Karras et al., 2020, appendix D)."""
+    noise, so that fitted maps hide no image (Karras et al., 2020, appendix D)."""
     total, n = noise.new_zeros(()), noise
     while True:
         total = total + (n * n.roll(1, 1)).mean().square() + (n * n.roll(1, 0)).mean().square()

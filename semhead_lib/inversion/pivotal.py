@@ -74,7 +74,7 @@ def elsewhere(w: Tensor, others: Tensor, rng: torch.Generator) -> tuple[Tensor, 
 
 
 def difference(now: Render, was: Render) -> Tensor:
-    """Mean squared difference of the pictures, the raw ones, and the opacities."""
+    """Mean squared difference of the images, the raw ones, and the opacities."""
     everywhere = torch.ones_like(was.image[:, :1])
-    picture = image_distance(now.image, was.image, everywhere).mean()
-    return picture + F.mse_loss(now.image_raw, was.image_raw) + F.mse_loss(now.opacity, was.opacity)
+    image = image_distance(now.image, was.image, everywhere).mean()
+    return image + F.mse_loss(now.image_raw, was.image_raw) + F.mse_loss(now.opacity, was.opacity)

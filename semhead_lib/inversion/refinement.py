@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-_PARTS = (3, 2, 1)  # turn about the world's origin, shift in the picture's plane, logarithm of the distance
+_PARTS = (3, 2, 1)  # turn about the world's origin, shift in the image's plane, logarithm of the distance
 
 
 class RefinedCameras(nn.Module):

@@ -1,4 +1,4 @@
-"""The report of an inversion: one picture of everything, and a page with its metrics."""
+"""The report of an inversion: one image of everything, and a page with its metrics."""
 
 from __future__ import annotations
 
@@ -68,15 +68,15 @@ def sheet(result: Result) -> Image.Image:
             ("fitted head", here),
         ],
         [(f"{a}°", view) for a, view in zip(AROUND, views, strict=True)],
-        [("depth", picture) for picture in depth_colours(depth)],
+        [("depth", image) for image in depth_colours(depth)],
     ]
     width, height = 8 * (_CELL + _GAP) + _GAP, len(rows) * (_CELL + _WORDS + _GAP) + _GAP
     page = Image.new("RGB", (width, height), "white")
     draw, font = ImageDraw.Draw(page), ImageFont.load_default(13)
     for i, row in enumerate(rows):
-        for j, (words, picture) in enumerate(row):
+        for j, (words, image) in enumerate(row):
             left, top = _GAP + j * (_CELL + _GAP), _GAP + i * (_CELL + _WORDS + _GAP)
-            page.paste(_enlarged(picture), (left, top))
+            page.paste(_enlarged(image), (left, top))
             draw.text((left, top + _CELL + 2), words, fill="#333333", font=font)
     left = _GAP + 4 * (_CELL + _GAP) + 12
     for line, words in enumerate(in_words(result)):
@@ -104,14 +104,14 @@ def in_words(result: Result) -> list[str]:
 
 
 def write(result: Result, folder: Path) -> None:
-    """`report.png` and `report.html`, which holds the picture and needs no other file to be read."""
+    """`report.png` and `report.html`, which holds the image and needs no other file to be read."""
     data = io.BytesIO()
     sheet(result).save(data, "PNG")
     write_atomically(folder / SHEET, data.getvalue())
     write_atomically(folder / PAGE, page(result, data.getvalue()).encode())
 
 
-def page(result: Result, picture: bytes) -> str:
+def page(result: Result, image: bytes) -> str:
     """The report as a page without scripts."""
     f = result.metrics
     notes = [note for photo in f["photographs"] for note in photo["notes"]]
@@ -122,7 +122,7 @@ def page(result: Result, picture: bytes) -> str:
     table = "".join(f"<tr><th scope=row>{html.escape(k)}</th><td>{html.escape(v)}</td></tr>" for k, v in rows)
     curves = curve(result.fitted.style, "style") + curve(result.fitted.pivotal, "pivotal tuning")
     said = "".join(f"<li>{html.escape(note)}</li>" for note in notes)
-    code = base64.b64encode(picture).decode()
+    code = base64.b64encode(image).decode()
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{html.escape(result.name)}</title>'
         f"<style>{_STYLE}</style><h1>{html.escape(result.name)}</h1>"
@@ -153,6 +153,6 @@ def curve(search: Search, name: str, width: int = 420, height: int = 140) -> str
     )
 
 
-def _enlarged(picture: Tensor) -> Image.Image:
-    how = Image.Resampling.BICUBIC if picture.shape[-1] > 32 else Image.Resampling.NEAREST
-    return Image.fromarray(picture.permute(1, 2, 0).numpy()).resize((_CELL, _CELL), how)
+def _enlarged(image: Tensor) -> Image.Image:
+    how = Image.Resampling.BICUBIC if image.shape[-1] > 32 else Image.Resampling.NEAREST
+    return Image.fromarray(image.permute(1, 2, 0).numpy()).resize((_CELL, _CELL), how)

@@ -15,7 +15,7 @@ from semhead_lib.models.generator import Generator
 
 @dataclass(frozen=True)
 class Target:
-    """K pictures of one head, at the generator's size. Raises ValueError for shapes that do not fit."""
+    """K images of one head, at the generator's size. Raises ValueError for shapes that do not fit."""
 
     images: Tensor  # [K, 3, S, S] in [-1, 1], the head over the generator's background
     masks: Tensor  # [K, 1, S, S] in [0, 1], coverage of the head
@@ -46,7 +46,7 @@ def prepare(
 ) -> Target:
     """Photographs as the generator would show them: at its size, the background replaced by that of its mean head.
 
-    A background says nothing about a head, and the generator has only seen its own. Raises ValueError for pictures that
+    A background says nothing about a head, and the generator has only seen its own. Raises ValueError for images that
     are not square uint8, or masks of another size.
     """
     size, device = generator.config.resolution, generator.mapping.w_mean.device
@@ -61,19 +61,19 @@ def prepare(
             or {mask.shape, reached.shape} != {(side, side)}
         ):
             raise ValueError(
-                f"expected a uint8 picture [3, S, S] and masks [S, S], got {image.dtype} {list(image.shape)}, "
+                f"expected a uint8 image [3, S, S] and masks [S, S], got {image.dtype} {list(image.shape)}, "
                 f"{list(mask.shape)} and {list(reached.shape)}"
             )
         layers = torch.cat([image, mask[None], reached[None]]).float().to(device) / 255
         colours, coverage, within = _resized(layers, size).split((3, 1, 1))
         rows.append((torch.lerp(behind, colours * 2 - 1, coverage), coverage, within))
-    pictures, coverages, withins = (torch.stack(part) for part in zip(*rows, strict=True))
-    return Target(pictures, coverages, withins, cameras.to(device))
+    whole, coverages, withins = (torch.stack(part) for part in zip(*rows, strict=True))
+    return Target(whole, coverages, withins, cameras.to(device))
 
 
 @torch.no_grad()
 def background_of(generator: Generator) -> Tensor:  # [3, S, S] in [-1, 1]
-    """The final picture's background behind the mean head."""
+    """The final image's background behind the mean head."""
     if generator.background is None:
         return generator.mapping.w_mean.new_ones(3, generator.config.resolution, generator.config.resolution)
     raw = generator.background(generator.mapping.w_mean[None], generator.config.raw_resolution)[:, :3] * 2 - 1
@@ -81,7 +81,7 @@ def background_of(generator: Generator) -> Tensor:  # [3, S, S] in [-1, 1]
 
 
 def _resized(layers: Tensor, size: int) -> Tensor:  # [C, H, W] -> [C, size, size]
-    """By area where it shrinks: a picture as a camera with larger pixels would take it."""
+    """By area where it shrinks: an image as a camera with larger pixels would take it."""
     if layers.shape[-1] == size:
         return layers
     smaller = layers.shape[-1] > size

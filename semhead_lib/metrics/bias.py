@@ -1,7 +1,7 @@
 """Directional bias: one metric for how unevenly quality and diversity are spread over azimuth.
 
-For the bins b of azimuth, with FD_b the Frechet distance of generated from real pictures, F_b that of real from real
-pictures at equal counts (the noise floor), T_b the total variance of the real features, and r_b the diversity ratio:
+For the bins b of azimuth, with FD_b the Frechet distance of generated from real images, F_b that of real from real
+images at equal counts (the noise floor), T_b the total variance of the real features, and r_b the diversity ratio:
 
     e_b  = max(FD_b - F_b, 0) / T_b            distance beyond the floor, in units of what varies among real heads there
     q_b  = 1/2 log(e_b + phi),  phi = mean of F_b / T_b

@@ -1,6 +1,6 @@
 """Multi-view consistency: does a head look the same where two cameras see the same point of it?
 
-One view's picture is read where the other view's surface falls in it. Only points that both see are compared: those
+One view's image is read where the other view's surface falls in it. Only points that both see are compared: those
 whose distance from the second camera is the one recorded there. Light that moves with the camera, gloss and resampling
 make a difference too, so views with exact depth (parametric heads) give the ceiling.
 """
@@ -25,17 +25,17 @@ _MOST_DECIBELS = 100.0
 class SurfaceViews:
     """P views with what they see of surfaces."""
 
-    pictures: Tensor  # [P, 3, R, R] in [0, 1]
+    images: Tensor  # [P, 3, R, R] in [0, 1]
     distance: Tensor  # [P, R, R] along each ray from the camera's centre, scene units
     mask: Tensor  # [P, R, R] bool: where the ray meets a surface
     cameras: Tensor  # [P, 25]
 
     def __post_init__(self) -> None:
-        p, _, h, w = self.pictures.shape if self.pictures.ndim == 4 else (0, 0, 0, 0)
-        shapes = [list(x.shape) for x in (self.pictures, self.distance, self.mask, self.cameras)]
+        p, _, h, w = self.images.shape if self.images.ndim == 4 else (0, 0, 0, 0)
+        shapes = [list(x.shape) for x in (self.images, self.distance, self.mask, self.cameras)]
         if h != w or shapes != [[p, 3, h, h], [p, h, h], [p, h, h], [p, 25]] or self.mask.dtype != torch.bool:
             raise ValueError(
-                f"expected pictures [P, 3, R, R], distance and bool mask [P, R, R], cameras [P, 25]; got {shapes}"
+                f"expected images [P, 3, R, R], distance and bool mask [P, R, R], cameras [P, 25]; got {shapes}"
             )
 
 
@@ -79,7 +79,7 @@ def ray_distance(depth: Tensor, cameras: Tensor) -> Tensor:  # [P, R, R] camera 
 
 
 def warp(one: SurfaceViews, other: SurfaceViews, tolerance: float = TOLERANCE) -> tuple[Tensor, Tensor]:
-    """The other views' pictures as the first cameras would see them, [P, 3, R, R], and where both see, [P, R, R] bool.
+    """The other views' images as the first cameras would see them, [P, 3, R, R], and where both see, [P, R, R] bool.
 
     Each surface point of the first view is projected into the second (inverse warping, bilinear). It is seen there when
     it falls between four pixels with a surface, and its distance from the second camera is theirs within `tolerance`
@@ -89,7 +89,7 @@ def warp(one: SurfaceViews, other: SurfaceViews, tolerance: float = TOLERANCE) -
     origins, directions = rays(one.cameras, side)
     points = origins + directions * one.distance.flatten(1)[..., None]
     uv, z = (torch.cat(x) for x in zip(*map(project, points, other.cameras[:, None]), strict=True))
-    there = torch.cat([other.pictures, (other.distance * other.mask)[:, None], other.mask[:, None].float()], dim=1)
+    there = torch.cat([other.images, (other.distance * other.mask)[:, None], other.mask[:, None].float()], dim=1)
     read = F.grid_sample(there, (uv * 2 - 1).reshape(-1, side, side, 2), align_corners=False)
     reach = (points - other.cameras[:, None, [3, 7, 11]]).norm(dim=-1).reshape(one.mask.shape)
     on_surface = read[:, 4] > 0.999
@@ -98,9 +98,9 @@ def warp(one: SurfaceViews, other: SurfaceViews, tolerance: float = TOLERANCE) -
 
 
 def differences(one: SurfaceViews, other: SurfaceViews, tolerance: float = TOLERANCE) -> Differences:
-    """How the pictures of P pairs of views differ where both see the same point."""
+    """How the images of P pairs of views differ where both see the same point."""
     warped, both = warp(one, other, tolerance)
-    off = torch.where(both[:, None], warped - one.pictures, 0.0)  # off the surface there may be no number
+    off = torch.where(both[:, None], warped - one.images, 0.0)  # off the surface there may be no number
     return Differences(
         squared=off.square().mean(1).sum((1, 2)).double(),
         absolute=off.abs().mean(1).sum((1, 2)).double(),

@@ -1,7 +1,7 @@
-"""Diversity: how many heads' worth of difference there is among pictures of many heads from one side, and how many
+"""Diversity: how many heads' worth of difference there is among images of many heads from one side, and how many
 real people they resemble.
 
-The mean distance between pictures hardly sees the failure that matters, a few heads shown over and over: with K of them
+The mean distance between images hardly sees the failure that matters, a few heads shown over and over: with K of them
 it falls by 1/K. The Vendi score counts: it is K then.
 """
 
@@ -54,10 +54,10 @@ def diversity_ratio(real: Tensor, samples: Tensor, scale: float) -> float:  # [N
 
 
 def mode_coverage(features: Tensor, people: Tensor) -> float:  # [N, D], [M, D]
-    """Effective number of people whom N pictures resemble: exp of the entropy of "who is nearest", from 1 to M.
+    """Effective number of people whom N images resemble: exp of the entropy of "who is nearest", from 1 to M.
 
     Each of M real people stands for a mode, its cell all features nearer to it than to the others. Unlike coverage it
-    asks for no fidelity: pictures far from all people still fall into cells, into one if they are all alike.
+    asks for no fidelity: images far from all people still fall into cells, into one if they are all alike.
 
     >>> mode_coverage(torch.tensor([[0.1], [0.2], [5.1], [5.2]]), torch.tensor([[0.0], [5.0], [9.0]]))
     2.0

@@ -1,4 +1,4 @@
-"""How well pictures, depth and geometry agree, where the true mesh is known."""
+"""How well images, depth and geometry agree, where the true mesh is known."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Reprojection:
     pixels: Tensor  # [V, N, 2] image coordinates in pixels, x right, y down
     depth_error: float  # median |camera z - depth| of visible points, scene units
     outside: float  # share that falls on pixels the mask leaves empty
-    in_front: float  # share that lies in front of the recorded surface: seen by geometry, not by the picture
+    in_front: float  # share that lies in front of the recorded surface: seen by geometry, not by the image
 
 
 def reproject(

@@ -1,6 +1,6 @@
 """Intervals by half-samples of heads, without replacement.
 
-The views of a head belong together, so heads are drawn, not pictures. The usual bootstrap draws with replacement, and
+The views of a head belong together, so heads are drawn, not images. The usual bootstrap draws with replacement, and
 duplicates pull every distance between distributions up (a Frechet distance of n drawn from n is that of fewer heads).
 Half of the heads drawn without replacement has no duplicates, and spreads around its mean as the whole does around the
 truth: the variance of a mean over n/2 of n is s^2 / (n/2) * (1 - 1/2) = s^2 / n. This is the delete-d jackknife with

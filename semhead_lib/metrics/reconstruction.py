@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 def psnr(x: Tensor, y: Tensor) -> Tensor:  # [B, 3, S, S] in [0, 1] twice -> [B]
-    """Peak signal-to-noise ratio, decibels; 100 for equal pictures.
+    """Peak signal-to-noise ratio, decibels; 100 for equal images.
 
     >>> psnr(torch.zeros(1, 3, 4, 4), torch.full((1, 3, 4, 4), 0.1))
     tensor([20.])
@@ -18,7 +18,7 @@ def psnr(x: Tensor, y: Tensor) -> Tensor:  # [B, 3, S, S] in [0, 1] twice -> [B]
 
 
 def ssim(x: Tensor, y: Tensor) -> Tensor:  # [B, 3, S, S] in [0, 1] twice -> [B]
-    """Structural similarity with the authors' Gaussian window (Wang et al., 2004); 1 for equal pictures."""
+    """Structural similarity with the authors' Gaussian window (Wang et al., 2004); 1 for equal images."""
     from skimage.metrics import structural_similarity
 
     settings = dict(gaussian_weights=True, sigma=1.5, use_sample_covariance=False, data_range=1.0, channel_axis=0)

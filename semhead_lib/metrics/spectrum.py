@@ -52,10 +52,10 @@ def band_power(
     return {f"{low}-{high}": spectra[..., low:high].mean(-1) for low, high in held}
 
 
-def head_band_power(pictures: Tensor) -> dict[str, Tensor]:  # [N, V, 3, S, S] uint8 -> "8-12" -> [N]
+def head_band_power(images: Tensor) -> dict[str, Tensor]:  # [N, V, 3, S, S] uint8 -> "8-12" -> [N]
     """Power of the views of each head in each band, mean over views."""
-    spectra = [image_spectra(to_model_range(part)) for part in pictures.flatten(0, 1).split(_AT_ONCE)]
-    return band_power(torch.cat(spectra).unflatten(0, pictures.shape[:2]).mean(1))
+    spectra = [image_spectra(to_model_range(part)) for part in images.flatten(0, 1).split(_AT_ONCE)]
+    return band_power(torch.cat(spectra).unflatten(0, images.shape[:2]).mean(1))
 
 
 def spectrum_ratio(

@@ -71,7 +71,7 @@ class Backbone(BlockStack):
 
 
 class SuperResolution(BlockStack):
-    """From raw features to the final picture: blocks that double the size, with the raw image as first skip."""
+    """From raw features to the final image: blocks that double the size, with the raw image as first skip."""
 
     def __init__(self, w_dim: int, features: int, raw_side: int, side: int, channels: tuple[int, ...]) -> None:
         super().__init__()
@@ -86,7 +86,7 @@ class SuperResolution(BlockStack):
         )
 
     def forward(self, features: Tensor, raw: Tensor, w: Tensor) -> Tensor:
-        """Features [B, F, R, R], raw image [B, 3, R, R], w [B, W] or [B, styles, W] to the picture [B, 3, S, S]."""
+        """Features [B, F, R, R], raw image [B, 3, R, R], w [B, W] or [B, styles, W] to the image [B, 3, S, S]."""
         return self.run(features, raw, w)
 
 

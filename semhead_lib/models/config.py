@@ -16,8 +16,8 @@ class GeneratorConfig:
     """Everything that shapes a generator; saved as JSON beside its weights."""
 
     name: str
-    resolution: int  # pixels a side of the final picture
-    raw_resolution: int  # of the rendered picture, before super-resolution
+    resolution: int  # pixels a side of the final image
+    raw_resolution: int  # of the rendered image, before super-resolution
     plane_side: int  # texels of every plane
     plane_channels: int
     backbone_base: int  # channels of the backbone at side s: base / s ...

@@ -14,7 +14,7 @@ from semhead_lib.models.config import PRESETS, GeneratorConfig
 
 @dataclass(frozen=True)
 class Cost:
-    """What one picture costs."""
+    """What one image costs."""
 
     parameters: int
     convolution_flops: float  # mapping, backbone, background and super-resolution: two a multiply-add
@@ -27,7 +27,7 @@ class Cost:
 
 
 def cost(config: GeneratorConfig) -> Cost:
-    """Parameters, operations and bytes for one picture, counted on the generator itself without computing anything."""
+    """Parameters, operations and bytes for one image, counted on the generator itself without computing anything."""
     from torch.utils.flop_counter import FlopCounterMode
 
     from semhead_lib.models.generator import Generator
@@ -68,7 +68,7 @@ def cost(config: GeneratorConfig) -> Cost:
 
 
 def cost_table() -> str:
-    """Costs of all presets, one picture each, as a table in Markdown."""
+    """Costs of all presets, one image each, as a table in Markdown."""
     lines = ["| preset | parameters | convolutions | renderer | memory read and written |", "|---|---|---|---|---|"]
     for name, config in PRESETS.items():
         c = cost(config)

@@ -1,8 +1,8 @@
-"""The discriminator: how real a picture is, seen together with its raw image and mask, for a camera and a semantic.
+"""The discriminator: how real an image is, seen together with its raw image and mask, for a camera and a semantic.
 
-It is conditioned by projection (Miyato and Koyama, 2018): one trunk looks at the picture, and each part of the
+It is conditioned by projection (Miyato and Koyama, 2018): one trunk looks at the image, and each part of the
 condition has a vector that the trunk's features are multiplied with. So the same features serve any number of
-conditions: showing real pictures under wrong ones (`semhead_lib.training.losses`) costs nothing but the products.
+conditions: showing real images under wrong ones (`semhead_lib.training.losses`) costs nothing but the products.
 """
 
 from __future__ import annotations
@@ -37,15 +37,15 @@ SKIP = 0.1  # share of a block's variance that comes past its convolution
 class DiscriminatorConfig:
     """Everything that shapes a discriminator; saved as JSON beside its weights."""
 
-    resolution: int  # pixels a side of the final picture
+    resolution: int  # pixels a side of the final image
     raw_resolution: int  # of the raw image and the mask; equal to `resolution`: there is no raw image beside it
     base: int  # channels at side s: base / s ...
     most: int  # ... at most this many
     semantic_dim: int = 0  # of the semantic feature; 0: it is not conditioned on one
     sees_mask: bool = True  # the head's coverage as one more channel (PanoHead)
     group: int = 4  # subjects whose spread the minibatch statistic is taken over
-    views: int = 1  # adjacent pictures of one subject in a batch
-    has_local: bool = False  # logits of 8 x 8 places beside the one of the picture
+    views: int = 1  # adjacent images of one subject in a batch
+    has_local: bool = False  # logits of 8 x 8 places beside the one of the image
 
     def __post_init__(self) -> None:
         if self.resolution < 8 or self.resolution & (self.resolution - 1):
@@ -57,7 +57,7 @@ class DiscriminatorConfig:
 
     @classmethod
     def of(cls, generator: GeneratorConfig, semantic_dim: int, views: int = 1, **changes: Any) -> DiscriminatorConfig:
-        """The one that suits a generator: its sizes; for small ones half of its widths where pictures are large and up
+        """The one that suits a generator: its sizes; for small ones half of its widths where images are large and up
         to twice where they are small, which costs little."""
         base, most = generator.backbone_base, generator.backbone_most
         if generator.resolution <= 128:
@@ -78,7 +78,7 @@ class DiscriminatorConfig:
 
 @dataclass(frozen=True)
 class DiscriminatorInput:
-    """What the discriminator looks at; real and generated pictures come in the same form."""
+    """What the discriminator looks at; real and generated images come in the same form."""
 
     image: Tensor  # [B, 3, S, S] in [-1, 1]
     image_raw: Tensor | None = None  # [B, 3, R, R] in [-1, 1]; None where the image is the raw image
@@ -126,7 +126,7 @@ class Block(nn.Module):
     """A residual block to half the size: x -> sqrt(1 - SKIP) f(x) + sqrt(SKIP) mean(x) W, f a 4 x 4 convolution.
 
     Every pixel goes into f before anything is filtered away. With StyleGAN2's blur before the step down, and its even
-    shares of both branches, fine patterns reach the first layers only: on the same pictures this one told generated
+    shares of both branches, fine patterns reach the first layers only: on the same images this one told generated
     from real after 50 steps, that one not after 500. The leaky ReLU's gain is taken into the convolution before it:
     GAIN lrelu(x) = lrelu(GAIN x).
     """
@@ -161,7 +161,7 @@ def _label_scale() -> Tensor:
 
 
 class Discriminator(nn.Module):
-    """A residual discriminator on the dual picture (EG3D, section 4.3), conditioned by projection.
+    """A residual discriminator on the dual image (EG3D, section 4.3), conditioned by projection.
 
     After StyleGAN2's, with another beginning and other blocks: 2 x 2 pixels become one with four times the channels, so
     that nothing works at full size and nothing is lost, and a convolution leads from each size to the next.
@@ -171,7 +171,7 @@ class Discriminator(nn.Module):
         logit(x, c) = psi(x) + sum over parts of phi_i(x) . e_i(c_i) / sqrt(d)
 
     psi and phi_i are linear in the trunk's last activations. The parts add because camera and semantic, given the
-    picture, say nothing about one another: their log-likelihood ratios add.
+    image, say nothing about one another: their log-likelihood ratios add.
     """
 
     precision: torch.dtype | None = None  # of the blocks' activations; set by `layers.compute`, as is:
@@ -218,13 +218,13 @@ class Discriminator(nn.Module):
         return found if local is None else torch.cat([found, local], dim=1)
 
     def local_logits(self, features: Tensor) -> Tensor:  # [B, ...] -> [B, 64]
-        """Of places of pictures with those features, whatever the condition. Raises ValueError where there are none."""
+        """Of places of images with those features, whatever the condition. Raises ValueError where there are none."""
         if self.local is None:
             raise ValueError("this discriminator has no local logits (has_local)")
         return features[:, -(LOCAL**2) :]
 
     def logits(self, features: Tensor, condition: Tensor) -> Tensor:
-        """Of pictures with those features [B, ...] under conditions [B, 25 + semantic_dim], as [B]."""
+        """Of images with those features [B, ...] under conditions [B, 25 + semantic_dim], as [B]."""
         width = LABEL_LENGTH + self.config.semantic_dim
         if condition.shape != (len(features), width):
             raise ValueError(f"condition must be {[len(features), width]}, got {list(condition.shape)}")
@@ -237,7 +237,7 @@ class Discriminator(nn.Module):
         return features[:, 0] + (features[:, 1 : 1 + vector.shape[1]] * vector).sum(1) / math.sqrt(d)
 
     def forward(self, seen: DiscriminatorInput, condition: Tensor) -> Tensor:  # -> [B]
-        """The logit of each picture under its condition: positive means real."""
+        """The logit of each image under its condition: positive means real."""
         return self.logits(self.features(seen), condition)
 
     def _stack(self, seen: DiscriminatorInput) -> Tensor:  # -> [B, channels, S, S]
@@ -287,10 +287,10 @@ def minibatch_stddev(
     views: int = 1,  # adjacent images of a subject
     sets: int = 1,  # parts of the batch, one after the other and of one size, that are not mixed
 ) -> Tensor:  # [B, C + 1, H, W]
-    """One more channel: how much the pictures of a group differ, so that samples which are all alike show it.
+    """One more channel: how much the images of a group differ, so that samples which are all alike show it.
 
     The mean over channels and pixels of the standard deviation over the group (Karras et al., 2018). A group holds the
-    pictures at the same place of `group` neighbouring subjects, each of which has `views` adjacent pictures: it never
+    images at the same place of `group` neighbouring subjects, each of which has `views` adjacent images: it never
     mixes views of one subject, and a batch that is split over processes in whole groups keeps its groups. Where a batch
     has fewer or no whole number of groups, the group is the largest that divides it.
     """

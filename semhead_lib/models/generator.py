@@ -1,4 +1,4 @@
-"""The generator: latent and condition to a head, and the head to pictures, densities and meshes."""
+"""The generator: latent and condition to a head, and the head to images, densities and meshes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _CHUNK = 1 << 18  # points of a grid at a time
 
 @dataclass(frozen=True)
 class Render:
-    """Pictures of heads."""
+    """Images of heads."""
 
     image: Tensor  # [B, 3, S, S] in about [-1, 1]
     image_raw: Tensor  # [B, 3, R, R] in [-1, 1], as rendered
@@ -47,7 +47,7 @@ def folder_of(name: str | Path) -> Path:
 
 
 class Generator(nn.Module):
-    """z and condition -> w -> a feature map read as planes -> raw image by the volume renderer -> final picture.
+    """z and condition -> w -> a feature map read as planes -> raw image by the volume renderer -> final image.
 
     After EG3D (Chan et al., 2022), with a choice of planes (`semhead_lib.models.planes`) and a background behind the
     head that is not part of the volume (PanoHead).
@@ -80,7 +80,7 @@ class Generator(nn.Module):
         psi: float = 1.0,
         seed: int | Tensor | None = None,  # of the renderer's samples
     ) -> Render:
-        """A picture of each head from its camera."""
+        """An image of each head from its camera."""
         return self.synthesize(self.mapping(z, condition, psi), cameras, seed=seed)
 
     @property
@@ -115,12 +115,12 @@ class Generator(nn.Module):
         reference: bool = False,  # render with the reference implementation, to compare
         windows: Tensor | None = None,  # [B, 3] left, top and side of the part that is rendered, in image widths
     ) -> Render:
-        """Pictures of styles; several of one head cost one pass of the backbone. Raises ValueError for cameras that
+        """Images of styles; several of one head cost one pass of the backbone. Raises ValueError for cameras that
         cannot be shared out among the heads, and for windows where there is super-resolution."""
         side = raw_resolution or self.config.raw_resolution
         if windows is not None:
             if self.super_resolution is not None:
-                raise ValueError(f"{self.config.name} has super-resolution, which makes whole pictures only")
+                raise ValueError(f"{self.config.name} has super-resolution, which makes whole images only")
             cameras = crop_cameras(cameras, windows)
         features = self.feature_map(w) if features is None else features
         if len(cameras) != len(w):

@@ -1,7 +1,7 @@
 """Layers of StyleGAN2 (Karras et al., 2020), written for channels-last memory and few passes over it.
 
 All have equalised learning rates: weights are N(0, 1) and scaled by 1 / sqrt(fan-in) when used. Modulation of one
-picture scales the weights; of a batch it scales the activations before the convolution and its result after, which is
+image scales the weights; of a batch it scales the activations before the convolution and its result after, which is
 the same and leaves one ordinary convolution for all. So it does where only the style learns, as in inversion: scaled
 weights would cost the gradient of every weight. Large tensors are changed in place where autograd allows it: on a
 CPU a new one costs ten times as much as writing to an old one, because its memory must first be had from the system.
@@ -122,7 +122,7 @@ def upsample(x: Tensor) -> Tensor:  # [B, C, H, W] -> [B, C, 2H, 2W]
 
 class ModulatedConv(nn.Module):
     """A convolution whose input channels are scaled by an affine function of w, and its output brought back to unit
-    variance (demodulation); with `up`, the picture is made twice as large on the way.
+    variance (demodulation); with `up`, the image is made twice as large on the way.
 
     out = d * conv(x * s), s = affine(w), d_o = 1 / sqrt(sum over i and taps of (weight_oi s_i)^2): Karras et al.
     (2020), equations 1 to 3, with the factors taken out of the convolution.
@@ -231,7 +231,7 @@ class StyleLayer(nn.Module):
 
 
 class ToFeatures(nn.Module):
-    """Modulated 1 x 1 convolution without demodulation: from activations to the picture or map that blocks add up."""
+    """Modulated 1 x 1 convolution without demodulation: from activations to the image or map that blocks add up."""
 
     def __init__(self, inputs: int, outputs: int, w_dim: int) -> None:
         super().__init__()

@@ -109,7 +109,7 @@ class Renderer(nn.Module):
         reference: bool = False,  # with the reference implementation, to compare
         grid: Tensor | None = None,  # [H, G, G, G] of `density_grid`; None: made here where the settings have one
     ) -> Rendered:  # features [B, O, R, R], depth [B, 1, R, R], opacity [B, 1, R, R]
-        """Square pictures from the cameras."""
+        """Square images from the cameras."""
         s = self.settings
         of_a_head = (len(features), views_each(len(cameras), len(features)) * resolution**2, 3)
         origins, directions = (t.contiguous().reshape(of_a_head) for t in rays(cameras, resolution))

@@ -1,4 +1,4 @@
-"""Pictures of the same heads from all around, to see a training grow."""
+"""Images of the same heads from all around, to see a training grow."""
 
 from __future__ import annotations
 
@@ -63,14 +63,14 @@ def to_uint8(images: Tensor) -> Tensor:
     return (images.float() * 127.5 + 127.5).round().clamp(0, 255).to(torch.uint8).cpu()
 
 
-def save_grid(path: Path, pictures: Tensor, gap: int = 1) -> None:  # [rows, columns, 3, S, S] uint8
+def save_grid(path: Path, images: Tensor, gap: int = 1) -> None:  # [rows, columns, 3, S, S] uint8
     """One PNG of all, with white lines of `gap` pixels between them."""
-    rows, columns, _, height, width = pictures.shape
+    rows, columns, _, height, width = images.shape
     sheet = torch.full((3, rows * (height + gap) - gap, columns * (width + gap) - gap), 255, dtype=torch.uint8)
     for i in range(rows):
         for j in range(columns):
             top, left = i * (height + gap), j * (width + gap)
-            sheet[:, top : top + height, left : left + width] = pictures[i, j]
+            sheet[:, top : top + height, left : left + width] = images[i, j]
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = partial_path(path)
     Image.fromarray(sheet.permute(1, 2, 0).numpy()).save(partial, format="PNG")

@@ -1,6 +1,6 @@
 """The terms that the networks are trained with: each a function with its equation.
 
-D(x, c) is the discriminator's logit of the picture x under the condition c, positive where it holds x for real;
+D(x, c) is the discriminator's logit of the image x under the condition c, positive where it holds x for real;
 softplus(u) = log(1 + exp(u)).
 """
 
@@ -29,7 +29,7 @@ def generator_loss(generated: Tensor) -> Tensor:  # [B] logits -> []
 def relativistic_loss(better: Tensor, worse: Tensor) -> Tensor:  # [B], [B] logits -> []
     """RpGAN's loss of pairs (Jolicoeur-Martineau, 2019; Huang et al., 2024): mean of softplus(D(worse) - D(better)).
 
-    The discriminator's has real pictures for the better ones, the generator's the generated ones.
+    The discriminator's has real images for the better ones, the generator's the generated ones.
 
     >>> round(relativistic_loss(torch.tensor([2.0]), torch.tensor([2.0])).item(), 4)  # log 2
     0.6931
@@ -38,7 +38,7 @@ def relativistic_loss(better: Tensor, worse: Tensor) -> Tensor:  # [B], [B] logi
 
 
 def discriminator_loss(real: Tensor, generated: Tensor) -> Tensor:  # [B], [B] logits -> []
-    """Logistic loss: mean of softplus(-D(x, c)) over real pictures plus mean of softplus(D(G(z, c), c)).
+    """Logistic loss: mean of softplus(-D(x, c)) over real images plus mean of softplus(D(G(z, c), c)).
 
     >>> round(discriminator_loss(torch.tensor([100.0]), torch.tensor([-100.0])).item(), 4)
     0.0
@@ -50,25 +50,25 @@ def discriminator_loss(real: Tensor, generated: Tensor) -> Tensor:  # [B], [B] l
 class ViCiCo:
     """The terms of the view-condition-image consistency loss."""
 
-    view: Tensor  # [] of real pictures under a wrong camera
-    condition: Tensor  # [] of real pictures under another subject's semantic feature
+    view: Tensor  # [] of real images under a wrong camera
+    condition: Tensor  # [] of real images under another subject's semantic feature
 
 
 def vicico(
     discriminator: Discriminator,
-    features: Tensor,  # [B, ...] of real pictures: what `discriminator.features` found
+    features: Tensor,  # [B, ...] of real images: what `discriminator.features` found
     condition: Tensor,  # [B, 25 + D] the true condition of each
     wrong_cameras: Tensor | None,  # [B, 25]; None: no such term
     wrong_semantics: Tensor | None,  # [B, D]; None: no such term
     against: Tensor | None = None,  # [B] logits under the true condition, for the relativistic loss
 ) -> ViCiCo:
-    """Real pictures under a wrong condition are fakes too: mean of softplus(D(x, c')) for each kind of wrong c'.
+    """Real images under a wrong condition are fakes too: mean of softplus(D(x, c')) for each kind of wrong c'.
 
-    SphereHead (Li et al., 2024) shows the discriminator real pictures under wrong cameras; the method does so for
-    wrong semantic conditions as well. As the condition enters by projection, the pictures' features are computed once.
+    SphereHead (Li et al., 2024) shows the discriminator real images under wrong cameras; the method does so for
+    wrong semantic conditions as well. As the condition enters by projection, the images' features are computed once.
     A term that is not wanted, or that the condition has no part for, is 0.
 
-    These fakes are real pictures: what they push down is all that speaks for a picture being real, unless the condition
+    These fakes are real images: what they push down is all that speaks for an image being real, unless the condition
     is known well. With the weight of the generated ones they outnumber them and a discriminator of few steps tells real
     from generated hardly at all; with a quarter of it, it learns both.
     """
@@ -85,9 +85,9 @@ def vicico(
 
 
 def r1_penalty(seen: DiscriminatorInput, logits: Tensor) -> Tensor:  # what was seen (with gradients), [B] -> []
-    """R1 (Mescheder et al., 2018) on all that the discriminator sees of real pictures: final, raw and mask.
+    """R1 (Mescheder et al., 2018) on all that the discriminator sees of real images: final, raw and mask.
 
-        mean over pictures of 1/2 |grad_x D(x, c)|^2, x = (image, raw, mask)
+        mean over images of 1/2 |grad_x D(x, c)|^2, x = (image, raw, mask)
 
     to be weighted by gamma and, when it is lazy (Karras et al., 2020), by the steps between two uses.
     """
@@ -117,14 +117,14 @@ def discriminator_input(
     discriminator: Discriminator,
     image: Tensor,  # [B, 3, S, S]
     mask: Tensor | None,  # [B, 1, S, S] or as the raw image
-    image_raw: Tensor | None = None,  # [B, 3, r, r] of generated pictures; None: made from the image, for real ones
-    sigma: float | Blur = 0.0,  # pixels of the final picture, or the blur itself
+    image_raw: Tensor | None = None,  # [B, 3, r, r] of generated images; None: made from the image, for real ones
+    sigma: float | Blur = 0.0,  # pixels of the final image, or the blur itself
     side: int | None = None,  # pixels of the raw images that the generator makes by now; None: the config's
 ) -> DiscriminatorInput:
-    """A picture as the discriminator is shown it: blurred; its raw image and mask of the size that it expects.
+    """An image as the discriminator is shown it: blurred; its raw image and mask of the size that it expects.
 
-    Of a real picture the raw one is the picture made smaller (area average), and so is its mask. While generated raw
-    pictures have `side` pixels only, real ones are made as small and then enlarged as those are, as in EG3D: detail
+    Of a real image the raw one is the image made smaller (area average), and so is its mask. While generated raw
+    images have `side` pixels only, real ones are made as small and then enlarged as those are, as in EG3D: detail
     that only one kind can have would tell them apart. Raises ValueError when a mask is wanted and there is none.
     """
     c = discriminator.config

@@ -1,4 +1,4 @@
-"""Wrong conditions for real pictures: cameras not too near the true one, semantic features not too like it."""
+"""Wrong conditions for real images: cameras not too near the true one, semantic features not too like it."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ def view_angles(one: Tensor, other: Tensor) -> Tensor:  # [N, 25], [M, 25] -> [N
 
 
 def wrong_cameras(
-    cameras: Tensor,  # [B, 25] of the pictures
+    cameras: Tensor,  # [B, 25] of the images
     rng: torch.Generator,
     nearest: float = NEAREST_VIEW,  # degrees
 ) -> Tensor:  # [B, 25]
-    """For each picture the camera of another, drawn evenly from those at least `nearest` degrees away from its own.
+    """For each image the camera of another, drawn evenly from those at least `nearest` degrees away from its own.
 
-    Drawn from the data's own cameras, a wrong camera by itself looks like a true one: only together with the picture
-    is it wrong. Too near ones would tell the discriminator that a right picture is wrong. Where none is far
-    enough, the picture's own camera is turned about the vertical by `nearest` to 360 - `nearest` degrees.
+    Drawn from the data's own cameras, a wrong camera by itself looks like a true one: only together with the image
+    is it wrong. Too near ones would tell the discriminator that a right image is wrong. Where none is far
+    enough, the image's own camera is turned about the vertical by `nearest` to 360 - `nearest` degrees.
     """
     far = view_angles(cameras, cameras) >= nearest
     drawn = cameras[_draw(far, rng)]
@@ -49,8 +49,8 @@ def wrong_cameras(
 
 
 def wrong_semantics(
-    semantics: Tensor,  # [B, D] unit features of the pictures' subjects
-    subject: Tensor,  # [B] which subject each picture shows
+    semantics: Tensor,  # [B, D] unit features of the images' subjects
+    subject: Tensor,  # [B] which subject each image shows
     rng: torch.Generator,
     max_similarity: float = MAX_SIMILARITY,
 ) -> Tensor:  # [B, D]

@@ -31,8 +31,8 @@ A full-head 3D generator: latent and condition to a head that can be seen from a
 
 ## What it is
 
-- Pictures of {resolution} x {resolution} pixels, rendered at {raw} x {raw} from {representation} planes and refined;
-  {parameters} parameters, {gflops} GFLOP a picture, {megabytes} MB in half precision.
+- Images of {resolution} x {resolution} pixels, rendered at {raw} x {raw} from {representation} planes and refined;
+  {parameters} parameters, {gflops} GFLOP an image, {megabytes} MB in half precision.
 - Condition mode `{mode}`{features}. `conditions.safetensors` keeps the features of {kept} subjects that it was trained
   on, to draw conditions from.
 - `discriminator.safetensors` is there to go on training: `semhead train DATA OUT init=FOLDER`.
@@ -40,14 +40,14 @@ A full-head 3D generator: latent and condition to a head that can be seen from a
 ## How it was made
 
 - Data: {subjects} subjects with {views} views each{licence}.
-- Budget: {kimg} thousand real pictures, {hours} hours on {hardware} ({versions}), beside other work.
+- Budget: {kimg} thousand real images, {hours} hours on {hardware} ({versions}), beside other work.
 - Stages, each beginning with the networks of the one before (optimisers anew). Settings that are not the defaults:
 
 {stages}
 {history}
 `log.jsonl` is the trainings' log, one after the other.
 
-| thousand pictures | generator's loss | discriminator's loss | wrong view | wrong condition |
+| thousand images | generator's loss | discriminator's loss | wrong view | wrong condition |
 |---|---|---|---|---|
 {losses}
 
@@ -147,11 +147,11 @@ class _Stage:
         changes = [f"{key}={here[key]}" for key in here if key not in FREE and here[key] != usual.get(key)]
         batch = here["subjects_per_batch"] * here["views_per_subject"] * self.begun["processes"]
         changed = f"`{' '.join(changes)}`" if changes else "the defaults"
-        return f"{self.log[-1]['kimg']:.1f} thousand pictures in batches of {batch}: {changed}"
+        return f"{self.log[-1]['kimg']:.1f} thousand images in batches of {batch}: {changed}"
 
 
 def _joined(stages: list[_Stage]) -> list[Line]:
-    """The stages' lines one after the other, steps and pictures counted through."""
+    """The stages' lines one after the other, steps and images counted through."""
     lines, step, kimg = [], 0, 0.0
     for stage in stages:
         lines += [line | {"step": line["step"] + step, "kimg": round(line["kimg"] + kimg, 4)} for line in stage.log]

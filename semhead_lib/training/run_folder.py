@@ -50,7 +50,7 @@ def check_data(settings: TrainSettings, data: Subjects) -> None:
     mode, wanted = settings.condition_mode(semantic_dimension(data) or 1), settings.generator_config(1).resolution
     if layout.resolution != wanted:
         raise ValueError(
-            f"preset {settings.preset} makes pictures of {wanted} pixels, the dataset has {layout.resolution}"
+            f"preset {settings.preset} makes images of {wanted} pixels, the dataset has {layout.resolution}"
         )
     if mode.uses_semantics and not layout.semantic:
         raise ValueError(f"mode {settings.mode} needs semantic features: run 'semhead data encode' on the dataset")

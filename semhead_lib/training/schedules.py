@@ -1,10 +1,10 @@
-"""What changes while training goes on, as functions of the pictures shown so far."""
+"""What changes while training goes on, as functions of the images shown so far."""
 
 from __future__ import annotations
 
 
 def ramp(images_seen: int, start: float, end: float, until: int) -> float:
-    """From `start` linearly to `end` over `until` pictures, then constant.
+    """From `start` linearly to `end` over `until` images, then constant.
 
     >>> [ramp(n, 10.0, 0.0, 200) for n in (0, 100, 200, 300)]
     [10.0, 5.0, 0.0, 0.0]
@@ -16,7 +16,7 @@ def ramp(images_seen: int, start: float, end: float, until: int) -> float:
 
 
 def raw_resolution(images_seen: int, first: int, last: int, start: int, over: int) -> int:
-    """EG3D's second stage: pixels a side of the raw image, `first` until `start` pictures, then in even steps of 4 to
+    """EG3D's second stage: pixels a side of the raw image, `first` until `start` images, then in even steps of 4 to
     `last` over the next `over`.
 
     >>> [raw_resolution(n, 64, 128, 0, 1000) for n in (0, 500, 1000)]
@@ -27,7 +27,7 @@ def raw_resolution(images_seen: int, first: int, last: int, start: int, over: in
 
 
 def ema_beta(images_seen: int, batch: int, half_life: int, ramp_up: float = 0.05) -> float:
-    """What the averaged generator keeps of itself at a step: half is forgotten after `half_life` pictures, or after
+    """What the averaged generator keeps of itself at a step: half is forgotten after `half_life` images, or after
     `ramp_up` of all that were seen while that is less (Karras et al., 2020).
 
     >>> round(ema_beta(10**7, batch=100, half_life=100), 3), ema_beta(0, 32, 10_000)

@@ -23,7 +23,7 @@ FREE = ("kimg", "tick_kimg", "snapshot_kimg", "keep", "log_every", "checkpoint",
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """One training. Numbers of pictures ("kimg") are thousands of real pictures shown; raises ValueError when made with
+    """One training. Numbers of images ("kimg") are thousands of real images shown; raises ValueError when made with
     settings that do not go together."""
 
     preset: str = "semhead-64"  # of the generator
@@ -33,31 +33,31 @@ class TrainSettings:
     generator: dict[str, Any] = field(default_factory=dict)  # what is other than in the preset (`GeneratorConfig`)
     kimg: float = 200.0
     subjects_per_batch: int = 8  # of one process
-    views_per_subject: int = 4  # real pictures of each subject in a batch; 1: the single-view baseline
-    views_per_head: int = 4  # generated pictures of each head in a batch
+    views_per_subject: int = 4  # real images of each subject in a batch; 1: the single-view baseline
+    views_per_head: int = 4  # generated images of each head in a batch
     generator_lr: float = 2.5e-3  # Adam's learning rates
     discriminator_lr: float = 2e-3
-    loss: str = "logistic"  # or "relativistic": of pairs of real and generated pictures (`losses`)
+    loss: str = "logistic"  # or "relativistic": of pairs of real and generated images (`losses`)
     r1_gamma: float | None = None  # None: R1_SCALE times StyleGAN2's rule (`r1_weight`)
     r1_interval: int = 16  # steps
-    r2_gamma: float = 0.0  # as R1, of generated pictures; in the same steps
-    crop: int = 0  # pixels of the square parts that the discriminator sees (`crops`); 0: whole pictures
-    crop_whole: float = 0.35  # share of parts that are the whole picture made smaller
+    r2_gamma: float = 0.0  # as R1, of generated images; in the same steps
+    crop: int = 0  # pixels of the square parts that the discriminator sees (`crops`); 0: whole images
+    crop_whole: float = 0.35  # share of parts that are the whole image made smaller
     crop_face: float = 0.6  # share of the others that are cut around the face, where it is seen
-    local_weight: float = 0.0  # of the discriminator's 8 x 8 logits of places, beside the one of the picture; 0: none
+    local_weight: float = 0.0  # of the discriminator's 8 x 8 logits of places, beside the one of the image; 0: none
     discriminator_first: float = 0.0  # kimg in which the generator does not learn yet
     reconstruct_every: int = 0  # steps from one step of reconstruction to the next, which hold on to the truth; 0: none
     reconstruct_lr: float = 1e-3  # learning rate of those steps
     density_weight: float = 0.25
     density_interval: int = 4  # steps
     density_distance: float = 1.0  # between neighbouring points (standard deviation), texels of the planes (EG3D: 1)
-    vicico_view: float = 0.25  # weight of real pictures under a wrong camera; of generated ones: 1
-    vicico_condition: float = 0.25  # of real pictures under another subject's semantic feature
+    vicico_view: float = 0.25  # weight of real images under a wrong camera; of generated ones: 1
+    vicico_condition: float = 0.25  # of real images under another subject's semantic feature
     wrong_view_angle: float = 30.0  # degrees, at least
     wrong_condition_cosine: float = 0.8  # at most
     condition_noise: float = 0.0  # turns the conditions of generated heads, in radians
     masks: bool = True  # the discriminator sees masks
-    blur_sigma: float = 1.25  # pixels of the final picture, at the start
+    blur_sigma: float = 1.25  # pixels of the final image, at the start
     blur_kimg: float = 20.0
     raw_first: int = 0  # pixels of the raw image at the start; 0: the preset's all the time
     raw_kimg: float = 0.0  # over which it grows to the preset's
@@ -71,7 +71,7 @@ class TrainSettings:
     checkpoint: bool = False  # blocks are computed again for the backward pass, which takes time and saves memory
     polyphase: bool = False  # layers that double the size are one convolution instead of a convolution and a blur
     graphs: bool = True  # steps on a GPU are run as CUDA graphs
-    tick_kimg: float = 4.0  # between picture grids
+    tick_kimg: float = 4.0  # between image grids
     snapshot_kimg: float = 4.0  # between snapshots
     keep: int = 2  # newest snapshots kept
     log_every: int = 10  # steps
@@ -129,7 +129,7 @@ class TrainSettings:
         zoom = c.resolution // self.crop if self.crop else 1
         if self.crop and c.super_channels:
             raise ValueError(
-                f"crop must be 0 for {self.preset}, which has super-resolution and makes whole pictures only; "
+                f"crop must be 0 for {self.preset}, which has super-resolution and makes whole images only; "
                 f"got {self.crop}"
             )
         if self.crop and (self.crop < 8 or zoom * self.crop != c.resolution or zoom & (zoom - 1)):
@@ -146,11 +146,11 @@ class TrainSettings:
 
     @property
     def batch(self) -> int:
-        """Real pictures in a batch of one process, and generated ones."""
+        """Real images in a batch of one process, and generated ones."""
         return self.subjects_per_batch * self.views_per_subject
 
     def r1_weight(self, processes: int = 1) -> float:
-        """gamma of R1: as given, else R1_SCALE times 0.0002 resolution^2 / (pictures of all processes in a batch), the
+        """gamma of R1: as given, else R1_SCALE times 0.0002 resolution^2 / (images of all processes in a batch), the
         rule of StyleGAN2's configurations (Karras et al., 2020).
 
         >>> TrainSettings(preset="semhead-64").r1_weight() / R1_SCALE

@@ -58,7 +58,7 @@ def train(
     stop_after: float | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Path:
-    """Train until `settings.kimg` thousand real pictures were shown; returns the folder of the averaged generator.
+    """Train until `settings.kimg` thousand real images were shown; returns the folder of the averaged generator.
 
     Into `out` go settings.json, log.jsonl, tensorboard/, grids/*.png (the averaged generator's heads from all around),
     snapshots/, and generator/ (model.safetensors, config.json, conditions.safetensors and the discriminator). When
@@ -228,9 +228,9 @@ class _Trainer:
 
     def _draw(self, log: TrainingLog) -> None:
         """A grid of heads, as a file and for TensorBoard."""
-        pictures = self.grid()
-        sampling.save_grid(self.out / GRIDS / f"kimg-{self.step * self.batch / 1000:08.1f}.png", pictures)
-        log.show("heads", torch.cat([torch.cat([*row], dim=2) for row in pictures], dim=1), self.step)
+        images = self.grid()
+        sampling.save_grid(self.out / GRIDS / f"kimg-{self.step * self.batch / 1000:08.1f}.png", images)
+        log.show("heads", torch.cat([torch.cat([*row], dim=2) for row in images], dim=1), self.step)
 
     def _save(self) -> None:
         """A snapshot, then the model: where there is a model, there is a snapshot to go on from."""

@@ -1,4 +1,4 @@
-"""Figures that compare: values around a head, levels of a factor with their intervals, pictures side by side."""
+"""Figures that compare: values around a head, levels of a factor with their intervals, images side by side."""
 
 from __future__ import annotations
 
@@ -84,12 +84,12 @@ def intervals(
     return figure.update_xaxes(title=x_title, rangemode="tozero")
 
 
-def side_by_side(pictures: Mapping[str, Image.Image], alt: str, columns: int = 2) -> HTML:  # caption -> picture
-    """Pictures with their captions, in rows of `columns`; `alt` says in words what each of them shows."""
+def side_by_side(images: Mapping[str, Image.Image], alt: str, columns: int = 2) -> HTML:  # caption -> image
+    """Images with their captions, in rows of `columns`; `alt` says in words what each of them shows."""
     cells = [
         f'<figure style="margin:0 0 12px 0"><figcaption style="margin-bottom:4px">{html.escape(caption)}</figcaption>'
-        f"{show(picture, f'{caption}: {alt}').data}</figure>"
-        for caption, picture in pictures.items()
+        f"{show(image, f'{caption}: {alt}').data}</figure>"
+        for caption, image in images.items()
     ]
     grid = f"display:grid;grid-template-columns:repeat({columns},minmax(0,1fr));gap:16px"
     return HTML(f'<div style="{grid}">{"".join(cells)}</div>')

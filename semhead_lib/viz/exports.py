@@ -49,18 +49,18 @@ def write_mp4(path: Path | str, frames: Tensor, fps: int = 24) -> None:  # [T, 3
 
 
 def write_gif(path: Path | str, frames: Tensor, fps: int = 12) -> None:  # [T, 3, H, W] uint8
-    """A moving picture that every program shows, at most 256 colours; it goes on for ever.
+    """A moving image that every program shows, at most 256 colours; it goes on for ever.
 
     Raises ValueError for frames of another kind.
     """
     _check_frames(frames)
-    pictures = [Image.fromarray(frame) for frame in frames.permute(0, 2, 3, 1).cpu().numpy()]
+    images = [Image.fromarray(frame) for frame in frames.permute(0, 2, 3, 1).cpu().numpy()]
     sheet = Image.fromarray(frames.permute(0, 2, 3, 1).flatten(0, 1).cpu().numpy())
     colours = sheet.quantize(255)  # one palette for all: no flicker
-    pictures = [picture.quantize(palette=colours, dither=Image.Dither.NONE) for picture in pictures]
+    images = [image.quantize(palette=colours, dither=Image.Dither.NONE) for image in images]
     data = io.BytesIO()
-    pictures[0].save(
-        data, "GIF", save_all=True, append_images=pictures[1:], duration=round(1000 / fps), loop=0, optimize=False
+    images[0].save(
+        data, "GIF", save_all=True, append_images=images[1:], duration=round(1000 / fps), loop=0, optimize=False
     )
     _write(path, data.getvalue())
 

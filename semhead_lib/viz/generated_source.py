@@ -61,7 +61,7 @@ class GeneratedSource:
         if model.generator.config.resolution != self.resolution:
             own = model.generator.config.resolution
             raise ValueError(
-                f"{self.model} makes pictures of {own} pixels a side: resolution={own}, not {self.resolution}"
+                f"{self.model} makes images of {own} pixels a side: resolution={own}, not {self.resolution}"
             )
         return model
 

@@ -1,4 +1,4 @@
-"""Heads on demand: what was asked for in words of the explorer, as styles, pictures, surfaces and volumes."""
+"""Heads on demand: what was asked for in words of the explorer, as styles, images, surfaces and volumes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from semhead_lib.models.mesh import LEVEL, Mesh, mesh
 from semhead_lib.models.sampling import latents, styles_around, to_uint8
 from semhead_lib.viz.plots import depth_colours
 
-PICTURES = ("picture", "raw", "depth", "normals", "opacity", "planes")
+IMAGES = ("image", "raw", "depth", "normals", "opacity", "planes")
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class HeadModel:
         """
         if not self.takes_semantics:
             mode = self.bank.mode.name
-            raise ValueError(f"{self.name} was trained with mode {mode}: it takes no texts and no pictures")
+            raise ValueError(f"{self.name} was trained with mode {mode}: it takes no texts and no images")
         clip = SemanticEncoder.load(self._encoder, device=self.device)
         require_encoder(self.bank.encoder, str(clip.identity), f"generator {self.name}")
         return clip
@@ -68,9 +68,9 @@ class HeadModel:
     def takes_semantics(self) -> bool:
         return self.bank.mode.uses_semantics
 
-    def know_image(self, name: str, picture: Tensor) -> str:  # [3, H, W] uint8
-        """Make a picture a condition; returns what to ask for."""
-        self._images[name], self._newest = self.clip.images([picture]), None
+    def know_image(self, name: str, image: Tensor) -> str:  # [3, H, W] uint8
+        """Make an image a condition; returns what to ask for."""
+        self._images[name], self._newest = self.clip.images([image]), None
         return f"image: {name}"
 
     def feature(self, condition: str) -> Tensor:  # [1, D]
@@ -86,7 +86,7 @@ class HeadModel:
         if kind == "image:" and rest in self._images:
             return self._images[rest]
         raise ValueError(
-            f"a condition is 'subject N' below {len(self.bank.features)}, 'text: WORDS' or 'image: NAME' of a picture "
+            f"a condition is 'subject N' below {len(self.bank.features)}, 'text: WORDS' or 'image: NAME' of an image "
             f"that was given, got {condition!r}"
         )
 
@@ -139,15 +139,15 @@ class HeadModel:
         label = orbit_cameras(torch.tensor([float(azimuth)]), torch.tensor([float(elevation)])).to(self.device)
         return self.generator.synthesize(w, label)
 
-    def picture(self, w: Tensor, azimuth: float, elevation: float, kind: str = "picture") -> Tensor:  # [3, H, W] uint8
-        """One of PICTURES. Raises ValueError for another kind."""
-        if kind not in PICTURES:
-            raise ValueError(f"a picture is one of {', '.join(PICTURES)}, got {kind!r}")
+    def image(self, w: Tensor, azimuth: float, elevation: float, kind: str = "image") -> Tensor:  # [3, H, W] uint8
+        """One of IMAGES. Raises ValueError for another kind."""
+        if kind not in IMAGES:
+            raise ValueError(f"an image is one of {', '.join(IMAGES)}, got {kind!r}")
         if kind == "planes":
             return self.planes(w)
         seen = self.render(w, azimuth, elevation)
-        if kind in ("picture", "raw"):
-            return to_uint8(seen.image if kind == "picture" else seen.image_raw)[0]
+        if kind in ("image", "raw"):
+            return to_uint8(seen.image if kind == "image" else seen.image_raw)[0]
         opacity = seen.opacity[0].cpu()
         if kind == "opacity":
             return (opacity * 255).round().to(torch.uint8).expand(3, -1, -1)
@@ -183,11 +183,11 @@ class HeadModel:
     @torch.no_grad()
     def gallery(self, count: int = 24) -> Tensor:  # [count, 3, S, S] uint8
         """The mean head of each of the first conditions, from a little to its left."""
-        pictures = []
+        images = []
         for i in range(self.in_gallery(count)):
             condition = self.bank.mapping_condition(self.feature(f"subject {i}"), 1).to(self.device)
-            pictures.append(self.picture(self.generator.mapping.mean(condition), 20.0, 5.0))
-        return torch.stack(pictures)
+            images.append(self.image(self.generator.mapping.mean(condition), 20.0, 5.0))
+        return torch.stack(images)
 
     def in_gallery(self, count: int = 24) -> int:
         """How many conditions a gallery of at most `count` has: none where the generator takes no semantics."""

@@ -1,4 +1,4 @@
-"""A plotly map whose points show pictures under the pointer, alive without a kernel and without a network."""
+"""A plotly map whose points show images under the pointer, alive without a kernel and without a network."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ display:block;margin-bottom:4px}}</style>
 <div id="map" role="img" aria-label="{alt}" style="height:{height}px"></div>
 <div id="card"><img alt=""><span></span></div>
 <script>
-const pictures = {pictures}, words = {words}, figure = {figure};
+const images = {images}, words = {words}, figure = {figure};
 async function start() {{
   const packed = Uint8Array.from(atob("{plotly}"), c => c.charCodeAt(0));
   const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
@@ -37,7 +37,7 @@ async function start() {{
   await Plotly.newPlot(map, figure.data, figure.layout, {{responsive: true, displaylogo: false}});
   map.on("plotly_hover", event => {{
     const point = event.points[0].customdata;
-    card.firstElementChild.src = "data:image/webp;base64," + pictures[point];
+    card.firstElementChild.src = "data:image/webp;base64," + images[point];
     card.lastElementChild.textContent = words[point];
     card.style.display = "block";
   }});
@@ -46,10 +46,10 @@ start();
 </script>"""
 
 
-def picture_map(
+def image_map(
     points: Tensor,  # [N, 2]
-    pictures: Tensor,  # [N, 3, H, W] uint8
-    words: Sequence[str],  # N lines about the pictures
+    images: Tensor,  # [N, 3, H, W] uint8
+    words: Sequence[str],  # N lines about the images
     groups: Sequence[str],  # N names, which decide colour and symbol
     *,
     colours: Mapping[str, str] | None = None,  # group -> CSS colour
@@ -57,14 +57,14 @@ def picture_map(
     alt: str,
     height: int = 560,
 ) -> HTML:
-    """A scatter plot in a frame of its own: the pointer over a point shows its picture and its words.
+    """A scatter plot in a frame of its own: the pointer over a point shows its image and its words.
 
     `alt` says in words what the map shows. Raises ValueError when the lengths differ.
     """
-    if not len(points) == len(pictures) == len(words) == len(groups):
+    if not len(points) == len(images) == len(words) == len(groups):
         raise ValueError(
-            f"expected as many points as pictures, words and groups, "
-            f"got {len(points)}, {len(pictures)}, {len(words)} and {len(groups)}"
+            f"expected as many points as images, words and groups, "
+            f"got {len(points)}, {len(images)}, {len(words)} and {len(groups)}"
         )
     figure = go.Figure()
     for k, name in enumerate(sorted(set(groups))):
@@ -80,7 +80,7 @@ def picture_map(
     page = _PAGE.format(
         alt=html.escape(alt),
         height=height,
-        pictures=json.dumps([_webp(p) for p in pictures]),
+        images=json.dumps([_webp(p) for p in images]),
         words=json.dumps(list(words)).replace("</", "<\\/"),
         figure=figure.to_json().replace("</", "<\\/"),
         plotly=_packed_plotly(),
@@ -98,7 +98,7 @@ def _packed_plotly() -> str:
     return base64.b64encode(gzip.compress(get_plotlyjs().encode(), mtime=0)).decode()
 
 
-def _webp(picture: Tensor) -> str:  # [3, H, W] uint8
+def _webp(image: Tensor) -> str:  # [3, H, W] uint8
     data = io.BytesIO()
-    Image.fromarray(picture.permute(1, 2, 0).contiguous().numpy()).save(data, "WEBP", quality=80)
+    Image.fromarray(image.permute(1, 2, 0).contiguous().numpy()).save(data, "WEBP", quality=80)
     return base64.b64encode(data.getvalue()).decode()

@@ -1,4 +1,4 @@
-"""Pictures of the representations: which texel serves which point, and what heads with random weights look like.
+"""Images of the representations: which texel serves which point, and what heads with random weights look like.
 
 `python -m semhead_lib.viz.planes FOLDER` writes both for all representations.
 """
@@ -17,7 +17,7 @@ from semhead_lib.models.config import preset
 from semhead_lib.models.generator import Generator
 from semhead_lib.models.planes import REPRESENTATIONS, Planes, make_planes
 from semhead_lib.ops.layout import project
-from semhead_lib.viz.plots import picture_grid
+from semhead_lib.viz.plots import image_grid
 
 VIEWS = ((0.0, 0.0), (90.0, 0.0), (180.0, 0.0), (0.0, 80.0), (0.0, -80.0))  # front, left, back, top, below
 _BALL = 0.28  # radius of the ball that is drawn, scene units
@@ -77,11 +77,11 @@ def sheet(names: tuple[str, ...] = REPRESENTATIONS) -> Image.Image:
     for planes in (make_planes(name, 8, 1) for name in names):
         for window, row in zip(planes.layout.windows, plane_rows(planes), strict=True):
             drawn[window.projection] = row
-    return picture_grid([drawn[projection] for projection in sorted(drawn)])
+    return image_grid([drawn[projection] for projection in sorted(drawn)])
 
 
 if __name__ == "__main__":
     folder = Path(sys.argv[1])
     folder.mkdir(parents=True, exist_ok=True)
     sheet().save(folder / "planes.png")
-    picture_grid(random_heads()).save(folder / "random_heads.png")
+    image_grid(random_heads()).save(folder / "random_heads.png")

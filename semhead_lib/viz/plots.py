@@ -1,4 +1,4 @@
-"""Figures for notebooks: picture grids, false colours, and plotly charts under one template.
+"""Figures for notebooks: image grids, false colours, and plotly charts under one template.
 
 Colours are those of Okabe and Ito (2008), which people with any colour vision can tell apart.
 """
@@ -31,31 +31,31 @@ LAYOUT = dict(
 )
 
 
-def picture_grid(
+def image_grid(
     rows: Sequence[Tensor],  # each [K, 3, H, W] uint8
-    gap: int = 2,  # white pixels between pictures
+    gap: int = 2,  # white pixels between images
 ) -> Image.Image:
-    """Rows of pictures as one picture; shorter rows are filled with white.
+    """Rows of images as one image; shorter rows are filled with white.
 
     Raises ValueError when there is nothing to show.
     """
     if not rows or not max(len(row) for row in rows):
-        raise ValueError("picture_grid needs at least one picture")
+        raise ValueError("image_grid needs at least one image")
     _, _, h, w = rows[0].shape
     columns = max(len(row) for row in rows)
     sheet = torch.full((3, len(rows) * (h + gap) - gap, columns * (w + gap) - gap), 255, dtype=torch.uint8)
     for i, row in enumerate(rows):
-        for j, picture in enumerate(row):
-            sheet[:, i * (h + gap) : i * (h + gap) + h, j * (w + gap) : j * (w + gap) + w] = picture
+        for j, image in enumerate(row):
+            sheet[:, i * (h + gap) : i * (h + gap) + h, j * (w + gap) : j * (w + gap) + w] = image
     return Image.fromarray(sheet.permute(1, 2, 0).numpy())
 
 
-def show(picture: Image.Image, alt: str, width: str = "100%") -> HTML:
-    """A picture for a notebook's output, enlarged at most four times; `alt` is for those who do not see it."""
+def show(image: Image.Image, alt: str, width: str = "100%") -> HTML:
+    """An image for a notebook's output, enlarged at most four times; `alt` is for those who do not see it."""
     data = io.BytesIO()
-    picture.save(data, "WEBP", quality=92)
+    image.save(data, "WEBP", quality=92)
     code = base64.b64encode(data.getvalue()).decode()
-    style = f"width:{width};max-width:{4 * picture.width}px"
+    style = f"width:{width};max-width:{4 * image.width}px"
     return HTML(f'<img alt="{html.escape(alt)}" style="{style}" src="data:image/webp;base64,{code}">')
 
 
@@ -139,7 +139,7 @@ def histograms(
 
 
 def distance_histogram(same: np.ndarray, different: np.ndarray, title: str) -> go.Figure:
-    """Two overlaid densities of distances between pictures: of one person, and of two people."""
+    """Two overlaid densities of distances between images: of one person, and of two people."""
     figure = go.Figure(
         [
             go.Histogram(

@@ -18,7 +18,7 @@ from semhead_lib.models.generator import Generator, folder_of
 from semhead_lib.models.sampling import heads_around, latents, save_grid
 from semhead_lib.viz.exports import write_mp4
 
-PICTURE, FILM, RECORD = "heads.png", "heads.mp4", "heads.json"
+IMAGE, FILM, RECORD = "heads.png", "heads.mp4", "heads.json"
 
 
 def sample(
@@ -44,7 +44,7 @@ def sample(
     """What `semhead sample` does (semhead_lib/conf/sample.yaml explains the arguments); returns the sheet's path.
 
     Raises ValueError for a generator that takes no texts or images, another encoder than it was trained with, texts and
-    images at once, or a density grid with less than two samples; FileNotFoundError for a model or picture that is not
+    images at once, or a density grid with less than two samples; FileNotFoundError for a model or image that is not
     there.
     """
     generator = Generator.load(model, pick_device(device))
@@ -64,7 +64,7 @@ def sample(
 
     out = Path(out)
     turn = tuple(-180 + 360 * i / views for i in range(views))
-    save_grid(out / PICTURE, heads_around(generator, z, condition, turn, elevation, psi))
+    save_grid(out / IMAGE, heads_around(generator, z, condition, turn, elevation, psi))
     if frames:
         film = heads_around(generator, z, condition, tuple(360 * i / frames for i in range(frames)), elevation, psi)
         write_mp4(out / FILM, _tiled(film), fps)
@@ -72,7 +72,7 @@ def sample(
     record = {"model": generator.config.name, "mode": bank.mode.name, "psi": psi, "azimuths": turn, "heads": rows}
     record |= {"grid": rays.grid, "coarse": rays.coarse, "fine": rays.fine}
     write_atomically(out / RECORD, json.dumps(record, indent=1).encode() + b"\n")
-    return out / PICTURE
+    return out / IMAGE
 
 
 def _asked(

@@ -1,7 +1,7 @@
 """How long one waits in the explorer: `make bench` prints the table.
 
-Slider to picture is the whole way in the kernel: the control's change, the thread beside it, the picture in the widget.
-The first picture is counted from the start of Python. papermill_runs/benchmarks/ keeps the metrics.
+Slider to image is the whole way in the kernel: the control's change, the thread beside it, the image in the widget.
+The first image is counted from the start of Python. papermill_runs/benchmarks/ keeps the metrics.
 """
 
 import json
@@ -19,7 +19,7 @@ from semhead_lib.explore.explorer import HeadExplorer
 ROUNDS = 9
 FIRST = (
     "from semhead_lib.viz.heads import HeadRequest, HeadModel; m = HeadModel('semhead-64', device='cpu'); "
-    "m.picture(m.style(HeadRequest()), 20.0, 5.0)"
+    "m.image(m.style(HeadRequest()), 20.0, 5.0)"
 )
 
 
@@ -30,9 +30,9 @@ def test_explorer():
     waits = {name: [] for name in ("turned", "other seed", "other words", "S", "mesh 96", "volume 64", "page")}
 
     def until_drawn(change) -> float:
-        shown, began = explorer.picture.value, time.perf_counter()
+        shown, began = explorer.image.value, time.perf_counter()
         change()
-        while explorer.picture.value == shown:
+        while explorer.image.value == shown:
             time.sleep(0.001)
         return time.perf_counter() - began
 
@@ -56,14 +56,14 @@ def test_explorer():
     first = [seconds(lambda: subprocess.run([sys.executable, "-c", FIRST], check=True)) for _ in range(3)]
     middle = {name: sorted(values)[ROUNDS // 2] for name, values in waits.items()}
     row = {
-        "slider to picture, turned, s": round(middle["turned"], 3),
-        "slider to picture, another seed, s": round(middle["other seed"], 3),
-        "words to picture, s": round(middle["other words"], 3),
+        "slider to image, turned, s": round(middle["turned"], 3),
+        "slider to image, another seed, s": round(middle["other seed"], 3),
+        "words to image, s": round(middle["other words"], 3),
         "mesh of 96 points a side, s": round(middle["mesh 96"], 3),
         "density of 64 points a side, s": round(middle["volume 64"], 3),
         "still for a saved notebook, s": round(middle["page"], 3),
-        "Python's start to the first picture, s": round(sorted(first)[1], 2),
-        "asked, s": {"slider to picture": 0.7, "mesh of 96 points a side": 1.5, "first picture": 20.0},
+        "Python's start to the first image, s": round(sorted(first)[1], 2),
+        "asked, s": {"slider to image": 0.7, "mesh of 96 points a side": 1.5, "first image": 20.0},
         "memory of the process, MB": round(psutil.Process().memory_info().rss / 1e6),
     }
     kept = {**circumstances(), "S_seconds": round(middle["S"], 4), "rows": {"semhead-64": row}}

@@ -1,7 +1,7 @@
 """How near the camera and the mask of a photograph come on heads where both are known: 100 heads never seen before.
 
 Each head is drawn with all it may wear, in its own light, from one camera within +-45 degrees of the front and -20 to
-30 degrees of elevation. Each picture is its own true crop, so scale and shift of the found crop are errors too.
+30 degrees of elevation. Each image is its own true crop, so scale and shift of the found crop are errors too.
 papermill_runs/benchmarks/ keeps the metrics.
 """
 
@@ -24,7 +24,7 @@ ASKED = 4.0  # degrees, of the median errors of azimuth and elevation with 68 la
 
 
 def known_views():
-    """Picture [3, S, S], mask [S, S], azimuth and elevation of each head."""
+    """Image [3, S, S], mask [S, S], azimuth and elevation of each head."""
     from semhead_lib.data.parametric import appearance
     from semhead_lib.data.parametric.source import Caster, ParametricSource
 

@@ -237,8 +237,8 @@ def test_renderer():
 
 @pytest.mark.bench
 @pytest.mark.skipif(not compiled.COMPILED.devices, reason=compiled.COMPILED.detail)
-def test_whole_picture():
-    """A 512 x 512 picture of semhead-512, whose widths are EG3D's, from a raw image of 64 x 64."""
+def test_whole_image():
+    """A 512 x 512 image of semhead-512, whose widths are EG3D's, from a raw image of 64 x 64."""
     torch.manual_seed(0)
     generator = Generator(PRESETS["semhead-512"]).eval()
     cameras, w = orbit_cameras(torch.zeros(1), torch.zeros(1)), torch.randn(1, 512)

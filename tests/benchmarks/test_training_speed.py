@@ -37,7 +37,7 @@ KINDS = {  # of what the profiler saw, by the beginning of an operator's name
 
 
 def batch_of(settings: TrainSettings, resolution: int, seed: int) -> Batch:
-    """Noise seen from all around: what is in the pictures does not change how long a step takes."""
+    """Noise seen from all around: what is in the images does not change how long a step takes."""
     rng = torch.Generator().manual_seed(seed)
     b, k = settings.batch, settings.views_per_subject
     azimuth, elevation = torch.rand(2, b, generator=rng)
@@ -113,19 +113,19 @@ def test_training_step(name, views_per_head):
         "images a second": round(speed, 1),
         "the same where S is 57 ms": round(speed * s / USUAL, 1),
         "asked there": ASKED[name],
-        "S a picture": round(ours / s / settings.batch, 3),
+        "S an image": round(ours / s / settings.batch, 3),
         "reference implementations, times slower": round(theirs / ours, 2),
         "share of the convolutions' floor": round(floor / ours, 2),
-        "GFLOP a picture": round(floor / s * 2 * 2048**3 / settings.batch / 1e9, 2),
+        "GFLOP an image": round(floor / s * 2 * 2048**3 / settings.batch / 1e9, 2),
         "peak memory, MB": round(psutil.Process().memory_info().rss / 1e6),
         "batch": settings.batch,
-        "pictures of a head": views_per_head,
+        "images of a head": views_per_head,
         "where the time goes": where_time_goes(step, batch, settings),
     }
     path = OUT / "training_cpu.json"
     stored = json.loads(path.read_text()) if path.exists() else {"rows": {}}
     stored |= circumstances() | {"S_seconds": round(s, 4)}
-    stored["rows"][f"{name}, {views_per_head} pictures of a head"] = row
+    stored["rows"][f"{name}, {views_per_head} images of a head"] = row
     OUT.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(stored, indent=1) + "\n")
     print(f"\n{name}: {json.dumps(row, indent=1)}")

@@ -34,7 +34,7 @@ def browser():
 
 @pytest.fixture(scope="session")
 def artefacts(tmp_path_factory) -> Path:
-    """Where pictures of the screen are kept: SEMHEAD_SCREENSHOTS, or a temporary folder."""
+    """Where images of the screen are kept: SEMHEAD_SCREENSHOTS, or a temporary folder."""
     kept = os.environ.get("SEMHEAD_SCREENSHOTS")
     folder = Path(kept) if kept else tmp_path_factory.mktemp("screenshots")
     folder.mkdir(parents=True, exist_ok=True)

@@ -24,13 +24,13 @@ def seen(place) -> np.ndarray:  # -> [H, W, 3]
     return np.asarray(Image.open(io.BytesIO(place.screenshot())).convert("RGB")).astype(int)
 
 
-def colours(picture: np.ndarray) -> int:
+def colours(image: np.ndarray) -> int:
     """How many well separated colours there are: an empty scene has one."""
-    return len(np.unique((picture // 24).reshape(-1, 3), axis=0))
+    return len(np.unique((image // 24).reshape(-1, 3), axis=0))
 
 
 def until_stable(place, least: int = 12, seconds: float = _CHANGED) -> np.ndarray:
-    """The picture of a place once it shows something and stays."""
+    """The image of a place once it shows something and stays."""
     until, before = time.monotonic() + seconds, seen(place)
     while time.monotonic() < until:
         time.sleep(0.7)
@@ -82,8 +82,8 @@ def test_the_quickstart_runs_and_its_head_obeys(notebook, artefacts):
     assert not state["errors"] and state["cells"] > 8
     scene = notebook.locator(".jp-OutputArea-output .k3d-target canvas, .jupyter-widgets canvas").first
     scene.scroll_into_view_if_needed()
-    picture = notebook.locator(".jupyter-widgets img").first
-    head, drawn = until_stable(scene), until_stable(picture)
+    image = notebook.locator(".jupyter-widgets img").first
+    head, drawn = until_stable(scene), until_stable(image)
     assert (head < 240).any(-1).mean() > 0.08, "a head fills part of the scene"
     notebook.screenshot(path=artefacts / "explorer-before.png")
 
@@ -92,25 +92,25 @@ def test_the_quickstart_runs_and_its_head_obeys(notebook, artefacts):
     began = time.monotonic()
     for _ in range(5):
         slider.press("PageUp")
-    latency = changed(picture, drawn)
-    assert np.abs(until_stable(picture) - drawn).mean() > 1
+    latency = changed(image, drawn)
+    assert np.abs(until_stable(image) - drawn).mean() > 1
     until_stable(scene)
     notebook.screenshot(path=artefacts / "explorer-after.png")
-    (artefacts / "latency.json").write_text(json.dumps({"slider to picture, s": round(time.monotonic() - began, 2),
+    (artefacts / "latency.json").write_text(json.dumps({"slider to image, s": round(time.monotonic() - began, 2),
                                                         "first change, s": round(latency, 2)}))  # fmt: skip
     assert not notebook.evaluate(_STATE)["errors"]
 
 
-def test_turning_the_scene_turns_the_picture(notebook, artefacts):
+def test_turning_the_scene_turns_the_image(notebook, artefacts):
     scene = notebook.locator(".jupyter-widgets canvas").first
     scene.scroll_into_view_if_needed()
-    picture = notebook.locator(".jupyter-widgets img").first
-    before, box = until_stable(picture), scene.bounding_box()
+    image = notebook.locator(".jupyter-widgets img").first
+    before, box = until_stable(image), scene.bounding_box()
     x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
     notebook.mouse.move(x, y)
     notebook.mouse.down()
     notebook.mouse.move(x + 120, y + 10, steps=8)
     notebook.mouse.up()
-    assert changed(picture, before) < _CHANGED
+    assert changed(image, before) < _CHANGED
     until_stable(scene)
     notebook.screenshot(path=artefacts / "explorer-turned.png")

@@ -79,9 +79,9 @@ def test_open_clip_reads_it_by_ordinary_calls(people, finished):
     tokenizer = open_clip.get_tokenizer(source, bpe_path=str(finished / "bpe.txt.gz"))
     encoder = SemanticEncoder.load(str(finished), device="cpu")
     subject = next(iter(SubjectsInMemory.load(people, limit=1)))
-    picture = Image.fromarray(subject.frontal.permute(1, 2, 0).numpy())
+    prepared = Image.fromarray(subject.frontal.permute(1, 2, 0).numpy())
     with torch.no_grad():
-        image = model.eval().encode_image(preprocess(picture)[None], normalize=True)
+        image = model.eval().encode_image(preprocess(prepared)[None], normalize=True)
         text = model.encode_text(tokenizer(["a man with a beard"]), normalize=True)
     assert torch.allclose(encoder.images(subject.frontal[None]), image, atol=1e-5)
     assert torch.allclose(encoder.texts(["a man with a beard"]), text, atol=1e-5)
@@ -127,7 +127,7 @@ def test_batches_are_of_different_people_and_a_function_of_the_step(people):
     assert sorted(pairs.order(5)) == list(range(20)) and list(pairs.order(5)) != list(pairs.order(6))
 
 
-def test_augmentation_keeps_the_picture():
+def test_augmentation_keeps_the_image():
     images = torch.nn.functional.interpolate(torch.rand(16, 3, 8, 8), size=64, mode="bicubic").clamp(0, 1)
     changed = augment(images, torch.Generator().manual_seed(0))
     assert changed.shape == images.shape and not torch.equal(changed, images)

@@ -33,20 +33,20 @@ def test_features_are_unit_vectors_whatever_the_batch(encoder):
     assert features.shape == (7, 128) and features.dtype == torch.float32
     assert torch.allclose(features.norm(dim=-1), torch.ones(7), atol=1e-5)
     assert torch.allclose(features[5:6], encoder.images(images[5:6]), atol=1e-5)
-    assert torch.allclose(features, encoder.images(list(images)), atol=1e-5), "a list of pictures is a batch"
+    assert torch.allclose(features, encoder.images(list(images)), atol=1e-5), "a list of images is a batch"
     assert encoder.images(images[:0]).shape == (0, 128)
     assert encoder.texts([]).shape == (0, 128)
 
 
 @pytest.mark.parametrize("box", [(0, 0, 512, 512), (0, 0, 300, 512), (10, 0, 410, 100), (0, 0, 64, 64), (0, 0, 40, 50)])
-def test_pictures_are_resized_as_open_clip_does(encoder, box):
+def test_images_are_resized_as_open_clip_does(encoder, box):
     model, _, preprocess = open_clip.create_model_and_transforms(MODEL)
     left, top, right, bottom = box
-    picture = PHOTO[:, top:bottom, left:right]
+    image = PHOTO[:, top:bottom, left:right]
     with torch.no_grad():
-        pil = Image.fromarray(picture.permute(1, 2, 0).numpy())
+        pil = Image.fromarray(image.permute(1, 2, 0).numpy())
         wanted = model.eval().encode_image(preprocess(pil)[None], normalize=True)
-    assert (encoder.images(picture[None]) * wanted).sum() > 0.999
+    assert (encoder.images(image[None]) * wanted).sum() > 0.999
 
 
 @pytest.mark.parametrize("mode", ["squash", "longest"])
@@ -58,17 +58,17 @@ def test_other_resize_modes(mode):
         open_clip.transform.PreprocessCfg(**model.visual.preprocess_cfg), False
     )
     encoder = SemanticEncoder(model, MODEL, "test", "cpu", "float32", 4)
-    picture = PHOTO[:, :512, :300]
+    image = PHOTO[:, :512, :300]
     with torch.no_grad():
-        pil = Image.fromarray(picture.permute(1, 2, 0).numpy())
+        pil = Image.fromarray(image.permute(1, 2, 0).numpy())
         wanted = model.eval().encode_image(preprocess(pil)[None], normalize=True)
-    assert (encoder.images(picture[None]) * wanted).sum() > 0.999
+    assert (encoder.images(image[None]) * wanted).sum() > 0.999
 
 
-def test_pictures_of_unequal_sizes(encoder):
-    pictures = [PHOTO, PHOTO[:, :200, :300], PHOTO[:, 100:, :]]
-    together = encoder.images(pictures)
-    assert torch.allclose(together, torch.cat([encoder.images(p[None]) for p in pictures]), atol=1e-4)
+def test_images_of_unequal_sizes(encoder):
+    images = [PHOTO, PHOTO[:, :200, :300], PHOTO[:, 100:, :]]
+    together = encoder.images(images)
+    assert torch.allclose(together, torch.cat([encoder.images(p[None]) for p in images]), atol=1e-4)
 
 
 def test_gradients_reach_the_pixels(encoder):
@@ -86,13 +86,13 @@ def test_maps_of_the_tower_on_the_way(encoder, name, tmp_path):
             tmp_path / "w.safetensors",
         )
         encoder = SemanticEncoder.load(f"{name}/{tmp_path}/w.safetensors", device="cpu")
-    pictures = (torch.rand(2, 3, 64, 64) * 2 - 1).requires_grad_()
-    features, maps = encoder.encode_with_maps(pictures)
-    torch.testing.assert_close(features, encoder.encode(pictures), rtol=1e-4, atol=1e-5)
+    images = (torch.rand(2, 3, 64, 64) * 2 - 1).requires_grad_()
+    features, maps = encoder.encode_with_maps(images)
+    torch.testing.assert_close(features, encoder.encode(images), rtol=1e-4, atol=1e-5)
     assert len(maps) >= 4 and all(m.ndim == 4 and len(m) == 2 for m in maps)
     sides = [m.shape[-1] for m in maps]
     assert sides == sorted(sides, reverse=True)
-    (gradient,) = torch.autograd.grad(maps[0].square().sum(), pictures)
+    (gradient,) = torch.autograd.grad(maps[0].square().sum(), images)
     assert gradient.abs().max() > 0
 
 

@@ -1,4 +1,4 @@
-"""Conditions from other sources than the frontal picture."""
+"""Conditions from other sources than the frontal image."""
 
 import sys
 from dataclasses import replace
@@ -21,8 +21,8 @@ from semhead_lib.data.parametric.numbers import attribute_numbers
 from semhead_lib.training.trainer import train
 
 
-def features(pictures):  # [N, 3, H, W] uint8 -> [N, 16]: what `make_noise` stored of the frontal pictures
-    return normalize(pictures.float().flatten(1)[:, :16] - 127.5, dim=1)
+def features(images):  # [N, 3, H, W] uint8 -> [N, 16]: what `make_noise` stored of the frontal images
+    return normalize(images.float().flatten(1)[:, :16] - 127.5, dim=1)
 
 
 CLIP = SimpleNamespace(identity=ENCODER, images=features)

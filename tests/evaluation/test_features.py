@@ -14,18 +14,18 @@ from semhead_lib.evaluation.headjudge.network import HeadJudge
 from semhead_lib.evaluation.inception import CLASSES, FidInception, resize_like_tensorflow_1
 
 
-def pictures(*shape: int, seed: int = 0) -> torch.Tensor:
+def images(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.randint(0, 256, (*shape, 3, 32, 32), generator=torch.Generator().manual_seed(seed), dtype=torch.uint8)
 
 
 def test_the_embedded_encoder():
     extractor = FeatureExtractor.load("headclip-64", device="cpu", batch=3)
     encoder = SemanticEncoder.load("headclip-64", device="cpu")
-    found = extractor.pictures(pictures(2, 4))
+    found = extractor.images(images(2, 4))
     assert found.shape == (2, 4, extractor.dimension) and found.dtype == torch.float32
-    assert torch.allclose(found.flatten(0, 1), encoder.images(pictures(2, 4).flatten(0, 1)), atol=1e-5)
+    assert torch.allclose(found.flatten(0, 1), encoder.images(images(2, 4).flatten(0, 1)), atol=1e-5)
     assert extractor.identity == str(encoder.identity) and extractor.unit_length and extractor.gamma == 1
-    assert torch.allclose(extractor(pictures(2) / 127.5 - 1), extractor.pictures(pictures(2)), atol=1e-5)
+    assert torch.allclose(extractor(images(2) / 127.5 - 1), extractor.images(images(2)), atol=1e-5)
 
 
 def test_the_judge_that_ships_is_the_default(tmp_path):
@@ -33,19 +33,19 @@ def test_the_judge_that_ships_is_the_default(tmp_path):
     extractor = FeatureExtractor.load(device="cpu", batch=3)
     assert extractor.identity == FeatureExtractor.load("headjudge", device="cpu").identity
     judge = HeadJudge.load(ASSETS / "headjudge")
-    found = extractor.pictures(pictures(4))
+    found = extractor.images(images(4))
     assert found.shape == (4, extractor.dimension) and not extractor.unit_length
-    assert torch.allclose(found, judge.features(pictures(4) / 127.5 - 1), atol=1e-5)
+    assert torch.allclose(found, judge.features(images(4) / 127.5 - 1), atol=1e-5)
     torch.manual_seed(0)
     HeadJudge(judge.config).save(tmp_path)
     other = FeatureExtractor.load(f"headjudge/{tmp_path}", device="cpu")
-    assert other.identity != extractor.identity and not torch.allclose(other.pictures(pictures(4)), found)
+    assert other.identity != extractor.identity and not torch.allclose(other.images(images(4)), found)
     with pytest.raises(FileNotFoundError, match=r"no headjudge in .*nowhere"):
         FeatureExtractor.load(f"headjudge/{tmp_path}/nowhere")
 
 
 def shapes_of_maps(extractor: FeatureExtractor) -> list[list[int]]:
-    return [list(m.shape) for m in extractor.maps(pictures(2) / 127.5 - 1)]
+    return [list(m.shape) for m in extractor.maps(images(2) / 127.5 - 1)]
 
 
 def test_maps_of_the_networks_that_ship():
@@ -53,7 +53,7 @@ def test_maps_of_the_networks_that_ship():
         [64, 64], [32, 32], [16, 16], [8, 8]
     ]  # fmt: skip
     encoder = SemanticEncoder.load("headclip-64", device="cpu")
-    maps = encoder.encode_with_maps(pictures(2) / 127.5 - 1)[1]
+    maps = encoder.encode_with_maps(images(2) / 127.5 - 1)[1]
     assert shapes_of_maps(FeatureExtractor.of(encoder)) == [list(m.shape) for m in maps]
 
 
@@ -69,14 +69,14 @@ def inception_file(tmp_path_factory):
 
 def test_inception_from_a_file(inception_file):
     extractor = FeatureExtractor.load(f"inception/{inception_file}", device="cpu")
-    found = extractor.pictures(pictures(2))
+    found = extractor.images(images(2))
     assert found.shape == (2, 2048) and extractor.gamma == 1 / 2048 and not torch.equal(found[0], found[1])
     assert extractor.identity.startswith("inception-2015-12-05 [weights ")
     assert shapes_of_maps(extractor) == [[2, 288, 35, 35], [2, 768, 17, 17], [2, 2048, 8, 8]]
 
 
 def test_inception_pools_as_tensorflow_does(inception_file):
-    """A constant picture of what the pooling sees stays constant: zeros beyond the border would darken it."""
+    """A constant image of what the pooling sees stays constant: zeros beyond the border would darken it."""
     network = FidInception(torch.load(inception_file, weights_only=True)).network
     ones = torch.ones(1, 5, 6, 6)
     for block in (network.Mixed_5b, network.Mixed_6e, network.Mixed_7b):
@@ -150,19 +150,19 @@ def test_features_are_stored_by_what_they_are_of(tmp_path):
         return images.mean((2, 3))
 
     one, other = (FeatureExtractor(name, 3, False, encode) for name in ("one", "other"))
-    first = stored_features(one, pictures(2, 2), tmp_path)
-    assert torch.equal(stored_features(one, pictures(2, 2), tmp_path), first) and calls == [4]
-    stored_features(one, pictures(2, 2, seed=1), tmp_path)
-    stored_features(other, pictures(2, 2), tmp_path)
-    assert calls == [4, 4, 4] and torch.equal(first, one.pictures(pictures(2, 2)))
+    first = stored_features(one, images(2, 2), tmp_path)
+    assert torch.equal(stored_features(one, images(2, 2), tmp_path), first) and calls == [4]
+    stored_features(one, images(2, 2, seed=1), tmp_path)
+    stored_features(other, images(2, 2), tmp_path)
+    assert calls == [4, 4, 4] and torch.equal(first, one.images(images(2, 2)))
 
 
 def test_errors():
     extractor = FeatureExtractor("mean", 3, False, lambda images: images.mean((2, 3)))
-    for wrong in (pictures(2).float(), pictures(2)[:, :2], pictures()):
-        with pytest.raises(ValueError, match="pictures must be uint8"):
-            extractor.pictures(wrong)
+    for wrong in (images(2).float(), images(2)[:, :2], images()):
+        with pytest.raises(ValueError, match="images must be uint8"):
+            extractor.images(wrong)
     with pytest.raises(ValueError, match="images must be float"):
-        extractor(pictures(2))
+        extractor(images(2))
     with pytest.raises(ValueError, match="open_clip knows no model"):
         FeatureExtractor.load("incepton")

@@ -65,7 +65,7 @@ def test_training_learns_resumes_and_ships(people, data, tmp_path):
     judge = HeadJudge.load(tmp_path / "whole")
     begun = HeadJudge(judge.config).eval()
     extractor = FeatureExtractor.load(f"headjudge/{tmp_path / 'whole'}", device="cpu")
-    features = extractor.pictures(data.views[:4])
+    features = extractor.images(data.views[:4])
     assert features.shape == (4, extractor.dimension) and "headjudge [weights" in extractor.identity
     trained, fresh = held_out(judge, data), held_out(begun, data)
     assert trained["normals, median degrees"] < 0.85 * fresh["normals, median degrees"]

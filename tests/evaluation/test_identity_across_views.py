@@ -1,4 +1,4 @@
-"""Identity across views, with a judge that reads a picture's brightness."""
+"""Identity across views, with a judge that reads an image's brightness."""
 
 import sys
 
@@ -12,7 +12,7 @@ from semhead_lib.evaluation import identity
 
 
 class Brightness:
-    """Finds a face in pictures that are not black; the identity is its mean colour."""
+    """Finds a face in images that are not black; the identity is its mean colour."""
 
     def identity(self, image):
         return None if image.max() == 0 else image.float().mean((1, 2)).numpy()
@@ -38,7 +38,7 @@ def test_heads_that_keep_their_face_and_heads_that_do_not(judge):
     assert len(some[0]) == 2 * 15 and len(some[1]) == 36
 
 
-def test_pictures_without_a_face_are_counted(judge):
+def test_images_without_a_face_are_counted(judge):
     people = [head(40 * i + 10, 8, i) for i in range(2)]
     people[1][2:] = 0
     found = identity.find_identities(people)
@@ -50,8 +50,8 @@ def test_pictures_without_a_face_are_counted(judge):
 def test_views_near_the_front():
     azimuths = torch.tensor([[0.0, 44.0, 180.0], [-46.0, 90.0, 10.0]])
     cameras = torch.stack([orbit_cameras(a, torch.zeros(3)) for a in azimuths])
-    pictures = torch.arange(6, dtype=torch.uint8).reshape(2, 3, 1, 1, 1).expand(2, 3, 3, 2, 2)
-    assert [views[:, 0, 0, 0].tolist() for views in identity.frontal_views(pictures, cameras)] == [[0, 1], [5]]
+    images = torch.arange(6, dtype=torch.uint8).reshape(2, 3, 1, 1, 1).expand(2, 3, 3, 2, 2)
+    assert [views[:, 0, 0, 0].tolist() for views in identity.frontal_views(images, cameras)] == [[0, 1], [5]]
 
 
 def test_without_dlib_the_extra_is_named(monkeypatch):

@@ -20,27 +20,27 @@ def test_two_sets_share_nobody_and_keep_what_belongs_together():
     assert len({s.id for s in found}) == 18 and len(reference) == len(matched) == 9
     for samples, people in ((reference, found[:9]), (matched, found[9:])):
         for i, person in enumerate(people):
-            assert torch.equal(samples.pictures[i], person.views) and torch.equal(samples.cameras[i], person.cameras)
+            assert torch.equal(samples.images[i], person.views) and torch.equal(samples.cameras[i], person.cameras)
             assert torch.equal(samples.conditions[i], person.semantic) and samples.encoder == ENCODER.identity
 
 
 def test_the_seed_decides():
     one, again, other = (real_samples(PEOPLE, 8, views=2, seed=s)[1] for s in (1, 1, 2))
-    assert one.hash() == again.hash() != other.hash() and one.pictures.shape[1] == 2
-    changed = replace(one, pictures=one.pictures.clone())
-    changed.pictures[0, 0, 0, 0, 0] ^= 1
+    assert one.hash() == again.hash() != other.hash() and one.images.shape[1] == 2
+    changed = replace(one, images=one.images.clone())
+    changed.images[0, 0, 0, 0, 0] ^= 1
     assert changed.hash() != one.hash()
 
 
-def test_larger_pictures_are_brought_to_size():
+def test_larger_images_are_brought_to_size():
     reference, _ = real_samples(PEOPLE, 4, resolution=16)
     whole, _ = real_samples(PEOPLE, 4)
     assert reference.resolution == 16
     middle = [slice(2, 6), slice(10, 14)]  # of the four colours
     for rows in middle:
         for columns in middle:
-            small = reference.pictures[..., rows, columns].float().mean((-1, -2))
-            large = whole.pictures[..., rows.start * 2 : rows.stop * 2, columns.start * 2 : columns.stop * 2]
+            small = reference.images[..., rows, columns].float().mean((-1, -2))
+            large = whole.images[..., rows.start * 2 : rows.stop * 2, columns.start * 2 : columns.stop * 2]
             assert torch.allclose(small, large.float().mean((-1, -2)), atol=1.5)
     with pytest.raises(ValueError, match="64 pixels a side or more, got 32"):
         real_samples(PEOPLE, 4, resolution=64)
@@ -51,17 +51,17 @@ def test_generated_heads_stand_in_the_twins_places(name):
     mode, (_, matched) = ConditionMode(name, 12), real_samples(PEOPLE, 5)
     generator = small_generator(mode)
     made = generated_samples(generator, mode, matched, seed=4)
-    assert made.pictures.shape == matched.pictures.shape and torch.equal(made.cameras, matched.cameras)
+    assert made.images.shape == matched.images.shape and torch.equal(made.cameras, matched.cameras)
     assert (made.conditions is not None) == mode.uses_semantics
     assert made.made.startswith("semhead-32 [weights ") and made.made.endswith(f"], mode {name}, psi 1, seed 4")
     w = styles(generator, mode, matched, seed=4)
     with torch.no_grad():
         seen = generator.synthesize(w[3:4], torch.cat([matched.cameras[3], FRONT])).image
     expected = (seen * 127.5 + 127.5).round().clamp(0, 255)
-    shown = torch.cat([made.pictures[3], made.fronts[3:4]]).float()
+    shown = torch.cat([made.images[3], made.fronts[3:4]]).float()
     assert (shown - expected).abs().max() <= 1
-    again, other = (generated_samples(generator, mode, matched, seed=s).pictures for s in (4, 5))
-    assert torch.equal(made.pictures, again) and not torch.equal(made.pictures, other)
+    again, other = (generated_samples(generator, mode, matched, seed=s).images for s in (4, 5))
+    assert torch.equal(made.images, again) and not torch.equal(made.images, other)
 
 
 def test_view_modes_are_told_the_frontal_camera():
@@ -82,5 +82,5 @@ def test_errors():
     with pytest.raises(ValueError, match="needs semantics"):
         generated_samples(small_generator(mode), mode, real_samples(subjects(20, semantic=False), 5)[1])
     _, matched = real_samples(PEOPLE, 5)
-    with pytest.raises(ValueError, match="expected pictures"):
-        Samples(matched.pictures, matched.cameras[:, :2], matched.fronts, "real")
+    with pytest.raises(ValueError, match="expected images"):
+        Samples(matched.images, matched.cameras[:, :2], matched.fronts, "real")

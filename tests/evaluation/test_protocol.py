@@ -17,7 +17,7 @@ def test_json_there_and_back():
     assert str(metric) == "1.5 [1, 2.25]"
 
 
-@pytest.mark.parametrize(("key", "value"), [("judged", ""), ("heads", 0), ("pictures", 0), ("reference", -1)])
+@pytest.mark.parametrize(("key", "value"), [("judged", ""), ("heads", 0), ("images", 0), ("reference", -1)])
 def test_a_protocol_makes_sense(key, value):
     with pytest.raises(ValueError, match=r"must say what|expected heads"):
         replace(PROTOCOL, **{key: value})

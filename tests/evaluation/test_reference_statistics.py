@@ -19,10 +19,10 @@ def known() -> ReferenceStatistics:
 def features(known: ReferenceStatistics, code: torch.Tensor, behind: torch.Tensor | None = None) -> BinnedFeatures:
     """Of heads with these codes, and others where only the view from behind looks."""
     cameras = known.matched_samples.cameras
-    pictures = draw(code, cameras)
+    images = draw(code, cameras)
     if behind is not None:
-        pictures[:, 2] = draw(behind, cameras[:, 2:3])[:, 0]
-    return BinnedFeatures.of(EXTRACTOR.pictures(pictures), cameras, BINS)
+        images[:, 2] = draw(behind, cameras[:, 2:3])[:, 0]
+    return BinnedFeatures.of(EXTRACTOR.images(images), cameras, BINS)
 
 
 def bias(known: ReferenceStatistics, judged: BinnedFeatures) -> float:
@@ -112,10 +112,10 @@ def test_errors(known):
     with pytest.raises(ValueError, match="the bin at azimuth 45 has views of 0 judged"):
         ReferenceStatistics.of(*sets, EXTRACTOR, bins=AzimuthBins(8))
     with pytest.raises(ValueError, match="30 of 32 and 20 of 32"):
-        some = Samples(sets[1].pictures[:20], sets[1].cameras[:20], sets[1].fronts[:20], "real")
+        some = Samples(sets[1].images[:20], sets[1].cameras[:20], sets[1].fronts[:20], "real")
         ReferenceStatistics.of(sets[0], some, EXTRACTOR, bins=BINS)
     with pytest.raises(ValueError, match="must be at least 2, got 1 and 100"):
         ReferenceStatistics.of(*sets, EXTRACTOR, bins=BINS, splits=1)
     other = heads(codes(N, 1), around(N, 1)[:, [1, 2, 3, 0]])
     with pytest.raises(ValueError, match="the cameras of the matched real heads"):
-        known.measure(BinnedFeatures.of(EXTRACTOR.pictures(other.pictures), other.cameras, BINS))
+        known.measure(BinnedFeatures.of(EXTRACTOR.images(other.images), other.cameras, BINS))

@@ -49,9 +49,9 @@ def test_every_figure_has_its_protocol_and_interval(of_twins, known):
                 p = metric.protocol
                 assert metric.low <= metric.value <= metric.high and p.judged == "real" and p.resolution == 32
                 assert p.data == known.data and p.seed == 0 and p.heads == 60
-                assert p.pictures == 60 or scope == "all"
+                assert p.images == 60 or scope == "all"
     protocol = of_twins.generated["all"]["frechet"].protocol
-    assert (protocol.features, protocol.pictures, protocol.reference) == (EXTRACTOR.identity, 240, 240)
+    assert (protocol.features, protocol.images, protocol.reference) == (EXTRACTOR.identity, 240, 240)
     assert of_twins.generated["0"]["cross_view_recall_1"].protocol.features == ENCODER.identity
     assert "half-samples" in protocol.interval and "splits" in of_twins.real["all"]["frechet"].protocol.interval
 
@@ -71,9 +71,9 @@ def test_real_heads_in_a_generators_place(of_twins):
 def test_heads_whose_back_is_another_head(known, of_twins):
     """All distances are as good as real: only the agreement of the sides shows it."""
     matched = known.matched_samples
-    pictures = matched.pictures.clone()
-    pictures[:, 2] = pictures[:, 2].roll(1, 0)
-    found = judge(replace(matched, pictures=pictures), known)
+    images = matched.images.clone()
+    images[:, 2] = images[:, 2].roll(1, 0)
+    found = judge(replace(matched, images=images), known)
     assert found.generated["180"]["cross_view_recall_1"].high < 0.2 < 0.5 < found.real["180"]["cross_view_recall_1"].low
     assert found.generated["0"] == of_twins.generated["0"]
     assert found.generated["180"]["frechet"].value == pytest.approx(of_twins.generated["180"]["frechet"].value)
@@ -94,7 +94,7 @@ def test_heads_that_are_few_people(known, of_twins):
     assert of_twins.generated["all"]["mode_coverage"].value == of_twins.real["all"]["mode_coverage"].value == 1
     matched = known.matched_samples
     few = torch.arange(60) % 3
-    found = judge(replace(matched, pictures=matched.pictures[few], fronts=matched.fronts[few]), known).generated["all"]
+    found = judge(replace(matched, images=matched.images[few], fronts=matched.fronts[few]), known).generated["all"]
     assert found["mode_coverage"].high < 0.25, "three people, where real heads resemble dozens"
 
 
@@ -162,7 +162,7 @@ def test_identity_is_there_when_asked_for(known, monkeypatch):
     found = evaluate(small_generator(ConditionMode("none", 12)), known, ConditionMode("none", 12), consistency_heads=0,
                      identity_heads=8)  # fmt: skip
     for side in (found.generated, found.real):
-        assert side["all"]["faces_found"].value == 1 and side["all"]["faces_found"].protocol.pictures == 8
+        assert side["all"]["faces_found"].value == 1 and side["all"]["faces_found"].protocol.images == 8
         assert "identity_auc" not in side["all"], "one view a head near the front: no two of one head to compare"
 
 
@@ -203,7 +203,7 @@ def test_errors(known):
     matched = known.matched_samples
     with pytest.raises(ValueError, match="in their order"):
         judge(replace(matched, cameras=matched.cameras.flip(0)), known)
-    small = replace(matched, pictures=matched.pictures[..., ::2, ::2], fronts=matched.fronts[..., ::2, ::2])
+    small = replace(matched, images=matched.images[..., ::2, ::2], fronts=matched.fronts[..., ::2, ::2])
     with pytest.raises(ValueError, match="32 pixels a side, got 16"):
         judge(small, known)
     with pytest.raises(ValueError, match="keys generated and real"):

@@ -33,8 +33,8 @@ def draw(code: torch.Tensor, cameras: torch.Tensor) -> torch.Tensor:  # [N, 12],
     azimuth = torch.deg2rad(orbit_angles(cameras.flatten(0, 1))[:, 0]).reshape(*cameras.shape[:2], 1).float()
     seen = 0.5 + code[:, None] * (0.75 + 0.25 * azimuth.cos()) + 0.05 * azimuth.sin()
     levels = seen.reshape(-1, 3, 2, 2).clamp(0, 1) * 255
-    pictures = F.interpolate(levels, size=(SIDE, SIDE), mode="nearest").round().to(torch.uint8)
-    return pictures.unflatten(0, cameras.shape[:2])
+    images = F.interpolate(levels, size=(SIDE, SIDE), mode="nearest").round().to(torch.uint8)
+    return images.unflatten(0, cameras.shape[:2])
 
 
 def heads(code: torch.Tensor, cameras: torch.Tensor) -> Samples:
@@ -51,10 +51,10 @@ ENCODER = FeatureExtractor("toy encoder [weights 1; input any]", 12, True, lambd
 
 def subjects(count: int, seed: int = 0, semantic: bool = True) -> list[Subject]:
     shown = heads(codes(count, seed), around(count, seed))
-    features = ENCODER.pictures(shown.fronts)
+    features = ENCODER.images(shown.fronts)
     told = [dict(semantic=f, semantic_encoder=ENCODER.identity) if semantic else {} for f in features]
     return [
-        Subject(f"toy-{i}", shown.pictures[i], shown.cameras[i], shown.fronts[i], **told[i]).validate()
+        Subject(f"toy-{i}", shown.images[i], shown.cameras[i], shown.fronts[i], **told[i]).validate()
         for i in range(count)
     ]
 

@@ -9,7 +9,7 @@ from PIL import Image
 
 from semhead_lib.data.dataset.reading import infos, load_subject
 from semhead_lib.data.jobs.synthesis import synthesize
-from semhead_lib.explore.browser import CHANNELS, DatasetBrowser, channel_pictures
+from semhead_lib.explore.browser import CHANNELS, DatasetBrowser, channel_images
 
 pytest.importorskip("anny")
 
@@ -77,5 +77,5 @@ def test_every_channel_is_shown(folder):
         assert sheet.shape == (32, 4 * 34 - 2, 3), "the frontal view and three views"
         sheets.add(sheet.tobytes())
     assert len(sheets) == len(CHANNELS)
-    with pytest.raises(ValueError, match="channel must be one of pictures, masks"):
-        channel_pictures(load_subject(folder, 0), "smell")
+    with pytest.raises(ValueError, match="channel must be one of images, masks"):
+        channel_images(load_subject(folder, 0), "smell")

@@ -16,7 +16,7 @@ from semhead_lib.cameras import RADIUS
 from semhead_lib.explore.explorer import HeadExplorer, in_words
 from semhead_lib.ops import Box
 from semhead_lib.viz import scenes
-from semhead_lib.viz.heads import PICTURES, HeadModel, HeadRequest, normal_colours
+from semhead_lib.viz.heads import IMAGES, HeadModel, HeadRequest, normal_colours
 
 
 @pytest.fixture(scope="module")
@@ -39,46 +39,46 @@ def pixels(widget) -> np.ndarray:
 
 
 def moved(explorer, **values) -> np.ndarray:
-    """Set controls and wait; the picture then."""
+    """Set controls and wait; the image then."""
     for name, value in values.items():
         getattr(explorer, name).value = value
     assert explorer.wait()
-    return pixels(explorer.picture)
+    return pixels(explorer.image)
 
 
 CHANGES = ({"seed": 5}, {"psi": 0.2}, {"condition": "a bald man"}, {"along": 0.6}, {"mixed": 0.7}, {"azimuth": 90})
 
 
 @pytest.mark.parametrize("change", CHANGES, ids=str)
-def test_every_control_changes_the_picture(explorer, change):
+def test_every_control_changes_the_image(explorer, change):
     before = moved(explorer, seed=0, psi=0.7, condition="subject 0", along=0.0, mixed=0.0, azimuth=20.0)
     assert np.abs(before.astype(float) - moved(explorer, **change)).mean() > 1
     again = moved(explorer, seed=0, psi=0.7, condition="subject 0", along=0.0, mixed=0.0, azimuth=20.0)
     assert np.array_equal(before, again), "the same controls show the same head"
 
 
-def test_all_kinds_of_pictures_and_scenes(explorer):
-    shown = [moved(explorer, kind=kind).tobytes() for kind in PICTURES]
-    assert len(set(shown)) == len(PICTURES)
+def test_all_kinds_of_images_and_scenes(explorer):
+    shown = [moved(explorer, kind=kind).tobytes() for kind in IMAGES]
+    assert len(set(shown)) == len(IMAGES)
     kinds = []
     for scene in ("surface", "points", "volume"):
-        moved(explorer, kind="picture", scene=scene)
+        moved(explorer, kind="image", scene=scene)
         kinds.append([thing.type for thing in explorer._plot.objects])
     assert kinds == [["Mesh"], ["Points"], ["Volume"]]
     moved(explorer, scene="surface")
 
 
-def test_the_picture_follows_the_scene_and_the_scene_the_sliders(explorer):
+def test_the_image_follows_the_scene_and_the_scene_the_sliders(explorer):
     moved(explorer, azimuth=-45.0, elevation=10.0)
     assert scenes.angles(explorer._plot.camera[:3]) == pytest.approx((-45, 10), abs=1e-3)
     assert np.linalg.norm(explorer._plot.camera[:3]) == pytest.approx(RADIUS)
     elsewhere = scenes.new_plot()
     scenes.look(elsewhere, 120.0, 20.0, 3.3)
-    before = pixels(explorer.picture)
+    before = pixels(explorer.image)
     explorer._plot.camera = elsewhere.camera  # as the browser does when the mouse is released
     assert explorer.wait() and (explorer.azimuth.value, explorer.elevation.value) == (120, 20)
     assert np.linalg.norm(explorer._plot.camera[:3]) == pytest.approx(3.3, abs=1e-3), "it stays where the hand put it"
-    assert not np.array_equal(before, pixels(explorer.picture))
+    assert not np.array_equal(before, pixels(explorer.image))
 
 
 def test_mistakes_are_said_and_end_nothing(explorer):
@@ -89,11 +89,11 @@ def test_mistakes_are_said_and_end_nothing(explorer):
 
 
 def test_two_models_side_by_side(explorer):
-    one = moved(explorer, beside="two", kind="picture")
-    assert explorer.other_picture.layout.display != "none"
-    assert np.array_equal(one, pixels(explorer.other_picture)), "they are the same generator"
+    one = moved(explorer, beside="two", kind="image")
+    assert explorer.other_image.layout.display != "none"
+    assert np.array_equal(one, pixels(explorer.other_image)), "they are the same generator"
     moved(explorer, beside="")
-    assert explorer.other_picture.layout.display == "none"
+    assert explorer.other_image.layout.display == "none"
 
 
 def test_a_photograph_becomes_the_condition(explorer):
@@ -109,8 +109,8 @@ def test_a_photograph_becomes_the_condition(explorer):
     }
     explorer.upload.set_trait("value", (file,))
     assert explorer.wait() and explorer.condition.value == "image: astronaut.png"
-    assert np.abs(before.astype(float) - pixels(explorer.picture)).mean() > 1
-    explorer.upload.set_trait("value", ({**file, "name": "text.png", "content": b"no picture"},))
+    assert np.abs(before.astype(float) - pixels(explorer.image)).mean() > 1
+    explorer.upload.set_trait("value", ({**file, "name": "text.png", "content": b"no image"},))
     assert "text.png" in explorer.message.value and "alert" in explorer.message.value
     assert explorer.condition.value == "image: astronaut.png"
 
@@ -118,7 +118,7 @@ def test_a_photograph_becomes_the_condition(explorer):
 def test_a_snapshot(explorer):
     moved(explorer, condition="subject 2", seed=3, scene="surface", azimuth=30.0)
     folder = explorer.save()
-    assert sorted(p.name for p in folder.iterdir()) == ["asked.json", "head.glb", "picture.png"]
+    assert sorted(p.name for p in folder.iterdir()) == ["asked.json", "head.glb", "image.png"]
     about = json.loads((folder / "asked.json").read_text())
     assert about["seed"] == 3 and about["condition"] == "subject 2" and about["azimuth"] == 30
     assert len(trimesh.load(folder / "head.glb", force="mesh").vertices) > 50

@@ -45,7 +45,7 @@ def test_the_panel_follows_a_training(tmp_path):
     figure = curves.figure
     assert figure.data[0].name == "generator" and list(figure.data[0].y) == [1.0, 7.0]
     assert list(figure.data[0].x) == [1.0, 4.0]
-    assert "4.0</b> of 10 kimg, 50.0 pictures/s, about 2 min left" in text.data
+    assert "4.0</b> of 10 kimg, 50.0 images/s, about 2 min left" in text.data
     grid(tmp_path, "kimg-000004.0.png", "blue")
     panel(line(3, 5.0))
     assert screen.parts[2].data != heads.data and "after 4 thousand" in screen.parts[2].data

@@ -10,7 +10,7 @@ FRONT = Camera.orbit(0.0, 0.0).label[None]
 
 
 def photographs(generator: Generator, w: torch.Tensor, azimuths=(20.0,)) -> Target:
-    """Pictures of a style, with their opacity as mask."""
+    """Images of a style, with their opacity as mask."""
     cameras = orbit_cameras(torch.tensor(azimuths), torch.full((len(azimuths),), 5.0))
     with torch.no_grad():
         seen = generator.synthesize(w, cameras)

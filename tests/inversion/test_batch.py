@@ -46,7 +46,7 @@ def photos(tmp_path_factory):
     portrait.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(folder / "eileen" / "2.png")
     portrait.save(folder / "other.webp")
     Image.new("RGB", (64, 64), "grey").save(folder / "nobody.png")
-    (folder / "broken.jpg").write_bytes(b"no picture")
+    (folder / "broken.jpg").write_bytes(b"no image")
     return folder
 
 
@@ -66,7 +66,7 @@ def test_every_person_gets_a_folder_and_the_rest_a_reason(inverted, capsys, phot
     assert {p: p.stat().st_mtime_ns for p in out.rglob("*") if p.is_file()} == before, "what is finished is left alone"
     said = capsys.readouterr().err
     assert said.count("was finished already") == 2
-    assert "nobody.png: no face found" in said and "broken.jpg: no readable JPEG, PNG or WebP picture" in said
+    assert "nobody.png: no face found" in said and "broken.jpg: no readable JPEG, PNG or WebP image" in said
 
 
 def test_what_is_written_can_be_opened_again(inverted):

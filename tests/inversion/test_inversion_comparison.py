@@ -40,7 +40,7 @@ def people(generator, others):
 
     def person(i):
         here, around = (truth(others[i : i + 1], azimuths) for azimuths in ((10.0,), (-180.0, -90.0, 0.0, 90.0)))
-        return Person(f"head-{i}", here.pictures[0], here.masks[0], here.cameras[0], here, around, "")
+        return Person(f"head-{i}", here.images[0], here.masks[0], here.cameras[0], here, around, "")
 
     return [person(0), person(1)]
 

@@ -1,4 +1,4 @@
-"""What pictures are compared by, against values worked by hand and what the terms must not see."""
+"""What images are compared by, against values worked by hand and what the terms must not see."""
 
 from dataclasses import replace
 
@@ -78,18 +78,18 @@ def test_lpips_reads_its_backbone_safely_or_says_where_it_belongs(tmp_path, monk
 
 
 def test_photographs_get_the_generators_background(generator):
-    picture = torch.full((3, 64, 64), 255, dtype=torch.uint8)
+    image = torch.full((3, 64, 64), 255, dtype=torch.uint8)
     mask = torch.zeros(64, 64, dtype=torch.uint8)
     mask[:, :32] = 255
-    target = prepare(generator, [picture], [mask], FRONT)
+    target = prepare(generator, [image], [mask], FRONT)
     behind = background_of(generator)
     torch.testing.assert_close(target.images[0, :, :, 20:], behind[:, :, 20:])
     assert (target.images[0, :, :, :14] == 1).all() and target.masks.shape == (1, 1, 32, 32)
 
 
-def test_pictures_that_do_not_fit_are_refused(generator):
+def test_images_that_do_not_fit_are_refused(generator):
     wide, mask = torch.zeros(3, 32, 48, dtype=torch.uint8), torch.zeros(32, 48, dtype=torch.uint8)
-    with pytest.raises(ValueError, match=r"expected a uint8 picture \[3, S, S\]"):
+    with pytest.raises(ValueError, match=r"expected a uint8 image \[3, S, S\]"):
         prepare(generator, [wide], [mask], FRONT)
     good = torch.zeros(1, 3, 8, 8)
     with pytest.raises(ValueError, match=r"expected \[K, 3, S, S\]"):

@@ -24,7 +24,7 @@ def headjudge() -> FeatureExtractor:
 
 @pytest.fixture(scope="module")
 def own(generator, others):
-    """A head, and its own pictures as the truth."""
+    """A head, and its own images as the truth."""
     fitted = Inverted(generator, others[:1], AROUND[:1], Search())
     with torch.no_grad():
         seen = generator.synthesize(others[:1], AROUND)
@@ -46,7 +46,7 @@ def test_another_head_is_worse_in_every_figure(own, others, clip, headjudge):
     assert found["psnr"].max() < 40 and found["ssim"].max() < 0.99 and found["perceptual"].min() > 1e-3
 
 
-def test_pictures_are_compared_by_the_judges_maps(own, others, clip, headjudge):
+def test_images_are_compared_by_the_judges_maps(own, others, clip, headjudge):
     """Another extractor says something else of them, and one without maps nothing."""
     fitted, truth = own
     other = Inverted(fitted.generator, others[1:2], AROUND[:1], Search())
@@ -58,11 +58,11 @@ def test_pictures_are_compared_by_the_judges_maps(own, others, clip, headjudge):
 
 
 def test_beyond_the_photograph_there_is_no_error(own, clip, headjudge):
-    """Whatever the picture is filled with where the photograph ends; within it, errors count."""
+    """Whatever the image is filled with where the photograph ends; within it, errors count."""
     fitted, truth = own
-    filled, inside = truth.pictures.clone(), torch.full_like(truth.masks, 255)
+    filled, inside = truth.images.clone(), torch.full_like(truth.masks, 255)
     filled[:, :, -8:], inside[:, -8:] = 77, 0
-    cut = dataclasses.replace(truth, pictures=filled, inside=inside)
+    cut = dataclasses.replace(truth, images=filled, inside=inside)
     assert judging.view_metrics(fitted, cut, clip, headjudge)["psnr"].min() == pytest.approx(100)
     whole = dataclasses.replace(cut, inside=torch.full_like(inside, 255))
     assert judging.view_metrics(fitted, whole, clip, headjudge)["psnr"].max() < 30

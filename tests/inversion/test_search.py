@@ -1,4 +1,4 @@
-"""Searches: they find what made a picture, stop when nothing comes any more, and keep the best when interrupted."""
+"""Searches: they find what made an image, stop when nothing comes any more, and keep the best when interrupted."""
 
 import signal
 import threading

@@ -18,11 +18,11 @@ RECIPE = EncoderRecipe(steps=6, batch=4, snapshot_every=3)
 
 def test_pairs_are_of_the_generator(generator, bank, clip):
     pairs = make_pairs(generator, bank, clip, RECIPE, 5, seed=1)
-    assert pairs.pictures.shape == (5, 3, 32, 32) and pairs.w.shape == (5, 16)
+    assert pairs.images.shape == (5, 3, 32, 32) and pairs.w.shape == (5, 16)
     again = generator.synthesize(pairs.w, pairs.cameras).image.clamp(-1, 1)
-    torch.testing.assert_close(again, pairs.pictures)
-    torch.testing.assert_close(clip.encode(pairs.pictures), pairs.conditions)
-    assert torch.equal(make_pairs(generator, bank, clip, RECIPE, 5, seed=1).pictures, pairs.pictures)
+    torch.testing.assert_close(again, pairs.images)
+    torch.testing.assert_close(clip.encode(pairs.images), pairs.conditions)
+    assert torch.equal(make_pairs(generator, bank, clip, RECIPE, 5, seed=1).images, pairs.images)
 
 
 @pytest.mark.slow

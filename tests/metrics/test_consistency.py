@@ -37,8 +37,8 @@ def view(azimuth: float, elevation: float = 0.0, offset: float = 0.0) -> Surface
     points = origins + directions * distance.nan_to_num(posinf=0.0)[..., None]
     colours = 0.5 + 0.3 * torch.sin(points @ torch.tensor([[20.0, 5.0, 0.0], [0.0, 20.0, 5.0], [5.0, 0.0, 20.0]]))
     mask = distance.isfinite().reshape(1, SIDE, SIDE)
-    pictures = colours.transpose(1, 2).reshape(1, 3, SIDE, SIDE) * mask[:, None] + offset
-    return SurfaceViews(pictures, distance.nan_to_num(posinf=0.0).reshape(1, SIDE, SIDE), mask, cameras)
+    images = colours.transpose(1, 2).reshape(1, 3, SIDE, SIDE) * mask[:, None] + offset
+    return SurfaceViews(images, distance.nan_to_num(posinf=0.0).reshape(1, SIDE, SIDE), mask, cameras)
 
 
 def test_a_solid_scene_is_consistent():
@@ -88,9 +88,9 @@ def test_views_with_recorded_depth():
     views = [view(0.0), view(15.0)]
     cameras, distance, mask = (torch.cat([getattr(v, n) for v in views]) for n in ("cameras", "distance", "mask"))
     along = rays(cameras, SIDE)[1] @ cameras[:, :16].reshape(2, 4, 4)[:, :3, 2:3]
-    pictures = (torch.cat([v.pictures for v in views]) * 255).round().to(torch.uint8)
+    images = (torch.cat([v.images for v in views]) * 255).round().to(torch.uint8)
     whole, depth = mask.to(torch.uint8) * 255, distance * along.view_as(mask)
-    subject = Subject("ball", pictures, cameras, pictures[0], whole, depth)
+    subject = Subject("ball", images, cameras, images[0], whole, depth)
     one, other = (SurfaceViews(*(x[i : i + 1] for x in vars(recorded_views(subject)).values())) for i in (0, 1))
     assert differences(one, other).psnr() == pytest.approx(differences(*views).psnr(), abs=1.5)
     with pytest.raises(ValueError, match=r"ball has no depth or no masks: load it with geometry=\['depth'\]"):
@@ -129,8 +129,8 @@ def test_what_shines_through_a_surface_is_taken_off_its_distance(ball, monkeypat
     cameras = orbit_cameras(torch.tensor([20.0]), torch.zeros(1))
     _, far = box_bounds(*rays(cameras, 32), ball.renderer.settings.box)
     depth = (0.95 * 2.6 + 0.05 * far).reshape(1, 1, 32, 32)
-    picture = torch.zeros(1, 3, 32, 32)
-    render = Render(picture, picture, picture, depth, torch.full_like(depth, 0.95))
+    image = torch.zeros(1, 3, 32, 32)
+    render = Render(image, image, image, depth, torch.full_like(depth, 0.95))
     monkeypatch.setattr(ball, "synthesize", lambda w, cameras: render)
     seen = generated_views(ball, torch.zeros(1, 8), cameras)
     assert seen.mask.all() and torch.allclose(seen.distance, torch.tensor(2.6), atol=1e-5)
@@ -147,7 +147,7 @@ def test_an_untrained_ball_is_seen_alike_from_everywhere(ball):
 
 def test_errors():
     seen = view(0.0)
-    with pytest.raises(ValueError, match="expected pictures"):
+    with pytest.raises(ValueError, match="expected images"):
         replace(seen, mask=seen.mask.float())
     with pytest.raises(ValueError, match=r"got \[\[1, 3, 64, 64\], \[1, 32, 64\]"):
         replace(seen, distance=seen.distance[:, :32])

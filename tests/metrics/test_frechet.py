@@ -18,7 +18,7 @@ def normal(n: int, d: int, seed: int, scale: float = 1.0, shift: float = 0.0) ->
 
 
 class Flat(nn.Module):
-    """Features that are the picture itself, as torchmetrics takes them."""
+    """Features that are the image itself, as torchmetrics takes them."""
 
     num_features = 12
 
@@ -26,7 +26,7 @@ class Flat(nn.Module):
         return images.flatten(1).double() / 255
 
 
-def pictures(n: int, seed: int, low: int = 0, high: int = 256) -> torch.Tensor:
+def images(n: int, seed: int, low: int = 0, high: int = 256) -> torch.Tensor:
     rng = torch.Generator().manual_seed(seed)
     return torch.randint(low, high, (n, 3, 2, 2), generator=rng, dtype=torch.uint8)
 
@@ -44,7 +44,7 @@ def test_frechet_distance_is_that_of_scipy(n, m, d):
 
 
 def test_frechet_distance_is_that_of_torchmetrics():
-    real, fake = pictures(80, 1), pictures(70, 2, 40, 200)
+    real, fake = images(80, 1), images(70, 2, 40, 200)
     metric = FrechetInceptionDistance(feature=Flat(), normalize=False).set_dtype(torch.float64)
     metric.update(real, real=True)
     metric.update(fake, real=False)
@@ -81,7 +81,7 @@ def test_frechet_distance_of_few_is_too_large_by_one_over_the_count():
 
 @pytest.mark.filterwarnings("ignore:Metric `Kernel Inception Distance` will save")
 def test_kernel_distance_is_that_of_torchmetrics():
-    real, fake = pictures(50, 1), pictures(50, 2, 40, 200)
+    real, fake = images(50, 1), images(50, 2, 40, 200)
     metric = KernelInceptionDistance(feature=Flat(), subsets=1, subset_size=50).set_dtype(torch.float64)
     metric.update(real, real=True)
     metric.update(fake, real=False)

@@ -69,7 +69,7 @@ def test_second_derivatives_are_those_of_finite_differences():
 
 @pytest.mark.parametrize("squares", [64, 4])
 def test_patterns_are_seen_from_the_first_step(squares):
-    """A faint checkered pattern on a light picture, of single pixels or of wide squares, changes the first logits.
+    """A faint checkered pattern on a light image, of single pixels or of wide squares, changes the first logits.
 
     A blur before each step down, and half of the variance past the convolutions, leave 0.014 and 0.002 of it.
     """
@@ -116,7 +116,7 @@ def test_spread_takes_any_batch(b, group, views):
     assert minibatch_stddev(torch.randn(b, 3, 4, 4), group, views).shape == (b, 4, 4, 4)
 
 
-def test_alike_pictures_have_no_spread():
+def test_alike_images_have_no_spread():
     x = torch.randn(1, 3, 4, 4).expand(8, -1, -1, -1)
     assert minibatch_stddev(x, 4, 1)[:, 3].max() < 1e-3
 

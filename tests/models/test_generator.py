@@ -1,4 +1,4 @@
-"""The generator as a whole: pictures, saving and loading, costs, meshes."""
+"""The generator as a whole: images, saving and loading, costs, meshes."""
 
 import json
 from dataclasses import replace
@@ -34,7 +34,7 @@ def inputs(config=TINY, batch: int = 2):
 
 
 @pytest.mark.parametrize("representation", REPRESENTATIONS)
-def test_pictures_of_every_representation(representation):
+def test_images_of_every_representation(representation):
     generator = make(replace(TINY, representation=representation))
     with torch.no_grad():
         seen = generator(*inputs(), seed=0)
@@ -45,14 +45,14 @@ def test_pictures_of_every_representation(representation):
     assert seen.depth.min() > 2.0 and seen.depth.max() < 3.6
 
 
-def test_the_same_seeds_give_the_same_picture_and_other_latents_another():
+def test_the_same_seeds_give_the_same_image_and_other_latents_another():
     generator, (z, condition, cameras) = make(), inputs()
     with torch.no_grad():
-        pictures = [generator(z, condition, cameras, seed=s).image for s in (3, 3, 4)]
+        images = [generator(z, condition, cameras, seed=s).image for s in (3, 3, 4)]
         other = generator(z.flip(0), condition, cameras, seed=3).image
         unseeded = [generator(z, condition, cameras).image for _ in range(2)]
-    assert torch.equal(pictures[0], pictures[1]) and torch.equal(*unseeded)
-    assert not torch.equal(pictures[0], pictures[2]) and not torch.allclose(pictures[0], other)
+    assert torch.equal(images[0], images[1]) and torch.equal(*unseeded)
+    assert not torch.equal(images[0], images[2]) and not torch.allclose(images[0], other)
     assert torch.equal(make().state_dict()["backbone.constant"], generator.state_dict()["backbone.constant"])
 
 
@@ -68,7 +68,7 @@ def test_the_reference_twin_draws_the_same():
 
 def test_a_style_for_each_layer():
     """w+ of equal styles is w; the backbone's change the volume, the background's what is behind, the last ones the
-    final picture alone."""
+    final image alone."""
     generator, (z, condition, cameras) = make(), inputs()
     assert generator.num_ws == (8, 4, 2), "16 texels a plane, four planes in a map of 32: 4, 8, 16, 32"
     with torch.no_grad():
@@ -98,7 +98,7 @@ def test_every_weight_learns():
     assert idle == []
 
 
-def test_raw_pictures_of_another_size_and_a_plain_background():
+def test_raw_images_of_another_size_and_a_plain_background():
     generator = make(replace(TINY, background="plain"))
     w = generator.mapping(*inputs()[:2])
     with torch.no_grad():
@@ -196,7 +196,7 @@ def test_the_mesh_of_a_sphere_is_a_sphere():
         surface(ball, 1, Box(), level=0.0)
 
 
-def test_the_mesh_of_a_head_lies_where_its_pictures_show_it():
+def test_the_mesh_of_a_head_lies_where_its_images_show_it():
     generator = make(replace(TINY, ball_slope=2000.0, coarse=24, fine=24))
     w = generator.mapping(*inputs()[:2])[:1]
     made = mesh(generator, w[0], resolution=48)

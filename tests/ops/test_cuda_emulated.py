@@ -140,7 +140,7 @@ def test_a_box_that_is_not_a_cube(gpu):
 
 @pytest.mark.parametrize("with_grid", [False, True])
 def test_what_no_light_reaches_counts_for_nothing(gpu, with_grid):
-    """Numbers behind a wall are not numbers: neither the picture nor a gradient shows it."""
+    """Numbers behind a wall are not numbers: neither the image nor a gradient shows it."""
     problem, options = headlike(Ball(3000.0, 0.8), name="triplane", rays=6)
     straight = problem.directions.clone()
     straight[..., :2] *= 0.2

@@ -48,13 +48,13 @@ def test_a_graph_replays_with_the_seed_of_the_moment(with_grid, half):
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
         captured = step(seed)
-    pictures = []
+    images = []
     for number in (3, 4):
         seed.fill_(number)
         graph.replay()
         assert_same(captured, step(number))
-        pictures.append(captured["features"].clone())
-    assert not torch.equal(*pictures)
+        images.append(captured["features"].clone())
+    assert not torch.equal(*images)
 
 
 @pytest.mark.parametrize("with_grid", [False, True])

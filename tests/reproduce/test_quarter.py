@@ -281,7 +281,7 @@ def test_a_summary_that_cannot_be_written_is_said(tmp_path, capsys, monkeypatch)
 @pytest.mark.parametrize(
     ("environment", "message"),
     [
-        ({"PRESET": "semhead-64"}, "preset semhead-64 makes pictures of 64 pixels, the dataset has 32"),
+        ({"PRESET": "semhead-64"}, "preset semhead-64 makes images of 64 pixels, the dataset has 32"),
         ({"PRESET": "semhead-99"}, "preset must be one of semhead-32, "),
         ({"SETTINGS": "subjects_per_batch=0"}, "subjects_per_batch must be at least 1, got 0"),
         ({"SETTINGS": "seed=first"}, "seed cannot be 'first'"),
@@ -344,7 +344,7 @@ def test_a_state_of_another_size_is_not_used(whole, tree, tmp_path):
     _, said, summary = lease(tree, 20, tmp_path / "heads.tar", tmp_path / "out", whole[0] / "state", **options)
     train = summary["steps"]["train"]
     assert (train["status"], train["preset"], train["step"]) == ("done", "semhead-64", 1), said
-    assert train["state"] == ("not used, the training starts from the beginning: preset semhead-32 makes pictures of "
+    assert train["state"] == ("not used, the training starts from the beginning: preset semhead-32 makes images of "
                               "32 pixels, the dataset has 64")  # fmt: skip
 
 

@@ -21,7 +21,7 @@ SMALL = dict(
 
 
 def small(**changes) -> TrainSettings:
-    """Six steps of four pictures, unless changed."""
+    """Six steps of four images, unless changed."""
     return TrainSettings(**(SMALL | changes))
 
 

@@ -69,5 +69,5 @@ def test_a_part_is_rendered_as_the_whole_is():
 
 def test_super_resolution_makes_no_parts():
     generator = Generator(preset("semhead-64"))
-    with pytest.raises(ValueError, match="super-resolution, which makes whole pictures only"):
+    with pytest.raises(ValueError, match="super-resolution, which makes whole images only"):
         generator.synthesize(torch.randn(1, 128), LABELS[:1], windows=torch.tensor([[0.0, 0.0, 0.5]]))

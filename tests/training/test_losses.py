@@ -107,7 +107,7 @@ def test_blur_is_a_gaussian():
     assert losses.blurred(image, 0.1) is image
 
 
-def test_real_pictures_are_seen_as_generated_ones_are():
+def test_real_images_are_seen_as_generated_ones_are():
     torch.manual_seed(0)
     d = Discriminator(DiscriminatorConfig(16, 8, 64, 8))
     image, mask = torch.rand(2, 3, 16, 16) * 2 - 1, torch.rand(2, 1, 16, 16)
@@ -122,7 +122,7 @@ def test_real_pictures_are_seen_as_generated_ones_are():
 
 
 @pytest.mark.parametrize("side", [4, 6])  # of areas that are whole pixels of 16, and that are not
-def test_real_pictures_are_as_coarse_as_generated_ones_while_these_grow(side):
+def test_real_images_are_as_coarse_as_generated_ones_while_these_grow(side):
     torch.manual_seed(0)
     d = Discriminator(DiscriminatorConfig(16, 8, 64, 8))
     image, mask = torch.rand(2, 3, 16, 16) * 2 - 1, torch.rand(2, 1, 16, 16)
@@ -134,14 +134,14 @@ def test_real_pictures_are_as_coarse_as_generated_ones_while_these_grow(side):
     for a, b in zip(real.tensors, drawn.tensors, strict=True):
         torch.testing.assert_close(a, b)
 
-    def high(x):  # share of energy above the small picture's limit
+    def high(x):  # share of energy above the small image's limit
         spectrum = torch.fft.fft2(x).abs().square()
         frequency = torch.fft.fftfreq(8).abs()
         above = torch.maximum(frequency[:, None], frequency[None]) > side / 16
         return (spectrum[..., above].sum() / spectrum.sum()).item()
 
     assert high(real.image_raw) < 0.6 * high(losses.discriminator_input(d, image, mask).image_raw)
-    assert torch.equal(real.image, image), "the final picture stays sharp"
+    assert torch.equal(real.image, image), "the final image stays sharp"
 
 
 def test_a_mask_is_asked_for():

@@ -20,7 +20,7 @@ def test_what_is_shipped_is_what_was_trained(data, tmp_path):
     told = dict(name="semhead-32", measured={"recall": 0.5}, limits="It is a test.")
     card = release([run], tmp_path / "out", metrics="| recall | 0.5 |", **told).read_text()
     assert "# semhead-32" in card and "| recall | 0.5 |" in card and "It is a test." in card
-    assert "0.0 thousand pictures in batches of 4: `preset=semhead-32" in card and "r1_gamma=0.25" in card
+    assert "0.0 thousand images in batches of 4: `preset=semhead-32" in card and "r1_gamma=0.25" in card
     assert "8 subjects with 4 views" in card and "| 0 |" in card
     files = {path.name for path in (tmp_path / "out").iterdir()}
     assert files == {"model.safetensors", "config.json", "conditions.safetensors", "discriminator.safetensors",
@@ -63,7 +63,7 @@ def test_what_ships_with_the_package(folder):
     for name in ("frechet", "directional_bias", "condition_recall_5"):
         assert f"| {name.replace('_', ' ')} | {found.generated['all'][name]} |" in card
     lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
-    assert f"{lines[-1]['kimg']:.0f} thousand real pictures" in card
+    assert f"{lines[-1]['kimg']:.0f} thousand real images" in card
 
 
 def test_a_folder_without_a_training(tmp_path):

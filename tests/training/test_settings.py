@@ -42,6 +42,6 @@ def test_numbers_of_the_preset_may_be_changed():
 
 
 @pytest.mark.parametrize("preset, crop", [("semhead-64", 32), ("semhead-32", 24), ("semhead-32", 4)])
-def test_parts_fit_the_picture(preset, crop):
+def test_parts_fit_the_image(preset, crop):
     with pytest.raises(ValueError, match="crop must be 0"):
         TrainSettings(preset=preset, crop=crop)

@@ -60,14 +60,14 @@ def test_every_mode_and_switch_trains(data, changes):
     assert (log["wrong_condition"] > 0) == told
 
 
-def test_the_raw_picture_grows(tmp_path):
+def test_the_raw_image_grows(tmp_path):
     data = SubjectsInMemory.load(make_noise(tmp_path / "noise", resolution=64))
     networks, logs = one_step(data, small(preset="semhead-64", raw_first=16, raw_kimg=0.008), steps=3)
     assert all(value.isfinite() for log in logs for value in log.values())
     assert networks.generator.super_resolution.blocks[0].first.bias.abs().max() > 0
 
 
-def test_real_pictures_grow_with_the_generated_ones(tmp_path, monkeypatch):
+def test_real_images_grow_with_the_generated_ones(tmp_path, monkeypatch):
     data = SubjectsInMemory.load(make_noise(tmp_path / "noise", resolution=64))
     asked, discriminator_input = [], losses.discriminator_input
 

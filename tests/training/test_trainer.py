@@ -154,7 +154,7 @@ def test_says_what_does_not_suit(data, uninterrupted, tmp_path):
             train(settings, of, out, device="cpu", progress=False)
 
     attempt("begun with other settings: r1_gamma is 0.0512 there, 2.0 here", small(r1_gamma=2.0), out=uninterrupted)
-    attempt("makes pictures of 64 pixels, the dataset has 32", small(preset="semhead-64"))
+    attempt("makes images of 64 pixels, the dataset has 32", small(preset="semhead-64"))
     bare = SubjectsInMemory.load(make_noise(tmp_path / "bare", semantic=False, geometry=False))
     attempt("run 'semhead data encode'", small(), bare)
     attempt("the dataset has no masks: train with masks=false", small(mode="none"), bare)

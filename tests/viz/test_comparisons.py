@@ -30,7 +30,7 @@ def test_intervals_and_every_seed():
     assert (figure.layout.shapes[0].x0, figure.layout.shapes[0].x1) == (0.1, 0.2)
 
 
-def test_pictures_side_by_side_have_captions_and_words():
+def test_images_side_by_side_have_captions_and_words():
     page = side_by_side(
         {"a < b": Image.new("RGB", (8, 8)), "second": Image.new("RGB", (8, 8))}, alt="heads", columns=3
     ).data

@@ -38,7 +38,7 @@ def test_a_mesh_of_another_kind(head, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_moving_pictures(tmp_path):
+def test_moving_images(tmp_path):
     frames = torch.zeros(6, 3, 17, 20, dtype=torch.uint8)
     for i in range(6):
         frames[i, i % 3, :, 3 * i : 3 * i + 3] = 255

@@ -48,7 +48,7 @@ def test_bad_settings(tmp_path):
     ):
         with pytest.raises(ValueError, match=message):
             GeneratedSource(**settings)
-    with pytest.raises(ValueError, match="makes pictures of 64 pixels a side: resolution=64, not 128"):
+    with pytest.raises(ValueError, match="makes images of 64 pixels a side: resolution=64, not 128"):
         GeneratedSource(resolution=128).subject(0)
 
 

@@ -1,4 +1,4 @@
-"""Pictures of the representations."""
+"""Images of the representations."""
 
 import torch
 
@@ -15,7 +15,7 @@ def test_a_ball_wears_the_planes_that_it_is_read_from():
     middle = xy[:, :, 32, 32]
     assert (middle[front] - middle[back]).abs().max() < 5, "XY does not tell front from back"
     assert (xy[left, 0, 32, 40] - xy[left, 0, 32, 24]).abs() < 5, "nor near from far, seen from the side"
-    assert xy[front, 0, 32, 50] > xy[front, 0, 32, 14], "the subject's left, red, is on the right of the picture"
+    assert xy[front, 0, 32, 50] > xy[front, 0, 32, 14], "the subject's left, red, is on the right of the image"
     polar = plane_rows(spherical, size=65)[0]
     assert (polar[back, :, 32, 32] == 255).all() and (polar[front, :, 32, 32] < 255).any(), "faded at the seam"
     assert (polar[front, :, 0, 0] == 255).all(), "white beside the ball"

@@ -1,4 +1,4 @@
-"""Pictures and charts: what they hold, and that they carry words."""
+"""Images and charts: what they hold, and that they carry words."""
 
 import base64
 import io
@@ -12,18 +12,18 @@ from semhead_lib import cameras
 from semhead_lib.viz import plots, scenes
 
 
-def test_picture_grid_places_pictures():
+def test_image_grid_places_images():
     red = torch.zeros(2, 3, 4, 4, dtype=torch.uint8)
     red[:, 0] = 255
-    sheet = plots.picture_grid([red, red[:1]], gap=1)
+    sheet = plots.image_grid([red, red[:1]], gap=1)
     assert sheet.size == (9, 9)
     assert sheet.getpixel((0, 0)) == (255, 0, 0) and sheet.getpixel((4, 0)) == (255, 255, 255)
     assert sheet.getpixel((6, 6)) == (255, 255, 255)  # the short row is filled with white
-    with pytest.raises(ValueError, match="at least one picture"):
-        plots.picture_grid([])
+    with pytest.raises(ValueError, match="at least one image"):
+        plots.image_grid([])
 
 
-def test_show_carries_words_and_picture():
+def test_show_carries_words_and_image():
     shown = plots.show(Image.new("RGB", (8, 8), (0, 114, 178)), 'heads & "hats"').data
     assert 'alt="heads &amp; &quot;hats&quot;"' in shown
     data = base64.b64decode(re.search(r"base64,([^\"]+)", shown).group(1))

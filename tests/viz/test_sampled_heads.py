@@ -35,8 +35,8 @@ def frames_of(path):
 
 
 def test_a_sheet_a_film_and_a_record(model, tmp_path):
-    picture = sample(model, tmp_path, heads=3, views=5, frames=6, fps=6, device="cpu")
-    assert Image.open(picture).size == (5 * 33 - 1, 3 * 33 - 1)
+    image = sample(model, tmp_path, heads=3, views=5, frames=6, fps=6, device="cpu")
+    assert Image.open(image).size == (5 * 33 - 1, 3 * 33 - 1)
     about, frames = frames_of(tmp_path / "heads.mp4")
     assert about["size"] == (96, 32) and len(frames) == 6 and about["fps"] == 6
     record = json.loads((tmp_path / "heads.json").read_text())

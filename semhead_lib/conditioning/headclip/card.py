@@ -26,7 +26,7 @@ RECALL_1, RECALL_5, MEDIAN_RANK = 0.60, 0.85, 8.0
 _TEMPLATE = """\
 # {name}
 
-A small CLIP for pictures of parametric heads: the encoder that this suite uses where no real CLIP can be had. It is an
+A small CLIP for images of parametric heads: the encoder that this suite uses where no real CLIP can be had. It is an
 open_clip model; this folder loads by open_clip's ordinary calls:
 
 ```python
@@ -61,7 +61,7 @@ or, with the same result, by `SemanticEncoder.load("{name}")`.
 
 ## Metrics
 
-On {people} people a seed who were never trained on, in pictures of 128 pixels. Zero-shot answers are to the frontal
+On {people} people a seed who were never trained on, in images of 128 pixels. Zero-shot answers are to the frontal
 view; chance is 0.5 for yes and no, 0.08 for hair colour. "Balanced" is the mean over the true answers, where guessing
 the commonest gains nothing. Of the beards, goatees and full beards count as "yes".
 

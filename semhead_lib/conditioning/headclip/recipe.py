@@ -10,7 +10,7 @@ CONFIG = "open_clip_config.json"  # a model folder holds these: open_clip reads 
 WEIGHTS = "model.safetensors"
 VOCABULARY = "bpe.txt.gz"
 
-# CLIP's own convolutional image tower (Radford et al., 2021: "RN50" made narrow), because from 90 000 pictures of
+# CLIP's own convolutional image tower (Radford et al., 2021: "RN50" made narrow), because from 90 000 images of
 # 64 pixels it learns more in the same time than a vision transformer, and is four times as fast.
 ARCHITECTURE: dict[str, Any] = {
     "embed_dim": 128,

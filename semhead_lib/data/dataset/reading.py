@@ -36,7 +36,7 @@ def subjects(folder: Path | str) -> Iterator[Subject]:
 
 
 def infos(folder: Path | str) -> list[SampleInfo]:
-    """What is known of each subject of the dataset in `folder`, in order, without its pictures. Raises as
+    """What is known of each subject of the dataset in `folder`, in order, without its images. Raises as
     `load_subject`."""
     found = []
     for record in Manifest.load(folder).shards:

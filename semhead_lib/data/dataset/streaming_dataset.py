@@ -89,7 +89,7 @@ class SubjectsOnDisk:
             raise type(error)(message.removeprefix(f"{type(error).__name__}: ")) from None
 
     def _bare(self) -> Iterator[tuple[Path, dict]]:
-        """The subjects in order, without their pictures."""
+        """The subjects in order, without their images."""
         for record in self.manifest.shards:
             path = self.folder / record.name
             for _, sample in read_shard(path, lambda _, names: [n for n in names if n in ("json", "semantic.npy")]):

@@ -1,4 +1,4 @@
-"""What turning many portraits around takes: pictures, GPU hours and bytes, from measured speeds."""
+"""What turning many portraits around takes: images, GPU hours and bytes, from measured speeds."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ class Cost:
 
     subjects: int
     views: int  # kept in the end, the portraits' own included
-    made: float  # pictures that the editor makes
+    made: float  # images that the editor makes
     hours: float  # of one device
     bytes: float  # of the views on the disk
 
     def __str__(self) -> str:
         return (
-            f"{self.subjects:,} subjects, {self.views:,} views kept, {self.made:,.0f} pictures made, "
+            f"{self.subjects:,} subjects, {self.views:,} views kept, {self.made:,.0f} images made, "
             f"{self.hours:,.0f} device hours, {_size(self.bytes)}"
         )
 
@@ -37,7 +37,7 @@ def estimate(
     *,
     tries: int,
     attempts: int,
-    passing: float,  # share of the pictures that pass all checks
+    passing: float,  # share of the images that pass all checks
     images_per_second: float,  # of one device
     bytes_per_view: float,
     complete: bool = False,  # a subject of which a view failed at last keeps its own portrait alone
@@ -64,11 +64,11 @@ def estimate(
     return Cost(subjects, kept, made, made / images_per_second / 3600, kept * bytes_per_view)
 
 
-def measure(editor: Editor, portrait: Tensor, resolution: int, pictures: int = 4) -> tuple[float, float]:
-    """Pictures a second of this machine's device, the first batch left out, and bytes of a stored view."""
+def measure(editor: Editor, portrait: Tensor, resolution: int, images: int = 4) -> tuple[float, float]:
+    """Images a second of this machine's device, the first batch left out, and bytes of a stored view."""
     from semhead_lib.data.portraits.crop import resized
 
-    views = views_of(0)[1 : pictures + 1]
+    views = views_of(0)[1 : images + 1]
     words, seeds = [instruction(view) for view in views], list(range(len(views)))
     editor.edit([portrait], words[:1], seeds[:1])  # loads, compiles
     began = time.perf_counter()
@@ -76,12 +76,12 @@ def measure(editor: Editor, portrait: Tensor, resolution: int, pictures: int = 4
     if torch.cuda.is_available():
         torch.cuda.synchronize()
     seconds = time.perf_counter() - began
-    size = sum(len(encode_image(resized(picture, (resolution, resolution)))) for picture in made) / len(made)
+    size = sum(len(encode_image(resized(image, (resolution, resolution)))) for image in made) / len(made)
     return len(views) / seconds, size
 
 
 def measure_subject(source: SubjectSource) -> tuple[float, float]:
-    """Pictures a second of this process, and bytes of a stored view, of a source that makes whole subjects."""
+    """Images a second of this process, and bytes of a stored view, of a source that makes whole subjects."""
     source.subject(0)  # loads
     began = time.perf_counter()
     made = source.subject(1)

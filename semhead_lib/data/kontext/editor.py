@@ -1,4 +1,4 @@
-"""FLUX.1 Kontext by diffusers: pictures, words and seeds in, pictures out, in batches as large as memory takes."""
+"""FLUX.1 Kontext by diffusers: images, words and seeds in, images out, in batches as large as memory takes."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch
 OFFLOADS = ("none", "model", "sequential")
 QUANTISATIONS = ("none", "8bit", "4bit")
 ATTENTIONS = ("sdpa", "xformers")
-_MEMORY = 4 << 30  # bytes that a picture of 1024^2 pixels is taken to need beside the weights: batches start there
+_MEMORY = 4 << 30  # bytes that an image of 1024^2 pixels is taken to need beside the weights: batches start there
 _LOG = logging.getLogger(__name__)
 
 
 class Editor(Protocol):
-    """Whatever turns pictures by words. The same picture, words and seed give the same picture."""
+    """Whatever turns images by words. The same image, words and seed give the same image."""
 
     licence: str  # of what it makes
 
@@ -53,7 +53,7 @@ class KontextSettings:
     attention: str = "sdpa"
     compile: bool = False  # torch.compile of the transformer: minutes at first, faster after
     offload: str = "none"  # parts (model) or layers (sequential) wait in the machine's memory for their turn
-    batch: int = 0  # pictures at a time; 0: as many as memory seems to take
+    batch: int = 0  # images at a time; 0: as many as memory seems to take
     device: str = "auto"
 
     def __post_init__(self) -> None:
@@ -67,14 +67,14 @@ class KontextSettings:
         if self.resolution % 16:
             raise ValueError(f"resolution must be a multiple of 16, got {self.resolution}")
 
-    def changes_pictures(self) -> dict[str, Any]:
+    def changes_images(self) -> dict[str, Any]:
         """The settings that change what is made."""
         others = ("batch", "device", "offload", "compile")
         return {name: value for name, value in asdict(self).items() if name not in others}
 
 
 class KontextEditor:
-    """FLUX.1 Kontext as an `Editor`. It loads at the first picture.
+    """FLUX.1 Kontext as an `Editor`. It loads at the first image.
 
     Raises there ModuleNotFoundError without diffusers (extra `kontext`), PermissionError or FileNotFoundError saying
     what to do where the model may not be read or is not there, ValueError for a folder that holds something else.
@@ -83,7 +83,7 @@ class KontextEditor:
     def __init__(self, settings: KontextSettings | None = None) -> None:
         self.settings = settings or KontextSettings()
         self.licence = TERMS if self.settings.model == MODEL else f"as the model's: {_name(self.settings.model)}"
-        self.batch = self.settings.batch  # 0 until the first picture; halved where memory does not take it
+        self.batch = self.settings.batch  # 0 until the first image; halved where memory does not take it
 
     def describe(self) -> dict[str, Any]:
         """Settings and diffusers' version, as JSON."""
@@ -93,13 +93,13 @@ class KontextEditor:
             made_by = version("diffusers")
         except PackageNotFoundError:
             made_by = "not installed"
-        settings = self.settings.changes_pictures()
+        settings = self.settings.changes_images()
         return {**settings, "model": _name(settings["model"]), "diffusers": made_by}
 
     def edit(self, images: Sequence[Tensor], words: Sequence[str], seeds: Sequence[int]) -> Tensor:
-        """Each picture after its words, [N, 3, S, S] uint8. Raises MemoryError when even one does not fit."""
+        """Each image after its words, [N, 3, S, S] uint8. Raises MemoryError when even one does not fit."""
         if not len(images) == len(words) == len(seeds) > 0:
-            raise ValueError(f"got {len(images)} pictures, {len(words)} instructions and {len(seeds)} seeds")
+            raise ValueError(f"got {len(images)} images, {len(words)} instructions and {len(seeds)} seeds")
         made: list[Tensor] = []
         pipeline = self.pipeline
         while len(made) < len(images):
@@ -111,11 +111,9 @@ class KontextEditor:
                     raise
                 if self.batch == 1:
                     advice = "a smaller resolution, quantise=4bit or offload=sequential needs less"
-                    raise MemoryError(
-                        f"{self.settings.model}: one picture does not fit into memory: {advice}"
-                    ) from error
+                    raise MemoryError(f"{self.settings.model}: one image does not fit into memory: {advice}") from error
                 self.batch = max(min(self.batch, len(images[part])) // 2, 1)
-                _LOG.warning("out of memory: going on with %d pictures at a time", self.batch)
+                _LOG.warning("out of memory: going on with %d images at a time", self.batch)
             if torch.cuda.is_available() and len(made) < len(images):
                 torch.cuda.empty_cache()
         return torch.stack(made)

@@ -1,6 +1,6 @@
 """How large a head is in a synthesised view and where it sits, found by its silhouette, and put right.
 
-Cameras on the orbit say where a head lies in its picture; an editor that was told words does not keep to that. The
+Cameras on the orbit say where a head lies in its image; an editor that was told words does not keep to that. The
 parametric heads' silhouette is laid over the found one; where a face shows, its landmarks say more.
 """
 
@@ -27,20 +27,20 @@ _EDITED, _FOUND = (0.1, 0.05), (0.06, 0.015)  # how far editors are off, and sil
 
 @dataclass(frozen=True)
 class Frame:
-    """A head is `scale` times as large in its picture as its camera sees it, and off by shares of the width."""
+    """A head is `scale` times as large in its image as its camera sees it, and off by shares of the width."""
 
     scale: float = 1.0
     right: float = 0.0
     down: float = 0.0
 
     @property
-    def similarity(self) -> np.ndarray:  # [2, 3]: shares of the camera's picture to shares of the picture
-        """Where in the picture the camera's picture lies."""
+    def similarity(self) -> np.ndarray:  # [2, 3]: shares of the camera's image to shares of the image
+        """Where in the image the camera's image lies."""
         s = self.scale
         return np.array([[s, 0, 0.5 + self.right - s / 2], [0, s, 0.5 + self.down - s / 2]])
 
 
-def frame_of_face(fit: CameraFit, size: int) -> Frame:  # size: pixels a side of the picture
+def frame_of_face(fit: CameraFit, size: int) -> Frame:  # size: pixels a side of the image
     """The frame that a face's landmarks show."""
     x, y = fit.similarity @ (0.5, 0.5, 1.0) / size - 0.5
     return Frame(fit.side / size, float(x), float(y))
@@ -70,10 +70,10 @@ def frame_of_view(found: Frame, portrait: Frame) -> Frame:
     )
 
 
-def reframed(picture: Tensor, frame: Frame) -> Tensor:  # [C, S, S] uint8 twice
-    """The picture as its camera sees it; where that is more than the picture, background and body go on."""
-    size = picture.shape[-1]
-    return cut_square(picture, frame.similarity * size, size, beyond="drawn on")[0]
+def reframed(image: Tensor, frame: Frame) -> Tensor:  # [C, S, S] uint8 twice
+    """The image as its camera sees it; where that is more than the image, background and body go on."""
+    size = image.shape[-1]
+    return cut_square(image, frame.similarity * size, size, beyond="drawn on")[0]
 
 
 def _unlikeliness(head: Tensor, usual: Tensor, tried: Tensor) -> Tensor:  # [S, S], [S, S], [N, 3] -> [N]

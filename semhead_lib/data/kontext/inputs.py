@@ -1,6 +1,6 @@
-"""Frontal portraits out of any collection of pictures: chosen, aligned, before a plain background.
+"""Frontal portraits out of any collection of images: chosen, aligned, before a plain background.
 
-A collection is a folder or zip of pictures (with or without EG3D's labels), or a tar file or folder of tar files
+A collection is a folder or zip of images (with or without EG3D's labels), or a tar file or folder of tar files
 (WebDataset). Entries are read by name; nothing is extracted.
 """
 
@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
+from semhead_lib import old_names
 from semhead_lib.atomic import write_atomically
 from semhead_lib.data.dataset.archives import SUFFIXES, ImageArchive, unsafe_name
 from semhead_lib.data.dataset.encoding import MAX_ENTRY, encode_image
@@ -28,17 +29,17 @@ from semhead_lib.data.dataset.shards import read_member
 from semhead_lib.data.portraits.alignment import Portrait, align
 from semhead_lib.data.portraits.photos import decode_photo
 
-CHOSEN, COLUMNS = "portraits.csv", ("picture", "portrait", "reason", "azimuth", "elevation", "sharpness", "pixels")
+CHOSEN, COLUMNS = "portraits.csv", ("image", "portrait", "reason", "azimuth", "elevation", "sharpness", "pixels")
 PLAIN = 212  # grey of the background, of 255
-_CHUNK = 16  # pictures a worker is given at a time
+_CHUNK = 16  # images a worker is given at a time
 
 
 @dataclass(frozen=True)
 class PortraitFilter:
-    """Which pictures become portraits."""
+    """Which images become portraits."""
 
     resolution: int = 1024  # pixels a side of the portraits
-    least: int = 256  # pixels of the picture that the crop's side must have
+    least: int = 256  # pixels of the image that the crop's side must have
     azimuth: float = 15.0  # most degrees from the front
     elevation: float = 15.0
     sharpness: float = 0.02  # least: see `sharpness`
@@ -51,7 +52,7 @@ class PortraitFilter:
 
 
 def collection(path: Path | str) -> Iterator[tuple[str, bytes]]:
-    """Names and files of all pictures of a collection, always in the same order.
+    """Names and files of all images of a collection, always in the same order.
 
     Raises FileNotFoundError, or ValueError naming what is wrong: no name, nothing in it, unsafe names, damage.
     """
@@ -64,7 +65,7 @@ def collection(path: Path | str) -> Iterator[tuple[str, bytes]]:
         found += 1
         yield name, data
     if not found:
-        raise ValueError(f"{path}: no pictures in it ({', '.join(SUFFIXES)})")
+        raise ValueError(f"{path}: no images in it ({', '.join(SUFFIXES)})")
 
 
 def choose_portraits(
@@ -75,7 +76,7 @@ def choose_portraits(
     workers: int = 1,
     progress: bool = True,
 ) -> dict[str, int]:
-    """Write the frontal portraits of a collection into the folder `out`, and a row for each picture in `portraits.csv`.
+    """Write the frontal portraits of a collection into the folder `out`, and a row for each image in `portraits.csv`.
 
     The same call goes on where it was interrupted. Returns how many were chosen ("chosen"), and how many were not, by
     the first words of the reason. Raises as `collection`, and ValueError when `out` was begun with another collection.
@@ -83,9 +84,9 @@ def choose_portraits(
     wanted, out = wanted or PortraitFilter(), Path(out)
     out.mkdir(parents=True, exist_ok=True)
     rows = _read(out / CHOSEN)
-    done = {row["picture"] for row in rows}
+    done = {row["image"] for row in rows}
     todo = ((name, data, wanted) for name, data in collection(source) if name not in done)
-    with tqdm(unit="picture", desc="portraits", initial=len(done), disable=not progress) as bar:
+    with tqdm(unit="image", desc="portraits", initial=len(done), disable=not progress) as bar:
         for row, png in _mapped(_judged, todo, workers):
             if png is not None:
                 row["portrait"] = f"{sum(bool(r['portrait']) for r in rows):06d}.png"
@@ -103,23 +104,23 @@ def choose_portraits(
     return counts
 
 
-def sharpness(picture: Tensor) -> float:  # [3, H, W] uint8
-    """Mean absolute Laplacian of the grey picture at 256 pixels a side, over its spread: blur has little.
+def sharpness(image: Tensor) -> float:  # [3, H, W] uint8
+    """Mean absolute Laplacian of the grey image at 256 pixels a side, over its spread: blur has little.
 
     >>> edges = (torch.arange(256) % 16 < 8).byte() * 255
     >>> sharpness(edges.expand(3, 256, 256)) > 0.1 > sharpness(torch.arange(256).byte().expand(3, 256, 256))
     True
     """
-    grey = F.interpolate(picture[None].float().mean(1, keepdim=True), size=(256, 256), mode="area")
+    grey = F.interpolate(image[None].float().mean(1, keepdim=True), size=(256, 256), mode="area")
     kernel = torch.tensor([[0.0, 1, 0], [1, -4, 1], [0, 1, 0]])[None, None]
     return float(F.conv2d(grey, kernel).abs().mean() / 4 / grey.std().clamp_min(1.0))
 
 
 def _judged(job: tuple[str, bytes, PortraitFilter]) -> tuple[dict[str, Any], bytes | None]:
-    """The row of one picture, and its portrait as PNG, or None when it was not chosen."""
+    """The row of one image, and its portrait as PNG, or None when it was not chosen."""
     name, data, wanted = job
     torch.set_num_threads(1)
-    row: dict[str, Any] = dict.fromkeys(COLUMNS, "") | {"picture": name}
+    row: dict[str, Any] = dict.fromkeys(COLUMNS, "") | {"image": name}
     try:
         portrait = align(decode_photo(data, name), name="portrait", where=name, resolution=wanted.resolution)
     except ValueError as error:
@@ -150,7 +151,7 @@ def _reason(portrait: Portrait, sharp: float, pixels: float, wanted: PortraitFil
     if abs(portrait.azimuth) > wanted.azimuth or abs(portrait.elevation) > wanted.elevation:
         return f"not frontal: turned by {portrait.azimuth:.0f}, {portrait.elevation:.0f} degrees"
     if float((portrait.inside == 0).float().mean()) > 0.25:
-        return "cut off: the picture's edge cuts the crop"
+        return "cut off: the image's edge cuts the crop"
     if sharp < wanted.sharpness:
         return f"blurred: sharpness {sharp:.3f}, {wanted.sharpness} is wanted"
     return ""
@@ -202,9 +203,10 @@ def _read(path: Path) -> list[dict[str, Any]]:
         return []
     with open(path, newline="", encoding="utf-8") as file:
         reader = csv.DictReader(file)
-        if tuple(reader.fieldnames or ()) != COLUMNS:
+        names = tuple(old_names.COLUMNS.get(name, name) for name in reader.fieldnames or ())
+        if names != COLUMNS:
             raise ValueError(f"{path}: expected the columns {', '.join(COLUMNS)}, got {reader.fieldnames}")
-        return list(reader)
+        return [old_names.today(old_names.COLUMNS, row) for row in reader]
 
 
 def _write(path: Path, rows: list[dict[str, Any]]) -> None:

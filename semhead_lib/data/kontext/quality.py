@@ -28,9 +28,9 @@ CHECKS = ("view", "person", "one head", "inside", "size", "new", "background")
 _FACE_SEEN = 50.0  # degrees of azimuth up to which a found face says from where it is seen
 _GUESSED, _APART = 0.5, 40.0  # the network's certainty and its distance in degrees that outweigh a face
 _SURE = 0.95  # certainty of a direction from a face
-_UPPER = 0.7  # part of the picture, from its top, where a head must not touch the sides: shoulders do below
-_SMALL = 32  # pixels a side at which a picture is compared with its origin
-Encode = Callable[[Sequence[Tensor]], Tensor]  # pictures [3, H, W] uint8 -> [N, D] unit features
+_UPPER = 0.7  # part of the image, from its top, where a head must not touch the sides: shoulders do below
+_SMALL = 32  # pixels a side at which an image is compared with its origin
+Encode = Callable[[Sequence[Tensor]], Tensor]  # images [3, H, W] uint8 -> [N, D] unit features
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Verdict:
     seen: Viewpoint  # from where
     by_face: bool  # the direction is a face's, not the network's
     mask: Tensor  # [S, S] uint8: the silhouette
-    frame: Frame  # how the head sits in the picture
+    frame: Frame  # how the head sits in the image
 
     @property
     def passed(self) -> bool:
@@ -99,7 +99,7 @@ class Verdict:
 class Origin:
     """What a portrait's views are compared with."""
 
-    picture: Tensor  # [3, S, S] uint8: from the front, aligned
+    image: Tensor  # [3, S, S] uint8: from the front, aligned
     feature: Tensor  # [D]
     identity: Any  # dlib's 128 numbers, or None where it finds no face
     background: Tensor  # [3]: mean colour, 0..1
@@ -108,48 +108,48 @@ class Origin:
 
 
 class Inspector:
-    """Judges views. `encode` makes features of pictures; `others` are features of other people's portraits [N, D]."""
+    """Judges views. `encode` makes features of images; `others` are features of other people's portraits [N, D]."""
 
     def __init__(self, encode: Encode, limits: Limits | None = None, others: Tensor | None = None) -> None:
         self.encode, self.limits = encode, limits or Limits()
         self.others = others if others is not None and len(others) >= 20 else None
 
-    def origin(self, picture: Tensor) -> Origin:  # [3, S, S] uint8
+    def origin(self, image: Tensor) -> Origin:  # [3, S, S] uint8
         """The portrait that views are made from."""
         camera = Camera.orbit(0.0, 0.0).label
-        mask = silhouette.foreground(picture, camera)
-        identity = face_judge().identity(picture) if self._faces else None
-        feature, background = self.encode([picture])[0], _background(picture, mask)[0]
-        return Origin(picture, feature, identity, background, mask, frame_of_silhouette(mask, camera))
+        mask = silhouette.foreground(image, camera)
+        identity = face_judge().identity(image) if self._faces else None
+        feature, background = self.encode([image])[0], _background(image, mask)[0]
+        return Origin(image, feature, identity, background, mask, frame_of_silhouette(mask, camera))
 
-    def __call__(self, pictures: Tensor, views: Sequence[View], origin: Origin) -> list[Verdict]:  # [N, 3, S, S] uint8
-        """A verdict a picture."""
-        features, guesses = self.encode(list(pictures)), viewpoints(pictures)
+    def __call__(self, images: Tensor, views: Sequence[View], origin: Origin) -> list[Verdict]:  # [N, 3, S, S] uint8
+        """A verdict an image."""
+        features, guesses = self.encode(list(images)), viewpoints(images)
         return [
-            self._verdict(picture, view, origin, feature, guess)
-            for picture, view, feature, guess in zip(pictures, views, features, guesses, strict=True)
+            self._verdict(image, view, origin, feature, guess)
+            for image, view, feature, guess in zip(images, views, features, guesses, strict=True)
         ]
 
-    def _verdict(self, picture: Tensor, view: View, origin: Origin, feature: Tensor, guess: Viewpoint) -> Verdict:
-        faces = self._faces(picture, finest=1) if self._faces else []
+    def _verdict(self, image: Tensor, view: View, origin: Origin, feature: Tensor, guess: Viewpoint) -> Verdict:
+        faces = self._faces(image, finest=1) if self._faces else []
         seen, by_face, frame = guess, False, None
         if faces:
             fit = fit_camera(faces[0].landmarks, head_landmarks(68))
             agreed = guess.certainty < _GUESSED or guess.away_from(fit.azimuth, fit.elevation) < _APART
             if abs(fit.azimuth) <= _FACE_SEEN and agreed:  # a face that is found in an ear is none
                 seen, by_face = Viewpoint(fit.azimuth, fit.elevation, _SURE), True
-                frame = frame_of_face(fit, picture.shape[-1])
+                frame = frame_of_face(fit, image.shape[-1])
         camera = Camera.orbit(view.azimuth, view.elevation).label
-        mask = silhouette.foreground(picture, camera)
+        mask = silhouette.foreground(image, camera)
         frame = frame or frame_of_view(frame_of_silhouette(mask, camera), origin.frame)
         checks = (
             self._view(seen, view),
-            self._person(picture, feature, origin, bool(faces)),
+            self._person(image, feature, origin, bool(faces)),
             _check("one head", len(faces), 1.0, f"{len(faces)} faces"),
-            self._inside(picture, origin),
+            self._inside(image, origin),
             self._size(mask, view),
-            self._new(picture, view, origin),
-            self._background(picture, mask, origin),
+            self._new(image, view, origin),
+            self._background(image, mask, origin),
         )
         return Verdict(checks, seen, by_face, mask, frame)
 
@@ -160,10 +160,10 @@ class Inspector:
         )
         return _check("view", away, self.limits.turned, reason)
 
-    def _person(self, picture: Tensor, feature: Tensor, origin: Origin, face: bool) -> Check:
+    def _person(self, image: Tensor, feature: Tensor, origin: Origin, face: bool) -> Check:
         """By the face's identity where it shows twice, else by the share of strangers who look more like it."""
         if face and origin.identity is not None:
-            identity = face_judge().identity(picture)
+            identity = face_judge().identity(image)
             if identity is not None:
                 distance = float(((identity - origin.identity) ** 2).sum() ** 0.5)
                 return _check(
@@ -179,10 +179,10 @@ class Inspector:
             "person", nearer, self.limits.strangers, f"{100 * nearer:.0f} % of other people look more like it"
         )
 
-    def _inside(self, picture: Tensor, origin: Origin) -> Check:
+    def _inside(self, image: Tensor, origin: Origin) -> Check:
         """By the border's colours: a silhouette from GrabCut begins where heads usually are, and ends there."""
-        upper = round(_UPPER * picture.shape[1])
-        border = torch.cat([picture[:, 0], picture[:, :upper, 0], picture[:, :upper, -1]], dim=1).float() / 255
+        upper = round(_UPPER * image.shape[1])
+        border = torch.cat([image[:, 0], image[:, :upper, 0], image[:, :upper, -1]], dim=1).float() / 255
         off = (border - origin.background[:, None]).abs().mean(0) > self.limits.background
         share = float(off.float().mean())
         return _check("inside", share, self.limits.cut, f"something covers {100 * share:.0f} % of the upper border")
@@ -195,16 +195,16 @@ class Inspector:
             "size", ratio, self.limits.size, f"the head is {ratio:.1f} times larger or smaller than heads are"
         )
 
-    def _new(self, picture: Tensor, view: View, origin: Origin) -> Check:
+    def _new(self, image: Tensor, view: View, origin: Origin) -> Check:
         """Whether it is more than the portrait once more; from (nearly) the front it may be."""
         same = 0.0
         if abs(view.azimuth) > 20:
-            one, other = (_grey(p) for p in (picture, origin.picture))
+            one, other = (_grey(p) for p in (image, origin.image))
             same = max(_correlation(one, other), _correlation(one, other.flip(1)))
         return _check("new", same, self.limits.copied, "it is the portrait once more")
 
-    def _background(self, picture: Tensor, mask: Tensor, origin: Origin) -> Check:
-        colour, spread = _background(picture, mask)
+    def _background(self, image: Tensor, mask: Tensor, origin: Origin) -> Check:
+        colour, spread = _background(image, mask)
         off = max(spread, float((colour - origin.background).abs().mean()))
         return _check("background", off, self.limits.background, "the background is not plain, or another one")
 
@@ -221,8 +221,8 @@ def _check(name: str, figure: float, limit: float, reason: str) -> Check:
     return Check(name, float(figure), float(limit), passed, "" if passed else reason)
 
 
-def _grey(picture: Tensor) -> Tensor:  # [3, H, W] uint8 -> [32, 32]
-    return F.interpolate(picture[None].float(), size=(_SMALL, _SMALL), mode="area")[0].mean(0)
+def _grey(image: Tensor) -> Tensor:  # [3, H, W] uint8 -> [32, 32]
+    return F.interpolate(image[None].float(), size=(_SMALL, _SMALL), mode="area")[0].mean(0)
 
 
 def _correlation(one: Tensor, other: Tensor) -> float:
@@ -230,12 +230,12 @@ def _correlation(one: Tensor, other: Tensor) -> float:
     return float((one * other).sum() / (one.norm() * other.norm()).clamp_min(1e-6))
 
 
-def _background(picture: Tensor, mask: Tensor) -> tuple[Tensor, float]:
+def _background(image: Tensor, mask: Tensor) -> tuple[Tensor, float]:
     """Mean colour and spread, 0..1, of what is neither head nor near it; of the corners where that is nothing."""
     side = len(mask)
     near = F.max_pool2d((mask > 127).float()[None, None], side // 8 * 2 + 1, 1, side // 8)[0, 0] > 0
     if float((~near).float().mean()) < 0.02:
         near = torch.ones_like(near)
         near[: side // 10, : side // 10] = near[: side // 10, -(side // 10) :] = False
-    colours = picture[:, ~near].float() / 255
+    colours = image[:, ~near].float() / 255
     return colours.mean(1), float(colours.std(1).mean())

@@ -17,7 +17,7 @@ class ViewReport:
     azimuth: float  # degrees, as asked for
     asked: int  # subjects of which this view was wanted
     kept: int  # subjects of which it is in the dataset
-    failed: dict[str, int]  # check -> pictures that it turned down, tries that were mended included
+    failed: dict[str, int]  # check -> images that it turned down, tries that were mended included
 
 
 def view_reports(infos: Iterable[SampleInfo]) -> list[ViewReport]:

@@ -35,7 +35,7 @@ class KontextSource:
 
     Views that pass are kept with the direction they were found to show, at the size and place that heads have from
     there. With balance "complete" a subject of which a view failed at last keeps its frontal view alone, so that no
-    side has more pictures than another; with "any" it keeps what passed. Either way every portrait is a subject, and
+    side has more images than another; with "any" it keeps what passed. Either way every portrait is a subject, and
     what failed, and why, is in its provenance.
     """
 
@@ -102,14 +102,14 @@ class KontextSource:
         complete = len(kept) == len(wanted)
         used = kept if complete or self.balance == "any" else {}
         verdicts = [verdict for _, verdict, _ in used.values()]
-        pictures = [portrait, *(reframed(picture, verdict.frame) for picture, verdict, _ in used.values())]
+        images = [portrait, *(reframed(image, verdict.frame) for image, verdict, _ in used.values())]
         masks = [origin.mask, *(reframed(verdict.mask[None], verdict.frame)[0] for verdict in verdicts)]
         cameras = [Camera.orbit(0.0, 0.0).label, *(refined(v, view) for view, v in zip(used, verdicts, strict=True))]
         size = (self.resolution, self.resolution)
         kept = [{"asked": asdict(view), **verdict.as_json(), **how} for view, (_, verdict, how) in used.items()]
         return Subject(
             id=f"k{self.seed}-{index:07d}",
-            views=torch.stack([resized(p, size) for p in pictures]),
+            views=torch.stack([resized(p, size) for p in images]),
             cameras=torch.stack(cameras).float(),
             masks=torch.stack([resized(m[None], size)[0] for m in masks]),
             frontal=resized(portrait, size),
@@ -120,13 +120,13 @@ class KontextSource:
         )  # fmt: skip
 
     def measured_by(self) -> tuple[Editor, Tensor]:
-        """What makes the pictures, and a portrait, for an estimate of the time."""
+        """What makes the images, and a portrait, for an estimate of the time."""
         return self._editor, _square(read_photo(self.paths[0]), self.paths[0])
 
     def _turn(
         self, portrait: Tensor, origin: Origin, wanted: Sequence[View], index: int
     ) -> tuple[dict[View, tuple[Tensor, Verdict, dict]], list[dict[str, Any]]]:
-        """The best picture of each view that passed, and for each view how often which check failed."""
+        """The best image of each view that passed, and for each view how often which check failed."""
         best: dict[View, tuple[Tensor, Verdict, dict]] = {}
         failures: dict[View, Counter[str]] = {view: Counter() for view in wanted}
         for attempt in range(self.attempts):
@@ -137,10 +137,10 @@ class KontextSource:
             words = [instruction(view, attempt) for view in left]
             made = self._editor.edit([portrait] * len(left), words, seeds)
             verdicts = self._inspector(made, left, origin)
-            for view, picture, verdict, seed in zip(left, made, verdicts, seeds, strict=True):
+            for view, image, verdict, seed in zip(left, made, verdicts, seeds, strict=True):
                 failures[view].update(verdict.failed)
                 if verdict.passed and (view not in best or verdict.score > best[view][1].score):
-                    best[view] = picture, verdict, {"wording": attempt % len(WORDINGS), "seed": seed}
+                    best[view] = image, verdict, {"wording": attempt % len(WORDINGS), "seed": seed}
         rejected = [
             {"asked": asdict(view), "kept": view in best, "failed": dict(count)}
             for view, count in failures.items()
@@ -180,13 +180,13 @@ def _turned(seen: Viewpoint, asked: View) -> float:
     return (seen.azimuth - asked.azimuth + 180.0) % 360.0 - 180.0
 
 
-def _square(picture: Tensor, path: Path) -> Tensor:
-    if picture.shape[1] != picture.shape[2]:
-        height, width = picture.shape[1:]
+def _square(image: Tensor, path: Path) -> Tensor:
+    if image.shape[1] != image.shape[2]:
+        height, width = image.shape[1:]
         raise ValueError(
             f"{path}: portraits are square crops ('semhead data portraits'), got {width} x {height} pixels"
         )
-    return picture
+    return image
 
 
 def _seed(*numbers: int) -> int:

@@ -1,4 +1,4 @@
-"""From where a head is seen, told from the picture alone, on all sides: also where no face shows.
+"""From where a head is seen, told from the image alone, on all sides: also where no face shows.
 
 A small network, trained on parametric heads (`viewpoint_training`), regresses the unit vector from the head to the
 camera. The shorter what it says, the less sure it is: trained by squares, it says the mean of what may be.
@@ -67,7 +67,7 @@ def directions(cameras: Tensor) -> Tensor:  # [B, 25] -> [B, 3]
 
 @torch.no_grad()
 def viewpoints(images: Tensor, network: ViewpointNetwork | None = None) -> list[Viewpoint]:  # [B, 3, S, S] uint8
-    """From where heads that fill their pictures, as the convention has it, are seen."""
+    """From where heads that fill their images, as the convention has it, are seen."""
     x, y, z = (network or shipped())(prepared(images)).T.double()
     length = torch.stack([x, y, z]).norm(dim=0)
     elevation = torch.rad2deg(torch.arcsin((y / length.clamp_min(1e-9)).clamp(-1, 1)))
@@ -76,7 +76,7 @@ def viewpoints(images: Tensor, network: ViewpointNetwork | None = None) -> list[
 
 
 def prepared(images: Tensor) -> Tensor:  # [B, 3, S, S] uint8 -> [B, 3, 32, 32] in [-1, 1]
-    """Pictures as the network takes them."""
+    """Images as the network takes them."""
     small = F.interpolate(images.float(), size=(SIDE, SIDE), mode="bilinear", antialias=True, align_corners=False)
     return small / 127.5 - 1
 

@@ -37,24 +37,24 @@ def people(folder: Path, name: str) -> SubjectsInMemory:
 
 
 def stacked(heads: SubjectsInMemory) -> tuple[Tensor, Tensor, Tensor]:
-    """All views: pictures [N, 3, S, S] uint8, masks [N, 1, S, S] in [0, 1], directions [N, 3]."""
-    pictures = torch.cat([s.views for s in heads])
+    """All views: images [N, 3, S, S] uint8, masks [N, 1, S, S] in [0, 1], directions [N, 3]."""
+    images = torch.cat([s.views for s in heads])
     masks = torch.cat([s.masks for s in heads])[:, None].float() / 255
-    return pictures, masks, directions(torch.cat([s.cameras for s in heads]))
+    return images, masks, directions(torch.cat([s.cameras for s in heads]))
 
 
-def train(pictures: Tensor, masks: Tensor, towards: Tensor, epochs: int = EPOCHS, seed: int = SEED) -> ViewpointNetwork:
+def train(images: Tensor, masks: Tensor, towards: Tensor, epochs: int = EPOCHS, seed: int = SEED) -> ViewpointNetwork:
     """A network after `epochs` looks at everything, each time before another background and in another place."""
     torch.manual_seed(seed)
     network = ViewpointNetwork().train()
     optimiser = torch.optim.AdamW(network.parameters(), lr=RATE, weight_decay=DECAY)
-    steps = len(pictures) // BATCH * epochs
+    steps = len(images) // BATCH * epochs
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATE, total_steps=steps, pct_start=0.1)
     with tqdm(total=steps, unit="step", desc="viewpoint") as bar:
         for _ in range(epochs):
-            order = torch.randperm(len(pictures))
+            order = torch.randperm(len(images))
             for rows in order[: len(order) // BATCH * BATCH].split(BATCH):
-                seen, there = varied(pictures[rows], masks[rows], towards[rows])
+                seen, there = varied(images[rows], masks[rows], towards[rows])
                 loss = F.mse_loss(network(seen), there)
                 optimiser.zero_grad(set_to_none=True)
                 loss.backward()
@@ -65,10 +65,10 @@ def train(pictures: Tensor, masks: Tensor, towards: Tensor, epochs: int = EPOCHS
     return network.eval()
 
 
-def varied(pictures: Tensor, masks: Tensor, towards: Tensor) -> tuple[Tensor, Tensor]:
+def varied(images: Tensor, masks: Tensor, towards: Tensor) -> tuple[Tensor, Tensor]:
     """Heads as they may come: mirrored, moved, larger or smaller, in other light, before anything. In [-1, 1]."""
-    b = len(pictures)
-    image, cover = pictures.float() / 255, masks
+    b = len(images)
+    image, cover = images.float() / 255, masks
     colour = torch.rand(b, 3, 1, 1)
     slope = (torch.rand(b, 3, 2) - 0.5) * torch.rand(b, 1, 1)
     grid = torch.linspace(-1, 1, image.shape[-1])
@@ -92,8 +92,8 @@ def varied(pictures: Tensor, masks: Tensor, towards: Tensor) -> tuple[Tensor, Te
 
 def judge(network: ViewpointNetwork, heads: SubjectsInMemory) -> dict[str, float]:
     """Errors in degrees on people it has not seen, over all sides and on the back half."""
-    pictures, _, towards = stacked(heads)
-    found = viewpoints(pictures, network)
+    images, _, towards = stacked(heads)
+    found = viewpoints(images, network)
     azimuth = torch.rad2deg(torch.atan2(towards[:, 0], towards[:, 2]))
     elevation = torch.rad2deg(torch.arcsin(towards[:, 1].clamp(-1, 1)))
     away = torch.tensor([f.away_from(float(a), float(e)) for f, a, e in zip(found, azimuth, elevation, strict=True)])
@@ -128,7 +128,7 @@ def main(out: Path) -> None:
 
 CARD = """# Viewpoint network
 
-Tells from a picture of a head from where it is seen, on all sides (`semhead_lib.data.kontext.viewpoint`): the check
+Tells from an image of a head from where it is seen, on all sides (`semhead_lib.data.kontext.viewpoint`): the check
 that a synthesised view shows the side that was asked for, also where no face shows.
 
 - {parameters} parameters, 32 x 32 pixels in, the direction to the camera out; its length says how sure it is.

@@ -1,4 +1,4 @@
-"""Casting a head: pictures with exact ground truth from any cameras, on CPU or CUDA."""
+"""Casting a head: images with exact ground truth from any cameras, on CPU or CUDA."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Caster:
         wp.launch(kernel, dim=dim, inputs=inputs, outputs=outputs, device=self.device)
 
     def cast(self, cameras: Tensor, resolution: int, light: Light, samples: int = 4) -> Views:
-        """Pictures and ground truth of the scene from `cameras` [V, 25] at `resolution` pixels a side.
+        """Images and ground truth of the scene from `cameras` [V, 25] at `resolution` pixels a side.
 
         Each pixel takes `samples` samples; raises ValueError for less than one of them or of pixels.
         """

@@ -87,7 +87,7 @@ class ParametricSource:
     views_per_subject: int = 12
     view_sampling: str = "balanced"  # a key of cameras.VIEW_SAMPLERS
     samples_per_pixel: int = 4
-    channels: tuple[str, ...] = ("depth", "normals", "segmentation")  # kept beside pictures and masks
+    channels: tuple[str, ...] = ("depth", "normals", "segmentation")  # kept beside images and masks
     device: str = "cpu"  # warp device: cpu, cuda, cuda:1 ...
     name: str = "parametric"
     licence: str = LICENCE

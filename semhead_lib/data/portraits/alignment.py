@@ -67,52 +67,50 @@ def read_portrait(
 
     A photograph with a camera label in an EG3D or PanoHead `dataset.json` (in its folder or the one above) counts as
     aligned: no face is sought. A real alpha channel is the mask, unless one is given; else `silhouette` finds it.
-    Raises FileNotFoundError, or ValueError naming the photograph and what is wrong: no readable picture, no face, a
+    Raises FileNotFoundError, or ValueError naming the photograph and what is wrong: no readable image, no face, a
     face too small or cut off; ModuleNotFoundError with the command that installs dlib or OpenCV (extra `faces`).
     """
     path = Path(path)
-    picture, alpha = read_photo(path), None
+    image, alpha = read_photo(path), None
     name = re.sub(r"[^A-Za-z0-9_-]+", "-", path.stem).strip("-")[:80] or "photo"
     if mask is None:
-        alpha = _read_alpha(path, picture.shape[1:])
+        alpha = _read_alpha(path, image.shape[1:])
     given = camera is not None
     camera = torch.as_tensor(camera, dtype=torch.float32) if given else label_of(path)
     if camera is not None:
         source = "given" if given else "label"
-        return _aligned_already(picture, camera, source, name, resolution, alpha, mask, str(path))
-    return align(
-        picture, name=name, resolution=resolution, landmarks=landmarks, alpha=alpha, mask=mask, where=str(path)
-    )
+        return _aligned_already(image, camera, source, name, resolution, alpha, mask, str(path))
+    return align(image, name=name, resolution=resolution, landmarks=landmarks, alpha=alpha, mask=mask, where=str(path))
 
 
 def align(
-    picture: Tensor,  # [3, H, W] uint8
+    image: Tensor,  # [3, H, W] uint8
     *,
     name: str,
     resolution: int = 256,
     landmarks: int = 68,
     alpha: Tensor | None = None,  # [H, W] uint8
     mask: Tensor | None = None,  # [H, W] uint8, stands before `alpha`
-    where: str | None = None,  # what errors call the picture; None: its name
+    where: str | None = None,  # what errors call the image; None: its name
 ) -> Portrait:
-    """The portrait of the largest face of a picture. Raises as `read_portrait` does."""
+    """The portrait of the largest face of an image. Raises as `read_portrait` does."""
     where = name if where is None else where
-    height, width = picture.shape[1:]
+    height, width = image.shape[1:]
     cover, cover_source = _coverage(alpha, mask, (height, width), where)
-    faces = face_finder(landmarks)(picture)
+    faces = face_finder(landmarks)(image)
     face = _largest(faces, width, height, where)
     notes = [] if len(faces) == 1 else [f"{len(faces)} faces were found: the largest was taken."]
     fit = fit_camera(face.landmarks, head_landmarks(landmarks))
     camera = Camera.orbit(fit.azimuth, fit.elevation).label
-    image, inside = cut_square(picture, fit.similarity, resolution)
+    crop, inside = cut_square(image, fit.similarity, resolution)
     if cover is None:
-        cropped, cover_source = silhouette.foreground(image, camera, inside), "grabcut"
+        cropped, cover_source = silhouette.foreground(crop, camera, inside), "grabcut"
     else:
         cropped = cut_square(cover[None], fit.similarity, resolution)[0][0]
     cropped = torch.where(inside > 0, cropped, 0).byte()
     return Portrait(
         name=name,
-        image=image,
+        image=crop,
         camera=camera,
         mask=cropped,
         inside=inside,
@@ -161,11 +159,11 @@ def label_of(path: Path | str) -> Tensor | None:  # [25] float32
 
 def overlay(portrait: Portrait) -> Tensor:  # [3, S, S] uint8
     """The crop with the mask's outline (blue), the landmarks (green), and those of our head from its camera (red)."""
-    picture = portrait.image.float()
+    image = portrait.image.float()
     head = (portrait.mask > 127).float()[None, None]
     edge = (F.max_pool2d(head, 3, 1, 1) - head)[0, 0] > 0
-    picture[:, edge] = torch.tensor([40.0, 90.0, 255.0])[:, None]
-    drawn = Image.fromarray(picture.byte().permute(1, 2, 0).contiguous().numpy())
+    image[:, edge] = torch.tensor([40.0, 90.0, 255.0])[:, None]
+    drawn = Image.fromarray(image.byte().permute(1, 2, 0).contiguous().numpy())
     pen, size = ImageDraw.Draw(drawn), portrait.image.shape[-1]
     if portrait.landmarks is not None:
         head_points = head_landmarks(len(portrait.landmarks)).seen_from(portrait.azimuth, portrait.elevation)
@@ -218,7 +216,7 @@ def _notes(fit: CameraFit, camera: Tensor, inside: Tensor, mask: Tensor, landmar
 
 
 def _aligned_already(
-    picture: Tensor,
+    image: Tensor,
     camera: Tensor,
     source: str,
     name: str,
@@ -227,7 +225,7 @@ def _aligned_already(
     mask: Tensor | None,
     where: str,
 ) -> Portrait:
-    height, width = picture.shape[1:]
+    height, width = image.shape[1:]
     if height != width:
         raise ValueError(f"{where}: a photo with a camera must be a square crop, got {width} x {height} pixels")
     try:
@@ -235,13 +233,13 @@ def _aligned_already(
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from None
     cover, cover_source = _coverage(alpha, mask, (height, width), where)
-    image = resized(picture, (resolution, resolution))
+    crop = resized(image, (resolution, resolution))
     if cover is None:
-        cover, cover_source = silhouette.foreground(image, camera), "grabcut"
+        cover, cover_source = silhouette.foreground(crop, camera), "grabcut"
     cover = resized(cover[None], (resolution, resolution))[0]
     inside = torch.full_like(cover, 255)
     provenance = {"camera": source, "mask": cover_source, "photo size": [height, width]}
-    return Portrait(name, image, camera, cover, inside, None, None, (), provenance)
+    return Portrait(name, crop, camera, cover, inside, None, None, (), provenance)
 
 
 def _coverage(
@@ -259,7 +257,7 @@ def _coverage(
 
 
 def _read_alpha(path: Path, size: tuple[int, int]) -> Tensor | None:  # [H, W] uint8
-    """The alpha channel of a picture that `read_photo` reads, upright, or None when nothing is transparent."""
+    """The alpha channel of an image that `read_photo` reads, upright, or None when nothing is transparent."""
     with Image.open(path) as opened:
         if "A" not in opened.getbands() and "transparency" not in opened.info:
             return None

@@ -1,7 +1,7 @@
 """The camera of a photograph from landmarks of the face: a camera on the orbit, and how the photograph is turned.
 
 A head in our convention is seen by a camera that looks at the origin from a fixed distance, with y up. Any photograph
-of a head is, near enough, such a picture that was turned, scaled and shifted in its plane: so azimuth, elevation and
+of a head is, near enough, such an image that was turned, scaled and shifted in its plane: so azimuth, elevation and
 that similarity are sought together (perspective-n-point on a known orbit), by robust least squares. dlib's landmarks
 lag behind strong turns of the head: what that does to the angles was measured on our heads and is then corrected.
 """

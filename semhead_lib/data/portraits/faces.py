@@ -19,7 +19,7 @@ from scipy.stats import rankdata
 from torch import Tensor
 
 _UPSCALED = 384  # pixels a side: the detector was trained on faces of about 80 pixels
-_SHRUNK = 1024  # pixels of the longer side that large pictures are searched at first
+_SHRUNK = 1024  # pixels of the longer side that large images are searched at first
 _DOUBTFUL = 0.3  # of the surest face's score: what scores less is taken for something else
 _MOST_PIXELS = 16 << 20  # what is searched when no face was found in fewer
 _FACE = 200  # pixels a face's box is brought to before its landmarks are found: they come as whole pixels
@@ -46,11 +46,9 @@ def weights_folder() -> Path:
 
 @dataclass(frozen=True)
 class Face:
-    """A face in a picture, in its pixels: x right, y down, (0, 0) the top left corner."""
+    """A face in an image, in its pixels: x right, y down, (0, 0) the top left corner."""
 
-    box: tuple[
-        float, float, float, float
-    ]  # left, top, right, bottom: from the brows to the chin; may leave the picture
+    box: tuple[float, float, float, float]  # left, top, right, bottom: from the brows to the chin; may leave the image
     landmarks: np.ndarray  # [K, 2]: 68 in iBUG order, or 5: right-hand eye's corners, left-hand eye's, base of the nose
 
     @property
@@ -60,7 +58,7 @@ class Face:
 
 
 class FaceFinder:
-    """Finds all faces of a picture of any size with their landmarks; `landmarks` is a key of LANDMARK_MODELS."""
+    """Finds all faces of an image of any size with their landmarks; `landmarks` is a key of LANDMARK_MODELS."""
 
     def __init__(self, landmarks: int = 68) -> None:
         if landmarks not in LANDMARK_MODELS:
@@ -70,36 +68,36 @@ class FaceFinder:
         self._landmarks = self._dlib.shape_predictor(str(weights_folder() / LANDMARK_MODELS[landmarks][0]))
 
     def __call__(self, image: Tensor, finest: int = 4) -> list[Face]:  # [3, H, W] uint8
-        """The faces, largest first. They are searched in finer and finer pictures until there is one, at most `finest`
-        times as fine: 1 is enough where a face fills its picture."""
-        picture = _as_picture(image)
-        width, height = picture.size
+        """The faces, largest first. They are searched in finer and finer images until there is one, at most `finest`
+        times as fine: 1 is enough where a face fills its image."""
+        array = _as_image(image)
+        width, height = array.size
         scale = 1.0
-        if min(picture.size) < _UPSCALED:
-            scale = _UPSCALED / min(picture.size)
-        elif max(picture.size) > _SHRUNK:
-            scale = _SHRUNK / max(picture.size)
+        if min(array.size) < _UPSCALED:
+            scale = _UPSCALED / min(array.size)
+        elif max(array.size) > _SHRUNK:
+            scale = _SHRUNK / max(array.size)
         for finer in (1, 2, 4):
-            size = [max(round(s * scale * finer), 1) for s in picture.size]
+            size = [max(round(s * scale * finer), 1) for s in array.size]
             if finer > finest or (finer > 1 and size[0] * size[1] > _MOST_PIXELS):
                 break
-            boxes, scores, _ = self._detect.run(np.asarray(picture.resize(size, Image.Resampling.BICUBIC)), 0, 0.0)
+            boxes, scores, _ = self._detect.run(np.asarray(array.resize(size, Image.Resampling.BICUBIC)), 0, 0.0)
             if boxes:
                 across, down = width / size[0], height / size[1]
                 boxes = [box for box, score in zip(boxes, scores, strict=True) if score >= _DOUBTFUL * max(scores)]
                 boxes = sorted(boxes, key=lambda b: (-b.area(), b.left(), b.top()))
                 return [
-                    self._face(picture, (b.left() * across, b.top() * down, b.right() * across, b.bottom() * down))
+                    self._face(array, (b.left() * across, b.top() * down, b.right() * across, b.bottom() * down))
                     for b in boxes
                 ]
         return []
 
-    def _face(self, picture: Image.Image, box: tuple[float, float, float, float]) -> Face:
-        """Landmarks of the face at `box`: a mean over slightly different boxes, in the picture and its mirror image."""
+    def _face(self, image: Image.Image, box: tuple[float, float, float, float]) -> Face:
+        """Landmarks of the face at `box`: a mean over slightly different boxes, in the image and its mirror image."""
         left, top, right, bottom = box
         side = max(right - left, bottom - top, 1.0)
         corner = np.array([left + right, top + bottom]) / 2 - side
-        cut = _cut_out(picture, (*corner, *(corner + 2 * side)), (2 * _FACE, 2 * _FACE))
+        cut = _cut_out(image, (*corner, *(corner + 2 * side)), (2 * _FACE, 2 * _FACE))
         found = []
         for mirrored in (False, True):
             pixels = np.ascontiguousarray(cut[:, ::-1] if mirrored else cut)
@@ -115,7 +113,7 @@ class FaceFinder:
 
 
 class FaceJudge:
-    """Detects the largest face of a picture, its 68 landmarks and its 128-number identity."""
+    """Detects the largest face of an image, its 68 landmarks and its 128-number identity."""
 
     def __init__(self) -> None:
         dlib, folder = _import_dlib(), weights_folder()
@@ -129,8 +127,8 @@ class FaceJudge:
         found = self._find(image)
         if found is None:
             return None
-        picture, shape = found
-        return np.array([[p.x + 0.5, p.y + 0.5] for p in shape.parts()]) / picture.shape[1::-1]
+        array, shape = found
+        return np.array([[p.x + 0.5, p.y + 0.5] for p in shape.parts()]) / array.shape[1::-1]
 
     def identity(self, image: Tensor) -> np.ndarray | None:  # [3, H, W] uint8 -> [128]
         """Identity feature of the largest face, or None; to its author distances below 0.6 mean "same person"."""
@@ -140,11 +138,11 @@ class FaceJudge:
         return np.array(self._identity.compute_face_descriptor(*found))
 
     def _find(self, image: Tensor):
-        picture = _as_picture(image)
-        scale = _UPSCALED / min(picture.size)
+        array = _as_image(image)
+        scale = _UPSCALED / min(array.size)
         if scale > 1:
-            picture = picture.resize([round(s * scale) for s in picture.size], Image.Resampling.BICUBIC)
-        pixels = np.asarray(picture)
+            array = array.resize([round(s * scale) for s in array.size], Image.Resampling.BICUBIC)
+        pixels = np.asarray(array)
         boxes = self._detect(pixels, 0) or self._detect(pixels, 1)
         if not boxes:
             return None
@@ -159,16 +157,16 @@ def _import_dlib():
     return dlib
 
 
-def _as_picture(image: Tensor) -> Image.Image:
+def _as_image(image: Tensor) -> Image.Image:
     if image.ndim != 3 or image.shape[0] != 3 or str(image.dtype) != "torch.uint8":
         raise ValueError(f"image must be uint8 of shape [3, H, W], got {image.dtype} of shape {list(image.shape)}")
     return Image.fromarray(image.permute(1, 2, 0).contiguous().numpy())
 
 
-def _cut_out(picture: Image.Image, region: tuple[float, ...], size: tuple[int, int]) -> np.ndarray:  # [h, w, 3] uint8
-    """The region (left, top, right, bottom) at `size` (width, height); black outside the picture, as dlib has it."""
+def _cut_out(image: Image.Image, region: tuple[float, ...], size: tuple[int, int]) -> np.ndarray:  # [h, w, 3] uint8
+    """The region (left, top, right, bottom) at `size` (width, height); black outside the image, as dlib has it."""
     low = [math.floor(v) for v in region[:2]]
-    around = picture.crop((*low, *(math.ceil(v) for v in region[2:])))
+    around = image.crop((*low, *(math.ceil(v) for v in region[2:])))
     box = [value - low[i % 2] for i, value in enumerate(region)]
     return np.asarray(around.resize(size, Image.Resampling.BICUBIC, box=box))
 
@@ -187,12 +185,12 @@ def face_judge() -> FaceJudge:
 
 @dataclass(frozen=True)
 class IdentityCheck:
-    """How well the judge tells people apart from their pictures."""
+    """How well the judge tells people apart from their images."""
 
-    same: np.ndarray  # distances between pictures of one person
-    different: np.ndarray  # distances between pictures of two people
-    faces: int  # pictures in which a face was found
-    pictures: int
+    same: np.ndarray  # distances between images of one person
+    different: np.ndarray  # distances between images of two people
+    faces: int  # images in which a face was found
+    images: int
 
     @property
     def auc(self) -> float:
@@ -211,20 +209,20 @@ def roc_auc(positive: np.ndarray, negative: np.ndarray) -> float:
 
 
 def identity_check(people: list[Tensor]) -> IdentityCheck:  # one [K, 3, H, W] uint8 a person
-    """Compare all pictures of `people` pair by pair; pictures without a found face are counted and left out.
+    """Compare all images of `people` pair by pair; images without a found face are counted and left out.
 
     Raises ValueError when fewer than two people have two found faces.
     """
     judge = face_judge()
     features, owner = [], []
-    for person, pictures in enumerate(people):
-        found = [f for f in map(judge.identity, pictures) if f is not None]
+    for person, images in enumerate(people):
+        found = [f for f in map(judge.identity, images) if f is not None]
         features += found
         owner += [person] * len(found)
     total = sum(len(p) for p in people)
     counts = np.bincount(owner, minlength=len(people)) if owner else np.zeros(1)
     if (counts > 1).sum() < 2:
-        raise ValueError(f"need two people with two faces each, found {len(features)} faces in {total} pictures")
+        raise ValueError(f"need two people with two faces each, found {len(features)} faces in {total} images")
     feature, owner = np.stack(features), np.array(owner)
     i, j = np.triu_indices(len(feature), k=1)
     distance = np.linalg.norm(feature[i] - feature[j], axis=-1)

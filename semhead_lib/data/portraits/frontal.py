@@ -1,4 +1,4 @@
-"""Photographs as pictures that a condition can be made of: the head, aligned, before white."""
+"""Photographs as images that a condition can be made of: the head, aligned, before white."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ from semhead_lib.data.portraits.photos import decode_photo
 
 
 def portrait_of(content: bytes, name: str, side: int = 256) -> tuple[Tensor, str]:  # [3, side, side] uint8
-    """`face_of` the picture in a file's bytes. Raises ValueError naming a file that holds none."""
+    """`face_of` the image in a file's bytes. Raises ValueError naming a file that holds none."""
     return face_of(decode_photo(content, name), name, side)
 
 
-def face_of(picture: Tensor, name: str, side: int = 256) -> tuple[Tensor, str]:  # [3, H, W] -> [3, side, side] uint8
+def face_of(image: Tensor, name: str, side: int = 256) -> tuple[Tensor, str]:  # [3, H, W] -> [3, side, side] uint8
     """The head in a photograph, and what was done, in words.
 
-    Where no face is found, or the extra `faces` is not installed, it is the middle square of the picture.
+    Where no face is found, or the extra `faces` is not installed, it is the middle square of the image.
     """
     try:
-        portrait = align(picture, name=name, resolution=side)
+        portrait = align(image, name=name, resolution=side)
     except (ModuleNotFoundError, ValueError) as error:
-        return _middle(picture, side), f"{name}: the middle of the picture is taken ({error})"
-    cover, image = portrait.mask.float() / 255, portrait.image.float()
-    before_white = torch.lerp(torch.full_like(image, 255.0), image, cover).round().byte()
+        return _middle(image, side), f"{name}: the middle of the image is taken ({error})"
+    cover, crop = portrait.mask.float() / 255, portrait.image.float()
+    before_white = torch.lerp(torch.full_like(crop, 255.0), crop, cover).round().byte()
     return before_white, f"{name}: aligned, camera at {portrait.azimuth:.0f}\u00b0, {portrait.elevation:.0f}\u00b0"
 
 
-def _middle(picture: Tensor, side: int) -> Tensor:  # [3, H, W] uint8
-    height, width = picture.shape[1:]
+def _middle(image: Tensor, side: int) -> Tensor:  # [3, H, W] uint8
+    height, width = image.shape[1:]
     least = min(height, width)
     top, left = (height - least) // 2, (width - least) // 2
-    square = picture[None, :, top : top + least, left : left + least].float()
+    square = image[None, :, top : top + least, left : left + least].float()
     small = torch.nn.functional.interpolate(square, size=(side, side), mode="bilinear", antialias=True)
     return small[0].round().clamp(0, 255).byte()

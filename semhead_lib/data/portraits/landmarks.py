@@ -37,7 +37,7 @@ class HeadLandmarks:
     quadratic: np.ndarray  # [2, P (P + 1) / 2], pairs (0, 0), (0, 1), ... (1, 1), ...
 
     def seen_from(self, azimuth: float, elevation: float) -> np.ndarray:  # [K, 2] in [0, 1], x right, y down
-        """The landmarks in the picture of the orbit camera at these angles, degrees."""
+        """The landmarks in the image of the orbit camera at these angles, degrees."""
         return orbit_projection(self.mean, azimuth, elevation)
 
     def correction(self, points: np.ndarray, azimuth: float, elevation: float) -> np.ndarray:  # [2]

@@ -15,7 +15,7 @@ _LARGEST = 4096  # pixels of the longer side; what is larger is made smaller as 
 
 
 def read_photo(path: Path | str) -> Tensor:  # [3, H, W] uint8
-    """Read a picture upright, in RGB; what is transparent becomes white.
+    """Read an image upright, in RGB; what is transparent becomes white.
 
     Raises FileNotFoundError, or ValueError naming the file and what is wrong with it.
     """
@@ -31,22 +31,22 @@ def _decoded(file: Path | str | io.BytesIO, name: str) -> Tensor:
     try:
         with Image.open(file, formats=("JPEG", "PNG", "WEBP")) as opened:
             opened.draft("RGB", (_LARGEST, _LARGEST))
-            picture = ImageOps.exif_transpose(opened).convert("RGBA")
+            image = ImageOps.exif_transpose(opened).convert("RGBA")
     except FileNotFoundError:
         raise
     except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
         why = "of no known kind" if isinstance(error, UnidentifiedImageError) else str(error)
-        raise ValueError(f"{name}: no readable JPEG, PNG or WebP picture: {why}") from None
-    picture.thumbnail((_LARGEST, _LARGEST))
-    ground = Image.new("RGBA", picture.size, "white")
-    ground.alpha_composite(picture)
+        raise ValueError(f"{name}: no readable JPEG, PNG or WebP image: {why}") from None
+    image.thumbnail((_LARGEST, _LARGEST))
+    ground = Image.new("RGBA", image.size, "white")
+    ground.alpha_composite(image)
     return torch.from_numpy(np.array(ground.convert("RGB"))).permute(2, 0, 1)
 
 
 def find_photos(folder: Path | str) -> list[tuple[str, Path]]:
-    """Pictures of a folder in the order of their names, each with whom it shows.
+    """Images of a folder in the order of their names, each with whom it shows.
 
-    A picture in a subfolder shows the person that the subfolder is named for; one beside them shows a person of its
+    An image in a subfolder shows the person that the subfolder is named for; one beside them shows a person of its
     own. Raises ValueError when there is none.
     """
     folder = Path(folder)
@@ -55,5 +55,5 @@ def find_photos(folder: Path | str) -> list[tuple[str, Path]]:
     for person in sorted(p for p in folder.glob("*") if p.is_dir()):
         photos += [(person.name, p) for p in sorted(person.glob("*")) if p.suffix.lower() in SUFFIXES]
     if not photos:
-        raise ValueError(f"{folder}: no folder with pictures ({', '.join(SUFFIXES)})")
+        raise ValueError(f"{folder}: no folder with images ({', '.join(SUFFIXES)})")
     return photos

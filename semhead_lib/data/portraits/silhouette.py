@@ -35,9 +35,9 @@ _SOFT = 0.7  # pixels of the worked size, standard deviation of the mask's edge
 def foreground(
     image: Tensor,  # [3, S, S] uint8
     camera: Tensor,  # [25]
-    inside: Tensor | None = None,  # [S, S] uint8: 255 where the picture is a photograph, 0 where it was filled
+    inside: Tensor | None = None,  # [S, S] uint8: 255 where the image is a photograph, 0 where it was filled
 ) -> Tensor:  # [S, S] uint8 coverage of the head
-    """Mask of the head that `camera` sees in the middle of `image`; the same picture gives the same mask.
+    """Mask of the head that `camera` sees in the middle of `image`; the same image gives the same mask.
 
     Raises ModuleNotFoundError with the command that installs OpenCV, ValueError for another shape or type.
     """

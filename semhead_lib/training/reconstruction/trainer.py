@@ -278,8 +278,8 @@ class _Trainer:
         semantics = torch.stack([subject.semantic for subject in some])
         around = torch.linspace(-90, 90, rows[0].shape[0]).tolist()
         drawn = sampling.heads_around(average, z, semantics, tuple(around))
-        pictures = torch.cat([torch.stack(rows), drawn])
-        sampling.save_grid(self.out / GRIDS / f"step-{self.step:06d}.png", pictures)
+        images = torch.cat([torch.stack(rows), drawn])
+        sampling.save_grid(self.out / GRIDS / f"step-{self.step:06d}.png", images)
 
 
 def _begun(settings: ReconstructionSettings, data: SubjectsInMemory, out: Path) -> bytes:

@@ -26,7 +26,7 @@ def source(seed: int, side: int):
 
 
 def cast(seed: int, person: int, side: int, *views: View) -> Tensor:  # [V, 3, S, S] uint8
-    """A person from some sides, in neutral light: the frontal picture's."""
+    """A person from some sides, in neutral light: the frontal image's."""
     from semhead_lib.data.parametric import appearance
     from semhead_lib.data.parametric.cast import Caster
 
@@ -72,13 +72,13 @@ def wrong(seed: int, person: int, view: View, side: int, fault: str, number: int
     if fault == "copied":
         return portrait.flip(2) if number % 2 else portrait
     seen = View((view.azimuth + azimuth + 180) % 360 - 180, max(min(view.elevation + elevation, 44), -29))
-    picture = cast(seed, person, side, seen)[0]
+    image = cast(seed, person, side, seen)[0]
     if fault == "cut off":
         shift = (side // 3, 0) if number % 2 else (0, (1 if number % 4 < 2 else -1) * side // 3)
-        moved = torch.full_like(picture, 212)
-        moved[:, : side - shift[0]] = picture[:, shift[0] :]
-        picture = moved.roll(shift[1], 2)
+        moved = torch.full_like(image, 212)
+        moved[:, : side - shift[0]] = image[:, shift[0] :]
+        image = moved.roll(shift[1], 2)
         if shift[1]:
             edge = slice(0, shift[1]) if shift[1] > 0 else slice(shift[1], None)
-            picture[:, :, edge] = 212
-    return picture
+            image[:, :, edge] = 212
+    return image

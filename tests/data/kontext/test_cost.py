@@ -28,9 +28,7 @@ def test_it_is_what_trials_count():
 def test_the_papers_scale_is_said_in_words():
     cost = estimate(933_334, 12, tries=1, attempts=1, passing=1.0, images_per_second=0.1, bytes_per_view=4e5)
     assert cost.views == pytest.approx(11.2e6, rel=1e-4)
-    assert str(cost) == (
-        "933,334 subjects, 11,200,008 views kept, 10,266,674 pictures made, 28,519 device hours, 4.5 TB"
-    )
+    assert str(cost) == ("933,334 subjects, 11,200,008 views kept, 10,266,674 images made, 28,519 device hours, 4.5 TB")
 
 
 def test_it_is_measured():

@@ -15,14 +15,14 @@ SIDE = 128
 VIEWS = (View(0, 0), View(90, 20), View(180, 0), View(-120, -15))
 
 
-def mask_of(picture):
-    return ((picture.float() - 212).abs().amax(0) > 16).byte() * 255
+def mask_of(image):
+    return ((image.float() - 212).abs().amax(0) > 16).byte() * 255
 
 
-def moved(picture, frame):
-    """The picture with its head in that frame."""
+def moved(image, frame):
+    """The image with its head in that frame."""
     back = Frame(1 / frame.scale, -frame.right / frame.scale, -frame.down / frame.scale)
-    return reframed(picture, back)
+    return reframed(image, back)
 
 
 def overlap(one, other):
@@ -30,18 +30,18 @@ def overlap(one, other):
 
 
 def test_moving_back_and_forth():
-    """Also where the picture ends before the camera's does: its edges go on, and no second square is mirrored there."""
-    picture = torch.full((3, SIDE, SIDE), 212, dtype=torch.uint8)
-    picture[:, 40:80, 50:90] = 20
+    """Also where the image ends before the camera's does: its edges go on, and no second square is mirrored there."""
+    image = torch.full((3, SIDE, SIDE), 212, dtype=torch.uint8)
+    image[:, 40:80, 50:90] = 20
     frame = Frame(1.25, 0.1, -0.05)
-    there = moved(picture, frame)
+    there = moved(image, frame)
     dark, back = there[0] < 116, reframed(there, frame)[0] < 116
     rows, columns = (torch.nonzero(dark.any(axis)).flatten().float() for axis in (1, 0))
     assert (len(rows), len(columns)) == (50, 50)
     assert float(columns.mean()) == pytest.approx(63.5 + 1.25 * 6 + 12.8, abs=0.6)
     assert float(rows.mean()) == pytest.approx(63.5 - 1.25 * 4 - 6.4, abs=0.6)
-    assert overlap(back, picture[0] < 116) > 0.95
-    assert torch.equal(reframed(picture, Frame()), picture)
+    assert overlap(back, image[0] < 116) > 0.95
+    assert torch.equal(reframed(image, Frame()), image)
 
 
 def test_frames_are_found_and_what_is_the_persons_own_is_not_put_right():
@@ -49,14 +49,14 @@ def test_frames_are_found_and_what_is_the_persons_own_is_not_put_right():
     for person in range(5):
         front, *others = cast(4000, person, SIDE, *VIEWS)
         own = frame_of_silhouette(mask_of(front), Camera.orbit(0.0, 0.0).label)
-        for view, picture in zip(VIEWS[1:], others, strict=True):
+        for view, image in zip(VIEWS[1:], others, strict=True):
             frame = Frame(float(np.exp(rng.normal() * 0.1)), *(rng.normal(size=2) * 0.05).tolist())
-            there = moved(picture, frame)
+            there = moved(image, frame)
             camera = Camera.orbit(view.azimuth, view.elevation).label
             found = frame_of_view(frame_of_silhouette(mask_of(there), camera), own)
             errors.append([np.log(found.scale / frame.scale), found.right - frame.right, found.down - frame.down])
             asked.append([np.log(frame.scale), frame.right, frame.down])
-            truth = mask_of(picture)
+            truth = mask_of(image)
             overlaps.append([overlap(mask_of(there), truth), overlap(mask_of(reframed(there, found)), truth)])
     off, before = (np.sqrt(np.square(x).mean(0)) for x in (errors, asked))
     print("off", off, "before", before, "overlap before and after", np.mean(overlaps, 0))

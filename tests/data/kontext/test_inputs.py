@@ -19,14 +19,14 @@ for needed in ("dlib", "cv2"):
 WANTED = PortraitFilter(resolution=256, least=64, azimuth=20, elevation=20)
 
 
-def png(picture) -> bytes:
+def png(image) -> bytes:
     data = io.BytesIO()
-    Image.fromarray(np.asarray(picture)).save(data, "PNG")
+    Image.fromarray(np.asarray(image)).save(data, "PNG")
     return data.getvalue()
 
 
 @pytest.fixture(scope="module")
-def pictures() -> dict[str, bytes]:
+def images() -> dict[str, bytes]:
     whole = Image.fromarray(astronaut())
     two = Image.new("RGB", (1024, 512))
     two.paste(whole, (0, 0))
@@ -37,24 +37,24 @@ def pictures() -> dict[str, bytes]:
         "c/coffee.png": png(coffee()),
         "d/two.png": png(two),
         "e/small.png": png(whole.resize((160, 160))),
-        "f/broken.png": b"no picture",
+        "f/broken.png": b"no image",
     }
 
 
 @pytest.fixture(scope="module")
-def chosen(pictures, tmp_path_factory):
-    folder, out = tmp_path_factory.mktemp("pictures"), tmp_path_factory.mktemp("portraits")
-    for name, data in pictures.items():
+def chosen(images, tmp_path_factory):
+    folder, out = tmp_path_factory.mktemp("images"), tmp_path_factory.mktemp("portraits")
+    for name, data in images.items():
         (folder / name).parent.mkdir(parents=True)
         (folder / name).write_bytes(data)
     counts = choose_portraits(folder, out, WANTED, progress=False)
     with open(out / CHOSEN, newline="") as file:
-        return folder, out, counts, {row["picture"]: row for row in csv.DictReader(file)}
+        return folder, out, counts, {row["image"]: row for row in csv.DictReader(file)}
 
 
-def test_each_has_a_reason(chosen, pictures):
+def test_each_has_a_reason(chosen, images):
     _, _, counts, rows = chosen
-    assert list(rows) == list(pictures)
+    assert list(rows) == list(images)
     reasons = {name[0]: row["reason"].partition(":")[0] for name, row in rows.items()}
     assert reasons == {
         "a": "",
@@ -71,14 +71,14 @@ def test_each_has_a_reason(chosen, pictures):
 
 
 def test_a_portrait_stands_before_plain_grey(chosen):
-    picture = torch.from_numpy(np.array(Image.open(chosen[1] / "000000.png")))
-    assert picture.shape == (256, 256, 3)
-    corners = picture[:10, :10].reshape(-1, 3)
-    assert (corners == PLAIN).all() and (picture[80:160, 80:160] != PLAIN).any(-1).float().mean() > 0.95
+    image = torch.from_numpy(np.array(Image.open(chosen[1] / "000000.png")))
+    assert image.shape == (256, 256, 3)
+    corners = image[:10, :10].reshape(-1, 3)
+    assert (corners == PLAIN).all() and (image[80:160, 80:160] != PLAIN).any(-1).float().mean() > 0.95
 
 
-def test_it_goes_on(chosen, pictures, tmp_path):
-    """Interrupted after some pictures, and by processes: the same rows and files."""
+def test_it_goes_on(chosen, images, tmp_path):
+    """Interrupted after some images, and by processes: the same rows and files."""
     folder, out, counts, rows = chosen
     with open(tmp_path / CHOSEN, "w", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
@@ -89,18 +89,18 @@ def test_it_goes_on(chosen, pictures, tmp_path):
     assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == {p.name: p.read_bytes() for p in out.iterdir()}
 
 
-def test_collections(pictures, tmp_path):
+def test_collections(images, tmp_path):
     with zipfile.ZipFile(tmp_path / "all.zip", "w") as zipped:
-        for name, data in pictures.items():
+        for name, data in images.items():
             zipped.writestr(name, data)
     (tmp_path / "tars").mkdir()
     with tarfile.open(tmp_path / "tars/0.tar", "w") as tar:
-        for name, data in (*pictures.items(), ("a/notes.json", b"{}")):
+        for name, data in (*images.items(), ("a/notes.json", b"{}")):
             info = tarfile.TarInfo(name)
             info.size = len(data)
             tar.addfile(info, io.BytesIO(data))
-    assert dict(collection(tmp_path / "all.zip")) == pictures
-    assert dict(collection(tmp_path / "tars")) == {f"0.tar/{name}": data for name, data in pictures.items()}
+    assert dict(collection(tmp_path / "all.zip")) == images
+    assert dict(collection(tmp_path / "tars")) == {f"0.tar/{name}": data for name, data in images.items()}
     assert dict(collection(tmp_path / "tars/0.tar")) == dict(collection(tmp_path / "tars"))
 
 
@@ -108,7 +108,7 @@ def test_collections_that_are_none(tmp_path):
     with pytest.raises(FileNotFoundError, match="nowhere"):
         list(collection(tmp_path / "nowhere"))
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ValueError, match="no pictures in it"):
+    with pytest.raises(ValueError, match="no images in it"):
         list(collection(tmp_path / "empty"))
     with pytest.raises(ValueError, match="name a folder, zip or tar file of frontal photographs"):
         list(collection(""))

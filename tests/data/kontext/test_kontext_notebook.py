@@ -22,8 +22,8 @@ def test_photographs_turned_around_by_the_tiny_model(tiny, tmp_path):
     """Noise passes no check: the notebook says so, view by view, and what is left is sound and balanced."""
     photos = tmp_path / "photos"
     photos.mkdir()
-    for name, picture in (("astronaut", astronaut()), ("coffee", coffee())):
-        Image.fromarray(picture).save(photos / f"{name}.jpg")
+    for name, image in (("astronaut", astronaut()), ("coffee", coffee())):
+        Image.fromarray(image).save(photos / f"{name}.jpg")
     for person in range(2):
         front = cast(4000, person, 320, View(0, 0))[0]
         Image.fromarray(front.permute(1, 2, 0).numpy()).save(photos / f"person{person}.png")

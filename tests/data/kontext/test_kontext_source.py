@@ -32,9 +32,9 @@ def encoder():
     return SemanticEncoder.load("headclip-64", device="cpu").images
 
 
-def portraits(folder, pictures):
-    for i, picture in enumerate(pictures):
-        Image.fromarray(picture.permute(1, 2, 0).numpy()).save(folder / f"{i:06d}.png")
+def portraits(folder, images):
+    for i, image in enumerate(images):
+        Image.fromarray(image.permute(1, 2, 0).numpy()).save(folder / f"{i:06d}.png")
     return str(folder)
 
 
@@ -132,7 +132,7 @@ def test_the_command(tiny, folder, tmp_path, capsys):
     assert main([*words, "dry_run=true", "passing=1", "subjects=2"]) == 0
     said = capsys.readouterr().out
     assert "on one device, measured" in said
-    assert said.startswith("2 subjects, 6 views kept, 4 pictures made") and not (tmp_path / "made").exists()
+    assert said.startswith("2 subjects, 6 views kept, 4 images made") and not (tmp_path / "made").exists()
     assert main(words) == 0
     said = capsys.readouterr().out
     assert "licence of what is made: as the model's" in said and "2 subjects" in said

@@ -35,7 +35,7 @@ def save_tiny_pipeline(folder: Path, merges: int = 500) -> Path:
         use_post_quant_conv=False, shift_factor=0.1159, scaling_factor=0.3611,
     )  # fmt: skip
     for weight in (*transformer.parameters(), *clip.parameters(), *t5.parameters(), *vae.encoder.parameters()):
-        if weight.dim() > 1:  # large enough for pictures and words to matter
+        if weight.dim() > 1:  # large enough for images and words to matter
             torch.nn.init.normal_(weight, std=1.5 * weight[0].numel() ** -0.5)
     FluxKontextPipeline(
         FlowMatchEulerDiscreteScheduler(),

@@ -170,7 +170,7 @@ def test_an_independent_judge_tells_people_apart():
     people = [Caster(source.scene(i)).cast(rig, 128, appearance.light(source.attributes(i))).images for i in range(64)]
     judged = identity_check(people)
     assert judged.auc >= 0.95, judged.auc
-    assert judged.faces >= 0.75 * judged.pictures
+    assert judged.faces >= 0.75 * judged.images
 
 
 def images_of(person):

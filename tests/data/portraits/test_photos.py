@@ -43,7 +43,7 @@ def test_large_photos_are_made_smaller(tmp_path):
 
 
 def test_what_is_no_photo(tmp_path):
-    (tmp_path / "notes.jpg").write_text("no picture")
+    (tmp_path / "notes.jpg").write_text("no image")
     Image.fromarray(PIXELS).save(tmp_path / "whole.png")
     (tmp_path / "cut.png").write_bytes((tmp_path / "whole.png").read_bytes()[:60])
     for name in ("notes.jpg", "cut.png"):
@@ -61,5 +61,5 @@ def test_folders_name_people(tmp_path):
     found = [(person, path.relative_to(tmp_path).as_posix()) for person, path in find_photos(tmp_path)]
     assert found == [("carl", "carl.webp"), ("ann", "ann/1.png"), ("ann", "ann/2.png"), ("bob", "bob/1.JPG")]
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ValueError, match="no folder with pictures"):
+    with pytest.raises(ValueError, match="no folder with images"):
         find_photos(tmp_path / "empty")

@@ -35,8 +35,8 @@ def portrait(saved):
     return alignment.read_portrait(saved)
 
 
-def write(picture: Image.Image, path, **options):
-    picture.save(path, **options)
+def write(image: Image.Image, path, **options):
+    image.save(path, **options)
     return path
 
 
@@ -149,7 +149,7 @@ def test_photographs_without_a_usable_face(person, tmp_path):
     for path, message in refusals.items():
         with pytest.raises(ValueError, match=f"{path.name}: {message}"):
             alignment.read_portrait(path)
-    (tmp_path / "text.png").write_text("no picture")
+    (tmp_path / "text.png").write_text("no image")
     with pytest.raises(ValueError, match=r"text\.png: no readable"):
         alignment.read_portrait(tmp_path / "text.png")
     with pytest.raises(FileNotFoundError):
@@ -191,12 +191,12 @@ def test_labelled_photographs_are_taken_as_they_are(person, tmp_path):
         alignment.read_portrait(wide, camera=label)
 
 
-def test_a_crop_that_is_the_whole_picture_changes_nothing():
-    picture = torch.from_numpy(astronaut()).permute(2, 0, 1)
-    whole, inside = cut_square(picture, np.array([[512.0, 0, 0], [0, 512, 0]]), 512)
-    assert torch.equal(whole, picture) and bool((inside == 255).all())
-    half, _ = cut_square(picture, np.array([[512.0, 0, 0], [0, 512, 0]]), 128)
-    means = torch.nn.functional.avg_pool2d(picture.float(), 4)
+def test_a_crop_that_is_the_whole_image_changes_nothing():
+    image = torch.from_numpy(astronaut()).permute(2, 0, 1)
+    whole, inside = cut_square(image, np.array([[512.0, 0, 0], [0, 512, 0]]), 512)
+    assert torch.equal(whole, image) and bool((inside == 255).all())
+    half, _ = cut_square(image, np.array([[512.0, 0, 0], [0, 512, 0]]), 128)
+    means = torch.nn.functional.avg_pool2d(image.float(), 4)
     assert (half.float() - means).abs().mean() < 4
 
 

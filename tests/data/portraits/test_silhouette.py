@@ -39,9 +39,11 @@ def test_a_head_before_a_photograph_is_found():
     pytest.importorskip("cv2")
     prior = silhouette.prior(Camera.orbit(20.0, 5.0).label, 200)
     head = (prior > 0.4).numpy()
-    picture = np.array(coffee()[:200, :200])
-    picture[head] = (np.array([70, 160, 190]) + np.random.default_rng(0).normal(0, 8, (200, 200, 3)))[head].clip(0, 255)
-    image, camera = torch.from_numpy(picture).permute(2, 0, 1), Camera.orbit(20.0, 5.0).label
+    photograph = np.array(coffee()[:200, :200])
+    photograph[head] = (np.array([70, 160, 190]) + np.random.default_rng(0).normal(0, 8, (200, 200, 3)))[head].clip(
+        0, 255
+    )
+    image, camera = torch.from_numpy(photograph).permute(2, 0, 1), Camera.orbit(20.0, 5.0).label
     mask = silhouette.foreground(image, camera)
     assert mask.shape == (200, 200) and mask.dtype == torch.uint8
     found = mask.numpy() > 127
@@ -53,7 +55,7 @@ def test_a_head_before_a_photograph_is_found():
     assert silhouette.foreground(image, camera, inside)[156:].max() == 0
 
 
-def test_an_even_picture_gives_a_mask():
+def test_an_even_image_gives_a_mask():
     pytest.importorskip("cv2")
     grey = torch.full((3, 64, 64), 128, dtype=torch.uint8)
     assert silhouette.foreground(grey, FRONT).shape == (64, 64)
@@ -61,7 +63,7 @@ def test_an_even_picture_gives_a_mask():
     assert nothing.max() == 0
 
 
-def test_bad_pictures_and_missing_opencv(monkeypatch):
+def test_bad_images_and_missing_opencv(monkeypatch):
     with pytest.raises(ValueError, match=r"uint8 of shape \[3, S, S\], got torch.uint8 of shape \[3, 8, 9\]"):
         silhouette.foreground(torch.zeros(3, 8, 9, dtype=torch.uint8), FRONT)
     monkeypatch.setitem(sys.modules, "cv2", None)
