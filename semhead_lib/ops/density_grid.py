@@ -17,7 +17,7 @@ _CHUNK = 1 << 16  # nodes at a time
 
 @torch.no_grad()
 def density_grid(
-    map: Tensor,  # [B, rows, columns, channels] feature map, channels last
+    feature_map: Tensor,  # [B, rows, columns, channels] feature map, channels last
     network: FieldNetwork,
     layout: Layout,  # of the planes in the map
     side: int,  # nodes a side, G
@@ -28,34 +28,34 @@ def density_grid(
 
     Raises ValueError for a number of nodes out of range, or a layout that does not fit the map.
     """
-    layout.check(map)
+    layout.check(feature_map)
     if not 2 <= side <= LARGEST_GRID:
         raise ValueError(f"a density grid has 2 to {LARGEST_GRID} nodes a side, got {side}")
-    map = map.to(network.w1.dtype)
-    if map.is_cuda or not compiled.usable(map) or any(t.dtype != map.dtype for t in network):
-        return reference_density_grid(map, network, layout, side, ball)
-    tensors = (t.contiguous() for t in (map, *network))
+    feature_map = feature_map.to(network.w1.dtype)
+    if feature_map.is_cuda or not compiled.usable(feature_map) or any(t.dtype != feature_map.dtype for t in network):
+        return reference_density_grid(feature_map, network, layout, side, ball)
+    tensors = (t.contiguous() for t in (feature_map, *network))
     return torch.ops.semhead.density_grid(*tensors, layout.numbers(), ball.slope, ball.radius, side)
 
 
 @torch.no_grad()
 def reference_density_grid(
-    map: Tensor,
+    feature_map: Tensor,
     network: FieldNetwork,
     layout: Layout,
     side: int,
     ball: Ball = Ball(),  # noqa: B008 (frozen)
 ) -> Tensor:
     """`density_grid` in plain torch: the field's raw density (`network_of_features`), without its colours."""
-    along = torch.linspace(-1, 1, side, dtype=map.dtype, device=map.device)
+    along = torch.linspace(-1, 1, side, dtype=feature_map.dtype, device=feature_map.device)
     z, y, x = torch.meshgrid(along, along, along, indexing="ij")
-    nodes = torch.stack([x, y, z], -1).reshape(1, -1, 3).expand(len(map), -1, -1)
+    nodes = torch.stack([x, y, z], -1).reshape(1, -1, 3).expand(len(feature_map), -1, -1)
     parts = []
     for points in nodes.split(_CHUNK, dim=1):
-        hidden = F.softplus(F.linear(reference_sample_planes(map, points, layout), network.w1, network.b1))
+        hidden = F.softplus(F.linear(reference_sample_planes(feature_map, points, layout), network.w1, network.b1))
         raw = hidden @ network.w2[0] + network.b2[0]
         parts.append(raw + ball.slope * (ball.radius - points.norm(dim=-1)) if ball.slope else raw)
-    return torch.cat(parts, 1).view(len(map), side, side, side)
+    return torch.cat(parts, 1).view(len(feature_map), side, side, side)
 
 
 def _register() -> None:
@@ -63,8 +63,8 @@ def _register() -> None:
         return
 
     @torch.library.register_fake("semhead::density_grid")
-    def _(map, w1, b1, w2, b2, layout, slope, radius, side):
-        return map.new_empty(map.shape[0], side, side, side)
+    def _(feature_map, w1, b1, w2, b2, layout, slope, radius, side):
+        return feature_map.new_empty(feature_map.shape[0], side, side, side)
 
 
 _register()

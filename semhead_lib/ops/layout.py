@@ -68,20 +68,22 @@ class Layout:
         planes = [[w.projection, w.row, w.column, w.channel] for w in self.windows]
         return [self.height, self.width, self.depth, self.channels, *(int(n) for plane in planes for n in plane)]
 
-    def check(self, map: Tensor) -> None:
-        """Raise ValueError unless every plane lies inside `map` [B, rows, columns, channels]."""
-        if map.ndim != 4:
-            raise ValueError(f"map must be [B, rows, columns, channels], got {list(map.shape)}")
+    def check(self, feature_map: Tensor) -> None:
+        """Raise ValueError unless every plane lies inside `feature_map` [B, rows, columns, channels]."""
+        if feature_map.ndim != 4:
+            raise ValueError(f"feature_map must be [B, rows, columns, channels], got {list(feature_map.shape)}")
         for w in self.windows:
             ends = (w.row + self.height, w.column + self.width, w.channel + self.depth * self.channels)
             starts = (w.row, w.column, w.channel)
-            if min(starts) < 0 or any(end > size for end, size in zip(ends, map.shape[1:], strict=True)):
-                raise ValueError(f"plane {w.projection.name} ends at {ends}, beyond a map of {tuple(map.shape[1:])}")
+            if min(starts) < 0 or any(end > size for end, size in zip(ends, feature_map.shape[1:], strict=True)):
+                raise ValueError(
+                    f"plane {w.projection.name} ends at {ends}, beyond a map of {tuple(feature_map.shape[1:])}"
+                )
 
-    def plane(self, map: Tensor, window: Window) -> Tensor:
-        """One plane of `map` [B, rows, columns, channels], a view [B, depth, channels, height, width]."""
+    def plane(self, feature_map: Tensor, window: Window) -> Tensor:
+        """One plane of `feature_map` [B, rows, columns, channels], a view [B, depth, channels, height, width]."""
         first, many = window.channel, self.depth * self.channels
-        part = map[:, window.row :, window.column :, first : first + many][:, : self.height, : self.width]
+        part = feature_map[:, window.row :, window.column :, first : first + many][:, : self.height, : self.width]
         return part.unflatten(-1, (self.depth, self.channels)).permute(0, 3, 4, 1, 2)
 
 

@@ -27,7 +27,7 @@ class Rendered(NamedTuple):
 
 
 def reference_render_rays(
-    map: Tensor,
+    feature_map: Tensor,
     origins: Tensor,
     directions: Tensor,
     near: Tensor,
@@ -73,7 +73,7 @@ def reference_render_rays(
 
     def field(t: Tensor) -> tuple[Tensor, Tensor]:  # [B, N, S] -> [B, N, S], [B, N, S, O]
         at = points(t)
-        read = reference_sample_planes(map, at.flatten(1, 2), layout)
+        read = reference_sample_planes(feature_map, at.flatten(1, 2), layout)
         return network_of_features(read.unflatten(1, t.shape[1:]), at, network, ball)
 
     if grid is not None:
@@ -100,7 +100,7 @@ def reference_render_rays(
         features, opacity = torch.where(empty[..., None], 0.0, features), torch.where(empty, 0.0, opacity)
         w = torch.where(empty[..., None], 0.0, w)
     depth = (w * middle).sum(-1) + (1 - opacity) * far
-    nothing = torch.where(finite, 0.0, torch.nan).to(map.dtype)
+    nothing = torch.where(finite, 0.0, torch.nan).to(feature_map.dtype)
     empty_depth = torch.where(finite, passing.nan_to_num(0.0, 0.0, 0.0).clamp_min(0), torch.nan).detach()
     return Rendered(
         torch.where(live[..., None], features, nothing[..., None]),

@@ -16,7 +16,7 @@ LARGEST_GRID = 256  # nodes a side
 
 
 def render_rays(
-    map: Tensor,  # [B, rows, columns, channels] feature map, channels last
+    feature_map: Tensor,  # [B, rows, columns, channels] feature map, channels last
     origins: Tensor,  # [B, N, 3] world
     directions: Tensor,  # [B, N, 3]
     near: Tensor,  # [B, N] distances between which the ray is sampled; far <= near: it misses
@@ -40,25 +40,25 @@ def render_rays(
     tensor, one int64 on the map's device, is read when the op runs: a CUDA graph replays with the seed of the moment.
     Equations: `reference_render_rays`. Raises ValueError for shapes, sizes or a seed out of range.
     """
-    _check(map, origins, directions, near, far, network, layout, coarse, fine, grid, seed)
-    if map.dtype in (torch.float16, torch.bfloat16) and not map.is_cuda:
-        map = map.to(origins.dtype)  # as mixed precision leaves it; on CUDA it is read as it is
+    _check(feature_map, origins, directions, near, far, network, layout, coarse, fine, grid, seed)
+    if feature_map.dtype in (torch.float16, torch.bfloat16) and not feature_map.is_cuda:
+        feature_map = feature_map.to(origins.dtype)  # as mixed precision leaves it; on CUDA it is read as it is
     grid = None if grid is None else grid.detach().to(origins.dtype)
-    expected = torch.float32 if map.is_cuda else map.dtype
-    if not compiled.usable(map) or any(t.dtype != expected for t in (origins, directions, near, far, *network)):
+    expected = torch.float32 if feature_map.is_cuda else feature_map.dtype
+    if not compiled.usable(feature_map) or any(t.dtype != expected for t in (origins, directions, near, far, *network)):
         return reference_render_rays(
-            map, origins, directions, near, far, network, layout,
+            feature_map, origins, directions, near, far, network, layout,
             coarse=coarse, fine=fine, box=box, ball=ball, grid=grid, seed=seed,
         )  # fmt: skip
-    tensors = [t.contiguous() for t in (map, origins, directions, near, far, *network)]
+    tensors = [t.contiguous() for t in (feature_map, origins, directions, near, far, *network)]
     grid = None if grid is None else grid.contiguous()
     numbers = (layout.numbers(), [*box.center, *box.half], ball.slope, ball.radius, coarse, fine)
-    return Rendered(*torch.ops.semhead.render_rays(*tensors, grid, seed_tensor(seed, map.device), *numbers))
+    return Rendered(*torch.ops.semhead.render_rays(*tensors, grid, seed_tensor(seed, feature_map.device), *numbers))
 
 
-def _check(map, origins, directions, near, far, network, layout, coarse, fine, grid, seed) -> None:
-    layout.check(map)
-    b, n = map.shape[0], origins.shape[1] if origins.ndim == 3 else "N"
+def _check(feature_map, origins, directions, near, far, network, layout, coarse, fine, grid, seed) -> None:
+    layout.check(feature_map)
+    b, n = feature_map.shape[0], origins.shape[1] if origins.ndim == 3 else "N"
     hidden, outputs = len(network.b1), len(network.b2) - 1
     shapes = {
         "origins": (origins, (b, n, 3)),
@@ -72,8 +72,8 @@ def _check(map, origins, directions, near, far, network, layout, coarse, fine, g
         if tuple(tensor.shape) != shape:
             raise ValueError(f"{name} must be {list(shape)}, got {list(tensor.shape)}")
     for name, tensor in (("grid", grid), *((name, tensor) for name, (tensor, _) in shapes.items())):
-        if tensor is not None and tensor.device != map.device:
-            raise ValueError(f"{name} must be on {map.device} like the map, got {tensor.device}")
+        if tensor is not None and tensor.device != feature_map.device:
+            raise ValueError(f"{name} must be on {feature_map.device} like the map, got {tensor.device}")
     widths = {"channels": layout.channels, "the hidden layer": hidden, "colour features": outputs}
     for name, width in widths.items():
         if not 1 <= width <= WIDEST:
@@ -89,9 +89,9 @@ def _check(map, origins, directions, near, far, network, layout, coarse, fine, g
         if fine < 2:
             raise ValueError(f"fine must be at least 2 with a grid, got {fine}")
     if isinstance(seed, Tensor):
-        if seed.dtype != torch.int64 or seed.numel() != 1 or seed.device != map.device:
+        if seed.dtype != torch.int64 or seed.numel() != 1 or seed.device != feature_map.device:
             raise ValueError(
-                f"seed must be one int64 on {map.device}, got {list(seed.shape)} {seed.dtype} on {seed.device}"
+                f"seed must be one int64 on {feature_map.device}, got {list(seed.shape)} {seed.dtype} on {seed.device}"
             )
     elif seed is not None and not 0 <= seed < 2**32:
         raise ValueError(f"seed must lie in [0, 2^32), got {seed}")
@@ -102,14 +102,32 @@ def _register() -> None:
         return
 
     @torch.library.register_fake("semhead::render_rays")
-    def _(map, origins, directions, near, far, w1, b1, w2, b2, grid, seed, layout, box, slope, radius, coarse, fine):
+    def _(
+        feature_map,
+        origins,
+        directions,
+        near,
+        far,
+        w1,
+        b1,
+        w2,
+        b2,
+        grid,
+        seed,
+        layout,
+        box,
+        slope,
+        radius,
+        coarse,
+        fine,
+    ):
         features = near.new_empty(*near.shape, b2.shape[0] - 1)
         return features, near.new_empty(near.shape), near.new_empty(near.shape)
 
     @torch.library.register_fake("semhead::render_rays_backward")
-    def _(d_features, d_depth, d_opacity, map, origins, directions, near, far, w1, b1, w2, b2, grid, seed, layout, box,
-          slope, radius, coarse, fine, for_map, for_rays, for_network):  # fmt: skip
-        wanted = [(map, for_map), (origins, for_rays), (directions, for_rays)]
+    def _(d_features, d_depth, d_opacity, feature_map, origins, directions, near, far, w1, b1, w2, b2, grid, seed,
+          layout, box, slope, radius, coarse, fine, for_map, for_rays, for_network):  # fmt: skip
+        wanted = [(feature_map, for_map), (origins, for_rays), (directions, for_rays)]
         wanted += [(t, for_network) for t in (w1, b1, w2, b2)]
         return tuple(t.new_empty(t.shape if want else 0) for t, want in wanted)
 
@@ -123,8 +141,8 @@ def _register() -> None:
         upstream = (d.contiguous() for d in (d_features, d_depth, d_opacity))
         grads = torch.ops.semhead.render_rays_backward(*upstream, *ctx.saved_tensors, *ctx.numbers, *wanted)
         asked = (wanted[0], wanted[1], wanted[1], *[wanted[2]] * 4)
-        map, origins, directions, *network = (g if want else None for g, want in zip(grads, asked, strict=True))
-        return map, origins, directions, None, None, *network, *[None] * 8
+        feature_map, origins, directions, *network = (g if want else None for g, want in zip(grads, asked, strict=True))
+        return feature_map, origins, directions, None, None, *network, *[None] * 8
 
     torch.library.register_autograd("semhead::render_rays", backward, setup_context=setup)
 

@@ -11,34 +11,36 @@ from semhead_lib.ops.layout import Layout, project
 
 
 def sample_planes(
-    map: Tensor,  # [B, rows, columns, channels], channels last
+    feature_map: Tensor,  # [B, rows, columns, channels], channels last
     points: Tensor,  # [B, N, 3] in [-1, 1]
     layout: Layout,
 ) -> Tensor:  # [B, N, C]
     """The feature of each point: the weighted mean over planes of what it reads there (`reference_sample_planes`).
 
-    Differentiable in `map` and `points`. A point that is not three finite numbers gives NaN and no gradient.
-    Raises ValueError when `layout` does not fit `map`, or shapes differ.
+    Differentiable in `feature_map` and `points`. A point that is not three finite numbers gives NaN and no gradient.
+    Raises ValueError when `layout` does not fit `feature_map`, or shapes differ.
     """
-    layout.check(map)
-    if points.ndim != 3 or points.shape[0] != map.shape[0] or points.shape[2] != 3:
-        raise ValueError(f"points must be [{map.shape[0]}, N, 3], got {list(points.shape)}")
-    if map.dtype in (torch.float16, torch.bfloat16):
-        map = map.to(points.dtype)
-    if map.is_cuda or not compiled.usable(map) or points.dtype != map.dtype:  # on CUDA grid_sample is good enough
-        return reference_sample_planes(map, points, layout)
-    return torch.ops.semhead.sample_planes(map.contiguous(), points.contiguous(), layout.numbers())
+    layout.check(feature_map)
+    if points.ndim != 3 or points.shape[0] != feature_map.shape[0] or points.shape[2] != 3:
+        raise ValueError(f"points must be [{feature_map.shape[0]}, N, 3], got {list(points.shape)}")
+    if feature_map.dtype in (torch.float16, torch.bfloat16):
+        feature_map = feature_map.to(points.dtype)
+    if (
+        feature_map.is_cuda or not compiled.usable(feature_map) or points.dtype != feature_map.dtype
+    ):  # on CUDA grid_sample is good enough
+        return reference_sample_planes(feature_map, points, layout)
+    return torch.ops.semhead.sample_planes(feature_map.contiguous(), points.contiguous(), layout.numbers())
 
 
-def reference_sample_planes(map: Tensor, points: Tensor, layout: Layout) -> Tensor:
+def reference_sample_planes(feature_map: Tensor, points: Tensor, layout: Layout) -> Tensor:
     """`sample_planes` in plain torch: grid_sample of every plane, border repeated, texel centres as sample points."""
-    map = map.to(points.dtype)
+    feature_map = feature_map.to(points.dtype)
     whole = points.sum(-1, keepdim=True).isfinite()
     points = torch.where(whole, points, 0.0)
     total = 0.0
     for window in layout.windows:
         at, weight = project(points, window.projection)
-        plane = layout.plane(map, window)  # [B, D, C, H, W]
+        plane = layout.plane(feature_map, window)  # [B, D, C, H, W]
         if layout.depth > 1:
             grid, plane = at[:, :, None, None], plane.transpose(1, 2)
         else:
@@ -53,16 +55,18 @@ def _register() -> None:
         return
 
     @torch.library.register_fake("semhead::sample_planes")
-    def _(map, points, layout):
-        return map.new_empty(map.shape[0], points.shape[1], layout[3])
+    def _(feature_map, points, layout):
+        return feature_map.new_empty(feature_map.shape[0], points.shape[1], layout[3])
 
     @torch.library.register_fake("semhead::sample_planes_backward")
-    def _(d_features, map, points, layout, for_map, for_points):
-        return map.new_empty(map.shape if for_map else 0), points.new_empty(points.shape if for_points else 0)
+    def _(d_features, feature_map, points, layout, for_map, for_points):
+        return feature_map.new_empty(feature_map.shape if for_map else 0), points.new_empty(
+            points.shape if for_points else 0
+        )
 
     def setup(ctx, inputs, output):
-        map, points, ctx.layout = inputs
-        ctx.save_for_backward(map, points)
+        feature_map, points, ctx.layout = inputs
+        ctx.save_for_backward(feature_map, points)
 
     def backward(ctx, d_features):
         wanted = ctx.needs_input_grad[:2]

@@ -252,7 +252,7 @@ def test_seeds_move_samples_and_none_is_the_middle():
     [
         ({"near": torch.zeros(2, 3)}, {}, r"near must be \[2, 37\], got \[2, 3\]"),
         ({"map": torch.zeros(2, 9, 9, 14)}, {}, r"plane YZ ends at \(9, 9, 15\), beyond a map of \(9, 9, 14\)"),
-        ({"map": torch.zeros(2, 9, 9)}, {}, r"map must be \[B, rows, columns, channels\], got \[2, 9, 9\]"),
+        ({"map": torch.zeros(2, 9, 9)}, {}, r"feature_map must be \[B, rows, columns, channels\], got \[2, 9, 9\]"),
         ({}, {"coarse": 1}, "coarse must lie in 2...512 and fine in 0...512, got 1 and 48"),
         ({}, {"grid": torch.zeros(2, 4, 4, 3)}, r"grid must be \[2, G, G, G\] with 2 <= G <= 256, got \[2, 4, 4, 3\]"),
         ({}, {"grid": torch.zeros(2, 4, 4, 4), "fine": 1}, "fine must be at least 2 with a grid, got 1"),
