@@ -131,7 +131,7 @@ COMMANDS = (
     ),
     Command(
         "sample",
-        "draw heads of a generator from all around: an image and a film",
+        "draw heads of a generator from all around: an image and a video",
         "semhead_lib.commands:sample",
         config="sample",
         positional=("model", "out"),

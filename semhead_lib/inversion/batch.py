@@ -28,7 +28,7 @@ from semhead_lib.models.mesh import mesh
 from semhead_lib.models.sampling import styles_around
 from semhead_lib.viz.exports import write_mesh, write_mp4
 
-METRICS, LATENT, GENERATOR, FILM, MESH = "metrics.json", "latent.safetensors", "generator", "turntable.mp4", "head.glb"
+METRICS, LATENT, GENERATOR, VIDEO, MESH = "metrics.json", "latent.safetensors", "generator", "turntable.mp4", "head.glb"
 _TURNS = tuple(range(-60, 61, 15))  # degrees at which the fitted face is compared with the photograph's
 
 
@@ -36,7 +36,7 @@ _TURNS = tuple(range(-60, 61, 15))  # degrees at which the fitted face is compar
 class Files:
     """What is written beside the report."""
 
-    frames: int = 72  # of the film; 0: none
+    frames: int = 72  # of the video; 0: none
     mesh: int = 128  # grid points a side; 0: none
     landmarks: int = 68
 
@@ -163,7 +163,7 @@ def write(result: Result, folder: Path, inverter: Inverter, files: Files, about:
     inverter.bank.save(folder / GENERATOR)
     if files.frames:
         azimuths = torch.arange(files.frames) * (360.0 / files.frames)
-        write_mp4(folder / FILM, styles_around(fitted.generator, fitted.w, azimuths)[0])
+        write_mp4(folder / VIDEO, styles_around(fitted.generator, fitted.w, azimuths)[0])
     if files.mesh:
         try:
             write_mesh(folder / MESH, mesh(fitted.generator, fitted.w[0], files.mesh))

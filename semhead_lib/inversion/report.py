@@ -50,7 +50,7 @@ class Result:
     metrics: dict = field(default_factory=dict)
 
 
-def sheet(result: Result) -> Image.Image:
+def contact_sheet(result: Result) -> Image.Image:
     """First row: the photograph with its landmarks, its mask, what was fitted to, the fitted head from there; then the
     head from eight sides, and their depth."""
     fitted, first = result.fitted, result.portraits[0]
@@ -106,7 +106,7 @@ def in_words(result: Result) -> list[str]:
 def write(result: Result, folder: Path) -> None:
     """`report.png` and `report.html`, which holds the image and needs no other file to be read."""
     data = io.BytesIO()
-    sheet(result).save(data, "PNG")
+    contact_sheet(result).save(data, "PNG")
     write_atomically(folder / SHEET, data.getvalue())
     write_atomically(folder / PAGE, page(result, data.getvalue()).encode())
 

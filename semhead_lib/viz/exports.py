@@ -21,7 +21,7 @@ _SCALE = f"scene units: chin to crown is about 0.4, one unit about {METRES_PER_U
 
 
 def write_mp4(path: Path | str, frames: Tensor, fps: int = 24) -> None:  # [T, 3, H, W] uint8
-    """A film that browsers play (H.264, 4:2:0). Odd sizes get one more row or column, repeated from the last.
+    """A video that browsers play (H.264, 4:2:0). Odd sizes get one more row or column, repeated from the last.
 
     Raises ValueError for frames of another kind.
     """

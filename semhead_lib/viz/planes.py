@@ -71,7 +71,7 @@ def random_heads(seed: int = 0, views: int = 8) -> list[Tensor]:  # one a repres
     return rows
 
 
-def sheet(names: tuple[str, ...] = REPRESENTATIONS) -> Image.Image:
+def contact_sheet(names: tuple[str, ...] = REPRESENTATIONS) -> Image.Image:
     """`plane_rows` of several representations, one below the other; a plane that two of them share is drawn once."""
     drawn: dict[int, Tensor] = {}
     for planes in (make_planes(name, 8, 1) for name in names):
@@ -83,5 +83,5 @@ def sheet(names: tuple[str, ...] = REPRESENTATIONS) -> Image.Image:
 if __name__ == "__main__":
     folder = Path(sys.argv[1])
     folder.mkdir(parents=True, exist_ok=True)
-    sheet().save(folder / "planes.png")
+    contact_sheet().save(folder / "planes.png")
     image_grid(random_heads()).save(folder / "random_heads.png")

@@ -59,8 +59,8 @@ def show(image: Image.Image, alt: str, width: str = "100%") -> HTML:
     return HTML(f'<img alt="{html.escape(alt)}" style="{style}" src="data:image/webp;base64,{code}">')
 
 
-def film(path: Path | str, alt: str, width: str = "100%") -> HTML:
-    """A film (mp4) for a notebook's output: it plays by itself, again and again, without the file."""
+def video(path: Path | str, alt: str, width: str = "100%") -> HTML:
+    """A video (mp4) for a notebook's output: it plays by itself, again and again, without the file."""
     code = base64.b64encode(Path(path).read_bytes()).decode()
     source = f"data:video/mp4;base64,{code}"
     return HTML(

@@ -1,4 +1,4 @@
-"""Heads of a generator as files: a sheet of all from several sides, a film of them turning, and what made each."""
+"""Heads of a generator as files: a sheet of all from several sides, a video of them turning, and what made each."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from semhead_lib.models.generator import Generator, folder_of
 from semhead_lib.models.sampling import heads_around, latents, save_grid
 from semhead_lib.viz.exports import write_mp4
 
-IMAGE, FILM, RECORD = "heads.png", "heads.mp4", "heads.json"
+IMAGE, VIDEO, RECORD = "heads.png", "heads.mp4", "heads.json"
 
 
 def sample(
@@ -66,8 +66,8 @@ def sample(
     turn = tuple(-180 + 360 * i / views for i in range(views))
     save_grid(out / IMAGE, heads_around(generator, z, condition, turn, elevation, psi))
     if frames:
-        film = heads_around(generator, z, condition, tuple(360 * i / frames for i in range(frames)), elevation, psi)
-        write_mp4(out / FILM, _tiled(film), fps)
+        video = heads_around(generator, z, condition, tuple(360 * i / frames for i in range(frames)), elevation, psi)
+        write_mp4(out / VIDEO, _tiled(video), fps)
     rows = [{"row": i, "latent_seed": seed, "latent": i % heads, "condition": name} for i, name in enumerate(names)]
     record = {"model": generator.config.name, "mode": bank.mode.name, "psi": psi, "azimuths": turn, "heads": rows}
     record |= {"grid": rays.grid, "coarse": rays.coarse, "fine": rays.fine}
@@ -97,13 +97,13 @@ def _asked(
     return clip.images([read_photo(file) for _, file in found]), [name for name, _ in found]
 
 
-def _tiled(film: Tensor) -> Tensor:  # [N, T, 3, S, S] -> [T, 3, rows * S, columns * S]
+def _tiled(video: Tensor) -> Tensor:  # [N, T, 3, S, S] -> [T, 3, rows * S, columns * S]
     """All heads side by side in each frame, white where the last row has none left."""
-    n, t, _, s, _ = film.shape
+    n, t, _, s, _ = video.shape
     columns = min(n, 4)
     rows = -(-n // columns)
     sheet = torch.full((t, 3, rows * s, columns * s), 255, dtype=torch.uint8)
     for i in range(n):
         top, left = i // columns * s, i % columns * s
-        sheet[:, :, top : top + s, left : left + s] = film[i]
+        sheet[:, :, top : top + s, left : left + s] = video[i]
     return sheet

@@ -4,7 +4,7 @@ import torch
 
 from semhead_lib.models.planes import REPRESENTATIONS, make_planes
 from semhead_lib.ops import Projection
-from semhead_lib.viz.planes import VIEWS, plane_rows, random_heads, sheet
+from semhead_lib.viz.planes import VIEWS, contact_sheet, plane_rows, random_heads
 
 
 def test_a_ball_wears_the_planes_that_it_is_read_from():
@@ -22,7 +22,7 @@ def test_a_ball_wears_the_planes_that_it_is_read_from():
 
 
 def test_one_row_a_projection():
-    width, height = sheet().size
+    width, height = contact_sheet().size
     assert height == len(Projection) * 130 - 2 and width == (1 + len(VIEWS)) * 130 - 2
 
 
