@@ -78,8 +78,8 @@ def _render(figures: dict[str, Any]) -> str:
     lines = [
         f"The renderer on one {_where(figures)} ([benchmark](../{BENCHMARKS / NAMES[0]})); {figures['what']}:",
         "",
-        "| planes | ours, forward / both, ms | reference | compiled reference | memory of both: ours / reference, MB | "
-        "share of the card's fp32 rate |",
+        "| planes | fused: forward / with backward, ms | reference, ms | reference by torch.compile, ms | "
+        "memory with backward, MB: fused / reference | share of the GPU's fp32 peak |",
         "|---|---|---|---|---|---|",
     ]
     for name, row in figures["rows"].items():
@@ -96,9 +96,9 @@ def _step(figures: dict[str, Any]) -> str:
     names = {key.removesuffix(" images/s"): None for row in figures["rows"].values() for key in row}
     kinds = [name for name in names if any(f"{name} images/s" in row for row in figures["rows"].values())]
     lines = [
-        f"Training on one {_where(figures)}, images a second ([benchmark](../{BENCHMARKS / NAMES[1]})):",
+        f"Training on one {_where(figures)}, in images/s ([benchmark](../{BENCHMARKS / NAMES[1]})):",
         "",
-        f"| preset | batch | {' | '.join(kinds)} | most memory, GB |",
+        f"| preset | batch | {' | '.join(kinds)} | peak memory, GB |",
         "|---|---|" + "---|" * (len(kinds) + 1),
     ]
     for name, row in figures["rows"].items():
