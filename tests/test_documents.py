@@ -14,7 +14,7 @@ import yaml
 import semhead_lib
 from semhead_lib import cli
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
 PAGES = sorted((ROOT / "docs").glob("*.md"))
 TOPICS = {"data", "conditioning", "engine", "training", "ablations", "inversion", "explorer",
