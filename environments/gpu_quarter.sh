@@ -3,7 +3,7 @@
 # for its card, tests and measures them, and trains; OUT gets the figures and a compact state that goes on next time.
 #
 #   gpu_quarter.sh MINUTES DATA.tar OUT [STATE]   DATA.tar of `semhead data pack`, STATE the folder state/ of a lease before
-#   gpu_quarter.sh --table OUT                    takes the figures of OUT into papermill_runs/benchmarks and README.md
+#   gpu_quarter.sh --table OUT                    copies the figures of OUT into papermill_runs/benchmarks and docs/benchmarks.md
 #   DEVICE=cpu gpu_quarter.sh 2 DATA.tar OUT      a rehearsal without a GPU
 #   gpu_quarter.sh --help                         says what each step does, and what the environment may set
 #

@@ -45,6 +45,7 @@ class TrainSettings:
     crop_whole: float = 0.35  # share of parts that are the whole image made smaller
     crop_face: float = 0.6  # share of the others that are cut around the face, where it is seen
     local_weight: float = 0.0  # of the discriminator's 8 x 8 logits of places, beside the one of the image; 0: none
+    detail_bands: bool = False  # the discriminator sees octaves of detail, amplified, beside the image
     discriminator_first: float = 0.0  # kimg in which the generator does not learn yet
     reconstruct_every: int = 0  # steps from one step of reconstruction to the next, which hold on to the truth; 0: none
     reconstruct_lr: float = 1e-3  # learning rate of those steps
@@ -177,7 +178,7 @@ class TrainSettings:
         used = semantic_dimension if self.condition_mode(semantic_dimension).uses_semantics else 0
         views = self.views_per_subject
         changes = dict(resolution=self.crop, raw_resolution=self.crop) if self.crop else {}
-        changes |= dict(sees_mask=self.masks, has_local=self.local_weight > 0)
+        changes |= dict(sees_mask=self.masks, has_local=self.local_weight > 0, sees_bands=self.detail_bands)
         return DiscriminatorConfig.of(self.generator_config(semantic_dimension), used, views, **changes)
 
     def as_json(self) -> dict[str, Any]:

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from semhead_lib.models.cost import cost_table
 
-README = Path(__file__).parents[2] / "README.md"
+PAGE = Path(__file__).parents[2] / "docs" / "engine.md"
 
 
-def test_the_readme_tells_what_presets_cost():
-    assert cost_table() in README.read_text(encoding="utf-8")
+def test_the_page_tells_what_presets_cost():
+    assert cost_table() in PAGE.read_text(encoding="utf-8")

@@ -477,25 +477,26 @@ FIGURES = {
 
 def repository(folder):
     (folder / "papermill_runs" / "benchmarks").mkdir(parents=True)
-    (folder / "README.md").write_text(f"before\n{table.BEGIN}\nold\n{table.END}\nafter\n")
+    (folder / table.PAGE).parent.mkdir()
+    (folder / table.PAGE).write_text(f"before\n{table.BEGIN}\nold\n{table.END}\nafter\n")
     return folder
 
 
-def test_readme_says_that_no_gpu_was_measured(tmp_path):
-    table.write_readme(repository(tmp_path))
-    text = (tmp_path / "README.md").read_text()
+def test_the_page_says_that_no_gpu_was_measured(tmp_path):
+    table.write_page(repository(tmp_path))
+    text = (tmp_path / table.PAGE).read_text()
     assert text == f"before\n{table.BEGIN}\n{table.NONE}\n{table.END}\nafter\n"
 
 
 def test_a_table_of_nothing_says_what_is_missing(tmp_path, capsys):
-    before = (repository(tmp_path) / "README.md").read_text()
+    before = (repository(tmp_path) / table.PAGE).read_text()
     assert table.main([], tmp_path) == 2
     assert "OUT is missing: the folder of a lease, with gpu_render.json or gpu_step.json" in capsys.readouterr().err
     assert table.main(["one", "two"], tmp_path) == 2 and "expected one OUT, got one two" in capsys.readouterr().err
-    assert main(["--table"]) == 2 and (tmp_path / "README.md").read_text() == before
+    assert main(["--table"]) == 2 and (tmp_path / table.PAGE).read_text() == before
 
 
-def test_readme_has_the_figures_of_a_gpu_and_no_others(tmp_path, capsys):
+def test_the_page_has_the_figures_of_a_gpu_and_no_others(tmp_path, capsys):
     root, out = repository(tmp_path / "root"), tmp_path / "out"
     out.mkdir()
     assert table.main([str(out)], root) == 1 and "has neither of" in capsys.readouterr().err
@@ -506,14 +507,17 @@ def test_readme_has_the_figures_of_a_gpu_and_no_others(tmp_path, capsys):
     step = {"semhead-64": {"graphed bf16 images/s": 3210.4, "graphed bf16 peak MB": 4321.0, "batch": 32}}
     (out / "gpu_step.json").write_text(json.dumps(FIGURES | {"rows": step}))
     assert table.main([str(out)], root) == 0
-    text = (root / "README.md").read_text()
+    text = (root / table.PAGE).read_text()
     assert text.startswith("before\n") and text.endswith("after\n") and "old" not in text
     assert "NVIDIA H100 80GB HBM3 (torch 2.11.0, 2026-12-01)" in text
+    for name in table.NAMES:
+        link = f"../papermill_runs/benchmarks/{name}"
+        assert f"([benchmark]({link}))" in text and ((root / table.PAGE).parent / link).is_file()
     assert "| hyplane | 1.23 / 4.00 | 9.00 / – | – / – | 30 / – | 0.51 |" in text
     assert "| `semhead-64` | 32 | 3,210 | 4.3 |" in text
-    table.write_readme(root)
-    assert (root / "README.md").read_text() == text, "written again from what was kept"
-    (root / "README.md").write_text("no markers")
+    table.write_page(root)
+    assert (root / table.PAGE).read_text() == text, "written again from what was kept"
+    (root / table.PAGE).write_text("no markers")
     assert table.main([str(out)], root) == 1 and "needs the lines" in capsys.readouterr().err
 
 

@@ -1,4 +1,4 @@
-"""`gpu_quarter.sh --table OUT`: takes a lease's figures of a GPU into the repository and README's table.
+"""`gpu_quarter.sh --table OUT`: copies a lease's figures of a GPU into the repository and docs/benchmarks.md.
 
 The table stands between two markers and comes from papermill_runs/benchmarks/gpu_*.json alone. Where there are none, it
 says that no GPU has been measured.
@@ -12,21 +12,21 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[3]
-BENCHMARKS, README = Path("papermill_runs/benchmarks"), Path("README.md")
+BENCHMARKS, PAGE = Path("papermill_runs/benchmarks"), Path("docs/benchmarks.md")
 BEGIN, END = "<!-- gpu figures: written by environments/gpu_quarter.sh --table -->", "<!-- end of gpu figures -->"
 NAMES = ("gpu_render.json", "gpu_step.json")
 NONE = "No GPU has been measured yet: `environments/gpu_quarter.sh` on a machine that has one fills this section."
 
 
 def main(words: list[str], root: Path = ROOT) -> int:
-    """Exit code: 0 when README has the table, 1 with a sentence when it cannot, 2 for other words than one OUT."""
+    """Exit code: 0 when the page has the table, 1 with a sentence when it cannot, 2 for other words than one OUT."""
     if len(words) != 1:
         missing = "OUT is missing" if not words else f"expected one OUT, got {' '.join(words)}"
         print(f"gpu_quarter --table: {missing}: the folder of a lease, with {' or '.join(NAMES)}", file=sys.stderr)
         return 2
     try:
         print("\n".join(f"{path} is new" for path in take(Path(words[0]), root / BENCHMARKS)))
-        write_readme(root)
+        write_page(root)
     except (OSError, ValueError, KeyError) as error:
         print(f"gpu_quarter --table: {error}", file=sys.stderr)
         return 1
@@ -46,9 +46,9 @@ def take(out: Path, benchmarks: Path) -> list[Path]:
     return [benchmarks / path.name for path in found]
 
 
-def write_readme(root: Path) -> None:
-    """Replace what stands between the markers. Raises ValueError when README has not both, in order."""
-    path = root / README
+def write_page(root: Path) -> None:
+    """Replace what stands between the markers. Raises ValueError when the page has not both, in order."""
+    path = root / PAGE
     text = path.read_text(encoding="utf-8")
     head, begin, rest = text.partition(BEGIN)
     _, end, tail = rest.partition(END)
@@ -58,7 +58,7 @@ def write_readme(root: Path) -> None:
 
 
 def section(benchmarks: Path) -> str:
-    """The section in Markdown."""
+    """The section in Markdown; links are relative to docs/."""
     render, step = (
         json.loads((benchmarks / name).read_text(encoding="utf-8")) if (benchmarks / name).is_file() else None
         for name in NAMES
@@ -76,10 +76,10 @@ def section(benchmarks: Path) -> str:
 def _render(figures: dict[str, Any]) -> str:
     """Times and memory of the renderer, ours and the reference implementation's."""
     lines = [
-        f"The renderer on one {_where(figures)} ([benchmark]({BENCHMARKS / NAMES[0]})); {figures['what']}:",
+        f"The renderer on one {_where(figures)} ([benchmark](../{BENCHMARKS / NAMES[0]})); {figures['what']}:",
         "",
-        "| planes | ours, forward / both, ms | reference | compiled reference | memory of both: ours / reference, MB | "
-        "share of the card's fp32 rate |",
+        "| planes | fused: forward / with backward, ms | reference, ms | reference by torch.compile, ms | "
+        "memory with backward, MB: fused / reference | share of the GPU's fp32 peak |",
         "|---|---|---|---|---|---|",
     ]
     for name, row in figures["rows"].items():
@@ -96,9 +96,9 @@ def _step(figures: dict[str, Any]) -> str:
     names = {key.removesuffix(" images/s"): None for row in figures["rows"].values() for key in row}
     kinds = [name for name in names if any(f"{name} images/s" in row for row in figures["rows"].values())]
     lines = [
-        f"Training on one {_where(figures)}, images a second ([benchmark]({BENCHMARKS / NAMES[1]})):",
+        f"Training on one {_where(figures)}, in images/s ([benchmark](../{BENCHMARKS / NAMES[1]})):",
         "",
-        f"| preset | batch | {' | '.join(kinds)} | most memory, GB |",
+        f"| preset | batch | {' | '.join(kinds)} | peak memory, GB |",
         "|---|---|" + "---|" * (len(kinds) + 1),
     ]
     for name, row in figures["rows"].items():
