@@ -10,7 +10,7 @@ import pandas as pd
 
 from semhead_lib.ablation.analysis import Results, Spread, difference, final, kimg_to_reach, pick, spread
 
-SHOWN, NOT_SHOWN, OPPOSITE, OPEN = "shown", "not shown", "the opposite is shown", "not run"
+SUPPORTED, NOT_SUPPORTED, OPPOSITE, OPEN = "supported", "not supported", "the opposite is supported", "not run"
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Claim:
 
 
 CLAIMS = (
-    Claim("With no condition the model collapses: fewer people are resembled", "mode_coverage", 1,
+    Claim("With no condition the model collapses: fewer modes are covered", "mode_coverage", 1,
           {}, {"mode": "none"}),
     Claim("A view condition biases the model towards a direction; a semantic one does not", "directional_bias", -1,
           {}, {"mode": "view"}),
@@ -67,7 +67,7 @@ class Verdict:
     better: Spread | None
     worse: Spread | None
     difference: Spread | None  # better - worse
-    result: str  # SHOWN, NOT_SHOWN, OPPOSITE or OPEN
+    result: str  # SUPPORTED, NOT_SUPPORTED, OPPOSITE or OPEN
 
 
 def judge(results: Results, claims: Sequence[Claim] = CLAIMS) -> list[Verdict]:
@@ -89,9 +89,9 @@ def _verdict(results: Results, claim: Claim) -> Verdict:
     apart = difference(better, worse)
     one_sided = apart.low > 0 or apart.high < 0
     agree = len({value > 0 for value in apart.seeds}) == 1 and len(apart.seeds) > 1
-    result = NOT_SHOWN
+    result = NOT_SUPPORTED
     if one_sided and agree:
-        result = SHOWN if (apart.mean > 0) == (claim.sign > 0) else OPPOSITE
+        result = SUPPORTED if (apart.mean > 0) == (claim.sign > 0) else OPPOSITE
     return Verdict(claim, spread(better), spread(worse), apart, result)
 
 

@@ -33,7 +33,7 @@ _STYLE = (
 _CELL, _GAP, _WORDS = 176, 8, 20  # pixels
 _METRICS = {  # name -> words, unit, digits
     "psnr": ("PSNR", " dB", 1), "ssim": ("SSIM", "", 3), "iou": ("mask IoU", "", 3),
-    "semantic": ("CLIP cosine", "", 3), "perceptual": ("distance of maps", "", 3),
+    "semantic": ("CLIP cosine", "", 3), "perceptual": ("perceptual distance", "", 3),
 }  # fmt: skip
 
 

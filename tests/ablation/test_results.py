@@ -113,25 +113,27 @@ def verdict(known: analysis.Results, start: str) -> claims.Verdict:
 
 
 def test_claims_are_shown_denied_or_open():
-    assert verdict(results(), "A semantic condition gives better heads").result == claims.SHOWN
-    assert verdict(results(), "With no condition the model collapses").result == claims.SHOWN
+    assert verdict(results(), "A semantic condition gives better heads").result == claims.SUPPORTED
+    assert verdict(results(), "With no condition the model collapses").result == claims.SUPPORTED
     faster = verdict(results(), "Training is faster")
-    assert faster.result == claims.SHOWN and faster.better.mean < faster.worse.mean
+    assert faster.result == claims.SUPPORTED and faster.better.mean < faster.worse.mean
     assert verdict(results(), "ViCiCo: better heads").result == claims.OPEN
     worse = results(metrics(), metrics(("semantic",), vicico="off").assign(value=0.01, low=0.009, high=0.011))
     assert verdict(worse, "ViCiCo: better heads").result == claims.OPPOSITE
     mixed = metrics(("semantic",), vicico="off")
     mixed["value"] += np.where(mixed["seed"] == 1, -0.2, 0.3)
-    assert verdict(results(metrics(), mixed), "ViCiCo: better heads").result == claims.NOT_SHOWN, "seeds disagree"
+    assert verdict(results(metrics(), mixed), "ViCiCo: better heads").result == claims.NOT_SUPPORTED, "seeds disagree"
     one = results(metrics(seeds=(0,)))
-    assert verdict(one, "A semantic condition gives better heads").result == claims.NOT_SHOWN, "one seed shows nothing"
+    assert verdict(one, "A semantic condition gives better heads").result == claims.NOT_SUPPORTED, (
+        "one seed shows nothing"
+    )
 
 
 def test_the_table_says_every_claim():
     table = claims.as_table(claims.judge(results()))
     assert len(table) == len(claims.CLAIMS) and table["claim"].is_unique
     row = table[table["claim"].str.startswith("… with more diverse backs")].iloc[0]
-    assert row["metric"] == "diversity at 180°" and row["at this scale"] == "shown" and "[" in row["difference"]
+    assert row["metric"] == "diversity at 180°" and row["at this scale"] == "supported" and "[" in row["difference"]
     assert (table["at this scale"] == "not run").sum() > 5
     shown = analysis.table(results(), "mode", {"frechet": "distance", "identity_auc": "identity"})
     assert shown["mode"][0] == "semantic" and set(shown["seeds"]) == {3} and set(shown["identity"]) == {"–"}
@@ -142,6 +144,6 @@ def test_two_studies_beside_each_other():
     short, long = results(metrics(), metrics(("semantic",), vicico="off")), results(metrics(("semantic", "view")))
     table = claims.compared({"short": short, "long": long})
     assert table.columns.tolist() == ["claim", "metric", "difference, short", "short", "difference, long", "long"]
-    assert set(table["short"]) == {claims.SHOWN} == set(table["long"])
+    assert set(table["short"]) == {claims.SUPPORTED} == set(table["long"])
     assert not table["claim"].str.contains("ViCiCo|no condition|than none").any() and len(table) == 5
     assert claims.compared({"short": short, "none": results(metrics(("none",)))}).empty

@@ -194,12 +194,15 @@ def test_ablations(executed):
     assert metrics["finished"] >= 18 and metrics["kimg"] == 20
     found = pandas.read_csv(results / "claims.csv")
     counts = found["at this scale"].value_counts()
-    assert len(found) == 20 and counts["shown"] == metrics["shown"] >= 4 and counts["not shown"] == metrics["not_shown"]
+    assert len(found) == 20 and counts["supported"] == metrics["supported"] >= 4
+    assert counts["not supported"] == metrics["not_supported"]
 
     pages = pages_of(outputs)
     (both,) = [p for p in pages if "difference, 60 kimg" in p]
     biased = next(row for row in both.split("<tr") if "biases the model towards a direction" in row)
-    assert biased.count("<td>not shown</td>") == 1 and biased.count("<td>shown</td>") == 1, "first not, later so"
+    assert biased.count("<td>not supported</td>") == 1 and biased.count("<td>supported</td>") == 1, (
+        "first not, later so"
+    )
     (heads,) = [p for p in pages if "<img" in p]
     assert heads.count("<img") == len(re.findall(r'alt="[^"]{10,}"', heads)) == 9
     assert sum("application/vnd.plotly.v1+json" in o.get("data", {}) for o in outputs) == 8
@@ -215,8 +218,8 @@ def test_ablations_of_two_short_runs(tmp_path):
     outputs, metrics = outputs_of(notebook), collect(notebook)
     for mode in ("view", "semantic"):
         assert metrics[f"bias_{mode}"] == pytest.approx(last_bias("smoke", mode), rel=1e-4)
-    assert metrics["runs"] == metrics["finished"] == 2 and metrics["shown"] == 0
-    assert len(pandas.read_csv(results / "claims.csv")) == metrics["not_shown"] + metrics["not_run"] == 20
+    assert metrics["runs"] == metrics["finished"] == 2 and metrics["supported"] == 0
+    assert len(pandas.read_csv(results / "claims.csv")) == metrics["not_supported"] + metrics["not_run"] == 20
     assert sum("application/vnd.plotly.v1+json" in o.get("data", {}) for o in outputs) == 6
 
 
