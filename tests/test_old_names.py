@@ -7,6 +7,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 sys.path.insert(0, str(Path(__file__).parent / "data"))
 from noise_source import noise_subject, same_subject
@@ -24,6 +26,7 @@ from semhead_lib.data.dataset.semantics import fill_semantics
 from semhead_lib.data.dataset.shards import write_shard
 from semhead_lib.evaluation.report import Evaluation
 from semhead_lib.inversion.comparison import read_table
+from semhead_lib.inversion.encoder import FILE, EncoderConfig, StyleEncoder
 from semhead_lib.models.generator import ASSETS
 from semhead_lib.training.settings import TrainSettings, begun_settings
 
@@ -97,6 +100,19 @@ def test_datasets_with_labels(tmp_path):
     assert check(tmp_path) == [] and Manifest.load(tmp_path).layout.semantic["dimension"] == 4
     heads = SubjectsInMemory.load(tmp_path, geometry=["segmentation"])
     assert torch.equal(heads[1].segmentation, subjects[1].segmentation) and heads[1].semantic is not None
+
+
+def test_weights_of_style_encoders(tmp_path):
+    encoder = StyleEncoder(EncoderConfig(side=16, condition_dim=4, w_dim=8, patch=8, width=16, depth=1, heads=2))
+    encoder.save(tmp_path)
+    path, earlier = tmp_path / FILE, {name: old for old, name in old_names.TENSORS.items()}
+    with safe_open(path, "pt") as file:
+        tensors = {earlier.get(name, name): file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        metadata = file.metadata()
+    assert set(old_names.TENSORS) <= set(tensors)
+    save_file(tensors, path, metadata)
+    read = StyleEncoder.load(tmp_path)
+    assert torch.equal(read.condition_embedding.weight, encoder.condition_embedding.weight.half().float())
 
 
 def test_settings_of_trainings():

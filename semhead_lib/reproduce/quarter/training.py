@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from semhead_lib import old_names
 from semhead_lib.data.dataset.batches import check_views
 from semhead_lib.data.dataset.memory import SubjectsInMemory
 from semhead_lib.data.dataset.packed import load_packed
@@ -128,7 +129,7 @@ def _restored(state: Path, run: Path) -> str:
 def _settings(job: Job, run: Path, data: SubjectsInMemory) -> TrainSettings:
     """The settings of the training that goes on, or of a new one. Raises TypeError or ValueError for wrong ones."""
     known = {field.name: field for field in dataclasses.fields(TrainSettings)}
-    asked = {key: _value(text) for key, text in job.settings.items()}
+    asked = old_names.today(old_names.SETTINGS, {key: _value(text) for key, text in job.settings.items()})
     for key, value in asked.items():
         if key in known and isinstance(known[key].default, str) != isinstance(value, str):
             raise ValueError(f"{key} cannot be {value!r}")
