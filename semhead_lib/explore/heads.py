@@ -14,7 +14,7 @@ from torch import Tensor
 from semhead_lib.cameras import orbit_labels, rays
 from semhead_lib.conditioning.bank import ConditionBank
 from semhead_lib.conditioning.sampling import slerp
-from semhead_lib.conditioning.semantic import EMBEDDED, SemanticEncoder, require_encoder
+from semhead_lib.conditioning.semantic import EMBEDDED, SemanticEncoder
 from semhead_lib.devices import keep_freed_memory, pick_device
 from semhead_lib.explore.figures import depth_colours
 from semhead_lib.models.generator import Generator, Render, folder_of
@@ -57,12 +57,7 @@ class HeadModel:
 
         Raises ValueError for another one, or a generator that takes no semantics.
         """
-        if not self.takes_semantics:
-            mode = self.bank.mode.name
-            raise ValueError(f"{self.name} was trained with mode {mode}: it takes no texts and no pictures")
-        clip = SemanticEncoder.load(self._encoder, device=self.device)
-        require_encoder(self.bank.encoder, str(clip.identity), f"generator {self.name}")
-        return clip
+        return self.bank.load_encoder(self._encoder, self.device, f"generator {self.name}")
 
     @property
     def takes_semantics(self) -> bool:

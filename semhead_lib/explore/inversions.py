@@ -24,7 +24,7 @@ from semhead_lib.explore.exports import write_mesh, write_mp4
 from semhead_lib.inversion import judging
 from semhead_lib.inversion.inverter import Begun, Inverter
 from semhead_lib.inversion.search import Inverted
-from semhead_lib.inversion.targets import Target, prepare
+from semhead_lib.inversion.targets import Target, prepare_portraits
 from semhead_lib.models.mesh import mesh
 from semhead_lib.training.grids import styles_around
 
@@ -117,11 +117,7 @@ def invert_person(
     """Invert the photographs of one person together. Raises ValueError or OSError naming one that cannot be used."""
     began = time.perf_counter()
     portraits = [read_portrait(path, landmarks=files.landmarks) for path in paths]
-    cameras = torch.stack([p.camera for p in portraits])
-    target = prepare(
-        inverter.generator, [p.image for p in portraits], [p.mask for p in portraits], cameras,
-        [p.inside for p in portraits],
-    )  # fmt: skip
+    target = prepare_portraits(inverter.generator, portraits)
     aligned = time.perf_counter()
     fitted, begun = inverter(target, progress=progress)
     figures = {

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from semhead_lib.conditioning.bank import ConditionBank
-from semhead_lib.conditioning.semantic import SemanticEncoder, require_encoder
 from semhead_lib.data.files import write_atomically
 from semhead_lib.data.photos import find_photos, read_photo
 from semhead_lib.devices import keep_freed_memory, pick_device
@@ -83,10 +82,7 @@ def _asked(
         return None, []
     if texts is not None and images is not None:
         raise ValueError("give texts or images, not both")
-    if not bank.mode.uses_semantics:
-        raise ValueError(f"this generator was trained with mode {bank.mode.name}: it takes no texts and no images")
-    clip = SemanticEncoder.load(encoder)
-    require_encoder(bank.encoder, str(clip.identity), "the generator")
+    clip = bank.load_encoder(encoder)
     if texts is not None:
         names = [text.strip() for text in texts.split(";") if text.strip()]
         if not names:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -11,6 +12,9 @@ from torch import Tensor
 
 from semhead_lib.cameras import check_labels
 from semhead_lib.models.generator import Generator
+
+if TYPE_CHECKING:
+    from semhead_lib.data.portraits.photo import Portrait
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,12 @@ def prepare(
         rows.append((torch.lerp(behind, colours * 2 - 1, coverage), coverage, within))
     pictures, coverages, withins = (torch.stack(part) for part in zip(*rows, strict=True))
     return Target(pictures, coverages, withins, cameras.to(device))
+
+
+def prepare_portraits(generator: Generator, portraits: Sequence[Portrait]) -> Target:
+    """`prepare` for aligned photographs."""
+    images, masks, inside = ([getattr(p, name) for p in portraits] for name in ("image", "mask", "inside"))
+    return prepare(generator, images, masks, torch.stack([p.camera for p in portraits]), inside)
 
 
 @torch.no_grad()

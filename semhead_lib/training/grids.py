@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
@@ -33,11 +34,22 @@ def heads_around(
     psi: float = 1.0,
 ) -> Tensor:  # [N, A, 3, S, S] uint8
     """Each head from each azimuth."""
+    return styles_around(generator, head_styles(generator, z, condition, psi), azimuths, elevation)
+
+
+@torch.no_grad()
+def head_styles(
+    generator: Generator,
+    z: Tensor,  # [N, Z]
+    condition: Tensor | None,  # [N, K]
+    psi: float = 1.0,
+) -> Tensor:  # [N, W]
+    """The style of each head."""
     device, styles = generator.mapping.w_mean.device, []
     for i in range(len(z)):
-        told = None if condition is None else condition[i : i + 1].to(device)
-        styles.append(generator.mapping(z[i : i + 1].to(device), told, psi))
-    return styles_around(generator, torch.cat(styles), azimuths, elevation)
+        own = None if condition is None else condition[i : i + 1].to(device)
+        styles.append(generator.mapping(z[i : i + 1].to(device), own, psi))
+    return torch.cat(styles)
 
 
 @torch.no_grad()
@@ -49,13 +61,27 @@ def styles_around(
 ) -> Tensor:  # [N, A, 3, S, S] uint8
     """The head of each style from each azimuth."""
     azimuths = torch.as_tensor(azimuths, dtype=torch.float32)
-    labels = orbit_labels(azimuths, torch.full_like(azimuths, elevation)).to(styles.device)
-    rows = []
-    for w in styles:
-        features = generator.feature_map(w[None])
-        seen = [generator.synthesize(w[None], part, features=features).image for part in labels.split(_VIEWS)]
-        rows.append(to_uint8(torch.cat(seen)))
-    return torch.stack(rows)
+    cameras = orbit_labels(azimuths, torch.full_like(azimuths, elevation))
+    return torch.stack([render_views(generator, w[None], cameras) for w in styles])
+
+
+@torch.no_grad()
+def render_views(
+    generator: Generator,
+    w: Tensor,  # [1, W] or w+: [1, sum(styles), W]
+    cameras: Tensor,  # [N, 25]
+    size: int | None = None,  # pixels a side; None: the generator's
+) -> Tensor:  # [N, 3, size, size] uint8
+    """One head from each camera. Another size than the generator's is rendered with as many rays; where there is
+    super-resolution, whose images have one size, it is resampled."""
+    native = size is None or generator.super_resolution is not None
+    features, seen = generator.feature_map(w), []
+    for part in cameras.to(w.device).split(_VIEWS):
+        image = generator.synthesize(w, part, None if native else size, features=features).image
+        if size is not None and image.shape[-1] != size:
+            image = F.interpolate(image, size=size, mode="bicubic", antialias=True)
+        seen.append(to_uint8(image))
+    return torch.cat(seen)
 
 
 def to_uint8(images: Tensor) -> Tensor:
@@ -64,7 +90,7 @@ def to_uint8(images: Tensor) -> Tensor:
 
 
 def save_grid(path: Path, pictures: Tensor, gap: int = 1) -> None:  # [rows, columns, 3, S, S] uint8
-    """One PNG of all, with white lines of `gap` pixels between them."""
+    """One image of all, with white lines of `gap` pixels between them: WebP for a path that ends so, else PNG."""
     rows, columns, _, height, width = pictures.shape
     sheet = torch.full((3, rows * (height + gap) - gap, columns * (width + gap) - gap), 255, dtype=torch.uint8)
     for i in range(rows):
@@ -73,5 +99,6 @@ def save_grid(path: Path, pictures: Tensor, gap: int = 1) -> None:  # [rows, col
             sheet[:, top : top + height, left : left + width] = pictures[i, j]
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = partial_path(path)
-    Image.fromarray(sheet.permute(1, 2, 0).numpy()).save(partial, format="PNG")
+    kind = dict(format="WEBP", quality=90) if path.suffix.lower() == ".webp" else dict(format="PNG")
+    Image.fromarray(sheet.permute(1, 2, 0).numpy()).save(partial, **kind)
     publish(partial, path)
