@@ -102,6 +102,9 @@ def test_heads_are_conditioned_on_an_index_or_an_image(generator, head, tmp_path
     asked = [image, tmp_path / "face.png", picture, np.asarray(picture)]
     styles = [generator.sample(seed=1, like=like).w for like in asked]
     assert all(torch.equal(styles[0], other) for other in styles[1:])
+    condition = generator.bank.told(sh.encode(image, device="cpu")[None], 1)
+    mean = generator.network.mapping.mean(condition)
+    assert torch.allclose(generator.sample(seed=1, like=image, truncation=0.0).w, mean, atol=1e-5)
     kept = generator.sample(like=2).w
     assert torch.equal(generator.sample(like=np.int64(2)).w, kept)
     assert not torch.equal(generator.sample(like=3).w, kept)

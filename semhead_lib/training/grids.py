@@ -44,11 +44,12 @@ def head_styles(
     condition: Tensor | None,  # [N, K]
     psi: float = 1.0,
 ) -> Tensor:  # [N, W]
-    """The style of each head."""
+    """The style of each head, truncated towards the mean of its condition."""
     device, styles = generator.mapping.w_mean.device, []
     for i in range(len(z)):
         own = None if condition is None else condition[i : i + 1].to(device)
-        styles.append(generator.mapping(z[i : i + 1].to(device), own, psi))
+        mean = None if psi == 1 else generator.mapping.mean(own)
+        styles.append(generator.mapping(z[i : i + 1].to(device), own, psi, towards=mean))
     return torch.cat(styles)
 
 
