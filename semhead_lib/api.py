@@ -11,8 +11,9 @@ Images are uint8 tensors [N, 3, H, W], cameras float32 tensors [N, 25] (`semhead
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
@@ -269,11 +270,10 @@ def invert(
     chosen = _made(InversionSettings, "invert", **settings)
     photos = [photo] if isinstance(photo, (str, Path)) else photo
     portraits = [read_portrait(path, landmarks=landmarks) for path in photos]
-    model = generator
     if isinstance(generator, HeadGenerator):
-        model, device = generator.folder, str(generator.device)
+        generator, device = generator.folder, str(generator.device)
     clip = SemanticEncoder.load(encoder, device=device)
-    inverter = Inverter(model, chosen, start_at=start, encoder=clip, device=device)
+    inverter = Inverter(generator, chosen, start_at=start, encoder=clip, device=device)
     return inverter(prepare_portraits(inverter.generator, portraits), progress=progress)[0]
 
 
@@ -311,8 +311,9 @@ def train(
 
     chosen = _made(TrainSettings, "train", **settings)
     if isinstance(data, (str, Path)):
-        reading = dict(limit=limit, stream=stream, workers=workers)
-        data = training_data(data, chosen, **reading, device=device, progress=progress)
+        data = training_data(
+            data, chosen, limit=limit, stream=stream, workers=workers, device=device, progress=progress
+        )
     elif limit is not None or stream:
         raise ValueError("limit and stream are for a dataset's folder, got subjects in memory")
     return run(chosen, data, out, device=device, init=init, progress=progress, listen=listen)
@@ -387,7 +388,7 @@ def save_images(images: Tensor, path: Path | str, *, columns: int | None = None)
 
 def _made(kind: type[T], function: str, /, **values: Any) -> T:
     """Settings of `kind`; raises TypeError for a name that is no field of it, with the nearest."""
-    known = [field.name for field in fields(kind)]
+    known = list(inspect.signature(kind).parameters)
     if unknown := [name for name in values if name not in known]:
         near = get_close_matches(unknown[0], known, n=1)
         hint = f": did you mean {near[0]!r}?" if near else f": there are {', '.join(known)}"
