@@ -23,7 +23,7 @@ from semhead_lib.data.manifest import (
     Manifest,
     Plan,
     ShardRecord,
-    merge_layouts,
+    merged_layout,
     parse_layout,
     parse_plan,
     parse_record,
@@ -146,7 +146,7 @@ def _merge(plan: Plan, out: Path, claims: Claims) -> None:
         _name(out / outcome["file"], out / record.name)
         records.append(record)
         layouts.append((record.name, parse_layout(outcome["layout"])))
-    Manifest(plan, merge_layouts(layouts), tuple(records)).save(out)
+    Manifest(plan, merged_layout(layouts), tuple(records)).save(out)
     aside = partial_path(claims.folder)
     claims.folder.rename(aside)  # at once: nobody finds a part of it
     shutil.rmtree(aside, ignore_errors=True)
