@@ -39,6 +39,8 @@ def face_distance(samples: Samples, yardstick: Yardstick) -> tuple[Figures, Figu
         return {}, {}
     extractor, n = yardstick.extractor, len(yardstick.twins)
     judged = FaceFeatures.of(samples.pictures, samples.cameras, extractor.pictures)
+    if judged is None:
+        return {}, {}
 
     def distance(one: FaceFeatures, mine: Tensor, other: FaceFeatures, its: Tensor) -> float:
         x, y = one.of_heads(mine), other.of_heads(its)
@@ -102,7 +104,8 @@ def identities(samples: Samples, heads: int, yardstick: Yardstick, progress: boo
     ours, theirs = shares
     rate = real[ALL].get("faces_found")
     if rate is not None and rate.low > 0:
-        beside = protocol_of(yardstick, samples.made, _NETWORK, len(ours), *[int(ours[:, 1].sum())] * 2)
+        count = int(ours[:, 1].sum())
+        beside = protocol_of(yardstick, samples.made, _NETWORK, len(ours), count, count)
         generated[ALL]["faces_found_ratio"] = measured(lambda h: _rate(ours, h) / _rate(theirs, h), beside, yardstick)
     return generated, real
 
