@@ -142,6 +142,6 @@ def head_consistency(
     parts = []
     for style in w.split(1):
         views = generated_views(generator, style, labels)
-        pairs = [Seen(*(x[i::2].cpu() for x in vars(views).values())) for i in (0, 1)]
-        parts.append(differences(*pairs, tolerance))
+        one, other = (Seen(*(x[i::2].cpu() for x in vars(views).values())) for i in (0, 1))
+        parts.append(differences(one, other, tolerance))
     return Differences(*(torch.cat([getattr(part, name) for part in parts]) for name in vars(parts[0])))
