@@ -19,11 +19,12 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file, save
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
 from semhead_lib.conditioning.semantic import ASSETS, SemanticEncoder
@@ -104,7 +105,7 @@ def stored_features(
 ) -> Tensor:
     """`extractor.pictures(pictures)`, kept in `folder` under a name that is a hash of extractor and pictures."""
     digest = hashlib.sha256(f"{extractor.identity} {list(pictures.shape)}".encode())
-    digest.update(pictures.contiguous().numpy())
+    digest.update(pictures.contiguous().numpy().data)
     path = Path(folder) / f"features-{digest.hexdigest()[:32]}.safetensors"
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -118,7 +119,13 @@ def _headjudge(path: str, device: str, batch: int) -> FeatureExtractor:
     folder = Path(path).expanduser() if path else ASSETS / NAME
     network = HeadJudge.load(folder, device)
     identity = f"{NAME} [weights {_hash(folder / WEIGHTS)}; input {SIDE} px, bilinear]"
-    encode, maps = (lambda x, how=how: how(x.to(device).float()) for how in (network.features, network.trunk))
+
+    def encode(images: Tensor) -> Tensor:
+        return network.features(images.to(device).float())
+
+    def maps(images: Tensor) -> list[Tensor]:
+        return network.trunk(images.to(device).float())
+
     return FeatureExtractor(identity, network.config.dimension, False, encode, batch, maps)
 
 
@@ -128,7 +135,13 @@ def _inception(path: str, device: str, batch: int) -> FeatureExtractor:
     file = _weights_file(path, [_hub(name) for name in _INCEPTION_FILES], "inception", _INCEPTION_URL)
     network = FidInception(_read(file)).to(device)
     identity = f"inception-2015-12-05 [weights {_hash(file)}; input 299 px, bilinear as TensorFlow 1]"
-    encode, maps = (lambda x, how=how: how(x.to(device).float()) for how in (network, network.maps))
+
+    def encode(images: Tensor) -> Tensor:
+        return network(images.to(device).float())
+
+    def maps(images: Tensor) -> list[Tensor]:
+        return network.maps(images.to(device).float())
+
     return FeatureExtractor(identity, DIMENSION, False, encode, batch, maps)
 
 
@@ -144,7 +157,7 @@ def _dinov2(path: str, device: str, batch: int) -> FeatureExtractor:
         raise ValueError(f"{file} holds no DINOv2 without registers, of width {', '.join(map(str, _DINOV2_SIZES))}")
     size = _DINOV2_SIZES[token.shape[-1]]
     name = f"vit_{size}_patch14_dinov2.lvd142m"
-    network: nn.Module = timm.create_model(name, pretrained=False, num_classes=0, img_size=_DINOV2_SIDE)
+    network: Any = timm.create_model(name, pretrained=False, num_classes=0, img_size=_DINOV2_SIDE)
     network.load_state_dict(checkpoint_filter_fn(state, network))
     network.eval().requires_grad_(False).to(device)
     mean, std = (
