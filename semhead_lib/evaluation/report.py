@@ -144,7 +144,7 @@ def evaluate(
     twins = yardstick.twin_samples
     if mode.uses_semantics:
         require_encoder(twins.encoder, told_by or yardstick.encoder.identity, "the conditions")
-    drawn = dict(psi=psi, seed=seed, told_azimuth=told_azimuth)
+    drawn: dict[str, Any] = dict(psi=psi, seed=seed, told_azimuth=told_azimuth)
     samples = generated_samples(generator, mode, twins, **drawn, progress=progress)
     found = judge(samples, yardstick, progress=progress)
     if consistency_heads:
@@ -227,7 +227,8 @@ def _agreement(views: Tensor, fronts: Tensor, yardstick: Yardstick, made: str) -
 
 def _adherence(fronts: Tensor, conditions: Tensor, yardstick: Yardstick, made: str) -> Figures:
     found = condition_adherence(fronts, conditions)
-    protocol = protocol_of(yardstick, made, yardstick.encoder.identity, *(len(fronts),) * 3)
+    n = len(fronts)
+    protocol = protocol_of(yardstick, made, yardstick.encoder.identity, n, n, n)
     statistics: dict[str, Callable[[Tensor], float]] = {
         "condition_cosine": lambda heads: float(found.cosine[heads].mean()),
         "condition_cosine_of_others": lambda heads: float(found.others[heads].mean()),
@@ -251,7 +252,7 @@ def _consistency(found: Differences, heads: int, yardstick: Yardstick, made: str
     bins, figures = yardstick.bins, {}
     pair = torch.arange(heads * bins.count).reshape(heads, bins.count)
     for scope, pairs in ((ALL, pair), *zip(bins.names, pair.T, strict=True)):
-        protocol = protocol_of(yardstick, made, "pixels", heads, *(pairs.numel(),) * 2)
+        protocol = protocol_of(yardstick, made, "pixels", heads, pairs.numel(), pairs.numel())
         statistics = {"psnr": found.psnr, "l1": found.l1, "seen_twice": found.seen_twice}
         figures[scope] = {
             f"consistency_{name}": measured(lambda h, s=s, p=pairs: s(p[h].flatten()), protocol, yardstick)
@@ -266,4 +267,5 @@ def _counts(scope: str, yardstick: Yardstick) -> tuple[int, int, int]:
     n, v, _ = yardstick.twins.features.shape
     if scope == ALL:
         return n, n * v, n * v
-    return (int(yardstick.scale.counts[yardstick.bins.names.index(scope)]),) * 3
+    count = int(yardstick.scale.counts[yardstick.bins.names.index(scope)])
+    return count, count, count
