@@ -78,20 +78,20 @@ class Yardstick:
             raise ValueError(f"splits and halves must be at least 2, got {splits} and {halves}")
         if encoder is None:
             encoder = extractor if extractor.unit_length else FeatureExtractor.load(EMBEDDED)
-        binned = [
+        binned, binned_twins = (
             BinnedFeatures.of(encoded(extractor, s.pictures, store, progress), s.cameras, bins)
             for s in (reference, twins)
-        ]
-        comparison.comparable_counts(*binned, bins)
-        views = binned[1].features.float() if encoder.identity == extractor.identity else None
+        )
+        comparison.comparable_counts(binned, binned_twins, bins)
+        views = binned_twins.features.float() if encoder.identity == extractor.identity else None
         views = encoded(encoder, twins.pictures, store, progress) if views is None else views
         people, fronts = (encoded(encoder, s.fronts, store) for s in (reference, twins))
         both = (reference, twins)
         faces = [FaceFeatures.of(s.pictures, s.cameras, lambda x: encoded(extractor, x, store)) for s in both]
         power = [head_band_power(s.pictures) for s in both]
         data = f"{reference.hash()}-{twins.hash()}"
-        return cls(*binned, twins, (views, fronts), people, tuple(faces), tuple(power), extractor, encoder, bins, data,
-                   seed, splits, halves)  # fmt: skip
+        return cls(binned, binned_twins, twins, (views, fronts), people, (faces[0], faces[1]), (power[0], power[1]),
+                   extractor, encoder, bins, data, seed, splits, halves)  # fmt: skip
 
     @cached_property
     def scale(self) -> Scale:
