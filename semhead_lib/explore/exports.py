@@ -6,6 +6,7 @@ import html
 import io
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -85,12 +86,12 @@ def write_mesh(path: Path | str, mesh: Mesh) -> None:
     if (kind := path.suffix[1:].lower()) not in kinds:
         raise ValueError(f"{path}: expected a suffix of {', '.join(kinds)}")
     head = mesh.as_trimesh()
+    options: dict[str, Any] = {"header": SCALE} if kind == "obj" else {}
+    content: Any = head.export(file_type=kind, **options)  # text for OBJ, else bytes
     if kind == "obj":
-        content = head.export(file_type="obj", header=SCALE).encode()
+        content = content.encode()
     elif kind == "ply":
-        content = head.export(file_type="ply").replace(b"\nelement", f"\ncomment {SCALE}\nelement".encode(), 1)
-    else:
-        content = head.export(file_type="glb")
+        content = content.replace(b"\nelement", f"\ncomment {SCALE}\nelement".encode(), 1)
     _write(path, content)
 
 
