@@ -180,7 +180,8 @@ class HeadModel:
         """The mean head of each of the first conditions, from a little to its left."""
         pictures = []
         for i in range(self.in_gallery(count)):
-            told = self.bank.told(self.feature(f"subject {i}"), 1).to(self.device)
+            told = self.bank.told(self.feature(f"subject {i}"), 1)
+            told = None if told is None else told.to(self.device)
             pictures.append(self.picture(self.generator.mapping.mean(told), 20.0, 5.0))
         return torch.stack(pictures)
 
