@@ -82,7 +82,7 @@ def picture_map(
         height=height,
         pictures=json.dumps([_webp(p) for p in pictures]),
         words=json.dumps(list(words)).replace("</", "<\\/"),
-        figure=figure.to_json().replace("</", "<\\/"),
+        figure=(figure.to_json() or "").replace("</", "<\\/"),
         plotly=_packed_plotly(),
     )
     frame = (
