@@ -53,6 +53,7 @@ class Newest(Generic[Wish]):
                 if self._closed:
                     return
                 wish, number = self._wish, self._number
+            assert wish is not None  # it came with its number
             try:
                 for place, step in enumerate(self._steps):
                     if place and self._superseded(number, self._pause if place == 1 else 0.0):
