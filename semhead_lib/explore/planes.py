@@ -40,7 +40,8 @@ def plane_rows(planes: Planes, size: int = 128) -> list[Tensor]:  # one a plane:
     """
     c = (torch.arange(size) + 0.5) / size * 2 - 1
     v, u = torch.meshgrid(c, c, indexing="ij")
-    labels = orbit_labels(*(torch.tensor(angles) for angles in zip(*VIEWS, strict=True)))
+    azimuths, elevations = (torch.tensor(angles) for angles in zip(*VIEWS, strict=True))
+    labels = orbit_labels(azimuths, elevations)
     origins, directions = rays(labels, size)
     along = (origins * directions).sum(-1)
     inside = along.square() - origins.square().sum(-1) + _BALL**2
