@@ -88,7 +88,7 @@ def _asked(
         if not names:
             raise ValueError(f"texts must hold a description, got {texts!r}")
         return bank.nearby(clip.texts(names)), names
-    path = Path(images)
+    path = Path(images or "")
     found = find_photos(path) if path.is_dir() else [(path.stem, path)]
     return clip.images([read_photo(file) for _, file in found]), [name for name, _ in found]
 
