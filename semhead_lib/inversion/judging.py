@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -53,7 +54,8 @@ def ssim(x: Tensor, y: Tensor) -> Tensor:  # [B, 3, S, S] in [0, 1] twice -> [B]
     """Structural similarity with the authors' Gaussian window (Wang et al., 2004); 1 for equal pictures."""
     from skimage.metrics import structural_similarity
 
-    settings = dict(gaussian_weights=True, sigma=1.5, use_sample_covariance=False, data_range=1.0, channel_axis=0)
+    settings: dict[str, Any] = dict(gaussian_weights=True, sigma=1.5, use_sample_covariance=False)
+    settings |= dict(data_range=1.0, channel_axis=0)
     pairs = zip(x.double().cpu().numpy(), y.double().cpu().numpy(), strict=True)
     return torch.tensor([structural_similarity(a, b, **settings) for a, b in pairs])
 
@@ -109,9 +111,9 @@ def identity_figure(fitted: Inverted, truth: Truth, azimuths: Tensor) -> float:
     for i in torch.nonzero(azimuths.abs() <= FACING).flatten().tolist():
         label = truth.cameras[i : i + 1].to(fitted.w.device)
         pictures = to_uint8(fitted.generator.synthesize(fitted.w, label).image)[0], truth.pictures[i]
-        features = [judge.identity(picture) for picture in pictures]
-        if all(f is not None for f in features):
-            distances.append(float(np.linalg.norm(features[0] - features[1])))
+        found, true = (judge.identity(picture) for picture in pictures)
+        if found is not None and true is not None:
+            distances.append(float(np.linalg.norm(found - true)))
     return float(np.mean(distances)) if distances else float("nan")
 
 
@@ -121,9 +123,10 @@ def chamfer(one: np.ndarray, other: np.ndarray) -> float:  # [N, 3], [M, 3]
     >>> chamfer(np.zeros((1, 3)), np.array([[0.0, 0.0, 1.0], [0.0, 0.0, 3.0]]))
     1.5
     """
-    from scipy.spatial import cKDTree
+    from scipy.spatial import KDTree
 
-    return float(cKDTree(other).query(one)[0].mean() + cKDTree(one).query(other)[0].mean()) / 2
+    there, back = KDTree(other, leafsize=16).query(one)[0], KDTree(one, leafsize=16).query(other)[0]
+    return float(np.mean(there) + np.mean(back)) / 2
 
 
 def surface_points(vertices: np.ndarray, faces: np.ndarray, count: int, seed: int = 0) -> np.ndarray:  # [count, 3]
@@ -138,8 +141,10 @@ def surface_points(vertices: np.ndarray, faces: np.ndarray, count: int, seed: in
 
 
 def shape_figure(fitted: Inverted, truth: Truth, resolution: int = 96) -> float:
-    """Chamfer distance between the fitted head's mesh and the true surface, scene units; NaN where the fitted head has
+    """Chamfer distance between the fitted head's mesh and the true surface, scene units; NaN where one of them has
     no surface."""
+    if truth.surface is None:
+        return float("nan")
     try:
         found = mesh(fitted.generator, fitted.w[0], resolution)
     except ValueError:
