@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -95,5 +95,5 @@ def _resized(layers: Tensor, size: int) -> Tensor:  # [C, H, W] -> [C, size, siz
     if layers.shape[-1] == size:
         return layers
     smaller = layers.shape[-1] > size
-    how = dict(mode="area") if smaller else dict(mode="bicubic", align_corners=False)
+    how: dict[str, Any] = dict(mode="area") if smaller else dict(mode="bicubic", align_corners=False)
     return F.interpolate(layers[None], size=size, **how)[0].clamp(0, 1)
