@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from semhead_lib.cameras import crop_labels
 from semhead_lib.data.files import write_atomically
 from semhead_lib.models.backbone import Backbone, Background, SuperResolution
+from semhead_lib.models.layers import channels_last
 from semhead_lib.models.mapping import MappingNetwork
 from semhead_lib.models.planes import make_planes
 from semhead_lib.models.presets import GeneratorConfig
@@ -71,7 +72,7 @@ class Generator(nn.Module):
             if c.super_channels
             else None
         )
-        self.to(memory_format=torch.channels_last)
+        channels_last(self)
 
     def forward(
         self,
@@ -87,7 +88,8 @@ class Generator(nn.Module):
     @property
     def styles(self) -> tuple[int, int, int]:
         """Layers of the backbone, the background and the super-resolution: w+ has a style for each, in this order."""
-        return tuple(0 if part is None else part.styles for part in self._told)
+        backbone, background, refinement = (0 if part is None else part.styles for part in self._told)
+        return backbone, background, refinement
 
     @property
     def _told(self) -> tuple[Backbone, Background | None, SuperResolution | None]:
@@ -100,7 +102,8 @@ class Generator(nn.Module):
             return w, w, w
         if w.dim() != 3 or w.shape[1] != sum(self.styles):
             raise ValueError(f"styles must be [H, W] or [H, {sum(self.styles)}, W], got {list(w.shape)}")
-        return w.split(self.styles, dim=1)
+        backbone, background, refinement = w.split(self.styles, dim=1)
+        return backbone, background, refinement
 
     def feature_map(self, w: Tensor) -> Tensor:  # [H, W] or w+ -> [H, channels, side, side]
         """What the planes of heads are read from."""
