@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -100,6 +101,6 @@ def save_grid(path: Path, pictures: Tensor, gap: int = 1) -> None:  # [rows, col
             sheet[:, top : top + height, left : left + width] = pictures[i, j]
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = partial_path(path)
-    kind = dict(format="WEBP", quality=90) if path.suffix.lower() == ".webp" else dict(format="PNG")
+    kind: dict[str, Any] = dict(format="WEBP", quality=90) if path.suffix.lower() == ".webp" else dict(format="PNG")
     Image.fromarray(sheet.permute(1, 2, 0).numpy()).save(partial, **kind)
     publish(partial, path)
