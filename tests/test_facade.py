@@ -110,7 +110,8 @@ def test_heads_are_conditioned_on_an_index_or_an_image(generator, head, tmp_path
     assert not torch.equal(generator.sample(like=3).w, kept)
 
 
-def test_sizes(head, tmp_path):
+def test_sizes(tmp_path):
+    head = sh.load("semhead-64", device="cpu").sample(seed=3)
     native = head.render().float()
     assert head.network.super_resolution is not None
     small = head.render(size=32).float()
@@ -194,3 +195,14 @@ def test_jobs_say_what_cannot_be(tmp_path):
         sh.invert(tmp_path / "nowhere.png", step=1)
     with pytest.raises(FileNotFoundError, match="nowhere"):
         sh.evaluate(DEFAULT, tmp_path / "nowhere")
+
+
+def test_a_photograph_is_inverted_to_a_head(generator, tmp_path):
+    pytest.importorskip("dlib")
+    data = pytest.importorskip("skimage.data")
+    Image.fromarray(data.astronaut()).save(tmp_path / "astronaut.png")
+    quick = dict(steps=2, pivotal_steps=0, start="mean", landmarks=5, progress=False)
+    found = sh.invert(tmp_path / "astronaut.png", generator, **quick, space="w", seed=1)
+    assert len(found.style.losses) == 2 and found.cameras.shape == (1, 25)
+    images = sh.Head(found.generator, found.w).render(found.cameras)
+    assert len(images) == 1 and images.float().std() > 10
