@@ -12,7 +12,7 @@ inversion -> explore.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from semhead_lib.api import (
@@ -41,13 +41,15 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from semhead_lib import api
+if not TYPE_CHECKING:  # a checker knows the names, and no others
 
-    globals().update({each: getattr(api, each) for each in __all__})
-    return globals()[name]
+    def __getattr__(name):
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from semhead_lib import api
+
+        globals().update({each: getattr(api, each) for each in __all__})
+        return globals()[name]
 
 
 def __dir__() -> list[str]:

@@ -63,7 +63,7 @@ class HeadGenerator:
 
         >>> import semhead_lib as sh
         >>> sh.load("semhead-64", device="cpu").sample(seed=3, like=0).w.shape
-        torch.Size([1, 96])
+        torch.Size([1, 128])
         """
         if seed < 0 or not 0 <= truncation <= 1:
             raise ValueError(f"expected seed >= 0 and truncation 0 to 1, got {seed}, {truncation}")
