@@ -38,8 +38,9 @@ lab: $(PROJECT) $(CACHES)  ## open JupyterLab on the notebooks
 bench: $(PROJECT) $(CACHES)  ## measure speed
 	@$(PYTHON_ENV) -m pytest -m bench --durations=0 -s $(ARGS)
 
-lint: $(PROJECT)  ## check style and format
+lint: $(PROJECT)  ## check style, format and types
 	@$(PYTHON_ENV) -m ruff check . && $(PYTHON_ENV) -m ruff format --check .
+	@PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(PYTHON_ENV) -m pyright --pythonpath $(PYTHON_ENV)
 
 lock:  ## make the locks again (UPGRADE=--upgrade takes newer versions)
 	@environments/setup.sh locks $(UPGRADE)

@@ -144,31 +144,10 @@ def judge_train(config: DictConfig) -> None:
 
 def train(config: DictConfig) -> None:
     """`semhead train DATA OUT`."""
-    from semhead_lib.data.dataset.memory import SubjectsInMemory
-    from semhead_lib.data.dataset.packed import is_packed, load_packed
-    from semhead_lib.data.dataset.streaming_dataset import SubjectsOnDisk
-    from semhead_lib.devices import available_cores
-    from semhead_lib.training.settings import TrainSettings
-    from semhead_lib.training.trainer import train as run
+    from semhead_lib import api
 
-    others = ("data", "out", "limit", "stream", "workers", "init", "device")
     changes = _generator_changes(config.get("generator") or {})
-    settings = {key: value for key, value in config.items() if key not in others}
-    settings = TrainSettings(**settings | {"generator": changes})
-    if config.stream and config.limit is not None:
-        raise ValueError(f"limit={config.limit} is of subjects in memory: leave it out with stream=true")
-    if config.stream and is_packed(config.data):
-        raise ValueError(f"data={config.data} is a packed dataset, which is read into memory: leave out stream=true")
-    if config.stream:
-        data = SubjectsOnDisk(config.data, workers=config.workers, device=_device(config))
-    elif is_packed(config.data):
-        data = load_packed(config.data, limit=config.limit, threads=available_cores())
-    else:
-        geometry = ("depth", "segmentation") if settings.reconstruct_every else ()
-        data = SubjectsInMemory.load(
-            config.data, geometry=geometry, limit=config.limit, threads=available_cores(), progress=True
-        )
-    print(run(settings, data, config.out, device=config.device, init=config.init))
+    print(api.train(**{**config, "generator": changes}))
 
 
 def reconstruct(config: DictConfig) -> None:
@@ -207,25 +186,12 @@ def evaluate(config: DictConfig) -> None:
     """`semhead evaluate MODEL DATA OUT`."""
     from pathlib import Path
 
+    from semhead_lib import api
     from semhead_lib.atomic import write_atomically
-    from semhead_lib.conditioning.bank import ConditionBank
-    from semhead_lib.data.dataset.memory import SubjectsInMemory
-    from semhead_lib.devices import available_cores
-    from semhead_lib.evaluation.features import FeatureExtractor
     from semhead_lib.evaluation.protocol import dumps
-    from semhead_lib.evaluation.report import evaluate as judge
-    from semhead_lib.models.generator import Generator, folder_of
 
-    generator = Generator.load(config.model, _device(config))
-    mode = ConditionBank.load(folder_of(config.model)).mode
-    extractors = {
-        name: FeatureExtractor.load(name, device=_device(config)) for name in {config.features, config.encoder}
-    }
-    people = SubjectsInMemory.load(config.data, limit=2 * config.heads, threads=available_cores(), progress=True)
-    names = ("heads", "views", "psi", "seed", "consistency_heads", "identity_heads", "store")
-    settings = {name: config[name] for name in names}
-    chosen = extractors[config.features], extractors[config.encoder]
-    found = judge(generator, people, mode, *chosen, progress=True, **settings)
+    settings = {key: value for key, value in config.items() if key not in ("model", "data", "out")}
+    found = api.evaluate(config.model, config.data, **settings)
     write_atomically(Path(config.out), dumps(found.as_json()).encode())
     print(found.overall(), found.table(scopes=[name for name in found.generated if name != "all"]), sep="\n\n")
 

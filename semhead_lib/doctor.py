@@ -26,7 +26,7 @@ from semhead_lib.devices import available_cores
 PACKAGE = Path(__file__).parent
 ROOT = PACKAGE.parent  # the checkout, when this is one
 PYTHON = ((3, 11), (3, 14))  # supported: from the first, up to but not including the second
-LOCKS = dict.fromkeys(("gpu", "scale"), "environments/lock-gpu.txt")  # extras outside the suite's
+LOCKS: dict[str, str] = dict.fromkeys(("gpu", "scale"), "environments/lock-gpu.txt")  # extras outside the suite's
 LOW_DISK = 10e9  # bytes; less is too little for a dataset and a run
 _SIGNS = {"ok": ("ok", "green"), "note": ("-", "yellow"), "broken": ("BROKEN", "bold red")}
 
@@ -129,7 +129,7 @@ def _packages() -> Iterator[Finding]:
         requirement, _, marker = text.partition(";")
         extra = re.search(r"extra == ['\"]([\w-]+)", marker)
         extra = extra[1] if extra else ""
-        name, specifier = re.match(r"([\w.-]+)(.*)", requirement.replace(" ", "")).groups()
+        name, specifier = re.findall(r"^([\w.-]+)(.*)", requirement.replace(" ", ""))[0]
         fits, detail = _installed(name, specifier.strip("()"))
         state = "ok" if fits else "note" if extra else "broken"
         yield Finding(f"extra '{extra}'" if extra else "base", name, state, detail, "" if fits else _install(extra))

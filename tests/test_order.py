@@ -10,6 +10,7 @@ FLOORS = (  # from the ground up; on a floor, too, a stage imports only from tho
     ("metrics", "conditioning", "models"),
     ("viz", "training", "evaluation"),
     ("inversion", "reproduce", "ablation"),
+    ("heads", "api"),  # the façade, which the commands use too
     ("explore", "conf", "doctor", "commands", "cli", "__main__"),
 )
 ROOMS = {"subjects": 0, "dataset": 1, "jobs": 2, "parametric": 3, "portraits": 4, "kontext": 5}  # of data

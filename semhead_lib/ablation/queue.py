@@ -129,6 +129,7 @@ def _start(slot: Slot, study: Study, name: str, root: Path, ignore_code: bool) -
 
 def _finish(slot: Slot, study: Study, root: Path, left: int) -> list[str]:
     """Say how the slot's job ended and free the slot; the job's name, if it failed."""
+    assert slot.process is not None  # it has ended
     code, name, took = slot.process.returncode, slot.name, duration(time.monotonic() - slot.started)
     slot.process = None
     if code == 0:

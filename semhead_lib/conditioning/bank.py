@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from safetensors import safe_open
@@ -16,6 +17,9 @@ from semhead_lib.atomic import write_atomically
 from semhead_lib.cameras import orbit_cameras
 from semhead_lib.conditioning.modes import ConditionMode
 from semhead_lib.conditioning.sampling import sample_conditions
+
+if TYPE_CHECKING:
+    from semhead_lib.conditioning.semantic import SemanticEncoder
 
 FILE = "conditions.safetensors"
 
@@ -58,6 +62,19 @@ class ConditionBank:
             each = [sample_conditions(self.features, 1, strategy, seed=seed * 1_000_003 + i) for i in range(heads)]
             drawn = torch.cat([self.features[:0], *each])
         return self.mapping_condition(drawn, heads)
+
+    def load_encoder(self, name: str, device: str = "auto", of: str = "this generator") -> SemanticEncoder:
+        """The encoder whose features the generator is conditioned on.
+
+        Raises ValueError for another one, or a mode without semantics; errors call the generator `of`.
+        """
+        from semhead_lib.conditioning.semantic import SemanticEncoder, require_encoder  # a training does without
+
+        if not self.mode.uses_semantics:
+            raise ValueError(f"{of} was trained with mode {self.mode.name}: it takes no texts and no images")
+        encoder = SemanticEncoder.load(name, device=device)
+        require_encoder(self.encoder, str(encoder.identity), of)
+        return encoder
 
     def save(self, folder: Path | str) -> None:
         """Write `conditions.safetensors` into a model's folder; features in half precision."""

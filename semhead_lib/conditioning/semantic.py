@@ -65,7 +65,7 @@ def stacked_semantics(subjects: Iterable[Subject]) -> tuple[Tensor, str]:
         encoder = encoder or subject.semantic_encoder
         require_encoder(subject.semantic_encoder, encoder or "", f"subject {subject.id}")
         features.append(subject.semantic)
-    if not features:
+    if encoder is None:
         raise ValueError("there are no subjects to take features of")
     return torch.stack(features), encoder
 
@@ -81,9 +81,10 @@ class SemanticEncoder:
     """
 
     def __init__(self, model: torch.nn.Module, source: str, name: str, device: str, dtype: str, batch: int) -> None:
-        self._model, self._source = model.eval().requires_grad_(False), source
+        self._model: Any = model.eval().requires_grad_(False)  # one of open_clip's, which have no common type
+        self._source = source
         self.device, self.dtype, self.batch = torch.device(device), DTYPES[dtype], batch
-        self.preprocessing: dict[str, Any] = model.visual.preprocess_cfg
+        self.preprocessing: dict[str, Any] = self._model.visual.preprocess_cfg
         size = self.preprocessing["size"]
         self.resolution = size if isinstance(size, int) else size[0]  # pixels a side of what the model sees
         self.identity = EncoderIdentity(name, _hash(model), _describe(self.preprocessing))
@@ -176,9 +177,8 @@ class SemanticEncoder:
         if self._tokens is None:
             own = Path(self._source.removeprefix("local-dir:")) / _VOCABULARY
             with _quiet():
-                self._tokens = open_clip.get_tokenizer(
-                    self._source, **({"bpe_path": str(own)} if own.is_file() else {})
-                )
+                options: dict[str, Any] = {"bpe_path": str(own)} if own.is_file() else {}
+                self._tokens = open_clip.get_tokenizer(self._source, **options)
         features = [torch.zeros(0, self.dimension)]
         for start in range(0, len(texts), self.batch):
             tokens = self._tokens(list(texts[start : start + self.batch])).to(self.device)
@@ -188,13 +188,14 @@ class SemanticEncoder:
         return torch.cat(features)
 
     def _parts(self, images: Tensor | Sequence[Tensor]) -> Iterator[Tensor | Sequence[Tensor]]:
+        parts: list[Tensor | Sequence[Tensor]]
         if isinstance(images, Tensor):
-            images = [*images.split(self.batch)]
+            parts = [*images.split(self.batch)]
         else:
             one_size = len({p.shape for p in images}) == 1
-            images = [images[i : i + self.batch] for i in range(0, len(images), self.batch)]
-            images = [torch.stack(list(part)) if one_size else part for part in images]
-        for part in images:
+            each = [images[i : i + self.batch] for i in range(0, len(images), self.batch)]
+            parts = [torch.stack(list(part)) if one_size else part for part in each]
+        for part in parts:
             shapes = [part.shape[1:]] if isinstance(part, Tensor) else [p.shape for p in part]
             kind = part.dtype if isinstance(part, Tensor) else part[0].dtype
             if kind != torch.uint8 or any(len(shape) != 3 or shape[0] != 3 for shape in shapes):

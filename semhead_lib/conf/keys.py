@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from semhead_lib.errors import did_you_mean
 
@@ -79,7 +80,7 @@ class Allowed:
         return text
 
     def _number(self, rule: str, text: str) -> int | float:
-        low, low_op, kind, op, bound = _RANGE.match(rule).groups()
+        low, low_op, kind, op, bound = _RANGE.findall(rule)[0]
         limits = ([(">" + low_op[1:], low)] if low else []) + ([(op, bound)] if op else [])
         expected = " and ".join(
             [f"{_NAMES[kind]} {limits[0][0]} {limits[0][1]}" if limits else _NAMES[kind]]
@@ -89,7 +90,7 @@ class Allowed:
             value = int(text) if kind == "int" else float(text)
         except ValueError:
             raise ValueError(f"expected {expected}, got {text!r}") from None
-        compare = {">": value.__gt__, ">=": value.__ge__, "<": value.__lt__, "<=": value.__le__}
+        compare: dict[str, Any] = {">": value.__gt__, ">=": value.__ge__, "<": value.__lt__, "<=": value.__le__}
         if value != value or not all(compare[o](type(value)(float(b))) for o, b in limits):
             raise ValueError(f"expected {expected}, got {text}")
         return value

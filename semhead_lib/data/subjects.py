@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Protocol
 
@@ -51,9 +52,9 @@ class Subject:
             "segmentation": ((v, h, w), torch.uint8),
         }
         for name, (shape, dtype) in expected.items():
-            value = getattr(self, name)
-            if value is None and name in ("masks", "depth", "normals", "segmentation"):
+            if name in ("masks", "depth", "normals", "segmentation") and getattr(self, name) is None:
                 continue
+            value: Tensor = getattr(self, name)
             if v == 0 or tuple(value.shape) != shape or value.dtype != dtype:
                 raise ValueError(
                     f"subject {self.id}: {name} must be {dtype} of shape {list(shape)}, "
@@ -69,6 +70,15 @@ class Subject:
                 raise ValueError(f"subject {self.id}: semantic needs semantic_encoder, the identity of what made it")
         check_cameras(self.cameras, f"subject {self.id}: cameras")
         return self
+
+
+def all_present(tensors: Iterable[Tensor | None], what: str) -> list[Tensor]:
+    """The tensors of all subjects. Raises ValueError when one is missing, naming `what` they are."""
+    found = list(tensors)
+    there = [tensor for tensor in found if tensor is not None]
+    if len(there) < len(found):
+        raise ValueError(f"{len(found) - len(there)} of {len(found)} subjects have no {what}")
+    return there
 
 
 @dataclass(frozen=True)
@@ -102,14 +112,23 @@ class SubjectSource(Protocol):
     the process that starts them builds one to ask for its settings.
     """
 
-    name: str  # "parametric", "kontext", ...
-    licence: str  # of what the source makes
+    @property
+    def name(self) -> str:
+        """ "parametric", "kontext", ..."""
+        ...
+
+    @property
+    def licence(self) -> str:
+        """Of what the source makes."""
+        ...
 
     def describe(self) -> dict[str, Any]:
         """All settings that change what is made, as JSON: the dataset's provenance, and what a resume compares."""
+        ...
 
     def subject(self, index: int) -> Subject:
         """Make subject `index`."""
+        ...
 
 
 def age_group(age: int) -> str:

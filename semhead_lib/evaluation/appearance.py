@@ -39,6 +39,8 @@ def face_distance(samples: Samples, reference_stats: ReferenceStatistics) -> tup
         return {}, {}
     extractor, n = reference_stats.extractor, len(reference_stats.matched)
     judged = FaceFeatures.of(samples.images, samples.cameras, extractor.images)
+    if judged is None:
+        return {}, {}
 
     def distance(one: FaceFeatures, mine: Tensor, other: FaceFeatures, its: Tensor) -> float:
         x, y = one.of_heads(mine), other.of_heads(its)
@@ -109,7 +111,8 @@ def identities(
     ours, theirs = shares
     rate = real[ALL].get("faces_found")
     if rate is not None and rate.low > 0:
-        beside = protocol_of(reference_stats, samples.made, _NETWORK, len(ours), *[int(ours[:, 1].sum())] * 2)
+        count = int(ours[:, 1].sum())
+        beside = protocol_of(reference_stats, samples.made, _NETWORK, len(ours), count, count)
         generated[ALL]["faces_found_ratio"] = measured(
             lambda h: _rate(ours, h) / _rate(theirs, h), beside, reference_stats
         )

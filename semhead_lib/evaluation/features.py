@@ -19,11 +19,12 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file, save
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
 from semhead_lib.atomic import write_atomically
@@ -102,7 +103,7 @@ class FeatureExtractor:
 def stored_features(extractor: FeatureExtractor, images: Tensor, folder: Path | str, progress: bool = False) -> Tensor:
     """`extractor.images(images)`, kept in `folder` under a name that is a hash of extractor and images."""
     digest = hashlib.sha256(f"{extractor.identity} {list(images.shape)}".encode())
-    digest.update(images.contiguous().numpy())
+    digest.update(images.contiguous().numpy().data)
     path = Path(folder) / f"features-{digest.hexdigest()[:32]}.safetensors"
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -116,7 +117,13 @@ def _headjudge(path: str, device: str, batch: int) -> FeatureExtractor:
     folder = Path(path).expanduser() if path else ASSETS / NAME
     network = HeadJudge.load(folder, device)
     identity = f"{NAME} [weights {_hash(folder / WEIGHTS)}; input {SIDE} px, bilinear]"
-    encode, maps = (lambda x, how=how: how(x.to(device).float()) for how in (network.features, network.trunk))
+
+    def encode(images: Tensor) -> Tensor:
+        return network.features(images.to(device).float())
+
+    def maps(images: Tensor) -> list[Tensor]:
+        return network.trunk(images.to(device).float())
+
     return FeatureExtractor(identity, network.config.dimension, False, encode, batch, maps)
 
 
@@ -126,7 +133,13 @@ def _inception(path: str, device: str, batch: int) -> FeatureExtractor:
     file = _weights_file(path, [_hub(name) for name in _INCEPTION_FILES], "inception", _INCEPTION_URL)
     network = FidInception(_read(file)).to(device)
     identity = f"inception-2015-12-05 [weights {_hash(file)}; input 299 px, bilinear as TensorFlow 1]"
-    encode, maps = (lambda x, how=how: how(x.to(device).float()) for how in (network, network.maps))
+
+    def encode(images: Tensor) -> Tensor:
+        return network(images.to(device).float())
+
+    def maps(images: Tensor) -> list[Tensor]:
+        return network.maps(images.to(device).float())
+
     return FeatureExtractor(identity, DIMENSION, False, encode, batch, maps)
 
 
@@ -142,7 +155,7 @@ def _dinov2(path: str, device: str, batch: int) -> FeatureExtractor:
         raise ValueError(f"{file} holds no DINOv2 without registers, of width {', '.join(map(str, _DINOV2_SIZES))}")
     size = _DINOV2_SIZES[token.shape[-1]]
     name = f"vit_{size}_patch14_dinov2.lvd142m"
-    network: nn.Module = timm.create_model(name, pretrained=False, num_classes=0, img_size=_DINOV2_SIDE)
+    network: Any = timm.create_model(name, pretrained=False, num_classes=0, img_size=_DINOV2_SIDE)
     network.load_state_dict(checkpoint_filter_fn(state, network))
     network.eval().requires_grad_(False).to(device)
     mean, std = (

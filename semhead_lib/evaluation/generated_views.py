@@ -44,6 +44,6 @@ def head_consistency(
     parts = []
     for style in w.split(1):
         views = generated_views(generator, style, cameras)
-        pairs = [SurfaceViews(*(x[i::2].cpu() for x in vars(views).values())) for i in (0, 1)]
-        parts.append(differences(*pairs, tolerance))
+        one, other = (SurfaceViews(*(x[i::2].cpu() for x in vars(views).values())) for i in (0, 1))
+        parts.append(differences(one, other, tolerance))
     return Differences(*(torch.cat([getattr(part, name) for part in parts]) for name in vars(parts[0])))

@@ -6,6 +6,8 @@ pooling leaves padding out of its means, the last block pools by maximum, and im
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -20,8 +22,11 @@ _SIZE = 299  # pixels a side of what the network sees
 class _Pooled:
     """Gives a block of torchvision's another pooling before its last branch."""
 
+    branch_pool: nn.Module
+
     def _forward(self, x: Tensor) -> list[Tensor]:
-        *branches, _ = super()._forward(x)
+        block: Any = super()
+        *branches, _ = block._forward(x)
         return [*branches, self.branch_pool(self.pool(x))]
 
     @staticmethod
@@ -56,7 +61,7 @@ class FidInception(nn.Module):
     def __init__(self, state: dict[str, Tensor]) -> None:
         super().__init__()
         kinds = [blocks.BasicConv2d, _A, blocks.InceptionB, _C, blocks.InceptionD, _E, blocks.InceptionAux]
-        self.network = blocks.Inception3(CLASSES, aux_logits=False, inception_blocks=kinds, init_weights=False)
+        self.network: Any = blocks.Inception3(CLASSES, aux_logits=False, inception_blocks=kinds, init_weights=False)
         self.network.Mixed_7c = _LastE(DIMENSION)
         self.network.load_state_dict(state)
         self.network.fc = nn.Identity()

@@ -78,20 +78,20 @@ class ReferenceStatistics:
             raise ValueError(f"splits and halves must be at least 2, got {splits} and {halves}")
         if encoder is None:
             encoder = extractor if extractor.unit_length else FeatureExtractor.load(EMBEDDED)
-        binned = [
+        binned, binned_twins = (
             BinnedFeatures.of(encoded(extractor, s.images, store, progress), s.cameras, bins)
             for s in (reference, matched)
-        ]
-        comparison.comparable_counts(*binned, bins)
-        views = binned[1].features.float() if encoder.identity == extractor.identity else None
+        )
+        comparison.comparable_counts(binned, binned_twins, bins)
+        views = binned_twins.features.float() if encoder.identity == extractor.identity else None
         views = encoded(encoder, matched.images, store, progress) if views is None else views
         people, fronts = (encoded(encoder, s.fronts, store) for s in (reference, matched))
         both = (reference, matched)
         faces = [FaceFeatures.of(s.images, s.cameras, lambda x: encoded(extractor, x, store)) for s in both]
         power = [head_band_power(s.images) for s in both]
         data = f"{reference.hash()}-{matched.hash()}"
-        return cls(*binned, matched, (views, fronts), people, tuple(faces), tuple(power), extractor, encoder, bins,
-                   data, seed, splits, halves)  # fmt: skip
+        return cls(binned, binned_twins, matched, (views, fronts), people, (faces[0], faces[1]), (power[0], power[1]),
+                   extractor, encoder, bins, data, seed, splits, halves)  # fmt: skip
 
     @cached_property
     def scale(self) -> ComparisonScale:

@@ -150,7 +150,7 @@ def evaluate(
     matched = reference_stats.matched_samples
     if mode.uses_semantics:
         require_encoder(matched.encoder, condition_encoder or reference_stats.encoder.identity, "the conditions")
-    drawn = dict(psi=psi, seed=seed, condition_azimuth=condition_azimuth)
+    drawn: dict[str, Any] = dict(psi=psi, seed=seed, condition_azimuth=condition_azimuth)
     samples = generated_samples(generator, mode, matched, **drawn, progress=progress)
     found = judge(samples, reference_stats, progress=progress)
     if consistency_heads:
@@ -243,7 +243,8 @@ def _agreement(views: Tensor, fronts: Tensor, reference_stats: ReferenceStatisti
 
 def _adherence(fronts: Tensor, conditions: Tensor, reference_stats: ReferenceStatistics, made: str) -> Metrics:
     found = condition_adherence(fronts, conditions)
-    protocol = protocol_of(reference_stats, made, reference_stats.encoder.identity, *(len(fronts),) * 3)
+    n = len(fronts)
+    protocol = protocol_of(reference_stats, made, reference_stats.encoder.identity, n, n, n)
     statistics: dict[str, Callable[[Tensor], float]] = {
         "condition_cosine": lambda heads: float(found.cosine[heads].mean()),
         "condition_cosine_of_others": lambda heads: float(found.others[heads].mean()),
@@ -269,7 +270,7 @@ def _consistency(found: Differences, heads: int, reference_stats: ReferenceStati
     bins, metrics = reference_stats.bins, {}
     pair = torch.arange(heads * bins.count).reshape(heads, bins.count)
     for scope, pairs in ((ALL, pair), *zip(bins.names, pair.T, strict=True)):
-        protocol = protocol_of(reference_stats, made, "pixels", heads, *(pairs.numel(),) * 2)
+        protocol = protocol_of(reference_stats, made, "pixels", heads, pairs.numel(), pairs.numel())
         statistics = {"psnr": found.psnr, "l1": found.l1, "seen_twice": found.seen_twice}
         metrics[scope] = {
             f"consistency_{name}": measured(lambda h, s=s, p=pairs: s(p[h].flatten()), protocol, reference_stats)
@@ -284,4 +285,5 @@ def _counts(scope: str, reference_stats: ReferenceStatistics) -> tuple[int, int,
     n, v, _ = reference_stats.matched.features.shape
     if scope == ALL:
         return n, n * v, n * v
-    return (int(reference_stats.scale.counts[reference_stats.bins.names.index(scope)]),) * 3
+    count = int(reference_stats.scale.counts[reference_stats.bins.names.index(scope)])
+    return count, count, count

@@ -23,7 +23,7 @@ from semhead_lib.conditioning.bank import ConditionBank
 from semhead_lib.conditioning.modes import ConditionMode
 from semhead_lib.conditioning.semantic import require_encoder
 from semhead_lib.data.dataset.batches import choose_views
-from semhead_lib.data.subjects import Subject
+from semhead_lib.data.subjects import Subject, all_present
 from semhead_lib.models.generator import Generator
 from semhead_lib.models.sampling import latents, to_uint8
 
@@ -62,7 +62,7 @@ class Samples:
         digest = hashlib.sha256()
         for tensor in (self.images, self.cameras, self.fronts):
             digest.update(f"{list(tensor.shape)}".encode())
-            digest.update(tensor.contiguous().numpy())
+            digest.update(tensor.contiguous().numpy().data)
         return digest.hexdigest()[:16]
 
 
@@ -153,7 +153,7 @@ def _stacked(rows: list[tuple[Subject, list[int]]], resolution: int | None) -> S
         cameras=torch.stack([subject.cameras[views] for subject, views in rows]),
         fronts=_resized(torch.stack([subject.frontal for subject, _ in rows]), resolution),
         made="real",
-        conditions=torch.stack([subject.semantic for subject, _ in rows]) if encoder else None,
+        conditions=torch.stack(all_present((s.semantic for s, _ in rows), "features")) if encoder else None,
         encoder=encoder,
     )
 

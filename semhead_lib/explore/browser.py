@@ -63,12 +63,12 @@ class DatasetBrowser(widgets.VBox):
 
     def still(self, alt: str) -> HTML:
         """What is shown now, for a saved notebook."""
-        image = show(Image.open(io.BytesIO(self.sheet.value)), alt).data if self.sheet.value else ""
+        image = show(Image.open(io.BytesIO(self.sheet.value)), alt).data or "" if self.sheet.value else ""
         return HTML(f"<div>{self.text.value}<br>{image}</div>")
 
     def _values(self) -> list:
         """The chosen attribute of every subject, None where it has none."""
-        return [known.get(self.attribute.value.replace(" ", "_")) for known in self._attributes]
+        return [known.get(str(self.attribute.value).replace(" ", "_")) for known in self._attributes]
 
     def _attribute_chosen(self, change=None) -> None:
         """Offer what the attribute can be: a list of words, or a range of numbers."""
@@ -116,7 +116,7 @@ class DatasetBrowser(widgets.VBox):
             f"{self.place.value + 1} of {len(self._found)}: <b>{html.escape(subject.id)}</b> "
             f"{html.escape(subject.caption)}<br><small>first the frontal view, then azimuths {azimuths}</small>"
         )
-        images = channel_images(subject, self.channel.value)
+        images = channel_images(subject, str(self.channel.value))
         data = io.BytesIO()
         image_grid(list(images.split(_COLUMNS))).save(data, "PNG")
         self.sheet.value = data.getvalue()

@@ -53,6 +53,7 @@ class LatestTask(Generic[Task]):
                 if self._closed:
                     return
                 task, number = self._task, self._number
+            assert task is not None  # it came with its number
             try:
                 for place, step in enumerate(self._steps):
                     if place and self._superseded(number, self._pause if place == 1 else 0.0):

@@ -23,7 +23,7 @@ from semhead_lib.inversion import judging, report
 from semhead_lib.inversion.inverter import Inverter
 from semhead_lib.inversion.report import Result
 from semhead_lib.inversion.search import Inverted
-from semhead_lib.inversion.targets import Target, prepare
+from semhead_lib.inversion.targets import Target, prepare_portraits
 from semhead_lib.models.mesh import mesh
 from semhead_lib.models.sampling import styles_around
 from semhead_lib.viz.exports import write_mesh, write_mp4
@@ -105,11 +105,7 @@ def invert_person(
     """Invert the photographs of one person together. Raises ValueError or OSError naming one that cannot be used."""
     began = time.perf_counter()
     portraits = [read_portrait(path, landmarks=files.landmarks) for path in paths]
-    cameras = torch.stack([p.camera for p in portraits])
-    target = prepare(
-        inverter.generator, [p.image for p in portraits], [p.mask for p in portraits], cameras,
-        [p.inside for p in portraits],
-    )  # fmt: skip
+    target = prepare_portraits(inverter.generator, portraits)
     aligned = time.perf_counter()
     fitted, initialisation = inverter(target, progress=progress)
     metrics = {

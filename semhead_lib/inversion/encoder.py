@@ -80,6 +80,8 @@ class StyleEncoder(nn.Module):
     """Images [B, 3, S, S] in [-1, 1], cameras [B, 25] and conditions [B, K] to styles, in units of their spread from
     the style of no latent under the condition. Raises ValueError for another kind of attention."""
 
+    spread: Tensor  # [W]
+
     def __init__(self, config: EncoderConfig, attention: str = "sdpa") -> None:
         super().__init__()
         if attention not in ATTENTION:
@@ -88,10 +90,11 @@ class StyleEncoder(nn.Module):
         self.patches = nn.Conv2d(3, c.width, c.patch, c.patch)
         self.places = nn.Parameter(torch.randn(1, (c.side // c.patch) ** 2, c.width) * 0.02)
         self.condition_embedding = nn.Linear(LABEL_LENGTH + c.condition_dim, c.width)
-        self.blocks = nn.ModuleList(Block(c.width, c.heads) for _ in range(c.depth))
+        blocks = [Block(c.width, c.heads) for _ in range(c.depth)]
+        self.blocks = nn.ModuleList(blocks)
         self.out = nn.Sequential(nn.LayerNorm(c.width), nn.Linear(c.width, c.w_dim))
         self.register_buffer("spread", torch.ones(c.w_dim))
-        for block in self.blocks:
+        for block in blocks:
             block.attention.kernel = attention
 
     def forward(self, images: Tensor, cameras: Tensor, conditions: Tensor | None) -> Tensor:  # [B, W]

@@ -72,7 +72,7 @@ class Inverter:
         condition = start.condition_of(self.bank, objective, azimuth)
         if self.start_at == "mean":
             return Initialisation(objective, condition, start.mean_style(self.generator, condition))
-        if self.start_at == "encoder":
+        if self.style_encoder is not None:
             return Initialisation(
                 objective, condition, start.encoded(self.generator, self.style_encoder, objective, condition)
             )

@@ -81,15 +81,17 @@ def identity_metric(fitted: Inverted, truth: Truth, azimuths: Tensor) -> float:
     for i in torch.nonzero(azimuths.abs() <= FACING).flatten().tolist():
         label = truth.cameras[i : i + 1].to(fitted.w.device)
         images = to_uint8(fitted.generator.synthesize(fitted.w, label).image)[0], truth.images[i]
-        features = [judge.identity(image) for image in images]
-        if all(f is not None for f in features):
-            distances.append(float(np.linalg.norm(features[0] - features[1])))
+        found, true = (judge.identity(image) for image in images)
+        if found is not None and true is not None:
+            distances.append(float(np.linalg.norm(found - true)))
     return float(np.mean(distances)) if distances else float("nan")
 
 
 def shape_metric(fitted: Inverted, truth: Truth, resolution: int = 96) -> float:
-    """Chamfer distance between the fitted head's mesh and the true surface, scene units; NaN where the fitted head has
+    """Chamfer distance between the fitted head's mesh and the true surface, scene units; NaN where one of them has
     no surface."""
+    if truth.surface is None:
+        return float("nan")
     try:
         found = mesh(fitted.generator, fitted.w[0], resolution)
     except ValueError:

@@ -137,4 +137,5 @@ class Objective:
         if self._lpips is not None:
             terms["perceptual"] = self._lpips(seen, all_heads(t.images))
         terms = {name: value.view(heads, k).mean(1) for name, value in terms.items()}
-        return {**terms, "all": sum(getattr(w, name) * value for name, value in terms.items() if getattr(w, name))}
+        weighted = (getattr(w, name) * value for name, value in terms.items() if getattr(w, name))
+        return {**terms, "all": sum(weighted, start=seen.new_zeros(heads))}

@@ -20,6 +20,8 @@ class RefinedCameras(nn.Module):
     [20.0, 5.0, 2.7]
     """
 
+    start: Tensor  # [K, 25]
+
     def __init__(self, cameras: Tensor) -> None:  # [K, 25]
         super().__init__()
         self.register_buffer("start", cameras.detach().float().clone())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -11,6 +12,9 @@ from torch import Tensor
 
 from semhead_lib.cameras import check_cameras
 from semhead_lib.models.generator import Generator
+
+if TYPE_CHECKING:
+    from semhead_lib.data.portraits.alignment import Portrait
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,12 @@ def prepare(
     return Target(whole, coverages, withins, cameras.to(device))
 
 
+def prepare_portraits(generator: Generator, portraits: Sequence[Portrait]) -> Target:
+    """`prepare` for aligned photographs."""
+    images, masks, inside = ([getattr(p, name) for p in portraits] for name in ("image", "mask", "inside"))
+    return prepare(generator, images, masks, torch.stack([p.camera for p in portraits]), inside)
+
+
 @torch.no_grad()
 def background_of(generator: Generator) -> Tensor:  # [3, S, S] in [-1, 1]
     """The final image's background behind the mean head."""
@@ -85,5 +95,5 @@ def _resized(layers: Tensor, size: int) -> Tensor:  # [C, H, W] -> [C, size, siz
     if layers.shape[-1] == size:
         return layers
     smaller = layers.shape[-1] > size
-    how = dict(mode="area") if smaller else dict(mode="bicubic", align_corners=False)
+    how: dict[str, Any] = dict(mode="area") if smaller else dict(mode="bicubic", align_corners=False)
     return F.interpolate(layers[None], size=size, **how)[0].clamp(0, 1)

@@ -67,5 +67,6 @@ def directional_bias(
         raise ValueError("floor, variance and diversity must be positive in every bin, and all metrics finite")
     excess = (frechet - floor).clamp_min(0) / variance
     quality = 0.5 * torch.log(excess + (float((floor / variance).mean()) if phi is None else phi))
-    spreads = [float(x.std(correction=0)) for x in (quality, diversity.log())]
-    return DirectionalBias(float(torch.tensor(spreads).norm()), *spreads, excess)
+    of_quality, of_diversity = (float(x.std(correction=0)) for x in (quality, diversity.log()))
+    both = float(torch.tensor([of_quality, of_diversity]).norm())
+    return DirectionalBias(both, of_quality, of_diversity, excess)

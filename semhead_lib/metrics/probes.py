@@ -156,4 +156,5 @@ def _predict_by_ridge(inputs: np.ndarray, target: np.ndarray, subject: np.ndarra
     from sklearn.preprocessing import StandardScaler
 
     model = make_pipeline(StandardScaler(), RidgeCV(_PENALTIES))
-    return cross_val_predict(model, inputs, target, groups=subject, cv=GroupKFold(_FOLDS)).reshape(target.shape)
+    predicted = cross_val_predict(model, inputs, target, groups=subject, cv=GroupKFold(_FOLDS))
+    return np.asarray(predicted).reshape(target.shape)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -21,7 +23,8 @@ def ssim(x: Tensor, y: Tensor) -> Tensor:  # [B, 3, S, S] in [0, 1] twice -> [B]
     """Structural similarity with the authors' Gaussian window (Wang et al., 2004); 1 for equal images."""
     from skimage.metrics import structural_similarity
 
-    settings = dict(gaussian_weights=True, sigma=1.5, use_sample_covariance=False, data_range=1.0, channel_axis=0)
+    settings: dict[str, Any] = dict(gaussian_weights=True, sigma=1.5, use_sample_covariance=False)
+    settings |= dict(data_range=1.0, channel_axis=0)
     pairs = zip(x.double().cpu().numpy(), y.double().cpu().numpy(), strict=True)
     return torch.tensor([structural_similarity(a, b, **settings) for a, b in pairs])
 
@@ -43,9 +46,10 @@ def chamfer(one: np.ndarray, other: np.ndarray) -> float:  # [N, 3], [M, 3]
     >>> chamfer(np.zeros((1, 3)), np.array([[0.0, 0.0, 1.0], [0.0, 0.0, 3.0]]))
     1.5
     """
-    from scipy.spatial import cKDTree
+    from scipy.spatial import KDTree
 
-    return float(cKDTree(other).query(one)[0].mean() + cKDTree(one).query(other)[0].mean()) / 2
+    there, back = KDTree(other, leafsize=16).query(one)[0], KDTree(one, leafsize=16).query(other)[0]
+    return float(np.mean(there) + np.mean(back)) / 2
 
 
 def surface_points(vertices: np.ndarray, faces: np.ndarray, count: int, seed: int = 0) -> np.ndarray:  # [count, 3]

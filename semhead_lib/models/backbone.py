@@ -36,6 +36,7 @@ class BlockStack(nn.Module):
                 x, total = checkpoint(block, x, total, style, use_reentrant=False, preserve_rng_state=False)
             else:
                 x, total = block(x, total, style)
+        assert total is not None  # there are blocks
         return total
 
 

@@ -78,8 +78,8 @@ class GeneratorConfig:
             raise ValueError(f"a generator's config is incomplete: {error}") from None
 
 
-_SMALL = dict(ball_slope=10.0, z_dim=128, w_dim=128, hidden=32)
-_SHAPED = dict(box_center=(0.0, -0.08, 0.0), box_half=(0.38, 0.36, 0.28), grid=24, density_gain=4.0)
+_SMALL: dict[str, Any] = dict(ball_slope=10.0, z_dim=128, w_dim=128, hidden=32)
+_SHAPED: dict[str, Any] = dict(box_center=(0.0, -0.08, 0.0), box_half=(0.38, 0.36, 0.28), grid=24, density_gain=4.0)
 # name, final and raw pixels, planes, backbone widths, super-resolution, samples
 PRESETS: dict[str, GeneratorConfig] = {
     config.name: config

@@ -25,7 +25,7 @@ from semhead_lib.cameras import FOCAL, LABEL_LENGTH, RADIUS
 from semhead_lib.models.backbone import widths
 from semhead_lib.models.config import GeneratorConfig
 from semhead_lib.models.generator import packed
-from semhead_lib.models.layers import GAIN, SLOPE, Equalised, EqualLinear, cast, leaky_relu, upsample
+from semhead_lib.models.layers import GAIN, SLOPE, Equalised, EqualLinear, cast, channels_last, leaky_relu, upsample
 from semhead_lib.models.mapping import unit_variance
 
 WEIGHTS, CONFIG = "discriminator.safetensors", "discriminator.json"
@@ -64,8 +64,9 @@ class DiscriminatorConfig:
         base, most = generator.backbone_base, generator.backbone_most
         if generator.resolution <= 128:
             base, most = base // 2, most * 2
-        known = dict(resolution=generator.resolution, raw_resolution=generator.raw_resolution, base=base, most=most)
-        return cls(**(known | dict(semantic_dim=semantic_dim, views=views) | changes))
+        known: dict[str, Any] = dict(semantic_dim=semantic_dim, views=views, base=base, most=most)
+        known |= dict(resolution=generator.resolution, raw_resolution=generator.raw_resolution)
+        return cls(**known | changes)
 
     @property
     def is_dual(self) -> bool:
@@ -91,7 +92,8 @@ class DiscriminatorInput:
         return [t for t in (self.image, self.image_raw, self.mask) if t is not None]
 
     def detach(self) -> DiscriminatorInput:
-        return DiscriminatorInput(*(None if t is None else t.detach() for t in (self.image, self.image_raw, self.mask)))
+        image_raw, mask = (None if t is None else t.detach() for t in (self.image_raw, self.mask))
+        return DiscriminatorInput(self.image.detach(), image_raw, mask)
 
     def requires_grad_(self) -> DiscriminatorInput:
         """The same, for gradients by what is seen."""
@@ -101,8 +103,9 @@ class DiscriminatorInput:
 
     def and_then(self, other: DiscriminatorInput) -> DiscriminatorInput:
         """One batch of both."""
-        pairs = ((self.image, other.image), (self.image_raw, other.image_raw), (self.mask, other.mask))
-        return DiscriminatorInput(*(None if a is None else torch.cat([a, b]) for a, b in pairs))
+        pairs = ((self.image_raw, other.image_raw), (self.mask, other.mask))
+        image_raw, mask = (None if a is None or b is None else torch.cat([a, b]) for a, b in pairs)
+        return DiscriminatorInput(torch.cat([self.image, other.image]), image_raw, mask)
 
 
 class EqualConv(Equalised):
@@ -120,8 +123,9 @@ class EqualConv(Equalised):
         return self.scale, self.gain
 
     def forward(self, x: Tensor) -> Tensor:
-        weight, bias = (None if t is None else t.to(x.dtype) for t in self.scaled())
-        return F.conv2d(x, weight, bias, stride=self.stride, padding=(weight.shape[-1] - 1) // 2)
+        weight, bias = self.scaled()
+        bias, around = None if bias is None else bias.to(x.dtype), (weight.shape[-1] - 1) // 2
+        return F.conv2d(x, weight.to(x.dtype), bias, stride=self.stride, padding=around)
 
 
 class Block(nn.Module):
@@ -144,6 +148,8 @@ class Block(nn.Module):
 
 class ConditionVector(nn.Module):
     """A part of the condition to the vector that features are multiplied with: two layers, brought to unit variance."""
+
+    scale: Tensor  # [inputs]
 
     def __init__(self, inputs: int, outputs: int, scale: Tensor | None = None) -> None:
         super().__init__()
@@ -195,7 +201,7 @@ class Discriminator(nn.Module):
         self.out = EqualLinear(last, 1 + parts * last)
         self.camera = ConditionVector(LABEL_LENGTH, last, _label_scale())
         self.semantic = ConditionVector(c.semantic_dim, last) if c.semantic_dim else None
-        self.to(memory_format=torch.channels_last)
+        channels_last(self)
 
     def features(self, seen: DiscriminatorInput, sets: int = 1) -> Tensor:
         """What is seen to [B, 1 + parts * d]: psi and phi; after them 64 local logits, where there are any.
@@ -258,8 +264,9 @@ class Discriminator(nn.Module):
             came = getattr(seen, name)
             if came is None or tuple(came.shape) != shape:
                 raise ValueError(f"{name} must be {list(shape)}, got {None if came is None else list(came.shape)}")
-        small = [seen.image_raw] * c.is_dual + ([seen.mask * 2 - 1] if c.sees_mask else [])
-        small = [cast(t, self.precision) for t in small]
+        image_raw = seen.image_raw if c.is_dual else None
+        mask = seen.mask * 2 - 1 if c.sees_mask and seen.mask is not None else None
+        small = [cast(t, self.precision) for t in (image_raw, mask) if t is not None]
         if c.is_dual:
             small = [F.interpolate(torch.cat(small, 1), size=c.resolution, mode="bilinear", align_corners=False)]
         return torch.cat([cast(seen.image, self.precision), *small], dim=1)

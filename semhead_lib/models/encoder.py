@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from semhead_lib.models.backbone import widths
 from semhead_lib.models.discriminator import Block, EqualConv
-from semhead_lib.models.layers import GAIN, SLOPE, EqualLinear, leaky_relu
+from semhead_lib.models.layers import GAIN, SLOPE, EqualLinear, channels_last, leaky_relu
 
 
 class ImageEncoder(nn.Module):
@@ -24,7 +24,7 @@ class ImageEncoder(nn.Module):
         self.blocks = nn.ModuleList(Block(a, b) for a, b in itertools.pairwise(channels))
         self.flat = EqualLinear(channels[-1] * 16, 2 * channels[-1])
         self.out = EqualLinear(2 * channels[-1], 2 * z_dim)
-        self.to(memory_format=torch.channels_last)
+        channels_last(self)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:  # [B, 3, S, S] in [-1, 1] -> [B, Z], [B, Z]
         x = F.pixel_unshuffle(images, 2).contiguous(memory_format=torch.channels_last)

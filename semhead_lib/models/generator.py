@@ -14,12 +14,14 @@ from semhead_lib.atomic import write_atomically
 from semhead_lib.cameras import crop_cameras
 from semhead_lib.models.backbone import Backbone, Background, SuperResolution
 from semhead_lib.models.config import GeneratorConfig
+from semhead_lib.models.layers import channels_last
 from semhead_lib.models.mapping import MappingNetwork
 from semhead_lib.models.planes import make_planes
 from semhead_lib.models.renderer import Renderer, RenderSettings, views_each
 from semhead_lib.ops import Ball, Box
 
 ASSETS = Path(__file__).parents[1] / "assets"
+DEFAULT = "semhead-64"  # of those that ship with the package
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 _CHUNK = 1 << 18  # points of a grid at a time
 
@@ -70,7 +72,7 @@ class Generator(nn.Module):
             if c.super_channels
             else None
         )
-        self.to(memory_format=torch.channels_last)
+        channels_last(self)
 
     def forward(
         self,
@@ -86,7 +88,8 @@ class Generator(nn.Module):
     @property
     def num_ws(self) -> tuple[int, int, int]:
         """Layers of the backbone, the background and the super-resolution: w+ has a style for each, in this order."""
-        return tuple(0 if part is None else part.num_ws for part in self._synthesis)
+        backbone, background, refinement = (0 if part is None else part.num_ws for part in self._synthesis)
+        return backbone, background, refinement
 
     @property
     def _synthesis(self) -> tuple[Backbone, Background | None, SuperResolution | None]:
@@ -99,7 +102,8 @@ class Generator(nn.Module):
             return w, w, w
         if w.dim() != 3 or w.shape[1] != sum(self.num_ws):
             raise ValueError(f"styles must be [H, W] or [H, {sum(self.num_ws)}, W], got {list(w.shape)}")
-        return w.split(self.num_ws, dim=1)
+        backbone, background, refinement = w.split(self.num_ws, dim=1)
+        return backbone, background, refinement
 
     def feature_map(self, w: Tensor) -> Tensor:  # [H, W] or w+ -> [H, channels, side, side]
         """What the planes of heads are read from."""

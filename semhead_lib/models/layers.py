@@ -48,6 +48,12 @@ def compute(network: nn.Module, **how: Any) -> None:
             setattr(part, name, value)
 
 
+def channels_last(network: nn.Module) -> None:
+    """Keep the kernels of a network channels last in memory."""
+    move: Any = network.to  # torch's overloads leave memory_format alone out
+    move(memory_format=torch.channels_last)
+
+
 def cast(x: Tensor, precision: torch.dtype | None) -> Tensor:
     """x in that dtype; None: as it is."""
     return x if precision is None else x.to(precision)
@@ -80,12 +86,12 @@ def equalised(network: nn.Module) -> Iterator[None]:
     """
     layers = [m for m in network.modules() if isinstance(m, Equalised)]
     of_weights, of_biases = zip(*(layer.factors() for layer in layers), strict=True)
-    with_bias = [k for k, layer in enumerate(layers) if layer.bias is not None]
+    with_bias = {k: layer.bias for k, layer in enumerate(layers) if layer.bias is not None}
     weights = torch._foreach_mul([layer.weight for layer in layers], list(of_weights))
     biases = dict(
         zip(
             with_bias,
-            torch._foreach_mul([layers[k].bias for k in with_bias], [of_biases[k] for k in with_bias]),
+            torch._foreach_mul(list(with_bias.values()), [of_biases[k] for k in with_bias]),
             strict=True,
         )
     )
@@ -133,6 +139,7 @@ class ModulatedConv(nn.Module):
     """
 
     polyphase = False
+    blur: Tensor  # [outputs, 1, 4, 4]; with `up`
 
     def __init__(
         self, inputs: int, outputs: int, kernel: int, w_dim: int, up: bool = False, demodulate: bool = True
@@ -208,6 +215,8 @@ class StyleLayer(nn.Module):
     the same place, such as eyes and lips, is sharp long before convolutions have worked out from a smooth constant
     where they are. CIPS calls such maps coordinate embeddings (Anokhin et al., 2021).
     """
+
+    noise: Tensor  # [side, side]
 
     def __init__(
         self, inputs: int, outputs: int, w_dim: int, side: int, up: bool = False, place_gain: float = 0.0

@@ -22,6 +22,8 @@ class MappingNetwork(nn.Module):
     then `layers` layers at a hundredth of the learning rate (Karras et al., 2019 and 2020). K may be 0.
     """
 
+    w_mean: Tensor  # [W]
+
     def __init__(self, z_dim: int, condition_dim: int, w_dim: int, layers: int = 2, rate: float = 0.01) -> None:
         super().__init__()
         self.z_dim, self.condition_dim, self.w_dim = z_dim, condition_dim, w_dim

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -12,7 +13,12 @@ from torch import Tensor
 from semhead_lib.models.generator import Generator
 from semhead_lib.ops import Box
 
+if TYPE_CHECKING:
+    import trimesh
+
 _CHUNK = 1 << 17  # points at a time
+METRES_PER_UNIT = 0.6  # of a grown-up; heads of all sizes are 0.4 scene units from chin to crown
+SCALE = f"scene units: chin to crown is about 0.4, one unit about {METRES_PER_UNIT} m; y up, the face towards +z"
 LEVEL = 10.0  # density of the surface, per scene unit: a tenth of a unit behind it is dark
 
 
@@ -23,6 +29,17 @@ class Mesh:
     vertices: np.ndarray  # [V, 3] float32 world
     faces: np.ndarray  # [F, 3] int32
     colours: np.ndarray  # [V, 3] uint8
+
+    def as_trimesh(self) -> trimesh.Trimesh:
+        """The same for `trimesh`, whose `export` writes GLB, PLY, OBJ and more; its metadata name the unit.
+
+        Raises ModuleNotFoundError without the extra `data`.
+        """
+        import trimesh
+
+        opaque = np.concatenate([self.colours, np.full((len(self.colours), 1), 255, np.uint8)], axis=1)
+        metadata = {"scale": SCALE, "metres_per_unit": METRES_PER_UNIT}
+        return trimesh.Trimesh(self.vertices, self.faces, vertex_colors=opaque, process=False, metadata=metadata)
 
 
 def surface(

@@ -76,6 +76,7 @@ def reference_render_rays(
         read = reference_sample_planes(feature_map, at.flatten(1, 2), layout)
         return network_of_features(read.unflatten(1, t.shape[1:]), at, network, ball)
 
+    empty: Tensor | None = None
     if grid is not None:
         with torch.no_grad():
             t, empty = _grid_distances(grid, points, near, far, coarse, _strata(seed, near, 0, fine))
@@ -96,7 +97,7 @@ def reference_render_rays(
     middle = (t[..., 1:] + t[..., :-1]) / 2
     features = (w[..., None] * (colours[..., 1:, :] + colours[..., :-1, :]) / 2).sum(-2)
     opacity = w.sum(-1)
-    if grid is not None:
+    if empty is not None:
         features, opacity = torch.where(empty[..., None], 0.0, features), torch.where(empty, 0.0, opacity)
         w = torch.where(empty[..., None], 0.0, w)
     depth = (w * middle).sum(-1) + (1 - opacity) * far

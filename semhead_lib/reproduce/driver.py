@@ -16,6 +16,7 @@ import signal
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -193,7 +194,7 @@ def _papermill(this: runs.Run, step: Step, progress: Progress, raised: list[Base
         def execute_managed_notebook(cls, nb_man, kernel_name, **options):
             start, progress.cells = nb_man.cell_start, len(nb_man.nb.cells)
 
-            def cell_start(cell, cell_index=None, **more):
+            def cell_start(cell, cell_index=0, **more):
                 progress.cell = cell_index + 1
                 start(cell, cell_index, **more)
 
@@ -251,7 +252,7 @@ def _memory(others: set[int]) -> int:
     return total
 
 
-def _report(this: runs.Run, step: Step, error: BaseException, progress: Progress) -> str:
+def _report(this: runs.Run, step: Step, error: Any, progress: Progress) -> str:
     """What a person needs to know of a failure: notebook, cell, line, exception, and where to look."""
     where = f"executed notebook: {this.executed(step.name).relative_to(this.root)}"
     if not hasattr(error, "ename"):  # not raised by a cell

@@ -96,7 +96,7 @@ def load_profile(
     from yaml import YAMLError
 
     try:
-        sections = OmegaConf.load(path)
+        sections: Any = OmegaConf.load(path)
         if not OmegaConf.is_dict(sections) or not sections:
             raise UsageError(f"{path}: expected one section a notebook")
         known = {}
@@ -116,7 +116,7 @@ def load_profile(
             if "out" in notebook.parameters and "out" not in sections[name]:
                 sections[name]["out"] = f"${{run}}/{name}"
         sections["run"], sections["profile"] = run, path.stem
-        resolved = OmegaConf.to_container(sections, resolve=True)
+        resolved: Any = OmegaConf.to_container(sections, resolve=True)
     except (OmegaConfBaseException, YAMLError) as error:
         raise UsageError(f"{path}: {' '.join(str(error).split())}") from None
     return [Step(notebook, check_parameters(notebook, resolved[name], path)) for name, notebook in known.items()]
@@ -184,7 +184,7 @@ def _parameters(source: str, path: Path) -> dict[str, Parameter]:
 
 
 def _kind(annotation: str) -> Any:
-    names = {kind.__name__: kind for kind in (int, float, str, bool, list, dict, tuple)}
+    names: dict[str, Any] = {kind.__name__: kind for kind in (int, float, str, bool, list, dict, tuple)}
 
     def build(node: ast.expr) -> Any:
         match node:

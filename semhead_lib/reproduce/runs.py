@@ -165,7 +165,7 @@ def library_digest(package: Path = PACKAGE) -> str:
 def listing(folder: Path | None) -> dict[str, Any]:
     """Number of files under a folder and a digest of their names, sizes and times."""
     paths = sorted(path for path in folder.rglob("*") if path.is_file()) if folder and folder.is_dir() else []
-    lines = [(str(path.relative_to(folder)), path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
+    lines = [(str(path.relative_to(folder or path)), path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
     return {"files": len(lines), "digest": hashlib.sha256(json.dumps(lines).encode()).hexdigest()}
 
 
@@ -188,7 +188,7 @@ def versions() -> dict[str, str]:
     found = {"python": platform.python_version(), "semhead": semhead_lib.__version__}
     with contextlib.suppress(importlib.metadata.PackageNotFoundError):
         for requirement in sorted(importlib.metadata.requires("semhead") or [], key=str.lower):
-            name = re.match(r"[\w.-]+", requirement)[0]
+            name = re.findall(r"^[\w.-]+", requirement)[0]
             with contextlib.suppress(importlib.metadata.PackageNotFoundError):
                 found[name] = importlib.metadata.version(name)
     return found

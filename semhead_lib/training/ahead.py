@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 
 import torch
 
@@ -65,7 +65,7 @@ class Ahead(Iterator[Prepared]):
         self._free.put(None)
         if self._thread is not None:
             self._thread.join()
-        if hasattr(self._batches, "close"):  # a generator: ends its reading processes
+        if isinstance(self._batches, Generator):  # ends its reading processes
             self._batches.close()
 
     def _work(self, batch: Batch) -> None:
@@ -90,32 +90,33 @@ class _Slot:
     def __init__(self, device: torch.device) -> None:
         self.device, self.on_gpu = device, device.type == "cuda"
         self.host = self.buffer = torch.empty(0, dtype=torch.uint8)
-        self._filled, self._released = (torch.cuda.Event() for _ in range(2)) if self.on_gpu else (None, None)
+        self._events = (torch.cuda.Event(), torch.cuda.Event()) if self.on_gpu else None  # filled, released
 
     def fill(self, inputs: Inputs, stream: torch.cuda.Stream | None) -> Packing:
         packing = Packing.of(inputs)
-        if self.on_gpu:
-            self._filled.synchronize()  # the copy from this host memory, long done
+        if self._events is not None:
+            self._events[0].synchronize()  # the copy from this host memory, long done
         if len(self.host) < packing.length:
             self.host = torch.empty(packing.length, dtype=torch.uint8, pin_memory=self.on_gpu)
         packing.write(inputs, self.host)
-        if not self.on_gpu:
+        if stream is None or self._events is None:
             self.buffer = self.host
             return packing
         with torch.cuda.stream(stream):
-            stream.wait_event(self._released)
+            filled, released = self._events
+            stream.wait_event(released)
             if len(self.buffer) < len(self.host):
                 self.buffer = torch.empty_like(self.host, device=self.device)
             self.buffer[: packing.length].copy_(self.host[: packing.length], non_blocking=True)
-            self._filled.record(stream)
+            filled.record(stream)
         return packing
 
     def acquire(self) -> None:
         """The current stream may use the content from now on."""
-        if self.on_gpu:
-            torch.cuda.current_stream(self.device).wait_event(self._filled)
+        if self._events is not None:
+            torch.cuda.current_stream(self.device).wait_event(self._events[0])
 
     def release(self) -> None:
         """All that uses the content is in the current stream by now."""
-        if self.on_gpu:
-            self._released.record(torch.cuda.current_stream(self.device))
+        if self._events is not None:
+            self._events[1].record(torch.cuda.current_stream(self.device))

@@ -180,8 +180,7 @@ def _put_together(tree: dict[str, Any], tensors: dict[str, Tensor]) -> Any:
         return torch.zeros(content, dtype=dtype)
     name = content.replace("average.", "generator.", 1) if content not in tensors else content
     if name not in tensors:  # moments: zeros of the weight's shape, counted from the first step
-        shape = tree.get("shape")
-        return torch.zeros(shape, dtype=dtype)
+        return torch.zeros(tree["shape"], dtype=dtype)
     tensor = tensors[name].to(dtype)
     return tensor.contiguous(memory_format=torch.channels_last) if tree["channels_last"] else tensor
 

@@ -13,7 +13,7 @@ def everywhere(flag: Tensor, accelerator: Accelerator) -> bool:  # [] bool
     """Whether it is so in every process. All must ask."""
     flag = flag.to(accelerator.device).float()
     if accelerator.num_processes > 1:
-        flag = accelerator.reduce(flag, "mean")
+        return bool(accelerator.reduce(flag, "mean") == 1)
     return bool(flag == 1)
 
 
@@ -38,7 +38,7 @@ def from_the_first(content: bytes | None, accelerator: Accelerator) -> bytes | N
         if main:
             return None
         raise RuntimeError("the first process cannot begin; it says why")
-    if main:
+    if content is not None and main:
         data = torch.frombuffer(bytearray(content), dtype=torch.uint8).to(device)
     else:
         data = torch.empty(int(length), dtype=torch.uint8, device=device)

@@ -52,8 +52,8 @@ class Draws:
         images_seen = step * shown
         rng = torch.Generator().manual_seed(_seed_of(s.seed, step))
         cameras, subject = self._together(batch.cameras), self._together(batch.subject)
-        uses = self.mode.uses_semantics and batch.semantics is not None
-        semantics = self._together(batch.semantics) if uses else None
+        features = batch.semantics if self.mode.uses_semantics else None
+        semantics = None if features is None else self._together(features)
 
         swap = swap_probability(images_seen, s.swap_final, int(s.swap_kimg * 1000)) if self.mode.shows_view else 0.0
         conditions = self.mode.generated(cameras, self._turned(semantics, rng), swap, rng)
@@ -72,7 +72,7 @@ class Draws:
             wrong["wrong_semantics"] = mining.wrong_semantics(semantics, subject, rng, s.wrong_condition_cosine)
         side = raw_resolution(images_seen, s.raw_first or c.raw_resolution, c.raw_resolution, 0, int(s.raw_kimg * 1000))
         variant = Variant(
-            r1=step % s.r1_interval == 0 and (s.r1_gamma > 0 or s.r2_gamma > 0),
+            r1=step % s.r1_interval == 0 and ((s.r1_gamma or 0) > 0 or s.r2_gamma > 0),
             density=step % s.density_interval == 0 and s.density_weight > 0,
             side=s.crop or side,
             convinces=images_seen >= s.discriminator_first * 1000,
@@ -95,7 +95,7 @@ class Draws:
         images, masks = batch.images, batch.masks
         if windows is not None:
             own = self._own(windows)
-            images, masks = (None if x is None else cut(x, own, s.crop) for x in (images, masks))
+            images, masks = cut(images, own, s.crop), None if masks is None else cut(masks, own, s.crop)
         return variant, Inputs(
             images=images,
             masks=masks,

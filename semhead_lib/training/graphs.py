@@ -30,10 +30,12 @@ class Backend(Protocol):
 
     def eagerly(self, function: Callable[[], Result]) -> Result:
         """The function's result, computed as a capture would."""
+        ...
 
     def capture(self, function: Callable[[], Result]) -> tuple[Callable[[], None], Result]:
         """A function that computes it again in the same memory, and the result that it fills.
         Nothing is computed yet."""
+        ...
 
     def finish(self) -> None:
         """Wait for all that was captured and runs."""

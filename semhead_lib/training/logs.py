@@ -47,7 +47,7 @@ class IntervalMeans:
             return {}
         sums = torch.stack(list(self._sums.values()))
         if accelerator.num_processes > 1:
-            sums = accelerator.reduce(sums, "mean")
+            sums = torch.as_tensor(accelerator.reduce(sums, "mean"))
             self._sums = dict(zip(self._sums, sums.clone().unbind(), strict=True))
         return {name: x / self._counts[name] for name, x in zip(self._sums, sums.tolist(), strict=True)}
 

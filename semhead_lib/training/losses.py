@@ -92,7 +92,7 @@ def r1_penalty(seen: DiscriminatorInput, logits: Tensor) -> Tensor:  # what was 
     to be weighted by gamma and, when it is lazy (Karras et al., 2020), by the steps between two uses.
     """
     gradients = torch.autograd.grad(logits.sum(), seen.tensors, create_graph=True)
-    return 0.5 * sum(g.square().sum() for g in gradients) / len(logits)
+    return 0.5 * sum((g.square().sum() for g in gradients), start=logits.new_zeros(())) / len(logits)
 
 
 def density_regularisation(
@@ -135,7 +135,7 @@ def discriminator_input(
         return _resized(_resized(x, side or c.raw_resolution) if image_raw is None else x, c.raw_resolution)
 
     small = shown(image if image_raw is None else image_raw) if c.is_dual else None
-    seen = shown(mask) if c.sees_mask else None
+    seen = shown(mask) if c.sees_mask and mask is not None else None
     blur = sigma if isinstance(sigma, Blur) else Blur(*(t if t is None else t.to(image) for t in Blur.of(sigma, c)))
     return DiscriminatorInput(
         convolved(image, blur.image),

@@ -34,7 +34,8 @@ class Networks:
         self.d_gradients = Gradients(self.discriminator, extra=1)
         self.g_optimiser = _adam(self.generator, settings.generator_lr)
         self.d_optimiser = _adam(self.discriminator, settings.discriminator_lr)
-        self._pair = list(self.average.parameters()), list(self.generator.parameters())
+        self._pair: tuple[list[Tensor], list[Tensor]]
+        self._pair = [*self.average.parameters()], [*self.generator.parameters()]
 
     @torch.no_grad()
     def move_average(self, beta: float | Tensor) -> None:

@@ -246,20 +246,20 @@ class Step:
         if s.local_weight:
             log["local_g"].append(terms[1])
             loss = loss + s.local_weight * terms[1]
-        if part.points is not None:
-            places = self._points(part)
+        if part.points is not None and part.offsets is not None:
+            places = self._points(part.points, part.offsets)
             density = losses.density_regularisation(nets.generator, drawn.features, *places)
             log["density"].append(density)
             loss = loss + s.density_weight * s.density_interval * density
         log["opacity"].append(drawn.render.opacity.mean())
         return loss
 
-    def _points(self, part: Inputs) -> tuple[Tensor, Tensor]:
+    def _points(self, points: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
         """Points in the world and how far their neighbours are from them."""
         generator = self.networks.generator
         box = generator.renderer.settings.box
         distance = self.settings.density_distance * 2 * max(box.half) / generator.config.plane_side
-        return box.world(part.points), part.offsets * distance
+        return box.world(points), offsets * distance
 
 
 def _mean(values: list[Tensor]) -> Tensor:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from torch import Tensor
+from torch import Tensor, nn
 
 from semhead_lib.atomic import folder_lock
 from semhead_lib.conditioning.bank import ConditionBank
@@ -140,7 +140,7 @@ class _Trainer:
                 state = state_of(self.networks, self.step, self.means.state())
                 content = pack(state | {"settings": json.dumps(self.settings.as_json())})
             content = from_the_first(content, self.accelerator)
-            if not self.accelerator.is_main_process:
+            if content is not None and not self.accelerator.is_main_process:
                 state = unpack(content)
                 put_state(state, self.networks)
                 self.settings, self.step = TrainSettings.from_json(json.loads(state["settings"])), state["step"]
@@ -182,9 +182,9 @@ class _Trainer:
                             line = self._line(means, counted / (paused - since))
                             self.means.clear()
                             since, counted = paused, 0
-                            if main:
+                            if log is not None:
                                 log.write(line)
-                        if main and grid_due:
+                        if log is not None and grid_due:
                             self._draw(log)
                         if main and save_due:
                             self._save()
@@ -192,7 +192,7 @@ class _Trainer:
                     if stop:
                         break
         finally:
-            if main:
+            if log is not None:
                 log.close()
         if interrupted():
             raise KeyboardInterrupt
@@ -272,6 +272,7 @@ def _begin_with(networks: Networks, folder: Path) -> None:
 
     Raises FileNotFoundError when there is no generator, ValueError when they are of other shapes.
     """
+    beginnings: list[tuple[nn.Module, nn.Module]]
     beginnings = [(networks.generator, Generator.load(folder)), (networks.average, Generator.load(folder))]
     if (folder / DISCRIMINATOR).exists():
         beginnings.append((networks.discriminator, Discriminator.load(folder)))
@@ -288,7 +289,8 @@ def _bank(data: Subjects, mode: ConditionMode) -> ConditionBank:
     if not mode.uses_semantics:
         return ConditionBank(mode, None, torch.zeros(0, mode.semantic_dimension))
     names, features = data.semantics(_BANK)
-    return ConditionBank(mode, data.manifest.layout.semantic["encoder"], features, names)
+    encoder = (data.manifest.layout.semantic or {}).get("encoder")
+    return ConditionBank(mode, encoder, features, names)
 
 
 @contextmanager

@@ -6,18 +6,14 @@ import html
 import io
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 from torch import Tensor
 
 from semhead_lib.atomic import partial_path, publish, write_atomically
-from semhead_lib.models.mesh import Mesh
-
-METRES_PER_UNIT = (
-    0.6  # of a grown-up; heads of all sizes are 0.4 scene units from chin to crown (the heads of our data)
-)
-_SCALE = f"scene units: chin to crown is about 0.4, one unit about {METRES_PER_UNIT} m; y up, the face towards +z"
+from semhead_lib.models.mesh import SCALE, Mesh
 
 
 def write_mp4(path: Path | str, frames: Tensor, fps: int = 24) -> None:  # [T, 3, H, W] uint8
@@ -85,21 +81,17 @@ def write_mesh(path: Path | str, mesh: Mesh) -> None:
 
     Raises ValueError for another suffix.
     """
-    import trimesh
-
     path = Path(path)
     kinds = ("glb", "ply", "obj")
     if (kind := path.suffix[1:].lower()) not in kinds:
         raise ValueError(f"{path}: expected a suffix of {', '.join(kinds)}")
-    opaque = np.concatenate([mesh.colours, np.full((len(mesh.colours), 1), 255, np.uint8)], axis=1)
-    head = trimesh.Trimesh(mesh.vertices, mesh.faces, vertex_colors=opaque, process=False)
+    head = mesh.as_trimesh()
+    options: dict[str, Any] = {"header": SCALE} if kind == "obj" else {}
+    content: Any = head.export(file_type=kind, **options)  # text for OBJ, else bytes
     if kind == "obj":
-        content = head.export(file_type="obj", header=_SCALE).encode()
+        content = content.encode()
     elif kind == "ply":
-        content = head.export(file_type="ply").replace(b"\nelement", f"\ncomment {_SCALE}\nelement".encode(), 1)
-    else:
-        head.metadata = {"scale": _SCALE, "metres_per_unit": METRES_PER_UNIT}
-        content = head.export(file_type="glb")
+        content = content.replace(b"\nelement", f"\ncomment {SCALE}\nelement".encode(), 1)
     _write(path, content)
 
 

@@ -76,7 +76,8 @@ class GeneratedSource:
         w = generator.mapping(z, condition, self.psi, towards=generator.mapping.mean(condition)[0])
         angles = cameras.VIEW_SAMPLERS[self.view_sampling](self.views_per_subject, rng)
         front = torch.zeros(1, 2, dtype=angles.dtype)
-        labels = cameras.orbit_cameras(*torch.cat([angles, front]).T)
+        azimuths, elevations = torch.cat([angles, front]).T
+        labels = cameras.orbit_cameras(azimuths, elevations)
         seen = [generator.synthesize(w, part.to(device)) for part in labels.split(_VIEWS)]
         images = torch.cat([to_uint8(s.image) for s in seen])
         opacity = torch.cat([s.opacity for s in seen]).clamp(0, 1).cpu()

@@ -14,7 +14,7 @@ from torch import Tensor
 from semhead_lib.cameras import orbit_cameras, rays
 from semhead_lib.conditioning.bank import ConditionBank
 from semhead_lib.conditioning.sampling import slerp
-from semhead_lib.conditioning.semantic import EMBEDDED, SemanticEncoder, require_encoder
+from semhead_lib.conditioning.semantic import EMBEDDED, SemanticEncoder
 from semhead_lib.devices import keep_freed_memory, pick_device
 from semhead_lib.models.generator import Generator, Render, folder_of
 from semhead_lib.models.mesh import LEVEL, Mesh, mesh
@@ -57,12 +57,7 @@ class HeadModel:
 
         Raises ValueError for another one, or a generator that takes no semantics.
         """
-        if not self.takes_semantics:
-            mode = self.bank.mode.name
-            raise ValueError(f"{self.name} was trained with mode {mode}: it takes no texts and no images")
-        clip = SemanticEncoder.load(self._encoder, device=self.device)
-        require_encoder(self.bank.encoder, str(clip.identity), f"generator {self.name}")
-        return clip
+        return self.bank.load_encoder(self._encoder, self.device, f"generator {self.name}")
 
     @property
     def takes_semantics(self) -> bool:
@@ -185,7 +180,8 @@ class HeadModel:
         """The mean head of each of the first conditions, from a little to its left."""
         images = []
         for i in range(self.in_gallery(count)):
-            condition = self.bank.mapping_condition(self.feature(f"subject {i}"), 1).to(self.device)
+            condition = self.bank.mapping_condition(self.feature(f"subject {i}"), 1)
+            condition = None if condition is None else condition.to(self.device)
             images.append(self.image(self.generator.mapping.mean(condition), 20.0, 5.0))
         return torch.stack(images)
 

@@ -82,7 +82,7 @@ def image_map(
         height=height,
         images=json.dumps([_webp(p) for p in images]),
         words=json.dumps(list(words)).replace("</", "<\\/"),
-        figure=figure.to_json().replace("</", "<\\/"),
+        figure=(figure.to_json() or "").replace("</", "<\\/"),
         plotly=_packed_plotly(),
     )
     frame = (

@@ -40,7 +40,8 @@ def plane_rows(planes: Planes, size: int = 128) -> list[Tensor]:  # one a plane:
     """
     c = (torch.arange(size) + 0.5) / size * 2 - 1
     v, u = torch.meshgrid(c, c, indexing="ij")
-    cameras = orbit_cameras(*(torch.tensor(angles) for angles in zip(*VIEWS, strict=True)))
+    azimuths, elevations = (torch.tensor(angles) for angles in zip(*VIEWS, strict=True))
+    cameras = orbit_cameras(azimuths, elevations)
     origins, directions = rays(cameras, size)
     along = (origins * directions).sum(-1)
     inside = along.square() - origins.square().sum(-1) + _BALL**2

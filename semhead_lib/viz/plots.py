@@ -11,6 +11,7 @@ import io
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
@@ -23,7 +24,7 @@ from torch import Tensor
 from semhead_lib.cameras import orbit_angles
 
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#000000")
-LAYOUT = dict(
+LAYOUT: dict[str, Any] = dict(
     template="plotly_white",
     colorway=list(COLOURS),
     font=dict(family="system-ui, sans-serif", size=13),
@@ -110,7 +111,8 @@ def camera_sphere(labels: Tensor, title: str = "Cameras around the head") -> go.
         x=[0, 0], y=[0, -1.2], z=[0, 0], mode="lines", line=dict(width=8, color=COLOURS[3]), name="gaze"
     )
     figure = go.Figure([points, gaze])
-    axes = {f"{a}axis": dict(title=t) for a, t in (("x", "x, subject's left"), ("y", "−z, back"), ("z", "y, up"))}
+    titles = {"x": "x, subject's left", "y": "−z, back", "z": "y, up"}
+    axes: dict[str, Any] = {f"{a}axis": dict(title=words) for a, words in titles.items()}
     figure.update_layout(**LAYOUT, title=title, height=560, showlegend=False)
     figure.update_scenes(aspectmode="data", camera_eye=dict(x=0.7, y=-2.0, z=0.9), **axes)
     return figure

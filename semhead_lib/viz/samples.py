@@ -11,7 +11,6 @@ from torch import Tensor
 
 from semhead_lib.atomic import write_atomically
 from semhead_lib.conditioning.bank import ConditionBank
-from semhead_lib.conditioning.semantic import SemanticEncoder, require_encoder
 from semhead_lib.data.portraits.photos import find_photos, read_photo
 from semhead_lib.devices import keep_freed_memory, pick_device
 from semhead_lib.models.generator import Generator, folder_of
@@ -83,16 +82,13 @@ def _asked(
         return None, []
     if texts is not None and images is not None:
         raise ValueError("give texts or images, not both")
-    if not bank.mode.uses_semantics:
-        raise ValueError(f"this generator was trained with mode {bank.mode.name}: it takes no texts and no images")
-    clip = SemanticEncoder.load(encoder)
-    require_encoder(bank.encoder, str(clip.identity), "the generator")
+    clip = bank.load_encoder(encoder)
     if texts is not None:
         names = [text.strip() for text in texts.split(";") if text.strip()]
         if not names:
             raise ValueError(f"texts must hold a description, got {texts!r}")
         return bank.nearby(clip.texts(names)), names
-    path = Path(images)
+    path = Path(images or "")
     found = find_photos(path) if path.is_dir() else [(path.stem, path)]
     return clip.images([read_photo(file) for _, file in found]), [name for name, _ in found]
 

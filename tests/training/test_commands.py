@@ -8,7 +8,9 @@ import pytest
 from PIL import Image
 from small_training import ENCODER, SMALL, make_noise
 
+import semhead_lib as sh
 from semhead_lib import cli
+from semhead_lib.data.dataset.memory import SubjectsInMemory
 from semhead_lib.data.dataset.packing import pack_dataset
 from semhead_lib.evaluation.report import Evaluation
 from semhead_lib.training.logs import read_log
@@ -73,3 +75,12 @@ def test_two_processes_by_torchrun(tmp_path, noise_folder):
     assert [line["kimg"] for line in read_log(tmp_path / "run")] == [0.008, 0.016]
     assert json.loads((tmp_path / "run" / "settings.json").read_text())["processes"] == 2
     assert (tmp_path / "run" / "generator" / "model.safetensors").exists()
+
+
+def test_the_facade_trains_on_subjects_in_memory(tmp_path, noise_folder):
+    data = SubjectsInMemory.load(noise_folder)
+    settings = SMALL | {"kimg": 0.004}
+    folder = sh.train(data, tmp_path / "run", device="cpu", progress=False, **settings)
+    assert sh.load(folder, device="cpu").sample(seed=1).render(sh.orbit(2)).shape == (2, 3, 32, 32)
+    with pytest.raises(ValueError, match="limit and stream are for a dataset's folder"):
+        sh.train(data, tmp_path / "run", limit=4, **settings)

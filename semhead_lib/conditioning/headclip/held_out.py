@@ -73,7 +73,8 @@ def agreement_with_dlib(features: Tensor, frontal: Tensor) -> dict[str, float]: 
     i, j = np.triu_indices(len(rows), k=1)
     here = 1 - (features[rows[i]] * features[rows[j]]).sum(-1).numpy()
     there = np.linalg.norm(identity[i] - identity[j], axis=-1)
-    return {"rank_correlation": float(spearmanr(here, there).statistic), "faces": len(rows), "pairs": len(i)}
+    correlation: Any = spearmanr(here, there)[0]
+    return {"rank_correlation": float(correlation), "faces": len(rows), "pairs": len(i)}
 
 
 def images_per_second(encoder: SemanticEncoder, images: Tensor, seconds: float = 3.0) -> float:

@@ -48,7 +48,9 @@ class Pairs:
         rng = Random(f"vocabulary {self.recipe.seed}")
         views = rng.choices(range(self.angles.shape[1]), k=each)
         return [
-            describe(*who, *map(float, self.angles[i, view]), rng) for i, who in enumerate(self.who) for view in views
+            describe(attributes, caption, float(self.angles[i, view, 0]), float(self.angles[i, view, 1]), rng)
+            for i, (attributes, caption) in enumerate(self.who)
+            for view in views
         ]
 
     def batch(self, step: int) -> Batch:
@@ -62,7 +64,8 @@ class Pairs:
             frontal = rng.random() < recipe.frontal_share
             view = -1 if frontal else rng.randrange(self.angles.shape[1])
             azimuth, elevation = (0.0, 0.0) if frontal else map(float, self.angles[i, view])
-            captions.append(describe(*self.who[i], azimuth, elevation, rng))
+            attributes, caption = self.who[i]
+            captions.append(describe(attributes, caption, azimuth, elevation, rng))
             views.append(view)
             azimuths.append(azimuth)
         asked = ask([self.who[i][0] for i in chosen], azimuths, rng)

@@ -94,7 +94,8 @@ class _Training:
         torch.manual_seed(recipe.seed)
         self.recipe, self.out, self.device, self.pairs = recipe, out, device, pairs
         self.model = open_clip.CLIP(**json.loads((out / CONFIG).read_text(encoding="utf-8"))["model_cfg"])
-        self.model.to(device, memory_format=torch.channels_last)
+        move: Any = self.model.to  # torch's overloads leave memory_format out
+        move(device, memory_format=torch.channels_last)
         self.tokens = open_clip.get_tokenizer(f"local-dir:{out}", bpe_path=str(out / VOCABULARY))
         groups = parameter_groups(self.model, recipe.weight_decay)
         self.optimiser = torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=(0.9, 0.98), eps=1e-6)

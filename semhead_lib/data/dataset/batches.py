@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from semhead_lib.data.dataset.manifest import Layout
-from semhead_lib.data.subjects import Batch
+from semhead_lib.data.subjects import Batch, all_present
 
 
 @dataclass(frozen=True)
@@ -53,10 +53,11 @@ def collate(rows: Sequence[Row]) -> Batch:
     """The batch of `rows`, in their order: B is the number of all views."""
     counts = torch.tensor([len(row.views) for row in rows])
     has_semantics, has_masks = rows[0].semantic is not None, rows[0].masks is not None
+    semantics = all_present((row.semantic for row in rows), "features") if has_semantics else []
     return Batch(
         images=torch.cat([row.views for row in rows]),
         cameras=torch.cat([row.cameras for row in rows]),
         subject=torch.tensor([row.subject for row in rows]).repeat_interleave(counts),
-        semantics=torch.cat([r.semantic.expand(len(r.views), -1) for r in rows]) if has_semantics else None,
-        masks=torch.cat([row.masks for row in rows])[:, None] if has_masks else None,
+        semantics=torch.stack(semantics).repeat_interleave(counts, 0) if has_semantics else None,
+        masks=torch.cat(all_present((row.masks for row in rows), "masks"))[:, None] if has_masks else None,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import re
@@ -166,16 +167,17 @@ class _Writer:
             path.mkdir()
 
     def __enter__(self) -> Callable[[str, bytes], None]:
-        return self._add_zip if self.zip else self._add_file
+        return self._add_file if self.zip is None else functools.partial(_add_to_zip, self.zip)
 
     def __exit__(self, *_: object) -> None:
         if self.zip:
             self.zip.close()
 
-    def _add_zip(self, name: str, data: bytes) -> None:
-        self.zip.writestr(zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0)), data)
-
     def _add_file(self, name: str, data: bytes) -> None:
         path = self.path / name
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(data)
+
+
+def _add_to_zip(archive: zipfile.ZipFile, name: str, data: bytes) -> None:
+    archive.writestr(zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0)), data)

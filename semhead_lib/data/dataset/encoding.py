@@ -178,7 +178,8 @@ def decode_info(sample: Sample) -> SampleInfo:
     for name, kind in kinds.items():
         if not isinstance(content[name], kind):
             raise ValueError(f"{where}: {name} must be {getattr(kind, '__name__', kind)}, got {content[name]!r}")
-    info = SampleInfo(id=str(sample["__key__"]), **content | {"fields": old_names.fields(content["fields"])})
+    values: dict[str, Any] = content | {"fields": old_names.fields(content["fields"])}
+    info = SampleInfo(id=str(sample["__key__"]), **values)
     front = info.frontal_view
     for name, right in {
         "resolution": 1 <= info.resolution <= MAX_SIDE,
@@ -215,7 +216,7 @@ def decode_entry(sample: Sample, info: SampleInfo, name: str) -> Tensor:
             raise ValueError(f"{where}: has numbers that are not finite")
         return semantic
     pixels = decode_image(sample[name], where, _MODES.get(stem, ("RGB",)), info.resolution)
-    return pixels * info.depth_unit if stem == "depth" else pixels
+    return pixels * info.depth_unit if stem == "depth" and info.depth_unit else pixels
 
 
 def decode_subject(sample: Sample) -> Subject:
@@ -265,6 +266,7 @@ def decode_image(data: bytes, where: str, modes: tuple[str, ...] = ("RGB",), res
     Raises ValueError, starting with `where`, for a file that is no PNG, JPEG or WebP, is damaged, is not square, has
     another side than `resolution`, more than MAX_SIDE, or another mode than `modes`. Sizes are checked before decoding.
     """
+    problem, array = None, np.zeros(0, np.uint8)
     try:
         with Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "WEBP")) as image:
             side = resolution or min(image.width, MAX_SIDE)
@@ -273,7 +275,7 @@ def decode_image(data: bytes, where: str, modes: tuple[str, ...] = ("RGB",), res
             elif image.mode not in modes:
                 problem = f"has mode {image.mode}, expected {modes[0]}"
             else:
-                problem, array = None, np.array(image)
+                array = np.array(image)
     except Exception as error:  # decoders meet damage with many kinds of exceptions
         raise ValueError(f"{where}: is not a readable image: {error}") from None
     if problem:
@@ -322,7 +324,7 @@ def _shape(shape: tuple[int | None, ...]) -> str:
 
 def _depth_unit(subject: Subject) -> float:
     depth = subject.depth
-    if not bool(depth.isfinite().all()) or bool((depth < 0).any()):
+    if depth is None or not bool(depth.isfinite().all()) or bool((depth < 0).any()):
         raise ValueError(f"subject {subject.id}: depth must be finite and not negative")
     unit = DEPTH_UNIT
     while float(depth.max()) > 65535 * unit:

@@ -213,6 +213,14 @@ def parse_plan(content: Any) -> Plan:
     return plan
 
 
+def merged_layout(named: Iterable[tuple[str, Layout]]) -> Layout:
+    """`merge_layouts` of one layout or more. Raises ValueError for none."""
+    merged = merge_layouts(named)
+    if merged is None:
+        raise ValueError("there are no layouts to merge")
+    return merged
+
+
 def merge_layouts(named: Iterable[tuple[str, Layout]]) -> Layout | None:
     """The layout of all together, None for nothing. Raises ValueError naming the first that does not fit."""
     merged: Layout | None = None

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import count, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ from semhead_lib.data.dataset.batches import Row, check_views, choose_views, col
 from semhead_lib.data.dataset.encoding import decode_subject
 from semhead_lib.data.dataset.manifest import Manifest
 from semhead_lib.data.dataset.shards import read_shard
-from semhead_lib.data.subjects import Batch, Subject
+from semhead_lib.data.subjects import Batch, Subject, all_present
 from semhead_lib.progress import progress_bar
 
 _HEAVY = ("depth", "normals", "segmentation")
@@ -83,7 +83,11 @@ class SubjectsInMemory(Sequence[Subject]):
     def __len__(self) -> int:
         return len(self._subjects)
 
-    def __getitem__(self, position: int) -> Subject:
+    @overload
+    def __getitem__(self, position: int) -> Subject: ...
+    @overload
+    def __getitem__(self, position: slice) -> list[Subject]: ...
+    def __getitem__(self, position: int | slice) -> Subject | list[Subject]:
         return self._subjects[position]
 
     @property
@@ -107,7 +111,8 @@ class SubjectsInMemory(Sequence[Subject]):
     def semantics(self, count: int) -> tuple[tuple[str, ...], Tensor]:
         """Names and semantic features [N, D] of the first N <= `count` subjects."""
         first = self._subjects[:count]
-        return tuple(subject.id for subject in first), torch.stack([subject.semantic for subject in first])
+        features = all_present((subject.semantic for subject in first), "semantic features")
+        return tuple(subject.id for subject in first), torch.stack(features)
 
     def filter(self, keep: Callable[[dict[str, Any]], bool]) -> SubjectsInMemory:
         """Those whose attributes `keep` accepts; they keep their index of the dataset (`indices`, `Batch.subject`)."""
@@ -142,7 +147,8 @@ class SubjectsInMemory(Sequence[Subject]):
                 f"got {subjects_per_batch}, {step}, {rank} and {world_size}"
             )
         check_views(self.manifest.layout, views_per_subject)
-        first, rows, order = (step * world_size + rank) * subjects_per_batch, [], (-1, None)
+        first, rows = (step * world_size + rank) * subjects_per_batch, []
+        order = -1, np.arange(0)  # of an epoch
         for place in range(first, first + subjects_per_batch):
             epoch, position = divmod(place, len(self))
             if shuffle and order[0] != epoch:

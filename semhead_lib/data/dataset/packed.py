@@ -122,7 +122,8 @@ def read_packed(path: Path | str) -> tuple[dict[str, Any], dict[str, bytes]]:
                     raise ValueError(f"unexpected member {entry.name!r:.80}")
                 if not entry.isreg() or entry.issparse() or entry.size > path.stat().st_size:
                     raise ValueError(f"{entry.name}: expected a plain file no larger than the archive")
-                members[entry.name] = tar.extractfile(entry).read()
+                file = tar.extractfile(entry)
+                members[entry.name] = b"" if file is None else file.read()
                 if len(members[entry.name]) != entry.size:
                     raise ValueError(f"{entry.name}: cut short: {len(members[entry.name])} of {entry.size} bytes")
         return _checked(members)

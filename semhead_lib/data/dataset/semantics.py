@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from semhead_lib.atomic import folder_lock, publish, remove_leftovers
 from semhead_lib.data.dataset.encoding import Sample, decode_entry, decode_info, encode_info, encode_npy
-from semhead_lib.data.dataset.manifest import Layout, Manifest, ShardRecord, merge_layouts
+from semhead_lib.data.dataset.manifest import Layout, Manifest, ShardRecord, merged_layout
 from semhead_lib.data.dataset.shards import file_sha256, read_shard, sample_layout, write_shard
 
 Encode = Callable[[Tensor], Tensor]  # uint8 frontal images [N, 3, R, R] -> float32 unit features [N, D]
@@ -44,7 +44,7 @@ def fill_semantics(
             for old in tqdm(manifest.shards, unit="shard", desc=f"semantics {folder.name}", disable=not progress):
                 new = folder / f"{old.name.partition('.')[0]}.semantic-{tag}.tar"
                 made.append(_measure(new) if new.exists() else _fill(folder / old.name, new, encode, encoder, batch))
-            layout = merge_layouts((record.name, layout) for record, layout in made)
+            layout = merged_layout((record.name, layout) for record, layout in made)
             manifest = replace(manifest, layout=layout, shards=tuple(record for record, _ in made))
             manifest.save(folder)
         listed = {record.name for record in manifest.shards}
@@ -65,7 +65,7 @@ def _measure(path: Path) -> tuple[ShardRecord, Layout]:
     layouts = [sample_layout(sample) for _, sample in read_shard(path, lambda _, names: ["json", "semantic.npy"])]
     views = sum(layout.views_per_subject[0] for layout in layouts)
     record = ShardRecord(path.name, len(layouts), views, path.stat().st_size, file_sha256(path))
-    return record, merge_layouts((path.name, layout) for layout in layouts)
+    return record, merged_layout((path.name, layout) for layout in layouts)
 
 
 def _filled(path: Path, encode: Encode, encoder: str, batch: int) -> Iterator[Sample]:

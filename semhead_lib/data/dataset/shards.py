@@ -25,15 +25,13 @@ def write_shard(path: Path, samples: Iterable[Sample]) -> tuple[Path, ShardRecor
     Raises ValueError when a subject has another layout than those before it or the id of one of them, or there are no
     samples; OSError naming the file when it cannot be written.
     """
-    import webdataset  # only what writes needs it
+    from webdataset.writer import TarWriter  # only what writes needs it
 
     partial, layout, keys, views = partial_path(path), None, set(), 0
     try:
         with open(partial, "wb") as file:
-            hashed = _HashedFile(file)
-            with webdataset.TarWriter(
-                hashed, user="semhead", group="semhead", mode=0o644, mtime=0, encoder=False
-            ) as tar:
+            hashed: Any = _HashedFile(file)
+            with TarWriter(hashed, user="semhead", group="semhead", mode=0o644, mtime=0, encoder=False) as tar:
                 for sample in samples:
                     if sample["__key__"] in keys:
                         raise ValueError(f"{path.name}: subject id {sample['__key__']!r} appears twice")
@@ -41,7 +39,7 @@ def write_shard(path: Path, samples: Iterable[Sample]) -> tuple[Path, ShardRecor
                     found = sample_layout(sample)
                     layout = layout.merge(found, f"subject {sample['__key__']}") if layout else found
                     views += found.views_per_subject[0]
-                    tar.write(sample)
+                    tar.write(dict(sample))
             file.flush()
             os.fsync(file.fileno())
         if layout is None:
@@ -84,7 +82,8 @@ def read_member(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
     """The bytes of a member. Raises ValueError when it is no plain file, larger than MAX_ENTRY, or cut short."""
     if not member.isreg() or member.size > MAX_ENTRY or member.issparse():
         raise ValueError(f"{member.name}: expected a plain file of at most {MAX_ENTRY} bytes")
-    data = tar.extractfile(member).read()
+    file = tar.extractfile(member)
+    data = b"" if file is None else file.read()
     if len(data) != member.size:
         raise ValueError(f"{member.name}: cut short: {len(data)} of {member.size} bytes")
     return data

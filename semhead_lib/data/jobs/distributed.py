@@ -26,7 +26,7 @@ from semhead_lib.data.dataset.manifest import (
     Manifest,
     Plan,
     ShardRecord,
-    merge_layouts,
+    merged_layout,
     parse_layout,
     parse_plan,
     parse_record,
@@ -152,7 +152,7 @@ def _merge(plan: Plan, out: Path, leases: Leases) -> None:
         _name(out / outcome["file"], out / record.name)
         records.append(record)
         layouts.append((record.name, parse_layout(outcome["layout"])))
-    Manifest(plan, merge_layouts(layouts), tuple(records)).save(out)
+    Manifest(plan, merged_layout(layouts), tuple(records)).save(out)
     aside = partial_path(leases.folder)
     leases.folder.rename(aside)  # at once: nobody finds a part of it
     shutil.rmtree(aside, ignore_errors=True)

@@ -140,6 +140,7 @@ def synthesize(
                 raise
             finally:
                 remove_leftovers(out)
+        assert common is not None  # there are shards
         manifest = Manifest(plan, common, tuple(done[shard][0] for shard in range(plan.shards())))
         manifest.save(out)
         (out / LOG).unlink()

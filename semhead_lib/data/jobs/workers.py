@@ -23,7 +23,7 @@ from semhead_lib.data.subjects import SubjectSource
 SourceFactory = Callable[[], SubjectSource]
 OnSubject = Callable[[int, int], None]  # (index, views) of a subject that was made
 OnShard = Callable[[int, Path, ShardRecord, Layout], None]  # number, temporary file, record and layout of a shard
-_THREADS = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+_THREADS: dict[str, str] = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 
 
 class SynthesisError(RuntimeError):
@@ -124,7 +124,7 @@ class _Worker:
             self.process.join()
         code = self.process.exitcode
         how = f"ended with exit code {code}, see its output above"
-        if code < 0:
+        if code is not None and code < 0:
             how = f"was killed by {signal.Signals(-code).name}"
             how += ", often for want of memory" if -code == signal.SIGKILL else ""
         when = "before its first subject" if self.last is None else f"after subject {self.last}"
@@ -181,5 +181,7 @@ def _portable(error: Exception) -> Exception:
 
 
 def _end_with_parent() -> None:
-    wait([multiprocessing.parent_process().sentinel])
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
     os._exit(1)

@@ -34,9 +34,11 @@ class Editor(Protocol):
 
     def describe(self) -> dict[str, Any]:
         """All settings that change what is made, as JSON."""
+        ...
 
     def edit(self, images: Sequence[Tensor], words: Sequence[str], seeds: Sequence[int]) -> Tensor:
         """[3, H, W] uint8 each -> [N, 3, S, S] uint8."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -178,7 +180,8 @@ def _load(s: KontextSettings):
 
 def _explained(model: str, error: Exception) -> Exception:
     """An error of loading, with what to do about it."""
-    chain, seen = [error], error
+    chain: list[BaseException] = [error]
+    seen: BaseException | None = error
     while seen := (seen.__cause__ or seen.__context__):
         chain.append(seen)
     names = [type(e).__name__ for e in chain]

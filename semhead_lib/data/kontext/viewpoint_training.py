@@ -19,6 +19,7 @@ from semhead_lib.atomic import write_atomically
 from semhead_lib.data.dataset.memory import SubjectsInMemory
 from semhead_lib.data.jobs.synthesis import synthesize
 from semhead_lib.data.kontext.viewpoint import SIDE, WEIGHTS, ViewpointNetwork, directions, viewpoints
+from semhead_lib.data.subjects import all_present
 from semhead_lib.devices import available_cores
 
 EPOCHS, BATCH, RATE, DECAY, SEED = 20, 128, 2e-3, 1e-2, 0
@@ -39,7 +40,7 @@ def people(folder: Path, name: str) -> SubjectsInMemory:
 def stacked(heads: SubjectsInMemory) -> tuple[Tensor, Tensor, Tensor]:
     """All views: images [N, 3, S, S] uint8, masks [N, 1, S, S] in [0, 1], directions [N, 3]."""
     images = torch.cat([s.views for s in heads])
-    masks = torch.cat([s.masks for s in heads])[:, None].float() / 255
+    masks = torch.cat(all_present((s.masks for s in heads), "masks"))[:, None].float() / 255
     return images, masks, directions(torch.cat([s.cameras for s in heads]))
 
 

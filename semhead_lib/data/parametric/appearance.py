@@ -145,7 +145,7 @@ def eyes(shape: HeadShape, rng: np.random.Generator) -> Mesh:
         frame = np.stack([right, np.cross(forward, right), forward])
         bulge = 1 + 0.06 * smoothstep(np.arccos(np.clip(sphere[:, 2], -1, 1)), 0.55, 0.2)  # the cornea
         vertices = centre + shape.eye_radius * 0.985 * (sphere * bulge[:, None]) @ frame
-        parts.append(Mesh.part(vertices, faces, (0.7, 0.7, 0.7), "eyes", tangents=sphere))
+        parts.append(Mesh.part(vertices, faces, np.array((0.7, 0.7, 0.7)), "eyes", tangents=sphere))
     return join(parts)
 
 

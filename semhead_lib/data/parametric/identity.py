@@ -104,7 +104,7 @@ class HeadModel:
         if key not in self._regions:
             base = self._rest({}, {}, {})[self._skin]
             moved = [self._rest({}, {name: 1.0}, {})[self._skin] - base for name in controls]
-            size = sum(np.linalg.norm(m, axis=-1) for m in moved)
+            size = sum((np.linalg.norm(m, axis=-1) for m in moved), start=np.zeros(len(base), base.dtype))
             self._regions[key] = self.subdivide @ (size / size.max())
         return self._regions[key]
 
@@ -159,7 +159,9 @@ def loop_subdivision(faces: np.ndarray, count: int) -> tuple[sparse.csr_matrix, 
     rows, columns, values = [], [], []
 
     def put(r, c, v):
-        rows.append(np.asarray(r)), columns.append(np.asarray(c)), values.append(np.broadcast_to(v, np.shape(r)))
+        rows.append(np.asarray(r))
+        columns.append(np.asarray(c))
+        values.append(np.broadcast_to(v, np.shape(r)))
 
     end_weight = np.where(inner, 3 / 8, 1 / 2)
     for side in (0, 1):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from semhead_lib.data.parametric.scene import Mesh
 
@@ -14,7 +14,7 @@ class Body:
     """What hair lies on: points with outward normals, and a push that keeps hair above them."""
 
     def __init__(self, points: np.ndarray, normals: np.ndarray) -> None:
-        self._tree, self._points, self._normals = cKDTree(points), points, normals
+        self._tree, self._points, self._normals = KDTree(points, leafsize=16), points, normals
 
     def lift(self, points: np.ndarray, clearance: np.ndarray, cling: float) -> tuple[np.ndarray, np.ndarray]:
         """Points at least `clearance` above the nearest skin, less `cling` of what is above; and the normals there."""

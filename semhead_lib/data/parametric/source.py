@@ -65,7 +65,8 @@ def build_scene(a: Attributes, rng: np.random.Generator) -> Scene:
         *wearables.glasses(a, shape, surface, rng),
         *wearables.earrings(a, shape, surface),
     ]
-    fine, coarse = surface.model.subdivide.shape  # of the head, its control points come first
+    subdivide: Any = surface.model.subdivide  # a sparse matrix, whose shape scipy declares optional
+    fine, coarse = subdivide.shape  # of the head, its control points come first
     worn = sum(len(part.vertices) for part in dressed)
     occluded = Occluded(
         rows=np.concatenate([np.arange(coarse), fine + np.arange(worn)]),

@@ -11,7 +11,7 @@ from functools import cached_property
 
 import numpy as np
 from scipy import sparse
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from semhead_lib.data.parametric.identity import HeadModel
 from semhead_lib.data.parametric.scene import vertex_normals
@@ -142,7 +142,7 @@ class HeadSurface:
                         keep.append(row)
                         points.append(self.rest[row])
             upper.append(np.unique(edge))
-        return cKDTree(np.array(points)).query(self.rest)[0], upper
+        return KDTree(np.array(points), leafsize=16).query(self.rest)[0], upper
 
     @cached_property
     def neck_edge(self) -> np.ndarray:
@@ -159,7 +159,7 @@ class HeadSurface:
     def roots_at(self, points: np.ndarray) -> Roots:
         """Roots nearest to `points` [n, 3] on the neutral head: a blend of the four nearest outer vertices."""
         outer = np.flatnonzero(self._outside)
-        distance, near = cKDTree(self.rest[outer]).query(points, k=4)
+        distance, near = KDTree(self.rest[outer], leafsize=16).query(points, k=4)
         weight = 1 / np.maximum(distance, 1e-5)
         weight /= weight.sum(axis=1, keepdims=True)
         rows = np.repeat(np.arange(len(points)), 4)
@@ -194,7 +194,8 @@ class HeadSurface:
     def beard_roots(self) -> Roots:
         """Roots of beard and moustache."""
         chin, lip = self._scatter(self.beard, 420), self.moustache_roots
-        return Roots(sparse.vstack([chin.blend, lip.blend], format="csr"), np.concatenate([chin.rest, lip.rest]))
+        blend = sparse.csr_matrix(sparse.vstack([chin.blend, lip.blend], format="csr"))
+        return Roots(blend, np.concatenate([chin.rest, lip.rest]))
 
     @cached_property
     def moustache_roots(self) -> Roots:
@@ -212,7 +213,7 @@ class HeadSurface:
         points = []
         for sign in (1, -1):
             front = np.flatnonzero((self.rest[:, 2] > 0.05) & (self.normals[:, 2] > 0.1))
-            near = cKDTree(self.rest[front, :2]).query(np.stack([sign * x, y], axis=-1), k=3)[1]
+            near = KDTree(self.rest[front, :2], leafsize=16).query(np.stack([sign * x, y], axis=-1), k=3)[1]
             z = self.rest[front, 2][near].mean(axis=1)
             points.append(np.stack([sign * x, y, z], axis=-1))
         return self.roots_at(np.concatenate(points)), np.tile(along, 2)

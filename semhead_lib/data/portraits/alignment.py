@@ -74,7 +74,7 @@ def read_portrait(
     image, alpha = read_photo(path), None
     name = re.sub(r"[^A-Za-z0-9_-]+", "-", path.stem).strip("-")[:80] or "photo"
     if mask is None:
-        alpha = _read_alpha(path, image.shape[1:])
+        alpha = _read_alpha(path, (image.shape[1], image.shape[2]))
     given = camera is not None
     camera = torch.as_tensor(camera, dtype=torch.float32) if given else label_of(path)
     if camera is not None:

@@ -52,7 +52,8 @@ def measure(seed: int, heads: int, progress: bool = True) -> tuple[Measured, Ten
 
     source, rows, hulls = ParametricSource(seed=seed), [], []
     ring = [(a, e) for e in (-30.0, 5.0, 40.0) for a in range(-180, 180, 45)]
-    around = orbit_cameras(*torch.tensor(ring).T)
+    azimuths, elevations = torch.tensor(ring).T
+    around = orbit_cameras(azimuths, elevations)
     for index in tqdm(range(heads), unit="head", disable=not progress):
         rng, who = np.random.default_rng([seed, index, 9]), source.attributes(index)
         azimuth, elevation = rng.uniform(-AZIMUTH, AZIMUTH, VIEWS), rng.uniform(*ELEVATION, VIEWS)

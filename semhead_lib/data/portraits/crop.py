@@ -31,7 +31,7 @@ def cut_square(
     found = F.grid_sample(layers, place[None], mode="bicubic", padding_mode=padding, align_corners=False)[0]
     if beyond == "mirrored" and not inside.all():
         blur = size / 24
-        spread = gaussian_blur(found, 2 * int(2 * blur) + 1, blur)
+        spread = gaussian_blur(found, [2 * int(2 * blur) + 1] * 2, [blur] * 2)
         found = torch.where(inside, found, spread)
     return found.round().clamp(0, 255).byte(), inside.byte() * 255
 
@@ -40,5 +40,6 @@ def resized(image: Tensor, size: tuple[int, int]) -> Tensor:  # [C, H, W] uint8 
     """The whole image at `size` (height, width), without aliasing."""
     if tuple(image.shape[1:]) == tuple(size):
         return image
-    layers = [Image.fromarray(layer.numpy()).resize(size[::-1], Image.Resampling.BICUBIC) for layer in image]
+    height, width = size
+    layers = [Image.fromarray(layer.numpy()).resize((width, height), Image.Resampling.BICUBIC) for layer in image]
     return torch.from_numpy(np.stack([np.asarray(layer) for layer in layers]))

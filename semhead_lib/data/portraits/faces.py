@@ -165,10 +165,11 @@ def _as_image(image: Tensor) -> Image.Image:
 
 def _cut_out(image: Image.Image, region: tuple[float, ...], size: tuple[int, int]) -> np.ndarray:  # [h, w, 3] uint8
     """The region (left, top, right, bottom) at `size` (width, height); black outside the image, as dlib has it."""
-    low = [math.floor(v) for v in region[:2]]
-    around = image.crop((*low, *(math.ceil(v) for v in region[2:])))
-    box = [value - low[i % 2] for i, value in enumerate(region)]
-    return np.asarray(around.resize(size, Image.Resampling.BICUBIC, box=box))
+    low = math.floor(region[0]), math.floor(region[1])
+    right, bottom = (math.ceil(v) for v in region[2:])
+    around = image.crop((*low, right, bottom))
+    x0, y0, x1, y1 = (value - low[i % 2] for i, value in enumerate(region))
+    return np.asarray(around.resize(size, Image.Resampling.BICUBIC, box=(x0, y0, x1, y1)))
 
 
 @cache

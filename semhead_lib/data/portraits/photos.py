@@ -27,16 +27,41 @@ def decode_photo(data: bytes, name: str) -> Tensor:  # [3, H, W] uint8
     return _decoded(io.BytesIO(data), name)
 
 
+def as_photo(image: Path | str | Image.Image | np.ndarray | Tensor) -> Tensor:  # [3, H, W] uint8
+    """An image as `read_photo` reads one: a file, a PIL image, an array [H, W, 3] or a tensor [3, H, W] of uint8.
+
+    Raises what `read_photo` raises, and ValueError for another shape or type.
+    """
+    if isinstance(image, (str, Path)):
+        return read_photo(image)
+    if isinstance(image, Image.Image):
+        return _flattened(ImageOps.exif_transpose(image))
+    if isinstance(image, np.ndarray) and image.ndim == 3:
+        image = torch.from_numpy(image.copy()).permute(2, 0, 1)
+    if not isinstance(image, Tensor) or image.dtype != torch.uint8 or image.ndim != 3 or image.shape[0] != 3:
+        came = f"{image.dtype} {list(image.shape)}" if hasattr(image, "shape") else type(image).__name__
+        raise ValueError(
+            f"an image is a path, a PIL image, a uint8 array [H, W, 3] or a uint8 tensor [3, H, W]; got {came}"
+        )
+    return image
+
+
 def _decoded(file: Path | str | io.BytesIO, name: str) -> Tensor:
     try:
         with Image.open(file, formats=("JPEG", "PNG", "WEBP")) as opened:
             opened.draft("RGB", (_LARGEST, _LARGEST))
-            image = ImageOps.exif_transpose(opened).convert("RGBA")
+            image = ImageOps.exif_transpose(opened).convert("RGBA")  # here, so that a broken file is found
     except FileNotFoundError:
         raise
     except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
         why = "of no known kind" if isinstance(error, UnidentifiedImageError) else str(error)
         raise ValueError(f"{name}: no readable JPEG, PNG or WebP image: {why}") from None
+    return _flattened(image)
+
+
+def _flattened(image: Image.Image) -> Tensor:  # [3, H, W] uint8
+    """Over white where it is transparent, and not larger than _LARGEST."""
+    image = image.convert("RGBA")
     image.thumbnail((_LARGEST, _LARGEST))
     ground = Image.new("RGBA", image.size, "white")
     ground.alpha_composite(image)

@@ -59,7 +59,7 @@ def foreground(
         return torch.full((size, size), 255 if sure.all() else 0, dtype=torch.uint8)
     cv2.setRNGSeed(0)
     bgr = np.ascontiguousarray(pixels.permute(1, 2, 0).numpy()[..., ::-1])
-    cv2.grabCut(bgr, state, None, np.zeros((1, 65)), np.zeros((1, 65)), _ROUNDS, cv2.GC_INIT_WITH_MASK)
+    cv2.grabCut(bgr, state, (0, 0, 0, 0), np.zeros((1, 65)), np.zeros((1, 65)), _ROUNDS, cv2.GC_INIT_WITH_MASK)
     head = _one_piece(np.isin(state, (cv2.GC_FGD, cv2.GC_PR_FGD)))
     soft = cv2.GaussianBlur(head.astype(np.float32), (0, 0), _SOFT)
     mask = _resized(torch.from_numpy(soft)[None] * 255, size)[0]

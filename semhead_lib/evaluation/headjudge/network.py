@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from semhead_lib.atomic import write_atomically
+from semhead_lib.models.layers import channels_last
 
 NAME = "headjudge"
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
@@ -100,7 +101,7 @@ class HeadJudge(nn.Module):
         self.maps = nn.Conv2d(c.decoder, len(c.classes) + 4, 1)
         outputs = sum(map(len, c.categories.values())) + len(c.scalars) + 3
         self.attributes = nn.Linear(c.dimension, outputs)
-        self.to(memory_format=torch.channels_last)
+        channels_last(self)
 
     def trunk(self, images: Tensor) -> list[Tensor]:  # [B, 3, H, W] in [-1, 1] -> maps at 1/2 to 1/16 of 128 pixels
         """Activations of the four stages."""
@@ -129,6 +130,7 @@ class HeadJudge(nn.Module):
         for lateral, x in zip(reversed(self.lateral), reversed(stages), strict=True):
             own = lateral(x)
             total = own if total is None else own + F.interpolate(total, scale_factor=2.0, mode="nearest")
+        assert total is not None  # there are stages
         maps = self.maps(F.relu(self.smooth(F.relu(total))))
         classes, normals, depth = maps.split([len(c.classes), 3, 1], dim=1)
         widths = [*map(len, c.categories.values()), len(c.scalars), 3]

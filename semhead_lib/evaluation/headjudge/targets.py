@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from semhead_lib.cameras import RADIUS
-from semhead_lib.data.subjects import Subject
+from semhead_lib.data.subjects import Subject, all_present
 from semhead_lib.evaluation.headjudge.network import DEPTH_SCALE, MAP_SIDE, SIDE, JudgeConfig
 
 # Attributes that an image can show; the light is among them, since it decides what is seen.
@@ -73,10 +73,10 @@ class JudgeData:
             if missing:
                 raise ValueError(f"subject {subject.id} has no {', '.join(missing)}: keep all channels")
         self.views = torch.cat([s.views for s in people])
-        self.masks = torch.cat([s.masks for s in people])
-        self.classes = torch.cat([s.segmentation for s in people])
-        self.depth = torch.cat([s.depth for s in people]).half()
-        self.normals = torch.cat([s.normals for s in people])
+        self.masks = torch.cat(all_present((s.masks for s in people), "masks"))
+        self.classes = torch.cat(all_present((s.segmentation for s in people), "segmentation"))
+        self.depth = torch.cat(all_present((s.depth for s in people), "depth")).half()
+        self.normals = torch.cat(all_present((s.normals for s in people), "normals"))
         self.cameras = torch.cat([s.cameras for s in people])
         counts = torch.tensor([len(s.views) for s in people])
         rows = [flat(s.attributes) for s in people]

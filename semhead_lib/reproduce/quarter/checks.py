@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -113,7 +114,7 @@ def graphs(device: str) -> str:
 
 def bf16(device: str) -> str:
     """Steps in bf16 stay near those in fp32."""
-    common = dict(device=device, graphs=False)
+    common: dict[str, Any] = dict(device=device, graphs=False)
     common |= dict(preset="semhead-64") if device == "cuda" else dict(preset="semhead-32", subjects_per_batch=2)
     one, other = TrialStep(**common, precision="fp32"), TrialStep(**common, precision="bf16")
     return _same_losses(one, other, 5 if device == "cuda" else 2, HALVED, "bf16")

@@ -73,7 +73,7 @@ def run(
         return Ended(-1, 0.0, f"{command[0]} does not start: {error}")
 
     def listen() -> None:
-        for line in process.stdout:
+        for line in process.stdout or ():
             if line.strip():
                 last[0] = line.strip()
                 log.write(step, line)

@@ -135,11 +135,12 @@ def _settings(job: Job, run: Path, data: SubjectsInMemory) -> TrainSettings:
             raise ValueError(f"{key} cannot be {value!r}")
     if job.preset:
         asked["preset"] = job.preset
-    free = {"kimg": 1e6, "keep": 2} | _intervals(job) | {key: asked[key] for key in FREE if key in asked}
+    free: dict[str, Any] = {"kimg": 1e6, "keep": 2, **_intervals(job)}
+    free |= {key: asked[key] for key in FREE if key in asked}
     free["graphs"] = asked.get("graphs", True) and job.graphs
     if snapshots(run / SNAPSHOTS):
         begun = begun_settings(json.loads((run / SETTINGS).read_text(encoding="utf-8")))
-        chosen = {key: value for key, value in begun.items() if key in known}
+        chosen: dict[str, Any] = {key: value for key, value in begun.items() if key in known}
         if other := [key for key in asked if key not in free and asked[key] != chosen.get(key)]:
             print(f"SETTINGS: {', '.join(other)} of the state are kept, they cannot change", flush=True)
     else:

@@ -12,7 +12,7 @@ from torch import Tensor
 from semhead_lib.cameras import orbit_angles, rays_through
 from semhead_lib.data.dataset.batches import to_model_range, to_unit_range
 from semhead_lib.data.dataset.memory import SubjectsInMemory
-from semhead_lib.data.subjects import Subject
+from semhead_lib.data.subjects import Subject, all_present
 from semhead_lib.training.crops import cut, draw_windows
 from semhead_lib.training.reconstruction.settings import ReconstructionSettings
 
@@ -128,7 +128,8 @@ def facing(cameras: Tensor) -> list[int]:  # [V, 25]
 
 def class_importance(data: Sequence[Subject]) -> Tensor:  # [256]
     """Of each class of surface: the root of its rarity, at most LARGEST times the mean, 1 on average over pixels."""
-    some = torch.stack([subject.segmentation[0] for subject in data[: min(len(data), 500)]])
+    segmentation = all_present((subject.segmentation for subject in data[: min(len(data), 500)]), "classes of surfaces")
+    some = torch.stack([classes[0] for classes in segmentation])
     share = torch.bincount(some.flatten().int(), minlength=256).float() / some.numel()
     importance = share.clamp_min(1e-6).rsqrt()
     importance = (importance / (share * importance).sum()).clamp_max(LARGEST)

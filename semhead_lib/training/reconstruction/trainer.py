@@ -21,6 +21,7 @@ from semhead_lib.atomic import folder_lock, write_atomically
 from semhead_lib.conditioning.bank import ConditionBank
 from semhead_lib.conditioning.modes import ConditionMode
 from semhead_lib.data.dataset.memory import SubjectsInMemory
+from semhead_lib.data.subjects import all_present
 from semhead_lib.devices import keep_freed_memory, pick_device
 from semhead_lib.models import sampling
 from semhead_lib.models.encoder import ImageEncoder
@@ -96,7 +97,7 @@ class Reconstructor:
             torch.manual_seed(s.seed)
             new = generator is None
             config = s.adversarial.generator_config(semantic_dimension)
-            self.generator = Generator(config).to(device) if new else generator
+            self.generator = Generator(config).to(device) if generator is None else generator
             self.encoder = ImageEncoder(config.resolution, config.z_dim).to(device)
             self.classes = EqualLinear(config.hidden, CLASSES).to(device) if s.class_weight else None
         self.average = copy.deepcopy(self.generator).requires_grad_(False).eval() if new else None
@@ -134,22 +135,23 @@ class Reconstructor:
                    "colour": s.colour_weight, "class": s.class_weight, "kl": s.kl_weight}  # fmt: skip
         with equalised(self.generator):
             found = self.terms(sample, step)
-            loss = sum(weights[name] * term for name, term in found.items())
+            first, *others = (weights[name] * term for name, term in found.items())
+            loss = sum(others, start=first)
             self.optimiser.zero_grad(set_to_none=False)  # gradients stay where they are: another step may share them
             loss.backward()
         everything = [*self.generator.parameters(), *self.encoder.parameters()]
         norm = torch.nn.utils.clip_grad_norm_(everything, _CLIP)
         self.optimiser.step()
         if self.average is not None:
-            self._move_average(step)
+            self._move_average(self.average, step)
         return {"loss": loss.detach()} | {k: v.detach() for k, v in found.items()} | {"gradient": norm}
 
-    def _move_average(self, step: int) -> None:
+    def _move_average(self, average: Generator, step: int) -> None:
         s = self.settings
         beta = ema_beta(step * s.batch, s.batch, int(s.ema_kimg * 1000), ramp_up=0.1)
         with torch.no_grad():
-            torch._foreach_lerp_(list(self.average.parameters()), list(self.generator.parameters()), 1 - beta)
-            self.average.mapping.w_mean.copy_(self.generator.mapping.w_mean)
+            torch._foreach_lerp_(list(average.parameters()), list(self.generator.parameters()), 1 - beta)
+            average.mapping.w_mean.copy_(self.generator.mapping.w_mean)
 
     def begin_with(self, folder: Path) -> None:
         """Take over the generator of a folder, unless it is one that is trained otherwise, and its encoder, if there.
@@ -199,7 +201,7 @@ class _Trainer:
         dimension = run_folder.semantic_dimension(data)
         self.networks, self.step = Reconstructor(settings, dimension, device), 0
         names, features = data.semantics(_BANK)
-        encoder = data.manifest.layout.semantic["encoder"]
+        encoder = (data.manifest.layout.semantic or {}).get("encoder")
         self.bank = ConditionBank(ConditionMode("semantic", dimension), encoder, features, names)
         if (out / STATE).exists():
             state = torch.load(out / STATE, map_location="cpu", weights_only=True)
@@ -250,6 +252,12 @@ class _Trainer:
         return {"step": self.step, "kimg": round(self.step * s.batch / 1000, 3), **means,
                 "images_per_second": round(speed, 1)}  # fmt: skip
 
+    @property
+    def average(self) -> Generator:
+        """What is kept."""
+        assert self.networks.average is not None  # the networks were made here
+        return self.networks.average
+
     def _save(self) -> None:
         state = self.networks.state()
         if not all_finite(state):
@@ -257,25 +265,25 @@ class _Trainer:
         content = io.BytesIO()
         torch.save(state | {"step": self.step}, content)
         write_atomically(self.out / STATE, content.getvalue())
-        self.networks.average.save(self.out / MODEL)
+        self.average.save(self.out / MODEL)
         self.bank.save(self.out / MODEL)
         save_encoder(self.networks.encoder, self.out / MODEL)
 
     @torch.no_grad()
     def _draw(self) -> None:
         """Subjects above their reconstructions, then heads of drawn latents under the same semantics."""
-        average, encoder, rows = self.networks.average, self.networks.encoder, []
+        average, encoder, rows = self.average, self.networks.encoder, []
         some = [self.data[i] for i in range(min(_GRID_SUBJECTS, len(self.data)))]
-        for subject in some:
+        semantics = torch.stack(all_present((subject.semantic for subject in some), "semantic features"))
+        for subject, condition in zip(some, semantics, strict=True):
             seen = facing(subject.cameras)
             image = subject.views[seen[0]] if seen else subject.frontal
             mean, _ = encoder((image.float() / 127.5 - 1)[None].to(self.device))
-            w = average.mapping(mean, subject.semantic[None].to(self.device))
+            w = average.mapping(mean, condition[None].to(self.device))
             cameras = subject.cameras[:_GRID_VIEWS].to(self.device)
             rows.append(torch.cat([image[None], subject.views[:_GRID_VIEWS]]))
             rows.append(torch.cat([subject.frontal[None], sampling.to_uint8(average.synthesize(w, cameras).image)]))
         z = sampling.latents(len(some), average.config.z_dim, 0)
-        semantics = torch.stack([subject.semantic for subject in some])
         around = torch.linspace(-90, 90, rows[0].shape[0]).tolist()
         drawn = sampling.heads_around(average, z, semantics, tuple(around))
         images = torch.cat([torch.stack(rows), drawn])
