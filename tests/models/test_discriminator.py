@@ -3,7 +3,13 @@ import torch
 
 from semhead_lib.cameras import orbit_cameras
 from semhead_lib.models.config import PRESETS
-from semhead_lib.models.discriminator import Discriminator, DiscriminatorConfig, DiscriminatorInput, minibatch_stddev
+from semhead_lib.models.discriminator import (
+    Discriminator,
+    DiscriminatorConfig,
+    DiscriminatorInput,
+    detail_bands,
+    minibatch_stddev,
+)
 
 SMALL = dict(resolution=16, raw_resolution=8, base=128, most=16)
 
@@ -81,6 +87,23 @@ def test_patterns_are_seen_from_the_first_step(squares):
         d = Discriminator(DiscriminatorConfig(64, 64, 2048, 64, sees_mask=False))
         changes.append((d(DiscriminatorInput(light + pattern), c) - d(DiscriminatorInput(light), c)).abs().mean())
     assert torch.stack(changes).mean() > 0.04
+
+
+def test_bands_hold_detail_and_no_colour():
+    """A constant has no detail. The bands of a pattern add up to what a blur to an eighth of the size takes away."""
+    assert detail_bands(torch.full((1, 3, 32, 32), 0.7)).abs().max() < 1e-5
+    assert detail_bands(torch.rand(2, 3, 64, 64)).shape == (2, 18, 32, 32)
+    fine = (torch.arange(32) % 2 * 2.0 - 1).expand(1, 3, 32, 32)  # 16 cycles an image: the finest octave alone
+    bands = detail_bands(fine)
+    assert bands[:, :12].square().mean().sqrt() == pytest.approx(8.0, rel=1e-4)
+    assert bands[:, 12:].abs().max() < 1e-5
+    d, s, c = make(sees_bands=True), seen(), conditions()
+    assert d(s, c).shape == (4,) and d.from_picture.weight.shape[1] == make().from_picture.weight.shape[1] + 18
+    inputs = [t.double().requires_grad_() for t in seen(2).tensors]
+    small = d.double()
+    assert torch.autograd.gradgradcheck(
+        lambda *t: small(DiscriminatorInput(*t), conditions(2).double()), inputs, atol=1e-6, rtol=1e-4, fast_mode=True
+    )
 
 
 def test_batches_are_split_without_a_trace():

@@ -48,13 +48,16 @@ def test_modulation_is_that_of_the_weights_of_every_sample(learning, batch, kern
 
 
 @pytest.mark.parametrize("batch", [1, 2])
-@pytest.mark.parametrize("up", [False, True, "polyphase"])
+@pytest.mark.parametrize("up", [False, True, "polyphase", "places"])
 def test_derivatives_of_a_style_layer_by_finite_differences(up, batch):
     torch.manual_seed(0)
-    layer = StyleLayer(3, 4, 5, 8 if up else 4, bool(up)).double()
+    places, up = up == "places", up != "places" and up
+    layer = StyleLayer(3, 4, 5, 8 if up else 4, bool(up), place_gain=10.0 * places).double()
     layer.conv.polyphase = up == "polyphase"
     with torch.no_grad():
         layer.noise_strength.fill_(0.3)
+        if places:
+            layer.places.normal_(std=0.1)
     x = torch.randn(batch, 3, 4, 4).double().requires_grad_()
     w = torch.randn(batch, 5).double().requires_grad_()
     assert torch.autograd.gradcheck(layer, (x, w))
@@ -111,6 +114,21 @@ def test_backbones_draw_maps_and_refuse_odd_sides():
     for side in (2, 24, 0):
         with pytest.raises(ValueError, match=f"power of two, at least 4, got {side}"):
             Backbone(8, side, 3, 64, 8)
+
+
+def test_maps_of_places_begin_at_zero_and_lie_where_they_are_learnt():
+    torch.manual_seed(0)
+    plain = Backbone(w_dim=8, side=16, features=6, base=128, most=16)
+    torch.manual_seed(0)
+    placed = Backbone(w_dim=8, side=16, features=6, base=128, most=16, place_gain=10.0)
+    placed.load_state_dict(plain.state_dict(), strict=False)
+    w = torch.randn(2, 8)
+    assert torch.equal(placed(w), plain(w))
+    with torch.no_grad():
+        placed.blocks[-1].second.places[:, 5, 7] = 0.1
+    changed = (placed(w) - plain(w)).abs().sum((0, 1)) > 1e-6
+    assert changed[5, 7] and changed.sum() == 1
+    assert sum("places" in name for name, _ in placed.named_parameters()) == len(placed.blocks)
 
 
 def test_super_resolution_and_background():
