@@ -180,8 +180,8 @@ def test_documents_name_no_machine(path):
 
 
 # Columns of the tables of conditions: the metric in the study's results, and its scope.
-COLUMNS = [("frechet", "all"), ("directional_bias", "all"), ("modes", "all"),
-           ("own_front_recall_5", "180"), ("diversity", "180")]  # fmt: skip
+COLUMNS = [("frechet", "all"), ("directional_bias", "all"), ("mode_coverage", "all"),
+           ("cross_view_recall_5", "180"), ("diversity", "180")]  # fmt: skip
 
 
 @pytest.mark.parametrize("path", [README, ROOT / "docs" / "ablations.md"], ids=name_of)

@@ -37,7 +37,6 @@ _METRICS = {  # name -> words, unit, digits
 }  # fmt: skip
 
 
-@torch.no_grad()
 @dataclass(frozen=True)
 class Result:
     """One person's inversion."""
@@ -50,6 +49,7 @@ class Result:
     metrics: dict = field(default_factory=dict)
 
 
+@torch.no_grad()
 def contact_sheet(result: Result) -> Image.Image:
     """First row: the photograph with its landmarks, its mask, what was fitted to, the fitted head from there; then the
     head from eight sides, and their depth."""
