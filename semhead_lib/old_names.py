@@ -43,11 +43,14 @@ HEADS = ("-told-", "-azimuth-")  # in names of images of heads: earlier and toda
 
 
 def today(names: Mapping[str, str], content: Mapping[str, Value]) -> dict[str, Value]:
-    """A mapping with its keys by today's names; a key that is there by both names is taken by today's.
+    """A mapping with its keys by today's names; a key that is there by both names is taken by today's. Raises TypeError
+    for what is no mapping.
 
     >>> today(SETTINGS, {"generator_rate": 0.002, "kimg": 1.0})
     {'generator_lr': 0.002, 'kimg': 1.0}
     """
+    if not isinstance(content, Mapping):
+        raise TypeError(f"expected a mapping, got {content!r:.60}")
     renamed = {names.get(key, key): value for key, value in content.items()}
     return renamed | {key: value for key, value in content.items() if key not in names}
 

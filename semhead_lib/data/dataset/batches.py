@@ -53,11 +53,14 @@ def collate(rows: Sequence[Row]) -> Batch:
     """The batch of `rows`, in their order: B is the number of all views."""
     counts = torch.tensor([len(row.views) for row in rows])
     has_semantics, has_masks = rows[0].semantic is not None, rows[0].masks is not None
-    semantics = all_present((row.semantic for row in rows), "features") if has_semantics else []
+    features = all_present((row.semantic for row in rows), "features") if has_semantics else []
+    semantics = [
+        feature.expand(len(row.views), -1) for feature, row in zip(features, rows, strict=False)
+    ]  # of each, or of its views
     return Batch(
         images=torch.cat([row.views for row in rows]),
         cameras=torch.cat([row.cameras for row in rows]),
         subject=torch.tensor([row.subject for row in rows]).repeat_interleave(counts),
-        semantics=torch.stack(semantics).repeat_interleave(counts, 0) if has_semantics else None,
+        semantics=torch.cat(semantics) if semantics else None,
         masks=torch.cat(all_present((row.masks for row in rows), "masks"))[:, None] if has_masks else None,
     )
