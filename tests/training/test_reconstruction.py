@@ -79,10 +79,10 @@ def test_a_field_that_fits_has_smaller_errors(deep):
     settings = small(kimg=1.0, density_weight=3.0)
     networks = Reconstructor(settings, 16, "cpu")
     sample = SubjectBatches(deep, settings)(0)
-    first = networks.terms(sample, 0)
+    first, _ = networks.terms(sample, 0)
     for step in range(40):
         networks.step(sample, step)
-    last = networks.terms(sample, 0)
+    last, _ = networks.terms(sample, 0)
     for name in ("image", "density", "colour"):
         assert last[name] < first[name], name
 
@@ -121,6 +121,45 @@ def test_a_stopped_training_goes_on_as_if_it_had_not(deep, tmp_path):
     steps = [json.loads(line)["step"] for line in (tmp_path / "parts" / "log.jsonl").read_text().splitlines()]
     assert steps == [1, 2, 3, 4, 5, 6]
     assert len(list((tmp_path / "whole" / "grids").glob("*.png"))) == 3
+
+
+def test_a_discriminator_of_reconstructions_learns_and_is_listened_to(deep, tmp_path):
+    settings = small(adversarial_weight=0.01, discriminator_first=2)
+    whole = reconstruct(settings, deep, tmp_path / "whole", device="cpu", progress=False)
+    for _ in range(8):
+        parts = reconstruct(settings, deep, tmp_path / "parts", device="cpu", progress=False, stop_after=0.0)
+    for name in ("model.safetensors", "discriminator.safetensors", "encoder.safetensors"):
+        one, other = (load_file(folder / name) for folder in (whole, parts))
+        assert all(torch.equal(one[key], other[key]) for key in one), name
+    lines = [json.loads(line) for line in (tmp_path / "parts" / "log.jsonl").read_text().splitlines()]
+    assert ["adversarial" in line for line in lines] == [False, False, True, True, True, True]
+    plain = reconstruct(small(), deep, tmp_path / "plain", device="cpu", progress=False)
+    one, other = (Generator.load(folder).state_dict() for folder in (whole, plain))
+    assert not torch.equal(one["renderer.w1"], other["renderer.w1"])
+    again = small(adversarial_weight=0.01, discriminator_lr=1e-12, kimg=0.006)
+    third = reconstruct(again, deep, tmp_path / "third", device="cpu", init=whole, progress=False)
+    one, other = (load_file(folder / "discriminator.safetensors") for folder in (whole, third))
+    assert all(torch.allclose(one[key].float(), other[key].float(), atol=1e-3) for key in one)
+    with pytest.raises(ValueError, match="adversarial_weight needs a preset without super-resolution"):
+        ReconstructionSettings(preset="semhead-64", crop=0, adversarial_weight=0.01)
+
+
+def test_the_discriminator_tells_reconstructions_from_images(deep):
+    """Alone, it learns to, and its gradient makes reconstructions look more like images to it."""
+    torch.manual_seed(0)
+    settings = small(adversarial_weight=1.0, discriminator_lr=0.005)
+    networks, batches = Reconstructor(settings, deep[0].semantic.numel(), "cpu"), SubjectBatches(deep, settings)
+    sample = batches(0)
+    _, made = networks.terms(sample, 0)
+    first = networks.adversary.learn(sample, [made], 1)["whole_d"]
+    for _ in range(30):
+        last = networks.adversary.learn(sample, [made], 1)["whole_d"]
+    assert last < 0.5 * first
+    image = made.image.detach().requires_grad_()
+    doubt = networks.adversary.doubt(sample, [replace(made, image=image)])
+    (gradient,) = torch.autograd.grad(doubt, image)
+    moved = replace(made, image=image.detach() - 0.02 * gradient.sign())
+    assert networks.adversary.doubt(sample, [moved]) < doubt
 
 
 def test_an_adversarial_training_begins_with_it(deep, tmp_path):

@@ -42,6 +42,10 @@ class ReconstructionSettings:
     )
     kl_weight: float = 2e-3  # of the divergence of latents from N(0, I), nats
     pixels: int = 512  # of an image, whose points are looked at
+    adversarial_weight: float = 0.0  # of a discriminator of reconstructions and of drawn heads; 0: none
+    discriminator_lr: float = 2e-3  # Adam's learning rate
+    discriminator_first: int = 100  # steps in which the generator does not listen to it yet
+    r1_gamma: float = 5e-3  # weight of its R1 penalty
     ema_kimg: float = 5.0  # half-life of the averaged generator
     seed: int = 0
     save_every: int = 250  # steps from one saved state, and one grid of images, to the next
@@ -51,7 +55,7 @@ class ReconstructionSettings:
         for name in ("subjects_per_batch", "views_per_subject", "rendered", "pixels", "save_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("kimg", "lr", "encoder_lr", "ema_kimg"):
+        for name in ("kimg", "lr", "encoder_lr", "discriminator_lr", "ema_kimg"):
             if not 0 < getattr(self, name) < math.inf:
                 raise ValueError(f"{name} must be positive and finite, got {getattr(self, name)}")
         for name in (
@@ -61,6 +65,9 @@ class ReconstructionSettings:
             "colour_weight",
             "class_weight",
             "kl_weight",
+            "adversarial_weight",
+            "discriminator_first",
+            "r1_gamma",
             "warmup",
             "seed",
         ):
@@ -72,12 +79,20 @@ class ReconstructionSettings:
             )
         if not 0 <= self.fall <= 1:
             raise ValueError(f"fall must lie in [0, 1], got {self.fall}")
-        self.adversarial  # checks what both have  # noqa: B018
+        c = self.adversarial.generator_config(1)  # checks what both have
+        if self.adversarial_weight and c.super_channels:
+            raise ValueError(
+                f"adversarial_weight needs a preset without super-resolution, got {self.adversarial_weight} for "
+                f"{self.preset}"
+            )
 
     @property
     def adversarial(self) -> TrainSettings:
-        """Settings of an adversarial training of the same generator."""
-        return TrainSettings(**{name: getattr(self, name) for name in OF_BOTH})
+        """Settings of an adversarial training of the same generator: with local logits and bands of detail."""
+        own = {name: getattr(self, name) for name in OF_BOTH}
+        sizes = dict(subjects_per_batch=max(self.subjects_per_batch, 2), views_per_subject=self.rendered)
+        seen = dict(local_weight=0.5, detail_bands=True) if self.adversarial_weight else {}
+        return TrainSettings(**own, **sizes, views_per_head=self.rendered, r1_gamma=self.r1_gamma, **seen)
 
     @property
     def batch(self) -> int:

@@ -25,10 +25,11 @@ from semhead_lib.data.subjects import all_present
 from semhead_lib.devices import keep_freed_memory, pick_device
 from semhead_lib.models import sampling
 from semhead_lib.models.encoder import ImageEncoder
-from semhead_lib.models.generator import Generator, packed
+from semhead_lib.models.generator import Generator, Render, packed
 from semhead_lib.models.layers import EqualLinear, equalised
 from semhead_lib.progress import progress_bar
 from semhead_lib.training import run_folder
+from semhead_lib.training.reconstruction.adversary import Adversary
 from semhead_lib.training.reconstruction.batches import Sample, SubjectBatches, facing
 from semhead_lib.training.reconstruction.losses import detail, divergence, of_points
 from semhead_lib.training.reconstruction.settings import ReconstructionSettings
@@ -100,13 +101,14 @@ class Reconstructor:
             self.generator = Generator(config).to(device) if generator is None else generator
             self.encoder = ImageEncoder(config.resolution, config.z_dim).to(device)
             self.classes = EqualLinear(config.hidden, CLASSES).to(device) if s.class_weight else None
+            self.adversary = Adversary(s, semantic_dimension, device) if s.adversarial_weight else None
         self.average = copy.deepcopy(self.generator).requires_grad_(False).eval() if new else None
         parts = ((self.generator, s.lr), (self.encoder, s.encoder_lr), (self.classes, s.lr))
         groups = [{"params": list(network.parameters()), "lr": rate} for network, rate in parts if network is not None]
         self.optimiser = torch.optim.Adam(groups, betas=_BETAS, fused=True)
 
-    def terms(self, sample: Sample, step: int) -> dict[str, Tensor]:
-        """All that is wrong with the reconstructions of a sample."""
+    def terms(self, sample: Sample, step: int) -> tuple[dict[str, Tensor], Render]:
+        """All that is wrong with the reconstructions of a sample, and these."""
         s, generator = self.settings, self.generator
         rng = torch.Generator().manual_seed(s.seed * 1_000_003 + step)
         mean, log_variance = self.encoder(sample.encoded)
@@ -118,13 +120,22 @@ class Reconstructor:
         seen = generator.synthesize(w, sample.cameras, side, step, features=features, windows=sample.windows)
         at_points = of_points(generator, features, sample.rays, rng, self.classes)
         difference = seen.image - sample.images
-        return {
+        wrong = {
             "image": (difference.abs() * sample.importance).mean(),
             "detail": (detail(difference).abs() * sample.importance).mean(),
             "mask": (seen.opacity - sample.masks).abs().mean(),
             **at_points,
             "kl": divergence(mean, log_variance),
         }
+        return wrong, seen
+
+    def _drawn(self, sample: Sample, step: int) -> Render:
+        """Heads of drawn latents under the semantics and cameras of a sample."""
+        rng = torch.Generator().manual_seed(self.settings.seed * 1_000_003 + step + 500_009)
+        z = torch.randn(len(sample.encoded), self.generator.config.z_dim, generator=rng).to(sample.encoded)
+        w = self.generator.mapping(z, sample.semantics)
+        side = self.settings.crop or self.generator.config.raw_resolution
+        return self.generator.synthesize(w, sample.cameras, side, step, windows=sample.windows)
 
     def step(self, sample: Sample, step: int) -> dict[str, Tensor]:
         """Learn from a sample; returns the terms."""
@@ -132,9 +143,16 @@ class Reconstructor:
         for group, rate in zip(self.optimiser.param_groups, (s.lr, s.encoder_lr, s.lr), strict=False):
             group["lr"] = rate * s.share(step)
         weights = {"image": 1.0, "detail": s.detail_weight, "mask": s.mask_weight, "density": s.density_weight,
-                   "colour": s.colour_weight, "class": s.class_weight, "kl": s.kl_weight}  # fmt: skip
+                   "colour": s.colour_weight, "class": s.class_weight, "kl": s.kl_weight,
+                   "adversarial": s.adversarial_weight}  # fmt: skip
         with equalised(self.generator):
-            found = self.terms(sample, step)
+            found, reconstructed = self.terms(sample, step)
+            log = {}
+            if self.adversary is not None:
+                made = [reconstructed, self._drawn(sample, step)]
+                log = self.adversary.learn(sample, made, step)
+                if step >= s.discriminator_first:
+                    found["adversarial"] = self.adversary.doubt(sample, made)
             first, *others = (weights[name] * term for name, term in found.items())
             loss = sum(others, start=first)
             self.optimiser.zero_grad(set_to_none=False)  # gradients stay where they are: another step may share them
@@ -144,7 +162,7 @@ class Reconstructor:
         self.optimiser.step()
         if self.average is not None:
             self._move_average(self.average, step)
-        return {"loss": loss.detach()} | {k: v.detach() for k, v in found.items()} | {"gradient": norm}
+        return {"loss": loss.detach()} | {k: v.detach() for k, v in found.items()} | log | {"gradient": norm}
 
     def _move_average(self, average: Generator, step: int) -> None:
         s = self.settings
@@ -165,6 +183,8 @@ class Reconstructor:
                 self.average.load_state_dict(state)
             if (folder / ENCODER).is_file():
                 self.encoder.load_state_dict({k: t.float() for k, t in load_file(folder / ENCODER).items()})
+            if self.adversary is not None:
+                self.adversary.begin_with(folder)
         except (RuntimeError, SafetensorError) as error:
             reason = str(error).splitlines()[0]
             raise ValueError(f"init={folder}: its networks are not those of these settings: {reason}") from error
@@ -178,7 +198,7 @@ class Reconstructor:
 
     @property
     def _parts(self) -> tuple[str, ...]:
-        own = ("encoder", "optimiser", *(["classes"] if self.classes is not None else []))
+        own = ("encoder", "optimiser", *(name for name in ("classes", "adversary") if getattr(self, name) is not None))
         return own if self.average is None else ("generator", "average", *own)
 
 
@@ -268,6 +288,8 @@ class _Trainer:
         self.average.save(self.out / MODEL)
         self.bank.save(self.out / MODEL)
         save_encoder(self.networks.encoder, self.out / MODEL)
+        if self.networks.adversary is not None:
+            self.networks.adversary.discriminator.save(self.out / MODEL, half=True)
 
     @torch.no_grad()
     def _draw(self) -> None:
