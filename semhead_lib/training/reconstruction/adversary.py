@@ -97,5 +97,7 @@ class Adversary:
 
 def _condition(sample: Sample) -> Tensor:  # [B, 25 + D]
     cameras = sample.cameras if sample.windows is None else crop_cameras(sample.cameras, sample.windows)
+    if sample.semantics is None:
+        raise ValueError("the discriminator of reconstructions needs subjects with semantic features")
     semantics = sample.semantics.repeat_interleave(len(cameras) // len(sample.semantics), 0)
     return torch.cat([cameras, semantics], dim=1)
