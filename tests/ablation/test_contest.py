@@ -10,6 +10,7 @@ import yaml
 from semhead_lib.ablation import contest as module
 from semhead_lib.ablation.contest import contest, execute, load_contest, write_results
 from semhead_lib.errors import UsageError
+from semhead_lib.evaluation.protocol import Metric, Protocol
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
 from small_training import make_noise
@@ -68,7 +69,8 @@ def test_designs_are_trained_for_their_minutes_and_judged(plan, tmp_path, monkey
     this = plan()
     for name in ("people", "unseen"):
         make_noise(tmp_path / this.dataset(name))
-    metric = {"value": 1.0, "low": 0.5, "high": 2.0}
+    protocol = Protocol("heads", "headjudge", 4, 32, 32, 32, 0, "0" * 16, "half-samples")
+    metric = Metric(1.0, 0.5, 2.0, protocol).as_json()
     evaluation = {"generated": {"all": {"frechet": metric, "kernel": metric}}, "real": {"all": {"frechet": metric}}}
 
     def judged(plan, model, root):

@@ -163,7 +163,7 @@ def test_a_loss_that_is_no_number_stops_with_words():
         (dict(space="z"), "space must be one of w, w\\+, got 'z'"),
         (dict(steps=-1), "steps must not be negative, got -1"),
         (dict(patience=0), "patience must be at least 1, got 0"),
-        (dict(lr=float("nan")), "rate must not be negative, got nan"),
+        (dict(lr=float("nan")), "lr must not be negative, got nan"),
     ],
 )
 def test_settings_out_of_range(changes, message):
