@@ -51,12 +51,13 @@ def test_stages_are_counted_through(data, tmp_path):
 
 @pytest.mark.parametrize("folder", sorted(ASSETS.glob("semhead-*")), ids=lambda folder: folder.name)
 def test_what_ships_with_the_package(folder):
-    """It loads by its name, can be trained on, is small, and its card tells the metrics that were measured."""
+    """It loads by its name, is small, and its card tells the metrics that were measured."""
     generator, bank = Generator.load(folder.name), ConditionBank.load(folder)
     assert generator.config.condition_dim == bank.mode.generator_width
-    assert Discriminator.load(folder).config == TrainSettings(preset=folder.name).discriminator_config(
-        bank.features.shape[1]
-    )
+    if (folder / "discriminator.json").is_file():
+        assert Discriminator.load(folder).config == TrainSettings(preset=folder.name).discriminator_config(
+            bank.features.shape[1]
+        )
     assert (folder / "model.safetensors").stat().st_size <= 12e6
     found = Evaluation.from_json(json.loads(old_names.existing(folder / "metrics.json").read_text()))
     card = (folder / "card.md").read_text()
