@@ -89,10 +89,16 @@ class ReconstructionSettings:
     @property
     def adversarial(self) -> TrainSettings:
         """Settings of an adversarial training of the same generator: with local logits and bands of detail."""
-        own = {name: getattr(self, name) for name in OF_BOTH}
-        sizes = dict(subjects_per_batch=max(self.subjects_per_batch, 2), views_per_subject=self.rendered)
-        seen = dict(local_weight=0.5, detail_bands=True) if self.adversarial_weight else {}
-        return TrainSettings(**own, **sizes, views_per_head=self.rendered, r1_gamma=self.r1_gamma, **seen)
+        judged = self.adversarial_weight > 0
+        return TrainSettings(
+            **{name: getattr(self, name) for name in OF_BOTH},
+            subjects_per_batch=max(self.subjects_per_batch, 2),
+            views_per_subject=self.rendered,
+            views_per_head=self.rendered,
+            r1_gamma=self.r1_gamma,
+            local_weight=0.5 if judged else 0.0,
+            detail_bands=judged,
+        )
 
     @property
     def batch(self) -> int:
