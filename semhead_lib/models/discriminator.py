@@ -300,7 +300,7 @@ def detail_bands(images: Tensor) -> Tensor:  # [B, 3, S, S] -> [B, 18, S / 2, S 
 
     Of the variance of photographs a few per cent are detail, so that a network whose input is the image alone sees
     colours first and for long: on the same images, real ones and blurred reconstructions, the discriminator's loss
-    fell from 1.47 to 0.81 in 150 steps without bands, and to 0.17 with them.
+    fell from 1.47 to 0.81 in 150 steps without bands, and to 0.22 with them.
     """
     found, larger = [], images
     for gain in BANDS:
