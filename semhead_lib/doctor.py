@@ -129,7 +129,7 @@ def _packages() -> Iterator[Finding]:
         requirement, _, marker = text.partition(";")
         extra = re.search(r"extra == ['\"]([\w-]+)", marker)
         extra = extra[1] if extra else ""
-        name, specifier = re.findall(r"^([\w.-]+)(.*)", requirement.replace(" ", ""))[0]
+        name, specifier = re.findall(r"^([\w.-]+)(?:\[[\w.,-]*\])?(.*)", requirement.replace(" ", ""))[0]
         fits, detail = _installed(name, specifier.strip("()"))
         state = "ok" if fits else "note" if extra else "broken"
         yield Finding(f"extra '{extra}'" if extra else "base", name, state, detail, "" if fits else _install(extra))

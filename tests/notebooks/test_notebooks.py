@@ -16,9 +16,11 @@ from PIL import Image
 from safetensors.torch import save_file
 from skimage.data import astronaut
 
+from semhead_lib import old_names
 from semhead_lib.ablation.results import read_results
 from semhead_lib.data.dataset.check import check
 from semhead_lib.data.dataset.manifest import Manifest
+from semhead_lib.inversion import comparison
 from semhead_lib.reproduce.metrics import collect
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
@@ -177,7 +179,7 @@ REFERENCE = FOLDER.parent / "papermill_runs/reference/ablations"
 
 def last_bias(study, mode):
     """Directional bias of the last measurements of a mode's runs, all else as in the baseline."""
-    table = pandas.read_csv(REFERENCE / study / "metrics.csv")
+    table = pandas.read_csv(old_names.existing(REFERENCE / study / "metrics.csv")).rename(columns=old_names.COLUMNS)
     table = table[table["run"].str.fullmatch(rf"{mode}_seed-\d")]
     last = table[(table["kimg"] == table["kimg"].max()) & (table["metric"] == "directional_bias")]
     return last[last["condition_azimuth"].fillna(0) == 0]["value"].mean()
@@ -233,7 +235,7 @@ def test_inversion(executed):
     assert metrics["input_tuned"] > metrics["around_tuned"] > 10 and metrics["claims"] == 7
     found = pandas.read_csv(results / "judged.csv")
     assert set(found["stage"]) == {"start", "style", "tuned"} and found["person"].nunique() == 1
-    assert set(found["way"]) == {"start: mean", "start: best", "camera estimated"}
+    assert set(found["method"]) == {"start: mean", "start: best", "camera estimated"}
     assert (results / "heads/astronaut/head.glb").stat().st_size > 10_000
 
     pages = pages_of(outputs)
@@ -252,9 +254,9 @@ def test_inversion_of_ones_own_photograph_beside_the_judged_table(tmp_path):
     own = dict(photos=str(tmp_path / "me.png"), results=reference, steps=3, pivotal_steps=1)
     notebook, _, results = execute("05_inversion", tmp_path, **own)
     outputs, metrics = outputs_of(notebook), collect(notebook)
-    judged = pandas.read_csv(FOLDER.parent / reference / "judged.csv")
+    judged = comparison.read_table(FOLDER.parent / reference / "judged.csv")
     assert metrics["photographs"] == 1 and metrics["failed"] == 0 and metrics["psnr_me"] > 5
-    assert metrics["people"] == judged["person"].nunique() >= 20 and metrics["ways"] == judged["way"].nunique()
+    assert metrics["people"] == judged["person"].nunique() >= 20 and metrics["methods"] == judged["method"].nunique()
     assert metrics["claims"] == 10 and not (results / "judged").exists()
     assert any("view" in p and "semantic" in p and "Chamfer" in p for p in pages_of(outputs))
 
