@@ -132,7 +132,7 @@ class Block(nn.Module):
     """A residual block to half the size: x -> sqrt(1 - SKIP) f(x) + sqrt(SKIP) mean(x) W, f a 4 x 4 convolution.
 
     Every pixel goes into f before anything is filtered away. With StyleGAN2's blur before the step down, and its even
-    shares of both branches, fine patterns reach the first layers only: on the same images this one told generated
+    shares of both branches, fine patterns reach the first layers only: on the same images this one separated generated
     from real after 50 steps, that one not after 500. The leaky ReLU's gain is taken into the convolution before it:
     GAIN lrelu(x) = lrelu(GAIN x).
     """

@@ -1,7 +1,7 @@
 """Planes as windows of a map, and the projections of points onto them: what every representation is made of.
 
 A *map* is what a backbone makes: [B, rows, columns, channels], channels last. A *plane* is a window of it. Where a
-point of [-1, 1]^3 is read in a plane is told by the plane's projection; `project` is the reference for the lines in
+point of [-1, 1]^3 is read in a plane is given by the plane's projection; `project` is the reference for the lines in
 `csrc/common/planes.h`. World axes as in `semhead_lib.cameras`: +x the subject's left, +y up, +z where the face looks.
 """
 

@@ -151,6 +151,16 @@ def find_root(start: Path) -> Path:
     raise ValueError(f"{start}: expected to be inside a checkout with notebooks/ and papermill_runs/profiles/")
 
 
+def start_at_root() -> Path:
+    """Make the repository's root the working directory where that is its folder notebooks/, in which JupyterLab starts
+    kernels; any other stays. Returns the working directory.
+    """
+    here = Path.cwd()
+    if here.name == "notebooks" and here.parent == find_root(here):
+        os.chdir(here.parent)
+    return Path.cwd()
+
+
 def library_digest(package: Path = PACKAGE) -> str:
     """Digest of all files of the package and of `csrc` beside it, compiled ones excepted."""
     digest = hashlib.sha256()

@@ -20,15 +20,15 @@ def test_widths_are_what_is_given(name):
 
 
 def test_parts_by_mode():
-    told = {name: ConditionMode(name, 6).generated(CAMERAS, SEMANTICS) for name in MODES}
-    assert told["none"].generator.shape == (4, 0)
-    assert torch.equal(told["view"].generator, CAMERAS)
-    assert torch.equal(told["semantic"].generator, SEMANTICS)
-    assert torch.equal(told["semantic+view"].generator, torch.cat([SEMANTICS, CAMERAS], dim=-1))
+    conditions = {name: ConditionMode(name, 6).generated(CAMERAS, SEMANTICS) for name in MODES}
+    assert conditions["none"].generator.shape == (4, 0)
+    assert torch.equal(conditions["view"].generator, CAMERAS)
+    assert torch.equal(conditions["semantic"].generator, SEMANTICS)
+    assert torch.equal(conditions["semantic+view"].generator, torch.cat([SEMANTICS, CAMERAS], dim=-1))
     for name in ("none", "view"):
-        assert torch.equal(told[name].discriminator, CAMERAS)
+        assert torch.equal(conditions[name].discriminator, CAMERAS)
     for name in ("semantic", "semantic+view"):
-        assert torch.equal(told[name].discriminator, torch.cat([CAMERAS, SEMANTICS], dim=-1))
+        assert torch.equal(conditions[name].discriminator, torch.cat([CAMERAS, SEMANTICS], dim=-1))
 
 
 @pytest.mark.parametrize("name", ["none", "semantic"])
@@ -50,9 +50,9 @@ def test_swapping_tells_another_camera_of_the_batch_to_the_generator_only():
 def test_swapping_follows_its_probability_and_its_seed():
     cameras = orbit_cameras(torch.linspace(-180, 179, 4000), torch.zeros(4000))
     mode, draw = ConditionMode("view", 0), torch.Generator()
-    told = [mode.generated(cameras, None, 0.3, draw.manual_seed(seed)).generator for seed in (5, 5, 6)]
-    assert torch.equal(told[0], told[1]) and not torch.equal(told[0], told[2])
-    share = (told[0] != cameras).any(dim=1).float().mean()
+    conditions = [mode.generated(cameras, None, 0.3, draw.manual_seed(seed)).generator for seed in (5, 5, 6)]
+    assert torch.equal(conditions[0], conditions[1]) and not torch.equal(conditions[0], conditions[2])
+    share = (conditions[0] != cameras).any(dim=1).float().mean()
     assert 0.26 < share < 0.34
 
 

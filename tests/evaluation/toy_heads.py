@@ -52,9 +52,9 @@ ENCODER = FeatureExtractor("toy encoder [weights 1; input any]", 12, True, lambd
 def subjects(count: int, seed: int = 0, semantic: bool = True) -> list[Subject]:
     shown = heads(codes(count, seed), around(count, seed))
     features = ENCODER.images(shown.fronts)
-    told = [dict(semantic=f, semantic_encoder=ENCODER.identity) if semantic else {} for f in features]
+    known = [dict(semantic=f, semantic_encoder=ENCODER.identity) if semantic else {} for f in features]
     return [
-        Subject(f"toy-{i}", shown.images[i], shown.cameras[i], shown.fronts[i], **told[i]).validate()
+        Subject(f"toy-{i}", shown.images[i], shown.cameras[i], shown.fronts[i], **known[i]).validate()
         for i in range(count)
     ]
 

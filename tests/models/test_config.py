@@ -1,4 +1,4 @@
-"""What is told of the presets is what is counted."""
+"""The documented costs of the presets are what is counted."""
 
 from pathlib import Path
 

@@ -74,6 +74,21 @@ def execute(name, out, **parameters):
     return json.loads(target.read_text()), target, out / "results"
 
 
+@pytest.mark.notebooks
+def test_defaults_are_found_where_jupyterlab_starts(tmp_path):
+    """JupyterLab's kernels begin in notebooks/. All go to the repository's root before anything else."""
+    for path in NOTEBOOKS:
+        code = [c.source for c in nbformat.read(path, as_version=4).cells if c.cell_type == "code"]
+        assert "start_at_root()" in code[1], path.name
+    target = tmp_path / "executed.ipynb"
+    papermill.execute_notebook(
+        FOLDER / "04_ablations.ipynb", target, parameters={"out": str(tmp_path / "results")}, kernel_name="python3",
+        cwd=FOLDER, progress_bar=False,
+    )  # fmt: skip
+    outputs_of(json.loads(target.read_text()))
+    assert (tmp_path / "results/claims.csv").is_file()
+
+
 def outputs_of(notebook):
     """All outputs of a notebook that ran without an error."""
     outputs = [o for c in notebook["cells"] for o in c.get("outputs", [])]

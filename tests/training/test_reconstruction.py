@@ -140,6 +140,9 @@ def test_a_discriminator_of_reconstructions_learns_and_is_listened_to(deep, tmp_
     third = reconstruct(again, deep, tmp_path / "third", device="cpu", init=whole, progress=False)
     one, other = (load_file(folder / "discriminator.safetensors") for folder in (whole, third))
     assert all(torch.allclose(one[key].float(), other[key].float(), atol=1e-3) for key in one)
+    with pytest.raises(ValueError, match="its networks are not those of these settings"):  # crops of another size
+        other = small(adversarial_weight=0.01, crop=0)
+        reconstruct(other, deep, tmp_path / "fourth", device="cpu", init=whole, progress=False)
     with pytest.raises(ValueError, match="adversarial_weight needs a preset without super-resolution"):
         ReconstructionSettings(preset="semhead-64", crop=0, adversarial_weight=0.01)
 
@@ -151,15 +154,15 @@ def test_the_discriminator_tells_reconstructions_from_images(deep):
     networks, batches = Reconstructor(settings, deep[0].semantic.numel(), "cpu"), SubjectBatches(deep, settings)
     sample = batches(0)
     _, made = networks.terms(sample, 0)
-    first = networks.adversary.learn(sample, [made], 1)["whole_d"]
+    first = networks.adversary.learn(sample, [made], 1)["loss_d"]
     for _ in range(30):
-        last = networks.adversary.learn(sample, [made], 1)["whole_d"]
+        last = networks.adversary.learn(sample, [made], 1)["loss_d"]
     assert last < 0.5 * first
     image = made.image.detach().requires_grad_()
-    doubt = networks.adversary.doubt(sample, [replace(made, image=image)])
-    (gradient,) = torch.autograd.grad(doubt, image)
+    loss = networks.adversary.generator_loss(sample, [replace(made, image=image)])
+    (gradient,) = torch.autograd.grad(loss, image)
     moved = replace(made, image=image.detach() - 0.02 * gradient.sign())
-    assert networks.adversary.doubt(sample, [moved]) < doubt
+    assert networks.adversary.generator_loss(sample, [moved]) < loss
 
 
 def test_an_adversarial_training_begins_with_it(deep, tmp_path):

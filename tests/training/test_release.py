@@ -17,8 +17,8 @@ from semhead_lib.training.trainer import train
 def test_what_is_shipped_is_what_was_trained(data, tmp_path):
     run = tmp_path / "run"
     train(small(r1_gamma=0.25), data, run, device="cpu", progress=False)
-    told = dict(name="semhead-32", measured={"recall": 0.5}, limits="It is a test.")
-    card = release([run], tmp_path / "out", metrics="| recall | 0.5 |", **told).read_text()
+    words = dict(name="semhead-32", measured={"recall": 0.5}, limits="It is a test.")
+    card = release([run], tmp_path / "out", metrics="| recall | 0.5 |", **words).read_text()
     assert "# semhead-32" in card and "| recall | 0.5 |" in card and "It is a test." in card
     assert "0.0 thousand images in batches of 4: `preset=semhead-32" in card and "r1_gamma=0.25" in card
     assert "8 subjects with 4 views" in card and "| 0 |" in card
@@ -41,8 +41,8 @@ def test_stages_are_counted_through(data, tmp_path):
     first = tmp_path / "a"
     train(small(kimg=0.008), data, first, device="cpu", progress=False)
     train(small(kimg=0.012, seed=1), data, tmp_path / "b", device="cpu", init=first / "generator", progress=False)
-    told = dict(name="x", metrics="", measured={}, limits="", history="The second was begun in the rain.")
-    card = release([first, tmp_path / "b"], tmp_path / "out", **told).read_text()
+    words = dict(name="x", metrics="", measured={}, limits="", history="The second was begun in the rain.")
+    card = release([first, tmp_path / "b"], tmp_path / "out", **words).read_text()
     assert "seed=1`\n\nThe second was begun in the rain.\n\n`log.jsonl`" in card
     assert "1. 0.0 thousand" in card and "2. 0.0 thousand" in card and "seed=1" in card
     lines = [json.loads(line) for line in (tmp_path / "out" / "log.jsonl").read_text().splitlines()]

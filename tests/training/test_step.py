@@ -56,8 +56,8 @@ def test_every_mode_and_switch_trains(data, changes):
         assert max(moved) > 1e-4, name
     assert ("r1" in log) == (settings.r1_gamma != 0) and "r1" not in later
     assert (log["wrong_view"] > 0) == (settings.vicico_view > 0)
-    told = "semantic" in settings.mode and settings.vicico_condition > 0
-    assert (log["wrong_condition"] > 0) == told
+    has_term = "semantic" in settings.mode and settings.vicico_condition > 0
+    assert (log["wrong_condition"] > 0) == has_term
 
 
 def test_the_raw_image_grows(tmp_path):

@@ -155,7 +155,7 @@ def _starting() -> Iterator[None]:
 
 
 def _work(make_source: SourceFactory, plan: Plan, out: Path, connection: Connection) -> None:
-    """A worker: makes the shards it is told to until the pipe closes."""
+    """A worker: makes the shards it is given until the pipe closes."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(1)
     try:

@@ -1,6 +1,6 @@
 """How large a head is in a synthesised view and where it sits, found by its silhouette, and put right.
 
-Cameras on the orbit say where a head lies in its image; an editor that was told words does not keep to that. The
+Cameras on the orbit say where a head lies in its image; an editor that follows a prompt does not keep to that. The
 parametric heads' silhouette is laid over the found one; where a face shows, its landmarks say more.
 """
 

@@ -1,4 +1,4 @@
-"""What an image editor is told to show a person from another side: a table of sides, and three ways to say each.
+"""Prompts that make an image editor show a person from another side: a table of sides, and three ways to say each.
 
 Left and right are the picture's: at a positive azimuth the camera stands to the subject's left, and the nose points to
 the picture's left. Numbers alone are followed loosely, so each side is also described by what is seen of it.

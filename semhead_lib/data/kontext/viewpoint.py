@@ -1,4 +1,4 @@
-"""From where a head is seen, told from the image alone, on all sides: also where no face shows.
+"""The viewpoint of a head, estimated from the image alone, on all sides: also where no face shows.
 
 A small network, trained on parametric heads (`viewpoint_training`), regresses the unit vector from the head to the
 camera. The shorter what it says, the less sure it is: trained by squares, it says the mean of what may be.

@@ -1,8 +1,8 @@
-"""A discriminator of reconstructions, so that they become sharp where the truth that latents hold ends.
+"""A discriminator that makes reconstructions sharp (VAE-GAN: Larsen et al., 2016; VQGAN: Esser et al., 2021).
 
-The mean of all that a latent may stand for is blurred. A discriminator that compares reconstructions with the images
-that they were made of asks for detail instead, while what is known of the subjects holds colours and shapes in place
-(Larsen et al., 2016; Esser et al., 2021). It sees heads of drawn latents as well, which are to be as good.
+A latent does not determine every detail of an image, and an L1 loss is least for the blurred average of all images that
+it could stand for. The discriminator compares reconstructions with the real images and rewards detail instead, while
+the losses of images, masks and points keep colours and shapes. It also judges heads of random latents.
 """
 
 from __future__ import annotations
@@ -26,20 +26,27 @@ _BETAS = (0.0, 0.99)
 
 
 class Adversary:
-    """The discriminator, and a step of it."""
+    """The discriminator with its optimiser, and the losses of both sides."""
 
     def __init__(self, settings: ReconstructionSettings, semantic_dimension: int, device: torch.device | str) -> None:
-        self.settings = settings
-        config = settings.adversarial.discriminator_config(semantic_dimension)
+        self.settings = settings.adversarial  # with a weight of local logits and of R1
+        config = self.settings.discriminator_config(semantic_dimension)
         self.discriminator = Discriminator(config).to(device)
         rate = settings.discriminator_lr
         self.optimiser = torch.optim.Adam(self.discriminator.parameters(), lr=rate, betas=_BETAS, fused=True)
 
     def learn(self, sample: Sample, made: Sequence[Render], step: int) -> dict[str, Tensor]:
-        """Learn from the real images of a sample and several times as many generated ones, with the same cameras."""
-        s, discriminator = self.settings.adversarial, self.discriminator
+        """One step of the discriminator: logistic loss of whole images and of 8 x 8 places, and lazy R1.
+
+        Args:
+            sample: B real images with masks, cameras and semantics.
+            made: kinds of generated images, B of each, with the cameras of the real ones; their losses are averaged.
+
+        Returns means for the log: loss_d, local_d, and the logits real and fake.
+        """
+        s, discriminator = self.settings, self.discriminator
         discriminator.requires_grad_(True)
-        condition, real = _condition(sample), self._seen(sample.images, sample.masks)
+        condition, real = _condition(sample), self._seen(sample.images, sample.masks).detach()
         penalised = step % s.r1_interval == 0
         real = real.requires_grad_() if penalised else real
         with equalised(discriminator):
@@ -47,12 +54,12 @@ class Adversary:
             of_made = [self._logits(self._seen(x.image, x.opacity).detach(), condition) for x in made]
             each = [[losses.discriminator_loss(a, b) for a, b in zip(of_real, x, strict=True)] for x in of_made]
             found = {
-                "whole_d": sum(x[0] for x in each) / len(each),
+                "loss_d": sum(x[0] for x in each) / len(each),
                 "local_d": sum(x[1] for x in each) / len(each),
                 "real": of_real[0].mean(),
                 "fake": sum(x[0].mean() for x in of_made) / len(of_made),
             }
-            loss = found["whole_d"] + s.local_weight * found["local_d"]
+            loss = found["loss_d"] + s.local_weight * found["local_d"]
             if penalised:
                 penalty = losses.r1_penalty(real, of_real[0] + s.local_weight * of_real[1].mean(1))
                 loss = loss + s.r1_weight() * s.r1_interval * penalty
@@ -62,9 +69,9 @@ class Adversary:
         discriminator.requires_grad_(False)
         return {name: value.detach() for name, value in found.items()}
 
-    def doubt(self, sample: Sample, made: Sequence[Render]) -> Tensor:  # -> []
-        """The generator's loss: the non-saturating one of each kind of images, added up."""
-        s, condition = self.settings.adversarial, _condition(sample)
+    def generator_loss(self, sample: Sample, made: Sequence[Render]) -> Tensor:  # -> []
+        """Non-saturating logistic loss of whole images and places, summed over the kinds of generated images."""
+        s, condition = self.settings, _condition(sample)
         total = sample.images.new_zeros(())
         with equalised(self.discriminator):
             for x in made:
@@ -73,12 +80,12 @@ class Adversary:
         return total
 
     def begin_with(self, folder: Path) -> None:
-        """Take over the discriminator in the folder of a generator, where there is one of this shape."""
-        if not (folder / WEIGHTS).is_file():
-            return
-        found = Discriminator.load(folder)
-        if found.config == self.discriminator.config:
-            self.discriminator.load_state_dict(found.state_dict())
+        """Start from the discriminator in a generator's folder, where there is one.
+
+        Raises RuntimeError when it has another shape.
+        """
+        if (folder / WEIGHTS).is_file():
+            self.discriminator.load_state_dict(Discriminator.load(folder).state_dict())
 
     def state_dict(self) -> dict[str, Any]:
         return {"discriminator": self.discriminator.state_dict(), "optimiser": self.optimiser.state_dict()}
@@ -95,7 +102,7 @@ class Adversary:
         return self.discriminator.logits(features, condition), self.discriminator.local_logits(features)
 
 
-def _condition(sample: Sample) -> Tensor:  # [B, 25 + D]
+def _condition(sample: Sample) -> Tensor:  # [B, 25 + D] cameras of the crops, semantic features
     cameras = sample.cameras if sample.windows is None else crop_cameras(sample.cameras, sample.windows)
     if sample.semantics is None:
         raise ValueError("the discriminator of reconstructions needs subjects with semantic features")

@@ -152,7 +152,7 @@ class Reconstructor:
                 made = [reconstructed, self._drawn(sample, step)]
                 log = self.adversary.learn(sample, made, step)
                 if step >= s.discriminator_first:
-                    found["adversarial"] = self.adversary.doubt(sample, made)
+                    found["adversarial"] = self.adversary.generator_loss(sample, made)
             first, *others = (weights[name] * term for name, term in found.items())
             loss = sum(others, start=first)
             self.optimiser.zero_grad(set_to_none=False)  # gradients stay where they are: another step may share them

@@ -42,8 +42,8 @@ def test_photographs_turned_around_by_the_tiny_model(tiny, tmp_path):
     assert metrics["balanced"] and metrics["asked"] == 3 * kept and metrics["views_kept"] == 0
     assert "identity_auc" not in metrics and "depth_error" not in metrics, "nothing is known of photographs"
     assert check(tmp_path / "out/dataset") == []
-    told = infos(tmp_path / "out/dataset")
-    assert all("CC0-1.0" in info.licence and len(info.provenance["rejected"]) == 3 for info in told)
+    found = infos(tmp_path / "out/dataset")
+    assert all("CC0-1.0" in info.licence and len(info.provenance["rejected"]) == 3 for info in found)
     printed = "".join("".join(o["text"]) for o in outputs if o["output_type"] == "stream")
     assert "no face" in printed and "licence of what is made" in printed
     (table,) = [t for o in outputs if "| azimuth | asked" in (t := "".join(o.get("data", {}).get("text/markdown", "")))]
