@@ -263,9 +263,15 @@ def evaluate(
     if isinstance(data, (str, Path)):
         data = SubjectsInMemory.load(data, limit=2 * heads, threads=threads, progress=progress)
     return judge(
-        generator.network, data, generator.bank.mode, extractors[features], extractors[encoder],
-        heads=heads, progress=progress, **settings,
-    )  # fmt: skip
+        generator.network,
+        data,
+        generator.bank.mode,
+        extractors[features],
+        extractors[encoder],
+        heads=heads,
+        progress=progress,
+        **settings,
+    )
 
 
 def save_images(images: Tensor, path: Path | str, *, columns: int | None = None) -> Path:

@@ -1,4 +1,5 @@
-"""Files that appear whole or not at all: written under a temporary name, flushed to the disk, then renamed."""
+"""Files that appear whole or not at all: written under a temporary name, flushed to the disk, then
+renamed."""
 
 from __future__ import annotations
 
@@ -14,12 +15,15 @@ _SUFFIX = ".partial"  # temporary names are `.NAME.HOST-PID.partial`, beside the
 
 def partial_path(path: Path) -> Path:
     """The temporary name under which this process prepares `path`."""
-    host = socket.gethostname().partition(".")[0]  # of two machines that share a disk, process numbers may agree
+    host = socket.gethostname().partition(".")[
+        0
+    ]  # of two machines that share a disk, process numbers may agree
     return path.with_name(f".{path.name}.{host}-{os.getpid()}{_SUFFIX}")
 
 
 def publish(partial: Path, path: Path) -> None:
-    """Give the finished `partial` its final name, replacing what was there, and make the renaming durable."""
+    """Give the finished `partial` its final name, replacing what was there, and make the renaming
+    durable."""
     os.replace(partial, path)
     folder = os.open(path.parent, os.O_RDONLY)
     try:
@@ -30,7 +34,8 @@ def publish(partial: Path, path: Path) -> None:
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Write `data` to `path`; a reader sees the old content or the new, never a part. Raises OSError naming `path`."""
+    """Write `data` to `path`; a reader sees the old content or the new, never a part. Raises
+    OSError naming `path`."""
     partial = partial_path(path)
     try:
         with open(partial, "wb") as file:
@@ -44,7 +49,8 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 
 def leftovers(folder: Path, name: str = "*") -> Iterator[Path]:
-    """Temporary files and folders that interrupted runs left in `folder` (for the final name `name`, or all)."""
+    """Temporary files and folders that interrupted runs left in `folder` (for the final name
+    `name`, or all)."""
     return folder.glob(f".{name}.*{_SUFFIX}")
 
 
@@ -61,7 +67,8 @@ def remove_leftovers(folder: Path, name: str = "*") -> None:
 def folder_lock(folder: Path) -> Iterator[None]:
     """Hold `folder` for this process; the lock ends with the process, however that ends.
 
-    Raises BlockingIOError when another process holds it. File systems that cannot lock a folder are not locked.
+    Raises BlockingIOError when another process holds it. File systems that cannot lock a folder are
+    not locked.
     """
     import fcntl
 
@@ -70,7 +77,9 @@ def folder_lock(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise BlockingIOError(error.errno, "another process is writing here", str(folder)) from None
+            raise BlockingIOError(
+                error.errno, "another process is writing here", str(folder)
+            ) from None
         except OSError:
             pass
         yield

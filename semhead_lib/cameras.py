@@ -2,10 +2,13 @@
 
 Conventions (those of EG3D and PanoHead, so their `dataset.json` labels load as they are):
 
-* World: right-handed, y up, the face looks towards +z, the subject's left is +x. Lengths are scene units.
+* World: right-handed, y up, the face looks towards +z, the subject's left is +x. Lengths are scene
+  units.
 * Camera axes: OpenCV (x right, y down, z into the scene); a pose is a camera-to-world matrix.
-* Label, 25 numbers: the 4x4 camera-to-world matrix row by row, then the 3x3 intrinsics divided by the image size.
-* Azimuth 0 deg is the front, positive towards the subject's left, +-180 deg the back. Elevation is positive upwards.
+* Label, 25 numbers: the 4x4 camera-to-world matrix row by row, then the 3x3 intrinsics divided by
+  the image size.
+* Azimuth 0 deg is the front, positive towards the subject's left, +-180 deg the back. Elevation is
+  positive upwards.
 
 >>> front = Camera.orbit(azimuth=0.0, elevation=0.0)
 >>> [round(x, 3) + 0.0 for x in front.position.tolist()]
@@ -35,7 +38,8 @@ _RIGID_TOLERANCE = 1e-3  # labels are often stored with 4 to 7 digits
 class Camera:
     """One pinhole camera, held as its 25-number label. Cameras are equal when their labels are.
 
-    Raises ValueError when the label is not 25 finite numbers made of a rigid pose and sane intrinsics.
+    Raises ValueError when the label is not 25 finite numbers made of a rigid pose and sane
+    intrinsics.
     """
 
     label: Tensor  # [25] float32
@@ -51,9 +55,14 @@ class Camera:
         return hash(tuple(self.label.tolist()))
 
     @classmethod
-    def orbit(cls, azimuth: float, elevation: float, radius: float = RADIUS, focal: float = FOCAL) -> Camera:
-        """The camera at `azimuth`, `elevation` (degrees) and `radius` (scene units) that looks at the origin, y up."""
-        return cls(orbit_cameras(torch.tensor([azimuth]), torch.tensor([elevation]), radius, focal)[0])
+    def orbit(
+        cls, azimuth: float, elevation: float, radius: float = RADIUS, focal: float = FOCAL
+    ) -> Camera:
+        """The camera at `azimuth`, `elevation` (degrees) and `radius` (scene units) that looks at
+        the origin, y up."""
+        return cls(
+            orbit_cameras(torch.tensor([azimuth]), torch.tensor([elevation]), radius, focal)[0]
+        )
 
     @property
     def pose(self) -> Tensor:
@@ -99,30 +108,41 @@ def orbit_cameras(
 ) -> Tensor:  # [B, 25] float32
     """Labels of cameras on a sphere around the origin, all looking at the origin with y up.
 
-    Raises ValueError for an elevation at or beyond a pole, where "up" has no direction, for angles that are not finite,
-    and for a radius or focal length that is not positive.
+    Raises ValueError for an elevation at or beyond a pole, where "up" has no direction, for angles
+    that are not finite, and for a radius or focal length that is not positive.
     """
-    azimuth, elevation = (torch.as_tensor(x, dtype=torch.float64).reshape(-1) for x in (azimuth, elevation))
+    azimuth, elevation = (
+        torch.as_tensor(x, dtype=torch.float64).reshape(-1) for x in (azimuth, elevation)
+    )
     if azimuth.shape != elevation.shape:
-        raise ValueError(f"azimuth and elevation need one length, got {len(azimuth)} and {len(elevation)}")
+        raise ValueError(
+            f"azimuth and elevation need one length, got {len(azimuth)} and {len(elevation)}"
+        )
     if not bool(azimuth.isfinite().all()):
         raise ValueError(f"azimuth must be finite, got {azimuth[~azimuth.isfinite()].tolist()}")
     if not bool((elevation.abs() < 89.9).all()):
         raise ValueError(
-            f"elevation must lie within +-89.9 degrees, got {elevation[~(elevation.abs() < 89.9)].tolist()}"
+            "elevation must lie within +-89.9 degrees, got "
+            f"{elevation[~(elevation.abs() < 89.9)].tolist()}"
         )
     for name, value in (("radius", radius), ("focal", focal)):
         if not 0 < value < float("inf"):
             raise ValueError(f"{name} must be positive and finite, got {value}")
     a, e = torch.deg2rad(azimuth), torch.deg2rad(elevation)
-    out = torch.stack([a.sin() * e.cos(), e.sin(), a.cos() * e.cos()], dim=-1)  # unit vector from origin to camera
+    out = torch.stack(
+        [a.sin() * e.cos(), e.sin(), a.cos() * e.cos()], dim=-1
+    )  # unit vector from origin to camera
     right = torch.stack([a.cos(), torch.zeros_like(a), -a.sin()], dim=-1)
     down = torch.linalg.cross(-out, right)
     pose = torch.zeros(len(a), 4, 4, dtype=torch.float64)
     pose[:, :3] = torch.stack([right, down, -out, radius * out], dim=-1)
     pose[:, 3, 3] = 1.0
-    intrinsics = torch.tensor([focal, 0, 0.5, 0, focal, 0.5, 0, 0, 1], dtype=torch.float64).expand(len(a), 9)
-    return torch.cat([pose.reshape(-1, 16), intrinsics], dim=-1).float() + 0.0  # no negative zeros in files
+    intrinsics = torch.tensor([focal, 0, 0.5, 0, focal, 0.5, 0, 0, 1], dtype=torch.float64).expand(
+        len(a), 9
+    )
+    return (
+        torch.cat([pose.reshape(-1, 16), intrinsics], dim=-1).float() + 0.0
+    )  # no negative zeros in files
 
 
 def orbit_angles(cameras: Tensor) -> Tensor:  # [B, 25] -> [B, 3]
@@ -137,8 +157,8 @@ def orbit_angles(cameras: Tensor) -> Tensor:  # [B, 25] -> [B, 3]
 def label_error(label) -> str | None:
     """Why `label` is not a camera (one line), or None when it is.
 
-    A camera has 25 finite numbers, a rigid pose (rotation with determinant +1, last row 0 0 0 1) and positive focal
-    lengths; rotations may be off by 1e-3, because published labels are rounded.
+    A camera has 25 finite numbers, a rigid pose (rotation with determinant +1, last row 0 0 0 1)
+    and positive focal lengths; rotations may be off by 1e-3, because published labels are rounded.
     """
     values = np.asarray(label, dtype=np.float64).reshape(-1)
     if values.size != LABEL_LENGTH:
@@ -147,11 +167,18 @@ def label_error(label) -> str | None:
         return "has numbers that are not finite"
     pose, intrinsics = values[:16].reshape(4, 4), values[16:].reshape(3, 3)
     rotation = pose[:3, :3]
-    if np.abs(rotation @ rotation.T - np.eye(3)).max() > _RIGID_TOLERANCE or np.linalg.det(rotation) < 0:
+    if (
+        np.abs(rotation @ rotation.T - np.eye(3)).max() > _RIGID_TOLERANCE
+        or np.linalg.det(rotation) < 0
+    ):
         return "the pose is not rigid: its 3x3 block is no rotation"
     if np.abs(pose[3] - (0, 0, 0, 1)).max() > _RIGID_TOLERANCE:
         return f"the pose is not rigid: its last row is {pose[3].tolist()}, expected [0, 0, 0, 1]"
-    if intrinsics[0, 0] <= 0 or intrinsics[1, 1] <= 0 or np.abs(intrinsics[2] - (0, 0, 1)).max() > _RIGID_TOLERANCE:
+    if (
+        intrinsics[0, 0] <= 0
+        or intrinsics[1, 1] <= 0
+        or np.abs(intrinsics[2] - (0, 0, 1)).max() > _RIGID_TOLERANCE
+    ):
         return "the intrinsics need positive focal lengths and a last row [0, 0, 1]"
     return None
 
@@ -166,10 +193,13 @@ def check_cameras(cameras: Tensor, what: str = "camera labels") -> None:  # [B, 
 def project(
     points: Tensor,  # [N, 3] world
     cameras: Tensor,  # [B, 25]
-) -> tuple[Tensor, Tensor]:  # [B, N, 2] image coordinates in [0, 1] (x right, y down), [B, N] camera z
+) -> tuple[
+    Tensor, Tensor
+]:  # [B, N, 2] image coordinates in [0, 1] (x right, y down), [B, N] camera z
     """Pinhole projection of world points into each camera.
 
-    A point is in the image when both its coordinates lie in [0, 1] and its z is positive (it is before the camera).
+    A point is in the image when both its coordinates lie in [0, 1] and its z is positive (it is
+    before the camera).
 
     Multiply by the resolution for pixels: pixel (i, j) covers [j, j+1) x [i, i+1).
 
@@ -184,8 +214,8 @@ def project(
 
 
 def crop_cameras(cameras: Tensor, windows: Tensor) -> Tensor:  # [B, 25], [B, 3] -> [B, 25]
-    """Labels of the cameras that see a square part of the image each: `windows` has its left and top edge and its side,
-    in image widths. The pose stays, focal length and principal point change.
+    """Labels of the cameras that see a square part of the image each: `windows` has its left and
+    top edge and its side, in image widths. The pose stays, focal length and principal point change.
 
     >>> whole = Camera.orbit(0.0, 0.0).label[None]
     >>> part = crop_cameras(whole, torch.tensor([[0.25, 0.5, 0.5]]))
@@ -194,7 +224,9 @@ def crop_cameras(cameras: Tensor, windows: Tensor) -> Tensor:  # [B, 25], [B, 3]
     """
     left, top, side = windows.to(cameras).unbind(1)
     fx, skew, cx, low, fy, cy = cameras[:, 16:22].unbind(1)
-    inner = torch.stack([fx / side, skew / side, (cx - left) / side, low, fy / side, (cy - top) / side], dim=1)
+    inner = torch.stack(
+        [fx / side, skew / side, (cx - left) / side, low, fy / side, (cy - top) / side], dim=1
+    )
     return torch.cat([cameras[:, :16], inner, cameras[:, 22:]], dim=1)
 
 
@@ -203,7 +235,9 @@ def rays(
     resolution: int,  # pixels a side
 ) -> tuple[Tensor, Tensor]:  # origins [B, R*R, 3], unit directions [B, R*R, 3]
     """Rays through the pixel centres, row by row from the top left."""
-    centres = (torch.arange(resolution, dtype=cameras.dtype, device=cameras.device) + 0.5) / resolution
+    centres = (
+        torch.arange(resolution, dtype=cameras.dtype, device=cameras.device) + 0.5
+    ) / resolution
     v, u = torch.meshgrid(centres, centres, indexing="ij")
     origins, directions = rays_through(cameras, u.reshape(1, -1), v.reshape(1, -1))
     return origins, torch.nn.functional.normalize(directions, dim=-1)
@@ -213,11 +247,14 @@ def rays_through(
     cameras: Tensor,  # [B, 25]
     u: Tensor,  # [B or 1, N] image coordinates in [0, 1], to the right
     v: Tensor,  # [B or 1, N] down
-) -> tuple[Tensor, Tensor]:  # origins [B, N, 3], directions [B, N, 3] of depth 1: camera z grows by 1 along each
+) -> tuple[
+    Tensor, Tensor
+]:  # origins [B, N, 3], directions [B, N, 3] of depth 1: camera z grows by 1 along each
     """Rays through places of images: the inverse of `project`.
 
-    The inverse of intrinsics [[fx, s, cx], [0, fy, cy], [0, 0, 1]] is written out: y = (v - cy) / fy and
-    x = (u - cx - s y) / fx at depth 1. Nothing here waits for a GPU or is rounded to TF32, as a matrix product may be.
+    The inverse of intrinsics [[fx, s, cx], [0, fy, cy], [0, 0, 1]] is written out: y = (v - cy) /
+    fy and x = (u - cx - s y) / fx at depth 1. Nothing here waits for a GPU or is rounded to TF32,
+    as a matrix product may be.
     """
     fx, skew, cx, _, fy, cy = (number[:, None] for number in cameras[:, 16:22].unbind(1))
     y = (v - cy) / fy
@@ -232,14 +269,17 @@ def sample_balanced(
     generator: np.random.Generator,
     elevation_range: tuple[float, float] = ELEVATION_RANGE,  # degrees
 ) -> Tensor:  # [count, 2] azimuth, elevation in degrees
-    """Views spread evenly over the band of the sphere around a head, in jittered strata: few views already cover it.
+    """Views spread evenly over the band of the sphere around a head, in jittered strata: few views
+    already cover it.
 
-    Azimuth takes one view from each of `count` equal sectors; elevation takes one from each of `count` strata of equal
-    area (uniform in its sine), paired at random.
+    Azimuth takes one view from each of `count` equal sectors; elevation takes one from each of
+    `count` strata of equal area (uniform in its sine), paired at random.
     """
     azimuth = -180.0 + 360.0 * (np.arange(count) + generator.random(count)) / max(count, 1)
     low, high = np.sin(np.deg2rad(elevation_range))
-    height = low + (high - low) * (generator.permutation(count) + generator.random(count)) / max(count, 1)
+    height = low + (high - low) * (generator.permutation(count) + generator.random(count)) / max(
+        count, 1
+    )
     return torch.from_numpy(np.stack([azimuth, np.rad2deg(np.arcsin(height))], axis=-1))
 
 
@@ -247,7 +287,8 @@ def sample_orbit(
     count: int,
     generator: np.random.Generator | None = None,  # not used: an orbit is the same for all
 ) -> Tensor:  # [count, 2] azimuth, elevation in degrees
-    """Views at equal steps of azimuth from -180 degrees on, at elevation 0: every subject is seen from the same sides.
+    """Views at equal steps of azimuth from -180 degrees on, at elevation 0: every subject is seen
+    from the same sides.
 
     >>> sample_orbit(4)[:, 0].tolist()
     [-180.0, -90.0, 0.0, 90.0]
@@ -264,7 +305,8 @@ def sample_front_heavy(
     back_fraction: float = 0.1,  # share of views drawn evenly from the whole band
     elevation_range: tuple[float, float] = ELEVATION_RANGE,  # degrees
 ) -> Tensor:  # [count, 2] azimuth, elevation in degrees
-    """Views as photographs of people have them: most near the front, few from behind (for data-balance ablations)."""
+    """Views as photographs of people have them: most near the front, few from behind (for
+    data-balance ablations)."""
     azimuth = (generator.normal(0.0, azimuth_std, count) + 180.0) % 360.0 - 180.0
     elevation = np.clip(generator.normal(0.0, elevation_std, count), *elevation_range)
     views = torch.from_numpy(np.stack([azimuth, elevation], axis=-1))
@@ -272,4 +314,8 @@ def sample_front_heavy(
     return torch.where(anywhere[:, None], sample_balanced(count, generator, elevation_range), views)
 
 
-VIEW_SAMPLERS = {"balanced": sample_balanced, "front_heavy": sample_front_heavy, "orbit": sample_orbit}
+VIEW_SAMPLERS = {
+    "balanced": sample_balanced,
+    "front_heavy": sample_front_heavy,
+    "orbit": sample_orbit,
+}

@@ -1,7 +1,9 @@
-"""`semhead COMMAND key=value ...`: the table of commands, their help, and how errors reach the terminal.
+"""`semhead COMMAND key=value ...`: the table of commands, their help, and how errors reach the
+terminal.
 
-A command is one entry of `COMMANDS`, one YAML file under `semhead_lib/conf` and one function. Exit codes: 0 done,
-1 the job failed, 2 the command line is wrong, 130 interrupted. `SEMHEAD_DEBUG=1` shows tracebacks.
+A command is one entry of `COMMANDS`, one YAML file under `semhead_lib/conf` and one function. Exit
+codes: 0 done, 1 the job failed, 2 the command line is wrong, 130 interrupted. `SEMHEAD_DEBUG=1`
+shows tracebacks.
 """
 
 from __future__ import annotations
@@ -27,17 +29,24 @@ class Command:
 
     name: str  # one or two words, as typed
     summary: str  # one line of help
-    function: str  # "module:function", called with the composed configuration; returns an exit code or None
+    # "module:function", called with the composed configuration; returns an exit code or None
+    function: str
     config: str | None = None  # YAML file under semhead_lib/conf, None when the command has no keys
     positional: tuple[str, ...] = ()  # keys that may be given without their names, in this order
-    many: str | None = None  # a key of paths that all words without a name belong to; instead of `positional`
-    free: str | None = None  # where dotted keys unknown to the configuration go (see compose_config)
+    many: str | None = (
+        None  # a key of paths that all words without a name belong to; instead of `positional`
+    )
+    free: str | None = (
+        None  # where dotted keys unknown to the configuration go (see compose_config)
+    )
     free_help: str = ""  # how help writes those keys, and what they are
 
     @property
     def usage(self) -> str:
         """The command and what may follow without a name."""
-        words = [key.upper() for key in self.positional] + ([f"{self.many.upper()}..."] if self.many else [])
+        words = [key.upper() for key in self.positional] + (
+            [f"{self.many.upper()}..."] if self.many else []
+        )
         return " ".join([self.name, *words])
 
 
@@ -57,7 +66,8 @@ COMMANDS = (
     ),
     Command(
         "data portraits",
-        "choose frontal faces from any images and align them, for source=kontext; the same command goes on",
+        "choose frontal faces from any images and align them, for source=kontext; the same "
+        "command goes on",
         "semhead_lib.commands:data_portraits",
         config="data_portraits",
         positional=("src", "out"),
@@ -111,7 +121,8 @@ COMMANDS = (
         config="train",
         positional=("data", "out"),
         free="generator",
-        free_help="generator.NAME=VALUE  change a number of the preset, e.g. generator.grid=0 generator.coarse=24",
+        free_help="generator.NAME=VALUE  change a number of the preset, e.g. generator.grid=0 "
+        "generator.coarse=24",
     ),
     Command(
         "reconstruct",
@@ -120,7 +131,8 @@ COMMANDS = (
         config="reconstruct",
         positional=("data", "out"),
         free="generator",
-        free_help="generator.NAME=VALUE  change a number of the preset, e.g. generator.plane_side=64",
+        free_help="generator.NAME=VALUE  change a number of the preset, e.g. "
+        "generator.plane_side=64",
     ),
     Command(
         "evaluate",
@@ -157,7 +169,8 @@ COMMANDS = (
         config="reproduce",
         positional=("profile",),
         free="overrides",
-        free_help="NOTEBOOK.PARAMETER=VALUE  replace one parameter, e.g. 01_dataset_synthesis.subjects=4",
+        free_help="NOTEBOOK.PARAMETER=VALUE  replace one parameter, e.g. "
+        "01_dataset_synthesis.subjects=4",
     ),
     Command(
         "ablate",
@@ -186,7 +199,9 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns its exit code."""
     if arguments is None:
         arguments = sys.argv[1:]
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # schedulers send it: save and stop, as for Ctrl-C
+        signal.signal(
+            signal.SIGTERM, signal.default_int_handler
+        )  # schedulers send it: save and stop, as for Ctrl-C
     debug = os.environ.get("SEMHEAD_DEBUG", "") not in ("", "0")
     try:
         return _dispatch(arguments)
@@ -220,7 +235,8 @@ def _dispatch(arguments: list[str]) -> int:
 
 
 def find_command(arguments: list[str]) -> tuple[Command, list[str]]:
-    """The command that the first words name, and the words after it. Raises UsageError naming the nearest."""
+    """The command that the first words name, and the words after it. Raises UsageError naming the
+    nearest."""
     for command in COMMANDS:
         words = command.name.split()
         if arguments[: len(words)] == words:
@@ -249,7 +265,9 @@ def configure(command: Command, words: list[str]):
         pairs, bare = [(command.many, "\n".join(bare))] * bool(bare) + pairs, []
     if len(bare) > len(command.positional):
         takes = " ".join(command.positional).upper() or "nothing"
-        raise UsageError(f"'{bare[len(command.positional)]}': '{command.name}' takes {takes} and key=value words")
+        raise UsageError(
+            f"'{bare[len(command.positional)]}': '{command.name}' takes {takes} and key=value words"
+        )
     pairs = list(zip(command.positional, bare, strict=False)) + pairs
     if command.config is None:
         if pairs:

@@ -1,4 +1,5 @@
-"""What each command does, given its configuration: one short function a command, loading what it needs when called."""
+"""What each command does, given its configuration: one short function a command, loading what it
+needs when called."""
 
 from __future__ import annotations
 
@@ -19,10 +20,29 @@ def synthesize(config: DictConfig) -> None:
 
     from semhead_lib.devices import pick_device
 
-    of_the_dataset = ("_target_", "out", "subjects", "shard_size", "workers", "image_format", "encoder", "engine",
-                      "lease", "address", "dry_run", "passing", "images_per_second")  # fmt: skip
-    settings = {key: value for key, value in OmegaConf.to_object(config).items() if key not in of_the_dataset}
-    settings = {key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()}
+    of_the_dataset = (
+        "_target_",
+        "out",
+        "subjects",
+        "shard_size",
+        "workers",
+        "image_format",
+        "encoder",
+        "engine",
+        "lease",
+        "address",
+        "dry_run",
+        "passing",
+        "images_per_second",
+    )
+    settings = {
+        key: value
+        for key, value in OmegaConf.to_object(config).items()
+        if key not in of_the_dataset
+    }
+    settings = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()
+    }
     rank, ranks, local = (int(os.environ.get(name, low)) for name, low in _RANKS)
     if "device" in settings:
         device = pick_device(settings["device"])
@@ -46,13 +66,23 @@ def synthesize(config: DictConfig) -> None:
             _encode(config.out, encoder)
 
 
-def _make_dataset(config: DictConfig, make_source, source, subjects: int, rank: int, ranks: int, common: dict):
-    """The dataset by the engine that was asked for; started by torchrun, all processes work together."""
+def _make_dataset(
+    config: DictConfig, make_source, source, subjects: int, rank: int, ranks: int, common: dict
+):
+    """The dataset by the engine that was asked for; started by torchrun, all processes work
+    together."""
     if config.engine == "ray":
         from semhead_lib.data.jobs.ray import synthesize_on_ray
 
-        return synthesize_on_ray(make_source, config.out, subjects, workers=config.workers, lease=config.lease,
-                                 address=config.address, **common)  # fmt: skip
+        return synthesize_on_ray(
+            make_source,
+            config.out,
+            subjects,
+            workers=config.workers,
+            lease=config.lease,
+            address=config.address,
+            **common,
+        )
     if config.engine == "distributed" or ranks > 1:
         from semhead_lib.data.jobs.distributed import synthesize_distributed
 
@@ -62,7 +92,9 @@ def _make_dataset(config: DictConfig, make_source, source, subjects: int, rank: 
     from semhead_lib.data.jobs.synthesis import synthesize as make
     from semhead_lib.devices import available_cores
 
-    own = 0 if hasattr(source, "measured_by") else available_cores()  # one large model does not fit many times
+    own = (
+        0 if hasattr(source, "measured_by") else available_cores()
+    )  # one large model does not fit many times
     return make(make_source, config.out, subjects, workers=config.workers or own, **common)
 
 
@@ -76,13 +108,28 @@ def _say_cost(config: DictConfig, source, subjects: int) -> None:
             speed, size = measure(*source.measured_by(), config.resolution)
         asked = dict(tries=config.tries, attempts=config.attempts, passing=config.passing)
         asked["complete"] = config.balance == "complete"
-        whole = estimate(subjects, config.views_per_subject, images_per_second=speed, bytes_per_view=size, **asked)
+        whole = estimate(
+            subjects,
+            config.views_per_subject,
+            images_per_second=speed,
+            bytes_per_view=size,
+            **asked,
+        )
         known = "taken for given" if config.images_per_second else "measured"
-        where = f"{speed:.3g} images a second on one device, {known}; {100 * config.passing:.0f} % taken to pass"
+        where = (
+            f"{speed:.3g} images a second on one device, {known}; {100 * config.passing:.0f} "
+            "% taken to pass"
+        )
     else:
         speed, size = measure_subject(source)
         asked = dict(tries=1, attempts=1, passing=1.0)
-        whole = estimate(subjects, config.views_per_subject + 1, images_per_second=speed, bytes_per_view=size, **asked)
+        whole = estimate(
+            subjects,
+            config.views_per_subject + 1,
+            images_per_second=speed,
+            bytes_per_view=size,
+            **asked,
+        )
         where = f"{speed:.3g} images a second on one core"
     print(f"{whole} ({where})")
 
@@ -94,7 +141,9 @@ def data_portraits(config: DictConfig) -> None:
 
     others = ("src", "out", "workers")
     wanted = PortraitFilter(**{key: value for key, value in config.items() if key not in others})
-    counts = choose_portraits(config.src, config.out, wanted, workers=config.workers or available_cores())
+    counts = choose_portraits(
+        config.src, config.out, wanted, workers=config.workers or available_cores()
+    )
     print(f"{config.out}: " + ", ".join(f"{count} {what}" for what, count in counts.items()))
 
 
@@ -158,16 +207,25 @@ def reconstruct(config: DictConfig) -> None:
     from semhead_lib.training.reconstruction.trainer import reconstruct as run
 
     changes = _generator_changes(config.get("generator") or {})
-    settings = {key: value for key, value in config.items() if key not in ("data", "out", "limit", "init", "device")}
+    settings = {
+        key: value
+        for key, value in config.items()
+        if key not in ("data", "out", "limit", "init", "device")
+    }
     settings = ReconstructionSettings(**settings | {"generator": changes})
     data = SubjectsInMemory.load(
-        config.data, geometry=("depth", "segmentation"), limit=config.limit, threads=available_cores(), progress=True
+        config.data,
+        geometry=("depth", "segmentation"),
+        limit=config.limit,
+        threads=available_cores(),
+        progress=True,
     )
     print(run(settings, data, config.out, device=config.device, init=config.init))
 
 
 def _generator_changes(words: Mapping[str, str]) -> dict[str, Any]:
-    """What `generator.NAME=VALUE` asks for: numbers, words, or lists as in JSON. Raises ValueError for other keys."""
+    """What `generator.NAME=VALUE` asks for: numbers, words, or lists as in JSON. Raises ValueError
+    for other keys."""
     import json
 
     changes = {}
@@ -193,7 +251,11 @@ def evaluate(config: DictConfig) -> None:
     settings = {key: value for key, value in config.items() if key not in ("model", "data", "out")}
     found = api.evaluate(config.model, config.data, **settings)
     write_atomically(Path(config.out), dumps(found.as_json()).encode())
-    print(found.overall(), found.table(scopes=[name for name in found.generated if name != "all"]), sep="\n\n")
+    print(
+        found.overall(),
+        found.table(scopes=[name for name in found.generated if name != "all"]),
+        sep="\n\n",
+    )
 
 
 def sample(config: DictConfig) -> None:
@@ -224,7 +286,9 @@ def invert(config: DictConfig) -> int:
     )
     files = Files(config.frames, config.mesh, int(config.landmarks))
     extractor = FeatureExtractor.load(config.features, device=_device(config))
-    return 1 if invert_photos(config.photos, config.out, inverter, files, extractor=extractor) else 0
+    return (
+        1 if invert_photos(config.photos, config.out, inverter, files, extractor=extractor) else 0
+    )
 
 
 def inverter_train(config: DictConfig) -> None:
@@ -278,12 +342,15 @@ def data_pack(config: DictConfig) -> None:
     from semhead_lib.data.dataset.packing import pack_dataset
     from semhead_lib.devices import available_cores
 
-    report = pack_dataset(config.path, config.out, config.size, psnr=config.psnr, threads=available_cores())
+    report = pack_dataset(
+        config.path, config.out, config.size, psnr=config.psnr, threads=available_cores()
+    )
     print(f"{config.out}: {report}")
     if report.left_out:
         whole = report.subjects + report.left_out
         print(
-            f"warning: {report.left_out} of {whole} subjects are left out, evenly: all of them do not fit in "
+            f"warning: {report.left_out} of {whole} subjects are left out, evenly: all of them do "
+            "not fit in "
             f"{config.size:g} MB at {config.psnr:g} dB",
             file=sys.stderr,
         )
@@ -300,7 +367,9 @@ def ablate(config: DictConfig) -> int:
     """`semhead ablate STUDY`."""
     from semhead_lib.ablation.study import ablate as execute
 
-    settings = {name: config[name] for name in ("study", "only", "ignore_code", "dry_run", "report")}
+    settings = {
+        name: config[name] for name in ("study", "only", "ignore_code", "dry_run", "report")
+    }
     return 0 if execute(**settings, launcher=dict(config.launcher)) else 1
 
 
@@ -328,9 +397,15 @@ def _encode(folder: str, encoder) -> None:
     from semhead_lib.data.dataset.semantics import fill_semantics
 
     manifest = fill_semantics(folder, encoder.images, str(encoder.identity), batch=encoder.batch)
-    print(f"{folder}: {manifest.subjects} features of {encoder.dimension} numbers, {encoder.identity}")
+    print(
+        f"{folder}: {manifest.subjects} features of {encoder.dimension} numbers, {encoder.identity}"
+    )
 
 
 def _say_made(out: str, report) -> None:
-    made = f"{report.views_made} views in {report.seconds:.0f} s" if report.views_made else "was finished already"
+    made = (
+        f"{report.views_made} views in {report.seconds:.0f} s"
+        if report.views_made
+        else "was finished already"
+    )
     print(f"{out}: {report.manifest.subjects} subjects, {report.manifest.views} views ({made})")

@@ -27,16 +27,21 @@ def pick_device(name: str) -> str:
     if kind not in ("cpu", "cuda") or (index and not index.isdigit()):
         raise ValueError(f"device must be auto, cpu, cuda or cuda:N, got {name!r}")
     if kind == "cuda" and int(index or 0) >= torch.cuda.device_count():
-        raise ValueError(f"device {name!r} is not there: this machine has {torch.cuda.device_count()} CUDA devices")
+        raise ValueError(
+            f"device {name!r} is not there: this machine has {torch.cuda.device_count()} CUDA "
+            "devices"
+        )
     return name
 
 
 def keep_freed_memory() -> bool:
-    """Keep the memory of freed tensors for the next ones, in this process, from now on; whether that could be arranged.
+    """Keep the memory of freed tensors for the next ones, in this process, from now on; whether
+    that could be arranged.
 
-    Large CPU tensors otherwise go back to the system when freed, and getting them again costs several times what is
-    then computed in them: without that a 512 x 512 image takes a seventh less time. The price: the process does not
-    shrink between steps. Only the GNU C library can be asked for it.
+    Large CPU tensors otherwise go back to the system when freed, and getting them again costs
+    several times what is then computed in them: without that a 512 x 512 image takes a seventh less
+    time. The price: the process does not shrink between steps. Only the GNU C library can be asked
+    for it.
     """
     if sys.platform != "linux":
         return False

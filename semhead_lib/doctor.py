@@ -1,7 +1,9 @@
-"""`semhead doctor`: what is installed, compiled and found on this machine, and how to mend what is not.
+"""`semhead doctor`: what is installed, compiled and found on this machine, and how to mend what is
+not.
 
-Only the standard library is imported at the top: the doctor must also speak where everything else is missing
-(`python -m semhead_lib.doctor`; with `--json` for programs). Exit code 1: something needed is missing or broken.
+Only the standard library is imported at the top: the doctor must also speak where everything else
+is missing (`python -m semhead_lib.doctor`; with `--json` for programs). Exit code 1: something
+needed is missing or broken.
 """
 
 from __future__ import annotations
@@ -26,7 +28,9 @@ from semhead_lib.devices import available_cores
 PACKAGE = Path(__file__).parent
 ROOT = PACKAGE.parent  # the checkout, when this is one
 PYTHON = ((3, 11), (3, 14))  # supported: from the first, up to but not including the second
-LOCKS: dict[str, str] = dict.fromkeys(("gpu", "scale"), "environments/lock-gpu.txt")  # extras outside the suite's
+LOCKS: dict[str, str] = dict.fromkeys(
+    ("gpu", "scale"), "environments/lock-gpu.txt"
+)  # extras outside the suite's
 LOW_DISK = 10e9  # bytes; less is too little for a dataset and a run
 _SIGNS = {"ok": ("ok", "green"), "note": ("-", "yellow"), "broken": ("BROKEN", "bold red")}
 
@@ -37,13 +41,15 @@ class Finding:
 
     section: str
     name: str
-    state: str  # "ok"; "note": optional and not here; "broken": needed and not here, the examination fails
+    # "ok"; "note": optional and not here; "broken": needed and not here, the examination fails
+    state: str
     detail: str
     mend: str = ""  # the command that mends it
 
 
 def main(as_json: bool = False) -> int:
-    """Examine this environment and print the report; the exit code is 1 when something needed is missing, else 0."""
+    """Examine this environment and print the report; the exit code is 1 when something needed is
+    missing, else 0."""
     return run(examine(), as_json)
 
 
@@ -51,12 +57,18 @@ def run(findings: list[Finding], as_json: bool = False) -> int:
     """Print `findings` as tables or as JSON; returns the exit code."""
     broken = [finding for finding in findings if finding.state == "broken"]
     if as_json:
-        report = {"healthy": not broken, "findings": [dataclasses.asdict(finding) for finding in findings]}
+        report = {
+            "healthy": not broken,
+            "findings": [dataclasses.asdict(finding) for finding in findings],
+        }
         print(json.dumps(report, indent=2, ensure_ascii=False))
         return 1 if broken else 0
     _print_tables(findings)
     for command in dict.fromkeys(finding.mend for finding in broken):
-        print(f"Needed, and missing or broken: {', '.join(f.name for f in broken if f.mend == command)}")
+        print(
+            "Needed, and missing or broken: "
+            f"{', '.join(f.name for f in broken if f.mend == command)}"
+        )
         print(f"  mend with: {command}")
     if not broken:
         print("Everything needed is here.")
@@ -81,26 +93,46 @@ def _system() -> Iterator[Finding]:
         yield Finding("system", "jupyter kernel", "ok", str(kernel))
     else:
         command = f"{sys.executable} -m ipykernel install --prefix {sys.prefix} --name semhead"
-        yield Finding("system", "jupyter kernel", "note", "'semhead' is not registered in this environment", command)
+        yield Finding(
+            "system",
+            "jupyter kernel",
+            "note",
+            "'semhead' is not registered in this environment",
+            command,
+        )
 
     free = shutil.disk_usage(Path.cwd()).free
-    yield Finding("system", "disk", "ok" if free > LOW_DISK else "note", f"{free / 1e9:.0f} GB free in {Path.cwd()}")
+    yield Finding(
+        "system",
+        "disk",
+        "ok" if free > LOW_DISK else "note",
+        f"{free / 1e9:.0f} GB free in {Path.cwd()}",
+    )
 
     for tool, use in (("c++", "C++"), ("nvcc", "CUDA")):
         path = shutil.which(tool)
         if path is None:
-            yield Finding("system", tool, "note", f"not on PATH; only compiling {use} kernels needs it")
+            yield Finding(
+                "system", tool, "note", f"not on PATH; only compiling {use} kernels needs it"
+            )
             continue
         done = subprocess.run([path, "--version"], capture_output=True, text=True, check=False)
         lines = [line for line in done.stdout.splitlines() if re.search(r"\d\.\d", line)]
-        yield Finding("system", tool, "ok" if lines else "note", lines[0] if lines else f"{path} does not run")
+        yield Finding(
+            "system", tool, "ok" if lines else "note", lines[0] if lines else f"{path} does not run"
+        )
 
 
 def _devices() -> Iterator[Finding]:
     """Processor, memory and GPUs."""
     cores = available_cores()
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    yield Finding("devices", "cpu", "ok", f"{cores} cores, {memory / 2**30:.1f} GiB of memory, {platform.machine()}")
+    yield Finding(
+        "devices",
+        "cpu",
+        "ok",
+        f"{cores} cores, {memory / 2**30:.1f} GiB of memory, {platform.machine()}",
+    )
     try:
         import torch
 
@@ -110,7 +142,11 @@ def _devices() -> Iterator[Finding]:
         yield Finding("devices", "cuda", "note", "unknown, because torch does not load")
         return
     if not count:
-        why = f"no device (torch is built for CUDA {built})" if built else "this torch is built without CUDA"
+        why = (
+            f"no device (torch is built for CUDA {built})"
+            if built
+            else "this torch is built without CUDA"
+        )
         yield Finding("devices", "cuda", "note", f"{why}; everything runs on the CPU")
     for index in range(count):
         device = torch.cuda.get_device_properties(index)
@@ -129,10 +165,18 @@ def _packages() -> Iterator[Finding]:
         requirement, _, marker = text.partition(";")
         extra = re.search(r"extra == ['\"]([\w-]+)", marker)
         extra = extra[1] if extra else ""
-        name, specifier = re.findall(r"^([\w.-]+)(?:\[[\w.,-]*\])?(.*)", requirement.replace(" ", ""))[0]
+        name, specifier = re.findall(
+            r"^([\w.-]+)(?:\[[\w.,-]*\])?(.*)", requirement.replace(" ", "")
+        )[0]
         fits, detail = _installed(name, specifier.strip("()"))
         state = "ok" if fits else "note" if extra else "broken"
-        yield Finding(f"extra '{extra}'" if extra else "base", name, state, detail, "" if fits else _install(extra))
+        yield Finding(
+            f"extra '{extra}'" if extra else "base",
+            name,
+            state,
+            detail,
+            "" if fits else _install(extra),
+        )
 
 
 def _installed(name: str, specifier: str) -> tuple[bool, str]:
@@ -174,8 +218,12 @@ def _compiled() -> Iterator[Finding]:
     use = "" if COMPILED.devices else ": the reference implementations serve, several times slower"
     yield Finding("compiled", "ops", state, COMPILED.detail + use, mend)
     names = {name.split(".")[0] for name in torch._C._dispatch_get_all_op_names()}
-    for name in sorted(name for name in names if name.startswith("semhead::") and "backward" not in name):
-        kinds = [k for k in ("CPU", "CUDA") if torch._C._dispatch_has_kernel_for_dispatch_key(name, k)]
+    for name in sorted(
+        name for name in names if name.startswith("semhead::") and "backward" not in name
+    ):
+        kinds = [
+            k for k in ("CPU", "CUDA") if torch._C._dispatch_has_kernel_for_dispatch_key(name, k)
+        ]
         yield Finding("compiled", name, "ok", ", ".join(kinds))
 
 
@@ -187,31 +235,46 @@ def _models() -> Iterator[Finding]:
         ("generator", "semhead-*", "heads without training one"),
     )
     for name, pattern, use in shipped:
-        found = sorted(path.parent.name for path in (PACKAGE / "assets").glob(f"{pattern}/model.safetensors"))
+        found = sorted(
+            path.parent.name for path in (PACKAGE / "assets").glob(f"{pattern}/model.safetensors")
+        )
         detail = ", ".join(found) or f"not in semhead_lib/assets ({use})"
         yield Finding("models", name, "ok" if found else "note", detail)
 
-    spec = importlib.util.find_spec("face_recognition_models")  # importing it would need pkg_resources
+    spec = importlib.util.find_spec(
+        "face_recognition_models"
+    )  # importing it would need pkg_resources
     folders = list(spec.submodule_search_locations or []) if spec else []
     found = sorted(path.stem for folder in folders for path in Path(folder, "models").glob("*.dat"))
     detail = ", ".join(found) or "not installed (face detection, landmarks, identity)"
-    yield Finding("models", "dlib", "ok" if found else "note", detail, "" if found else _install("faces"))
+    yield Finding(
+        "models", "dlib", "ok" if found else "note", detail, "" if found else _install("faces")
+    )
 
     home = os.environ.get("HF_HOME") or "~/.cache/huggingface"
     hub = Path(os.environ.get("HF_HUB_CACHE") or Path(home, "hub")).expanduser()
     for name, pattern in (("FLUX.1 Kontext", "*FLUX.1-Kontext*"), ("CLIP", "*[cC][lL][iI][pP]*")):
-        folders = sorted(folder.name for folder in hub.glob(f"models--{pattern}") if any(folder.glob("snapshots/*")))
+        folders = sorted(
+            folder.name
+            for folder in hub.glob(f"models--{pattern}")
+            if any(folder.glob("snapshots/*"))
+        )
         detail = ", ".join(folder.removeprefix("models--").replace("--", "/") for folder in folders)
-        yield Finding("models", name, "ok" if folders else "note", detail or f"not in {hub} (a download)")
+        yield Finding(
+            "models", name, "ok" if folders else "note", detail or f"not in {hub} (a download)"
+        )
 
     cache = Path(os.environ.get("ANNY_CACHE_DIR") or "~/.cache/anny").expanduser()
     filled = any(cache.glob("*/*.safetensors"))
-    detail = str(cache) if filled else f"{cache} is empty: the first head takes about a minute longer"
+    detail = (
+        str(cache) if filled else f"{cache} is empty: the first head takes about a minute longer"
+    )
     yield Finding("models", "anny's cache", "ok" if filled else "note", detail)
 
 
 def _install(extra: str = "", anew: bool = False) -> str:
-    """The command that installs the base, or `extra` too; `anew` also replaces what is there but broken."""
+    """The command that installs the base, or `extra` too; `anew` also replaces what is there but
+    broken."""
     lock = LOCKS.get(extra)
     if Path(sys.prefix) == ROOT / ".venv":
         return f"make {'clean' if anew else '-B'} setup" + (f" LOCK={lock}" if lock else "")
@@ -241,20 +304,32 @@ def _print_tables(findings: list[Finding]) -> None:
         from rich.table import Table
     except ImportError:
         for finding in findings:
-            print(f"{finding.section:<18}{finding.name:<26}{_SIGNS[finding.state][0]:<8}{finding.detail}")
+            print(
+                f"{finding.section:<18}{finding.name:<26}{_SIGNS[finding.state][0]:<8}{finding.detail}"
+            )
         return
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
     for section in dict.fromkeys(finding.section for finding in findings):
         inside = [finding for finding in findings if finding.section == section]
-        table = Table(title=f"[bold]{section}", title_justify="left", box=None, show_header=False, pad_edge=False)
+        table = Table(
+            title=f"[bold]{section}",
+            title_justify="left",
+            box=None,
+            show_header=False,
+            pad_edge=False,
+        )
         table.add_column(min_width=26)
         table.add_column(min_width=8)
         table.add_column(overflow="fold")
         for finding in inside:
             sign, style = _SIGNS[finding.state]
-            table.add_row(f"  {escape(finding.name)}", f"[{style}]{sign}[/]", escape(finding.detail))
+            table.add_row(
+                f"  {escape(finding.name)}", f"[{style}]{sign}[/]", escape(finding.detail)
+            )
         console.print(table)
-        for command in dict.fromkeys(finding.mend for finding in inside if finding.state == "note" and finding.mend):
+        for command in dict.fromkeys(
+            finding.mend for finding in inside if finding.state == "note" and finding.mend
+        ):
             console.print(f"  [dim]to have it:[/] {escape(command)}", soft_wrap=True)
         console.print()
 

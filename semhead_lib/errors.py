@@ -6,7 +6,8 @@ import difflib
 
 
 class UsageError(ValueError):
-    """The command line asks for something that does not exist or is not allowed; the message is one line."""
+    """The command line asks for something that does not exist or is not allowed; the message is one
+    line."""
 
 
 def did_you_mean(word: str, known: list[str]) -> str:
@@ -17,5 +18,9 @@ def did_you_mean(word: str, known: list[str]) -> str:
     """
     near = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
     if not near:  # a group's key is often written without its group
-        near = [name for name in known if difflib.get_close_matches(word, [name.rpartition(".")[2]], 1, 0.75)]
+        near = [
+            name
+            for name in known
+            if difflib.get_close_matches(word, [name.rpartition(".")[2]], 1, 0.75)
+        ]
     return f": did you mean '{near[0]}'?" if near else ""

@@ -21,9 +21,14 @@ SETTINGS = {  # keys of settings.json, studies, profiles and command lines
     "pivotal_rate": "pivotal_lr",
     "told": "condition",  # of a training's data: what each view is conditioned on
 }
-FIELDS = {"labels": "segmentation"}  # of Subject, in manifests and samples of version 1, and channels
+FIELDS = {
+    "labels": "segmentation"
+}  # of Subject, in manifests and samples of version 1, and channels
 STEMS = {"segmentation": "label"}  # of the images of a field, in samples of version 1
-VALUES = {"engine": {"alone": "local", "together": "distributed"}, "channels": FIELDS}  # words of a key's value
+VALUES = {
+    "engine": {"alone": "local", "together": "distributed"},
+    "channels": FIELDS,
+}  # words of a key's value
 METRICS = {  # in evaluations and tables
     "modes": "mode_coverage",
     "own_front_recall_1": "cross_view_recall_1",
@@ -36,15 +41,22 @@ COLUMNS = {  # of tables, and keys of measurements
     "picture": "image",
 }
 PROTOCOL = {"pictures": "images"}  # keys of a metric's protocol
-TENSORS = {"told.weight": "condition_embedding.weight", "told.bias": "condition_embedding.bias"}  # of a style encoder
-FILES = {"metrics.json": "figures.json", "metrics.csv": "figures.csv", "metrics": "figures"}  # today's to earlier
+TENSORS = {
+    "told.weight": "condition_embedding.weight",
+    "told.bias": "condition_embedding.bias",
+}  # of a style encoder
+FILES = {
+    "metrics.json": "figures.json",
+    "metrics.csv": "figures.csv",
+    "metrics": "figures",
+}  # today's to earlier
 LEASES = "claims"  # the folder `leases` of a dataset in the making
 HEADS = ("-told-", "-azimuth-")  # in names of images of heads: earlier and today's
 
 
 def today(names: Mapping[str, str], content: Mapping[str, Value]) -> dict[str, Value]:
-    """A mapping with its keys by today's names; a key that is there by both names is taken by today's. Raises TypeError
-    for what is no mapping.
+    """A mapping with its keys by today's names; a key that is there by both names is taken by
+    today's. Raises TypeError for what is no mapping.
 
     >>> today(SETTINGS, {"generator_rate": 0.002, "kimg": 1.0})
     {'generator_lr': 0.002, 'kimg': 1.0}

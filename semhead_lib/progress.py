@@ -1,4 +1,5 @@
-"""Progress of what takes long: tqdm's bar where tqdm is installed, else a plain line now and then."""
+"""Progress of what takes long: tqdm's bar where tqdm is installed, else a plain line now and
+then."""
 
 from __future__ import annotations
 
@@ -10,8 +11,11 @@ from typing import Any
 _EVERY = 10.0  # seconds between plain lines
 
 
-def progress_bar(total: float, unit: str, *, initial: float = 0, shown: bool = True, **of_tqdm: Any) -> Any:
-    """A bar with the part of `tqdm.tqdm` that is used here: `n`, `update`, `set_postfix`, `close`, a with-block.
+def progress_bar(
+    total: float, unit: str, *, initial: float = 0, shown: bool = True, **of_tqdm: Any
+) -> Any:
+    """A bar with the part of `tqdm.tqdm` that is used here: `n`, `update`, `set_postfix`, `close`,
+    a with-block.
 
     `of_tqdm` goes to tqdm alone.
     """
@@ -23,7 +27,8 @@ def progress_bar(total: float, unit: str, *, initial: float = 0, shown: bool = T
 
 
 class PlainProgress:
-    """Lines such as "12 of 200 kimg, loss_g 0.69" on standard error, one in ten seconds at most and one at the end.
+    """Lines such as "12 of 200 kimg, loss_g 0.69" on standard error, one in ten seconds at most and
+    one at the end.
 
     >>> with PlainProgress(4, "step", 0, shown=False) as bar:
     ...     bar.update(3)
@@ -56,4 +61,8 @@ class PlainProgress:
     def _write(self) -> None:
         self._written, self._at = self.n, time.monotonic()
         if self.shown:
-            print(f"{self.n:.4g} of {self.total:.4g} {self.unit}{self._postfix}", file=sys.stderr, flush=True)
+            print(
+                f"{self.n:.4g} of {self.total:.4g} {self.unit}{self._postfix}",
+                file=sys.stderr,
+                flush=True,
+            )

@@ -1,16 +1,24 @@
-"""What all tests share: the same generated examples in every run, and skips where a device is missing."""
+"""What all tests share: the same generated examples in every run, and skips where a device is
+missing."""
 
 import signal
 
 import pytest
 from hypothesis import settings
 
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in the background of a shell; children would inherit it
+if (
+    signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+):  # in the background of a shell; children would inherit it
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-collect_ignore_glob = ["conftest.py", "*/conftest.py"]  # they hold no doctests, and all have one module name
+collect_ignore_glob = [
+    "conftest.py",
+    "*/conftest.py",
+]  # they hold no doctests, and all have one module name
 
-settings.register_profile("semhead", deadline=None, derandomize=True)  # no time limit an example: machines differ
+settings.register_profile(
+    "semhead", deadline=None, derandomize=True
+)  # no time limit an example: machines differ
 settings.load_profile("semhead")
 
 

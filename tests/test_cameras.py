@@ -1,4 +1,5 @@
-"""Cameras: labels and angles, projection of known points, rays, what is refused, and how views are sampled."""
+"""Cameras: labels and angles, projection of known points, rays, what is refused, and how views are
+sampled."""
 
 import numpy as np
 import pytest
@@ -21,8 +22,35 @@ from semhead_lib.cameras import (
     sample_front_heavy,
 )
 
-# Frontal label as EG3D and PanoHead write it: camera-to-world with OpenCV axes, then normalised intrinsics.
-FRONTAL = [1, 0, 0, 0, 0, -1, 0, 0, 0, 0, -1, 2.7, 0, 0, 0, 1, 4.2647, 0, 0.5, 0, 4.2647, 0.5, 0, 0, 1]
+# Frontal label as EG3D and PanoHead write it: camera-to-world with OpenCV axes, then normalised
+# intrinsics.
+FRONTAL = [
+    1,
+    0,
+    0,
+    0,
+    0,
+    -1,
+    0,
+    0,
+    0,
+    0,
+    -1,
+    2.7,
+    0,
+    0,
+    0,
+    1,
+    4.2647,
+    0,
+    0.5,
+    0,
+    4.2647,
+    0.5,
+    0,
+    0,
+    1,
+]
 
 azimuths = st.floats(-179.9, 179.9)
 elevations = st.floats(-80, 80)
@@ -61,7 +89,9 @@ def test_angles_become_labels_and_labels_angles(azimuth, elevation, radius):
 
 @given(azimuths, elevations, st.integers(-3, 3))
 def test_a_whole_turn_changes_nothing(azimuth, elevation, turns):
-    cameras = orbit_cameras(torch.tensor([azimuth, azimuth + 360 * turns]), torch.tensor([elevation] * 2))
+    cameras = orbit_cameras(
+        torch.tensor([azimuth, azimuth + 360 * turns]), torch.tensor([elevation] * 2)
+    )
     torch.testing.assert_close(cameras[0], cameras[1], atol=1e-4, rtol=0)
 
 
@@ -73,14 +103,16 @@ def test_an_orbit_pose_is_rigid_upright_and_looks_at_the_origin(azimuth, elevati
     assert float(torch.linalg.det(rotation)) == pytest.approx(1, abs=1e-5)
     assert float(rotation[1, 0]) == 0  # the image's rows are level
     assert float(rotation[1, 1]) < 0  # and its y axis points down
-    torch.testing.assert_close(camera.position + RADIUS * rotation[:, 2], torch.zeros(3), atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        camera.position + RADIUS * rotation[:, 2], torch.zeros(3), atol=1e-5, rtol=0
+    )
 
 
 def test_the_back_is_180_degrees_from_either_side():
     assert abs(Camera.orbit(180.0, 0.0).azimuth) == abs(Camera.orbit(-180.0, 0.0).azimuth) == 180
-    assert orbit_angles(orbit_cameras(torch.tensor([-170.0, 190.0]), torch.zeros(2)))[:, 0].tolist() == pytest.approx(
-        [-170, -170], abs=1e-3
-    )
+    assert orbit_angles(orbit_cameras(torch.tensor([-170.0, 190.0]), torch.zeros(2)))[
+        :, 0
+    ].tolist() == pytest.approx([-170, -170], abs=1e-3)
 
 
 def test_equality_is_of_labels():
@@ -97,16 +129,26 @@ def test_the_origin_is_the_middle_of_every_image(azimuth):
 
 def test_where_the_subjects_left_ear_appears():
     ear = [0.2, 0.0, 0.0]  # +x is the subject's left
-    assert seen(ear, 0)[0] == pytest.approx(0.5 + FOCAL * 0.2 / RADIUS, abs=1e-5)  # right half of a frontal image
-    assert seen(ear, 180)[0] == pytest.approx(0.5 - FOCAL * 0.2 / RADIUS, abs=1e-5)  # left half from behind
-    assert seen(ear, 90) == pytest.approx((0.5, 0.5, RADIUS - 0.2), abs=1e-5)  # nearest from its own side
-    assert seen(ear, -90) == pytest.approx((0.5, 0.5, RADIUS + 0.2), abs=1e-5)  # hidden from the other
+    assert seen(ear, 0)[0] == pytest.approx(
+        0.5 + FOCAL * 0.2 / RADIUS, abs=1e-5
+    )  # right half of a frontal image
+    assert seen(ear, 180)[0] == pytest.approx(
+        0.5 - FOCAL * 0.2 / RADIUS, abs=1e-5
+    )  # left half from behind
+    assert seen(ear, 90) == pytest.approx(
+        (0.5, 0.5, RADIUS - 0.2), abs=1e-5
+    )  # nearest from its own side
+    assert seen(ear, -90) == pytest.approx(
+        (0.5, 0.5, RADIUS + 0.2), abs=1e-5
+    )  # hidden from the other
 
 
 def test_where_the_nose_and_the_top_of_the_head_appear():
     nose, top = [0.0, 0.0, 0.2], [0.0, 0.2, 0.0]
     assert seen(nose, 0)[2] == pytest.approx(RADIUS - 0.2, abs=1e-5)
-    assert seen(nose, 90)[0] < 0.5 < seen(nose, -90)[0]  # seen from the subject's left the face looks to the left
+    assert (
+        seen(nose, 90)[0] < 0.5 < seen(nose, -90)[0]
+    )  # seen from the subject's left the face looks to the left
     for azimuth in (-120, 0, 60, 180):
         assert seen(top, azimuth)[:2] == pytest.approx((0.5, 0.5 - FOCAL * 0.2 / RADIUS), abs=1e-5)
     assert seen(top, 0, 30)[2] < RADIUS < seen(top, 0, -30)[2]  # from above, the top is nearer
@@ -142,7 +184,9 @@ def test_projection_equals_its_matrix_form(azimuth, elevation, point):
 
 
 @given(azimuths, elevations, st.integers(0, 15), st.integers(0, 15), st.floats(0.5, 5))
-def test_a_point_on_a_ray_projects_into_its_pixels_centre(azimuth, elevation, row, column, distance):
+def test_a_point_on_a_ray_projects_into_its_pixels_centre(
+    azimuth, elevation, row, column, distance
+):
     label = Camera.orbit(azimuth, elevation).label[None]
     origins, directions = rays(label, 16)
     at = row * 16 + column
@@ -153,7 +197,8 @@ def test_a_point_on_a_ray_projects_into_its_pixels_centre(azimuth, elevation, ro
 
 
 def test_rays_invert_any_intrinsics():
-    """Skewed, with its principal point off the centre and pixels that are not square; against the matrix inverse."""
+    """Skewed, with its principal point off the centre and pixels that are not square; against the
+    matrix inverse."""
     cameras = orbit_cameras(torch.tensor([20.0, -130.0]), torch.tensor([10.0, -25.0])).double()
     cameras[:, 16:] = torch.tensor([3.0, 0.2, 0.4, 0.0, 4.5, 0.65, 0.0, 0.0, 1.0])
     cameras[1, 16] = 2.0
@@ -175,9 +220,13 @@ def test_rays_are_unit_start_at_the_camera_and_go_row_by_row():
     assert origins.shape == directions.shape == (2, 81, 3)
     torch.testing.assert_close(directions.norm(dim=-1), torch.ones(2, 81))
     torch.testing.assert_close(origins, cameras[:, None, [3, 7, 11]].expand(2, 81, 3))
-    torch.testing.assert_close(directions[0, 40], torch.tensor([0.0, 0.0, -1.0]))  # the middle pixel looks ahead
+    torch.testing.assert_close(
+        directions[0, 40], torch.tensor([0.0, 0.0, -1.0])
+    )  # the middle pixel looks ahead
     assert directions[0, 0, 0] < 0 < directions[0, 0, 1]  # the first pixel is at the top left
-    assert directions[0, 8, 0] > 0 and directions[0, 72, 1] < 0  # then the row's end, and the last row below
+    assert (
+        directions[0, 8, 0] > 0 and directions[0, 72, 1] < 0
+    )  # then the row's end, and the last row below
 
 
 @pytest.mark.parametrize(
@@ -246,13 +295,17 @@ def test_balanced_views_fill_every_stratum(count, seed):
     assert sorted(sectors) == list(range(count))
     low, high = np.sin(np.deg2rad(ELEVATION_RANGE))
     heights = (np.sin(np.deg2rad(views[:, 1])) - low) / (high - low) * count
-    assert sorted(np.floor(np.clip(heights + 1e-9, 0, count - 1e-6)).astype(int)) == list(range(count))
+    assert sorted(np.floor(np.clip(heights + 1e-9, 0, count - 1e-6)).astype(int)) == list(
+        range(count)
+    )
     assert views[:, 1].min() >= ELEVATION_RANGE[0] - 1e-6
     assert views[:, 1].max() <= ELEVATION_RANGE[1] + 1e-6
 
 
 def test_balanced_views_pair_azimuth_and_elevation_at_random():
-    views = np.concatenate([sample_balanced(12, np.random.default_rng(seed)).numpy() for seed in range(400)])
+    views = np.concatenate(
+        [sample_balanced(12, np.random.default_rng(seed)).numpy() for seed in range(400)]
+    )
     assert abs(np.corrcoef(views.T)[0, 1]) < 0.05
     share_behind = (np.abs(views[:, 0]) > 90).mean()
     assert share_behind == pytest.approx(0.5, abs=0.02)
@@ -269,14 +322,17 @@ def test_views_follow_their_seed(sample):
 def test_front_heavy_views_are_mostly_frontal():
     views = sample_front_heavy(20_000, np.random.default_rng(0)).numpy()
     azimuth = np.abs(views[:, 0])
-    # 90 % follow a normal distribution of 30 degrees (68.3 % within one deviation), 10 % are spread over the turn.
+    # 90 % follow a normal distribution of 30 degrees (68.3 % within one deviation), 10 % are spread
+    # over the turn.
     assert (azimuth < 30).mean() == pytest.approx(0.9 * 0.683 + 0.1 * 60 / 360, abs=0.01)
     assert (azimuth > 90).mean() == pytest.approx(0.9 * 0.0027 + 0.1 * 0.5, abs=0.01)
     assert views[:, 1].min() >= ELEVATION_RANGE[0] and views[:, 1].max() <= ELEVATION_RANGE[1]
 
 
 def test_front_heavy_without_a_back_share_stays_in_front():
-    views = sample_front_heavy(5_000, np.random.default_rng(0), azimuth_std=20.0, back_fraction=0.0).numpy()
+    views = sample_front_heavy(
+        5_000, np.random.default_rng(0), azimuth_std=20.0, back_fraction=0.0
+    ).numpy()
     assert np.abs(views[:, 0]).max() < 120
 
 

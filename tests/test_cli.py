@@ -24,7 +24,8 @@ def run(capsys, *words: str) -> tuple[int, str, str]:
 def test_help_is_quick_and_loads_nothing_heavy():
     code = (
         "import sys; from semhead_lib.cli import main; main(['--help']); "
-        "heavy = {'torch', 'numpy', 'hydra', 'omegaconf', 'papermill'} & set(sys.modules); sys.exit(bool(heavy))"
+        "heavy = {'torch', 'numpy', 'hydra', 'omegaconf', 'papermill'} & set(sys.modules); "
+        "sys.exit(bool(heavy))"
     )
     start = time.monotonic()
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -33,7 +34,9 @@ def test_help_is_quick_and_loads_nothing_heavy():
         assert command.summary in done.stdout
 
 
-@pytest.mark.parametrize("command", [c for c in cli.COMMANDS if c.config], ids=lambda command: command.name)
+@pytest.mark.parametrize(
+    "command", [c for c in cli.COMMANDS if c.config], ids=lambda command: command.name
+)
 def test_help_of_a_command_shows_every_key(capsys, command):
     code, out, _ = run(capsys, *command.name.split(), "--help")
     flat = " ".join(out.split())
@@ -47,7 +50,9 @@ def test_help_of_a_command_shows_every_key(capsys, command):
             assert f" {option} " in flat
 
 
-@pytest.mark.parametrize("path", sorted(FOLDER.rglob("*.yaml")), ids=lambda path: str(path.relative_to(FOLDER)))
+@pytest.mark.parametrize(
+    "path", sorted(FOLDER.rglob("*.yaml")), ids=lambda path: str(path.relative_to(FOLDER))
+)
 def test_every_key_is_commented_and_its_default_allowed(path):
     group = path.parent.name if path.parent != FOLDER else ""
     file = read_config(path.stem, group)
@@ -65,21 +70,46 @@ def test_every_key_is_commented_and_its_default_allowed(path):
     [
         (["synthsize"], "unknown command 'synthsize': did you mean 'synthesize'?"),
         (["data", "chekc"], "unknown command 'data chekc': did you mean 'data check'?"),
-        (["data"], "'data' needs one more word: data check, data portraits, data import, data export, data pack, "),
+        (
+            ["data"],
+            "'data' needs one more word: data check, data portraits, data import, data export, "
+            "data pack, ",
+        ),
         (["frobnicate"], "unknown command 'frobnicate': there are synthesize, "),
         (["synthesize", "resolutoin=64"], "unknown key 'resolutoin': did you mean 'resolution'?"),
         (["synthesize", "x=64"], "unknown key 'x': there are out, subjects, "),
-        (["synthesize", "--subjects", "4"], "'--subjects': keys are written without dashes, as subjects=VALUE"),
-        (["synthesize", "somewhere"], "'somewhere': 'synthesize' takes nothing and key=value words"),
-        (["synthesize", "out=x", "subjects=abc"], "subjects=abc: expected an integer >= 1, got 'abc'"),
+        (
+            ["synthesize", "--subjects", "4"],
+            "'--subjects': keys are written without dashes, as subjects=VALUE",
+        ),
+        (
+            ["synthesize", "somewhere"],
+            "'somewhere': 'synthesize' takes nothing and key=value words",
+        ),
+        (
+            ["synthesize", "out=x", "subjects=abc"],
+            "subjects=abc: expected an integer >= 1, got 'abc'",
+        ),
         (["synthesize", "out=x", "subjects=0"], "subjects=0: expected an integer >= 1, got 0"),
         (["synthesize", "out=x", "subjects=-3"], "subjects=-3: expected an integer >= 1, got -3"),
-        (["synthesize", "out=x", "subjects=1.5"], "subjects=1.5: expected an integer >= 1, got '1.5'"),
+        (
+            ["synthesize", "out=x", "subjects=1.5"],
+            "subjects=1.5: expected an integer >= 1, got '1.5'",
+        ),
         (["synthesize", "out=x", "image_format=pgn"], "did you mean 'png'?"),
-        (["synthesize", "out=x", "view_sampling=front"], "expected one of balanced, front_heavy, orbit, got 'front'"),
+        (
+            ["synthesize", "out=x", "view_sampling=front"],
+            "expected one of balanced, front_heavy, orbit, got 'front'",
+        ),
         (["synthesize", "out=x", "channels=depht"], "got 'depht': did you mean 'depth'?"),
-        (["synthesize", "out=x", "source=parametrik"], "no such option: did you mean 'parametric'?"),
-        (["synthesize", "out=x", "source=zzz"], "source=zzz: no such option: there are generated, kontext, parametric"),
+        (
+            ["synthesize", "out=x", "source=parametrik"],
+            "no such option: did you mean 'parametric'?",
+        ),
+        (
+            ["synthesize", "out=x", "source=zzz"],
+            "source=zzz: no such option: there are generated, kontext, parametric",
+        ),
         (["synthesize", "out="], "out=: expected a path, got nothing"),
         (["synthesize"], "out=... is needed: "),
         (["data", "check", "a", "b"], "'b': 'data check' takes PATH and key=value words"),
@@ -89,7 +119,10 @@ def test_every_key_is_commented_and_its_default_allowed(path):
         (["reproduce", "smoke", "01_dataset_synthesis.subjets=4"], "did you mean 'subjects'?"),
         (["headclip", "trian"], "unknown command 'headclip trian': did you mean 'headclip train'?"),
         (["headclip", "train", "out", "batch=1"], "batch=1: expected an integer >= 2, got 1"),
-        (["data", "encode", "d", "dtype=half"], "expected one of float32, bfloat16, float16, got 'half'"),
+        (
+            ["data", "encode", "d", "dtype=half"],
+            "expected one of float32, bfloat16, float16, got 'half'",
+        ),
         (["doctor", "a=1"], "unknown key 'a': there are json"),
     ],
 )
@@ -116,13 +149,22 @@ def test_a_failed_job_exits_1_without_a_traceback(capsys, monkeypatch):
 def test_a_dataset_from_synthesis_to_import(capsys, tmp_path):
     pytest.importorskip("anny")
     made, archive, back = (str(tmp_path / name) for name in ("made", "archive.zip", "back"))
-    small = ("subjects=2", "views_per_subject=2", "resolution=16", "samples_per_pixel=1", "workers=1", "device=cpu")
+    small = (
+        "subjects=2",
+        "views_per_subject=2",
+        "resolution=16",
+        "samples_per_pixel=1",
+        "workers=1",
+        "device=cpu",
+    )
     assert run(capsys, "synthesize", f"out={made}", *small, "channels=depth")[0] == 0
     manifest = json.loads((tmp_path / "made" / "dataset.json").read_text())
     assert (manifest["subjects"], manifest["views"], manifest["resolution"]) == (2, 4, 16)
     assert "depth" in manifest["fields"] and "normals" not in manifest["fields"]
     assert manifest["plan"]["seed"] == 20261122
-    assert run(capsys, "synthesize", f"out={made}", *small, "channels=depth")[1].endswith("(was finished already)\n")
+    assert run(capsys, "synthesize", f"out={made}", *small, "channels=depth")[1].endswith(
+        "(was finished already)\n"
+    )
     code, _, error = run(capsys, "synthesize", f"out={made}", *small, "channels=segmentation")
     assert (code, error.count("\n")) == (1, 1)
     assert run(capsys, "data", "check", made)[:2] == (0, f"{made}: no damage found\n")
@@ -133,7 +175,14 @@ def test_a_dataset_from_synthesis_to_import(capsys, tmp_path):
 
 @pytest.mark.slow
 def test_features_are_stored_by_synthesize_and_by_data_encode(capsys, tmp_path):
-    common = ["subjects=3", "views_per_subject=1", "resolution=32", "workers=1", "channels=[]", "shard_size=2"]
+    common = [
+        "subjects=3",
+        "views_per_subject=1",
+        "resolution=32",
+        "workers=1",
+        "channels=[]",
+        "shard_size=2",
+    ]
     with_features, later = str(tmp_path / "one"), str(tmp_path / "two")
     code, out, _ = run(capsys, "synthesize", f"out={with_features}", "encoder=headclip-64", *common)
     assert code == 0 and "3 features of 128 numbers, headclip-64 [weights " in out
@@ -149,8 +198,14 @@ def test_features_are_stored_by_synthesize_and_by_data_encode(capsys, tmp_path):
 
 
 def test_a_missing_encoder_is_said_before_anything_is_made(capsys, tmp_path):
-    code, _, error = run(capsys, "synthesize", f"out={tmp_path / 'heads'}", "encoder=ViT-B-32/nothing")
-    assert code == 1 and "'nothing' is no file and no tag of ViT-B-32" in error and error.count("\n") == 1
+    code, _, error = run(
+        capsys, "synthesize", f"out={tmp_path / 'heads'}", "encoder=ViT-B-32/nothing"
+    )
+    assert (
+        code == 1
+        and "'nothing' is no file and no tag of ViT-B-32" in error
+        and error.count("\n") == 1
+    )
     assert not (tmp_path / "heads").exists()
 
 
@@ -164,10 +219,14 @@ def test_an_interrupted_job_exits_130(capsys, monkeypatch):
 
 
 def test_composition():
-    config = compose_config("synthesize", [("out", "a b=c,d(e)"), ("channels", "segmentation"), ("subjects", "7")])
+    config = compose_config(
+        "synthesize", [("out", "a b=c,d(e)"), ("channels", "segmentation"), ("subjects", "7")]
+    )
     assert (config.out, config.subjects, config.seed) == ("a b=c,d(e)", 7, 20261122)
     assert (config.channels, config.samples_per_pixel) == (["segmentation"], 4)
-    extra = compose_config("reproduce", [("profile", "smoke"), ("01_x.count", "3")], free="overrides")
+    extra = compose_config(
+        "reproduce", [("profile", "smoke"), ("01_x.count", "3")], free="overrides"
+    )
     assert dict(extra.overrides) == {"01_x.count": "3"}
 
 

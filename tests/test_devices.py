@@ -29,7 +29,8 @@ def test_a_device_that_is_not_there():
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only the GNU C library can be asked")
 def test_freed_memory_is_kept_when_asked_for():
-    """In a process of its own: a large tensor's memory is still the process's after the tensor is gone."""
+    """In a process of its own: a large tensor's memory is still the process's after the tensor is
+    gone."""
     code = """
 import psutil, torch
 from semhead_lib.devices import keep_freed_memory

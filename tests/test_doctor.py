@@ -36,7 +36,16 @@ def test_this_environment_is_healthy(capsys):
     assert doctor.main() == 0
     printed = capsys.readouterr().out
     assert "Everything needed is here." in printed
-    for word in ("torch", "anny", "jupyter kernel", "compiled", "nvcc", "disk", "cpu", "FLUX.1 Kontext"):
+    for word in (
+        "torch",
+        "anny",
+        "jupyter kernel",
+        "compiled",
+        "nvcc",
+        "disk",
+        "cpu",
+        "FLUX.1 Kontext",
+    ):
         assert word in printed
 
 
@@ -69,7 +78,9 @@ def test_a_missing_optional_package_does_not_fail(missing):
 
 def test_a_package_too_old_is_broken(monkeypatch):
     version = importlib.metadata.version
-    monkeypatch.setattr(importlib.metadata, "version", lambda name: "2.1.0" if name == "torch" else version(name))
+    monkeypatch.setattr(
+        importlib.metadata, "version", lambda name: "2.1.0" if name == "torch" else version(name)
+    )
     finding = by_name(doctor.examine())["torch"]
     assert finding.state == "broken"
     assert finding.detail == "2.1.0, needs >=2.11"
@@ -103,7 +114,8 @@ def test_a_project_that_is_not_installed_fails(monkeypatch):
 def test_it_speaks_without_rich_packaging_and_torch():
     code = (
         "import sys\n"
-        "for name in ('rich', 'packaging', 'torch', 'torchvision', 'yaml', 'omegaconf'): sys.modules[name] = None\n"
+        "for name in ('rich', 'packaging', 'torch', 'torchvision', 'yaml', 'omegaconf'): "
+        "sys.modules[name] = None\n"
         "from semhead_lib import doctor; sys.exit(doctor.main())"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
@@ -116,8 +128,12 @@ def test_shipped_and_downloaded_models_are_found(monkeypatch, tmp_path):
     (tmp_path / "assets" / "headclip-64").mkdir(parents=True)
     (tmp_path / "assets" / "headclip-64" / "model.safetensors").touch()
     hub = tmp_path / "hub"
-    (hub / "models--black-forest-labs--FLUX.1-Kontext-dev" / "snapshots" / "abc").mkdir(parents=True)
-    (hub / "models--timm--vit_base_patch32_clip_224.openai").mkdir(parents=True)  # begun, nothing in it
+    (hub / "models--black-forest-labs--FLUX.1-Kontext-dev" / "snapshots" / "abc").mkdir(
+        parents=True
+    )
+    (hub / "models--timm--vit_base_patch32_clip_224.openai").mkdir(
+        parents=True
+    )  # begun, nothing in it
     monkeypatch.setattr(doctor, "PACKAGE", tmp_path)
     monkeypatch.setenv("HF_HUB_CACHE", str(hub))
     monkeypatch.setenv("ANNY_CACHE_DIR", str(tmp_path / "anny"))
@@ -136,16 +152,23 @@ def test_shipped_and_downloaded_models_are_found(monkeypatch, tmp_path):
 
 
 def test_missing_ops_are_a_note_with_the_mending_command(monkeypatch):
-    monkeypatch.setattr(compiled, "COMPILED", compiled.Compiled((), "not built: SEMHEAD_OPS=0 was set"))
+    monkeypatch.setattr(
+        compiled, "COMPILED", compiled.Compiled((), "not built: SEMHEAD_OPS=0 was set")
+    )
     finding = next(iter(doctor._compiled()))
     assert (finding.name, finding.state, finding.mend) == ("ops", "note", doctor._install())
-    assert finding.detail.startswith("not built: SEMHEAD_OPS=0 was set: the reference implementations serve")
+    assert finding.detail.startswith(
+        "not built: SEMHEAD_OPS=0 was set: the reference implementations serve"
+    )
 
 
 def test_ops_of_an_installed_package_are_compiled_anew(monkeypatch, tmp_path):
     """There pip would say that the package is installed already, or take the wheel it has kept."""
     monkeypatch.setattr(doctor, "ROOT", tmp_path)
-    assert doctor._compile() == "python -m pip install --force-reinstall --no-deps --no-cache-dir semhead"
+    assert (
+        doctor._compile()
+        == "python -m pip install --force-reinstall --no-deps --no-cache-dir semhead"
+    )
 
 
 @pytest.mark.skipif(not compiled.COMPILED.devices, reason=compiled.COMPILED.detail)
@@ -160,9 +183,19 @@ def test_ops_are_listed_with_their_devices():
     [
         (".venv", ["environments"], {}, "make -B setup"),
         (".venv", ["environments"], {"extra": "faces"}, "make -B setup"),
-        (".venv", ["environments"], {"extra": "gpu"}, "make -B setup LOCK=environments/lock-gpu.txt"),
+        (
+            ".venv",
+            ["environments"],
+            {"extra": "gpu"},
+            "make -B setup LOCK=environments/lock-gpu.txt",
+        ),
         (".venv", ["environments"], {"anew": True}, "make clean setup"),
-        ("conda", ["environments"], {"extra": "scale"}, "python -m pip install -r environments/lock-gpu.txt && "),
+        (
+            "conda",
+            ["environments"],
+            {"extra": "scale"},
+            "python -m pip install -r environments/lock-gpu.txt && ",
+        ),
         (
             "conda",
             ["environments"],
@@ -173,7 +206,9 @@ def test_ops_are_listed_with_their_devices():
         ("conda", [], {}, "python -m pip install semhead"),
     ],
 )
-def test_mending_commands_fit_the_environment(monkeypatch, tmp_path, prefix, files, arguments, command):
+def test_mending_commands_fit_the_environment(
+    monkeypatch, tmp_path, prefix, files, arguments, command
+):
     for name in files:
         (tmp_path / name).mkdir()
     monkeypatch.setattr(doctor, "ROOT", tmp_path)

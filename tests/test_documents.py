@@ -17,14 +17,28 @@ from semhead_lib import cli
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
 PAGES = sorted((ROOT / "docs").glob("*.md"))
-TOPICS = {"data", "conditioning", "engine", "training", "ablations", "inversion", "explorer",
-          "scaling", "benchmarks"}  # fmt: skip
+TOPICS = {
+    "data",
+    "conditioning",
+    "engine",
+    "training",
+    "ablations",
+    "inversion",
+    "explorer",
+    "scaling",
+    "benchmarks",
+}
 GUIDES = [README, *PAGES, ROOT / "CONTRIBUTING.md", ROOT / "environments" / "README.md"]
-DOCUMENTS = sorted({
-    *GUIDES, ROOT / "CHANGELOG.md", ROOT / "THIRD_PARTY.md", ROOT / "csrc" / "README.md",
-    *(ROOT / "papermill_runs" / "reference").rglob("*.md"),
-    *(ROOT / "semhead_lib" / "assets").rglob("*.md"),
-})  # fmt: skip
+DOCUMENTS = sorted(
+    {
+        *GUIDES,
+        ROOT / "CHANGELOG.md",
+        ROOT / "THIRD_PARTY.md",
+        ROOT / "csrc" / "README.md",
+        *(ROOT / "papermill_runs" / "reference").rglob("*.md"),
+        *(ROOT / "semhead_lib" / "assets").rglob("*.md"),
+    }
+)
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
 
 
@@ -180,8 +194,13 @@ def test_documents_name_no_machine(path):
 
 
 # Columns of the tables of conditions: the metric in the study's results, and its scope.
-COLUMNS = [("frechet", "all"), ("directional_bias", "all"), ("mode_coverage", "all"),
-           ("cross_view_recall_5", "180"), ("diversity", "180")]  # fmt: skip
+COLUMNS = [
+    ("frechet", "all"),
+    ("directional_bias", "all"),
+    ("mode_coverage", "all"),
+    ("cross_view_recall_5", "180"),
+    ("diversity", "180"),
+]
 
 
 @pytest.mark.parametrize("path", [README, ROOT / "docs" / "ablations.md"], ids=name_of)
@@ -214,9 +233,16 @@ def test_the_citation_file():
 
 
 def test_files_for_contributors():
-    read = {path: (ROOT / path).read_text(encoding="utf-8") for path in (
-        ".pre-commit-config.yaml", ".github/workflows/ci.yml", "CHANGELOG.md", "pyproject.toml",
-        "environments/lock-suite.txt")}  # fmt: skip
+    read = {
+        path: (ROOT / path).read_text(encoding="utf-8")
+        for path in (
+            ".pre-commit-config.yaml",
+            ".github/workflows/ci.yml",
+            "CHANGELOG.md",
+            "pyproject.toml",
+            "environments/lock-suite.txt",
+        )
+    }
     (ruff,) = yaml.safe_load(read[".pre-commit-config.yaml"])["repos"]
     (pinned,) = re.findall(r"^ruff==(\S+)", read["environments/lock-suite.txt"], re.M)
     assert ruff["rev"] == f"v{pinned}"

@@ -1,4 +1,5 @@
-"""pyproject.toml, the locks and the conda files agree; and the functions that say so notice when they do not."""
+"""pyproject.toml, the locks and the conda files agree; and the functions that say so notice when
+they do not."""
 
 import re
 import tomllib
@@ -16,14 +17,19 @@ LOCKS = {  # lock -> extras it holds beside the base
     "environments/lock-suite.txt": SUITE,
     "environments/lock-gpu.txt": (*SUITE, "gpu", "scale"),
 }
-CONDA = {"environment.yml": "environments/lock-gpu.txt", "environments/conda-cpu.yml": "environments/lock-suite.txt"}
+CONDA = {
+    "environment.yml": "environments/lock-gpu.txt",
+    "environments/conda-cpu.yml": "environments/lock-suite.txt",
+}
 PYTHONS = ("3.11", "3.12", "3.13")
 TORCH = "2.13.0"
 
 
 def entries(lock: str) -> list[str]:
     """The requirements of a lock's text, each with its continuation lines joined."""
-    lines = [line for line in lock.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+    lines = [
+        line for line in lock.splitlines() if line.strip() and not line.lstrip().startswith("#")
+    ]
     return "\n".join(lines).replace("\\\n", " ").splitlines()
 
 
@@ -34,7 +40,11 @@ def requirement(entry: str) -> Requirement:
 
 def pins(lock: str, python: str) -> dict[str, str]:
     """Package -> version that a lock's text installs on Linux with this Python."""
-    environment = {"python_full_version": f"{python}.0", "python_version": python, "sys_platform": "linux"}
+    environment = {
+        "python_full_version": f"{python}.0",
+        "python_version": python,
+        "sys_platform": "linux",
+    }
     found = {}
     for entry in map(requirement, entries(lock)):
         if entry.marker is None or entry.marker.evaluate(environment):
@@ -59,7 +69,8 @@ def form_errors(lock: str) -> list[str]:
 
 
 def pin_errors(lock: str, wanted: list[str]) -> list[str]:
-    """Which of the wanted requirements a lock's text leaves out or pins outside their range, for any Python."""
+    """Which of the wanted requirements a lock's text leaves out or pins outside their range, for
+    any Python."""
     errors = []
     for python in PYTHONS:
         pinned = pins(lock, python)
@@ -68,15 +79,23 @@ def pin_errors(lock: str, wanted: list[str]) -> list[str]:
             if version is None:
                 errors.append(f"python {python}: {need.name} is not locked")
             elif not need.specifier.contains(version, prereleases=True):
-                errors.append(f"python {python}: {need.name} is locked to {version}, outside {need.specifier}")
+                errors.append(
+                    f"python {python}: {need.name} is locked to {version}, outside {need.specifier}"
+                )
     return errors
 
 
 def conda_errors(text: str, requires_python: str, lock: str, cuda: str) -> list[str]:
-    """Where a conda file's text disagrees: Python's range, the lock it installs (as it names it), CUDA's version."""
+    """Where a conda file's text disagrees: Python's range, the lock it installs (as it names it),
+    CUDA's version."""
     environment = yaml.safe_load(text)
     conda = [line for line in environment["dependencies"] if isinstance(line, str)]
-    pip = [line for entry in environment["dependencies"] if isinstance(entry, dict) for line in entry["pip"]]
+    pip = [
+        line
+        for entry in environment["dependencies"]
+        if isinstance(entry, dict)
+        for line in entry["pip"]
+    ]
     versions = {line.split()[0]: "".join(line.split()[1:]) for line in conda}
     errors = []
     if not {"conda-forge", "nodefaults"} >= set(environment["channels"]):
@@ -86,7 +105,9 @@ def conda_errors(text: str, requires_python: str, lock: str, cuda: str) -> list[
     if pip != [f"--requirement {lock}"]:
         errors.append(f"pip installs {pip}, expected only {lock}")
     if versions.get("cuda-version", f"=={cuda}") != f"=={cuda}":
-        errors.append(f"cuda-version {versions['cuda-version']}, but the lock's torch is built for {cuda}")
+        errors.append(
+            f"cuda-version {versions['cuda-version']}, but the lock's torch is built for {cuda}"
+        )
     return errors
 
 
@@ -101,7 +122,9 @@ def suite() -> str:
 
 
 def needs(project: dict, extras: tuple[str, ...]) -> list[str]:
-    return project["dependencies"] + [line for extra in extras for line in project["optional-dependencies"][extra]]
+    return project["dependencies"] + [
+        line for extra in extras for line in project["optional-dependencies"][extra]
+    ]
 
 
 @pytest.mark.parametrize("path", LOCKS)
@@ -115,11 +138,16 @@ def test_a_lock_satisfies_pyproject(project, path, extras):
 
 
 def test_every_extra_is_in_a_lock(project):
-    assert set(project["optional-dependencies"]) == {extra for extras in LOCKS.values() for extra in extras}
+    assert set(project["optional-dependencies"]) == {
+        extra for extras in LOCKS.values() for extra in extras
+    }
 
 
 def test_constraints_hold_in_every_lock():
-    lines = [line.split("#")[0].strip() for line in (ROOT / "environments/constraints.txt").read_text().splitlines()]
+    lines = [
+        line.split("#")[0].strip()
+        for line in (ROOT / "environments/constraints.txt").read_text().splitlines()
+    ]
     constraints = [line for line in lines if line]
     assert f"torch=={TORCH}" in constraints
     for path in LOCKS:
@@ -135,7 +163,9 @@ def test_larger_locks_contain_smaller_ones(python):
 @pytest.mark.parametrize(("path", "lock"), CONDA.items())
 def test_conda_files_agree(project, path, lock):
     cuda = ".".join(pins((ROOT / lock).read_text(), "3.12")["nvidia-cuda-runtime"].split(".")[:2])
-    relative = (ROOT / lock).relative_to((ROOT / path).parent).as_posix()  # pip reads it from the conda file's folder
+    relative = (
+        (ROOT / lock).relative_to((ROOT / path).parent).as_posix()
+    )  # pip reads it from the conda file's folder
     assert conda_errors((ROOT / path).read_text(), project["requires-python"], relative, cuda) == []
 
 
@@ -155,7 +185,9 @@ def test_a_missing_hash_is_noticed(suite):
     unhashed = re.sub(r"--hash=\S+", "", entry)
     assert form_errors(f"{entry}\n") == []
     assert form_errors(f"{unhashed}\n") == [f"{entry.split()[0]}: no sha256 hash"]
-    assert form_errors(entry.replace("==", ">=", 1)) == [f"{entry.split()[0].replace('==', '>=')}: not pinned with =="]
+    assert form_errors(entry.replace("==", ">=", 1)) == [
+        f"{entry.split()[0].replace('==', '>=')}: not pinned with =="
+    ]
 
 
 @pytest.mark.parametrize(
@@ -179,7 +211,10 @@ def test_a_wrong_or_missing_pin_is_noticed(suite):
     assert "python 3.13: no-such-package is not locked" in pin_errors(suite, ["no-such-package"])
     only_old = suite.replace(" \\", " ; python_full_version < '3.12' \\", 1)
     name = requirement(entries(suite)[0]).name
-    assert [error.split(":")[0] for error in pin_errors(only_old, [name])] == ["python 3.12", "python 3.13"]
+    assert [error.split(":")[0] for error in pin_errors(only_old, [name])] == [
+        "python 3.12",
+        "python 3.13",
+    ]
 
 
 def test_a_conda_file_that_disagrees_is_noticed(project):
@@ -187,7 +222,9 @@ def test_a_conda_file_that_disagrees_is_noticed(project):
 
     def errors(old: str, new: str) -> list[str]:
         assert old in text
-        return conda_errors(text.replace(old, new), project["requires-python"], "environments/lock-gpu.txt", "13.0")
+        return conda_errors(
+            text.replace(old, new), project["requires-python"], "environments/lock-gpu.txt", "13.0"
+        )
 
     assert errors("python >=3.11,<3.14", "python >=3.10,<3.14")[0].startswith("python >=3.10,<3.14")
     assert errors("lock-gpu", "lock-suite")[0].startswith("pip installs")

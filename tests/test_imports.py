@@ -1,4 +1,5 @@
-"""Importing is light: heavy libraries load only in the part that owns them, when that part is imported."""
+"""Importing is light: heavy libraries load only in the part that owns them, when that part is
+imported."""
 
 import json
 import re
@@ -10,7 +11,12 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "semhead_lib"
 HEAVY = ("anny", "warp", "diffusers", "transformers", "xformers", "k3d", "dlib")
-OWNERS = ("semhead_lib.data.parametric", "semhead_lib.data.kontext", "semhead_lib.viz", "semhead_lib.explore")
+OWNERS = (
+    "semhead_lib.data.parametric",
+    "semhead_lib.data.kontext",
+    "semhead_lib.viz",
+    "semhead_lib.explore",
+)
 
 REPORT = """
 import importlib, json, sys, time
@@ -31,16 +37,24 @@ for module in pkgutil.walk_packages(semhead_lib.__path__, "semhead_lib.", onerro
 
 
 def fresh(code: str, *arguments: str) -> str:
-    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
-@pytest.mark.parametrize("name", ["semhead_lib", "semhead_lib.cameras", "semhead_lib.data.subjects", "semhead_lib.cli"])
+@pytest.mark.parametrize(
+    "name", ["semhead_lib", "semhead_lib.cameras", "semhead_lib.data.subjects", "semhead_lib.cli"]
+)
 def test_import_is_quick_and_light(name):
     reports = []
-    while len(reports) < 3 and (not reports or reports[-1]["seconds"] >= 3):  # the first may read a cold disk
-        reports.append(json.loads(fresh(REPORT, "alone" if name == "semhead_lib" else "after torch", name)))
+    while len(reports) < 3 and (
+        not reports or reports[-1]["seconds"] >= 3
+    ):  # the first may read a cold disk
+        reports.append(
+            json.loads(fresh(REPORT, "alone" if name == "semhead_lib" else "after torch", name))
+        )
     assert min(report["seconds"] for report in reports) < 3
     assert set(HEAVY) & set(reports[0]["modules"]) == set()
 
@@ -50,10 +64,20 @@ def test_importing_the_package_does_not_import_torch():
 
 
 def test_only_owners_import_heavy_libraries():
-    names = [name for name in fresh(MODULES).split() if not name.startswith(OWNERS) and not name.endswith("__main__")]
+    names = [
+        name
+        for name in fresh(MODULES).split()
+        if not name.startswith(OWNERS) and not name.endswith("__main__")
+    ]
     assert "semhead_lib.data.subjects" in names
     loaded = json.loads(fresh(REPORT, "alone", *names))["modules"]
-    assert set(HEAVY) & set(loaded) <= {"transformers"}, "open_clip and torchmetrics load that themselves"
+    assert set(HEAVY) & set(loaded) <= {"transformers"}, (
+        "open_clip and torchmetrics load that themselves"
+    )
     words = re.compile(r"^\s*(from|import) transformers\b", re.M)
-    sources = {path.relative_to(PACKAGE).as_posix(): path.read_text() for path in PACKAGE.rglob("*.py")}
-    assert {name for name, text in sources.items() if words.search(text)} == set(), "diffusers alone needs it"
+    sources = {
+        path.relative_to(PACKAGE).as_posix(): path.read_text() for path in PACKAGE.rglob("*.py")
+    }
+    assert {name for name, text in sources.items() if words.search(text)} == set(), (
+        "diffusers alone needs it"
+    )

@@ -32,7 +32,13 @@ from semhead_lib.training.settings import TrainSettings, begun_settings
 
 ROOT = Path(__file__).parents[1]
 REFERENCE = ROOT / "papermill_runs/reference"
-TABLES = (old_names.SETTINGS, old_names.METRICS, old_names.COLUMNS, old_names.PROTOCOL, old_names.TENSORS)
+TABLES = (
+    old_names.SETTINGS,
+    old_names.METRICS,
+    old_names.COLUMNS,
+    old_names.PROTOCOL,
+    old_names.TENSORS,
+)
 
 
 def test_no_name_of_today_is_an_old_one():
@@ -46,7 +52,9 @@ def test_tables_of_studies(study):
     assert tuple(found.metrics.columns) == COLUMNS
     names = set(found.metrics["metric"])
     assert not names & set(old_names.METRICS) and set(old_names.METRICS.values()) <= names
-    front, back = (pick(final(found.of(mode="view"), azimuth), "frechet") for azimuth in (0.0, 180.0))
+    front, back = (
+        pick(final(found.of(mode="view"), azimuth), "frechet") for azimuth in (0.0, 180.0)
+    )
     assert len(front) and len(back) and "view_seed-0-azimuth-180" in found.heads
     raw = pd.read_csv(REFERENCE / "ablations" / study / "figures.csv")
     assert len(raw) == len(found.metrics) and raw["value"].equals(found.metrics["value"])
@@ -60,13 +68,20 @@ def test_the_table_of_inversions():
 def test_evaluations(tmp_path):
     kept = json.loads((ASSETS / "semhead-64/figures.json").read_text())
     found = Evaluation.from_json(kept)
-    assert found.generated["all"]["mode_coverage"].value == kept["generated"]["all"]["modes"]["value"]
-    assert "cross_view_recall_5" in found.generated["0"] and "own_front_recall_5" not in found.generated["0"]
+    assert (
+        found.generated["all"]["mode_coverage"].value == kept["generated"]["all"]["modes"]["value"]
+    )
+    assert (
+        "cross_view_recall_5" in found.generated["0"]
+        and "own_front_recall_5" not in found.generated["0"]
+    )
     protocol = kept["generated"]["all"]["frechet"]["protocol"]
     assert found.generated["all"]["frechet"].protocol.images == protocol["pictures"]
     written = json.dumps(found.as_json())
     assert '"pictures"' not in written
-    assert not any(f'"{name}"' in written for name in old_names.METRICS), "they are written by today's names"
+    assert not any(f'"{name}"' in written for name in old_names.METRICS), (
+        "they are written by today's names"
+    )
     content = {"kimg": 1.0, "told_azimuth": 90.0, "evaluation": kept}
     (tmp_path / "kimg-00001.000-told-90.json").write_text(json.dumps(content))
     assert [result.condition_azimuth for result in read_results(tmp_path)] == [90.0]
@@ -75,7 +90,10 @@ def test_evaluations(tmp_path):
 def of_version_1(sample: dict[str, bytes]) -> dict[str, bytes]:
     """A sample as it was written while segmentation was called `labels`."""
     info = json.loads(sample["json"])
-    info |= {"version": 1, "fields": ["labels" if name == "segmentation" else name for name in info["fields"]]}
+    info |= {
+        "version": 1,
+        "fields": ["labels" if name == "segmentation" else name for name in info["fields"]],
+    }
     renamed = {name.replace("segmentation_", "label_"): content for name, content in sample.items()}
     return renamed | {"json": json.dumps(info, sort_keys=True).encode()}
 
@@ -88,9 +106,17 @@ def test_datasets_with_labels(tmp_path):
         assert same_subject(decode_subject(sample), subject)
     partial, record, layout = write_shard(tmp_path / "shard-000000.tar", old)
     partial.rename(tmp_path / record.name)
-    plan = Plan(2, 2, "png", 0, {"name": "noise", "licence": "CC0-1.0", "settings": {"channels": ["depth", "labels"]}})
+    plan = Plan(
+        2,
+        2,
+        "png",
+        0,
+        {"name": "noise", "licence": "CC0-1.0", "settings": {"channels": ["depth", "labels"]}},
+    )
     manifest = json.loads(Manifest(plan, layout, (record,)).dumps())
-    manifest["fields"] = ["labels" if name == "segmentation" else name for name in manifest["fields"]]
+    manifest["fields"] = [
+        "labels" if name == "segmentation" else name for name in manifest["fields"]
+    ]
     (tmp_path / "dataset.json").write_text(json.dumps(manifest))
     read = Manifest.load(tmp_path)
     assert read.plan.source["settings"]["channels"] == ["depth", "segmentation"]
@@ -99,11 +125,16 @@ def test_datasets_with_labels(tmp_path):
     fill_semantics(tmp_path, features, "test [weights 0]", progress=False)
     assert check(tmp_path) == [] and Manifest.load(tmp_path).layout.semantic["dimension"] == 4
     heads = SubjectsInMemory.load(tmp_path, geometry=["segmentation"])
-    assert torch.equal(heads[1].segmentation, subjects[1].segmentation) and heads[1].semantic is not None
+    assert (
+        torch.equal(heads[1].segmentation, subjects[1].segmentation)
+        and heads[1].semantic is not None
+    )
 
 
 def test_weights_of_style_encoders(tmp_path):
-    encoder = StyleEncoder(EncoderConfig(side=16, condition_dim=4, w_dim=8, patch=8, width=16, depth=1, heads=2))
+    encoder = StyleEncoder(
+        EncoderConfig(side=16, condition_dim=4, w_dim=8, patch=8, width=16, depth=1, heads=2)
+    )
     encoder.save(tmp_path)
     path, earlier = tmp_path / FILE, {name: old for old, name in old_names.TENSORS.items()}
     with safe_open(path, "pt") as file:
@@ -112,23 +143,34 @@ def test_weights_of_style_encoders(tmp_path):
     assert set(old_names.TENSORS) <= set(tensors)
     save_file(tensors, path, metadata)
     read = StyleEncoder.load(tmp_path)
-    assert torch.equal(read.condition_embedding.weight, encoder.condition_embedding.weight.half().float())
+    assert torch.equal(
+        read.condition_embedding.weight, encoder.condition_embedding.weight.half().float()
+    )
 
 
 def test_settings_of_trainings():
     assert TrainSettings.from_json({"generator_rate": 0.5, "kimg": 2.0}).generator_lr == 0.5
-    assert begun_settings({"format": 2, "settings": {"discriminator_rate": 0.25}}) == {"discriminator_lr": 0.25}
+    assert begun_settings({"format": 2, "settings": {"discriminator_rate": 0.25}}) == {
+        "discriminator_lr": 0.25
+    }
     assert not set(old_names.SETTINGS) & set(TrainSettings().as_json())
 
 
 def test_command_lines():
     needed = [("data", "data"), ("out", "out")]
-    config = compose_config("train", [*needed, ("generator_rate", "0.5"), ("discriminator_rate", "0.25")])
-    assert (config.generator_lr, config.discriminator_lr) == (0.5, 0.25) and "generator_rate" not in config
+    config = compose_config(
+        "train", [*needed, ("generator_rate", "0.5"), ("discriminator_rate", "0.25")]
+    )
+    assert (config.generator_lr, config.discriminator_lr) == (
+        0.5,
+        0.25,
+    ) and "generator_rate" not in config
     assert compose_config("reconstruct", [*needed, ("rate", "0.125")]).lr == 0.125
     made = compose_config("synthesize", [("out", "out"), ("subjects", "3"), ("engine", "together")])
     assert made.engine == "distributed"
-    made = compose_config("synthesize", [("out", "out"), ("subjects", "3"), ("channels", "depth,labels")])
+    made = compose_config(
+        "synthesize", [("out", "out"), ("subjects", "3"), ("channels", "depth,labels")]
+    )
     assert made.channels == ["depth", "segmentation"]
 
 

@@ -13,7 +13,14 @@ FLOORS = (  # from the ground up; on a floor, too, a stage imports only from tho
     ("heads", "api"),  # the façade, which the commands use too
     ("explore", "conf", "doctor", "commands", "cli", "__main__"),
 )
-ROOMS = {"subjects": 0, "dataset": 1, "jobs": 2, "parametric": 3, "portraits": 4, "kontext": 5}  # of data
+ROOMS = {
+    "subjects": 0,
+    "dataset": 1,
+    "jobs": 2,
+    "parametric": 3,
+    "portraits": 4,
+    "kontext": 5,
+}  # of data
 STAGES = {stage: place for place, stage in enumerate(stage for floor in FLOORS for stage in floor)}
 
 
@@ -27,7 +34,8 @@ def modules() -> dict[str, ast.Module]:
 
 
 def imports(tree: ast.Module) -> set[str]:
-    """What a module imports of this library, at its head or in its functions, as dotted names below the package."""
+    """What a module imports of this library, at its head or in its functions, as dotted names below
+    the package."""
     found = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom):
@@ -41,7 +49,10 @@ def imports(tree: ast.Module) -> set[str]:
 
 def against_the_order(order: dict[str, int], names: dict[str, set[str]]) -> list[str]:
     """Imports from a later place: `names` holds for each module the modules that it imports."""
-    first = {name: name.split(".")[0] for name in (*names, *(i for imported in names.values() for i in imported))}
+    first = {
+        name: name.split(".")[0]
+        for name in (*names, *(i for imported in names.values() for i in imported))
+    }
     return [
         f"{name} imports {other}"
         for name, imported in names.items()
@@ -53,19 +64,27 @@ def against_the_order(order: dict[str, int], names: dict[str, set[str]]) -> list
 def test_every_module_has_its_place():
     stages = {name.split(".")[0] for name in modules() if name}
     assert stages == set(STAGES), "a new stage is entered in FLOORS"
-    assert {path.stem for path in (PACKAGE / "data").iterdir() if not path.stem.startswith("__")} == set(ROOMS)
+    assert {
+        path.stem for path in (PACKAGE / "data").iterdir() if not path.stem.startswith("__")
+    } == set(ROOMS)
 
 
 def test_no_stage_imports_from_a_later_one():
-    names = {name: imports(tree) for name, tree in modules().items() if name}  # the façade imports from all
+    names = {
+        name: imports(tree) for name, tree in modules().items() if name
+    }  # the façade imports from all
     assert against_the_order(STAGES, names) == []
-    assert against_the_order(STAGES, {"data.subjects": {"training.trainer.train"}}), "the check itself finds one"
+    assert against_the_order(STAGES, {"data.subjects": {"training.trainer.train"}}), (
+        "the check itself finds one"
+    )
 
 
 def test_no_room_of_data_imports_from_a_later_one():
     inside = "data."
     names = {
-        name.removeprefix(inside): {i.removeprefix(inside) for i in imports(tree) if i.startswith(inside)}
+        name.removeprefix(inside): {
+            i.removeprefix(inside) for i in imports(tree) if i.startswith(inside)
+        }
         for name, tree in modules().items()
         if name.startswith(inside)
     }
@@ -75,7 +94,11 @@ def test_no_room_of_data_imports_from_a_later_one():
 
 def test_modules_import_each_other_in_no_circle():
     trees = modules()
-    names = {name: {known(i, trees) for i in imports(tree)} - {name, ""} for name, tree in trees.items() if name}
+    names = {
+        name: {known(i, trees) for i in imports(tree)} - {name, ""}
+        for name, tree in trees.items()
+        if name
+    }
     done: set[str] = set()
 
     def visit(name: str, path: tuple[str, ...]) -> None:

@@ -1,1 +1,2 @@
-"""Ablations: many trainings that differ in one thing at a time, judged alike, and what follows from them."""
+"""Ablations: many trainings that differ in one thing at a time, judged alike, and what follows from
+them."""

@@ -1,8 +1,10 @@
-"""What a study's metrics say: means over seeds with intervals, learning curves, differences of two levels.
+"""What a study's metrics say: means over seeds with intervals, learning curves, differences of two
+levels.
 
-Intervals are by a bootstrap in two stages: seeds are drawn with replacement, and to each drawn run's metric noise is
-added as large as its own interval says (two metrics of one seed never have it in common). With two or three seeds that
-is a rough guide, on the small side: so a difference counts as shown only when every seed agrees with it too.
+Intervals are by a bootstrap in two stages: seeds are drawn with replacement, and to each drawn
+run's metric noise is added as large as its own interval says (two metrics of one seed never have it
+in common). With two or three seeds that is a rough guide, on the small side: so a difference counts
+as shown only when every seed agrees with it too.
 """
 
 from __future__ import annotations
@@ -33,7 +35,8 @@ class Results:
     heads: dict[str, Path]  # run, or run-azimuth-DEGREES -> image of its heads
 
     def of(self, **levels: Any) -> pd.DataFrame:
-        """Metrics of the runs at these levels of factors, all other factors as in the baseline; any seed.
+        """Metrics of the runs at these levels of factors, all other factors as in the baseline; any
+        seed.
 
         Raises ValueError for a factor that there is none of.
         """
@@ -45,7 +48,8 @@ class Results:
         return rows
 
     def levels(self, factor: str) -> list[str]:
-        """Levels of a factor that have finished runs, all else as in the baseline; the baseline's first."""
+        """Levels of a factor that have finished runs, all else as in the baseline; the baseline's
+        first."""
         others = {name: level for name, level in FACTORS.items() if name != factor}
         rows = self.metrics
         for name, level in others.items():
@@ -55,7 +59,8 @@ class Results:
 
 
 def load_results(folder: Path | str) -> Results:
-    """Read a results folder. Raises FileNotFoundError, or ValueError naming the file that is not one of a study."""
+    """Read a results folder. Raises FileNotFoundError, or ValueError naming the file that is not
+    one of a study."""
     folder = Path(folder)
     path = old_names.existing(folder / TABLE)
     for file in (path, folder / RUNS, folder / STUDY):
@@ -63,10 +68,15 @@ def load_results(folder: Path | str) -> Results:
             raise FileNotFoundError(f"{file}: not there; 'semhead ablate STUDY' writes it")
     metrics = pd.read_csv(path, dtype={"scope": str, "seed": int}).rename(columns=old_names.COLUMNS)
     if tuple(metrics.columns) != COLUMNS:
-        raise ValueError(f"{path}: expected the columns {', '.join(COLUMNS)}, got {', '.join(metrics.columns)}")
+        raise ValueError(
+            f"{path}: expected the columns {', '.join(COLUMNS)}, got {', '.join(metrics.columns)}"
+        )
     study = json.loads((folder / STUDY).read_text(encoding="utf-8"))
     metrics["metric"] = metrics["metric"].replace(old_names.METRICS)
-    heads = {path.stem.replace(*old_names.HEADS): path for path in sorted((folder / HEADS).glob("*.webp"))}
+    heads = {
+        path.stem.replace(*old_names.HEADS): path
+        for path in sorted((folder / HEADS).glob("*.webp"))
+    }
     return Results(metrics, pd.read_csv(folder / RUNS), study, heads)
 
 
@@ -102,11 +112,14 @@ def spread(rows: pd.DataFrame) -> Spread:  # a row a run
     noise = (rows["high"] - rows["low"]).to_numpy(float) / _NORMAL
     low, high = np.percentile(_bootstrap(values, noise), (2.5, 97.5))
     mean = values.mean()
-    return Spread(float(mean), float(min(low, mean)), float(max(high, mean)), tuple(values.tolist()))
+    return Spread(
+        float(mean), float(min(low, mean)), float(max(high, mean)), tuple(values.tolist())
+    )
 
 
 def floor(rows: pd.DataFrame, metric: str, scope: str = "all") -> Spread:
-    """What real heads get in the generators' place, with its interval. Raises ValueError where nothing does."""
+    """What real heads get in the generators' place, with its interval. Raises ValueError where
+    nothing does."""
     its = pick(rows, metric, scope)[["real", "real_low", "real_high"]].dropna()
     if its.empty:
         raise ValueError(f"real heads have no {metric} in scope {scope}")
@@ -120,10 +133,14 @@ def difference(one: pd.DataFrame, other: pd.DataFrame) -> Spread:  # a row a run
     if both.empty:
         raise ValueError("no seed has both")
     values = (both["value"] - both["value_other"]).to_numpy(float)
-    widths = [(both[f"high{end}"] - both[f"low{end}"]).to_numpy(float) / _NORMAL for end in ("", "_other")]
+    widths = [
+        (both[f"high{end}"] - both[f"low{end}"]).to_numpy(float) / _NORMAL for end in ("", "_other")
+    ]
     low, high = np.percentile(_bootstrap(values, np.hypot(*widths)), (2.5, 97.5))
     mean = values.mean()
-    return Spread(float(mean), float(min(low, mean)), float(max(high, mean)), tuple(values.tolist()))
+    return Spread(
+        float(mean), float(min(low, mean)), float(max(high, mean)), tuple(values.tolist())
+    )
 
 
 def _bootstrap(values: np.ndarray, noise: np.ndarray) -> np.ndarray:  # [S], [S] -> [draws] means
@@ -144,12 +161,16 @@ def means_and_bands(
 ) -> tuple[dict[str, list[float]], dict[str, tuple[list[float], list[float]]]]:
     """Named curves as plots take them: the means, and the low and high ends of the intervals."""
     means = {name: [s.mean for s in spreads] for name, spreads in curves.items()}
-    bands = {name: ([s.low for s in spreads], [s.high for s in spreads]) for name, spreads in curves.items()}
+    bands = {
+        name: ([s.low for s in spreads], [s.high for s in spreads])
+        for name, spreads in curves.items()
+    }
     return means, bands
 
 
 def kimg_to_reach(rows: pd.DataFrame, level: float, metric: str = "frechet") -> pd.DataFrame:
-    """When each run's falling metric first is at `level`, linear between measurements; a row a run that gets there.
+    """When each run's falling metric first is at `level`, linear between measurements; a row a run
+    that gets there.
 
     Its value is in thousands of images; low and high are those of the measurements around it.
     """
@@ -166,25 +187,41 @@ def kimg_to_reach(rows: pd.DataFrame, level: float, metric: str = "frechet") -> 
         part = 1.0 if i == 0 else (value[i - 1] - level) / (value[i - 1] - value[i])
         before = 0.0 if i == 0 else kimg[i - 1]
         at = kimg[i] if i == 0 else before + part * (kimg[i] - before)
-        found.append({"run": run, "seed": its["seed"].iloc[0], "value": at, "low": before, "high": kimg[i]})
+        found.append(
+            {"run": run, "seed": its["seed"].iloc[0], "value": at, "low": before, "high": kimg[i]}
+        )
     return pd.DataFrame(found, columns=["run", "seed", "value", "low", "high"])
 
 
 def around(rows: pd.DataFrame, metric: str) -> tuple[list[float], list[Spread], list[float]]:
-    """A metric at each azimuth bin: azimuths in degrees, spreads over seeds, and what real heads get there."""
-    scopes = sorted({s for s in rows.loc[rows["metric"] == metric, "scope"] if s != "all"}, key=float)
+    """A metric at each azimuth bin: azimuths in degrees, spreads over seeds, and what real heads
+    get there."""
+    scopes = sorted(
+        {s for s in rows.loc[rows["metric"] == metric, "scope"] if s != "all"}, key=float
+    )
     picked = [pick(rows, metric, scope) for scope in scopes]
-    return [float(s) for s in scopes], [spread(p) for p in picked], [float(p["real"].mean()) for p in picked]
+    return (
+        [float(s) for s in scopes],
+        [spread(p) for p in picked],
+        [float(p["real"].mean()) for p in picked],
+    )
 
 
-def table(results: Results, factor: str, metrics: Mapping[str, str]) -> pd.DataFrame:  # metric -> title
-    """A row a level of a factor, a column a metric over all views: mean over seeds, interval, and number of seeds."""
+def table(
+    results: Results, factor: str, metrics: Mapping[str, str]
+) -> pd.DataFrame:  # metric -> title
+    """A row a level of a factor, a column a metric over all views: mean over seeds, interval, and
+    number of seeds."""
     shown = []
     for level in results.levels(factor):
         rows = final(results.of(**{factor: level}))
         seeds = rows["seed"].nunique()
         cells = {title: pick(rows, metric) for metric, title in metrics.items()}
         shown.append(
-            {factor: level, "seeds": seeds, **{t: "–" if c.empty else str(spread(c)) for t, c in cells.items()}}
+            {
+                factor: level,
+                "seeds": seeds,
+                **{t: "–" if c.empty else str(spread(c)) for t, c in cells.items()},
+            }
         )
     return pd.DataFrame(shown)

@@ -1,4 +1,5 @@
-"""The method's claims as rows of a table: what was compared, the difference, and whether this study shows it."""
+"""The method's claims as rows of a table: what was compared, the difference, and whether this study
+shows it."""
 
 from __future__ import annotations
 
@@ -8,14 +9,28 @@ from typing import Any
 
 import pandas as pd
 
-from semhead_lib.ablation.analysis import Results, Spread, difference, final, kimg_to_reach, pick, spread
+from semhead_lib.ablation.analysis import (
+    Results,
+    Spread,
+    difference,
+    final,
+    kimg_to_reach,
+    pick,
+    spread,
+)
 
-SUPPORTED, NOT_SUPPORTED, OPPOSITE, OPEN = "supported", "not supported", "the opposite is supported", "not run"
+SUPPORTED, NOT_SUPPORTED, OPPOSITE, OPEN = (
+    "supported",
+    "not supported",
+    "the opposite is supported",
+    "not run",
+)
 
 
 @dataclass(frozen=True)
 class Claim:
-    """`better` has more (sign 1) or less (sign -1) of a metric than `worse`, levels of factors both."""
+    """`better` has more (sign 1) or less (sign -1) of a metric than `worse`, levels of factors
+    both."""
 
     text: str
     metric: str
@@ -23,40 +38,120 @@ class Claim:
     better: dict[str, Any]
     worse: dict[str, Any]
     scope: str = "all"
-    azimuths: tuple[float, float] = (0.0, 0.0)  # degrees, of the camera that better and worse are conditioned on
+    azimuths: tuple[float, float] = (
+        0.0,
+        0.0,
+    )  # degrees, of the camera that better and worse are conditioned on
 
 
 CLAIMS = (
-    Claim("With no condition the model collapses: fewer modes are covered", "mode_coverage", 1,
-          {}, {"mode": "none"}),
-    Claim("A view condition biases the model towards a direction; a semantic one does not", "directional_bias", -1,
-          {}, {"mode": "view"}),
+    Claim(
+        "With no condition the model collapses: fewer modes are covered",
+        "mode_coverage",
+        1,
+        {},
+        {"mode": "none"},
+    ),
+    Claim(
+        "A view condition biases the model towards a direction; a semantic one does not",
+        "directional_bias",
+        -1,
+        {},
+        {"mode": "view"},
+    ),
     Claim("… nor does it next to none at all", "directional_bias", -1, {}, {"mode": "none"}),
-    Claim("Told the back instead of the front, a view model's backs get better", "frechet", -1,
-          {"mode": "view"}, {"mode": "view"}, scope="180", azimuths=(180.0, 0.0)),
-    Claim("… and its fronts get worse", "frechet", -1,
-          {"mode": "view"}, {"mode": "view"}, scope="0", azimuths=(0.0, 180.0)),
-    Claim("A semantic condition gives better heads than the view, over all sides", "frechet", -1, {}, {"mode": "view"}),
+    Claim(
+        "Told the back instead of the front, a view model's backs get better",
+        "frechet",
+        -1,
+        {"mode": "view"},
+        {"mode": "view"},
+        scope="180",
+        azimuths=(180.0, 0.0),
+    ),
+    Claim(
+        "… and its fronts get worse",
+        "frechet",
+        -1,
+        {"mode": "view"},
+        {"mode": "view"},
+        scope="0",
+        azimuths=(0.0, 180.0),
+    ),
+    Claim(
+        "A semantic condition gives better heads than the view, over all sides",
+        "frechet",
+        -1,
+        {},
+        {"mode": "view"},
+    ),
     Claim("… and than none", "frechet", -1, {}, {"mode": "none"}),
-    Claim("… with more diverse backs than under the view", "diversity", 1, {}, {"mode": "view"}, scope="180"),
-    Claim("… and front and back belong to one head", "cross_view_recall_5", 1, {}, {"mode": "view"}, scope="180"),
-    Claim("Training is faster than under the view: images to the Fréchet distance that both reach", "kimg", -1,
-          {}, {"mode": "view"}),
-    Claim("Telling the view beside the semantics brings bias back", "directional_bias", -1,
-          {}, {"mode": "semantic+view"}),
+    Claim(
+        "… with more diverse backs than under the view",
+        "diversity",
+        1,
+        {},
+        {"mode": "view"},
+        scope="180",
+    ),
+    Claim(
+        "… and front and back belong to one head",
+        "cross_view_recall_5",
+        1,
+        {},
+        {"mode": "view"},
+        scope="180",
+    ),
+    Claim(
+        "Training is faster than under the view: images to the Fréchet distance that both reach",
+        "kimg",
+        -1,
+        {},
+        {"mode": "view"},
+    ),
+    Claim(
+        "Telling the view beside the semantics brings bias back",
+        "directional_bias",
+        -1,
+        {},
+        {"mode": "semantic+view"},
+    ),
     Claim("ViCiCo: better heads than without", "frechet", -1, {}, {"vicico": "off"}),
     Claim("… that follow their condition more", "condition_recall_5", 1, {}, {"vicico": "off"}),
     Claim("… whose sides agree more", "cross_view_recall_5", 1, {}, {"vicico": "off"}, scope="180"),
-    Claim("Four views of a subject in a batch: better heads than one", "frechet", -1, {}, {"views_per_subject": 1}),
-    Claim("Balanced views: less bias than views as in photographs", "directional_bias", -1,
-          {}, {"data": "front_heavy"}),
-    Claim("On photographs' views too, semantics bias less than the view", "directional_bias", -1,
-          {"data": "front_heavy"}, {"data": "front_heavy", "mode": "view"}),
-    Claim("The front's feature for all views: less bias than each view's own", "directional_bias", -1,
-          {}, {"source": "view"}),
+    Claim(
+        "Four views of a subject in a batch: better heads than one",
+        "frechet",
+        -1,
+        {},
+        {"views_per_subject": 1},
+    ),
+    Claim(
+        "Balanced views: less bias than views as in photographs",
+        "directional_bias",
+        -1,
+        {},
+        {"data": "front_heavy"},
+    ),
+    Claim(
+        "On photographs' views too, semantics bias less than the view",
+        "directional_bias",
+        -1,
+        {"data": "front_heavy"},
+        {"data": "front_heavy", "mode": "view"},
+    ),
+    Claim(
+        "The front's feature for all views: less bias than each view's own",
+        "directional_bias",
+        -1,
+        {},
+        {"source": "view"},
+    ),
     Claim("… and better heads", "frechet", -1, {}, {"source": "view"}),
-    Claim("Hy-planes: better heads than tri-planes", "frechet", -1, {}, {"representation": "triplane"}),
-)  # fmt: skip
+    Claim(
+        "Hy-planes: better heads than tri-planes", "frechet", -1, {}, {"representation": "triplane"}
+    ),
+)
 
 
 @dataclass(frozen=True)
@@ -71,7 +166,8 @@ class Verdict:
 
 
 def judge(results: Results, claims: Sequence[Claim] = CLAIMS) -> list[Verdict]:
-    """A verdict a claim. Shown, or its opposite: the interval of the difference leaves 0 out, and every seed agrees."""
+    """A verdict a claim. Shown, or its opposite: the interval of the difference leaves 0 out, and
+    every seed agrees."""
     return [_verdict(results, claim) for claim in claims]
 
 
@@ -96,15 +192,21 @@ def _verdict(results: Results, claim: Claim) -> Verdict:
 
 
 def _until_both(one: pd.DataFrame, other: pd.DataFrame) -> list[pd.DataFrame]:
-    """Images that the runs of both sides need to the least Frechet distance that all of them reach."""
+    """Images that the runs of both sides need to the least Frechet distance that all of them
+    reach."""
     both = pd.concat([one, other])
-    whole = both[(both["metric"] == "frechet") & (both["scope"] == "all") & (both["condition_azimuth"] == 0)]
+    whole = both[
+        (both["metric"] == "frechet") & (both["scope"] == "all") & (both["condition_azimuth"] == 0)
+    ]
     level = whole.groupby("run")["value"].min().max()
     return [kimg_to_reach(side, level) for side in (one, other)]
 
 
-def compared(studies: Mapping[str, Results], claims: Sequence[Claim] = CLAIMS) -> pd.DataFrame:  # name -> its results
-    """A row a claim that all studies can judge: the difference of its two sides in each, and what each shows."""
+def compared(
+    studies: Mapping[str, Results], claims: Sequence[Claim] = CLAIMS
+) -> pd.DataFrame:  # name -> its results
+    """A row a claim that all studies can judge: the difference of its two sides in each, and what
+    each shows."""
     each = {name: judge(results, claims) for name, results in studies.items()}
     rows = []
     for verdicts in zip(*each.values(), strict=True):

@@ -1,13 +1,16 @@
-"""`semhead contest`: designs of a generator and its training, each for the same minutes of one core (or one GPU).
+"""`semhead contest`: designs of a generator and its training, each for the same minutes of one core
+(or one GPU).
 
-A study (`semhead ablate`) gives all runs the same number of images, to tell what the method's parts do. A contest gives
-them the same time, to tell what is worth having: a design that costs twice as much sees half as much. On a CPU it is
-time of the processor, which other processes do not take away. A contest is a YAML file in
-papermill_runs/profiles/designs; `cpu.yaml` there says what is in it.
+A study (`semhead ablate`) gives all runs the same number of images, to tell what the method's parts
+do. A contest gives them the same time, to tell what is worth having: a design that costs twice as
+much sees half as much. On a CPU it is time of the processor, which other processes do not take
+away. A contest is a YAML file in papermill_runs/profiles/designs; `cpu.yaml` there says what is in
+it.
 
-    papermill_runs/designs/NAME/datasets/       people to train on, and unseen ones
-    papermill_runs/designs/NAME/DESIGN_seed-S/  begin/ (by reconstruction), run/, metrics.json, heads.png
-    papermill_runs/designs/NAME/results/        metrics.csv, designs.json, heads/*.webp: small enough to keep
+    papermill_runs/designs/NAME/
+        datasets/       subjects to train on, and unseen ones
+        DESIGN_seed-S/  begin/ (by reconstruction), run/, metrics.json, heads.png
+        results/        metrics.csv, designs.json, heads/*.webp: small enough to keep
 """
 
 from __future__ import annotations
@@ -35,8 +38,20 @@ from semhead_lib.training.settings import TrainSettings
 
 METRICS_FILE, HEADS, LOG = "metrics.json", "heads.png", "job.log"
 _SECTIONS = {"minutes", "datasets", "resolution", "heads", "common", "parts", "designs"}
-_COLUMNS = ("design", "seed", "kimg", "reconstructed_kimg", "scope", "metric", "value", "low", "high", "real",
-            "real_low", "real_high")  # fmt: skip
+_COLUMNS = (
+    "design",
+    "seed",
+    "kimg",
+    "reconstructed_kimg",
+    "scope",
+    "metric",
+    "value",
+    "low",
+    "high",
+    "real",
+    "real_low",
+    "real_high",
+)
 _ENDLESS = 1e6  # kimg: time ends a training
 
 
@@ -48,7 +63,9 @@ class Entry:
     seed: int
     parts: tuple[str, ...]
     train: dict[str, Any]  # settings of `semhead train`
-    reconstruct: dict[str, Any]  # settings of `semhead reconstruct`, and `share` of the minutes; empty: none
+    reconstruct: dict[
+        str, Any
+    ]  # settings of `semhead reconstruct`, and `share` of the minutes; empty: none
 
     @property
     def name(self) -> str:
@@ -66,7 +83,9 @@ class Entry:
             return None
         given = {name: value for name, value in self.train.items() if name in OF_BOTH}
         own = {name: value for name, value in self.reconstruct.items() if name != "share"}
-        return ReconstructionSettings(**given, **own, kimg=_ENDLESS, fall=0.0, save_every=10**9, seed=self.seed)
+        return ReconstructionSettings(
+            **given, **own, kimg=_ENDLESS, fall=0.0, save_every=10**9, seed=self.seed
+        )
 
 
 @dataclass(frozen=True)
@@ -93,7 +112,8 @@ class Contest:
 
 
 def load_contest(name: str, root: Path) -> Contest:
-    """The contest `name`, or that in the YAML file of that path. Raises UsageError on any mistake in it."""
+    """The contest `name`, or that in the YAML file of that path. Raises UsageError on any mistake
+    in it."""
     from yaml import YAMLError, safe_load
 
     path = find_profile(name, root / "papermill_runs" / "profiles" / "designs").resolve()
@@ -105,13 +125,22 @@ def load_contest(name: str, root: Path) -> Contest:
     if not isinstance(content, dict) or set(content) != _SECTIONS:
         raise UsageError(f"{shown}: expected the sections {', '.join(sorted(_SECTIONS))}")
     if set(content["datasets"]) != {"people", "unseen"}:
-        raise UsageError(f"{shown}: datasets needs people and unseen, got {', '.join(content['datasets'])}")
+        raise UsageError(
+            f"{shown}: datasets needs people and unseen, got {', '.join(content['datasets'])}"
+        )
     entries = []
     for design, asked in content["designs"].items():
         for seed in asked["seeds"]:
             entries.append(_entry(design, seed, asked["parts"], content, f"{shown}: {design}"))
-    return Contest(path.stem, shown, content["minutes"], content["datasets"], content["resolution"],
-                   content["heads"], tuple(entries))  # fmt: skip
+    return Contest(
+        path.stem,
+        shown,
+        content["minutes"],
+        content["datasets"],
+        content["resolution"],
+        content["heads"],
+        tuple(entries),
+    )
 
 
 def _entry(design: str, seed: int, parts: list[str], content: dict[str, Any], where: str) -> Entry:
@@ -122,7 +151,10 @@ def _entry(design: str, seed: int, parts: list[str], content: dict[str, Any], wh
     reconstruct: dict[str, Any] = {}
     for part in parts:
         if part not in content["parts"]:
-            hint = did_you_mean(part, [*content["parts"]]) or f": there are {', '.join(content['parts'])}"
+            hint = (
+                did_you_mean(part, [*content["parts"]])
+                or f": there are {', '.join(content['parts'])}"
+            )
             raise UsageError(f"{where}: no part '{part}'{hint}")
         changes = old_names.today(old_names.SETTINGS, content["parts"][part])
         train["generator"] |= changes.pop("generator", {})
@@ -137,19 +169,33 @@ def _entry(design: str, seed: int, parts: list[str], content: dict[str, Any], wh
 
 
 def contest(
-    name: str, only: str | None = None, workers: int = 2, dry_run: bool = False, root: Path | None = None
+    name: str,
+    only: str | None = None,
+    workers: int = 2,
+    dry_run: bool = False,
+    root: Path | None = None,
 ) -> bool:
-    """Train and judge what is left of a contest, `workers` designs at a time; whether all are finished.
+    """Train and judge what is left of a contest, `workers` designs at a time; whether all are
+    finished.
 
     Raises UsageError for mistakes in the contest, BlockingIOError when another process executes it.
     """
     root = (root or runs.find_root(Path.cwd())).resolve()
     plan = load_contest(name, root)
-    chosen = [e for e in plan.entries if not only or any(e.name.startswith(w.strip()) for w in only.split(","))]
+    chosen = [
+        e
+        for e in plan.entries
+        if not only or any(e.name.startswith(w.strip()) for w in only.split(","))
+    ]
     if not chosen:
-        raise UsageError(f"only={only}: no design begins so; there are {', '.join(e.name for e in plan.entries)}")
+        raise UsageError(
+            f"only={only}: no design begins so; there are {', '.join(e.name for e in plan.entries)}"
+        )
     waiting = [entry for entry in chosen if not plan.finished(entry, root)]
-    print(f"{plan.name}: {len(chosen)} trainings, {len(waiting)} to execute, into {plan.folder}", flush=True)
+    print(
+        f"{plan.name}: {len(chosen)} trainings, {len(waiting)} to execute, into {plan.folder}",
+        flush=True,
+    )
     if dry_run:
         return not waiting
     (root / plan.folder).mkdir(parents=True, exist_ok=True)
@@ -172,7 +218,9 @@ def _make_datasets(plan: Contest, root: Path, workers: int) -> None:
 
     encoder = SemanticEncoder.load()
     for name, asked in plan.datasets.items():
-        settings = {"views_per_subject": 8} | {key: value for key, value in asked.items() if key != "subjects"}
+        settings = {"views_per_subject": 8} | {
+            key: value for key, value in asked.items() if key != "subjects"
+        }
         source = partial(ParametricSource, resolution=plan.resolution, **settings)
         folder = root / plan.dataset(name)
         synthesize(source, folder, asked["subjects"], image_format="webp", workers=workers)
@@ -180,7 +228,8 @@ def _make_datasets(plan: Contest, root: Path, workers: int) -> None:
 
 
 def _execute(plan: Contest, waiting: list[Entry], root: Path, workers: int) -> None:
-    """One process for each design; a Ctrl-C ends them all, and those that were not finished begin anew."""
+    """One process for each design; a Ctrl-C ends them all, and those that were not finished begin
+    anew."""
     running: dict[str, tuple[subprocess.Popen, float]] = {}
     line, waiting = ProgressLine("contest", every=60.0), list(waiting)
     environment = dict(os.environ) | {"OMP_NUM_THREADS": "1"}
@@ -190,17 +239,34 @@ def _execute(plan: Contest, waiting: list[Entry], root: Path, workers: int) -> N
                 entry = waiting.pop(0)
                 folder = root / plan.folder / entry.name
                 folder.mkdir(parents=True, exist_ok=True)
-                command = [sys.executable, "-m", "semhead_lib.ablation.contest", str(plan.file), entry.name, str(root)]
+                command = [
+                    sys.executable,
+                    "-m",
+                    "semhead_lib.ablation.contest",
+                    str(plan.file),
+                    entry.name,
+                    str(root),
+                ]
                 with open(folder / LOG, "wb") as log:
-                    process = subprocess.Popen(command, cwd=root, env=environment, stdout=log, stderr=log)
+                    process = subprocess.Popen(
+                        command, cwd=root, env=environment, stdout=log, stderr=log
+                    )
                 running[entry.name] = process, time.monotonic()
             for name, (process, began) in list(running.items()):
                 if process.poll() is not None:
                     line.end()
-                    how = "finished" if process.returncode == 0 else f"failed, see {plan.folder / name / LOG}"
+                    how = (
+                        "finished"
+                        if process.returncode == 0
+                        else f"failed, see {plan.folder / name / LOG}"
+                    )
                     print(f"{name}: {how} after {duration(time.monotonic() - began)}", flush=True)
                     del running[name]
-            line.show("; ".join(f"{name}, {duration(time.monotonic() - t)}" for name, (_, t) in running.items()))
+            line.show(
+                "; ".join(
+                    f"{name}, {duration(time.monotonic() - t)}" for name, (_, t) in running.items()
+                )
+            )
             time.sleep(0.5)
     finally:
         for process, _ in running.values():
@@ -222,15 +288,30 @@ def execute(plan: Contest, entry: Entry, root: Path) -> None:
     clock = time.process_time if pick_device("auto") == "cpu" else time.monotonic
     for part in ("begin", "run"):  # of a call that was interrupted: its time is not known
         shutil.rmtree(folder / part, ignore_errors=True)
-    geometry = ("depth", "segmentation") if entry.beginning or entry.settings.reconstruct_every else ()
+    geometry = (
+        ("depth", "segmentation") if entry.beginning or entry.settings.reconstruct_every else ()
+    )
     people = SubjectsInMemory.load(root / plan.dataset("people"), geometry=geometry)
     if entry.beginning:
         share = float(entry.reconstruct["share"])
         begin = reconstruct(
-            entry.beginning, people, folder / "begin", progress=False, stop_after=seconds * share, clock=clock
+            entry.beginning,
+            people,
+            folder / "begin",
+            progress=False,
+            stop_after=seconds * share,
+            clock=clock,
         )
         seconds *= 1 - share
-    model = train(entry.settings, people, folder / "run", init=begin, progress=False, stop_after=seconds, clock=clock)
+    model = train(
+        entry.settings,
+        people,
+        folder / "run",
+        init=begin,
+        progress=False,
+        stop_after=seconds,
+        clock=clock,
+    )
     del people
     found = judged(plan, model, root)
     images = found.pop("heads")
@@ -252,8 +333,16 @@ def judged(plan: Contest, model: Path, root: Path) -> dict[str, Any]:
     unseen = SubjectsInMemory.load(root / plan.dataset("unseen"), limit=2 * plan.heads)
     encoder = FeatureExtractor.load("headclip-64")
     store = root / plan.folder / "datasets" / "features"
-    found = evaluate(generator, unseen, bank.mode, FeatureExtractor.load(), encoder, heads=plan.heads,
-                     identity_heads=plan.heads, store=store)  # fmt: skip
+    found = evaluate(
+        generator,
+        unseen,
+        bank.mode,
+        FeatureExtractor.load(),
+        encoder,
+        heads=plan.heads,
+        identity_heads=plan.heads,
+        store=store,
+    )
     _, semantics = unseen.semantics(6)
     z = sampling.latents(6, generator.config.z_dim, 0)
     condition = bank.mapping_condition(semantics if bank.mode.uses_semantics else None, 6)
@@ -282,21 +371,42 @@ def write_results(plan: Contest, root: Path) -> int:
         for scope, named in evaluation.generated.items():
             for name, metric in named.items():
                 real = evaluation.real.get(scope, {}).get(name)
-                numbers = [x for each in (metric, real) if each for x in (each.value, each.low, each.high)]
-                rows.append([entry.design, entry.seed, found["kimg"], found["reconstructed_kimg"], scope, name,
-                             *(f"{number:.5g}" for number in numbers)])  # fmt: skip
+                numbers = [
+                    x for each in (metric, real) if each for x in (each.value, each.low, each.high)
+                ]
+                rows.append(
+                    [
+                        entry.design,
+                        entry.seed,
+                        found["kimg"],
+                        found["reconstructed_kimg"],
+                        scope,
+                        name,
+                        *(f"{number:.5g}" for number in numbers),
+                    ]
+                )
         keep_image(own / HEADS, folder / "heads" / f"{entry.name}.webp")
-        designs[entry.design] = {"parts": entry.parts, "train": entry.train, "reconstruct": entry.reconstruct}
+        designs[entry.design] = {
+            "parts": entry.parts,
+            "train": entry.train,
+            "reconstruct": entry.reconstruct,
+        }
     folder.mkdir(parents=True, exist_ok=True)
     write_csv(folder / "metrics.csv", _COLUMNS, rows)
-    about = {"contest": plan.name, "command": f"semhead contest {plan.name}", "minutes": plan.minutes,
-             "plan": (root / plan.file).read_text(encoding="utf-8"), "designs": designs}  # fmt: skip
+    about = {
+        "contest": plan.name,
+        "command": f"semhead contest {plan.name}",
+        "minutes": plan.minutes,
+        "plan": (root / plan.file).read_text(encoding="utf-8"),
+        "designs": designs,
+    }
     write_atomically(folder / "designs.json", (json.dumps(about, indent=1) + "\n").encode())
     return len(rows)
 
 
 def main(file: str, name: str, root: str) -> None:
-    """`python -m semhead_lib.ablation.contest FILE ENTRY ROOT`: one design, in a process of its own."""
+    """`python -m semhead_lib.ablation.contest FILE ENTRY ROOT`: one design, in a process of its
+    own."""
     plan = load_contest(file, Path(root))
     entry = next(entry for entry in plan.entries if entry.name == name)
     execute(plan, entry, Path(root))

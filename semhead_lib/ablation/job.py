@@ -2,9 +2,11 @@
 
     python -m semhead_lib.ablation.job study=cpu run=semantic_seed-0
     python -m semhead_lib.ablation.job study=cpu run=datasets
-    python -m semhead_lib.ablation.job --multirun hydra/launcher=submitit_slurm study=gpu run=view_seed-0,none_seed-0
+    python -m semhead_lib.ablation.job --multirun hydra/launcher=submitit_slurm study=gpu
+    run=view_seed-0,none_seed-0
 
-`semhead ablate` starts these. Exit codes: 0 finished, 1 failed, 130 interrupted (the same command goes on).
+`semhead ablate` starts these. Exit codes: 0 finished, 1 failed, 130 interrupted (the same command
+goes on).
 """
 
 from __future__ import annotations
@@ -49,7 +51,8 @@ ConfigStore.instance().store(
 
 @hydra.main(version_base="1.3", config_path=None, config_name="job")
 def main(config: DictConfig) -> int:
-    """The job that the configuration names; a job of many (--multirun) never ends the others by its failure."""
+    """The job that the configuration names; a job of many (--multirun) never ends the others by its
+    failure."""
     if config.parent:
         _end_with(config.parent)
     status = 0
@@ -103,7 +106,14 @@ def execute(study: Study, name: str, root: Path, ignore_code: bool = False) -> N
     step = study.step(study.run(name), root / "notebooks")
     _wait_for(this)
     command = ["semhead", "ablate", study.name, f"only={name}"]
-    execute_steps(this, f"ablations/{study.name}", [step], ignore_code=ignore_code, html=False, command=command)
+    execute_steps(
+        this,
+        f"ablations/{study.name}",
+        [step],
+        ignore_code=ignore_code,
+        html=False,
+        command=command,
+    )
 
 
 def _wait_for(this: runs.Run, seconds: int = 90) -> None:

@@ -1,4 +1,5 @@
-"""Studies: which trainings, on which data. A study is a YAML file in papermill_runs/profiles/ablations:
+"""Studies: which trainings, on which data. A study is a YAML file in
+papermill_runs/profiles/ablations:
 
     datasets:                     # made once, shared by all runs
       balanced:    {subjects: 2000, seed: 1}
@@ -7,13 +8,14 @@
     common:                       # what all runs share
       preset: semhead-32
       kimg: 20
-    sweeps:                       # a factor a line, in Hydra's grammar: every combination of values is a run
+    sweeps:                       # a factor a line, in Hydra's grammar: a run for each combination
       condition: mode=none,view,semantic,semantic+view seed=0,1,2
       vicico: vicico=off,view,condition seed=0,1
 
-What a run may set: parameters of 03_training (mode, source, features, seed, ...), settings of `semhead train`, `data`
-(the name of a dataset), and `vicico` (both, off, view or condition). What a sweep does not name is the baseline's. A
-run that two sweeps ask for is executed once. Everybody is judged on the dataset `unseen`.
+What a run may set: parameters of 03_training (mode, source, features, seed, ...), settings of
+`semhead train`, `data` (the name of a dataset), and `vicico` (both, off, view or condition). What a
+sweep does not name is the baseline's. A run that two sweeps ask for is executed once. Everybody is
+judged on the dataset `unseen`.
 """
 
 from __future__ import annotations
@@ -32,9 +34,13 @@ from semhead_lib.training.settings import TrainSettings
 
 NOTEBOOK, UNSEEN = "03_training", "unseen"
 FACTORS = {  # columns of the table, in the order of names; their levels in the baseline
-    "mode": "semantic", "vicico": "both", "views_per_subject": 4, "data": "balanced", "representation": "hyplane",
+    "mode": "semantic",
+    "vicico": "both",
+    "views_per_subject": 4,
+    "data": "balanced",
+    "representation": "hyplane",
     "source": "frontal",
-}  # fmt: skip
+}
 _VICICO = {"both": (), "off": ("view", "condition"), "view": ("condition",), "condition": ("view",)}
 _OF_NOTEBOOK = ("preset", "mode", "source", "kimg", "features", "heads", "checks", "seed", "device")
 _IMAGES = 32  # in a batch, unless the study says otherwise
@@ -79,7 +85,8 @@ class Study:
         return self.folder / "datasets" / name
 
     def has_datasets(self, root: Path) -> bool:
-        """Whether all datasets are there and as planned; one that is otherwise is for their job to complain of."""
+        """Whether all datasets are there and as planned; one that is otherwise is for their job to
+        complain of."""
         for name, plan in self.datasets.items():
             try:
                 manifest = Manifest.load(root / self.dataset(name))
@@ -88,7 +95,9 @@ class Study:
             wanted = {**asdict(plan), "resolution": self.resolution}
             made = {**manifest.plan.source["settings"], "subjects": manifest.subjects}
             encoder = (manifest.layout.semantic or {}).get("encoder", "")
-            if any(made.get(key) != value for key, value in wanted.items()) or not encoder.startswith(self.encoder):
+            if any(
+                made.get(key) != value for key, value in wanted.items()
+            ) or not encoder.startswith(self.encoder):
                 return False
         return True
 
@@ -97,7 +106,8 @@ class Study:
         names = [run.name for run in self.runs]
         if name not in names:
             raise UsageError(
-                f"{self.file}: no run '{name}'{did_you_mean(name, names) or ': there are ' + ', '.join(names)}"
+                f"{self.file}: no run "
+                f"'{name}'{did_you_mean(name, names) or ': there are ' + ', '.join(names)}"
             )
         return self.runs[names.index(name)]
 
@@ -114,7 +124,8 @@ class Study:
 
 
 def load_study(name: str, root: Path) -> Study:
-    """The study `name`, or the one in the YAML file of that path. Raises UsageError on any mistake in it."""
+    """The study `name`, or the one in the YAML file of that path. Raises UsageError on any mistake
+    in it."""
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
     from yaml import YAMLError
@@ -138,9 +149,14 @@ def load_study(name: str, root: Path) -> Study:
     runs: dict[str, PlannedRun] = {}
     for factor, line in content["sweeps"].items():
         for levels in _expanded(f"{path}: {factor}", str(line)):
-            run = _planned({**FACTORS, "seed": 0, **common, **levels}, encoder, datasets, f"{path}: {factor}")
+            run = _planned(
+                {**FACTORS, "seed": 0, **common, **levels}, encoder, datasets, f"{path}: {factor}"
+            )
             if runs.setdefault(run.name, run) != run:
-                raise UsageError(f"{path}: {factor}: two different runs are called {run.name}: sweep one factor a line")
+                raise UsageError(
+                    f"{path}: {factor}: two different runs are called {run.name}: sweep one "
+                    "factor a line"
+                )
     sizes = {preset(run.parameters["preset"]).resolution for run in runs.values()}
     if len(sizes) != 1:
         raise UsageError(f"{path}: all runs must make images of one size, got {sorted(sizes)}")
@@ -155,18 +171,28 @@ def _expanded(where: str, line: str) -> list[dict[str, Any]]:
 
     parser = OverridesParser.create()
     try:
-        (combinations,) = BasicSweeper.split_arguments(parser.parse_overrides(line.split()), max_batch_size=None)
-        each = [{o.key_or_group: o.value() for o in parser.parse_overrides(words)} for words in combinations]
+        (combinations,) = BasicSweeper.split_arguments(
+            parser.parse_overrides(line.split()), max_batch_size=None
+        )
+        each = [
+            {o.key_or_group: o.value() for o in parser.parse_overrides(words)}
+            for words in combinations
+        ]
         return [old_names.today(old_names.SETTINGS, levels) for levels in each]
     except HydraException as error:
         raise UsageError(f"{where}: {str(error).splitlines()[0]}") from None
 
 
-def _planned(given: dict[str, Any], encoder: str, datasets: dict[str, DatasetPlan], where: str) -> PlannedRun:
+def _planned(
+    given: dict[str, Any], encoder: str, datasets: dict[str, DatasetPlan], where: str
+) -> PlannedRun:
     """A run from what it sets: its name, its levels, and the parameters of its notebook."""
     levels = {name: given[name] for name in (*FACTORS, "seed")}
     data, vicico = given.pop("data"), given.pop("vicico")
-    for name, value, known in (("data", data, [d for d in datasets if d != UNSEEN]), ("vicico", vicico, [*_VICICO])):
+    for name, value, known in (
+        ("data", data, [d for d in datasets if d != UNSEEN]),
+        ("vicico", vicico, [*_VICICO]),
+    ):
         if value not in known:
             raise UsageError(f"{where}: {name} must be one of {', '.join(known)}, got {value!r}")
     given |= {f"vicico_{part}": 0.0 for part in _VICICO[vicico]}
@@ -176,9 +202,12 @@ def _planned(given: dict[str, Any], encoder: str, datasets: dict[str, DatasetPla
     if unknown := sorted(set(given) - set(known)):
         hint = did_you_mean(unknown[0], [*known, *_OF_NOTEBOOK, *FACTORS])
         raise UsageError(
-            f"{where}: no parameter of {NOTEBOOK} and no setting of training is called '{unknown[0]}'{hint}"
+            f"{where}: no parameter of {NOTEBOOK} and no setting of training is called "
+            f"'{unknown[0]}'{hint}"
         )
-    settings = {name: parameters[name] for name in ("preset", "mode", "kimg", "seed") if name in parameters}
+    settings = {
+        name: parameters[name] for name in ("preset", "mode", "kimg", "seed") if name in parameters
+    }
     try:
         TrainSettings(**settings, **given)
     except (TypeError, ValueError) as error:
@@ -193,7 +222,12 @@ def _word(value: Any) -> str:
 
 
 def _name(levels: dict[str, Any]) -> str:
-    """The mode, what else differs from the baseline, and the seed, in letters that every file system takes."""
+    """The mode, what else differs from the baseline, and the seed, in letters that every file
+    system takes."""
     words = [str(levels["mode"])]
-    words += [f"{name}-{levels[name]}" for name in FACTORS if name != "mode" and levels[name] != FACTORS[name]]
+    words += [
+        f"{name}-{levels[name]}"
+        for name in FACTORS
+        if name != "mode" and levels[name] != FACTORS[name]
+    ]
     return "_".join(re.sub(r"[^\w.-]+", "-", word) for word in [*words, f"seed-{levels['seed']}"])

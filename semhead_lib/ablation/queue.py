@@ -22,9 +22,13 @@ from semhead_lib.reproduce.progress import ProgressLine, duration
 LOG = "job.log"  # in a run's folder: what its job printed
 _GRACE = 90.0  # seconds that interrupted jobs have for saving
 _FIELDS = {  # of hydra-submitit-launcher: ours
-    "partition": "partition", "account": "account", "gpus_per_node": "gpus", "cpus_per_task": "cpus",
-    "mem_gb": "memory_gb", "array_parallelism": "at_once",
-}  # fmt: skip
+    "partition": "partition",
+    "account": "account",
+    "gpus_per_node": "gpus",
+    "cpus_per_task": "cpus",
+    "mem_gb": "memory_gb",
+    "array_parallelism": "at_once",
+}
 _LOCAL_LACKS = ("partition", "account", "array_parallelism")
 
 
@@ -38,30 +42,39 @@ class Slot:
     started: float = 0.0
 
 
-def left_to_do(study: Study, names: list[str], root: Path, ignore_code: bool = False) -> dict[str, str]:
+def left_to_do(
+    study: Study, names: list[str], root: Path, ignore_code: bool = False
+) -> dict[str, str]:
     """Why each of those runs has to be executed, in a few words; finished ones are left out."""
     library, reasons = runs.library_digest(), {}
     for name in names:
         step = study.step(study.run(name), root / "notebooks")
-        reason = runs.Run(root / study.folder / name, root).why_execute(step, [], library, ignore_code)
+        reason = runs.Run(root / study.folder / name, root).why_execute(
+            step, [], library, ignore_code
+        )
         if reason:
             reasons[name] = reason
     return reasons
 
 
 def devices(asked: str) -> list[str]:
-    """Devices that runs are given to, one at a time each: "cpu", or numbers of GPUs. Raises UsageError."""
+    """Devices that runs are given to, one at a time each: "cpu", or numbers of GPUs. Raises
+    UsageError."""
     if asked == "auto":
         import torch
 
         return [str(i) for i in range(torch.cuda.device_count())] or ["cpu"]
     found = [word.strip() for word in asked.split(",")]
     if found != ["cpu"] and not all(word.isdigit() for word in found):
-        raise UsageError(f"launcher.devices must be auto, cpu, or numbers of GPUs such as 0,1; got {asked!r}")
+        raise UsageError(
+            f"launcher.devices must be auto, cpu, or numbers of GPUs such as 0,1; got {asked!r}"
+        )
     return found
 
 
-def execute_here(study: Study, names: list[str], root: Path, asked: str, ignore_code: bool = False) -> list[str]:
+def execute_here(
+    study: Study, names: list[str], root: Path, asked: str, ignore_code: bool = False
+) -> list[str]:
     """Execute the jobs in order, one on each device at a time; returns those that failed.
 
     A Ctrl-C reaches every job, which saves; then KeyboardInterrupt is raised.
@@ -86,19 +99,30 @@ def execute_here(study: Study, names: list[str], root: Path, asked: str, ignore_
 def execute_on_cluster(
     study: Study, names: list[str], root: Path, launcher: Mapping[str, Any], ignore_code: bool
 ) -> None:
-    """Submit the jobs by Hydra's multirun through hydra-submitit-launcher, and wait until they have ended.
+    """Submit the jobs by Hydra's multirun through hydra-submitit-launcher, and wait until they have
+    ended.
 
     Raises RuntimeError when they could not be submitted.
     """
     settings = cluster_overrides(study, launcher)
-    command = [sys.executable, "-m", "semhead_lib.ablation.job", "--multirun", *settings, f"study={study.file}",
-               f"root={root}", f"ignore_code={str(ignore_code).lower()}", f"run={','.join(names)}"]  # fmt: skip
+    command = [
+        sys.executable,
+        "-m",
+        "semhead_lib.ablation.job",
+        "--multirun",
+        *settings,
+        f"study={study.file}",
+        f"root={root}",
+        f"ignore_code={str(ignore_code).lower()}",
+        f"run={','.join(names)}",
+    ]
     done = subprocess.run(command, cwd=root, check=False)
     if done.returncode == 130:
         raise KeyboardInterrupt
     if done.returncode:
         raise RuntimeError(
-            f"the jobs could not be submitted, or one was lost (see above, and {study.folder / 'submitit'}); the same "
+            "the jobs could not be submitted, or one was lost (see above, and "
+            f"{study.folder / 'submitit'}); the same "
             "command goes on with what is left"
         )
 
@@ -106,8 +130,11 @@ def execute_on_cluster(
 def cluster_overrides(study: Study, launcher: Mapping[str, Any]) -> list[str]:
     """Our keys as the overrides of Hydra's launcher."""
     kind = launcher["executor"]
-    words = [f"hydra/launcher=submitit_{kind}", f"hydra.launcher.submitit_folder={study.folder}/submitit/%j",
-             f"hydra.launcher.timeout_min={60 * int(launcher['hours'])}"]  # fmt: skip
+    words = [
+        f"hydra/launcher=submitit_{kind}",
+        f"hydra.launcher.submitit_folder={study.folder}/submitit/%j",
+        f"hydra.launcher.timeout_min={60 * int(launcher['hours'])}",
+    ]
     for theirs, ours in _FIELDS.items():
         if launcher[ours] is not None and not (kind == "local" and theirs in _LOCAL_LACKS):
             words.append(f"hydra.launcher.{theirs}={launcher[ours]}")
@@ -117,12 +144,27 @@ def cluster_overrides(study: Study, launcher: Mapping[str, Any]) -> list[str]:
 def _start(slot: Slot, study: Study, name: str, root: Path, ignore_code: bool) -> None:
     log = root / study.folder / name / LOG
     log.parent.mkdir(parents=True, exist_ok=True)
-    environment = dict(os.environ) | ({} if slot.device == "cpu" else {"CUDA_VISIBLE_DEVICES": slot.device})
-    command = [sys.executable, "-m", "semhead_lib.ablation.job", f"study={study.file}", f"run={name}", f"root={root}",
-               f"parent={os.getpid()}", f"ignore_code={str(ignore_code).lower()}"]  # fmt: skip
+    environment = dict(os.environ) | (
+        {} if slot.device == "cpu" else {"CUDA_VISIBLE_DEVICES": slot.device}
+    )
+    command = [
+        sys.executable,
+        "-m",
+        "semhead_lib.ablation.job",
+        f"study={study.file}",
+        f"run={name}",
+        f"root={root}",
+        f"parent={os.getpid()}",
+        f"ignore_code={str(ignore_code).lower()}",
+    ]
     with open(log, "ab") as file:  # a session of its own: a Ctrl-C reaches it through us, once
         slot.process = subprocess.Popen(
-            command, cwd=root, env=environment, stdout=file, stderr=subprocess.STDOUT, start_new_session=True
+            command,
+            cwd=root,
+            env=environment,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
         )
     slot.name, slot.started = name, time.monotonic()
 
@@ -137,7 +179,10 @@ def _finish(slot: Slot, study: Study, root: Path, left: int) -> list[str]:
         return []
     log = root / study.folder / name / LOG
     last = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-6:]
-    print(f"{name}: failed after {took} (exit code {code}), {log.relative_to(root)} ends with", flush=True)
+    print(
+        f"{name}: failed after {took} (exit code {code}), {log.relative_to(root)} ends with",
+        flush=True,
+    )
     print("\n".join(f"    {text}" for text in last), flush=True)
     return [name]
 

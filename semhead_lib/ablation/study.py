@@ -27,7 +27,8 @@ def ablate(
     launcher: Mapping[str, Any] | None = None,  # keys of conf/launcher/local.yaml or slurm.yaml
     root: Path | None = None,
 ) -> bool:
-    """Execute what is left of a study, write its table and its report; whether every run is finished.
+    """Execute what is left of a study, write its table and its report; whether every run is
+    finished.
 
     Raises UsageError for mistakes in the study, BlockingIOError when another process executes it.
     """
@@ -64,13 +65,17 @@ def _chosen(plan: Study, only: str | None) -> list[str]:
     return [name for name in names if name.startswith(tuple(words))]
 
 
-def _execute(plan: Study, names: list[str], root: Path, launcher: Mapping[str, Any], ignore_code: bool) -> None:
+def _execute(
+    plan: Study, names: list[str], root: Path, launcher: Mapping[str, Any], ignore_code: bool
+) -> None:
     """The datasets first, then the runs. Raises RuntimeError when the datasets could not be made."""
     for jobs in ([DATASETS], names) if not plan.has_datasets(root) else (names,):
         if "devices" in launcher:
             failed = queue.execute_here(plan, jobs, root, launcher["devices"], ignore_code)
             if jobs == [DATASETS] and failed:
-                raise RuntimeError(f"the datasets could not be made: see {plan.folder / DATASETS / queue.LOG}")
+                raise RuntimeError(
+                    f"the datasets could not be made: see {plan.folder / DATASETS / queue.LOG}"
+                )
         else:
             queue.execute_on_cluster(plan, jobs, root, launcher, ignore_code)
 
@@ -82,7 +87,13 @@ def _report(plan: Study, root: Path) -> None:
     path = root / "notebooks" / f"{REPORT}.ipynb"
     notebook = read_notebook(path)
     folder = plan.folder / "report"
-    given = {"results": (plan.folder / RESULTS).as_posix(), "out": (folder / REPORT).as_posix(), "longer": ""}
+    given = {
+        "results": (plan.folder / RESULTS).as_posix(),
+        "out": (folder / REPORT).as_posix(),
+        "longer": "",
+    }
     step = Step(notebook, check_parameters(notebook, given, plan.file))
     this = runs.Run(root / folder, root)
-    execute_steps(this, f"ablations/{plan.name}", [step], force=True, command=["semhead", "ablate", plan.name])
+    execute_steps(
+        this, f"ablations/{plan.name}", [step], force=True, command=["semhead", "ablate", plan.name]
+    )

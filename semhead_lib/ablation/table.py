@@ -51,11 +51,16 @@ def write_results(study: Study, root: Path) -> int:
     rows = [row for run in study.runs for row in metric_rows(study, run, root)]
     write_csv(folder / TABLE, COLUMNS, rows)
     write_csv(folder / RUNS, _OF_RUNS, [_run_row(study, run, root) for run in study.runs])
-    write_atomically(folder / STUDY, (json.dumps(_described(study, root), indent=1) + "\n").encode())
+    write_atomically(
+        folder / STUDY, (json.dumps(_described(study, root), indent=1) + "\n").encode()
+    )
     for run in study.runs:
         for path in sorted((root / study.folder / run.name / NOTEBOOK).glob("heads*.png")):
             keep_image(
-                path, folder / HEADS / f"{run.name}{path.stem.removeprefix('heads').replace(*old_names.HEADS)}.webp"
+                path,
+                folder
+                / HEADS
+                / f"{run.name}{path.stem.removeprefix('heads').replace(*old_names.HEADS)}.webp",
             )
     return len(rows)
 
@@ -63,13 +68,28 @@ def write_results(study: Study, root: Path) -> int:
 def metric_rows(study: Study, run: PlannedRun, root: Path) -> Iterator[list[Any]]:
     """The rows of one run, as COLUMNS."""
     levels = [run.levels[name] for name in LEVELS]
-    for result in read_results(old_names.existing(root / study.folder / run.name / NOTEBOOK / "metrics")):
+    for result in read_results(
+        old_names.existing(root / study.folder / run.name / NOTEBOOK / "metrics")
+    ):
         for scope, metrics in result.evaluation.generated.items():
             for name, metric in metrics.items():
                 real = result.evaluation.real.get(scope, {}).get(name)
-                numbers = [metric.value, metric.low, metric.high, *((real.value, real.low, real.high) if real else ())]
+                numbers = [
+                    metric.value,
+                    metric.low,
+                    metric.high,
+                    *((real.value, real.low, real.high) if real else ()),
+                ]
                 shown = [f"{number:.5g}" for number in numbers]
-                yield [run.name, *levels, f"{result.kimg:g}", f"{result.condition_azimuth:g}", scope, name, *shown]
+                yield [
+                    run.name,
+                    *levels,
+                    f"{result.kimg:g}",
+                    f"{result.condition_azimuth:g}",
+                    scope,
+                    name,
+                    *shown,
+                ]
 
 
 def _run_row(study: Study, run: PlannedRun, root: Path) -> list[Any]:
@@ -79,16 +99,28 @@ def _run_row(study: Study, run: PlannedRun, root: Path) -> list[Any]:
     speeds = sorted(line["images_per_second"] for line in lines)
     last = [lines[-1]["kimg"], speeds[len(speeds) // 2]] if lines else []
     state = entry.get("status", "not begun")
-    return [run.name, *(run.levels[name] for name in LEVELS), state, entry.get("seconds", ""), *last]
+    return [
+        run.name,
+        *(run.levels[name] for name in LEVELS),
+        state,
+        entry.get("seconds", ""),
+        *last,
+    ]
 
 
 def _described(study: Study, root: Path) -> dict[str, Any]:
     """What has to be known to judge the metrics, and to measure them again."""
     protocols: dict[str, dict[str, Any]] = {}
     for run in study.runs:
-        for result in read_results(old_names.existing(root / study.folder / run.name / NOTEBOOK / "metrics")):
+        for result in read_results(
+            old_names.existing(root / study.folder / run.name / NOTEBOOK / "metrics")
+        ):
             for metric in result.evaluation.generated["all"].values():
-                protocol = {k: v for k, v in asdict(metric.protocol).items() if k not in ("judged", "heads", "images")}
+                protocol = {
+                    k: v
+                    for k, v in asdict(metric.protocol).items()
+                    if k not in ("judged", "heads", "images")
+                }
                 protocols.setdefault(json.dumps(protocol, sort_keys=True), protocol)
     states = {run.name: runs.Run(root / study.folder / run.name, root).state for run in study.runs}
     begun = [state for state in states.values() if state["notebooks"]]
@@ -96,7 +128,14 @@ def _described(study: Study, root: Path) -> dict[str, Any]:
         "study": study.name,
         "command": f"semhead ablate {study.name}",
         "plan": (root / study.file).read_text(encoding="utf-8"),
-        "commits": sorted({entry["commit"] for s in begun for entry in s["notebooks"].values() if entry.get("commit")}),
+        "commits": sorted(
+            {
+                entry["commit"]
+                for s in begun
+                for entry in s["notebooks"].values()
+                if entry.get("commit")
+            }
+        ),
         "versions": begun[0]["versions"] if begun else {},
         "devices": begun[0]["devices"] if begun else {},
         "protocols": list(protocols.values()),

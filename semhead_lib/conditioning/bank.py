@@ -1,5 +1,5 @@
-"""What a generator was conditioned on in training, kept beside its weights: it can be asked for heads without its
-dataset."""
+"""What a generator was conditioned on in training, kept beside its weights: it can be asked for
+heads without its dataset."""
 
 from __future__ import annotations
 
@@ -33,52 +33,77 @@ class ConditionBank:
     features: Tensor  # [N, D] float32 unit features; N = 0 for modes without semantics
     subjects: tuple[str, ...] = ()  # whose they are: N ids
 
-    def mapping_condition(self, semantics: Tensor | None, heads: int, azimuth: float = 0.0) -> Tensor | None:
-        """What the mapping network is conditioned on when images are made for use, [heads, K]; None for mode none.
+    def mapping_condition(
+        self, semantics: Tensor | None, heads: int, azimuth: float = 0.0
+    ) -> Tensor | None:
+        """What the mapping network is conditioned on when images are made for use, [heads, K]; None
+        for mode none.
 
-        Semantics are [heads, D]. Modes with a view are conditioned on one camera, whatever camera looks on: the one at
-        `azimuth` degrees, elevation 0.
+        Semantics are [heads, D]. Modes with a view are conditioned on one camera, whatever camera
+        looks on: the one at `azimuth` degrees, elevation 0.
         """
         if not self.mode.generator_width:
             return None
         camera = orbit_cameras(torch.tensor([azimuth]), torch.zeros(1)).expand(heads, -1)
-        return self.mode.generated(camera, semantics if self.mode.uses_semantics else None).generator
+        return self.mode.generated(
+            camera, semantics if self.mode.uses_semantics else None
+        ).generator
 
-    def nearby(self, features: Tensor, count: int = 8, temperature: float = 0.05) -> Tensor:  # [M, D] -> [M, D] unit
-        """What the generator was conditioned on in training, where that is nearest to unit features: the mean of
-        `count` neighbours, weighted by softmax of similarity / temperature.
+    def nearby(
+        self, features: Tensor, count: int = 8, temperature: float = 0.05
+    ) -> Tensor:  # [M, D] -> [M, D] unit
+        """What the generator was conditioned on in training, where that is nearest to unit
+        features: the mean of `count` neighbours, weighted by softmax of similarity / temperature.
 
-        Features of texts lie apart from those of images (Liang et al., "Mind the gap", 2022), where no generator of
-        images was trained; their neighbours do not.
+        Features of texts lie apart from those of images (Liang et al., "Mind the gap", 2022), where
+        no generator of images was trained; their neighbours do not.
         """
-        similarity, place = (features.float() @ self.features.T).topk(min(count, len(self.features)), dim=1)
+        similarity, place = (features.float() @ self.features.T).topk(
+            min(count, len(self.features)), dim=1
+        )
         share = torch.softmax(similarity / temperature, dim=1)
-        return torch.nn.functional.normalize((share[..., None] * self.features[place]).sum(1), dim=1)
+        return torch.nn.functional.normalize(
+            (share[..., None] * self.features[place]).sum(1), dim=1
+        )
 
     def sample(self, heads: int, strategy: str = "interpolate", seed: int = 0) -> Tensor | None:
-        """What to tell for new heads, with semantics drawn by `sample_conditions`; more of them begin with the same."""
+        """What to tell for new heads, with semantics drawn by `sample_conditions`; more of them
+        begin with the same."""
         drawn = None
         if self.mode.uses_semantics:
-            each = [sample_conditions(self.features, 1, strategy, seed=seed * 1_000_003 + i) for i in range(heads)]
+            each = [
+                sample_conditions(self.features, 1, strategy, seed=seed * 1_000_003 + i)
+                for i in range(heads)
+            ]
             drawn = torch.cat([self.features[:0], *each])
         return self.mapping_condition(drawn, heads)
 
-    def load_encoder(self, name: str, device: str = "auto", of: str = "this generator") -> SemanticEncoder:
+    def load_encoder(
+        self, name: str, device: str = "auto", of: str = "this generator"
+    ) -> SemanticEncoder:
         """The encoder whose features the generator is conditioned on.
 
-        Raises ValueError for another one, or a mode without semantics; errors call the generator `of`.
+        Raises ValueError for another one, or a mode without semantics; errors call the generator
+        `of`.
         """
-        from semhead_lib.conditioning.semantic import SemanticEncoder, require_encoder  # a training does without
+        from semhead_lib.conditioning.semantic import (
+            SemanticEncoder,
+            require_encoder,
+        )  # a training does without
 
         if not self.mode.uses_semantics:
-            raise ValueError(f"{of} was trained with mode {self.mode.name}: it takes no texts and no images")
+            raise ValueError(
+                f"{of} was trained with mode {self.mode.name}: it takes no texts and no images"
+            )
         encoder = SemanticEncoder.load(name, device=device)
         require_encoder(self.encoder, str(encoder.identity), of)
         return encoder
 
     def save(self, folder: Path | str) -> None:
         """Write `conditions.safetensors` into a model's folder; features in half precision."""
-        content = json.dumps({"mode": self.mode.name, "encoder": self.encoder, "subjects": self.subjects})
+        content = json.dumps(
+            {"mode": self.mode.name, "encoder": self.encoder, "subjects": self.subjects}
+        )
         metadata = {"semhead": content}  # one entry: the order of several varies
         content = save({"features": self.features.half().contiguous()}, metadata=metadata)
         write_atomically(Path(folder) / FILE, content)
@@ -88,13 +113,21 @@ class ConditionBank:
         """Raises FileNotFoundError when the folder has none, ValueError when the file is not one."""
         path = Path(folder) / FILE
         if not path.is_file():
-            raise FileNotFoundError(f"{path} is missing: the folder does not say what its generator is conditioned on")
+            raise FileNotFoundError(
+                f"{path} is missing: the folder does not say what its generator is conditioned on"
+            )
         try:
             with safe_open(path, "pt") as file:
-                features, content = file.get_tensor("features").float(), json.loads(file.metadata()["semhead"])
+                features, content = (
+                    file.get_tensor("features").float(),
+                    json.loads(file.metadata()["semhead"]),
+                )
             features = torch.nn.functional.normalize(features, dim=-1)
             return cls(
-                ConditionMode(content["mode"], features.shape[1]), content["encoder"], features, (*content["subjects"],)
+                ConditionMode(content["mode"], features.shape[1]),
+                content["encoder"],
+                features,
+                (*content["subjects"],),
             )
         except Exception as error:
             raise ValueError(f"{path} holds no conditions: {error}") from error

@@ -1,4 +1,5 @@
-"""FLUX.1 Kontext's views judged by a semantic encoder: the source `kontext` as commands and notebooks make it."""
+"""FLUX.1 Kontext's views judged by a semantic encoder: the source `kontext` as commands and
+notebooks make it."""
 
 from __future__ import annotations
 
@@ -37,7 +38,9 @@ def kontext_source(
     Raises ValueError for a setting out of range, FileNotFoundError for a folder that is not there.
     """
     if view_sampling != "balanced":
-        raise ValueError(f"views of Kontext are balanced, view_sampling={view_sampling} is for other sources")
+        raise ValueError(
+            f"views of Kontext are balanced, view_sampling={view_sampling} is for other sources"
+        )
     of_model = {name: settings.pop(name) for name in _OF_THE_MODEL if name in settings}
     kontext = KontextSettings(resolution=pixels, device=device, **of_model)
     encode = partial(_encoder, judged_by, device)

@@ -1,4 +1,5 @@
-"""Condition modes: what generator and discriminator are conditioned on, for real and for generated images.
+"""Condition modes: what generator and discriminator are conditioned on, for real and for generated
+images.
 
 | mode          | the generator's mapping network gets | the discriminator gets |
 |---------------|--------------------------------------|------------------------|
@@ -7,11 +8,12 @@
 | semantic      | semantic feature                     | camera, semantic       |
 | semantic+view | semantic feature, camera as in view  | camera, semantic       |
 
-The camera that an image is rendered from always reaches the renderer and, as in EG3D, the discriminator: it is what
-makes the views of a head fit its geometry. The modes differ in what the *generator* may know. "view" is EG3D's
-generator pose conditioning (Chan et al., 2022, section 4.4): the mapping network is conditioned on the camera, and with
-the swapping probability another camera of the batch, so that it cannot draw only for the view that it is conditioned
-on. "semantic" is the paper's: one feature of the frontal view, whatever view is rendered.
+The camera that an image is rendered from always reaches the renderer and, as in EG3D, the
+discriminator: it is what makes the views of a head fit its geometry. The modes differ in what the
+*generator* may know. "view" is EG3D's generator pose conditioning (Chan et al., 2022, section 4.4):
+the mapping network is conditioned on the camera, and with the swapping probability another camera
+of the batch, so that it cannot draw only for the view that it is conditioned on. "semantic" is the
+paper's: one feature of the frontal view, whatever view is rendered.
 """
 
 from __future__ import annotations
@@ -36,7 +38,8 @@ class Condition:
 
 @dataclass(frozen=True)
 class ConditionMode:
-    """One mode, for semantic features of a given dimension. Raises ValueError for another name than MODES.
+    """One mode, for semantic features of a given dimension. Raises ValueError for another name than
+    MODES.
 
     >>> mode = ConditionMode("semantic+view", semantic_dimension=128)
     >>> mode.generator_width, mode.discriminator_width
@@ -52,7 +55,9 @@ class ConditionMode:
         if self.name not in MODES:
             raise ValueError(f"condition mode must be one of {', '.join(MODES)}, got {self.name!r}")
         if self.uses_semantics and self.semantic_dimension < 1:
-            raise ValueError(f"mode {self.name} needs semantic_dimension >= 1, got {self.semantic_dimension}")
+            raise ValueError(
+                f"mode {self.name} needs semantic_dimension >= 1, got {self.semantic_dimension}"
+            )
 
     @property
     def uses_semantics(self) -> bool:
@@ -79,7 +84,8 @@ class ConditionMode:
         cameras: Tensor,  # [B, 25] of the images
         semantics: Tensor | None = None,  # [B, D] of their subjects
     ) -> Tensor:  # [B, discriminator_width]
-        """What the discriminator gets with real images. Raises ValueError for missing or ill-shaped semantics."""
+        """What the discriminator gets with real images. Raises ValueError for missing or ill-shaped
+        semantics."""
         return torch.cat([cameras, *self._semantics(cameras, semantics)], dim=-1)
 
     def generated(
@@ -91,9 +97,10 @@ class ConditionMode:
     ) -> Condition:
         """What both networks get for images to be generated in training.
 
-        With `swap_probability` an image's mapping network is conditioned on the camera of the image before it in the
-        batch (of the last one, for the first), as EG3D does; the discriminator always gets the camera of the rendering.
-        At test time call it with one camera for all views (EG3D takes the frontal one) and no swapping.
+        With `swap_probability` an image's mapping network is conditioned on the camera of the image
+        before it in the batch (of the last one, for the first), as EG3D does; the discriminator
+        always gets the camera of the rendering. At test time call it with one camera for all views
+        (EG3D takes the frontal one) and no swapping.
         """
         if not 0 <= swap_probability <= 1:
             raise ValueError(f"swap_probability must lie in [0, 1], got {swap_probability}")
@@ -102,8 +109,12 @@ class ConditionMode:
         if self.shows_view:
             conditioned = cameras
             if swap_probability > 0:
-                drawn = torch.rand(len(cameras), 1, generator=generator, device=_device(generator)).to(cameras.device)
-                conditioned = torch.where(drawn < swap_probability, cameras.roll(1, dims=0), cameras)
+                drawn = torch.rand(
+                    len(cameras), 1, generator=generator, device=_device(generator)
+                ).to(cameras.device)
+                conditioned = torch.where(
+                    drawn < swap_probability, cameras.roll(1, dims=0), cameras
+                )
             parts = [*parts, conditioned]
         return Condition(torch.cat([*parts, cameras[:, :0]], dim=-1), discriminator)
 
@@ -113,7 +124,9 @@ class ConditionMode:
         expected = (len(cameras), self.semantic_dimension)
         if semantics is None or tuple(semantics.shape) != expected:
             came = "none" if semantics is None else f"shape {list(semantics.shape)}"
-            raise ValueError(f"mode {self.name} needs semantics of shape {list(expected)}, got {came}")
+            raise ValueError(
+                f"mode {self.name} needs semantics of shape {list(expected)}, got {came}"
+            )
         return [semantics]
 
 
@@ -122,13 +135,17 @@ def swap_probability(
     final: float = 0.5,  # 0.5 for views as in photographs; EG3D takes 0.8 on rebalanced views
     until: int = 1_000_000,  # images over which it falls
 ) -> float:
-    """EG3D's schedule: from 1 (the mapping network learns nothing of the view) linearly to `final`, then constant.
+    """EG3D's schedule: from 1 (the mapping network learns nothing of the view) linearly to `final`,
+    then constant.
 
     >>> [swap_probability(n) for n in (0, 500_000, 1_000_000, 9_000_000)]
     [1.0, 0.75, 0.5, 0.5]
     """
     if not 0 <= final <= 1 or until < 0 or images_seen < 0:
-        raise ValueError(f"expected 0 <= final <= 1, until >= 0, images_seen >= 0, got {final}, {until}, {images_seen}")
+        raise ValueError(
+            f"expected 0 <= final <= 1, until >= 0, images_seen >= 0, got {final}, {until}, "
+            f"{images_seen}"
+        )
     done = min(images_seen / until, 1.0) if until else 1.0
     return 1.0 + (final - 1.0) * done
 

@@ -1,4 +1,5 @@
-"""What the trainings of small networks by a recipe share: folders that are begun once, the learning rate, the log."""
+"""What the trainings of small networks by a recipe share: folders that are begun once, the learning
+rate, the log."""
 
 from __future__ import annotations
 
@@ -14,19 +15,26 @@ from semhead_lib.atomic import write_atomically
 
 
 def begin(recipe: Any, out: Path, settings: str, what: str, **about: Any) -> None:
-    """Write a recipe (a dataclass) into a new folder, in the file `settings`, or compare it with the one begun there.
+    """Write a recipe (a dataclass) into a new folder, in the file `settings`, or compare it with
+    the one begun there.
 
-    `about` stands beside it and is not compared. Raises ValueError for another recipe, FileExistsError for a folder
-    that holds something else than a training of `what`.
+    `about` stands beside it and is not compared. Raises ValueError for another recipe,
+    FileExistsError for a folder that holds something else than a training of `what`.
     """
     here, path = asdict(recipe), out / settings
     if path.exists():
         there = json.loads(path.read_text(encoding="utf-8"))["recipe"]
-        different = [f"{k} is {there.get(k)} there, {v} here" for k, v in here.items() if there.get(k) != v]
+        different = [
+            f"{k} is {there.get(k)} there, {v} here" for k, v in here.items() if there.get(k) != v
+        ]
         if different:
-            raise ValueError(f"{out} was begun with another recipe: {'; '.join(different)}. Use another folder")
+            raise ValueError(
+                f"{out} was begun with another recipe: {'; '.join(different)}. Use another folder"
+            )
     elif any(not entry.name.startswith(".") for entry in out.iterdir()):
-        raise FileExistsError(f"{out} is not empty and holds no training of {what}; use another folder")
+        raise FileExistsError(
+            f"{out} is not empty and holds no training of {what}; use another folder"
+        )
     else:
         write_atomically(path, json.dumps({"recipe": here, **about}, indent=2).encode() + b"\n")
 
@@ -47,10 +55,14 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, An
     """Groups for AdamW: matrices and kernels decay, biases, norms and single numbers do not."""
     decayed = [p for p in model.parameters() if p.ndim > 1]
     others = [p for p in model.parameters() if p.ndim <= 1]
-    return [{"params": decayed, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
+    return [
+        {"params": decayed, "weight_decay": weight_decay},
+        {"params": others, "weight_decay": 0.0},
+    ]
 
 
 def cut_log(path: Path, step: int) -> None:
-    """Keep the first `step` lines of a log, one a step: those after the saved state are written again."""
+    """Keep the first `step` lines of a log, one a step: those after the saved state are written
+    again."""
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     write_atomically(path, "".join(f"{line}\n" for line in lines[:step]).encode())

@@ -1,4 +1,5 @@
-"""Conditions for generation: where in the semantic space to sample, given the features of a dataset."""
+"""Conditions for generation: where in the semantic space to sample, given the features of a
+dataset."""
 
 from __future__ import annotations
 
@@ -19,10 +20,12 @@ def sample_conditions(
 ) -> Tensor:  # [count, D] float32, unit length
     """Draw conditions.
 
-    data: features of the dataset as they are. perturb: turned in a random direction by `strength` times the median
-    angle between nearest neighbours. interpolate: a random point of the arc between a feature and one of its
-    1 + 9 * `strength` nearest. gaussian: from the normal distribution fitted to the features, brought back to the
-    sphere. uniform: anywhere on the sphere, which no CLIP fills: the strategy to compare with.
+    data: features of the dataset as they are. perturb: turned in a random direction by `strength`
+        times the median
+    angle between nearest neighbours. interpolate: a random point of the arc between a feature and
+    one of its 1 + 9 * `strength` nearest. gaussian: from the normal distribution fitted to the
+    features, brought back to the sphere. uniform: anywhere on the sphere, which no CLIP fills: the
+    strategy to compare with.
 
     Raises ValueError for an unknown strategy, or too few features for it.
     """
@@ -31,14 +34,20 @@ def sample_conditions(
     if len(features) < 3 and strategy in ("perturb", "interpolate", "gaussian"):
         raise ValueError(f"strategy {strategy} needs 3 features or more, got {len(features)}")
     if not len(features) or count < 0 or strength < 0:
-        raise ValueError(f"need features, count >= 0, strength >= 0; got {len(features)}, {count}, {strength}")
+        raise ValueError(
+            f"need features, count >= 0, strength >= 0; got {len(features)}, {count}, {strength}"
+        )
     rng = torch.Generator().manual_seed(seed)
     x = F.normalize(features.double().cpu(), dim=-1)
     if strategy == "uniform":
         drawn = torch.randn(count, x.shape[1], generator=rng, dtype=torch.float64)
     elif strategy == "gaussian":
-        centred = x - x.mean(0)  # its rows span the covariance: random sums of them have that covariance
-        weights = torch.randn(count, len(x), generator=rng, dtype=torch.float64) / (len(x) - 1) ** 0.5
+        centred = x - x.mean(
+            0
+        )  # its rows span the covariance: random sums of them have that covariance
+        weights = (
+            torch.randn(count, len(x), generator=rng, dtype=torch.float64) / (len(x) - 1) ** 0.5
+        )
         drawn = x.mean(0) + weights @ centred
     else:
         start = torch.randint(len(x), (count,), generator=rng)
@@ -58,7 +67,9 @@ def sample_conditions(
     return F.normalize(drawn, dim=-1).float()
 
 
-def slerp(one: Tensor, other: Tensor, along: Tensor) -> Tensor:  # [..., D] unit, [..., D] unit, [..., 1] in [0, 1]
+def slerp(
+    one: Tensor, other: Tensor, along: Tensor
+) -> Tensor:  # [..., D] unit, [..., D] unit, [..., 1] in [0, 1]
     """Point of the arc between unit vectors, by equal angles (Shoemake, 1985).
 
     >>> slerp(torch.tensor([1.0, 0.0]), torch.tensor([0.0, 1.0]), torch.tensor([0.5]))

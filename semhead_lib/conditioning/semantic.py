@@ -1,4 +1,5 @@
-"""`SemanticEncoder`: CLIP features of images and texts, by any open_clip model or the embedded headclip-64."""
+"""`SemanticEncoder`: CLIP features of images and texts, by any open_clip model or the embedded
+headclip-64."""
 
 from __future__ import annotations
 
@@ -28,14 +29,16 @@ _VOCABULARY = "bpe.txt.gz"  # in a model folder: its own vocabulary for open_cli
 
 @dataclass(frozen=True)
 class EncoderIdentity:
-    """What made a feature. Features of encoders whose weights or preprocessing differ must not be mixed.
+    """What made a feature. Features of encoders whose weights or preprocessing differ must not be
+    mixed.
 
     >>> str(EncoderIdentity("ViT-B-32/openai", "0123456789abcdef", "224 px, shortest, bicubic"))
     'ViT-B-32/openai [weights 0123456789abcdef; input 224 px, shortest, bicubic]'
     """
 
     name: str  # as open_clip names it, without paths of this machine
-    weights: str  # first 16 hex digits of the SHA-256 of all tensors in float32, in the order of their names
+    # first 16 hex digits of the SHA-256 of all tensors in float32, in the order of their names
+    weights: str
     preprocessing: str  # size, resizing, normalisation
 
     def __str__(self) -> str:
@@ -43,16 +46,20 @@ class EncoderIdentity:
 
 
 def same_encoder(one: str, other: str) -> bool:
-    """Whether two stored identities mean the same weights and preprocessing, whatever name they were loaded by."""
+    """Whether two stored identities mean the same weights and preprocessing, whatever name they
+    were loaded by."""
     return one.partition(" [")[2] == other.partition(" [")[2] and " [" in one
 
 
 def require_encoder(found: str | None, expected: str, where: str) -> None:
-    """Raise ValueError unless the features of `where`, made by `found`, are those of the encoder `expected`."""
+    """Raise ValueError unless the features of `where`, made by `found`, are those of the encoder
+    `expected`."""
     if not found:
         raise ValueError(f"{where} has no semantic features: run 'semhead data encode {where}'")
     if not same_encoder(found, expected):
-        raise ValueError(f"{where}: features of two encoders cannot be mixed: there {found}, expected {expected}")
+        raise ValueError(
+            f"{where}: features of two encoders cannot be mixed: there {found}, expected {expected}"
+        )
 
 
 def stacked_semantics(subjects: Iterable[Subject]) -> tuple[Tensor, str]:
@@ -80,20 +87,29 @@ class SemanticEncoder:
     tensor([1.])
     """
 
-    def __init__(self, model: torch.nn.Module, source: str, name: str, device: str, dtype: str, batch: int) -> None:
-        self._model: Any = model.eval().requires_grad_(False)  # one of open_clip's, which have no common type
+    def __init__(
+        self, model: torch.nn.Module, source: str, name: str, device: str, dtype: str, batch: int
+    ) -> None:
+        self._model: Any = model.eval().requires_grad_(
+            False
+        )  # one of open_clip's, which have no common type
         self._source = source
         self.device, self.dtype, self.batch = torch.device(device), DTYPES[dtype], batch
         self.preprocessing: dict[str, Any] = self._model.visual.preprocess_cfg
         size = self.preprocessing["size"]
-        self.resolution = size if isinstance(size, int) else size[0]  # pixels a side of what the model sees
+        self.resolution = (
+            size if isinstance(size, int) else size[0]
+        )  # pixels a side of what the model sees
         self.identity = EncoderIdentity(name, _hash(model), _describe(self.preprocessing))
         self._model.to(self.device, memory_format=torch.channels_last)
         self._mean, self._std = (
-            torch.tensor(self.preprocessing[key], device=self.device).view(3, 1, 1) for key in ("mean", "std")
+            torch.tensor(self.preprocessing[key], device=self.device).view(3, 1, 1)
+            for key in ("mean", "std")
         )
         with torch.no_grad():
-            self.dimension = self.encode(torch.zeros(1, 3, 8, 8)).shape[1]  # D, numbers of a feature
+            self.dimension = self.encode(torch.zeros(1, 3, 8, 8)).shape[
+                1
+            ]  # D, numbers of a feature
         self._tokens = None
 
     @classmethod
@@ -105,12 +121,13 @@ class SemanticEncoder:
         Args:
             name: one of
                 "headclip-64", the embedded one;
-                "MODEL/WEIGHTS", an open_clip model and its pretrained tag ("ViT-L-14/openai") or a file of weights
-                ("ViT-B-32/weights/clip.safetensors", "ViT-B-32//home/me/clip.safetensors");
-                "hf-hub:ORGANISATION/REPOSITORY";
-                a folder with open_clip_config.json and weights, as `semhead headclip train` writes it.
+                "MODEL/WEIGHTS", an open_clip model and its pretrained tag ("ViT-L-14/openai") or a
+                file of weights ("ViT-B-32/weights/clip.safetensors",
+                "ViT-B-32//home/me/clip.safetensors"); "hf-hub:ORGANISATION/REPOSITORY"; a folder
+                with open_clip_config.json and weights, as `semhead headclip train` writes it.
             device: "auto", "cpu", "cuda", ...
-            dtype: arithmetic of the model: "float32", "bfloat16" or "float16". Features are float32 always.
+            dtype: arithmetic of the model: "float32", "bfloat16" or "float16". Features are float32
+                always.
             batch: images or texts at a time.
 
         Raises:
@@ -126,30 +143,43 @@ class SemanticEncoder:
         source, weights, shown = parse_name(name)
         return cls(_create(source, weights, name), source, shown, pick_device(device), dtype, batch)
 
-    def encode(self, images: Tensor) -> Tensor:  # [B, 3, H, W] float in [-1, 1] -> [B, D] float32, unit length
+    def encode(
+        self, images: Tensor
+    ) -> Tensor:  # [B, 3, H, W] float in [-1, 1] -> [B, D] float32, unit length
         """Features of one batch, with gradients to the images."""
         prepared = self._prepare(images.to(self.device).float() * 0.5 + 0.5)
         with self._autocast():
-            features = self._model.encode_image(prepared.contiguous(memory_format=torch.channels_last))
+            features = self._model.encode_image(
+                prepared.contiguous(memory_format=torch.channels_last)
+            )
         return F.normalize(features.float(), dim=-1)
 
-    def encode_with_maps(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:  # [B, 3, H, W] float in [-1, 1]
-        """Features [B, D] as `encode` gives them, and what the image tower makes of the images on the way.
+    def encode_with_maps(
+        self, images: Tensor
+    ) -> tuple[Tensor, list[Tensor]]:  # [B, 3, H, W] float in [-1, 1]
+        """Features [B, D] as `encode` gives them, and what the image tower makes of the images on
+        the way.
 
-        Maps go from early to late, [B, C, h, w] float32 each: the stages of a convolutional network, evenly spread
-        blocks of a transformer. With gradients to the images. Raises ValueError for a model whose stages open_clip
-        cannot give.
+        Maps go from early to late, [B, C, h, w] float32 each: the stages of a convolutional
+        network, evenly spread blocks of a transformer. With gradients to the images. Raises
+        ValueError for a model whose stages open_clip cannot give.
         """
         if not hasattr(self._model.visual, "forward_intermediates"):
             raise ValueError(f"encoder {self.identity.name} does not give its intermediate maps")
         prepared = self._prepare(images.to(self.device).float() * 0.5 + 0.5)
         blocks = getattr(getattr(self._model.visual, "transformer", None), "layers", None)
-        chosen = None if blocks is None else [max(blocks * (i + 1) // _MAPS - 1, 0) for i in range(_MAPS)]
+        chosen = (
+            None
+            if blocks is None
+            else [max(blocks * (i + 1) // _MAPS - 1, 0) for i in range(_MAPS)]
+        )
         with self._autocast():
             found = self._model.visual.forward_intermediates(
                 prepared.contiguous(memory_format=torch.channels_last), indices=chosen
             )
-        return F.normalize(found["image_features"].float(), dim=-1), [m.float() for m in found["image_intermediates"]]
+        return F.normalize(found["image_features"].float(), dim=-1), [
+            m.float() for m in found["image_intermediates"]
+        ]
 
     @torch.no_grad()
     def images(
@@ -159,7 +189,9 @@ class SemanticEncoder:
     ) -> Tensor:  # [N, D] float32, unit length, on the CPU
         """Features of images. Raises ValueError for anything but uint8 RGB."""
         features = []
-        for part in tqdm(list(self._parts(images)), unit="batch", desc="encoding", disable=not progress):
+        for part in tqdm(
+            list(self._parts(images)), unit="batch", desc="encoding", disable=not progress
+        ):
             if isinstance(part, Tensor):
                 features.append(self.encode(part.float() / 127.5 - 1).cpu())
             else:  # of unequal sizes: brought to one size first
@@ -199,7 +231,9 @@ class SemanticEncoder:
             shapes = [part.shape[1:]] if isinstance(part, Tensor) else [p.shape for p in part]
             kind = part.dtype if isinstance(part, Tensor) else part[0].dtype
             if kind != torch.uint8 or any(len(shape) != 3 or shape[0] != 3 for shape in shapes):
-                raise ValueError(f"images must be uint8 of shape [3, H, W], got {kind} of shape {list(shapes[0])}")
+                raise ValueError(
+                    f"images must be uint8 of shape [3, H, W], got {kind} of shape {list(shapes[0])}"
+                )
             yield part
 
     def _prepare(self, images: Tensor) -> Tensor:  # [B, 3, H, W] in [0, 1] -> as the model wants it
@@ -216,7 +250,9 @@ class SemanticEncoder:
             side, whole = (min(h, w), int) if how == "shortest" else (max(h, w), round)
             height, width = max(whole(size * h / side), 1), max(whole(size * w / side), 1)
         mode = "bilinear" if self.preprocessing["interpolation"] == "bilinear" else "bicubic"
-        resized = F.interpolate(images, size=(height, width), mode=mode, antialias=True, align_corners=False)
+        resized = F.interpolate(
+            images, size=(height, width), mode=mode, antialias=True, align_corners=False
+        )
         resized = resized.clamp(0, 1)
         if how == "longest":
             top, left = (size - height) // 2, (size - width) // 2
@@ -232,7 +268,8 @@ class SemanticEncoder:
 
 
 def parse_name(name: str) -> tuple[str, str | None, str]:
-    """What open_clip calls the model, its weights (None when they belong to it), and the name to show.
+    """What open_clip calls the model, its weights (None when they belong to it), and the name to
+    show.
 
     Raises ValueError with the names that there are.
 
@@ -240,7 +277,8 @@ def parse_name(name: str) -> tuple[str, str | None, str]:
     ('ViT-L-14', 'openai', 'ViT-L-14/openai')
     >>> parse_name("ViT-B-32")
     Traceback (most recent call last):
-    ValueError: encoder 'ViT-B-32' needs weights: 'ViT-B-32/TAG' or 'ViT-B-32/FILE'; tags: openai, laion400m_e31, ...
+    ValueError: encoder 'ViT-B-32' needs weights: 'ViT-B-32/TAG' or 'ViT-B-32/FILE'; tags: openai,
+        laion400m_e31, ...
     """
     import open_clip
 
@@ -255,15 +293,23 @@ def parse_name(name: str) -> tuple[str, str | None, str]:
         raise ValueError(f"encoder {name!r}: {folder} holds no open_clip_config.json")
     model, _, weights = name.partition("/")
     if model not in open_clip.list_models():
-        near = difflib.get_close_matches(model, [EMBEDDED, *open_clip.list_models()], n=3, cutoff=0.4)
-        raise ValueError(f"encoder {name!r}: open_clip knows no model {model!r}; near it: {', '.join(near) or 'none'}")
+        near = difflib.get_close_matches(
+            model, [EMBEDDED, *open_clip.list_models()], n=3, cutoff=0.4
+        )
+        raise ValueError(
+            f"encoder {name!r}: open_clip knows no model {model!r}; near it: {', '.join(near) or 'none'}"
+        )
     tags = open_clip.list_pretrained_tags_by_model(model)
     if not weights:
-        raise ValueError(f"encoder {name!r} needs weights: '{model}/TAG' or '{model}/FILE'; tags: {', '.join(tags)}")
+        raise ValueError(
+            f"encoder {name!r} needs weights: '{model}/TAG' or '{model}/FILE'; tags: {', '.join(tags)}"
+        )
     if weights in tags:
         return model, weights, name
     if not Path(weights).is_file():
-        raise ValueError(f"encoder {name!r}: {weights!r} is no file and no tag of {model}; tags: {', '.join(tags)}")
+        raise ValueError(
+            f"encoder {name!r}: {weights!r} is no file and no tag of {model}; tags: {', '.join(tags)}"
+        )
     return model, weights, model
 
 
@@ -274,11 +320,15 @@ def _create(source: str, weights: str | None, name: str) -> torch.nn.Module:
     try:
         with _quiet():
             return open_clip.create_model(source, pretrained=weights, require_pretrained=True)
-    except Exception as error:  # of the network, the hub, the file: all mean that there is no such encoder here
+    except (
+        Exception
+    ) as error:  # of the network, the hub, the file: all mean that there is no such encoder here
         reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
         if not fetched:
             raise ValueError(f"encoder {name!r} cannot be loaded: {reason}") from error
-        call = f"open_clip.create_model({source!r}" + (f", pretrained={weights!r})" if weights else ")")
+        call = f"open_clip.create_model({source!r}" + (
+            f", pretrained={weights!r})" if weights else ")"
+        )
         raise RuntimeError(
             f"the weights of encoder {name!r} are not on this machine and could not be fetched ({reason}). "
             f'Fetch them where there is a network: python -c "import open_clip; {call}". '

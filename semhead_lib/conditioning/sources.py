@@ -7,8 +7,8 @@
 | mean       | the mean feature of all of the subject's views: no view is preferred, none is left out                  |
 | attributes | what parametric subjects were made from: knows more than any image, so an upper bound                 |
 
-Where heads are made for use (and judged), source "view" is conditioned on the frontal image's feature, as "frontal"
-is.
+Where heads are made for use (and judged), source "view" is conditioned on the frontal image's
+feature, as "frontal" is.
 """
 
 from __future__ import annotations
@@ -26,11 +26,14 @@ from semhead_lib.data.subjects import Subject
 SOURCES = ("frontal", "view", "mean", "attributes")
 
 
-def with_source(people: SubjectsInMemory, source: str, encoder: SemanticEncoder) -> SubjectsInMemory:
-    """The same people under conditions from another source; `people` have the frontal features of `encoder`.
+def with_source(
+    people: SubjectsInMemory, source: str, encoder: SemanticEncoder
+) -> SubjectsInMemory:
+    """The same people under conditions from another source; `people` have the frontal features of
+    `encoder`.
 
-    Raises ValueError for a source not in SOURCES, people with features of another encoder, and for "attributes" when
-    they are not parametric.
+    Raises ValueError for a source not in SOURCES, people with features of another encoder, and for
+    "attributes" when they are not parametric.
     """
     if source not in SOURCES:
         raise ValueError(f"source must be one of {', '.join(SOURCES)}, got {source!r}")
@@ -41,7 +44,9 @@ def with_source(people: SubjectsInMemory, source: str, encoder: SemanticEncoder)
     if source == "attributes":
         from semhead_lib.data.parametric.numbers import attribute_numbers
 
-        numbers = torch.stack([torch.from_numpy(attribute_numbers(person.attributes)) for person in people])
+        numbers = torch.stack(
+            [torch.from_numpy(attribute_numbers(person.attributes)) for person in people]
+        )
         identity = f"attributes [of parametric heads; {numbers.shape[1]} numbers, unit length]"
         return _under(people, F.normalize(numbers, dim=1), identity)
     of_views = encoder.images(torch.cat([person.views for person in people]))
@@ -49,14 +54,23 @@ def with_source(people: SubjectsInMemory, source: str, encoder: SemanticEncoder)
     if source == "view":
         return SubjectsInMemory(list(people), people.indices, people.manifest, parts)
     name, _, rest = str(encoder.identity).partition(" [")
-    return _under(people, F.normalize(torch.stack([part.mean(0) for part in parts]), dim=1), f"{name} [mean; {rest}")
+    return _under(
+        people,
+        F.normalize(torch.stack([part.mean(0) for part in parts]), dim=1),
+        f"{name} [mean; {rest}",
+    )
 
 
-def _under(people: SubjectsInMemory, features: Tensor, identity: str) -> SubjectsInMemory:  # features [N, D]
+def _under(
+    people: SubjectsInMemory, features: Tensor, identity: str
+) -> SubjectsInMemory:  # features [N, D]
     def conditioned(person: Subject, feature: Tensor) -> Subject:
         return replace(person, semantic=feature, semantic_encoder=identity)
 
     semantic = {"encoder": identity, "dimension": features.shape[1]}
     manifest = replace(people.manifest, layout=replace(people.manifest.layout, semantic=semantic))
-    subjects = [conditioned(person, feature.clone()) for person, feature in zip(people, features, strict=True)]
+    subjects = [
+        conditioned(person, feature.clone())
+        for person, feature in zip(people, features, strict=True)
+    ]
     return SubjectsInMemory(subjects, people.indices, manifest)

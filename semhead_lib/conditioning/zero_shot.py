@@ -1,4 +1,5 @@
-"""How good an encoder is on heads whose attributes are known: zero-shot classification, and retrieval over views."""
+"""How good an encoder is on heads whose attributes are known: zero-shot classification, and
+retrieval over views."""
 
 from __future__ import annotations
 
@@ -13,13 +14,26 @@ from torch import Tensor
 from semhead_lib.conditioning.semantic import SemanticEncoder
 
 TEMPLATES = ("a photo of {}", "a picture of {}", "a portrait of {}", "{}", "a front view of {}")
-_COLOURS = ("black", "dark brown", "brown", "light brown", "blond", "red", "grey", "white", "pink", "blue", "green",
-            "purple")  # fmt: skip
+_COLOURS = (
+    "black",
+    "dark brown",
+    "brown",
+    "light brown",
+    "blond",
+    "red",
+    "grey",
+    "white",
+    "pink",
+    "blue",
+    "green",
+    "purple",
+)
 
 
 @dataclass(frozen=True)
 class Question:
-    """One zero-shot classification: the answers in words, and the true one of a person (None: it cannot be asked)."""
+    """One zero-shot classification: the answers in words, and the true one of a person (None: it
+    cannot be asked)."""
 
     answers: Mapping[str, tuple[str, ...]]  # answer -> phrases that mean it
     truth: Callable[[Mapping[str, Any]], str | None]
@@ -32,8 +46,12 @@ QUESTIONS: dict[str, Question] = {
     ),
     "glasses": Question(
         {
-            "yes": ("a person wearing glasses", "a person wearing round glasses",
-                    "a person wearing rectangular glasses", "a person wearing sunglasses"),
+            "yes": (
+                "a person wearing glasses",
+                "a person wearing round glasses",
+                "a person wearing rectangular glasses",
+                "a person wearing sunglasses",
+            ),
             "no": ("a person wearing no glasses", "a person with no glasses"),
         },
         lambda a: "no" if a["glasses"] == "none" else "yes",
@@ -49,8 +67,12 @@ QUESTIONS: dict[str, Question] = {
     "beard": Question(
         {
             "yes": ("a man with a full beard", "a man with a goatee"),
-            "no": ("a person with no beard", "a man with a clean-shaven face", "a man with a moustache",
-                   "a man with stubble"),
+            "no": (
+                "a person with no beard",
+                "a man with a clean-shaven face",
+                "a man with a moustache",
+                "a man with stubble",
+            ),
         },
         lambda a: "yes" if a["facial_hair"] in ("goatee", "full beard") else "no",
     ),
@@ -66,8 +88,12 @@ QUESTIONS: dict[str, Question] = {
     ),
     "hat": Question(
         {
-            "yes": ("a person wearing a beanie", "a person wearing a cap", "a person wearing a brimmed hat",
-                    "a person wearing a headband"),
+            "yes": (
+                "a person wearing a beanie",
+                "a person wearing a cap",
+                "a person wearing a brimmed hat",
+                "a person wearing a headband",
+            ),
             "no": ("a person wearing no hat", "a person with nothing on the head"),
         },
         lambda a: "no" if a["hat"] == "none" else "yes",
@@ -77,7 +103,7 @@ QUESTIONS: dict[str, Question] = {
         lambda a: None if a["hat"] == "none" else a["hat"],
     ),
     "gender": Question({"woman": ("a woman",), "man": ("a man",)}, lambda a: a["gender"]),
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True)
@@ -85,7 +111,8 @@ class Answers:
     """How one question was answered."""
 
     accuracy: float  # share of people answered rightly
-    balanced: float  # mean over the true answers of the share answered rightly: guessing the commonest is no skill
+    # mean over the true answers of the share answered rightly: guessing the commonest is no skill
+    balanced: float
     asked: int  # people
 
 
@@ -95,7 +122,8 @@ def answer(
     features: Tensor,  # [N, D] of images
     people: Sequence[Mapping[str, Any]],  # their attributes
 ) -> Answers:
-    """Classify images by the nearest text: of each answer the phrase that is nearest, its templates averaged."""
+    """Classify images by the nearest text: of each answer the phrase that is nearest, its templates
+    averaged."""
     truth = np.array([question.truth(a) or "" for a in people])
     names, scores = list(question.answers), []
     for phrases in question.answers.values():

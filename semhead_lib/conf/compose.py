@@ -23,10 +23,12 @@ def config_keys(name: str, choices: dict[str, str] | None = None) -> list[Key]:
 
 
 def compose_config(name: str, words: list[tuple[str, str]], free: str | None = None) -> DictConfig:
-    """The configuration of command `name` after the words (key, text) of the command line; the last of equal keys wins.
+    """The configuration of command `name` after the words (key, text) of the command line; the last
+    of equal keys wins.
 
-    Dotted keys that the configuration does not know go into its mapping `free` as text, when a name for it is given;
-    the command checks them itself. Raises UsageError naming the key, what was expected and what came.
+    Dotted keys that the configuration does not know go into its mapping `free` as text, when a name
+    for it is given; the command checks them itself. Raises UsageError naming the key, what was
+    expected and what came.
     """
     groups = read_config(name).groups
     choices = {}
@@ -48,7 +50,10 @@ def compose_config(name: str, words: list[tuple[str, str]], free: str | None = N
         elif free and "." in key:
             others[key] = text
         elif key not in groups:
-            hint = did_you_mean(key, [*known, *groups]) or f": there are {', '.join([*known, *groups])}"
+            hint = (
+                did_you_mean(key, [*known, *groups])
+                or f": there are {', '.join([*known, *groups])}"
+            )
             raise UsageError(f"unknown key '{key}'{hint}")
     for key in known.values():
         if key.default == REQUIRED and key.name not in values:

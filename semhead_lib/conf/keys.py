@@ -1,4 +1,5 @@
-"""What a configuration file's keys are: their defaults, comments and allowed values, read from the YAML itself."""
+"""What a configuration file's keys are: their defaults, comments and allowed values, read from the
+YAML itself."""
 
 from __future__ import annotations
 
@@ -12,7 +13,9 @@ from semhead_lib.errors import did_you_mean
 FOLDER = Path(__file__).parent
 REQUIRED = "???"  # Hydra's mark for a value that must be given
 
-_LINE = re.compile(r"^(?P<name>\w+):\s*(?P<default>.*?)\s+#\s*(?P<comment>.*?)\s*\[(?P<allowed>[^\[\]]+)\]\s*$")
+_LINE = re.compile(
+    r"^(?P<name>\w+):\s*(?P<default>.*?)\s+#\s*(?P<comment>.*?)\s*\[(?P<allowed>[^\[\]]+)\]\s*$"
+)
 _NUMBER = r"-?\d+(?:\.\d+)?(?:e-?\d+)?"
 _RANGE = re.compile(rf"^(?:({_NUMBER})\s*(<=?)\s*)?(int|float)(?:\s*(<=?|>=?)\s*({_NUMBER}))?$")
 _NAMES = {"int": "an integer", "float": "a number", "bool": "true or false"}
@@ -39,8 +42,14 @@ class Allowed:
 
     def __post_init__(self) -> None:
         plain = self.text.removesuffix(" or null").strip()
-        if plain not in ("bool", "text", "path", "paths") and "|" not in plain and not _RANGE.match(plain):
-            raise ValueError(f"[{self.text}] is no rule for a value: see semhead_lib/conf/__init__.py")
+        if (
+            plain not in ("bool", "text", "path", "paths")
+            and "|" not in plain
+            and not _RANGE.match(plain)
+        ):
+            raise ValueError(
+                f"[{self.text}] is no rule for a value: see semhead_lib/conf/__init__.py"
+            )
 
     @property
     def choices(self) -> list[str]:
@@ -49,7 +58,8 @@ class Allowed:
         return [word.strip() for word in plain.split("|")] if "|" in plain else []
 
     def parse(self, text: str) -> object:
-        """The value that `text` stands for. Raises ValueError saying what was expected and what came."""
+        """The value that `text` stands for. Raises ValueError saying what was expected and what
+        came."""
         plain = self.text.removesuffix(" or null").strip()
         if text.lower() in ("null", "none") and plain != self.text:
             return None
@@ -90,7 +100,12 @@ class Allowed:
             value = int(text) if kind == "int" else float(text)
         except ValueError:
             raise ValueError(f"expected {expected}, got {text!r}") from None
-        compare: dict[str, Any] = {">": value.__gt__, ">=": value.__ge__, "<": value.__lt__, "<=": value.__le__}
+        compare: dict[str, Any] = {
+            ">": value.__gt__,
+            ">=": value.__ge__,
+            "<": value.__lt__,
+            "<=": value.__le__,
+        }
         if value != value or not all(compare[o](type(value)(float(b))) for o, b in limits):
             raise ValueError(f"expected {expected}, got {text}")
         return value
@@ -139,9 +154,17 @@ def read_config(name: str, group: str = "") -> ConfigFile:
                     allowed=Allowed(match["allowed"]),
                 )
             )
-        elif line.strip() and not line.startswith(("defaults:", "_target_:")) and line.strip() != "- _self_":
-            raise ValueError(f"{path}, line {number}: expected 'key: value  # meaning [allowed]', got {line!r}")
-    return ConfigFile("\n".join(line for line in about if not line.startswith("@")).strip(), groups, keys)
+        elif (
+            line.strip()
+            and not line.startswith(("defaults:", "_target_:"))
+            and line.strip() != "- _self_"
+        ):
+            raise ValueError(
+                f"{path}, line {number}: expected 'key: value  # meaning [allowed]', got {line!r}"
+            )
+    return ConfigFile(
+        "\n".join(line for line in about if not line.startswith("@")).strip(), groups, keys
+    )
 
 
 def options(group: str) -> list[str]:

@@ -1,4 +1,5 @@
-"""The types that every dataset yields: a `Subject` (one head, all its views) and a `Batch` (what training sees)."""
+"""The types that every dataset yields: a `Subject` (one head, all its views) and a `Batch` (what
+training sees)."""
 
 from __future__ import annotations
 
@@ -12,7 +13,9 @@ from torch import Tensor
 
 from semhead_lib.cameras import check_cameras
 
-_ID = re.compile(r"[A-Za-z0-9_-]{1,80}")  # a file name on every system, and what WebDataset takes as one key
+_ID = re.compile(
+    r"[A-Za-z0-9_-]{1,80}"
+)  # a file name on every system, and what WebDataset takes as one key
 
 
 @dataclass(frozen=True)
@@ -25,10 +28,13 @@ class Subject:
     id: str  # unique in its dataset: 1 to 80 letters, digits, '_' and '-'
     views: Tensor  # [V, 3, H, W] uint8 RGB
     cameras: Tensor  # [V, 25] float32
-    frontal: Tensor  # [3, H, W] uint8 RGB: azimuth 0, elevation 0, neutral light; where semantics come from
+    # [3, H, W] uint8 RGB: azimuth 0, elevation 0, neutral light; where semantics come from
+    frontal: Tensor
     masks: Tensor | None = None  # [V, H, W] uint8 coverage of the head: 0 background, 255 subject
     depth: Tensor | None = None  # [V, H, W] float32 camera z in scene units, 0 where nothing is hit
-    normals: Tensor | None = None  # [V, 3, H, W] uint8 world normals, 127.5 * (n + 1); 0 where nothing is hit
+    normals: Tensor | None = (
+        None  # [V, 3, H, W] uint8 world normals, 127.5 * (n + 1); 0 where nothing is hit
+    )
     segmentation: Tensor | None = None  # [V, H, W] uint8 class of the surface, 0 background
     semantic: Tensor | None = None  # [D] float32 unit feature of the frontal view
     semantic_encoder: str | None = None  # identity of the encoder that made `semantic`
@@ -40,7 +46,9 @@ class Subject:
     def validate(self) -> Subject:
         """Return self, or raise ValueError naming the field, what was expected and what came."""
         if not _ID.fullmatch(self.id):
-            raise ValueError(f"subject id must be 1 to 80 letters, digits, '_' or '-', got {self.id!r}")
+            raise ValueError(
+                f"subject id must be 1 to 80 letters, digits, '_' or '-', got {self.id!r}"
+            )
         v, _, h, w = self.views.shape if self.views.ndim == 4 else (0, 0, 0, 0)
         expected = {
             "views": ((v, 3, h, w), torch.uint8),
@@ -52,7 +60,10 @@ class Subject:
             "segmentation": ((v, h, w), torch.uint8),
         }
         for name, (shape, dtype) in expected.items():
-            if name in ("masks", "depth", "normals", "segmentation") and getattr(self, name) is None:
+            if (
+                name in ("masks", "depth", "normals", "segmentation")
+                and getattr(self, name) is None
+            ):
                 continue
             value: Tensor = getattr(self, name)
             if v == 0 or tuple(value.shape) != shape or value.dtype != dtype:
@@ -61,13 +72,21 @@ class Subject:
                     f"got {value.dtype} of shape {list(value.shape)}"
                 )
         if self.semantic is not None:
-            if self.semantic.ndim != 1 or self.semantic.dtype != torch.float32 or not self.semantic.isfinite().all():
+            if (
+                self.semantic.ndim != 1
+                or self.semantic.dtype != torch.float32
+                or not self.semantic.isfinite().all()
+            ):
                 raise ValueError(
-                    f"subject {self.id}: semantic must be finite torch.float32 numbers of shape [D], "
+                    f"subject {self.id}: semantic must be finite torch.float32 numbers of shape "
+                    "[D], "
                     f"got {self.semantic.dtype} of shape {list(self.semantic.shape)}"
                 )
             if not self.semantic_encoder:
-                raise ValueError(f"subject {self.id}: semantic needs semantic_encoder, the identity of what made it")
+                raise ValueError(
+                    f"subject {self.id}: semantic needs semantic_encoder, the identity of what "
+                    "made it"
+                )
         check_cameras(self.cameras, f"subject {self.id}: cameras")
         return self
 
@@ -94,7 +113,14 @@ class Batch:
     def to(self, device: torch.device | str, non_blocking: bool = True) -> Batch:
         """The same batch on `device`."""
         moved = {f.name: getattr(self, f.name) for f in fields(self)}
-        return replace(self, **{k: v.to(device, non_blocking=non_blocking) for k, v in moved.items() if v is not None})
+        return replace(
+            self,
+            **{
+                k: v.to(device, non_blocking=non_blocking)
+                for k, v in moved.items()
+                if v is not None
+            },
+        )
 
     def pin_memory(self) -> Batch:
         """The same batch in page-locked memory (`torch.utils.data.DataLoader` calls this)."""
@@ -106,10 +132,11 @@ class Batch:
 
 
 class SubjectSource(Protocol):
-    """Where subjects come from. `subject(i)` depends on the source's settings and i alone, never on earlier calls.
+    """Where subjects come from. `subject(i)` depends on the source's settings and i alone, never on
+    earlier calls.
 
-    Building one should be cheap (models load at the first `subject`), because each worker process builds its own and
-    the process that starts them builds one to ask for its settings.
+    Building one should be cheap (models load at the first `subject`), because each worker process
+    builds its own and the process that starts them builds one to ask for its settings.
     """
 
     @property
@@ -123,7 +150,8 @@ class SubjectSource(Protocol):
         ...
 
     def describe(self) -> dict[str, Any]:
-        """All settings that change what is made, as JSON: the dataset's provenance, and what a resume compares."""
+        """All settings that change what is made, as JSON: the dataset's provenance, and what a
+        resume compares."""
         ...
 
     def subject(self, index: int) -> Subject:

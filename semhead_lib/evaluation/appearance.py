@@ -1,8 +1,10 @@
-"""Metrics of what people look at: the faces of heads, and how much detail images have at each spatial frequency.
+"""Metrics of what people look at: the faces of heads, and how much detail images have at each
+spatial frequency.
 
-Metrics over all views say little of a face, which fills a twentieth of them. What cannot be measured is left out: faces
-in images of less than 64 pixels a side (`face_crops.LEAST_SIDE`), or of too few heads; frequencies above half the
-pixels; how often faces are found where hardly one is found on real heads.
+Metrics over all views say little of a face, which fills a twentieth of them. What cannot be
+measured is left out: faces in images of less than 64 pixels a side (`face_crops.LEAST_SIDE`), or of
+too few heads; frequencies above half the pixels; how often faces are found where hardly one is
+found on real heads.
 """
 
 from __future__ import annotations
@@ -32,10 +34,17 @@ _NETWORK = "dlib face recognition resnet v1"
 _LUMA = "power spectrum of the luma"
 
 
-def face_distance(samples: Samples, reference_stats: ReferenceStatistics) -> tuple[Metrics, Metrics]:
-    """frechet_of_faces, generated and real: the Frechet distance of features of face crops, at equal counts."""
+def face_distance(
+    samples: Samples, reference_stats: ReferenceStatistics
+) -> tuple[Metrics, Metrics]:
+    """frechet_of_faces, generated and real: the Frechet distance of features of face crops, at
+    equal counts."""
     reference, matched = reference_stats.faces
-    if reference is None or matched is None or min(reference.with_face, matched.with_face) < LEAST_HEADS:
+    if (
+        reference is None
+        or matched is None
+        or min(reference.with_face, matched.with_face) < LEAST_HEADS
+    ):
         return {}, {}
     extractor, n = reference_stats.extractor, len(reference_stats.matched)
     judged = FaceFeatures.of(samples.images, samples.cameras, extractor.images)
@@ -56,15 +65,21 @@ def face_distance(samples: Samples, reference_stats: ReferenceStatistics) -> tup
             protocol_of(reference_stats, samples.made, identity, *counts),
             reference_stats,
         )
-        real = [distance(pool, one[:n], pool, other[:n]) for one, other in reference_stats.real_splits()]
+        real = [
+            distance(pool, one[:n], pool, other[:n]) for one, other in reference_stats.real_splits()
+        ]
     interval = interval_of_splits(reference_stats)
-    protocol = protocol_of(reference_stats, reference_stats.matched_samples.made, identity, *counts, interval=interval)
-    return {ALL: {"frechet_of_faces": found}}, {ALL: {"frechet_of_faces": of_splits(real, protocol)}}
+    protocol = protocol_of(
+        reference_stats, reference_stats.matched_samples.made, identity, *counts, interval=interval
+    )
+    return {ALL: {"frechet_of_faces": found}}, {
+        ALL: {"frechet_of_faces": of_splits(real, protocol)}
+    }
 
 
 def power_ratios(samples: Samples, reference_stats: ReferenceStatistics) -> tuple[Metrics, Metrics]:
-    """power_8-12 and so on, generated and real: power of all views over that of the reference, by bands of cycles an
-    image; 1 is as it should be, less is blurred."""
+    """power_8-12 and so on, generated and real: power of all views over that of the reference, by
+    bands of cycles an image; 1 is as it should be, less is blurred."""
     reference, matched = reference_stats.power
     judged, n = head_band_power(samples.images), len(reference_stats.matched)
     images, interval = n * samples.images.shape[1], interval_of_splits(reference_stats)
@@ -80,7 +95,10 @@ def power_ratios(samples: Samples, reference_stats: ReferenceStatistics) -> tupl
             reference_stats,
         )
         pool = torch.cat([power, matched[band]])
-        splits = [float(pool[one[:n]].mean() / pool[other[:n]].mean()) for one, other in reference_stats.real_splits()]
+        splits = [
+            float(pool[one[:n]].mean() / pool[other[:n]].mean())
+            for one, other in reference_stats.real_splits()
+        ]
         generated[f"power_{band}"], real[f"power_{band}"] = (
             found,
             of_splits(splits, protocol_of(reference_stats, *of_real)),
@@ -91,8 +109,9 @@ def power_ratios(samples: Samples, reference_stats: ReferenceStatistics) -> tupl
 def identities(
     samples: Samples, heads: int, reference_stats: ReferenceStatistics, progress: bool = False
 ) -> tuple[Metrics, Metrics]:
-    """faces_found and identity_auc of the first `heads` heads near their fronts, generated and real; and
-    faces_found_ratio of the generated ones, over the real ones that have the same cameras.
+    """faces_found and identity_auc of the first `heads` heads near their fronts, generated and
+    real; and faces_found_ratio of the generated ones, over the real ones that have the same
+    cameras.
 
     Raises ModuleNotFoundError without the extra `faces`.
     """
@@ -101,11 +120,15 @@ def identities(
         images = frontal_views(judged.images[:heads], judged.cameras[:heads])
         found = find_identities(images, progress)
         protocol = protocol_of(reference_stats, judged.made, _NETWORK, len(images), found.images, 0)
-        share = torch.tensor([[(found.head == i).sum(), len(p)] for i, p in enumerate(images)], dtype=torch.float64)
+        share = torch.tensor(
+            [[(found.head == i).sum(), len(p)] for i, p in enumerate(images)], dtype=torch.float64
+        )
         statistics = {"faces_found": lambda h, s=share: _rate(s, h), "identity_auc": found.auc}
         whole = torch.arange(len(images))
         kept = {name: s for name, s in statistics.items() if math.isfinite(s(whole))}
-        sides.append({ALL: {name: measured(s, protocol, reference_stats) for name, s in kept.items()}})
+        sides.append(
+            {ALL: {name: measured(s, protocol, reference_stats) for name, s in kept.items()}}
+        )
         shares.append(share)
     generated, real = sides
     ours, theirs = shares

@@ -6,13 +6,21 @@ from semhead_lib.evaluation.report import Evaluation
 from semhead_lib.metrics.comparison import ALL
 
 _OF_SIDES = (
-    "frechet", "precision", "recall", "density", "coverage", "diversity", "cross_view_recall_1", "consistency_psnr",
-)  # fmt: skip
+    "frechet",
+    "precision",
+    "recall",
+    "density",
+    "coverage",
+    "diversity",
+    "cross_view_recall_1",
+    "consistency_psnr",
+)
 _LEFT_OUT = ("consistency_l1", "consistency_seen_twice")  # of all views: psnr says it
 
 
 def metrics_section(found: Evaluation, people: str) -> str:
-    """Markdown: how it was measured and in which features, all metrics over all views, and those of each side.
+    """Markdown: how it was measured and in which features, all metrics over all views, and those of
+    each side.
 
     `people` says who they are that the generator is judged on, such as "parametric, seed 2".
     """

@@ -1,4 +1,5 @@
-"""Faces cut out of images of heads by their cameras, so that metrics look at what people look at."""
+"""Faces cut out of images of heads by their cameras, so that metrics look at what people look
+at."""
 
 from __future__ import annotations
 
@@ -15,7 +16,8 @@ from semhead_lib.models.sampling import to_uint8
 
 HALF = 0.15  # half the side of the crop at the face's depth, scene units
 WIDEST = 45.0  # degrees of azimuth on either side within which faces are cut
-LEAST_SIDE = 64  # pixels of the images: in smaller ones an eye is a pixel or two, and there is no face to judge
+# pixels of the images: in smaller ones an eye is a pixel or two, and there is no face to judge
+LEAST_SIDE = 64
 _AT_ONCE = 64  # images
 
 
@@ -29,9 +31,12 @@ def face_crops(
     cameras: Tensor,  # [N, 25]
     side: int | None = None,  # pixels of the crops; None: S / 2
 ) -> Tensor:  # [N, 3, side, side]
-    """The square around where a face of average size is, bilinear; beyond the image its edge is repeated."""
+    """The square around where a face of average size is, bilinear; beyond the image its edge is
+    repeated."""
     if len(images) != len(cameras):
-        raise ValueError(f"each image needs a camera, got {len(images)} images and {len(cameras)} cameras")
+        raise ValueError(
+            f"each image needs a camera, got {len(images)} images and {len(cameras)} cameras"
+        )
     side = side or images.shape[-1] // 2
     uv, z = project(torch.tensor([FACE]), cameras)
     theta = torch.zeros(len(images), 2, 3)
@@ -61,8 +66,14 @@ class FaceFeatures:
         near = frontal(cameras.flatten(0, 1))
         if images.shape[-1] < LEAST_SIDE or not near.any():
             return None
-        seen, by = images.flatten(0, 1)[near].split(_AT_ONCE), cameras.flatten(0, 1)[near].split(_AT_ONCE)
-        crops = [to_uint8(face_crops(to_model_range(some), its)) for some, its in zip(seen, by, strict=True)]
+        seen, by = (
+            images.flatten(0, 1)[near].split(_AT_ONCE),
+            cameras.flatten(0, 1)[near].split(_AT_ONCE),
+        )
+        crops = [
+            to_uint8(face_crops(to_model_range(some), its))
+            for some, its in zip(seen, by, strict=True)
+        ]
         head = torch.arange(len(images)).repeat_interleave(images.shape[1])[near]
         return cls(encode(torch.cat(crops)).double(), head, len(images))
 
@@ -80,5 +91,8 @@ class FaceFeatures:
 
     def joined(self, other: FaceFeatures) -> FaceFeatures:
         """The heads of both, those of `other` counted on."""
-        features, head = torch.cat([self.features, other.features]), torch.cat([self.head, other.head + self.heads])
+        features, head = (
+            torch.cat([self.features, other.features]),
+            torch.cat([self.head, other.head + self.heads]),
+        )
         return FaceFeatures(features, head, self.heads + other.heads)

@@ -8,9 +8,9 @@
 | inception       | 2048 of FID's InceptionV3 (Heusel et al., 2017)             | torch hub's cache, or inception/PATH     |
 | dinov2          | 384 to 1536, DINOv2's class token (Stein et al., 2023)      | torch hub's or Hugging Face's cache, or dinov2/PATH |
 
-headjudge is the default: a generator conditioned on features of headclip-64 was trained to match those. It has seen
-parametric heads alone, so of photographs inception or dinov2 say more. Metrics in different features cannot be compared,
-so each carries the identity of its extractor.
+headjudge is the default: a generator conditioned on features of headclip-64 was trained to match
+those. It has seen parametric heads alone, so of photographs inception or dinov2 say more. Metrics
+in different features cannot be compared, so each carries the identity of its extractor.
 """  # noqa: E501
 
 from __future__ import annotations
@@ -34,11 +34,21 @@ from semhead_lib.devices import pick_device
 
 DEFAULT = "headjudge"  # of every metric that is not of semantics
 
-_INCEPTION_FILES = ("weights-inception-2015-12-05-6726825d.pth", "pt_inception-2015-12-05-6726825d.pth")
-_INCEPTION_URL = f"https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/{_INCEPTION_FILES[0]}"
+_INCEPTION_FILES = (
+    "weights-inception-2015-12-05-6726825d.pth",
+    "pt_inception-2015-12-05-6726825d.pth",
+)
+_INCEPTION_URL = (
+    f"https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/{_INCEPTION_FILES[0]}"
+)
 _DINOV2_FILE = "dinov2_vitl14_pretrain.pth"  # the size that Stein et al. take
 _DINOV2_URL = f"https://dl.fbaipublicfiles.com/dinov2/dinov2_vitl14/{_DINOV2_FILE}"
-_DINOV2_SIZES = {384: "small", 768: "base", 1024: "large", 1536: "giant"}  # by the width of the class token
+_DINOV2_SIZES = {
+    384: "small",
+    768: "base",
+    1024: "large",
+    1536: "giant",
+}  # by the width of the class token
 _DINOV2_SIDE = 224  # pixels
 _DINOV2_MAPS = 4  # blocks, evenly spread, whose tokens are its maps
 
@@ -52,7 +62,9 @@ class FeatureExtractor:
     unit_length: bool  # whether features have length 1, as CLIP's
     encode: Callable[[Tensor], Tensor]  # [B, 3, H, W] in [-1, 1] -> [B, D], on any device
     batch: int = 64  # images at a time
-    maps: Callable[[Tensor], list[Tensor]] | None = None  # [B, 3, H, W] -> [B, C, h, w] each, from early to late
+    maps: Callable[[Tensor], list[Tensor]] | None = (
+        None  # [B, 3, H, W] -> [B, C, h, w] each, from early to late
+    )
 
     @property
     def gamma(self) -> float:
@@ -60,16 +72,25 @@ class FeatureExtractor:
         return 1.0 if self.unit_length else 1 / self.dimension
 
     @torch.no_grad()
-    def __call__(self, images: Tensor) -> Tensor:  # [B, 3, H, W] float in [-1, 1] -> [B, D] float32, on the CPU
+    def __call__(
+        self, images: Tensor
+    ) -> Tensor:  # [B, 3, H, W] float in [-1, 1] -> [B, D] float32, on the CPU
         """Features of one batch. Raises ValueError for other shapes or integers."""
         if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point():
-            raise ValueError(f"images must be float [B, 3, H, W] in [-1, 1], got {images.dtype} {list(images.shape)}")
+            raise ValueError(
+                f"images must be float [B, 3, H, W] in [-1, 1], got {images.dtype} "
+                f"{list(images.shape)}"
+            )
         return self.encode(images).float().cpu()
 
-    def images(self, images: Tensor, progress: bool = False) -> Tensor:  # [..., 3, H, W] uint8 -> [..., D]
+    def images(
+        self, images: Tensor, progress: bool = False
+    ) -> Tensor:  # [..., 3, H, W] uint8 -> [..., D]
         """Features of all images. Raises ValueError for anything but uint8 RGB."""
         if images.dtype != torch.uint8 or images.ndim < 4 or images.shape[-3] != 3:
-            raise ValueError(f"images must be uint8 [..., 3, H, W], got {images.dtype} {list(images.shape)}")
+            raise ValueError(
+                f"images must be uint8 [..., 3, H, W], got {images.dtype} {list(images.shape)}"
+            )
         parts = images.flatten(0, -4).split(self.batch)
         bar = tqdm(parts, unit="batch", desc="features", disable=not progress)
         features = torch.cat([self(to_model_range(part)) for part in bar])
@@ -79,14 +100,24 @@ class FeatureExtractor:
     def of(cls, encoder: SemanticEncoder) -> FeatureExtractor:
         """The image features of a CLIP."""
         identity, encode = str(encoder.identity), encoder.encode
-        return cls(identity, encoder.dimension, True, encode, encoder.batch, lambda x: encoder.encode_with_maps(x)[1])
+        return cls(
+            identity,
+            encoder.dimension,
+            True,
+            encode,
+            encoder.batch,
+            lambda x: encoder.encode_with_maps(x)[1],
+        )
 
     @classmethod
-    def load(cls, name: str = DEFAULT, *, device: str = "auto", batch: int = 64) -> FeatureExtractor:
+    def load(
+        cls, name: str = DEFAULT, *, device: str = "auto", batch: int = 64
+    ) -> FeatureExtractor:
         """Load an extractor by its name in the table of this module.
 
-        Raises FileNotFoundError for weights of headjudge, inception or dinov2 that are not there, naming the file and
-        where to get it; ValueError for weights that do not fit; otherwise as `SemanticEncoder.load`.
+        Raises FileNotFoundError for weights of headjudge, inception or dinov2 that are not there,
+        naming the file and where to get it; ValueError for weights that do not fit; otherwise as
+        `SemanticEncoder.load`.
         """
         kind, _, path = name.partition("/")
         if kind == "headjudge":
@@ -95,13 +126,22 @@ class FeatureExtractor:
             return cls.of(SemanticEncoder.load(name, device=device, batch=batch))
         place = pick_device(device)
         try:
-            return _inception(path, place, batch) if kind == "inception" else _dinov2(path, place, batch)
+            return (
+                _inception(path, place, batch)
+                if kind == "inception"
+                else _dinov2(path, place, batch)
+            )
         except RuntimeError as error:
-            raise ValueError(f"the weights of {name!r} do not fit: {str(error).splitlines()[0][:200]}") from error
+            raise ValueError(
+                f"the weights of {name!r} do not fit: {str(error).splitlines()[0][:200]}"
+            ) from error
 
 
-def stored_features(extractor: FeatureExtractor, images: Tensor, folder: Path | str, progress: bool = False) -> Tensor:
-    """`extractor.images(images)`, kept in `folder` under a name that is a hash of extractor and images."""
+def stored_features(
+    extractor: FeatureExtractor, images: Tensor, folder: Path | str, progress: bool = False
+) -> Tensor:
+    """`extractor.images(images)`, kept in `folder` under a name that is a hash of extractor and
+    images."""
     digest = hashlib.sha256(f"{extractor.identity} {list(images.shape)}".encode())
     digest.update(images.contiguous().numpy().data)
     path = Path(folder) / f"features-{digest.hexdigest()[:32]}.safetensors"
@@ -130,9 +170,13 @@ def _headjudge(path: str, device: str, batch: int) -> FeatureExtractor:
 def _inception(path: str, device: str, batch: int) -> FeatureExtractor:
     from semhead_lib.evaluation.inception import DIMENSION, FidInception
 
-    file = _weights_file(path, [_hub(name) for name in _INCEPTION_FILES], "inception", _INCEPTION_URL)
+    file = _weights_file(
+        path, [_hub(name) for name in _INCEPTION_FILES], "inception", _INCEPTION_URL
+    )
     network = FidInception(_read(file)).to(device)
-    identity = f"inception-2015-12-05 [weights {_hash(file)}; input 299 px, bilinear as TensorFlow 1]"
+    identity = (
+        f"inception-2015-12-05 [weights {_hash(file)}; input 299 px, bilinear as TensorFlow 1]"
+    )
 
     def encode(images: Tensor) -> Tensor:
         return network(images.to(device).float())
@@ -151,30 +195,46 @@ def _dinov2(path: str, device: str, batch: int) -> FeatureExtractor:
     file = _weights_file(path, cached, "dinov2", _DINOV2_URL)
     state = _read(file)
     token = state.get("cls_token")
-    if token is None or token.shape[-1] not in _DINOV2_SIZES or "register_tokens" in state or "reg_token" in state:
-        raise ValueError(f"{file} holds no DINOv2 without registers, of width {', '.join(map(str, _DINOV2_SIZES))}")
+    if (
+        token is None
+        or token.shape[-1] not in _DINOV2_SIZES
+        or "register_tokens" in state
+        or "reg_token" in state
+    ):
+        raise ValueError(
+            f"{file} holds no DINOv2 without registers, of width "
+            f"{', '.join(map(str, _DINOV2_SIZES))}"
+        )
     size = _DINOV2_SIZES[token.shape[-1]]
     name = f"vit_{size}_patch14_dinov2.lvd142m"
     network: Any = timm.create_model(name, pretrained=False, num_classes=0, img_size=_DINOV2_SIDE)
     network.load_state_dict(checkpoint_filter_fn(state, network))
     network.eval().requires_grad_(False).to(device)
     mean, std = (
-        torch.tensor(network.pretrained_cfg[key], device=device).view(3, 1, 1) for key in ("mean", "std")
+        torch.tensor(network.pretrained_cfg[key], device=device).view(3, 1, 1)
+        for key in ("mean", "std")
     )  # of images in [0, 1]
 
     def prepared(images: Tensor) -> Tensor:
         resized = F.interpolate(
-            images.to(device).float() / 2 + 0.5, size=(_DINOV2_SIDE,) * 2, mode="bicubic", antialias=True
+            images.to(device).float() / 2 + 0.5,
+            size=(_DINOV2_SIDE,) * 2,
+            mode="bicubic",
+            antialias=True,
         ).clamp(0, 1)
         return (resized - mean) / std
 
     def maps(images: Tensor) -> list[Tensor]:
         depth = len(network.blocks)
         chosen = [depth * (i + 1) // _DINOV2_MAPS - 1 for i in range(_DINOV2_MAPS)]
-        return network.forward_intermediates(prepared(images), indices=chosen, intermediates_only=True)
+        return network.forward_intermediates(
+            prepared(images), indices=chosen, intermediates_only=True
+        )
 
     identity = f"dinov2-{size} [weights {_hash(file)}; input {_DINOV2_SIDE} px, bicubic]"
-    return FeatureExtractor(identity, network.num_features, False, lambda x: network(prepared(x)), batch, maps)
+    return FeatureExtractor(
+        identity, network.num_features, False, lambda x: network(prepared(x)), batch, maps
+    )
 
 
 def _weights_file(path: str, cached: list[Path], name: str, url: str) -> Path:
@@ -183,7 +243,8 @@ def _weights_file(path: str, cached: list[Path], name: str, url: str) -> Path:
         if file.is_file():
             return file
     raise FileNotFoundError(
-        f"the weights of {name!r} are not on this machine; looked for {', '.join(map(str, looked))}. Get them from "
+        f"the weights of {name!r} are not on this machine; looked for "
+        f"{', '.join(map(str, looked))}. Get them from "
         f"{url} and name the file: {name}/PATH. Without them use the embedded default: {DEFAULT}"
     )
 
@@ -206,7 +267,9 @@ def _read(file: Path) -> dict[str, Tensor]:
     try:
         return torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise ValueError(f"{file} holds more than tensors, or is damaged: {type(error).__name__}") from error
+        raise ValueError(
+            f"{file} holds more than tensors, or is damaged: {type(error).__name__}"
+        ) from error
 
 
 def _hash(file: Path) -> str:

@@ -15,13 +15,18 @@ _SURFACE = 0.9  # opacity from which a ray has met a surface
 
 
 @torch.no_grad()
-def generated_views(generator: Generator, w: Tensor, cameras: Tensor) -> SurfaceViews:  # [H, W], [H * V, 25]
-    """Views of heads with styles w; the raw image's distances are brought to the final image's size."""
+def generated_views(
+    generator: Generator, w: Tensor, cameras: Tensor
+) -> SurfaceViews:  # [H, W], [H * V, 25]
+    """Views of heads with styles w; the raw image's distances are brought to the final image's
+    size."""
     seen = generator.synthesize(w, cameras)
     side, box = seen.depth.shape[-1], generator.renderer.settings.box
     _, far = box_bounds(*rays(cameras, side), box)
     opacity = seen.opacity[:, 0]
-    distance = (seen.depth[:, 0] - (1 - opacity) * far.reshape(opacity.shape)) / opacity.clamp_min(_SURFACE)
+    distance = (seen.depth[:, 0] - (1 - opacity) * far.reshape(opacity.shape)) / opacity.clamp_min(
+        _SURFACE
+    )
     size = seen.image.shape[-2:]
     distance, surface = (
         F.interpolate(x[:, None].float(), size=size, mode="bilinear", align_corners=False)[:, 0]
@@ -46,4 +51,6 @@ def head_consistency(
         views = generated_views(generator, style, cameras)
         one, other = (SurfaceViews(*(x[i::2].cpu() for x in vars(views).values())) for i in (0, 1))
         parts.append(differences(one, other, tolerance))
-    return Differences(*(torch.cat([getattr(part, name) for part in parts]) for name in vars(parts[0])))
+    return Differences(
+        *(torch.cat([getattr(part, name) for part in parts]) for name in vars(parts[0]))
+    )

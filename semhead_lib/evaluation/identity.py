@@ -1,7 +1,8 @@
-"""Identity across views: is it one person from the left and from the right? Judged by dlib (extra `faces`).
+"""Identity across views: is it one person from the left and from the right? Judged by dlib (extra
+`faces`).
 
-The judge finds faces in views within about 45 degrees of the front, and knows nothing of our heads or encoders. Heads
-in which it finds no face, as in a generator's early images, are counted.
+The judge finds faces in views within about 45 degrees of the front, and knows nothing of our heads
+or encoders. Heads in which it finds no face, as in a generator's early images, are counted.
 """
 
 from __future__ import annotations
@@ -45,7 +46,8 @@ class Identities:
         return distance[same], distance[~same]
 
     def auc(self, heads: Tensor | None = None) -> float:
-        """Chance that two faces of one head are nearer than two of different heads; NaN when either is missing."""
+        """Chance that two faces of one head are nearer than two of different heads; NaN when either
+        is missing."""
         same, different = self.distances(heads)
         return roc_auc(-same, -different) if len(same) and len(different) else float("nan")
 
@@ -56,7 +58,8 @@ def find_identities(
 ) -> Identities:
     """Identity features of all faces that are found: 0.15 s an image.
 
-    Raises ModuleNotFoundError with the command that installs the judge where the extra `faces` is missing.
+    Raises ModuleNotFoundError with the command that installs the judge where the extra `faces` is
+    missing.
     """
     judge = face_judge()
     features, heads = [], []
@@ -69,6 +72,7 @@ def find_identities(
 
 
 def frontal_views(images: Tensor, cameras: Tensor, widest: float = WIDEST) -> list[Tensor]:
-    """Of each head, [N, V, 3, H, W] seen from [N, V, 25], the views within `widest` degrees of azimuth 0."""
+    """Of each head, [N, V, 3, H, W] seen from [N, V, 25], the views within `widest` degrees of
+    azimuth 0."""
     azimuth = orbit_angles(cameras.flatten(0, 1))[:, 0].reshape(cameras.shape[:2])
     return [views[near] for views, near in zip(images, azimuth.abs() <= widest, strict=True)]

@@ -1,7 +1,8 @@
 """The InceptionV3 of the Frechet Inception distance, on torchvision's blocks.
 
-The network of Heusel et al. (2017) is TensorFlow's of 2015-12-05. It differs from torchvision's in three ways: average
-pooling leaves padding out of its means, the last block pools by maximum, and images are resized as TensorFlow 1 did.
+The network of Heusel et al. (2017) is TensorFlow's of 2015-12-05. It differs from torchvision's in
+three ways: average pooling leaves padding out of its means, the last block pools by maximum, and
+images are resized as TensorFlow 1 did.
 """
 
 from __future__ import annotations
@@ -55,13 +56,24 @@ class _LastE(_Pooled, blocks.InceptionE):
 class FidInception(nn.Module):
     """Images [B, 3, H, W] in [-1, 1] to the 2048 features before the classifier, [B, 2048].
 
-    `state` is the content of a weights file of torch-fidelity or pytorch-fid; raises RuntimeError when it does not fit.
+    `state` is the content of a weights file of torch-fidelity or pytorch-fid; raises RuntimeError
+    when it does not fit.
     """
 
     def __init__(self, state: dict[str, Tensor]) -> None:
         super().__init__()
-        kinds = [blocks.BasicConv2d, _A, blocks.InceptionB, _C, blocks.InceptionD, _E, blocks.InceptionAux]
-        self.network: Any = blocks.Inception3(CLASSES, aux_logits=False, inception_blocks=kinds, init_weights=False)
+        kinds = [
+            blocks.BasicConv2d,
+            _A,
+            blocks.InceptionB,
+            _C,
+            blocks.InceptionD,
+            _E,
+            blocks.InceptionAux,
+        ]
+        self.network: Any = blocks.Inception3(
+            CLASSES, aux_logits=False, inception_blocks=kinds, init_weights=False
+        )
         self.network.Mixed_7c = _LastE(DIMENSION)
         self.network.load_state_dict(state)
         self.network.fc = nn.Identity()
@@ -75,7 +87,9 @@ class FidInception(nn.Module):
         """Activations of the last block of each size: 35, 17 and 8 pixels a side."""
         found: list[Tensor] = []
         blocks_of = [self.network.get_submodule(name) for name in _MAPS]
-        hooks = [block.register_forward_hook(lambda *seen: found.append(seen[-1])) for block in blocks_of]
+        hooks = [
+            block.register_forward_hook(lambda *seen: found.append(seen[-1])) for block in blocks_of
+        ]
         try:
             self(images)
         finally:
@@ -84,8 +98,11 @@ class FidInception(nn.Module):
         return found
 
 
-def resize_like_tensorflow_1(images: Tensor, size: int) -> Tensor:  # [B, C, H, W] -> [B, C, size, size]
-    """Bilinear, with pixel i of the result at i * H / size of the source: no half pixels, no smoothing.
+def resize_like_tensorflow_1(
+    images: Tensor, size: int
+) -> Tensor:  # [B, C, H, W] -> [B, C, size, size]
+    """Bilinear, with pixel i of the result at i * H / size of the source: no half pixels, no
+    smoothing.
 
     >>> resize_like_tensorflow_1(torch.tensor([[[[0.0, 2.0], [4.0, 6.0]]]]), 4)[0, 0]
     tensor([[0., 1., 2., 2.],

@@ -13,26 +13,33 @@ from semhead_lib import old_names
 
 @dataclass(frozen=True)
 class Protocol:
-    """How a metric was measured. Two metrics can be compared when their protocols differ in what is judged alone."""
+    """How a metric was measured. Two metrics can be compared when their protocols differ in what is
+    judged alone."""
 
-    judged: str  # what made the images: a generator with its weights; "real" for real heads in a generator's place
+    # what made the images: a generator with its weights; "real" for real heads in a generator's
+    # place
+    judged: str
     features: str  # identity of what made the features, or "pixels"
     heads: int  # that are judged
     images: int  # of them
     reference: int  # images or conditions that they are compared with; 0: only with each other
     resolution: int  # pixels a side
     seed: int  # of splits and intervals
-    data: str  # 16 hex digits each of the SHA-256 of the reference's and the matched heads' images and cameras
+    # 16 hex digits each of the SHA-256 of the reference's and the matched heads' images and cameras
+    data: str
     interval: str  # what low and high are
 
     def __post_init__(self) -> None:
         if not (self.judged and self.features and self.data and self.interval):
             raise ValueError(
-                "a protocol must say what was judged, by which features, on which data, with what interval"
+                "a protocol must say what was judged, by which features, on which data, with what "
+                "interval"
             )
         counts = (self.heads, self.images, self.resolution, self.reference)
         if min(counts[:3]) < 1 or self.reference < 0:
-            raise ValueError(f"expected heads, images, resolution >= 1 and reference >= 0, got {counts}")
+            raise ValueError(
+                f"expected heads, images, resolution >= 1 and reference >= 0, got {counts}"
+            )
 
 
 @dataclass(frozen=True)
@@ -48,7 +55,9 @@ class Metric:
         if not all(math.isfinite(x) for x in (self.value, self.low, self.high)):
             raise ValueError(f"a metric must be finite, got {self.value}, {self.low}, {self.high}")
         if self.low > self.high:
-            raise ValueError(f"the interval of a metric must not be empty, got [{self.low}, {self.high}]")
+            raise ValueError(
+                f"the interval of a metric must not be empty, got [{self.low}, {self.high}]"
+            )
 
     def __str__(self) -> str:
         return f"{self.value:.4g} [{self.low:.3g}, {self.high:.3g}]"
@@ -68,7 +77,10 @@ class Metric:
 
 def dumps(content: Any) -> str:
     """JSON of metrics, mappings and plain values, all numbers finite."""
-    return json.dumps(content, default=lambda metric: metric.as_json(), indent=1, allow_nan=False) + "\n"
+    return (
+        json.dumps(content, default=lambda metric: metric.as_json(), indent=1, allow_nan=False)
+        + "\n"
+    )
 
 
 def _exactly(kind: type, content: Any, what: str) -> dict[str, Any]:

@@ -1,4 +1,5 @@
-"""The real data's side of an evaluation: computed once, then any number of generators are measured with it."""
+"""The real data's side of an evaluation: computed once, then any number of generators are measured
+with it."""
 
 from __future__ import annotations
 
@@ -29,17 +30,23 @@ from semhead_lib.metrics.spectrum import head_band_power
 class ReferenceStatistics:
     """Features of the reference and of the matched, and what real heads get in a generator's place.
 
-    Bias and intervals depend on the counts, so metrics of two generators can be compared when they were measured with
-    the same reference.
+    Bias and intervals depend on the counts, so metrics of two generators can be compared when they
+    were measured with the same reference.
     """
 
     reference: BinnedFeatures
     matched: BinnedFeatures
     matched_samples: Samples
-    semantic: tuple[Tensor, Tensor]  # of the matched heads by the encoder: views [N, V, D], fronts [N, D]
+    semantic: tuple[
+        Tensor, Tensor
+    ]  # of the matched heads by the encoder: views [N, V, D], fronts [N, D]
     people: Tensor  # [N, D] of the reference by the encoder: fronts
-    faces: tuple[FaceFeatures | None, FaceFeatures | None]  # of the reference and the matched heads by the extractor
-    power: tuple[dict[str, Tensor], dict[str, Tensor]]  # of the reference and the matched heads: band -> [N]
+    faces: tuple[
+        FaceFeatures | None, FaceFeatures | None
+    ]  # of the reference and the matched heads by the extractor
+    power: tuple[
+        dict[str, Tensor], dict[str, Tensor]
+    ]  # of the reference and the matched heads: band -> [N]
     extractor: FeatureExtractor
     encoder: FeatureExtractor
     bins: AzimuthBins
@@ -54,7 +61,8 @@ class ReferenceStatistics:
         reference: Samples,
         matched: Samples,
         extractor: FeatureExtractor,
-        encoder: FeatureExtractor | None = None,  # of semantics; None: the extractor if it is a CLIP, else headclip-64
+        encoder: FeatureExtractor
+        | None = None,  # of semantics; None: the extractor if it is a CLIP, else headclip-64
         *,
         bins: AzimuthBins = AzimuthBins(),  # noqa: B008 (frozen)
         seed: int = 0,
@@ -65,13 +73,14 @@ class ReferenceStatistics:
     ) -> ReferenceStatistics:
         """Features of the real images; the metrics of real heads are computed when first asked for.
 
-        With features of thousands of numbers (inception) each Frechet distance over all views takes seconds: take fewer
-        splits and halves then. Raises ValueError when the sets differ in heads or resolution, or a bin holds too few
-        heads.
+        With features of thousands of numbers (inception) each Frechet distance over all views takes
+        seconds: take fewer splits and halves then. Raises ValueError when the sets differ in heads
+        or resolution, or a bin holds too few heads.
         """
         if len(reference) != len(matched) or reference.resolution != matched.resolution:
             raise ValueError(
-                f"reference and matched need as many heads of one resolution, got {len(reference)} of "
+                "reference and matched need as many heads of one resolution, got "
+                f"{len(reference)} of "
                 f"{reference.resolution} and {len(matched)} of {matched.resolution}"
             )
         if splits < 2 or halves < 2:
@@ -87,81 +96,133 @@ class ReferenceStatistics:
         views = encoded(encoder, matched.images, store, progress) if views is None else views
         people, fronts = (encoded(encoder, s.fronts, store) for s in (reference, matched))
         both = (reference, matched)
-        faces = [FaceFeatures.of(s.images, s.cameras, lambda x: encoded(extractor, x, store)) for s in both]
+        faces = [
+            FaceFeatures.of(s.images, s.cameras, lambda x: encoded(extractor, x, store))
+            for s in both
+        ]
         power = [head_band_power(s.images) for s in both]
         data = f"{reference.hash()}-{matched.hash()}"
-        return cls(binned, binned_twins, matched, (views, fronts), people, (faces[0], faces[1]), (power[0], power[1]),
-                   extractor, encoder, bins, data, seed, splits, halves)  # fmt: skip
+        return cls(
+            binned,
+            binned_twins,
+            matched,
+            (views, fronts),
+            people,
+            (faces[0], faces[1]),
+            (power[0], power[1]),
+            extractor,
+            encoder,
+            bins,
+            data,
+            seed,
+            splits,
+            halves,
+        )
 
     @cached_property
     def scale(self) -> ComparisonScale:
-        """The counts are those of the reference and the matched heads, whose cameras the generated heads have."""
+        """The counts are those of the reference and the matched heads, whose cameras the generated
+        heads have."""
         counts = comparison.comparable_counts(self.matched, self.reference, self.bins)
         every = self._pool.order
-        pooled = [self._pool.heads.in_bin(b, every, int(n)) for b, n in enumerate(self._pool.heads.counts)]
+        pooled = [
+            self._pool.heads.in_bin(b, every, int(n)) for b, n in enumerate(self._pool.heads.counts)
+        ]
         variance = torch.tensor([total_variance(x) for x in pooled], dtype=torch.float64)
         return ComparisonScale(self.bins, counts, variance, self.extractor.gamma)
 
     @cached_property
     def real(self) -> list[MetricValues]:
-        """What real heads get, once for each split of all of them at random into judged heads and reference."""
-        return [comparison.with_bias(numbers, self.floor, self.scale, self.phi) for numbers in self._compared_splits]
+        """What real heads get, once for each split of all of them at random into judged heads and
+        reference."""
+        return [
+            comparison.with_bias(numbers, self.floor, self.scale, self.phi)
+            for numbers in self._compared_splits
+        ]
 
     @cached_property
     def floor(self) -> Tensor:
         """Frechet distance of real from real in each bin, mean over splits, [bins]."""
-        rows = [[numbers[name, "frechet"] for name in self.bins.names] for numbers in self._compared_splits]
+        rows = [
+            [numbers[name, "frechet"] for name in self.bins.names]
+            for numbers in self._compared_splits
+        ]
         return torch.tensor(rows, dtype=torch.float64).mean(0)
 
     @property
     def phi(self) -> float:
-        """Of the directional bias; half-samples take the same, so that they weigh differences as the whole does."""
+        """Of the directional bias; half-samples take the same, so that they weigh differences as
+        the whole does."""
         return float((self.floor / self.scale.variance).mean())
 
-    def measure(self, judged: BinnedFeatures, progress: bool = False) -> tuple[MetricValues, list[MetricValues]]:
+    def measure(
+        self, judged: BinnedFeatures, progress: bool = False
+    ) -> tuple[MetricValues, list[MetricValues]]:
         """Metrics of heads that have the matched heads' cameras: of all, and of half-samples.
 
-        A half-sample takes half of the judged heads, with their own matches, and half of the reference. Raises
-        ValueError for heads with other cameras.
+        A half-sample takes half of the judged heads, with their own matches, and half of the
+        reference. Raises ValueError for heads with other cameras.
         """
         if not torch.equal(judged.view, self.matched.view):
-            raise ValueError("the heads to be measured must have the cameras of the matched real heads")
+            raise ValueError(
+                "the heads to be measured must have the cameras of the matched real heads"
+            )
         n, half = len(judged), len(judged) // 2
         kernel = HeadKernel(torch.cat([judged.features, self.reference.features]), self.scale.gamma)
 
-        def numbers(mine: Tensor, its: Tensor, count: int, scale: ComparisonScale, floor: Tensor) -> MetricValues:
-            drawn = OrderedHeads(judged, mine), OrderedHeads(self.reference, its), OrderedHeads(self.matched, mine)
-            found = comparison.with_bias(comparison.compare(*drawn, count, scale), floor, scale, self.phi)
+        def numbers(
+            mine: Tensor, its: Tensor, count: int, scale: ComparisonScale, floor: Tensor
+        ) -> MetricValues:
+            drawn = (
+                OrderedHeads(judged, mine),
+                OrderedHeads(self.reference, its),
+                OrderedHeads(self.matched, mine),
+            )
+            found = comparison.with_bias(
+                comparison.compare(*drawn, count, scale), floor, scale, self.phi
+            )
             return found | {(ALL, "kernel"): kernel.distance(mine[:count], n + its[:count])}
 
         pairs = zip(*(orders(n, self.halves, self.seed + side) for side in (1, 2)), strict=True)
         bar = tqdm(pairs, unit="half", desc="intervals", total=self.halves, disable=not progress)
         whole = torch.arange(n)
         with one_thread():
-            parts = [numbers(mine, its, half, self.scale.halved(), self._half_floor) for mine, its in bar]
+            parts = [
+                numbers(mine, its, half, self.scale.halved(), self._half_floor) for mine, its in bar
+            ]
             return numbers(whole, whole, n, self.scale, self.floor), parts
 
     def half_samples(self, statistic: Callable[[Tensor], float], heads: int) -> list[float]:
         """A statistic of head indices [n], for half-samples of the heads."""
-        return [statistic(order[: max(heads // 2, 1)]) for order in orders(heads, self.halves, self.seed + 1)]
+        return [
+            statistic(order[: max(heads // 2, 1)])
+            for order in orders(heads, self.halves, self.seed + 1)
+        ]
 
     def half_samples_of_both(self) -> list[tuple[Tensor, Tensor]]:
-        """Head indices of half of the judged heads, and of half of the reference: the half-samples of `measure`."""
+        """Head indices of half of the judged heads, and of half of the reference: the half-samples
+        of `measure`."""
         n = len(self.matched)
         one, other = (orders(n, self.halves, self.seed + side)[:, : n // 2] for side in (1, 2))
         return list(zip(one, other, strict=True))
 
     def real_splits(self) -> list[tuple[Tensor, Tensor]]:
-        """The reference's and the matched heads, counted through, in random orders and the same backwards: the first
-        half of each are two sets of real heads that share nobody."""
-        return [(order, order.flip(0)) for order in orders(2 * len(self.matched), self.splits, self.seed)]
+        """The reference's and the matched heads, counted through, in random orders and the same
+        backwards: the first half of each are two sets of real heads that share nobody."""
+        return [
+            (order, order.flip(0))
+            for order in orders(2 * len(self.matched), self.splits, self.seed)
+        ]
 
     @cached_property
     def _pool(self) -> OrderedHeads:
-        return OrderedHeads(self.reference.joined(self.matched), torch.arange(2 * len(self.matched)))
+        return OrderedHeads(
+            self.reference.joined(self.matched), torch.arange(2 * len(self.matched))
+        )
 
     def _splits(self):
-        """Two disjoint sets of all real heads: from the beginning and from the end of a random order."""
+        """Two disjoint sets of all real heads: from the beginning and from the end of a random
+        order."""
         for one, other in self.real_splits():
             yield OrderedHeads(self._pool.heads, one), OrderedHeads(self._pool.heads, other)
 
@@ -172,7 +233,10 @@ class ReferenceStatistics:
         with one_thread():
             for one, other in self._splits():
                 distance = kernel.distance(one.order[:n], other.order[:n])
-                found.append(comparison.compare(one, other, other, n, self.scale) | {(ALL, "kernel"): distance})
+                found.append(
+                    comparison.compare(one, other, other, n, self.scale)
+                    | {(ALL, "kernel"): distance}
+                )
         return found
 
     @cached_property

@@ -1,4 +1,5 @@
-"""All metrics of a trained generator: `evaluate` for a generator of ours, `judge` for any heads with known cameras.
+"""All metrics of a trained generator: `evaluate` for a generator of ours, `judge` for any heads
+with known cameras.
 
 | metric                       | scope     | says                                                                    |
 | ---------------------------- | --------- | ----------------------------------------------------------------------- |
@@ -18,10 +19,11 @@
 | faces_found, identity_auc    | all       | faces that dlib finds; one person from left to right? (when asked for)  |
 | faces_found_ratio            | all       | how often it finds one, over how often on real heads (when asked for)   |
 
-Scopes are "all" views and the azimuth bins "0", "45", ... Where real heads can take the generated ones' place, `real`
-has what they get: that, not 0 or 1, is what a perfect generator would reach. Distances, coverage, diversity and bias
-are in the extractor's features, headjudge's unless another is given; cross-view recall, conditions and mode coverage
-are matters of semantics, in the features of the encoder that made the conditions.
+Scopes are "all" views and the azimuth bins "0", "45", ... Where real heads can take the generated
+ones' place, `real` has what they get: that, not 0 or 1, is what a perfect generator would reach.
+Distances, coverage, diversity and bias are in the extractor's features, headjudge's unless another
+is given; cross-view recall, conditions and mode coverage are matters of semantics, in the features
+of the encoder that made the conditions.
 """
 
 from __future__ import annotations
@@ -72,7 +74,10 @@ class Evaluation:
     def as_json(self) -> dict[str, Any]:
         """Plain values for `json` or `reproduce.metrics.record`."""
         return {
-            side: {scope: {name: f.as_json() for name, f in named.items()} for scope, named in metrics.items()}
+            side: {
+                scope: {name: f.as_json() for name, f in named.items()}
+                for scope, named in metrics.items()
+            }
             for side, metrics in vars(self).items()
         }
 
@@ -80,19 +85,30 @@ class Evaluation:
     def from_json(cls, content: Mapping[str, Any]) -> Evaluation:
         """Raises ValueError for what `as_json` does not write."""
         if sorted(content) != ["generated", "real"]:
-            raise ValueError(f"an evaluation has the keys generated and real, got {sorted(content)}")
-        return cls(**{
-            side: {
-                scope: {name: Metric.from_json(m) for name, m in old_names.today(old_names.METRICS, named).items()}
-                for scope, named in metrics.items()
+            raise ValueError(
+                f"an evaluation has the keys generated and real, got {sorted(content)}"
+            )
+        return cls(
+            **{
+                side: {
+                    scope: {
+                        name: Metric.from_json(m)
+                        for name, m in old_names.today(old_names.METRICS, named).items()
+                    }
+                    for scope, named in metrics.items()
+                }
+                for side, metrics in content.items()
             }
-            for side, metrics in content.items()
-        })  # fmt: skip
+        )
 
     def overall(self, names: Sequence[str] | None = None) -> str:
-        """Metrics over all views with their intervals as a Markdown table: a row a metric; None: all that there are."""
+        """Metrics over all views with their intervals as a Markdown table: a row a metric; None:
+        all that there are."""
         mine, real = self.generated[ALL], self.real[ALL]
-        rows = ["| over all views | generated [95 % interval] | real heads in its place |", "|---|---|---|"]
+        rows = [
+            "| over all views | generated [95 % interval] | real heads in its place |",
+            "|---|---|---|",
+        ]
         for name in mine if names is None else [name for name in names if name in mine]:
             rows.append(f"| {name.replace('_', ' ')} | {mine[name]} | {real.get(name, '–')} |")
         return "\n".join(rows)
@@ -102,13 +118,26 @@ class Evaluation:
         return self.generated[ALL][metric].protocol.features
 
     def table(self, names: Sequence[str] | None = None, scopes: Sequence[str] | None = None) -> str:
-        """Metrics as a Markdown table: a row a scope, generated over real; None: all that there are."""
+        """Metrics as a Markdown table: a row a scope, generated over real; None: all that there
+        are."""
         scopes = list(self.generated) if scopes is None else scopes
-        names = list(dict.fromkeys(n for s in scopes for n in self.generated[s])) if names is None else names
+        names = (
+            list(dict.fromkeys(n for s in scopes for n in self.generated[s]))
+            if names is None
+            else names
+        )
         rows = [["scope", *names], ["---"] * (len(names) + 1)]
         for scope in scopes:
-            pairs = [[side.get(scope, {}).get(name) for side in (self.generated, self.real)] for name in names]
-            rows.append([scope, *(" / ".join(f"{f.value:.3g}" if f else "–" for f in pair) for pair in pairs)])
+            pairs = [
+                [side.get(scope, {}).get(name) for side in (self.generated, self.real)]
+                for name in names
+            ]
+            rows.append(
+                [
+                    scope,
+                    *(" / ".join(f"{f.value:.3g}" if f else "–" for f in pair) for pair in pairs),
+                ]
+            )
         return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
@@ -116,10 +145,13 @@ def evaluate(
     generator: Generator,
     real: Sequence[Subject] | ReferenceStatistics,
     mode: ConditionMode,
-    extractor: FeatureExtractor | None = None,  # None: headjudge; reference statistics have their own
-    encoder: FeatureExtractor | None = None,  # of semantics; None: the extractor if it is a CLIP, else headclip-64
+    extractor: FeatureExtractor
+    | None = None,  # None: headjudge; reference statistics have their own
+    encoder: FeatureExtractor
+    | None = None,  # of semantics; None: the extractor if it is a CLIP, else headclip-64
     *,
-    condition_encoder: str | None = None,  # identity of what made the features it was trained with; None: the encoder's
+    condition_encoder: str
+    | None = None,  # identity of what made the features it was trained with; None: the encoder's
     condition_azimuth: float = 0.0,  # degrees; the camera that modes with a view take as condition
     heads: int = 256,
     views: int | None = None,  # of each head; None: all that the subjects have
@@ -131,13 +163,14 @@ def evaluate(
     store: Path | str | None = None,  # folder that keeps features of real images between runs
     progress: bool = False,
 ) -> Evaluation:
-    """Generate a head for each of `heads` real subjects, under its condition and from its cameras, and measure them
-    against as many other subjects (see samples.py).
+    """Generate a head for each of `heads` real subjects, under its condition and from its cameras,
+    and measure them against as many other subjects (see samples.py).
 
-    With subjects as `real`, 2 * `heads` of them are taken; reference statistics have their own, and then `heads`,
-    `views`, `bins` and `store` say nothing. Heads follow their condition when their front resembles that of the subject
-    it came from: conditions need not be features of fronts. Raises ValueError for too few subjects, too few heads in a
-    bin, conditions of another encoder; ModuleNotFoundError when identity is asked for without the extra `faces`.
+    With subjects as `real`, 2 * `heads` of them are taken; reference statistics have their own, and
+    then `heads`, `views`, `bins` and `store` say nothing. Heads follow their condition when their
+    front resembles that of the subject it came from: conditions need not be features of fronts.
+    Raises ValueError for too few subjects, too few heads in a bin, conditions of another encoder;
+    ModuleNotFoundError when identity is asked for without the extra `faces`.
     """
     if isinstance(real, ReferenceStatistics):
         reference_stats = real
@@ -149,7 +182,9 @@ def evaluate(
         )
     matched = reference_stats.matched_samples
     if mode.uses_semantics:
-        require_encoder(matched.encoder, condition_encoder or reference_stats.encoder.identity, "the conditions")
+        require_encoder(
+            matched.encoder, condition_encoder or reference_stats.encoder.identity, "the conditions"
+        )
     drawn: dict[str, Any] = dict(psi=psi, seed=seed, condition_azimuth=condition_azimuth)
     samples = generated_samples(generator, mode, matched, **drawn, progress=progress)
     found = judge(samples, reference_stats, progress=progress)
@@ -162,16 +197,24 @@ def evaluate(
     return found
 
 
-def judge(samples: Samples, reference_stats: ReferenceStatistics, *, progress: bool = False) -> Evaluation:
+def judge(
+    samples: Samples, reference_stats: ReferenceStatistics, *, progress: bool = False
+) -> Evaluation:
     """Metrics of heads that have the cameras of the matched real heads, whatever made them.
 
     Raises ValueError for heads with other cameras or of another resolution.
     """
     matched = reference_stats.matched_samples
-    if samples.cameras.shape != matched.cameras.shape or not torch.equal(samples.cameras, matched.cameras):
-        raise ValueError("the heads to be judged must have the cameras of the matched real heads, in their order")
+    if samples.cameras.shape != matched.cameras.shape or not torch.equal(
+        samples.cameras, matched.cameras
+    ):
+        raise ValueError(
+            "the heads to be judged must have the cameras of the matched real heads, in their order"
+        )
     if samples.resolution != matched.resolution:
-        raise ValueError(f"images must have {matched.resolution} pixels a side, got {samples.resolution}")
+        raise ValueError(
+            f"images must have {matched.resolution} pixels a side, got {samples.resolution}"
+        )
     extractor, encoder = reference_stats.extractor, reference_stats.encoder
     features = extractor.images(samples.images, progress)
     same = encoder.identity == extractor.identity
@@ -181,13 +224,23 @@ def judge(samples: Samples, reference_stats: ReferenceStatistics, *, progress: b
     numbers, halves = reference_stats.measure(
         BinnedFeatures.of(features, samples.cameras, reference_stats.bins), progress
     )
-    generated, real = _distances(numbers, halves, reference_stats, samples.made), _reference_distances(reference_stats)
+    generated, real = (
+        _distances(numbers, halves, reference_stats, samples.made),
+        _reference_distances(reference_stats),
+    )
     merge(generated, _agreement(semantic, fronts, reference_stats, samples.made))
     merge(real, _agreement(*reference_stats.semantic, reference_stats, matched.made))
-    for side, these, made in ((generated, fronts, samples.made), (real, reference_stats.semantic[1], matched.made)):
+    for side, these, made in (
+        (generated, fronts, samples.made),
+        (real, reference_stats.semantic[1], matched.made),
+    ):
         merge(side, _mode_coverage(these, reference_stats, made))
     if samples.conditions is not None:
-        asked = samples.conditions if samples.encoder == encoder.identity else reference_stats.semantic[1]
+        asked = (
+            samples.conditions
+            if samples.encoder == encoder.identity
+            else reference_stats.semantic[1]
+        )
         merge(generated, _adherence(fronts, asked, reference_stats, samples.made))
     found = Evaluation(generated, real)
     _merge_both(found, face_distance(samples, reference_stats))
@@ -201,13 +254,19 @@ def _merge_both(found: Evaluation, more: tuple[Metrics, Metrics]) -> None:
 
 
 def _distances(
-    numbers: MetricValues, halves: list[MetricValues], reference_stats: ReferenceStatistics, made: str
+    numbers: MetricValues,
+    halves: list[MetricValues],
+    reference_stats: ReferenceStatistics,
+    made: str,
 ) -> Metrics:
     metrics: Metrics = {}
     for (scope, name), value in numbers.items():
         low, high = half_sample_interval(value, [half[scope, name] for half in halves])
         protocol = protocol_of(
-            reference_stats, made, reference_stats.extractor.identity, *_counts(scope, reference_stats)
+            reference_stats,
+            made,
+            reference_stats.extractor.identity,
+            *_counts(scope, reference_stats),
         )
         metrics.setdefault(scope, {})[name] = Metric(value, low, high, protocol)
     return metrics
@@ -219,18 +278,27 @@ def _reference_distances(reference_stats: ReferenceStatistics) -> Metrics:
         values = [numbers[scope, name] for numbers in reference_stats.real]
         made, identity = reference_stats.matched_samples.made, reference_stats.extractor.identity
         interval = interval_of_splits(reference_stats)
-        protocol = protocol_of(reference_stats, made, identity, *_counts(scope, reference_stats), interval=interval)
+        protocol = protocol_of(
+            reference_stats, made, identity, *_counts(scope, reference_stats), interval=interval
+        )
         metrics.setdefault(scope, {})[name] = of_splits(values, protocol)
     return metrics
 
 
-def _agreement(views: Tensor, fronts: Tensor, reference_stats: ReferenceStatistics, made: str) -> Metrics:
+def _agreement(
+    views: Tensor, fronts: Tensor, reference_stats: ReferenceStatistics, made: str
+) -> Metrics:
     ranks, metrics = cross_view_ranks(views, fronts), {}
     for b, scope in enumerate(reference_stats.bins.names):
         view = reference_stats.matched.view[:, b]
         found = ranks[view >= 0, view[view >= 0]]
         protocol = protocol_of(
-            reference_stats, made, reference_stats.encoder.identity, len(found), len(found), len(fronts)
+            reference_stats,
+            made,
+            reference_stats.encoder.identity,
+            len(found),
+            len(found),
+            len(fronts),
         )
         metrics[scope] = {
             f"cross_view_recall_{at}": measured(
@@ -241,7 +309,9 @@ def _agreement(views: Tensor, fronts: Tensor, reference_stats: ReferenceStatisti
     return metrics
 
 
-def _adherence(fronts: Tensor, conditions: Tensor, reference_stats: ReferenceStatistics, made: str) -> Metrics:
+def _adherence(
+    fronts: Tensor, conditions: Tensor, reference_stats: ReferenceStatistics, made: str
+) -> Metrics:
     found = condition_adherence(fronts, conditions)
     n = len(fronts)
     protocol = protocol_of(reference_stats, made, reference_stats.encoder.identity, n, n, n)
@@ -251,13 +321,23 @@ def _adherence(fronts: Tensor, conditions: Tensor, reference_stats: ReferenceSta
         "condition_recall_1": lambda heads: recall(found.rank[heads], 1),
         "condition_recall_5": lambda heads: recall(found.rank[heads], 5),
     }
-    return {ALL: {name: measured(statistic, protocol, reference_stats) for name, statistic in statistics.items()}}
+    return {
+        ALL: {
+            name: measured(statistic, protocol, reference_stats)
+            for name, statistic in statistics.items()
+        }
+    }
 
 
 def _mode_coverage(fronts: Tensor, reference_stats: ReferenceStatistics, made: str) -> Metrics:
     people, real = reference_stats.people, reference_stats.semantic[1]
     protocol = protocol_of(
-        reference_stats, made, reference_stats.encoder.identity, len(fronts), len(fronts), len(people)
+        reference_stats,
+        made,
+        reference_stats.encoder.identity,
+        len(fronts),
+        len(fronts),
+        len(people),
     )
 
     def ratio(heads: Tensor) -> float:
@@ -266,14 +346,18 @@ def _mode_coverage(fronts: Tensor, reference_stats: ReferenceStatistics, made: s
     return {ALL: {"mode_coverage": measured(ratio, protocol, reference_stats)}}
 
 
-def _consistency(found: Differences, heads: int, reference_stats: ReferenceStatistics, made: str) -> Metrics:
+def _consistency(
+    found: Differences, heads: int, reference_stats: ReferenceStatistics, made: str
+) -> Metrics:
     bins, metrics = reference_stats.bins, {}
     pair = torch.arange(heads * bins.count).reshape(heads, bins.count)
     for scope, pairs in ((ALL, pair), *zip(bins.names, pair.T, strict=True)):
         protocol = protocol_of(reference_stats, made, "pixels", heads, pairs.numel(), pairs.numel())
         statistics = {"psnr": found.psnr, "l1": found.l1, "seen_twice": found.seen_twice}
         metrics[scope] = {
-            f"consistency_{name}": measured(lambda h, s=s, p=pairs: s(p[h].flatten()), protocol, reference_stats)
+            f"consistency_{name}": measured(
+                lambda h, s=s, p=pairs: s(p[h].flatten()), protocol, reference_stats
+            )
             for name, s in statistics.items()
             if math.isfinite(s(pairs.flatten()))
         }

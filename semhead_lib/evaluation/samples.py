@@ -1,9 +1,9 @@
 """Images to judge: heads seen from cameras, real ones and generated ones, made alike.
 
-Real subjects are drawn in two sets that share nobody. The *matched* give the generator its conditions and its cameras;
-the *reference* is what its images are compared with. So a generator that only repeats the subjects it is conditioned
-on gains nothing over one that draws new heads, and what real heads get in its place is what a perfect generator would
-get.
+Real subjects are drawn in two sets that share nobody. The *matched* give the generator its
+conditions and its cameras; the *reference* is what its images are compared with. So a generator
+that only repeats the subjects it is conditioned on gains nothing over one that draws new heads, and
+what real heads get in its place is what a perfect generator would get.
 """
 
 from __future__ import annotations
@@ -39,7 +39,9 @@ class Samples:
     fronts: Tensor  # [N, 3, H, W] uint8: azimuth 0, elevation 0
     made: str  # what made the images
     conditions: Tensor | None = (
-        None  # [N, D] semantic features: of the real heads, and what the generated ones are conditioned on
+        # [N, D] semantic features: of the real heads, and what the generated ones are conditioned
+        # on
+        None
     )
     encoder: str | None = None  # identity of what made the conditions
 
@@ -47,7 +49,10 @@ class Samples:
         n, v, _, h, w = self.images.shape if self.images.ndim == 5 else (0,) * 5
         shapes = [list(x.shape) for x in (self.images, self.cameras, self.fronts)]
         if not n or shapes != [[n, v, 3, h, w], [n, v, 25], [n, 3, h, w]]:
-            raise ValueError(f"expected images [N, V, 3, H, W], cameras [N, V, 25], fronts [N, 3, H, W]; got {shapes}")
+            raise ValueError(
+                "expected images [N, V, 3, H, W], cameras [N, V, 25], fronts [N, 3, H, W]; got "
+                f"{shapes}"
+            )
 
     def __len__(self) -> int:
         return len(self.images)
@@ -76,15 +81,21 @@ def real_samples(
 ) -> tuple[Samples, Samples]:
     """Reference and matched heads: two sets of `heads` subjects that share none, drawn at random.
 
-    Raises ValueError when there are fewer than 2 * `heads` subjects, one has fewer views, or images are too small.
+    Raises ValueError when there are fewer than 2 * `heads` subjects, one has fewer views, or images
+    are too small.
     """
     if heads < 2 or len(subjects) < 2 * heads:
-        raise ValueError(f"two sets of {heads} heads need {2 * heads} subjects (heads at least 2), got {len(subjects)}")
+        raise ValueError(
+            f"two sets of {heads} heads need {2 * heads} subjects (heads at least 2), got "
+            f"{len(subjects)}"
+        )
     chosen = np.random.default_rng((seed, 1)).permutation(len(subjects))[: 2 * heads].tolist()
     counts = {i: len(subjects[i].views) for i in chosen}
     views = min(counts.values()) if views is None else views
     if views < 1 or min(counts.values()) < views:
-        raise ValueError(f"views must be 1 to {min(counts.values())}, what every subject has; got {views}")
+        raise ValueError(
+            f"views must be 1 to {min(counts.values())}, what every subject has; got {views}"
+        )
     picked = {i: sorted(choose_views(seed, 0, i, counts[i], views)) for i in chosen}
     halves = (chosen[:heads], chosen[heads:])
     one, other = (_stacked([(subjects[i], picked[i]) for i in half], resolution) for half in halves)
@@ -102,11 +113,12 @@ def generated_samples(
     condition_azimuth: float = 0.0,  # degrees
     progress: bool = False,
 ) -> Samples:
-    """One head for each matched real one: its condition, a latent of its own, seen from its cameras and from the front.
+    """One head for each matched real one: its condition, a latent of its own, seen from its cameras
+    and from the front.
 
-    Modes with a view are conditioned on one camera, whatever camera looks on: the frontal one, as at every use of a
-    generator, unless `condition_azimuth` says otherwise. Raises ValueError for a mode with semantics where the matched
-    heads have none.
+    Modes with a view are conditioned on one camera, whatever camera looks on: the frontal one, as
+    at every use of a generator, unless `condition_azimuth` says otherwise. Raises ValueError for a
+    mode with semantics where the matched heads have none.
     """
     n, v = matched.cameras.shape[:2]
     device = generator.mapping.w_mean.device
@@ -119,8 +131,15 @@ def generated_samples(
         parts.append(to_uint8(generator.synthesize(w[some], cameras[some].flatten(0, 1)).image))
     images = torch.cat(parts).unflatten(0, (n, v + 1))
     conditions = (matched.conditions, matched.encoder) if mode.uses_semantics else (None, None)
-    aside = f", condition azimuth {condition_azimuth:g}" if mode.shows_view and condition_azimuth else ""
-    made = f"{generator.config.name} [weights {_hash_of(generator)}], mode {mode.name}{aside}, psi {psi:g}, seed {seed}"
+    aside = (
+        f", condition azimuth {condition_azimuth:g}"
+        if mode.shows_view and condition_azimuth
+        else ""
+    )
+    made = (
+        f"{generator.config.name} [weights {_hash_of(generator)}], mode {mode.name}{aside}, "
+        f"psi {psi:g}, seed {seed}"
+    )
     return Samples(images[:, :v], matched.cameras, images[:, v], made, *conditions)
 
 
@@ -153,7 +172,9 @@ def _stacked(rows: list[tuple[Subject, list[int]]], resolution: int | None) -> S
         cameras=torch.stack([subject.cameras[views] for subject, views in rows]),
         fronts=_resized(torch.stack([subject.frontal for subject, _ in rows]), resolution),
         made="real",
-        conditions=torch.stack(all_present((s.semantic for s, _ in rows), "features")) if encoder else None,
+        conditions=torch.stack(all_present((s.semantic for s, _ in rows), "features"))
+        if encoder
+        else None,
         encoder=encoder,
     )
 

@@ -24,28 +24,47 @@ def protocol_of(
     reference: int,
     interval: str | None = None,
 ) -> Protocol:
-    """How something was measured against this reference, by half-samples unless `interval` says otherwise."""
+    """How something was measured against this reference, by half-samples unless `interval` says
+    otherwise."""
     interval = interval or f"95 % by {reference_stats.halves} half-samples of heads"
     resolution = reference_stats.matched_samples.resolution
     return Protocol(
-        made, features, heads, images, reference, resolution, reference_stats.seed, reference_stats.data, interval
+        made,
+        features,
+        heads,
+        images,
+        reference,
+        resolution,
+        reference_stats.seed,
+        reference_stats.data,
+        interval,
     )
 
 
-def measured(statistic: Callable[[Tensor], float], protocol: Protocol, reference_stats: ReferenceStatistics) -> Metric:
-    """A statistic of head indices with its interval; half-samples in which it has no value are left out."""
+def measured(
+    statistic: Callable[[Tensor], float], protocol: Protocol, reference_stats: ReferenceStatistics
+) -> Metric:
+    """A statistic of head indices with its interval; half-samples in which it has no value are left
+    out."""
     value = statistic(torch.arange(protocol.heads))
-    halves = [x for x in reference_stats.half_samples(statistic, protocol.heads) if math.isfinite(x)] or [value]
+    halves = [
+        x for x in reference_stats.half_samples(statistic, protocol.heads) if math.isfinite(x)
+    ] or [value]
     return Metric(value, *half_sample_interval(value, halves), protocol)
 
 
 def compared(
-    statistic: Callable[[Tensor, Tensor], float], protocol: Protocol, reference_stats: ReferenceStatistics
+    statistic: Callable[[Tensor, Tensor], float],
+    protocol: Protocol,
+    reference_stats: ReferenceStatistics,
 ) -> Metric:
-    """A statistic of the indices of judged heads and of those of the reference, with its interval by half-samples of
-    both."""
+    """A statistic of the indices of judged heads and of those of the reference, with its interval
+    by half-samples of both."""
     whole = torch.arange(len(reference_stats.matched))
-    value, halves = statistic(whole, whole), [statistic(*half) for half in reference_stats.half_samples_of_both()]
+    value, halves = (
+        statistic(whole, whole),
+        [statistic(*half) for half in reference_stats.half_samples_of_both()],
+    )
     return Metric(value, *half_sample_interval(value, halves), protocol)
 
 

@@ -1,4 +1,5 @@
-"""A dataset to leaf through: its people by captions and attributes, each with all views and channels."""
+"""A dataset to leaf through: its people by captions and attributes, each with all views and
+channels."""
 
 from __future__ import annotations
 
@@ -25,8 +26,9 @@ _COLUMNS = 9  # of the sheet; the first image is the frontal view
 class DatasetBrowser(widgets.VBox):
     """A widget of a dataset's subjects. Raises what `Manifest.load` raises.
 
-    `words` keeps the subjects whose captions have all of them; of these, `attribute` with `value` (of attributes that
-    are words) or `between` (of numbers) keeps those who have it; `place` goes through what is left.
+    `words` keeps the subjects whose captions have all of them; of these, `attribute` with `value`
+    (of attributes that are words) or `between` (of numbers) keeps those who have it; `place` goes
+    through what is left.
     """
 
     def __init__(self, folder: Path | str, width: str = "100%") -> None:
@@ -41,14 +43,26 @@ class DatasetBrowser(widgets.VBox):
         hint = "words of captions, such as: red hair glasses"
         self.words = widgets.Text(description="words", placeholder=hint, layout=wide)
         names = [n.replace("_", " ") for n in _simple(self._attributes)]
-        self.attribute = widgets.Dropdown(description="attribute", options=[_ANY, *names], layout=wide)
+        self.attribute = widgets.Dropdown(
+            description="attribute", options=[_ANY, *names], layout=wide
+        )
         self.value = widgets.Dropdown(description="is", options=[_ANY], layout=hidden)
-        self.between = widgets.FloatRangeSlider(description="between", layout=also, continuous_update=False)
-        self.place = widgets.IntSlider(description="subject", max=max(len(known) - 1, 0), layout=wide,
-                                       continuous_update=False)  # fmt: skip
+        self.between = widgets.FloatRangeSlider(
+            description="between", layout=also, continuous_update=False
+        )
+        self.place = widgets.IntSlider(
+            description="subject", max=max(len(known) - 1, 0), layout=wide, continuous_update=False
+        )
         self.channel = widgets.Dropdown(description="channel", options=CHANNELS, layout=wide)
-        self.text, self.sheet = widgets.HTML(), widgets.Image(format="png", layout=widgets.Layout(width=width))
-        rows = [[self.words, self.place], [self.attribute, self.value, self.between], [self.channel]]
+        self.text, self.sheet = (
+            widgets.HTML(),
+            widgets.Image(format="png", layout=widgets.Layout(width=width)),
+        )
+        rows = [
+            [self.words, self.place],
+            [self.attribute, self.value, self.between],
+            [self.channel],
+        ]
         super().__init__([*map(widgets.HBox, rows), self.text, self.sheet])
         self.attribute.observe(self._attribute_chosen, "value")
         for control in (self.words, self.value, self.between):
@@ -63,23 +77,34 @@ class DatasetBrowser(widgets.VBox):
 
     def still(self, alt: str) -> HTML:
         """What is shown now, for a saved notebook."""
-        image = show(Image.open(io.BytesIO(self.sheet.value)), alt).data or "" if self.sheet.value else ""
+        image = (
+            show(Image.open(io.BytesIO(self.sheet.value)), alt).data or ""
+            if self.sheet.value
+            else ""
+        )
         return HTML(f"<div>{self.text.value}<br>{image}</div>")
 
     def _values(self) -> list:
         """The chosen attribute of every subject, None where it has none."""
-        return [known.get(str(self.attribute.value).replace(" ", "_")) for known in self._attributes]
+        return [
+            known.get(str(self.attribute.value).replace(" ", "_")) for known in self._attributes
+        ]
 
     def _attribute_chosen(self, change=None) -> None:
         """Offer what the attribute can be: a list of words, or a range of numbers."""
-        values = [] if self.attribute.value == _ANY else [v for v in self._values() if v is not None]
+        values = (
+            [] if self.attribute.value == _ANY else [v for v in self._values() if v is not None]
+        )
         numbers = bool(values) and all(_is_number(v) for v in values)
         self.value.layout.display = "" if values and not numbers else "none"
         self.between.layout.display = "" if numbers else "none"
         with self.value.hold_trait_notifications(), self.between.hold_trait_notifications():
             self.value.options = [_ANY, *sorted({str(v) for v in values} if not numbers else ())]
             low, high = (float(min(values)), float(max(values))) if numbers else (0.0, 1.0)
-            self.between.min, self.between.max = min(low, self.between.min), max(high, self.between.max)
+            self.between.min, self.between.max = (
+                min(low, self.between.min),
+                max(high, self.between.max),
+            )
             self.between.value = (low, high)
             self.between.min, self.between.max = low, high
             self.between.step = max((high - low) / 100, 1e-6)
@@ -96,7 +121,9 @@ class DatasetBrowser(widgets.VBox):
     def _filtered(self, change=None) -> None:
         wanted, values = self.words.value.lower().split(), self._values()
         self._found = [
-            i for i, known in enumerate(self._captions) if all(w in known for w in wanted) and self._has(values[i])
+            i
+            for i, known in enumerate(self._captions)
+            if all(w in known for w in wanted) and self._has(values[i])
         ]
         with self.place.hold_trait_notifications():
             self.place.max = max(len(self._found) - 1, 0)
@@ -114,7 +141,8 @@ class DatasetBrowser(widgets.VBox):
         azimuths = ", ".join(f"{a:.0f}" for a in orbit_angles(subject.cameras)[:, 0].tolist())
         self.text.value = (
             f"{self.place.value + 1} of {len(self._found)}: <b>{html.escape(subject.id)}</b> "
-            f"{html.escape(subject.caption)}<br><small>first the frontal view, then azimuths {azimuths}</small>"
+            f"{html.escape(subject.caption)}<br><small>first the frontal view, then azimuths "
+            f"{azimuths}</small>"
         )
         images = channel_images(subject, str(self.channel.value))
         data = io.BytesIO()
@@ -129,7 +157,10 @@ def _is_number(value) -> bool:
 def _simple(attributes: list[dict]) -> list[str]:
     """Names of the attributes that are words, numbers or yes and no, in order."""
     simple = {
-        name for known in attributes for name, value in known.items() if isinstance(value, (str, bool, int, float))
+        name
+        for known in attributes
+        for name, value in known.items()
+        if isinstance(value, (str, bool, int, float))
     }
     return sorted(simple)
 

@@ -33,16 +33,20 @@ _HINT = "subject 3, or words such as: a bald man with a beard"
 
 
 class HeadExplorer(widgets.VBox):
-    """A widget of heads: a 3-D scene to turn, beside it the generator's own image from where the scene is looked at.
+    """A widget of heads: a 3-D scene to turn, beside it the generator's own image from where the
+    scene is looked at.
 
-    Its controls are attributes (`explorer.seed.value = 3` does what the slider does). Images and surfaces are made in
-    a thread beside the kernel, the newest task first: `wait` returns when all is drawn. Errors are shown in `message`.
+    Its controls are attributes (`explorer.seed.value = 3` does what the slider does). Images and
+    surfaces are made in a thread beside the kernel, the newest task first: `wait` returns when all
+    is drawn. Errors are shown in `message`.
     """
 
     def __init__(
         self,
         models: str
-        | Mapping[str, str] = "semhead-64",  # a model, or name -> model: the first, and those to compare with
+        | Mapping[
+            str, str
+        ] = "semhead-64",  # a model, or name -> model: the first, and those to compare with
         *,
         asked: HeadRequest | None = None,
         gallery: int = 12,  # people of the data that are offered
@@ -53,7 +57,9 @@ class HeadExplorer(widgets.VBox):
         self._folders = {str(models): str(models)} if isinstance(models, str) else dict(models)
         self._device, self._mesh_side, self._out = device, mesh, Path(out)
         self._models: dict[str, HeadModel] = {}
-        self._photos: dict[str, Tensor] = {}  # that were given: models which are loaded later have to know them, too
+        self._photos: dict[
+            str, Tensor
+        ] = {}  # that were given: models which are loaded later have to know them, too
         self._first = next(iter(self._folders))
         model, asked = self._model(self._first), asked or HeadRequest()
         self._people = model.in_gallery(gallery)
@@ -78,9 +84,15 @@ class HeadExplorer(widgets.VBox):
         """The head that the controls ask for."""
         c = self._controls
         return HeadRequest(
-            c["seed"].value, c["other_seed"].value, c["along"].value, c["psi"].value, in_words(c["condition"].value),
-            in_words(c["other_condition"].value), c["mixed"].value, c["condition_azimuth"].value,
-        )  # fmt: skip
+            c["seed"].value,
+            c["other_seed"].value,
+            c["along"].value,
+            c["psi"].value,
+            in_words(c["condition"].value),
+            in_words(c["other_condition"].value),
+            c["mixed"].value,
+            c["condition_azimuth"].value,
+        )
 
     def wait(self, timeout: float | None = 60.0) -> bool:
         """Until everything asked for is drawn, at most `timeout` seconds; whether it is."""
@@ -93,8 +105,11 @@ class HeadExplorer(widgets.VBox):
         super().close()
 
     def save(self) -> Path | None:
-        """Write image, surface and what was asked for into a new folder; None where that failed, with a message."""
-        number = 1 + max((int(p.name) for p in self._out.glob("[0-9]*") if p.name.isdecimal()), default=0)
+        """Write image, surface and what was asked for into a new folder; None where that failed,
+        with a message."""
+        number = 1 + max(
+            (int(p.name) for p in self._out.glob("[0-9]*") if p.name.isdecimal()), default=0
+        )
         folder = self._out / f"{number:03d}"
         try:
             self.wait()
@@ -112,12 +127,18 @@ class HeadExplorer(widgets.VBox):
         return folder
 
     def still(self, alt: str) -> HTML:
-        """The scene and the image as they are now, for a saved notebook: the scene can be turned without a kernel."""
+        """The scene and the image as they are now, for a saved notebook: the scene can be turned
+        without a kernel."""
         self.wait()
         code = base64.b64encode(self.image.value).decode()
         frame = scenes.embed(self._plot, alt, SIDE).data
-        image = f'<img alt="{html.escape(alt)}" style="height:{SIDE}px" src="data:image/png;base64,{code}">'
-        return HTML(f'<div style="display:flex;gap:8px"><div style="flex:1">{frame}</div>{image}</div>')
+        image = (
+            f'<img alt="{html.escape(alt)}" style="height:{SIDE}px" '
+            f'src="data:image/png;base64,{code}">'
+        )
+        return HTML(
+            f'<div style="display:flex;gap:8px"><div style="flex:1">{frame}</div>{image}</div>'
+        )
 
     def _model(self, name: str) -> HeadModel:
         if name not in self._models:
@@ -132,7 +153,14 @@ class HeadExplorer(widgets.VBox):
 
         def slider(kind, value, low, high, step, words, **options):
             return kind(
-                value=value, min=low, max=high, step=step, description=words, layout=wide, style=style, **options
+                value=value,
+                min=low,
+                max=high,
+                step=step,
+                description=words,
+                layout=wide,
+                style=style,
+                **options,
             )
 
         number, whole = widgets.FloatSlider, widgets.IntSlider
@@ -140,9 +168,15 @@ class HeadExplorer(widgets.VBox):
 
         def condition(value, words):
             return widgets.Combobox(
-                value=value, options=people, placeholder=_HINT, description=words, layout=wide, style=style,
-                continuous_update=False, disabled=not model.takes_semantics,
-            )  # fmt: skip
+                value=value,
+                options=people,
+                placeholder=_HINT,
+                description=words,
+                layout=wide,
+                style=style,
+                continuous_update=False,
+                disabled=not model.takes_semantics,
+            )
 
         self.seed = slider(whole, asked.seed, 0, 999, 1, "seed")
         self.psi = slider(number, asked.psi, 0.0, 1.2, 0.05, "truncation ψ")
@@ -150,46 +184,85 @@ class HeadExplorer(widgets.VBox):
         self.along = slider(number, asked.along, 0.0, 1.0, 0.05, "towards it, in w")
         self.condition = condition(asked.condition, "condition")
         self.other_condition = condition(asked.other_condition, "other condition")
-        self.mixed = slider(number, asked.mixed, 0.0, 1.0, 0.05, "towards it", disabled=not model.takes_semantics)
-        self.condition_azimuth = slider(number, asked.condition_azimuth, -180.0, 180.0, 15.0, "condition azimuth °")
+        self.mixed = slider(
+            number, asked.mixed, 0.0, 1.0, 0.05, "towards it", disabled=not model.takes_semantics
+        )
+        self.condition_azimuth = slider(
+            number, asked.condition_azimuth, -180.0, 180.0, 15.0, "condition azimuth °"
+        )
         self.azimuth = slider(number, 20.0, -180.0, 180.0, 1.0, "azimuth °", readout_format=".0f")
         low, high = ELEVATION_RANGE
         self.elevation = slider(number, 5.0, low, high, 1.0, "elevation °", readout_format=".0f")
-        self.kind = widgets.ToggleButtons(options=IMAGES, value=IMAGES[0], style={"button_width": "78px"})
-        self.scene = widgets.ToggleButtons(options=SCENES, value=SCENES[0], style={"button_width": "78px"})
+        self.kind = widgets.ToggleButtons(
+            options=IMAGES, value=IMAGES[0], style={"button_width": "78px"}
+        )
+        self.scene = widgets.ToggleButtons(
+            options=SCENES, value=SCENES[0], style={"button_width": "78px"}
+        )
         others = [name for name in self._folders if name != self._first]
-        self.beside = widgets.Dropdown(options=[("nothing", ""), *((n, n) for n in others)], value="",
-                                       description="beside it", layout=wide, style=style)  # fmt: skip
+        self.beside = widgets.Dropdown(
+            options=[("nothing", ""), *((n, n) for n in others)],
+            value="",
+            description="beside it",
+            layout=wide,
+            style=style,
+        )
         self._controls = {
             name: getattr(self, name)
-            for name in ("seed", "psi", "other_seed", "along", "condition", "other_condition", "mixed",
-                         "condition_azimuth", "azimuth", "elevation", "kind", "scene", "beside")
-        }  # fmt: skip
+            for name in (
+                "seed",
+                "psi",
+                "other_seed",
+                "along",
+                "condition",
+                "other_condition",
+                "mixed",
+                "condition_azimuth",
+                "azimuth",
+                "elevation",
+                "kind",
+                "scene",
+                "beside",
+            )
+        }
 
     def _layout(self, model: HeadModel) -> list[widgets.Widget]:
         square = widgets.Layout(width=f"{SIDE}px", height=f"{SIDE}px")
         self.image = widgets.Image(format="png", layout=square)
         hidden = widgets.Layout(width=f"{SIDE}px", height=f"{SIDE}px", display="none")
         self.other_image = widgets.Image(format="png", layout=hidden)
-        self.upload = widgets.FileUpload(accept="image/*", description="a photo", disabled=not model.takes_semantics)
+        self.upload = widgets.FileUpload(
+            accept="image/*", description="a photo", disabled=not model.takes_semantics
+        )
         self.snapshot = widgets.Button(description="snapshot", icon="camera")
         self.message = widgets.HTML()
-        shown = widgets.HBox([widgets.Box([self._plot], layout=widgets.Layout(flex="1 1 auto")), self.image,
-                              self.other_image])  # fmt: skip
+        shown = widgets.HBox(
+            [
+                widgets.Box([self._plot], layout=widgets.Layout(flex="1 1 auto")),
+                self.image,
+                self.other_image,
+            ]
+        )
         gallery = []
         if self._people:
             images = model.gallery(self._people)
             rows = list(images.split(_GALLERY_COLUMNS))
             strip = _png(image_grid(rows), 1)
             first = ", ".join(str(k * _GALLERY_COLUMNS) for k in range(len(rows)))
-            caption = widgets.HTML(f"<small>people of the data, subject 0, 1, 2 ...; rows begin with {first}</small>")
+            caption = widgets.HTML(
+                f"<small>people of the data, subject 0, 1, 2 ...; rows begin with {first}</small>"
+            )
             gallery = [widgets.VBox([widgets.Image(value=strip, format="png"), caption])]
         columns = [
-            widgets.VBox([self.seed, self.psi, self.other_seed, self.along, self.azimuth, self.elevation]),
-            widgets.VBox([self.condition, self.upload, self.other_condition, self.mixed]
-                         + ([self.condition_azimuth] if model.bank.mode.shows_view else [])
-                         + [self.beside, self.snapshot]),
-        ]  # fmt: skip
+            widgets.VBox(
+                [self.seed, self.psi, self.other_seed, self.along, self.azimuth, self.elevation]
+            ),
+            widgets.VBox(
+                [self.condition, self.upload, self.other_condition, self.mixed]
+                + ([self.condition_azimuth] if model.bank.mode.shows_view else [])
+                + [self.beside, self.snapshot]
+            ),
+        ]
         choices = widgets.HBox([self.scene, self.kind])
         return [shown, choices, widgets.HBox(columns), self.message, *gallery]
 
@@ -197,8 +270,14 @@ class HeadExplorer(widgets.VBox):
         """A control was moved."""
         if change is not None and change["owner"] in (self.azimuth, self.elevation):
             self._look()
-        task = (self.asked(), self.azimuth.value, self.elevation.value, self.kind.value, self.scene.value,
-                self.beside.value)  # fmt: skip
+        task = (
+            self.asked(),
+            self.azimuth.value,
+            self.elevation.value,
+            self.kind.value,
+            self.scene.value,
+            self.beside.value,
+        )
         self._work.submit(task)
 
     def _look(self) -> None:
@@ -216,7 +295,9 @@ class HeadExplorer(widgets.VBox):
         self._turning = True
         try:
             self.azimuth.value = round(azimuth)
-            self.elevation.value = min(max(round(elevation), self.elevation.min), self.elevation.max)
+            self.elevation.value = min(
+                max(round(elevation), self.elevation.min), self.elevation.max
+            )
         finally:
             self._turning = False
 
@@ -245,7 +326,9 @@ class HeadExplorer(widgets.VBox):
         self.other_image.layout.display = "" if beside else "none"
         if beside:
             other = self._model(beside)
-            self.other_image.value = _enlarged(other.image(other.style(asked), azimuth, elevation, kind))
+            self.other_image.value = _enlarged(
+                other.image(other.style(asked), azimuth, elevation, kind)
+            )
         self._say(f"image in {time.perf_counter() - began:.2f} s")
 
     def _draw_scene(self, task: tuple) -> None:

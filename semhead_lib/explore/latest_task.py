@@ -12,12 +12,16 @@ Task = TypeVar("Task")
 class LatestTask(Generic[Task]):
     """A thread that takes the newest task through steps, from quick to slow.
 
-    A task that is followed by another before a step is not taken through that step: the first steps show each task that
-    there was time for, the last ones only those that stayed. Errors go to `failed` and end the task.
+    A task that is followed by another before a step is not taken through that step: the first steps
+    show each task that there was time for, the last ones only those that stayed. Errors go to
+    `failed` and end the task.
     """
 
     def __init__(
-        self, steps: Sequence[Callable[[Task], None]], failed: Callable[[Exception], None], pause: float = 0.15
+        self,
+        steps: Sequence[Callable[[Task], None]],
+        failed: Callable[[Exception], None],
+        pause: float = 0.15,
     ) -> None:
         self._steps, self._failed = steps, failed
         self._pause = pause  # seconds that a task has to stay before its second step
@@ -35,7 +39,8 @@ class LatestTask(Generic[Task]):
             self._changed.notify_all()
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Until the newest task went through all steps; False when that took longer than `timeout` seconds."""
+        """Until the newest task went through all steps; False when that took longer than `timeout`
+        seconds."""
         with self._changed:
             return self._changed.wait_for(lambda: self._done == self._number, timeout)
 

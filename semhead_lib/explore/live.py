@@ -25,9 +25,11 @@ LOSSES = {
 
 
 class TrainingPanel:
-    """Give it to `train(..., listen=panel)`: it draws itself below the cell, and anew at most every `every` seconds.
+    """Give it to `train(..., listen=panel)`: it draws itself below the cell, and anew at most every
+    `every` seconds.
 
-    Its parts are ordinary outputs that are replaced in place: what it shows last stays in the saved notebook.
+    Its parts are ordinary outputs that are replaced in place: what it shows last stays in the saved
+    notebook.
     """
 
     def __init__(
@@ -35,7 +37,9 @@ class TrainingPanel:
         folder: Path | str,
         kimg: float,
         every: float = 2.0,  # seconds
-        put: Callable[..., Any] = display,  # what shows an object and returns a handle with `update`
+        put: Callable[
+            ..., Any
+        ] = display,  # what shows an object and returns a handle with `update`
     ) -> None:
         self._folder, self._total, self._every = Path(folder), kimg, every
         self._put, self._handles, self._drawn = put, {}, -math.inf
@@ -57,7 +61,8 @@ class TrainingPanel:
         if newest is not None and newest != self._image:
             self._image = newest
             words = (
-                f"Eight heads from eight azimuths, after {float(newest.stem.removeprefix('kimg-')):g} thousand images"
+                "Eight heads from eight azimuths, after "
+                f"{float(newest.stem.removeprefix('kimg-')):g} thousand images"
             )
             self._show("heads", show(Image.open(newest).convert("RGB"), words, "50%"))
 
@@ -67,7 +72,8 @@ class TrainingPanel:
         line = self._lines[-1]
         left = max(self._total - line["kimg"], 0) * 1000 / max(line["images_per_second"], 1e-9)
         return (
-            f"<b>{line['kimg']:.1f}</b> of {self._total:g} kimg, {line['images_per_second']:.1f} images/s, "
+            f"<b>{line['kimg']:.1f}</b> of {self._total:g} kimg, {line['images_per_second']:.1f} "
+            "images/s, "
             f"about {left / 60:.0f} min left"
         )
 
@@ -79,7 +85,8 @@ class TrainingPanel:
 
 
 class Replaceable:
-    """A plotly figure that a display can replace in place: by itself it displays itself anew each time."""
+    """A plotly figure that a display can replace in place: by itself it displays itself anew each
+    time."""
 
     def __init__(self, figure: go.Figure) -> None:
         self.figure = figure
@@ -102,4 +109,7 @@ def _curves(lines: list[Line]) -> dict[str, tuple[list[float], list[float]]]:
     step = max(-(-len(lines) // 200), 1)
     parts = [lines[i : i + step] for i in range(0, len(lines), step)]
     x = [part[-1]["kimg"] for part in parts]
-    return {name: (x, [sum(line[name] for line in part) / len(part) for part in parts]) for name in LOSSES}
+    return {
+        name: (x, [sum(line[name] for line in part) / len(part) for part in parts])
+        for name in LOSSES
+    }

@@ -28,8 +28,16 @@ from semhead_lib.models.mesh import mesh
 from semhead_lib.models.sampling import styles_around
 from semhead_lib.viz.exports import write_mesh, write_mp4
 
-METRICS, LATENT, GENERATOR, VIDEO, MESH = "metrics.json", "latent.safetensors", "generator", "turntable.mp4", "head.glb"
-_TURNS = tuple(range(-60, 61, 15))  # degrees at which the fitted face is compared with the photograph's
+METRICS, LATENT, GENERATOR, VIDEO, MESH = (
+    "metrics.json",
+    "latent.safetensors",
+    "generator",
+    "turntable.mp4",
+    "head.glb",
+)
+_TURNS = tuple(
+    range(-60, 61, 15)
+)  # degrees at which the fitted face is compared with the photograph's
 
 
 @dataclass(frozen=True)
@@ -42,7 +50,8 @@ class Files:
 
 
 def gather(photos: Sequence[Path | str]) -> dict[str, list[Path]]:
-    """Photographs by whom they show: those of one subfolder show one person, all others somebody of their own.
+    """Photographs by whom they show: those of one subfolder show one person, all others somebody of
+    their own.
 
     Raises FileNotFoundError for a path that is not there, ValueError where there is no photograph.
     """
@@ -55,7 +64,9 @@ def gather(photos: Sequence[Path | str]) -> dict[str, list[Path]]:
             unique = name
             while unique in people and people[unique][0].parent != file.parent:
                 unique += "_"
-            if unique in people and file.parent.name != name:  # two files of one folder with one stem
+            if (
+                unique in people and file.parent.name != name
+            ):  # two files of one folder with one stem
                 unique = f"{name}_{file.suffix[1:].lower()}"
             people.setdefault(unique, []).append(file)
     if not people:
@@ -69,20 +80,27 @@ def invert_photos(
     inverter: Inverter,
     files: Files | None = None,
     progress: bool = True,
-    extractor: FeatureExtractor | None = None,  # whose maps judge how alike images look; None: headjudge
+    extractor: FeatureExtractor
+    | None = None,  # whose maps judge how alike images look; None: headjudge
 ) -> int:
     """Invert all people of the photographs into OUT/NAME; returns how many failed.
 
-    What is finished there already, from the same photographs by the same settings, is left alone. A photograph that
-    cannot be used is said on stderr and left out; it stops no other. Ctrl-C writes what was found so far of the head at
-    hand, and raises KeyboardInterrupt.
+    What is finished there already, from the same photographs by the same settings, is left alone. A
+    photograph that cannot be used is said on stderr and left out; it stops no other. Ctrl-C writes
+    what was found so far of the head at hand, and raises KeyboardInterrupt.
     """
-    out, files, extractor = Path(out), files or Files(), extractor or FeatureExtractor.load(device=inverter.device)
+    out, files, extractor = (
+        Path(out),
+        files or Files(),
+        extractor or FeatureExtractor.load(device=inverter.device),
+    )
     people, failed = gather(photos), 0
     for number, (name, paths) in enumerate(people.items(), start=1):
         folder = out / name
         about = _about(paths, inverter, files, extractor)
-        if (folder / METRICS).is_file() and json.loads((folder / METRICS).read_text()).get("about") == about:
+        if (folder / METRICS).is_file() and json.loads((folder / METRICS).read_text()).get(
+            "about"
+        ) == about:
             _say(f"[{number}/{len(people)}] {name}: was finished already")
             continue
         try:
@@ -100,21 +118,32 @@ def invert_photos(
 
 
 def invert_person(
-    name: str, paths: Sequence[Path], inverter: Inverter, files: Files, extractor: FeatureExtractor, progress: bool
+    name: str,
+    paths: Sequence[Path],
+    inverter: Inverter,
+    files: Files,
+    extractor: FeatureExtractor,
+    progress: bool,
 ) -> Result:
-    """Invert the photographs of one person together. Raises ValueError or OSError naming one that cannot be used."""
+    """Invert the photographs of one person together. Raises ValueError or OSError naming one that
+    cannot be used."""
     began = time.perf_counter()
     portraits = [read_portrait(path, landmarks=files.landmarks) for path in paths]
     target = prepare_portraits(inverter.generator, portraits)
     aligned = time.perf_counter()
     fitted, initialisation = inverter(target, progress=progress)
     metrics = {
-        "seconds": {"photo": round(aligned - began, 2), "inversion": round(time.perf_counter() - aligned, 2)},
+        "seconds": {
+            "photo": round(aligned - began, 2),
+            "inversion": round(time.perf_counter() - aligned, 2),
+        },
         "steps": {"style": len(fitted.style.losses), "pivotal": len(fitted.pivotal.losses)},
         "stopped": {"style": fitted.style.stopped, "pivotal": fitted.pivotal.stopped},
         "input": input_metrics(fitted, target, inverter, extractor),
         "identity": identity_around(fitted, portraits[0]),
-        "photographs": [_of_photo(p, camera) for p, camera in zip(portraits, fitted.cameras.cpu(), strict=True)],
+        "photographs": [
+            _of_photo(p, camera) for p, camera in zip(portraits, fitted.cameras.cpu(), strict=True)
+        ],
     }
     return Result(name, portraits, target, initialisation, fitted, metrics)
 
@@ -122,13 +151,17 @@ def invert_person(
 def input_metrics(
     fitted: Inverted, target: Target, inverter: Inverter, extractor: FeatureExtractor
 ) -> dict[str, float]:
-    """How near the fitted head is to the photographs themselves, from the refined cameras; means over them."""
-    found = judging.view_metrics(fitted, judging.as_aligned(target, fitted), inverter.encoder, extractor)
+    """How near the fitted head is to the photographs themselves, from the refined cameras; means
+    over them."""
+    found = judging.view_metrics(
+        fitted, judging.as_aligned(target, fitted), inverter.encoder, extractor
+    )
     return {name: round(float(value.mean()), 4) for name, value in found.items()}
 
 
 def identity_around(fitted: Inverted, portrait: Portrait) -> dict[str, float | None]:
-    """dlib's distance between the photograph's face and the fitted head's at azimuths; null where it finds no face.
+    """dlib's distance between the photograph's face and the fitted head's at azimuths; null where
+    it finds no face.
 
     Below 0.6 means "same person" to its author; the fitted images are small.
     """
@@ -141,12 +174,16 @@ def identity_around(fitted: Inverted, portrait: Portrait) -> dict[str, float | N
     images = styles_around(fitted.generator, fitted.w, _TURNS)[0]
     seen = [judge.identity(image) for image in images]
     return {
-        str(turn): None if own is None or face is None else round(float(np.linalg.norm(own - face)), 4)
+        str(turn): None
+        if own is None or face is None
+        else round(float(np.linalg.norm(own - face)), 4)
         for turn, face in zip(_TURNS, seen, strict=True)
     }
 
 
-def write(result: Result, folder: Path, inverter: Inverter, files: Files, about: dict | None) -> None:
+def write(
+    result: Result, folder: Path, inverter: Inverter, files: Files, about: dict | None
+) -> None:
     """All files of one inversion; `metrics.json`, which says that it is finished, last."""
     fitted = result.fitted
     folder.mkdir(parents=True, exist_ok=True)
@@ -154,7 +191,9 @@ def write(result: Result, folder: Path, inverter: Inverter, files: Files, about:
     tensors = {"w": fitted.w, "cameras": fitted.cameras}
     if result.initialisation.condition is not None:
         tensors["condition"] = result.initialisation.condition
-    write_atomically(folder / LATENT, save({name: t.detach().cpu().contiguous() for name, t in tensors.items()}))
+    write_atomically(
+        folder / LATENT, save({name: t.detach().cpu().contiguous() for name, t in tensors.items()})
+    )
     fitted.generator.save(folder / GENERATOR, half=True)
     inverter.bank.save(folder / GENERATOR)
     if files.frames:
@@ -170,23 +209,41 @@ def write(result: Result, folder: Path, inverter: Inverter, files: Files, about:
     write_atomically(folder / METRICS, json.dumps(metrics, indent=1).encode() + b"\n")
 
 
-def _about(paths: Sequence[Path], inverter: Inverter, files: Files, extractor: FeatureExtractor) -> dict:
+def _about(
+    paths: Sequence[Path], inverter: Inverter, files: Files, extractor: FeatureExtractor
+) -> dict:
     """What an inversion follows from: when it is the same, so is the result."""
-    digests = {path.name: hashlib.sha256(path.read_bytes()).hexdigest()[:16] for path in paths if path.is_file()}
+    digests = {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+        for path in paths
+        if path.is_file()
+    }
     weights = hashlib.sha256((inverter.folder / "model.safetensors").read_bytes()).hexdigest()[:16]
     return {
-        "photographs": digests, "generator": weights, "encoder": str(inverter.encoder.identity),
-        "start": inverter.start_at, "candidates": inverter.candidates, "perceptual": inverter.perceptual,
-        "settings": asdict(inverter.settings), "files": asdict(files), "features": extractor.identity,
-    }  # fmt: skip
+        "photographs": digests,
+        "generator": weights,
+        "encoder": str(inverter.encoder.identity),
+        "start": inverter.start_at,
+        "candidates": inverter.candidates,
+        "perceptual": inverter.perceptual,
+        "settings": asdict(inverter.settings),
+        "files": asdict(files),
+        "features": extractor.identity,
+    }
 
 
 def _of_photo(portrait: Portrait, refined: Tensor) -> dict:
-    angles = [[round(x, 2) for x in orbit_angles(c[None])[0, :2].tolist()] for c in (portrait.camera, refined)]
+    angles = [
+        [round(x, 2) for x in orbit_angles(c[None])[0, :2].tolist()]
+        for c in (portrait.camera, refined)
+    ]
     return {
-        "photo": portrait.name, "azimuth and elevation": angles[0], "refined": angles[1], "notes": list(portrait.notes),
+        "photo": portrait.name,
+        "azimuth and elevation": angles[0],
+        "refined": angles[1],
+        "notes": list(portrait.notes),
         "provenance": portrait.provenance,
-    }  # fmt: skip
+    }
 
 
 def _say(message: str) -> None:

@@ -1,4 +1,5 @@
-"""Ways to invert, compared on people whose every side is known: metrics of each, with intervals over people."""
+"""Ways to invert, compared on people whose every side is known: metrics of each, with intervals
+over people."""
 
 from __future__ import annotations
 
@@ -48,17 +49,22 @@ class Method:
 
 def compare(
     methods: Sequence[Method],
-    people: Callable[[int], Iterable[Person]],  # the same people for images of so many pixels a side
+    people: Callable[
+        [int], Iterable[Person]
+    ],  # the same people for images of so many pixels a side
     out: Path | str,
     settings: InversionSettings | None = None,
     *,
-    extractor: FeatureExtractor | None = None,  # whose maps judge how alike images look; None: headjudge
+    extractor: FeatureExtractor
+    | None = None,  # whose maps judge how alike images look; None: headjudge
     device: str = "auto",
     progress: bool = False,
 ) -> pandas.DataFrame:
-    """Invert every person by every method; what `out` holds already is read from it. One row a metric: `table_of`.
+    """Invert every person by every method; what `out` holds already is read from it. One row a
+    metric: `table_of`.
 
-    OUT/METHOD/PERSON.json keeps the metrics of one inversion. Raises ValueError where such a file is of other settings.
+    OUT/METHOD/PERSON.json keeps the metrics of one inversion. Raises ValueError where such a file
+    is of other settings.
     """
     out, settings = Path(out), settings or InversionSettings()
     extractor = extractor or FeatureExtractor.load(device=device)
@@ -67,13 +73,21 @@ def compare(
         chosen = replace(settings, space=method.space)
         if method.cameras == "known":  # there is nothing to refine
             chosen = replace(chosen, camera_lr=0.0)
-        about = {"method": asdict(method), "settings": asdict(chosen), "features": extractor.identity}
+        about = {
+            "method": asdict(method),
+            "settings": asdict(chosen),
+            "features": extractor.identity,
+        }
         inverter = Inverter(method.model, chosen, start_at=method.start, device=device)
-        for person in tqdm(people(inverter.generator.config.resolution), desc=method.name, disable=not progress):
+        for person in tqdm(
+            people(inverter.generator.config.resolution), desc=method.name, disable=not progress
+        ):
             path = out / method.name / f"{person.name}.json"
             kept = _kept(path) if path.is_file() else None
             if kept is not None and kept["about"] != about:
-                raise ValueError(f"{path} was made by other settings: delete it, or write to another folder")
+                raise ValueError(
+                    f"{path} was made by other settings: delete it, or write to another folder"
+                )
             if kept is None:
                 kept = {"about": about, "rows": judged(inverter, method, person, extractor)}
                 path.parent.mkdir(parents=True, exist_ok=True)
@@ -87,18 +101,26 @@ def _kept(path: Path) -> dict:
     content = json.loads(path.read_text())
     about = old_names.today(old_names.COLUMNS, content["about"])
     about["settings"] = old_names.today(old_names.SETTINGS, about["settings"])
-    return {"about": about, "rows": [old_names.today(old_names.COLUMNS, row) for row in content["rows"]]}
+    return {
+        "about": about,
+        "rows": [old_names.today(old_names.COLUMNS, row) for row in content["rows"]],
+    }
 
 
-def judged(inverter: Inverter, method: Method, person: Person, extractor: FeatureExtractor) -> list[dict]:
-    """Invert one person; the metrics of every stage. One whose face is not found has one row that says so."""
+def judged(
+    inverter: Inverter, method: Method, person: Person, extractor: FeatureExtractor
+) -> list[dict]:
+    """Invert one person; the metrics of every stage. One whose face is not found has one row that
+    says so."""
     target, off = target_of(inverter, method, person)
     if target is None:
         return [_row("start", "all", "face_found", 0.0)]
     began = time.perf_counter()
     initialisation = inverter.begin(target)
     stages = {
-        "start": Inverted(inverter.generator, initialisation.w, initialisation.objective.target.cameras, Search())
+        "start": Inverted(
+            inverter.generator, initialisation.w, initialisation.objective.target.cameras, Search()
+        )
     }
     seconds = {"start": time.perf_counter() - began}
     stages["style"] = inverter.search(initialisation)
@@ -114,44 +136,67 @@ def judged(inverter: Inverter, method: Method, person: Person, extractor: Featur
 
 
 def target_of(inverter: Inverter, method: Method, person: Person) -> tuple[Target | None, float]:
-    """What the method sees of a person, and the camera's error in degrees; None where no face is found."""
+    """What the method sees of a person, and the camera's error in degrees; None where no face is
+    found."""
     generator = inverter.generator
     if method.cameras == "known":
         return prepare(generator, [person.photo], [person.mask], person.camera[None]), 0.0
     from semhead_lib.data.portraits.alignment import align
 
     try:
-        portrait = align(person.photo, name=person.name, resolution=person.photo.shape[-1], mask=person.mask)
+        portrait = align(
+            person.photo, name=person.name, resolution=person.photo.shape[-1], mask=person.mask
+        )
     except ValueError:
         return None, float("nan")
     true, found = (orbit_angles(label[None])[0, :2] for label in (person.camera, portrait.camera))
-    return prepare(generator, [portrait.image], [portrait.mask], portrait.camera[None], [portrait.inside]), float(
-        (found - true).norm()
-    )
+    return prepare(
+        generator, [portrait.image], [portrait.mask], portrait.camera[None], [portrait.inside]
+    ), float((found - true).norm())
 
 
 def _metrics(
-    stage: str, method: Method, fitted: Inverted, initialisation: Initialisation, person: Person, inverter: Inverter,
+    stage: str,
+    method: Method,
+    fitted: Inverted,
+    initialisation: Initialisation,
+    person: Person,
+    inverter: Inverter,
     extractor: FeatureExtractor,
-) -> list[dict]:  # fmt: skip
+) -> list[dict]:
     azimuths = orbit_angles(person.around.cameras)[:, 0]
-    here = person.here if method.cameras == "known" else judging.as_aligned(initialisation.objective.target, fitted)
+    here = (
+        person.here
+        if method.cameras == "known"
+        else judging.as_aligned(initialisation.objective.target, fitted)
+    )
     rows = [
         _row(stage, scope, name, float(value))
-        for truth, scopes in ((here, ["input"]), (person.around, [f"{a:g}" for a in azimuths.round().tolist()]))
+        for truth, scopes in (
+            (here, ["input"]),
+            (person.around, [f"{a:g}" for a in azimuths.round().tolist()]),
+        )
         for name, values in judging.view_metrics(fitted, truth, inverter.encoder, extractor).items()
         for scope, value in zip(scopes, values, strict=True)
     ]
-    rows.append(_row(stage, "all", "identity", judging.identity_metric(fitted, person.around, azimuths)))
+    rows.append(
+        _row(stage, "all", "identity", judging.identity_metric(fitted, person.around, azimuths))
+    )
     return [*rows, _row(stage, "all", "chamfer", judging.shape_metric(fitted, person.around))]
 
 
 def _row(stage: str, scope: str, metric: str, value: float) -> dict:
-    return {"stage": stage, "scope": scope, "metric": metric, "value": None if value != value else round(value, 6)}
+    return {
+        "stage": stage,
+        "scope": scope,
+        "metric": metric,
+        "value": None if value != value else round(value, 6),
+    }
 
 
 def table_of(rows: list[dict]) -> pandas.DataFrame:
-    """One row a method, person, stage, scope ("input", an azimuth in degrees, or "all") and metric."""
+    """One row a method, person, stage, scope ("input", an azimuth in degrees, or "all") and
+    metric."""
     import pandas
 
     table = pandas.DataFrame(rows, columns=list(_COLUMNS))
@@ -159,12 +204,15 @@ def table_of(rows: list[dict]) -> pandas.DataFrame:
 
 
 def read_table(path: Path | str) -> pandas.DataFrame:
-    """A `table_of` that was written as CSV. Raises FileNotFoundError, or ValueError for another table."""
+    """A `table_of` that was written as CSV. Raises FileNotFoundError, or ValueError for another
+    table."""
     import pandas
 
     table = pandas.read_csv(path, dtype={"scope": str}).rename(columns=old_names.COLUMNS)
     if list(table.columns) != list(_COLUMNS):
-        raise ValueError(f"{path}: expected the columns {', '.join(_COLUMNS)}, got {', '.join(table.columns)}")
+        raise ValueError(
+            f"{path}: expected the columns {', '.join(_COLUMNS)}, got {', '.join(table.columns)}"
+        )
     return table
 
 
@@ -180,12 +228,21 @@ class MeanOverSubjects:
     def __str__(self) -> str:
         if not self.people:
             return "–"
-        digits = 1 if abs(self.value) >= 10 else 4 if abs(self.value) < 0.05 else 2 if abs(self.value) >= 1 else 3
+        digits = (
+            1
+            if abs(self.value) >= 10
+            else 4
+            if abs(self.value) < 0.05
+            else 2
+            if abs(self.value) >= 1
+            else 3
+        )
         return f"{self.value:.{digits}f} [{self.low:.{digits}f}, {self.high:.{digits}f}]"
 
 
 def mean_over_subjects(table: pandas.DataFrame, seed: int = 0) -> MeanOverSubjects:
-    """Of rows of one method, stage and metric: first the mean over each person's scopes, then over people."""
+    """Of rows of one method, stage and metric: first the mean over each person's scopes, then over
+    people."""
     values = table.dropna(subset="value").groupby("person")["value"].mean().to_numpy()
     if not len(values):
         return MeanOverSubjects(float("nan"), float("nan"), float("nan"), 0)
@@ -194,19 +251,26 @@ def mean_over_subjects(table: pandas.DataFrame, seed: int = 0) -> MeanOverSubjec
     return MeanOverSubjects(float(values.mean()), float(low), float(high), len(values))
 
 
-def metric(table: pandas.DataFrame, name: str, where: str, method: str, stage: str) -> MeanOverSubjects:
+def metric(
+    table: pandas.DataFrame, name: str, where: str, method: str, stage: str
+) -> MeanOverSubjects:
     """One metric of a method and stage: `where` is "input", "around" or "all"."""
-    part = table[(table["method"] == method) & (table["stage"] == stage) & (table["metric"] == name)]
+    part = table[
+        (table["method"] == method) & (table["stage"] == stage) & (table["metric"] == name)
+    ]
     return mean_over_subjects(around(part) if where == "around" else part[part["scope"] == where])
 
 
 def gain(
     table: pandas.DataFrame, name: str, where: str, before: tuple[str, str], after: tuple[str, str]
 ) -> MeanOverSubjects:  # (method, stage) twice
-    """How much a metric grows from one method and stage to another: differences of each person who has both."""
+    """How much a metric grows from one method and stage to another: differences of each person who
+    has both."""
     each = []
     for method, stage in (before, after):
-        part = table[(table["method"] == method) & (table["stage"] == stage) & (table["metric"] == name)]
+        part = table[
+            (table["method"] == method) & (table["stage"] == stage) & (table["metric"] == name)
+        ]
         part = around(part) if where == "around" else part[part["scope"] == where]
         each.append(part.dropna(subset="value").groupby("person")["value"].mean())
     difference = (each[1] - each[0]).dropna().rename("value").reset_index()
@@ -219,8 +283,8 @@ def around(table: pandas.DataFrame) -> pandas.DataFrame:
 
 
 def summary(table: pandas.DataFrame, metrics: dict[str, str]) -> pandas.DataFrame:
-    """One row a method and stage; for each metric (name -> heading) its mean [interval] on the input view and around,
-    or over all where it has no view."""
+    """One row a method and stage; for each metric (name -> heading) its mean [interval] on the
+    input view and around, or over all where it has no view."""
     import pandas
 
     rows = []
@@ -231,7 +295,9 @@ def summary(table: pandas.DataFrame, metrics: dict[str, str]) -> pandas.DataFram
             if (chosen["scope"] == "all").all():
                 row[heading] = str(mean_over_subjects(chosen)) if len(chosen) else ""
             else:
-                row[f"{heading}, input"] = str(mean_over_subjects(chosen[chosen["scope"] == "input"]))
+                row[f"{heading}, input"] = str(
+                    mean_over_subjects(chosen[chosen["scope"] == "input"])
+                )
                 row[f"{heading}, around"] = str(mean_over_subjects(around(chosen)))
         rows.append(row)
     return pandas.DataFrame(rows)

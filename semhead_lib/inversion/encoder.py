@@ -1,6 +1,7 @@
 """A feed-forward start: from a photograph, its camera and its condition to a style, in one pass.
 
-A small vision transformer (Dosovitskiy et al., 2021), trained on pairs that the generator itself makes.
+A small vision transformer (Dosovitskiy et al., 2021), trained on pairs that the generator itself
+makes.
 """
 
 from __future__ import annotations
@@ -48,17 +49,25 @@ class Attention(nn.Module):
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
-        self.inwards, self.outwards, self.heads = nn.Linear(width, 3 * width), nn.Linear(width, width), heads
+        self.inwards, self.outwards, self.heads = (
+            nn.Linear(width, 3 * width),
+            nn.Linear(width, width),
+            heads,
+        )
         self.kernel = "sdpa"
 
     def forward(self, x: Tensor) -> Tensor:  # [B, N, width]
-        q, k, v = self.inwards(x).unflatten(-1, (3, self.heads, -1)).unbind(2)  # [B, N, heads, width / heads]
+        q, k, v = (
+            self.inwards(x).unflatten(-1, (3, self.heads, -1)).unbind(2)
+        )  # [B, N, heads, width / heads]
         if self.kernel == "xformers":
             from xformers.ops import memory_efficient_attention
 
             out = memory_efficient_attention(q, k, v)
         else:
-            out = F.scaled_dot_product_attention(*(t.transpose(1, 2) for t in (q, k, v))).transpose(1, 2)
+            out = F.scaled_dot_product_attention(*(t.transpose(1, 2) for t in (q, k, v))).transpose(
+                1, 2
+            )
         return self.outwards(out.flatten(2))
 
 
@@ -69,7 +78,9 @@ class Block(nn.Module):
         super().__init__()
         self.before, self.attention = nn.LayerNorm(width), Attention(width, heads)
         self.between = nn.LayerNorm(width)
-        self.network = nn.Sequential(nn.Linear(width, 3 * width), nn.GELU(), nn.Linear(3 * width, width))
+        self.network = nn.Sequential(
+            nn.Linear(width, 3 * width), nn.GELU(), nn.Linear(3 * width, width)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         x = x + self.attention(self.before(x))
@@ -77,8 +88,9 @@ class Block(nn.Module):
 
 
 class StyleEncoder(nn.Module):
-    """Images [B, 3, S, S] in [-1, 1], cameras [B, 25] and conditions [B, K] to styles, in units of their spread from
-    the style of no latent under the condition. Raises ValueError for another kind of attention."""
+    """Images [B, 3, S, S] in [-1, 1], cameras [B, 25] and conditions [B, K] to styles, in units of
+    their spread from the style of no latent under the condition. Raises ValueError for another kind
+    of attention."""
 
     spread: Tensor  # [W]
 
@@ -97,7 +109,9 @@ class StyleEncoder(nn.Module):
         for block in blocks:
             block.attention.kernel = attention
 
-    def forward(self, images: Tensor, cameras: Tensor, conditions: Tensor | None) -> Tensor:  # [B, W]
+    def forward(
+        self, images: Tensor, cameras: Tensor, conditions: Tensor | None
+    ) -> Tensor:  # [B, W]
         conditioned = cameras if conditions is None else torch.cat([cameras, conditions], dim=1)
         x = self.patches(images).flatten(2).transpose(1, 2) + self.places
         x = torch.cat([self.condition_embedding(conditioned)[:, None], x], dim=1)
@@ -105,9 +119,14 @@ class StyleEncoder(nn.Module):
             x = block(x)
         return self.out(x[:, 0])
 
-    def style(self, generator: Generator, images: Tensor, cameras: Tensor, conditions: Tensor | None) -> Tensor:
+    def style(
+        self, generator: Generator, images: Tensor, cameras: Tensor, conditions: Tensor | None
+    ) -> Tensor:
         """Styles [B, W] of the generator that it was trained with."""
-        return anchor(generator, conditions, len(images)) + self(images, cameras, conditions) * self.spread
+        return (
+            anchor(generator, conditions, len(images))
+            + self(images, cameras, conditions) * self.spread
+        )
 
     def save(self, folder: Path | str) -> None:
         """Write it into a generator's folder, in half precision."""
@@ -115,16 +134,24 @@ class StyleEncoder(nn.Module):
         write_atomically(Path(folder) / FILE, save(packed(self, half=True), metadata=metadata))
 
     @classmethod
-    def load(cls, folder: Path | str, attention: str = "sdpa", device: str | torch.device = "cpu") -> StyleEncoder:
+    def load(
+        cls, folder: Path | str, attention: str = "sdpa", device: str | torch.device = "cpu"
+    ) -> StyleEncoder:
         """The encoder in a generator's folder.
 
-        Raises FileNotFoundError where there is none, ValueError when the file is not one or the attention is not here.
+        Raises FileNotFoundError where there is none, ValueError when the file is not one or the
+        attention is not here.
         """
         if attention == "xformers" and not xformers_works(device):
-            raise ValueError(f"attention=xformers needs the extra 'gpu' and a CUDA device, got {device}: use sdpa")
+            raise ValueError(
+                f"attention=xformers needs the extra 'gpu' and a CUDA device, got {device}: use "
+                "sdpa"
+            )
         path = Path(folder) / FILE
         if not path.is_file():
-            raise FileNotFoundError(f"{path} is missing: no style encoder was trained for this generator")
+            raise FileNotFoundError(
+                f"{path} is missing: no style encoder was trained for this generator"
+            )
         try:
             with safe_open(path, "pt") as file:
                 encoder = cls(EncoderConfig(**json.loads(file.metadata()["semhead"])), attention)

@@ -53,18 +53,27 @@ class Pairs:
 
 @torch.no_grad()
 def make_pairs(
-    generator: Generator, bank: ConditionBank, clip: SemanticEncoder, recipe: EncoderRecipe, count: int, seed: int
+    generator: Generator,
+    bank: ConditionBank,
+    clip: SemanticEncoder,
+    recipe: EncoderRecipe,
+    count: int,
+    seed: int,
 ) -> Pairs:
-    """Heads of one seed, from cameras near the front. The condition is not the one that made a head, but the feature of
-    its image."""
+    """Heads of one seed, from cameras near the front. The condition is not the one that made a
+    head, but the feature of its image."""
     device, rng = generator.mapping.w_mean.device, torch.Generator().manual_seed(seed)
     uses = bank.mode.uses_semantics
-    semantics = sample_conditions(bank.features, count, recipe.strategy, seed=seed) if uses else None
+    semantics = (
+        sample_conditions(bank.features, count, recipe.strategy, seed=seed) if uses else None
+    )
     condition = bank.mapping_condition(semantics, count)
     z = torch.randn(count, generator.config.z_dim, generator=rng).to(device)
     w = generator.mapping(z, None if condition is None else condition.to(device))
     azimuth = (torch.rand(count, generator=rng) * 2 - 1) * recipe.widest
-    elevation = _ELEVATIONS[0] + torch.rand(count, generator=rng) * (_ELEVATIONS[1] - _ELEVATIONS[0])
+    elevation = _ELEVATIONS[0] + torch.rand(count, generator=rng) * (
+        _ELEVATIONS[1] - _ELEVATIONS[0]
+    )
     cameras = orbit_cameras(azimuth, elevation).to(device)
     images = generator.synthesize(w, cameras).image.clamp(-1, 1)
     meant = bank.mapping_condition(clip.encode(images).cpu() if uses else None, count)
@@ -89,7 +98,8 @@ def train_encoder(
     device: str = "auto",
     progress: bool = True,
 ) -> Path:
-    """Train, or go on; returns the encoder's file. Raises ValueError where `out` was begun by another command."""
+    """Train, or go on; returns the encoder's file. Raises ValueError where `out` was begun by
+    another command."""
     device = pick_device(device)
     if device == "cpu":
         keep_freed_memory()
@@ -108,7 +118,9 @@ def train_encoder(
     if (out / _STATE).is_file():
         state = torch.load(out / _STATE, map_location="cpu", weights_only=True)
         if state["about"] != json.dumps(about):
-            raise ValueError(f"{out} was begun by another command: {state['about']}, now {json.dumps(about)}")
+            raise ValueError(
+                f"{out} was begun by another command: {state['about']}, now {json.dumps(about)}"
+            )
         encoder.load_state_dict(state["encoder"])
         optimiser.load_state_dict(state["optimiser"])
         first, log = state["step"], state["log"]
@@ -119,10 +131,18 @@ def train_encoder(
         with torch.no_grad():
             metric = float(error(encoder, generator, held_out))
             mean = float(
-                ((anchor(generator, held_out.conditions, _HELD_OUT) - held_out.w) / encoder.spread).square().mean()
+                ((anchor(generator, held_out.conditions, _HELD_OUT) - held_out.w) / encoder.spread)
+                .square()
+                .mean()
             )
-        log.append({"step": step, "error": round(metric, 5), "of_the_condition_alone": round(mean, 5)})
-        state = {"about": json.dumps(about), "encoder": encoder.state_dict(), "optimiser": optimiser.state_dict()}
+        log.append(
+            {"step": step, "error": round(metric, 5), "of_the_condition_alone": round(mean, 5)}
+        )
+        state = {
+            "about": json.dumps(about),
+            "encoder": encoder.state_dict(),
+            "optimiser": optimiser.state_dict(),
+        }
         data = io.BytesIO()
         torch.save(state | {"step": step, "log": log}, data)
         write_atomically(out / _STATE, data.getvalue())
@@ -133,7 +153,9 @@ def train_encoder(
         for step in range(first, recipe.steps):
             fall = 0.5 + 0.5 * math.cos(math.pi * step / recipe.steps)
             optimiser.param_groups[0]["lr"] = recipe.lr * min(1.0, (step + 1) / _WARMUP) * fall
-            pairs = make_pairs(generator, bank, clip, recipe, recipe.batch, recipe.seed * 1_000_003 + step)
+            pairs = make_pairs(
+                generator, bank, clip, recipe, recipe.batch, recipe.seed * 1_000_003 + step
+            )
             loss = error(encoder, generator, pairs)
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
@@ -142,6 +164,7 @@ def train_encoder(
             if (step + 1) % recipe.snapshot_every == 0 or step + 1 == recipe.steps:
                 keep(step + 1)
                 bar.set_postfix_str(
-                    f"error {log[-1]['error']:.3f}, condition alone {log[-1]['of_the_condition_alone']:.3f}"
+                    f"error {log[-1]['error']:.3f}, condition alone "
+                    f"{log[-1]['of_the_condition_alone']:.3f}"
                 )
     return out / FILE

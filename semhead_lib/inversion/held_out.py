@@ -1,4 +1,5 @@
-"""People whose every side is known: parametric heads that no generator was trained on, photographed once.
+"""People whose every side is known: parametric heads that no generator was trained on, photographed
+once.
 
 Making them needs the extra `data`; judging what was fitted to them does not.
 """
@@ -49,7 +50,8 @@ def held_out(
     seed: int = SEED,
     first: int = 0,
 ) -> Iterator[Person]:
-    """People `first` ... of a seed. Photographs are taken within 40 degrees of the front, 10 below to 20 above.
+    """People `first` ... of a seed. Photographs are taken within 40 degrees of the front, 10 below
+    to 20 above.
 
     Raises ModuleNotFoundError without the extra `data`.
     """
@@ -61,7 +63,9 @@ def held_out(
     angles = sample_orbit(views)
     around = orbit_cameras(angles[:, 0], angles[:, 1])
     for index in range(first, first + count):
-        azimuth, elevation = np.random.default_rng([seed, index, 7]).uniform((-40.0, -10.0), (40.0, 20.0))
+        azimuth, elevation = np.random.default_rng([seed, index, 7]).uniform(
+            (-40.0, -10.0), (40.0, 20.0)
+        )
         camera = orbit_cameras(torch.tensor([azimuth]), torch.tensor([elevation]))
         who = source.attributes(index)
         caster, light = Caster(source.scene(index)), appearance.light(who)
@@ -73,20 +77,31 @@ def held_out(
         ]
         caption = attributes.caption(who)
         yield Person(
-            f"p{seed}-{index:04d}", taken.images[0], taken.masks[0], camera[0], truths[0],
-            Truth(*list(vars(truths[1]).values())[:4], surface=outer_surface(caster, light)), caption,
-        )  # fmt: skip
+            f"p{seed}-{index:04d}",
+            taken.images[0],
+            taken.masks[0],
+            camera[0],
+            truths[0],
+            Truth(*list(vars(truths[1]).values())[:4], surface=outer_surface(caster, light)),
+            caption,
+        )
 
 
 def outer_surface(caster, light) -> Tensor:  # -> [N, 3] world
-    """Points of a scene's surface that can be seen from outside, about evenly spread, within the planes' cube."""
-    cameras = torch.cat([
-        orbit_cameras(torch.arange(n) * (360.0 / n), torch.full((n,), elevation)) for elevation, n in _AROUND
-    ])  # fmt: skip
+    """Points of a scene's surface that can be seen from outside, about evenly spread, within the
+    planes' cube."""
+    cameras = torch.cat(
+        [
+            orbit_cameras(torch.arange(n) * (360.0 / n), torch.full((n,), elevation))
+            for elevation, n in _AROUND
+        ]
+    )
     depth = caster.cast(cameras, _SURFACE_SIDE, light, samples=1).depth
     points = torch.cat([unproject(d, label) for d, label in zip(depth, cameras, strict=True)])
     points = points[points.abs().amax(1) < 0.5]
-    cells = torch.unique((points / 0.008).round().int(), dim=0, return_inverse=True)[1]  # a point a cell
+    cells = torch.unique((points / 0.008).round().int(), dim=0, return_inverse=True)[
+        1
+    ]  # a point a cell
     order = torch.argsort(cells, stable=True)
     kept = points[order[torch.cat([torch.ones(1, dtype=torch.bool), cells[order].diff() > 0])]]
     chosen = torch.randperm(len(kept), generator=torch.Generator().manual_seed(0))[:_SURFACE_POINTS]

@@ -33,8 +33,9 @@ class Initialisation:
 
 
 class Inverter:
-    """Inverts one generator. Raises what `Generator.load` and `SemanticEncoder.load` raise, and ValueError for another
-    encoder than the generator was trained with, or a start that it does not have."""
+    """Inverts one generator. Raises what `Generator.load` and `SemanticEncoder.load` raise, and
+    ValueError for another encoder than the generator was trained with, or a start that it does not
+    have."""
 
     def __init__(
         self,
@@ -61,8 +62,16 @@ class Inverter:
         if start_at not in start.STARTS:
             raise ValueError(f"start must be one of {', '.join(start.STARTS)}, got {start_at!r}")
         self.start_at, self.candidates = start_at, candidates
-        self.settings, self.weights, self.perceptual = settings or InversionSettings(), weights, perceptual
-        self.style_encoder = StyleEncoder.load(self.folder, attention, self.device) if start_at == "encoder" else None
+        self.settings, self.weights, self.perceptual = (
+            settings or InversionSettings(),
+            weights,
+            perceptual,
+        )
+        self.style_encoder = (
+            StyleEncoder.load(self.folder, attention, self.device)
+            if start_at == "encoder"
+            else None
+        )
         self.others = start.other_styles(self.generator, self.bank, _OTHERS, self.settings.seed)
 
     def begin(self, target: Target) -> Initialisation:
@@ -74,12 +83,20 @@ class Inverter:
             return Initialisation(objective, condition, start.mean_style(self.generator, condition))
         if self.style_encoder is not None:
             return Initialisation(
-                objective, condition, start.encoded(self.generator, self.style_encoder, objective, condition)
+                objective,
+                condition,
+                start.encoded(self.generator, self.style_encoder, objective, condition),
             )
-        styles = start.candidates(self.generator, condition, self.candidates, seed=self.settings.seed)
-        return Initialisation(objective, condition, start.best_of(self.generator, objective, styles)[0])
+        styles = start.candidates(
+            self.generator, condition, self.candidates, seed=self.settings.seed
+        )
+        return Initialisation(
+            objective, condition, start.best_of(self.generator, objective, styles)[0]
+        )
 
-    def search(self, initialisation: Initialisation, *, progress: bool = False, reference: bool = False) -> Inverted:
+    def search(
+        self, initialisation: Initialisation, *, progress: bool = False, reference: bool = False
+    ) -> Inverted:
         """The style and the cameras nearest to the photographs."""
         return search_style(
             self.generator,
@@ -92,17 +109,29 @@ class Inverter:
         )
 
     def tune(
-        self, fitted: Inverted, initialisation: Initialisation, *, progress: bool = False, reference: bool = False
+        self,
+        fitted: Inverted,
+        initialisation: Initialisation,
+        *,
+        progress: bool = False,
+        reference: bool = False,
     ) -> Inverted:
-        """The generator tuned to the photographs at the style found; as it was where no steps are asked for, or the
-        search was interrupted."""
+        """The generator tuned to the photographs at the style found; as it was where no steps are
+        asked for, or the search was interrupted."""
         if not self.settings.pivotal_steps or fitted.style.stopped == "interrupted":
             return fitted
         return tune(
-            fitted, initialisation.objective, self.others, self.settings, progress=progress, reference=reference
+            fitted,
+            initialisation.objective,
+            self.others,
+            self.settings,
+            progress=progress,
+            reference=reference,
         )
 
-    def __call__(self, target: Target, *, progress: bool = False) -> tuple[Inverted, Initialisation]:
+    def __call__(
+        self, target: Target, *, progress: bool = False
+    ) -> tuple[Inverted, Initialisation]:
         """Begin, search, tune. Ctrl-C ends with the best so far."""
         initialisation = self.begin(target)
         return self.tune(

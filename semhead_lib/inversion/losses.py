@@ -1,6 +1,8 @@
-"""How far a generator's images are from photographs: each term a function with its equation, one value a head.
+"""How far a generator's images are from photographs: each term a function with its equation, one
+value a head.
 
-x is an image in [-1, 1], y the photograph, m its mask, v in {0, 1} where the photograph reaches, o the opacity.
+x is an image in [-1, 1], y the photograph, m its mask, v in {0, 1} where the photograph reaches, o
+the opacity.
 """
 
 from __future__ import annotations
@@ -35,10 +37,14 @@ class Weights:
     def __post_init__(self) -> None:
         for field in fields(self):
             if getattr(self, field.name) < 0:
-                raise ValueError(f"the weight {field.name} must not be negative, got {getattr(self, field.name)}")
+                raise ValueError(
+                    f"the weight {field.name} must not be negative, got {getattr(self, field.name)}"
+                )
 
 
-def image_distance(x: Tensor, y: Tensor, v: Tensor) -> Tensor:  # [B, 3, S, S] twice, [B, 1, S, S] -> [B]
+def image_distance(
+    x: Tensor, y: Tensor, v: Tensor
+) -> Tensor:  # [B, 3, S, S] twice, [B, 1, S, S] -> [B]
     """sum v (x - y)^2 / (3 sum v): the mean squared difference where the photograph reaches.
 
     >>> image_distance(torch.ones(1, 3, 2, 2), torch.zeros(1, 3, 2, 2), torch.tensor([[[[1.0, 0], [0, 0]]]]))
@@ -69,7 +75,8 @@ def lpips_weights() -> Path:
 def lpips(device: torch.device) -> Callable[[Tensor, Tensor], Tensor]:
     """LPIPS (Zhang et al., 2018) with AlexNet: two [B, 3, S, S] in [-1, 1] to [B].
 
-    Its linear layers come with torchmetrics, its backbone does not. Raises FileNotFoundError where that is missing.
+    Its linear layers come with torchmetrics, its backbone does not. Raises FileNotFoundError where
+    that is missing.
     """
     from torchmetrics.functional.image.lpips import _LPIPS
 
@@ -80,7 +87,9 @@ def lpips(device: torch.device) -> Callable[[Tensor, Tensor], Tensor]:
             "Without it compare by the encoder's maps: perceptual=encoder"
         )
     network = _LPIPS(net="alex", pnet_rand=True)
-    weights = torch.load(path, map_location="cpu", weights_only=True)  # torchvision itself would unpickle it
+    weights = torch.load(
+        path, map_location="cpu", weights_only=True
+    )  # torchvision itself would unpickle it
     own = {name: weights["features." + name.partition(".")[2]] for name in network.net.state_dict()}
     network.net.load_state_dict(own)
     network.requires_grad_(False).to(device)
@@ -101,21 +110,36 @@ def _at_least(x: Tensor, size: int) -> Tensor:
 class Objective:
     """The weighted sum of all terms against the photographs of one person.
 
-    Raises ValueError for another kind of perceptual distance, FileNotFoundError for LPIPS without its weights.
+    Raises ValueError for another kind of perceptual distance, FileNotFoundError for LPIPS without
+    its weights.
     """
 
     def __init__(
-        self, target: Target, encoder: SemanticEncoder, weights: Weights | None = None, perceptual: str = "encoder"
+        self,
+        target: Target,
+        encoder: SemanticEncoder,
+        weights: Weights | None = None,
+        perceptual: str = "encoder",
     ) -> None:
         if perceptual not in PERCEPTUAL:
-            raise ValueError(f"perceptual must be one of {', '.join(PERCEPTUAL)}, got {perceptual!r}")
+            raise ValueError(
+                f"perceptual must be one of {', '.join(PERCEPTUAL)}, got {perceptual!r}"
+            )
         self.target, self.encoder, self.perceptual = target, encoder, perceptual
         self.weights = weights or Weights()
-        self._lpips = lpips(target.images.device) if perceptual == "lpips" and self.weights.perceptual else None
+        self._lpips = (
+            lpips(target.images.device)
+            if perceptual == "lpips" and self.weights.perceptual
+            else None
+        )
         with torch.no_grad():
-            self.semantics, self._maps = encoder.encode_with_maps(target.images)  # [K, D]: what each photograph means
+            self.semantics, self._maps = encoder.encode_with_maps(
+                target.images
+            )  # [K, D]: what each photograph means
 
-    def __call__(self, render: Render) -> dict[str, Tensor]:  # H heads from the K cameras, those of a head adjacent
+    def __call__(
+        self, render: Render
+    ) -> dict[str, Tensor]:  # H heads from the K cameras, those of a head adjacent
         """Each term and "all", their weighted sum: [H], the mean over the photographs."""
         t, w, k = self.target, self.weights, len(self.target)
         heads = len(render.image) // k
@@ -129,7 +153,9 @@ class Objective:
         images, masks, reached = map(all_heads, smaller)
         terms["image_raw"] = image_distance(render.image_raw, images, reached)
         terms["mask"] = mask_distance(render.opacity, masks, reached)
-        seen = torch.where(inside > 0.5, render.image, all_heads(t.images))  # beyond the photograph there is no error
+        seen = torch.where(
+            inside > 0.5, render.image, all_heads(t.images)
+        )  # beyond the photograph there is no error
         if w.semantic or (w.perceptual and self._lpips is None):
             feature, maps = self.encoder.encode_with_maps(seen)
             terms["semantic"] = semantic_distance(feature, all_heads(self.semantics))

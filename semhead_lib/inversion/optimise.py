@@ -9,7 +9,14 @@ from torch import Tensor
 
 from semhead_lib.inversion.losses import Objective
 from semhead_lib.inversion.refinement import RefinedCameras
-from semhead_lib.inversion.search import Best, InversionSettings, Inverted, Search, schedule, steps_of
+from semhead_lib.inversion.search import (
+    Best,
+    InversionSettings,
+    Inverted,
+    Search,
+    schedule,
+    steps_of,
+)
 from semhead_lib.models.generator import Generator
 
 _BETAS = (0.9, 0.999)
@@ -26,26 +33,45 @@ def search_style(
     progress: bool = False,
     reference: bool = False,  # render with the reference implementation, to compare
 ) -> Inverted:
-    """Adam on the style, with rates and noise as in StyleGAN2's projector (Karras et al., 2020, appendix D), and on the
-    cameras through the renderer's gradients. Ctrl-C gives the best so far. The generator given stays as it is.
+    """Adam on the style, with rates and noise as in StyleGAN2's projector (Karras et al., 2020,
+    appendix D), and on the cameras through the renderer's gradients. Ctrl-C gives the best so far.
+    The generator given stays as it is.
 
-    In w+ a layer's style is the start, what is added for all layers, and what is added for this one; the last is held
-    small (after Tov et al., 2021), because heads whose layers disagree look right from the photograph's side alone.
+    In w+ a layer's style is the start, what is added for all layers, and what is added for this
+    one; the last is held small (after Tov et al., 2021), because heads whose layers disagree look
+    right from the photograph's side alone.
     """
     s, generator = settings, copy.deepcopy(generator).requires_grad_(False)
     scale = others.std(dim=0)
     first = start.detach()
     if s.space == "w+" and first.dim() == 2:
         first = first[:, None].repeat(1, sum(generator.num_ws), 1)
-    of_all, of_each = torch.zeros_like(first[:, :1] if first.dim() == 3 else first), torch.zeros_like(first)
+    of_all, of_each = (
+        torch.zeros_like(first[:, :1] if first.dim() == 3 else first),
+        torch.zeros_like(first),
+    )
     refined = RefinedCameras(objective.target.cameras)
-    maps = [m.requires_grad_() for name, m in generator.named_buffers() if name.endswith(".noise")] if s.maps else []
+    maps = (
+        [m.requires_grad_() for name, m in generator.named_buffers() if name.endswith(".noise")]
+        if s.maps
+        else []
+    )
     rates = {"style": s.lr, "cameras": s.camera_lr, "maps": s.lr if s.maps else 0.0}
-    changes = [of_all.requires_grad_(), of_each.requires_grad_()] if s.space == "w+" else [of_all.requires_grad_()]
+    changes = (
+        [of_all.requires_grad_(), of_each.requires_grad_()]
+        if s.space == "w+"
+        else [of_all.requires_grad_()]
+    )
     learnt = {"style": changes, "cameras": [refined.offsets], "maps": maps}
     learnt = {name: tensors for name, tensors in learnt.items() if rates[name]}
-    optimiser = torch.optim.Adam([{"params": tensors, "name": name} for name, tensors in learnt.items()], betas=_BETAS)
-    best, search, rng = Best([t for ts in learnt.values() for t in ts]), Search(), torch.Generator().manual_seed(s.seed)
+    optimiser = torch.optim.Adam(
+        [{"params": tensors, "name": name} for name, tensors in learnt.items()], betas=_BETAS
+    )
+    best, search, rng = (
+        Best([t for ts in learnt.values() for t in ts]),
+        Search(),
+        torch.Generator().manual_seed(s.seed),
+    )
 
     with steps_of(search, s.steps, s, "style", progress) as steps:
         for step in steps:
@@ -54,8 +80,14 @@ def search_style(
                 group["lr"] = rates[group["name"]] * schedule(along)
             jitter = s.noise * max(0.0, 1 - along / _NOISE_SHARE) ** 2
             shaken = of_all + of_each + jitter * torch.randn(of_all.shape, generator=rng).to(of_all)
-            terms = objective(generator.synthesize(first + shaken * scale, refined(), reference=reference))
-            loss = terms["all"].mean() + s.leave * of_all.square().mean() + s.spread * of_each.square().mean()
+            terms = objective(
+                generator.synthesize(first + shaken * scale, refined(), reference=reference)
+            )
+            loss = (
+                terms["all"].mean()
+                + s.leave * of_all.square().mean()
+                + s.spread * of_each.square().mean()
+            )
             if maps:
                 loss = loss + s.maps * torch.stack([autocorrelation(m) for m in maps]).sum()
             best.see(loss)
@@ -72,8 +104,9 @@ def search_style(
 
 
 def autocorrelation(noise: Tensor) -> Tensor:  # [S, S] -> []
-    """sum over sizes S, S/2, ..., 8 of mean(n n shifted by one to the right)^2 + mean(n n shifted by one down)^2: 0 for
-    noise, so that fitted maps hide no image (Karras et al., 2020, appendix D)."""
+    """sum over sizes S, S/2, ..., 8 of mean(n n shifted by one to the right)^2 + mean(n n shifted
+    by one down)^2: 0 for noise, so that fitted maps hide no image (Karras et al., 2020, appendix
+    D)."""
     total, n = noise.new_zeros(()), noise
     while True:
         total = total + (n * n.roll(1, 1)).mean().square() + (n * n.roll(1, 0)).mean().square()

@@ -1,4 +1,5 @@
-"""Pivotal tuning: the generator learns the photographs at the style that was found (Roich et al., 2022)."""
+"""Pivotal tuning: the generator learns the photographs at the style that was found (Roich et al.,
+2022)."""
 
 from __future__ import annotations
 
@@ -11,7 +12,14 @@ from torch import Tensor
 
 from semhead_lib.cameras import ELEVATION_RANGE, orbit_cameras
 from semhead_lib.inversion.losses import Objective, image_distance
-from semhead_lib.inversion.search import Best, InversionSettings, Inverted, Search, schedule, steps_of
+from semhead_lib.inversion.search import (
+    Best,
+    InversionSettings,
+    Inverted,
+    Search,
+    schedule,
+    steps_of,
+)
 from semhead_lib.models.generator import Render
 
 _WAY = 0.5  # how far from the pivot to another head the generator is held
@@ -26,15 +34,22 @@ def tune(
     progress: bool = False,
     reference: bool = False,
 ) -> Inverted:
-    """Adam on all weights but the mapping network's. Ctrl-C gives the best so far. What was fitted stays as it is.
+    """Adam on all weights but the mapping network's. Ctrl-C gives the best so far. What was fitted
+    stays as it is.
 
-    Elsewhere the generator is held to what it was: halfway to other heads (the paper's locality regularisation), and
-    at the pivot from every other side, of which a photograph says nothing. That is measured every `locality_interval`
-    steps and at the last; the weights kept are those of the lowest sum of both terms, where both were measured.
+    Elsewhere the generator is held to what it was: halfway to other heads (the paper's locality
+    regularisation), and at the pivot from every other side, of which a photograph says nothing.
+    That is measured every `locality_interval` steps and at the last; the weights kept are those of
+    the lowest sum of both terms, where both were measured.
     """
     s, before = settings, fitted.generator
     generator = copy.deepcopy(before)
-    parts = (generator.backbone, generator.renderer, generator.super_resolution, generator.background)
+    parts = (
+        generator.backbone,
+        generator.renderer,
+        generator.super_resolution,
+        generator.background,
+    )
     learnt = [p.requires_grad_() for part in parts if part is not None for p in part.parameters()]
     optimiser = torch.optim.Adam(learnt, lr=s.pivotal_lr)
     best, search, rng = Best(learnt), Search(), torch.Generator().manual_seed(s.seed)
@@ -64,7 +79,8 @@ def tune(
 
 
 def elsewhere(w: Tensor, others: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
-    """The pivot and a style halfway to another head's, [2, ...], and a camera for each from anywhere, [2, 25]."""
+    """The pivot and a style halfway to another head's, [2, ...], and a camera for each from
+    anywhere, [2, 25]."""
     other = others[torch.randint(len(others), (1,), generator=rng)]
     other = other if w.dim() == 2 else other[:, None].expand_as(w)
     low, high = ELEVATION_RANGE

@@ -5,11 +5,16 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-_PARTS = (3, 2, 1)  # turn about the world's origin, shift in the image's plane, logarithm of the distance
+_PARTS = (
+    3,
+    2,
+    1,
+)  # turn about the world's origin, shift in the image's plane, logarithm of the distance
 
 
 class RefinedCameras(nn.Module):
-    """K cameras, each turned about the origin, shifted in its own plane and moved nearer or farther; intrinsics stay.
+    """K cameras, each turned about the origin, shifted in its own plane and moved nearer or
+    farther; intrinsics stay.
 
         R' = exp([turn]) R,    t' = exp([turn]) t exp(distance) + R' (shift, 0)
 

@@ -24,17 +24,24 @@ from semhead_lib.viz.plots import depth_colours
 
 SHEET, PAGE = "report.png", "report.html"
 AROUND = (0, 45, 90, 135, 180, -135, -90, -45)  # degrees
-_ALT = "photograph with landmarks, mask, what was fitted to, fitted head; then the head from eight sides, and its depth"
+_ALT = (
+    "photograph with landmarks, mask, what was fitted to, fitted head; then the head from "
+    "eight sides, and its depth"
+)
 _STYLE = (
-    "body{font:15px system-ui,sans-serif;margin:24px;max-width:1500px;color:#111}img{max-width:100%}"
+    "body{font:15px "
+    "system-ui,sans-serif;margin:24px;max-width:1500px;color:#111}img{max-width:100%}"
     "th{text-align:left;font-weight:normal;padding-right:24px}td{text-align:right}"
     "figure{display:inline-block;margin:0 24px 0 0}"
 )
 _CELL, _GAP, _WORDS = 176, 8, 20  # pixels
 _METRICS = {  # name -> words, unit, digits
-    "psnr": ("PSNR", " dB", 1), "ssim": ("SSIM", "", 3), "iou": ("mask IoU", "", 3),
-    "semantic": ("CLIP cosine", "", 3), "perceptual": ("perceptual distance", "", 3),
-}  # fmt: skip
+    "psnr": ("PSNR", " dB", 1),
+    "ssim": ("SSIM", "", 3),
+    "iou": ("mask IoU", "", 3),
+    "semantic": ("CLIP cosine", "", 3),
+    "perceptual": ("perceptual distance", "", 3),
+}
 
 
 @dataclass(frozen=True)
@@ -51,15 +58,19 @@ class Result:
 
 @torch.no_grad()
 def contact_sheet(result: Result) -> Image.Image:
-    """First row: the photograph with its landmarks, its mask, what was fitted to, the fitted head from there; then the
-    head from eight sides, and their depth."""
+    """First row: the photograph with its landmarks, its mask, what was fitted to, the fitted head
+    from there; then the head from eight sides, and their depth."""
     fitted, first = result.fitted, result.portraits[0]
     masked = torch.where(first.mask[None] > 127, first.image, first.image // 3)
     here = to_uint8(fitted.generator.synthesize(fitted.w, fitted.cameras[:1]).image)[0]
-    cameras = orbit_cameras(torch.tensor([float(a) for a in AROUND]), torch.zeros(len(AROUND))).to(fitted.w.device)
+    cameras = orbit_cameras(torch.tensor([float(a) for a in AROUND]), torch.zeros(len(AROUND))).to(
+        fitted.w.device
+    )
     render = fitted.generator.synthesize(fitted.w, cameras)
     views = to_uint8(render.image)
-    depth = torch.where(render.opacity > 0.5, render.depth, torch.zeros_like(render.depth))[:, 0].cpu()
+    depth = torch.where(render.opacity > 0.5, render.depth, torch.zeros_like(render.depth))[
+        :, 0
+    ].cpu()
     rows = [
         [
             ("photograph, landmarks", overlay(first)),
@@ -89,18 +100,27 @@ def in_words(result: Result) -> list[str]:
     f = result.metrics
     lines = [result.name]
     lines += [
-        f"{words} {f['input'][name]:.{digits}f}{unit}, input view" for name, (words, unit, digits) in _METRICS.items()
+        f"{words} {f['input'][name]:.{digits}f}{unit}, input view"
+        for name, (words, unit, digits) in _METRICS.items()
     ]
     near = [d for d in f["identity"].values() if d is not None]
     lines.append(
-        f"dlib distance {min(near):.2f} to {max(near):.2f}, faces found at {len(near)} of {len(f['identity'])} azimuths"
-        if near else "dlib finds no face in the fitted head"
-    )  # fmt: skip
+        f"dlib distance {min(near):.2f} to {max(near):.2f}, faces found at {len(near)} of "
+        f"{len(f['identity'])} azimuths"
+        if near
+        else "dlib finds no face in the fitted head"
+    )
     camera = f["photographs"][0]
     lines.append(
-        "camera {:.0f}°, {:.0f}°; refined {:.0f}°, {:.0f}°".format(*camera["azimuth and elevation"], *camera["refined"])
+        "camera {:.0f}°, {:.0f}°; refined {:.0f}°, {:.0f}°".format(
+            *camera["azimuth and elevation"], *camera["refined"]
+        )
     )
-    return [*lines, f"{f['seconds']['inversion']:.0f} s for {f['steps']['style']} + {f['steps']['pivotal']} steps"]
+    return [
+        *lines,
+        f"{f['seconds']['inversion']:.0f} s for {f['steps']['style']} + {f['steps']['pivotal']} "
+        "steps",
+    ]
 
 
 def write(result: Result, folder: Path) -> None:
@@ -115,22 +135,30 @@ def page(result: Result, image: bytes) -> str:
     """The report as a page without scripts."""
     f = result.metrics
     notes = [note for photo in f["photographs"] for note in photo["notes"]]
-    rows = [(words, f"{f['input'][name]:.{digits}f}{unit}") for name, (words, unit, digits) in _METRICS.items()]
-    rows += [
-        (f"dlib distance at {turn}°", "no face found" if d is None else f"{d:.3f}") for turn, d in f["identity"].items()
+    rows = [
+        (words, f"{f['input'][name]:.{digits}f}{unit}")
+        for name, (words, unit, digits) in _METRICS.items()
     ]
-    table = "".join(f"<tr><th scope=row>{html.escape(k)}</th><td>{html.escape(v)}</td></tr>" for k, v in rows)
+    rows += [
+        (f"dlib distance at {turn}°", "no face found" if d is None else f"{d:.3f}")
+        for turn, d in f["identity"].items()
+    ]
+    table = "".join(
+        f"<tr><th scope=row>{html.escape(k)}</th><td>{html.escape(v)}</td></tr>" for k, v in rows
+    )
     curves = curve(result.fitted.style, "style") + curve(result.fitted.pivotal, "pivotal tuning")
     said = "".join(f"<li>{html.escape(note)}</li>" for note in notes)
     code = base64.b64encode(image).decode()
     return (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{html.escape(result.name)}</title>'
+        '<!doctype html><html lang="en"><meta '
+        f'charset="utf-8"><title>{html.escape(result.name)}</title>'
         f"<style>{_STYLE}</style><h1>{html.escape(result.name)}</h1>"
         f'<img alt="{_ALT}" src="data:image/png;base64,{code}">'
         f"<h2>Metrics</h2><table>{table}</table>"
         + (f"<h2>Notes</h2><ul>{said}</ul>" if said else "")
         + f"<h2>Loss</h2>{curves}"
-        "<h2>Files</h2><ul><li>latent.safetensors: w, cameras, condition</li><li>generator/: the tuned generator</li>"
+        "<h2>Files</h2><ul><li>latent.safetensors: w, cameras, condition</li><li>generator/: the "
+        "tuned generator</li>"
         '<li><a href="turntable.mp4">turntable.mp4</a></li><li><a href="head.glb">head.glb</a></li>'
         "<li>metrics.json</li></ul></html>\n"
     )
@@ -143,7 +171,9 @@ def curve(search: Search, name: str, width: int = 420, height: int = 140) -> str
         return ""
     span = max(float(np.ptp(losses)), 1e-9)
     x = np.linspace(0, width, len(losses))
-    points = " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(x, (losses.max() - losses) / span * height, strict=True))
+    points = " ".join(
+        f"{a:.1f},{b:.1f}" for a, b in zip(x, (losses.max() - losses) / span * height, strict=True)
+    )
     first, last = np.exp(losses[[0, -1]])
     words = f"{name}: {first:.3f} to {last:.3f} in {len(losses)} steps ({search.stopped})"
     return (

@@ -1,4 +1,5 @@
-"""What searches by gradients share: their settings, a loop that can be interrupted, and the best of what it saw."""
+"""What searches by gradients share: their settings, a loop that can be interrupted, and the best of
+what it saw."""
 
 from __future__ import annotations
 
@@ -14,7 +15,10 @@ from tqdm import tqdm
 from semhead_lib.models.generator import Generator
 
 SPACES = ("w", "w+")
-_RISE, _FALL = 0.05, 0.25  # shares of the steps over which rates rise and fall (Karras et al., 2020, appendix D)
+_RISE, _FALL = (
+    0.05,
+    0.25,
+)  # shares of the steps over which rates rise and fall (Karras et al., 2020, appendix D)
 
 
 @dataclass(frozen=True)
@@ -25,9 +29,12 @@ class InversionSettings:
     steps: int = 200  # of the style
     lr: float = 0.03  # of the style, in units of the styles' spread
     leave: float = 0.01  # weight of how far the style leaves its start, in the same units, squared
-    spread: float = 3.0  # weight of how far a layer's style leaves that of all, in the same units, squared
+    spread: float = (
+        3.0  # weight of how far a layer's style leaves that of all, in the same units, squared
+    )
     noise: float = 0.05  # added to the style while searching, in the same units; falls to 0
-    maps: float = 0.0  # weight of the noise maps' autocorrelation while they are fitted too; 0: they stay as they are
+    # weight of the noise maps' autocorrelation while they are fitted too; 0: they stay as they are
+    maps: float = 0.0
     camera_lr: float = 0.002  # radians or scene units a step; 0: cameras stay as they are
     pivotal_steps: int = 100
     pivotal_lr: float = 0.002
@@ -52,7 +59,9 @@ class InversionSettings:
 class Search:
     """How a search went."""
 
-    losses: list[dict[str, float]] = field(default_factory=list)  # the terms and "all", of each step
+    losses: list[dict[str, float]] = field(
+        default_factory=list
+    )  # the terms and "all", of each step
     stopped: str = "finished"  # or "plateau", "interrupted"
 
 
@@ -92,7 +101,9 @@ def plateau(losses: list[float], patience: int, gain: float) -> bool:
 class Steps:
     """The steps of a search: iterate over them and call `saw` at the end of each."""
 
-    def __init__(self, search: Search, count: int, settings: InversionSettings, name: str, progress: bool) -> None:
+    def __init__(
+        self, search: Search, count: int, settings: InversionSettings, name: str, progress: bool
+    ) -> None:
         self._search, self._count, self._settings = search, count, settings
         self._bar = tqdm(total=count, unit="step", desc=name, disable=not progress)
 
@@ -108,7 +119,9 @@ class Steps:
         """Keep a step's terms. Raises ValueError when they are no numbers any more."""
         values = {name: float(value.detach().mean()) for name, value in terms.items()}
         if not math.isfinite(values["all"]):
-            raise ValueError(f"step {len(self._search.losses)}: the loss is no number ({values}); lower the rate")
+            raise ValueError(
+                f"step {len(self._search.losses)}: the loss is no number ({values}); lower the rate"
+            )
         self._search.losses.append(values)
         self._bar.update()
         self._bar.set_postfix_str(f"loss {values['all']:.4f}")
@@ -118,7 +131,9 @@ class Steps:
 
 
 @contextmanager
-def steps_of(search: Search, count: int, settings: InversionSettings, name: str, progress: bool) -> Iterator[Steps]:
+def steps_of(
+    search: Search, count: int, settings: InversionSettings, name: str, progress: bool
+) -> Iterator[Steps]:
     """A search's steps; Ctrl-C ends them, and what was best so far stays."""
     steps = Steps(search, count, settings, name, progress)
     try:

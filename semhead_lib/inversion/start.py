@@ -15,14 +15,19 @@ STARTS = ("mean", "best", "encoder")
 _AT_A_TIME = 16  # heads
 
 
-def condition_of(bank: ConditionBank, objective: Objective, azimuth: float = 0.0) -> Tensor | None:  # [1, K]
-    """The generator's condition for the photographs: what they mean, all together, and the view where it takes one.
+def condition_of(
+    bank: ConditionBank, objective: Objective, azimuth: float = 0.0
+) -> Tensor | None:  # [1, K]
+    """The generator's condition for the photographs: what they mean, all together, and the view
+    where it takes one.
 
-    With `semantic` this is all there is to get right: no camera can be wrong. A mode with a view takes
-    the one at `azimuth` degrees.
+    With `semantic` this is all there is to get right: no camera can be wrong. A mode with a view
+    takes the one at `azimuth` degrees.
     """
     semantics = torch.nn.functional.normalize(objective.semantics.sum(0, keepdim=True), dim=1)
-    condition = bank.mapping_condition(semantics.cpu() if bank.mode.uses_semantics else None, 1, azimuth)
+    condition = bank.mapping_condition(
+        semantics.cpu() if bank.mode.uses_semantics else None, 1, azimuth
+    )
     return None if condition is None else condition.to(objective.target.images.device)
 
 
@@ -44,8 +49,11 @@ def candidates(
 
 
 @torch.no_grad()
-def other_styles(generator: Generator, bank: ConditionBank, count: int, seed: int = 0) -> Tensor:  # [count, W]
-    """Styles of heads that have nothing to do with the photographs, under conditions of the training."""
+def other_styles(
+    generator: Generator, bank: ConditionBank, count: int, seed: int = 0
+) -> Tensor:  # [count, W]
+    """Styles of heads that have nothing to do with the photographs, under conditions of the
+    training."""
     device = generator.mapping.w_mean.device
     condition = bank.sample(count, "interpolate", seed)
     z = latents(count, generator.config.z_dim, seed).to(device)
@@ -63,11 +71,14 @@ def encoded(
 
 
 @torch.no_grad()
-def best_of(generator: Generator, objective: Objective, styles: Tensor) -> tuple[Tensor, Tensor]:  # [N, W]
+def best_of(
+    generator: Generator, objective: Objective, styles: Tensor
+) -> tuple[Tensor, Tensor]:  # [N, W]
     """The style [1, W] whose head is nearest to the photographs, and the distances of all [N]."""
     cameras = objective.target.cameras
     distances = [
-        objective(generator.synthesize(part, cameras.repeat(len(part), 1)))["all"] for part in styles.split(_AT_A_TIME)
+        objective(generator.synthesize(part, cameras.repeat(len(part), 1)))["all"]
+        for part in styles.split(_AT_A_TIME)
     ]
     distances = torch.cat(distances)
     return styles[distances.argmin()][None], distances

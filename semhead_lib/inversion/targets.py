@@ -1,4 +1,5 @@
-"""What a head is fitted to: photographs of one person on the generator's own background, with masks and cameras."""
+"""What a head is fitted to: photographs of one person on the generator's own background, with masks
+and cameras."""
 
 from __future__ import annotations
 
@@ -30,7 +31,10 @@ class Target:
         k, _, s, _ = self.images.shape if self.images.ndim == 4 else (0, 0, 0, 0)
         shapes = [tuple(x.shape) for x in (self.images, self.masks, self.inside, self.cameras)]
         if k < 1 or shapes != [(k, 3, s, s), (k, 1, s, s), (k, 1, s, s), (k, 25)]:
-            raise ValueError(f"expected [K, 3, S, S], twice [K, 1, S, S], and [K, 25], got {[*map(list, shapes)]}")
+            raise ValueError(
+                "expected [K, 3, S, S], twice [K, 1, S, S], and [K, 25], got "
+                f"{[*map(list, shapes)]}"
+            )
         check_cameras(self.cameras.detach().cpu(), "cameras of the photographs")
 
     def __len__(self) -> int:
@@ -48,10 +52,11 @@ def prepare(
     cameras: Tensor,  # [K, 25]
     inside: Sequence[Tensor] | None = None,  # K of [H, W] uint8; None: all is inside
 ) -> Target:
-    """Photographs as the generator would show them: at its size, the background replaced by that of its mean head.
+    """Photographs as the generator would show them: at its size, the background replaced by that of
+    its mean head.
 
-    A background says nothing about a head, and the generator has only seen its own. Raises ValueError for images that
-    are not square uint8, or masks of another size.
+    A background says nothing about a head, and the generator has only seen its own. Raises
+    ValueError for images that are not square uint8, or masks of another size.
     """
     size, device = generator.config.resolution, generator.mapping.w_mean.device
     behind = background_of(generator)
@@ -65,7 +70,8 @@ def prepare(
             or {mask.shape, reached.shape} != {(side, side)}
         ):
             raise ValueError(
-                f"expected a uint8 image [3, S, S] and masks [S, S], got {image.dtype} {list(image.shape)}, "
+                f"expected a uint8 image [3, S, S] and masks [S, S], got {image.dtype} "
+                f"{list(image.shape)}, "
                 f"{list(mask.shape)} and {list(reached.shape)}"
             )
         layers = torch.cat([image, mask[None], reached[None]]).float().to(device) / 255
@@ -77,7 +83,9 @@ def prepare(
 
 def prepare_portraits(generator: Generator, portraits: Sequence[Portrait]) -> Target:
     """`prepare` for aligned photographs."""
-    images, masks, inside = ([getattr(p, name) for p in portraits] for name in ("image", "mask", "inside"))
+    images, masks, inside = (
+        [getattr(p, name) for p in portraits] for name in ("image", "mask", "inside")
+    )
     return prepare(generator, images, masks, torch.stack([p.camera for p in portraits]), inside)
 
 
@@ -85,9 +93,17 @@ def prepare_portraits(generator: Generator, portraits: Sequence[Portrait]) -> Ta
 def background_of(generator: Generator) -> Tensor:  # [3, S, S] in [-1, 1]
     """The final image's background behind the mean head."""
     if generator.background is None:
-        return generator.mapping.w_mean.new_ones(3, generator.config.resolution, generator.config.resolution)
-    raw = generator.background(generator.mapping.w_mean[None], generator.config.raw_resolution)[:, :3] * 2 - 1
-    return F.interpolate(raw, size=generator.config.resolution, mode="bilinear", align_corners=False)[0]
+        return generator.mapping.w_mean.new_ones(
+            3, generator.config.resolution, generator.config.resolution
+        )
+    raw = (
+        generator.background(generator.mapping.w_mean[None], generator.config.raw_resolution)[:, :3]
+        * 2
+        - 1
+    )
+    return F.interpolate(
+        raw, size=generator.config.resolution, mode="bilinear", align_corners=False
+    )[0]
 
 
 def _resized(layers: Tensor, size: int) -> Tensor:  # [C, H, W] -> [C, size, size]
@@ -95,5 +111,7 @@ def _resized(layers: Tensor, size: int) -> Tensor:  # [C, H, W] -> [C, size, siz
     if layers.shape[-1] == size:
         return layers
     smaller = layers.shape[-1] > size
-    how: dict[str, Any] = dict(mode="area") if smaller else dict(mode="bicubic", align_corners=False)
+    how: dict[str, Any] = (
+        dict(mode="area") if smaller else dict(mode="bicubic", align_corners=False)
+    )
     return F.interpolate(layers[None], size=size, **how)[0].clamp(0, 1)

@@ -1,1 +1,2 @@
-"""Metrics as functions from tensors to numbers; evaluation gives them data, protocol and intervals."""
+"""Metrics as functions from tensors to numbers; evaluation gives them data, protocol and
+intervals."""

@@ -12,7 +12,8 @@ from semhead_lib.cameras import orbit_angles
 
 @dataclass(frozen=True)
 class AzimuthBins:
-    """Bins of equal width, centred at 0, 360/count, ... degrees; the one at the back reaches over +-180.
+    """Bins of equal width, centred at 0, 360/count, ... degrees; the one at the back reaches over
+    +-180.
 
     >>> bins = AzimuthBins(8)
     >>> bins.names
@@ -50,9 +51,12 @@ class AzimuthBins:
         return ((azimuth.double() / self.width + 0.5).floor() % self.count).long()
 
     def nearest_views(self, cameras: Tensor) -> Tensor:  # [N, V, 25] -> [N, count] int64
-        """For each head and bin the one view in it that is nearest to the bin's centre; -1 where there is none."""
+        """For each head and bin the one view in it that is nearest to the bin's centre; -1 where
+        there is none."""
         azimuth = orbit_angles(cameras.flatten(0, 1))[:, 0].reshape(cameras.shape[:2])
-        off = (azimuth[..., None] - torch.tensor(self.centres, dtype=azimuth.dtype) + 180) % 360 - 180  # [N, V, B]
+        off = (
+            azimuth[..., None] - torch.tensor(self.centres, dtype=azimuth.dtype) + 180
+        ) % 360 - 180  # [N, V, B]
         inside = self.of(azimuth)[..., None] == torch.arange(self.count)
         nearest = off.abs().masked_fill(~inside, torch.inf).argmin(1)
         return torch.where(inside.any(1), nearest, -1)
@@ -62,7 +66,8 @@ class AzimuthBins:
 class BinnedFeatures:
     """Features of the views of N heads, and which of them stands for its head in each bin.
 
-    A bin holds one view of a head at most, so what is compared in it is independent, as the metrics assume.
+    A bin holds one view of a head at most, so what is compared in it is independent, as the metrics
+    assume.
     """
 
     features: Tensor  # [N, V, D]
@@ -73,7 +78,8 @@ class BinnedFeatures:
         """Raises ValueError unless features [N, V, D] and cameras [N, V, 25] are of the same views."""
         if features.ndim != 3 or cameras.shape != (*features.shape[:2], 25):
             raise ValueError(
-                f"features must be [N, V, D] and cameras [N, V, 25], got {list(features.shape)}, {list(cameras.shape)}"
+                f"features must be [N, V, D] and cameras [N, V, 25], got {list(features.shape)}, "
+                f"{list(cameras.shape)}"
             )
         return cls(features.double(), bins.nearest_views(cameras))
 
@@ -86,7 +92,8 @@ class BinnedFeatures:
         return len(self.features)
 
     def in_bin(self, bin: int, order: Tensor, count: int) -> Tensor:  # [count, D]
-        """Features of the first `count` heads of `order` (head indices) that have a view in the bin.
+        """Features of the first `count` heads of `order` (head indices) that have a view in the
+        bin.
 
         Raises ValueError when there are fewer.
         """
@@ -97,4 +104,6 @@ class BinnedFeatures:
 
     def joined(self, other: BinnedFeatures) -> BinnedFeatures:
         """The heads of both."""
-        return BinnedFeatures(torch.cat([self.features, other.features]), torch.cat([self.view, other.view]))
+        return BinnedFeatures(
+            torch.cat([self.features, other.features]), torch.cat([self.view, other.view])
+        )

@@ -1,7 +1,8 @@
-"""Distances, coverage and diversity of judged heads against real ones, bin by bin and over all views, as plain numbers.
+"""Distances, coverage and diversity of judged heads against real ones, bin by bin and over all
+views, as plain numbers.
 
-Everything is compared at the same counts: in bin b the first m_b heads of an order that have a view there, so that
-halves of heads, real halves and generated heads meet the reference on equal terms.
+Everything is compared at the same counts: in bin b the first m_b heads of an order that have a view
+there, so that halves of heads, real halves and generated heads meet the reference on equal terms.
 """
 
 from __future__ import annotations
@@ -43,17 +44,26 @@ class ComparisonScale(NamedTuple):
 
 
 def compare(
-    judged: OrderedHeads, reference: OrderedHeads, matched: OrderedHeads, heads: int, scale: ComparisonScale
+    judged: OrderedHeads,
+    reference: OrderedHeads,
+    matched: OrderedHeads,
+    heads: int,
+    scale: ComparisonScale,
 ) -> MetricValues:
-    """All metrics but the directional bias and the kernel distance over all views; `heads` are compared over all views.
+    """All metrics but the directional bias and the kernel distance over all views; `heads` are
+    compared over all views.
 
     Raises ValueError when a bin has fewer heads than the scale says.
     """
-    x, y = (drawn.heads.features[drawn.order[:heads]].flatten(0, 1) for drawn in (judged, reference))
+    x, y = (
+        drawn.heads.features[drawn.order[:heads]].flatten(0, 1) for drawn in (judged, reference)
+    )
     numbers: MetricValues = {(ALL, "frechet"): frechet_distance(y, x)}
     for b, name in enumerate(scale.bins.names):
         count = int(scale.counts[b])
-        x, y, match = (drawn.heads.in_bin(b, drawn.order, count) for drawn in (judged, reference, matched))
+        x, y, match = (
+            drawn.heads.in_bin(b, drawn.order, count) for drawn in (judged, reference, matched)
+        )
         neighbours = Neighbourhoods(y, x)
         lie, reach = neighbours.density_coverage(), neighbours.precision_recall()
         metrics = {
@@ -69,17 +79,28 @@ def compare(
     return numbers
 
 
-def frechet_by_bin(judged: OrderedHeads, reference: OrderedHeads, scale: ComparisonScale) -> Tensor:  # [bins]
+def frechet_by_bin(
+    judged: OrderedHeads, reference: OrderedHeads, scale: ComparisonScale
+) -> Tensor:  # [bins]
     """The Frechet distances of `compare` alone."""
-    pairs = ([d.heads.in_bin(b, d.order, int(n)) for d in (reference, judged)] for b, n in enumerate(scale.counts))
+    pairs = (
+        [d.heads.in_bin(b, d.order, int(n)) for d in (reference, judged)]
+        for b, n in enumerate(scale.counts)
+    )
     return torch.tensor([frechet_distance(*pair) for pair in pairs], dtype=torch.float64)
 
 
-def with_bias(numbers: MetricValues, floor: Tensor, scale: ComparisonScale, phi: float) -> MetricValues:
-    """The numbers and the directional bias that they make; `floor` [bins] is the Frechet distance of real from real at
-    the same counts."""
-    rows = [[numbers[name, metric] for name in scale.bins.names] for metric in ("frechet", "diversity")]
-    bias = directional_bias(torch.tensor(rows[0]), floor, scale.variance, torch.tensor(rows[1]), phi)
+def with_bias(
+    numbers: MetricValues, floor: Tensor, scale: ComparisonScale, phi: float
+) -> MetricValues:
+    """The numbers and the directional bias that they make; `floor` [bins] is the Frechet distance
+    of real from real at the same counts."""
+    rows = [
+        [numbers[name, metric] for name in scale.bins.names] for metric in ("frechet", "diversity")
+    ]
+    bias = directional_bias(
+        torch.tensor(rows[0]), floor, scale.variance, torch.tensor(rows[1]), phi
+    )
     return numbers | {
         (ALL, "directional_bias"): bias.value,
         (ALL, "directional_bias_of_quality"): bias.quality,
@@ -87,13 +108,16 @@ def with_bias(numbers: MetricValues, floor: Tensor, scale: ComparisonScale, phi:
     }
 
 
-def comparable_counts(judged: BinnedFeatures, reference: BinnedFeatures, bins: AzimuthBins) -> Tensor:  # [bins]
+def comparable_counts(
+    judged: BinnedFeatures, reference: BinnedFeatures, bins: AzimuthBins
+) -> Tensor:  # [bins]
     """Heads that can be compared in each bin. Raises ValueError naming a bin that has too few."""
     counts = torch.minimum(judged.counts, reference.counts)
     if int(counts.min()) < LEAST_HEADS:
         b = int(counts.argmin())
         raise ValueError(
             f"the bin at azimuth {bins.names[b]} has views of {int(judged.counts[b])} judged and "
-            f"{int(reference.counts[b])} reference heads, {LEAST_HEADS} of each are needed: more heads, or fewer bins"
+            f"{int(reference.counts[b])} reference heads, {LEAST_HEADS} of each are needed: more "
+            "heads, or fewer bins"
         )
     return counts

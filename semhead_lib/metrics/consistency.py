@@ -1,8 +1,9 @@
 """Multi-view consistency: does a head look the same where two cameras see the same point of it?
 
-One view's image is read where the other view's surface falls in it. Only points that both see are compared: those
-whose distance from the second camera is the one recorded there. Light that moves with the camera, gloss and resampling
-make a difference too, so views with exact depth (parametric heads) give the ceiling.
+One view's image is read where the other view's surface falls in it. Only points that both see are
+compared: those whose distance from the second camera is the one recorded there. Light that moves
+with the camera, gloss and resampling make a difference too, so views with exact depth (parametric
+heads) give the ceiling.
 """
 
 from __future__ import annotations
@@ -33,9 +34,14 @@ class SurfaceViews:
     def __post_init__(self) -> None:
         p, _, h, w = self.images.shape if self.images.ndim == 4 else (0, 0, 0, 0)
         shapes = [list(x.shape) for x in (self.images, self.distance, self.mask, self.cameras)]
-        if h != w or shapes != [[p, 3, h, h], [p, h, h], [p, h, h], [p, 25]] or self.mask.dtype != torch.bool:
+        if (
+            h != w
+            or shapes != [[p, 3, h, h], [p, h, h], [p, h, h], [p, 25]]
+            or self.mask.dtype != torch.bool
+        ):
             raise ValueError(
-                f"expected images [P, 3, R, R], distance and bool mask [P, R, R], cameras [P, 25]; got {shapes}"
+                "expected images [P, 3, R, R], distance and bool mask [P, R, R], cameras [P, "
+                f"25]; got {shapes}"
             )
 
 
@@ -49,9 +55,14 @@ class Differences:
     surface: Tensor  # [P] pixels with a surface in the first view
 
     def psnr(self, pairs: Tensor | slice = slice(None)) -> float:
-        """Peak signal-to-noise ratio of the pairs together, decibels, at most 100; NaN when no pixel is seen twice."""
+        """Peak signal-to-noise ratio of the pairs together, decibels, at most 100; NaN when no
+        pixel is seen twice."""
         squared, pixels = float(self.squared[pairs].sum()), float(self.pixels[pairs].sum())
-        return -10 * math.log10(max(squared / pixels, 10 ** (-_MOST_DECIBELS / 10))) if pixels else math.nan
+        return (
+            -10 * math.log10(max(squared / pixels, 10 ** (-_MOST_DECIBELS / 10)))
+            if pixels
+            else math.nan
+        )
 
     def l1(self, pairs: Tensor | slice = slice(None)) -> float:
         """Mean absolute difference of colours in [0, 1]; NaN when no pixel is seen twice."""
@@ -59,37 +70,50 @@ class Differences:
         return float(self.absolute[pairs].sum()) / pixels if pixels else math.nan
 
     def seen_twice(self, pairs: Tensor | slice = slice(None)) -> float:
-        """Share of the first views' surface that the second views see too; 0 where there is no surface."""
+        """Share of the first views' surface that the second views see too; 0 where there is no
+        surface."""
         return float(self.pixels[pairs].sum() / self.surface[pairs].sum().clamp_min(1))
 
 
 def recorded_views(subject: Subject) -> SurfaceViews:
-    """The views of a subject whose depth is known. Raises ValueError for one without depth or masks."""
+    """The views of a subject whose depth is known. Raises ValueError for one without depth or
+    masks."""
     if subject.depth is None or subject.masks is None:
-        raise ValueError(f"subject {subject.id} has no depth or no masks: load it with geometry=['depth']")
+        raise ValueError(
+            f"subject {subject.id} has no depth or no masks: load it with geometry=['depth']"
+        )
     whole = (subject.depth > 0) & (subject.masks == 255)
-    return SurfaceViews(subject.views / 255, ray_distance(subject.depth, subject.cameras), whole, subject.cameras)
+    return SurfaceViews(
+        subject.views / 255, ray_distance(subject.depth, subject.cameras), whole, subject.cameras
+    )
 
 
-def ray_distance(depth: Tensor, cameras: Tensor) -> Tensor:  # [P, R, R] camera z, [P, 25] -> [P, R, R]
+def ray_distance(
+    depth: Tensor, cameras: Tensor
+) -> Tensor:  # [P, R, R] camera z, [P, 25] -> [P, R, R]
     """Distances along rays, from the camera z that datasets store."""
     _, directions = rays(cameras.to(depth.dtype), depth.shape[-1])
     forward = cameras[:, :16].reshape(-1, 4, 4)[:, :3, 2].to(depth.dtype)
     return depth / (directions @ forward[..., None])[..., 0].reshape(depth.shape)
 
 
-def warp(one: SurfaceViews, other: SurfaceViews, tolerance: float = TOLERANCE) -> tuple[Tensor, Tensor]:
-    """The other views' images as the first cameras would see them, [P, 3, R, R], and where both see, [P, R, R] bool.
+def warp(
+    one: SurfaceViews, other: SurfaceViews, tolerance: float = TOLERANCE
+) -> tuple[Tensor, Tensor]:
+    """The other views' images as the first cameras would see them, [P, 3, R, R], and where both
+    see, [P, R, R] bool.
 
-    Each surface point of the first view is projected into the second (inverse warping, bilinear). It is seen there when
-    it falls between four pixels with a surface, and its distance from the second camera is theirs within `tolerance`
-    (scene units).
+    Each surface point of the first view is projected into the second (inverse warping, bilinear).
+    It is seen there when it falls between four pixels with a surface, and its distance from the
+    second camera is theirs within `tolerance` (scene units).
     """
     side = one.mask.shape[-1]
     origins, directions = rays(one.cameras, side)
     points = origins + directions * one.distance.flatten(1)[..., None]
     uv, z = (torch.cat(x) for x in zip(*map(project, points, other.cameras[:, None]), strict=True))
-    there = torch.cat([other.images, (other.distance * other.mask)[:, None], other.mask[:, None].float()], dim=1)
+    there = torch.cat(
+        [other.images, (other.distance * other.mask)[:, None], other.mask[:, None].float()], dim=1
+    )
     read = F.grid_sample(there, (uv * 2 - 1).reshape(-1, side, side, 2), align_corners=False)
     reach = (points - other.cameras[:, None, [3, 7, 11]]).norm(dim=-1).reshape(one.mask.shape)
     on_surface = read[:, 4] > 0.999
@@ -97,10 +121,14 @@ def warp(one: SurfaceViews, other: SurfaceViews, tolerance: float = TOLERANCE) -
     return read[:, :3], one.mask & on_surface & near & (z.reshape(one.mask.shape) > 0)
 
 
-def differences(one: SurfaceViews, other: SurfaceViews, tolerance: float = TOLERANCE) -> Differences:
+def differences(
+    one: SurfaceViews, other: SurfaceViews, tolerance: float = TOLERANCE
+) -> Differences:
     """How the images of P pairs of views differ where both see the same point."""
     warped, both = warp(one, other, tolerance)
-    off = torch.where(both[:, None], warped - one.images, 0.0)  # off the surface there may be no number
+    off = torch.where(
+        both[:, None], warped - one.images, 0.0
+    )  # off the surface there may be no number
     return Differences(
         squared=off.square().mean(1).sum((1, 2)).double(),
         absolute=off.abs().mean(1).sum((1, 2)).double(),

@@ -1,4 +1,5 @@
-"""Do samples lie where the real ones are, and do they reach all of them? By neighbourhoods of nearest features."""
+"""Do samples lie where the real ones are, and do they reach all of them? By neighbourhoods of
+nearest features."""
 
 from __future__ import annotations
 
@@ -13,7 +14,9 @@ from torch import Tensor
 class Coverage:
     """Both metrics are near 1 when samples and reals come from one distribution."""
 
-    density: float  # mean number of real neighbourhoods a sample lies in, divided by k: samples where reals are dense
+    # mean number of real neighbourhoods a sample lies in, divided by k: samples where reals are
+    # dense
+    density: float
     coverage: float  # share of real points with a sample in their neighbourhood
 
 
@@ -30,8 +33,8 @@ def density_coverage(
     samples: Tensor,  # [M, D]
     k: int = 5,
 ) -> Coverage:
-    """Density and coverage (Naeem et al., 2020): a real point's neighbourhood is the ball that reaches to its k-th
-    nearest other real point.
+    """Density and coverage (Naeem et al., 2020): a real point's neighbourhood is the ball that
+    reaches to its k-th nearest other real point.
 
     For N = M drawn from one distribution coverage is about 1 - 2^-k: 0.97 for k = 5.
 
@@ -49,8 +52,9 @@ def precision_recall(
     samples: Tensor,  # [M, D]
     k: int = 3,
 ) -> PrecisionRecall:
-    """Improved precision and recall (Kynkaanniemi et al., 2019): a neighbourhood is the ball that reaches to the k-th
-    nearest other point of the same set. They grow with the counts: compare at equal N and M.
+    """Improved precision and recall (Kynkaanniemi et al., 2019): a neighbourhood is the ball that
+    reaches to the k-th nearest other point of the same set. They grow with the counts: compare at
+    equal N and M.
 
     >>> line = torch.arange(8.0)[:, None]
     >>> precision_recall(line, line[:4] + 0.25, k=1)  # the samples are real, but only half of what there is
@@ -62,7 +66,8 @@ def precision_recall(
 
 
 class Neighbourhoods:
-    """Distances of two sets of points, among and between, from which both pairs of metrics are read."""
+    """Distances of two sets of points, among and between, from which both pairs of metrics are
+    read."""
 
     def __init__(self, real: Tensor, samples: Tensor) -> None:  # [N, D], [M, D]
         self._points, self._samples = real.double(), samples.double()
@@ -71,12 +76,16 @@ class Neighbourhoods:
     def density_coverage(self, k: int = 5) -> Coverage:
         """As the function of that name."""
         inside = self._across <= _radii(self._among_real, k)
-        return Coverage(float(inside.double().sum(1).mean() / k), float(inside.any(0).double().mean()))
+        return Coverage(
+            float(inside.double().sum(1).mean() / k), float(inside.any(0).double().mean())
+        )
 
     def precision_recall(self, k: int = 3) -> PrecisionRecall:
         """As the function of that name."""
         precise = (self._across <= _radii(self._among_real, k)).any(1)
-        recalled = (self._across <= _radii(torch.cdist(self._samples, self._samples), k)[:, None]).any(0)
+        recalled = (
+            self._across <= _radii(torch.cdist(self._samples, self._samples), k)[:, None]
+        ).any(0)
         return PrecisionRecall(float(precise.double().mean()), float(recalled.double().mean()))
 
     @cached_property
@@ -86,5 +95,7 @@ class Neighbourhoods:
 
 def _radii(distances: Tensor, k: int) -> Tensor:  # [N, N] -> [N]
     if not 1 <= k < len(distances):
-        raise ValueError(f"k must be at least 1 and below the number of points ({len(distances)}), got {k}")
+        raise ValueError(
+            f"k must be at least 1 and below the number of points ({len(distances)}), got {k}"
+        )
     return distances.kthvalue(k + 1, dim=1).values  # the nearest of all is the point itself

@@ -1,8 +1,8 @@
-"""Diversity: how many heads' worth of difference there is among images of many heads from one side, and how many
-real people they resemble.
+"""Diversity: how many heads' worth of difference there is among images of many heads from one side,
+and how many real people they resemble.
 
-The mean distance between images hardly sees the failure that matters, a few heads shown over and over: with K of them
-it falls by 1/K. The Vendi score counts: it is K then.
+The mean distance between images hardly sees the failure that matters, a few heads shown over and
+over: with K of them it falls by 1/K. The Vendi score counts: it is K then.
 """
 
 from __future__ import annotations
@@ -23,12 +23,13 @@ def total_variance(features: Tensor) -> float:  # [N, D]
 
 
 def effective_heads(features: Tensor, scale: float) -> float:  # [N, D], one feature a head
-    """Vendi score (Friedman and Dieng, 2023): exp of the entropy of the eigenvalues of K / N, from 1 (all alike) to N.
+    """Vendi score (Friedman and Dieng, 2023): exp of the entropy of the eigenvalues of K / N, from
+    1 (all alike) to N.
 
         K_ij = exp(-|x_i - x_j|^2 / scale)
 
-    With `scale` the real data's `total_variance`, two real heads have K = e^-2 on average. The score grows with N:
-    compare at equal counts.
+    With `scale` the real data's `total_variance`, two real heads have K = e^-2 on average. The
+    score grows with N: compare at equal counts.
 
     >>> round(effective_heads(torch.eye(4)[[0, 0, 1, 1]] * 100, scale=1.0), 4)
     2.0
@@ -36,7 +37,9 @@ def effective_heads(features: Tensor, scale: float) -> float:  # [N, D], one fea
     Raises ValueError for fewer than two features or a scale that is not positive.
     """
     if features.ndim != 2 or len(features) < 2 or not scale > 0:
-        raise ValueError(f"expected features [N >= 2, D] and scale > 0, got {list(features.shape)} and {scale}")
+        raise ValueError(
+            f"expected features [N >= 2, D] and scale > 0, got {list(features.shape)} and {scale}"
+        )
     x = features.double()
     kernel = torch.exp(-torch.cdist(x, x).square() / scale)
     shares = torch.linalg.eigvalsh(kernel / len(x)).clamp_min(0)
@@ -49,23 +52,35 @@ def diversity_ratio(real: Tensor, samples: Tensor, scale: float) -> float:  # [N
     Raises ValueError unless the counts are equal.
     """
     if len(real) != len(samples):
-        raise ValueError(f"diversity is compared at equal counts, got {len(real)} real and {len(samples)} samples")
+        raise ValueError(
+            f"diversity is compared at equal counts, got {len(real)} real and {len(samples)} "
+            "samples"
+        )
     return effective_heads(samples, scale) / effective_heads(real, scale)
 
 
 def mode_coverage(features: Tensor, people: Tensor) -> float:  # [N, D], [M, D]
-    """Effective number of people whom N images resemble: exp of the entropy of "who is nearest", from 1 to M.
+    """Effective number of people whom N images resemble: exp of the entropy of "who is nearest",
+    from 1 to M.
 
-    Each of M real people stands for a mode, its cell all features nearer to it than to the others. Unlike coverage it
-    asks for no fidelity: images far from all people still fall into cells, into one if they are all alike.
+    Each of M real people stands for a mode, its cell all features nearer to it than to the others.
+    Unlike coverage it asks for no fidelity: images far from all people still fall into cells, into
+    one if they are all alike.
 
     >>> mode_coverage(torch.tensor([[0.1], [0.2], [5.1], [5.2]]), torch.tensor([[0.0], [5.0], [9.0]]))
     2.0
 
     Raises ValueError unless both are features of one dimension, and there are some.
     """
-    if features.ndim != 2 or people.ndim != 2 or features.shape[1] != people.shape[1] or not len(features):
-        raise ValueError(f"expected [N, D] and [M, D], got {list(features.shape)} and {list(people.shape)}")
+    if (
+        features.ndim != 2
+        or people.ndim != 2
+        or features.shape[1] != people.shape[1]
+        or not len(features)
+    ):
+        raise ValueError(
+            f"expected [N, D] and [M, D], got {list(features.shape)} and {list(people.shape)}"
+        )
     nearest = torch.cdist(features.double(), people.double()).argmin(1)
     shares = torch.bincount(nearest, minlength=len(people)).double() / len(features)
     return round(float(torch.exp(-torch.special.xlogy(shares, shares).sum())), 9)

@@ -1,9 +1,10 @@
-"""Distances between two distributions of features: Frechet (FID's formula) and kernel (KID's), in float64.
+"""Distances between two distributions of features: Frechet (FID's formula) and kernel (KID's), in
+float64.
 
-Both are 0 in expectation for equal distributions only in the limit of many features: the Frechet distance of two
-samples of n is too large by about c / n, where c grows with the number of dimensions that vary. So it is compared at
-equal counts only, beside the distance of real from real. The kernel distance is unbiased at any count, so it may come
-out slightly negative.
+Both are 0 in expectation for equal distributions only in the limit of many features: the Frechet
+distance of two samples of n is too large by about c / n, where c grows with the number of
+dimensions that vary. So it is compared at equal counts only, beside the distance of real from real.
+The kernel distance is unbiased at any count, so it may come out slightly negative.
 """
 
 from __future__ import annotations
@@ -13,12 +14,13 @@ from torch import Tensor
 
 
 def frechet_distance(real: Tensor, samples: Tensor) -> float:  # [N, D], [M, D]
-    """Squared Wasserstein-2 distance of the normal distributions with the features' moments (Heusel et al., 2017):
+    """Squared Wasserstein-2 distance of the normal distributions with the features' moments (Heusel
+    et al., 2017):
 
         |m1 - m2|^2 + tr S1 + tr S2 - 2 tr (S1 S2)^(1/2),  S with N - 1 in its denominator.
 
-    With S = A^T A the last trace is the sum of the singular values of A1 A2^T, whatever the rank. A has min(N, D) rows:
-    the centred features, or their triangular factor.
+    With S = A^T A the last trace is the sum of the singular values of A1 A2^T, whatever the rank. A
+    has min(N, D) rows: the centred features, or their triangular factor.
 
     >>> x = torch.tensor([[-1.0, 0.0], [1.0, 0.0], [0.0, -1.0], [0.0, 1.0]])
     >>> round(frechet_distance(x, 3 * x + 1), 6)  # 2 of the means, (3 - 1)^2 tr S of the shapes, tr S = 4/3
@@ -48,12 +50,14 @@ def frechet_of_moments(
 def kernel_distance(
     real: Tensor,  # [N, D]
     samples: Tensor,  # [M, D]
-    gamma: float | None = None,  # None: 1 / D, as published for Inception; 1 for features of unit length
+    gamma: float
+    | None = None,  # None: 1 / D, as published for Inception; 1 for features of unit length
 ) -> float:
-    """Unbiased squared maximum mean discrepancy under the kernel (gamma x.y + 1)^3 (Binkowski et al., 2018).
+    """Unbiased squared maximum mean discrepancy under the kernel (gamma x.y + 1)^3 (Binkowski et
+    al., 2018).
 
-    On all features at once, where KID averages over subsets. Features of unit length with gamma = 1 / D would leave
-    little but the distance of the means.
+    On all features at once, where KID averages over subsets. Features of unit length with gamma = 1
+    / D would leave little but the distance of the means.
 
     >>> x = torch.tensor([[0.0], [1.0], [2.0]])
     >>> round(kernel_distance(x, x + 1), 4)  # means of the kernel: 29/3 + 434/3 - 2 * 597/9
@@ -68,15 +72,19 @@ def kernel_distance(
 
 
 class HeadKernel:
-    """The kernel distance over all views of heads, for any choice of the heads: sums over views are taken once.
+    """The kernel distance over all views of heads, for any choice of the heads: sums over views are
+    taken once.
 
-    Views of one head are alike, so only pairs of different heads count within a set: that keeps it unbiased.
+    Views of one head are alike, so only pairs of different heads count within a set: that keeps it
+    unbiased.
     """
 
     def __init__(self, features: Tensor, gamma: float) -> None:  # [N, V, D]
         x = features.double()
         heads, views, _ = x.shape
-        rows = [_kernel(head, x.flatten(0, 1), gamma).sum(0).reshape(heads, views).sum(1) for head in x]
+        rows = [
+            _kernel(head, x.flatten(0, 1), gamma).sum(0).reshape(heads, views).sum(1) for head in x
+        ]
         self._means = torch.stack(rows) / views**2  # [N, N] of the kernel of two heads' views
 
     def distance(self, one: Tensor, other: Tensor) -> float:  # [n], [m] int64 heads
@@ -86,9 +94,15 @@ class HeadKernel:
 
 
 def _checked(real: Tensor, samples: Tensor) -> tuple[Tensor, Tensor]:
-    if real.ndim != 2 or samples.ndim != 2 or real.shape[1] != samples.shape[1] or min(len(real), len(samples)) < 2:
+    if (
+        real.ndim != 2
+        or samples.ndim != 2
+        or real.shape[1] != samples.shape[1]
+        or min(len(real), len(samples)) < 2
+    ):
         raise ValueError(
-            f"features must be [N >= 2, D] and [M >= 2, D], got {list(real.shape)} and {list(samples.shape)}"
+            f"features must be [N >= 2, D] and [M >= 2, D], got {list(real.shape)} and "
+            f"{list(samples.shape)}"
         )
     if not (real.isfinite().all() and samples.isfinite().all()):
         raise ValueError("features must be finite, got numbers that are not")
@@ -107,7 +121,11 @@ def _root(covariance: Tensor) -> Tensor:
 
 def _distance(mean: Tensor, root: Tensor, other_mean: Tensor, other_root: Tensor) -> float:
     traces = root.square().sum() + other_root.square().sum()
-    return float((mean - other_mean).square().sum() + traces - 2 * torch.linalg.svdvals(root @ other_root.T).sum())
+    return float(
+        (mean - other_mean).square().sum()
+        + traces
+        - 2 * torch.linalg.svdvals(root @ other_root.T).sum()
+    )
 
 
 def _kernel(x: Tensor, y: Tensor, gamma: float) -> Tensor:

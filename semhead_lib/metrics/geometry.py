@@ -18,7 +18,8 @@ class Reprojection:
     pixels: Tensor  # [V, N, 2] image coordinates in pixels, x right, y down
     depth_error: float  # median |camera z - depth| of visible points, scene units
     outside: float  # share that falls on pixels the mask leaves empty
-    in_front: float  # share that lies in front of the recorded surface: seen by geometry, not by the image
+    # share that lies in front of the recorded surface: seen by geometry, not by the image
+    in_front: float
 
 
 def reproject(
@@ -30,8 +31,8 @@ def reproject(
 ) -> Reprojection:
     """Project known surface points into the views and compare with their masks and depth.
 
-    On exact data no point falls outside the mask or in front of the recorded depth, but for points within a pixel of an
-    edge, where the pixel's centre may see something else.
+    On exact data no point falls outside the mask or in front of the recorded depth, but for points
+    within a pixel of an edge, where the pixel's centre may see something else.
     """
     uv, z = project(points, cameras)
     resolution = depth.shape[-1]
@@ -54,7 +55,8 @@ def reproject(
 
 
 def unproject(depth: Tensor, label: Tensor) -> Tensor:  # [R, R], [25] -> [M, 3]
-    """World points of the pixels with depth, row by row: the inverse of `project` at pixel centres."""
+    """World points of the pixels with depth, row by row: the inverse of `project` at pixel
+    centres."""
     origin, direction = rays(label[None].to(depth.dtype), depth.shape[-1])
     forward = label[:16].reshape(4, 4)[:3, 2].to(depth.dtype)
     along = depth.reshape(-1) / (direction[0] @ forward)

@@ -1,4 +1,5 @@
-"""What features know: how their variance splits over subjects and views, and what linear probes read from them."""
+"""What features know: how their variance splits over subjects and views, and what linear probes
+read from them."""
 
 from __future__ import annotations
 
@@ -10,17 +11,22 @@ import torch
 from torch import Tensor
 
 _FOLDS = 5
-_PENALTIES = np.logspace(-3, 4, 15)  # of ridge regression, chosen by leave-one-out within the training folds
+_PENALTIES = np.logspace(
+    -3, 4, 15
+)  # of ridge regression, chosen by leave-one-out within the training folds
 
 
 @dataclass(frozen=True)
 class VarianceSplit:
-    """Two-way analysis of variance of features over subjects and views, as shares of the whole that sum to 1."""
+    """Two-way analysis of variance of features over subjects and views, as shares of the whole that
+    sum to 1."""
 
     subject: float  # between the subjects' means over their views
     view: float  # between the views' means over subjects: what the camera alone changes
     rest: float  # what a view changes in one subject and not in another
-    view_at: Tensor  # [V] share of the whole by which the mean of each view lies off the common mean
+    view_at: (
+        Tensor  # [V] share of the whole by which the mean of each view lies off the common mean
+    )
     rest_at: Tensor  # [V] the rest, view by view
 
 
@@ -56,7 +62,9 @@ class AzimuthProbe:
     """How well azimuth is read from a condition, on subjects that the probe was not fitted to."""
 
     median_error: float  # degrees; 90 is chance
-    explained: float  # share of the variance of (sin, cos) that is predicted; 0 or less: nothing is known
+    explained: (
+        float  # share of the variance of (sin, cos) that is predicted; 0 or less: nothing is known
+    )
 
 
 def azimuth_probe(
@@ -67,7 +75,9 @@ def azimuth_probe(
     n, v, c = conditions.shape
     angle = np.deg2rad(azimuth.reshape(-1).numpy())
     target = np.stack([np.sin(angle), np.cos(angle)], axis=-1)
-    read = _predict_by_ridge(conditions.reshape(n * v, c).numpy(), target, np.repeat(np.arange(n), v))
+    read = _predict_by_ridge(
+        conditions.reshape(n * v, c).numpy(), target, np.repeat(np.arange(n), v)
+    )
     off = np.arctan2(read[:, 0], read[:, 1]) - angle
     error = np.abs((np.rad2deg(off) + 180) % 360 - 180)
     explained = 1 - ((read - target) ** 2).sum() / ((target - target.mean(0)) ** 2).sum()
@@ -75,9 +85,11 @@ def azimuth_probe(
 
 
 def attribute_skill(features: Tensor, truth: Sequence[str]) -> float:  # [N, C], N answers
-    """Balanced accuracy of a linear classifier of `truth`, cross-validated and rescaled: 0 is guessing, 1 all right.
+    """Balanced accuracy of a linear classifier of `truth`, cross-validated and rescaled: 0 is
+    guessing, 1 all right.
 
-    Answers given by fewer than 10 subjects are left out; NaN when fewer than two answers are left to tell apart.
+    Answers given by fewer than 10 subjects are left out; NaN when fewer than two answers are left
+    to tell apart.
     """
     from sklearn.linear_model import RidgeClassifierCV
     from sklearn.metrics import balanced_accuracy_score
@@ -98,7 +110,8 @@ def attribute_skill(features: Tensor, truth: Sequence[str]) -> float:  # [N, C],
 
 
 def value_probe(features: Tensor, truth: Sequence[float]) -> float:  # [N, C], N numbers
-    """Share of the variance of a number that ridge regression predicts, cross-validated; 0 or less: nothing known."""
+    """Share of the variance of a number that ridge regression predicts, cross-validated; 0 or less:
+    nothing known."""
     target = np.asarray(truth, dtype=np.float64)[:, None]
     read = _predict_by_ridge(features.numpy(), target, np.arange(len(target)))
     return float(1 - ((read - target) ** 2).sum() / ((target - target.mean()) ** 2).sum())
@@ -108,7 +121,8 @@ def value_probe(features: Tensor, truth: Sequence[float]) -> float:  # [N, C], N
 class Spread:
     """How features fill their space."""
 
-    effective_dimensions: float  # participation ratio of the spectrum: (sum of variances)^2 / sum of squared variances
+    # participation ratio of the spectrum: (sum of variances)^2 / sum of squared variances
+    effective_dimensions: float
     variances: Tensor  # [min(N, D)] along the principal axes, as shares, falling
     common: float  # length of the mean feature: 0 spread around the sphere, 1 all in one point
     nearest: Tensor  # [N] angle to the nearest other feature, degrees
@@ -131,8 +145,11 @@ def spread(features: Tensor) -> Spread:  # [N, D] unit length
     )
 
 
-def angles_to_nearest(features: Tensor, others: Tensor | None = None) -> Tensor:  # [N, D], [M, D] -> [N] degrees
-    """Angle from each unit feature to the nearest of `others`; without them to the nearest other of its own."""
+def angles_to_nearest(
+    features: Tensor, others: Tensor | None = None
+) -> Tensor:  # [N, D], [M, D] -> [N] degrees
+    """Angle from each unit feature to the nearest of `others`; without them to the nearest other of
+    its own."""
     similarity = features.double() @ (features if others is None else others).double().T
     if others is None:
         similarity.fill_diagonal_(-1.0)
@@ -140,7 +157,8 @@ def angles_to_nearest(features: Tensor, others: Tensor | None = None) -> Tensor:
 
 
 def flat_map(features: Tensor, seed: int = 0) -> Tensor:  # [N, D] -> [N, 2]
-    """t-SNE (van der Maaten and Hinton, 2008) of unit features: near ones stay near, far distances mean little."""
+    """t-SNE (van der Maaten and Hinton, 2008) of unit features: near ones stay near, far distances
+    mean little."""
     from sklearn.manifold import TSNE
 
     perplexity = min(30.0, (len(features) - 1) / 3)

@@ -20,7 +20,8 @@ def psnr(x: Tensor, y: Tensor) -> Tensor:  # [B, 3, S, S] in [0, 1] twice -> [B]
 
 
 def ssim(x: Tensor, y: Tensor) -> Tensor:  # [B, 3, S, S] in [0, 1] twice -> [B]
-    """Structural similarity with the authors' Gaussian window (Wang et al., 2004); 1 for equal images."""
+    """Structural similarity with the authors' Gaussian window (Wang et al., 2004); 1 for equal
+    images."""
     from skimage.metrics import structural_similarity
 
     settings: dict[str, Any] = dict(gaussian_weights=True, sigma=1.5, use_sample_covariance=False)
@@ -41,7 +42,8 @@ def mask_iou(one: Tensor, other: Tensor) -> Tensor:  # [B, S, S] coverage in [0,
 
 
 def chamfer(one: np.ndarray, other: np.ndarray) -> float:  # [N, 3], [M, 3]
-    """Half the sum of the mean distance from each point to the nearest of the other set, both ways; scene units.
+    """Half the sum of the mean distance from each point to the nearest of the other set, both ways;
+    scene units.
 
     >>> chamfer(np.zeros((1, 3)), np.array([[0.0, 0.0, 1.0], [0.0, 0.0, 3.0]]))
     1.5
@@ -52,19 +54,28 @@ def chamfer(one: np.ndarray, other: np.ndarray) -> float:  # [N, 3], [M, 3]
     return float(np.mean(there) + np.mean(back)) / 2
 
 
-def surface_points(vertices: np.ndarray, faces: np.ndarray, count: int, seed: int = 0) -> np.ndarray:  # [count, 3]
+def surface_points(
+    vertices: np.ndarray, faces: np.ndarray, count: int, seed: int = 0
+) -> np.ndarray:  # [count, 3]
     """Points spread evenly over a mesh's area."""
     corners = vertices[faces].astype(np.float64)
-    areas = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=-1)
+    areas = np.linalg.norm(
+        np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=-1
+    )
     rng = np.random.default_rng(seed)
     chosen = corners[rng.choice(len(faces), count, p=areas / areas.sum())]
     u, v = rng.random((2, count))
     u, v = np.where(u + v > 1, 1 - u, u), np.where(u + v > 1, 1 - v, v)
-    return chosen[:, 0] + u[:, None] * (chosen[:, 1] - chosen[:, 0]) + v[:, None] * (chosen[:, 2] - chosen[:, 0])
+    return (
+        chosen[:, 0]
+        + u[:, None] * (chosen[:, 1] - chosen[:, 0])
+        + v[:, None] * (chosen[:, 2] - chosen[:, 0])
+    )
 
 
 def map_distance(one: list[Tensor], other: list[Tensor]) -> Tensor:  # [B, C, h, w] each -> [B]
-    """The mean over maps of mean over places of |f/|f| - g/|g||^2, f and g the channels of one place.
+    """The mean over maps of mean over places of |f/|f| - g/|g||^2, f and g the channels of one
+    place.
 
     LPIPS (Zhang et al., 2018) without learnt weights of channels.
     """

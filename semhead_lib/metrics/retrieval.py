@@ -1,7 +1,7 @@
 """Semantics of generated heads: do all sides show one head, and is it the head that was asked for?
 
-By retrieval in the features of a `SemanticEncoder`. How well the encoder sees a head from behind bounds the first, so
-real heads are the reference: the same metric of their own views.
+By retrieval in the features of a `SemanticEncoder`. How well the encoder sees a head from behind
+bounds the first, so real heads are the reference: the same metric of their own views.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ def cross_view_ranks(
     views: Tensor,  # [N, V, D] unit features of N heads
     fronts: Tensor,  # [N, D] unit features of their frontal views
 ) -> Tensor:  # [N, V] int64
-    """Rank of a head's own frontal view among all N, by likeness to each of its views; 1 is first, ties count against.
+    """Rank of a head's own frontal view among all N, by likeness to each of its views; 1 is first,
+    ties count against.
 
     >>> cross_view_ranks(torch.eye(3)[:, None], torch.eye(3)[[0, 2, 1]])[:, 0].tolist()
     [1, 3, 3]
@@ -24,7 +25,10 @@ def cross_view_ranks(
     Raises ValueError unless the shapes are [N, V, D] and [N, D].
     """
     if views.ndim != 3 or fronts.shape != (len(views), views.shape[2]):
-        raise ValueError(f"expected views [N, V, D] and fronts [N, D], got {list(views.shape)}, {list(fronts.shape)}")
+        raise ValueError(
+            f"expected views [N, V, D] and fronts [N, D], got {list(views.shape)}, "
+            f"{list(fronts.shape)}"
+        )
     return torch.stack([ranks(views[:, v], fronts) for v in range(views.shape[1])], dim=1)
 
 
@@ -50,7 +54,9 @@ def condition_adherence(
     Raises ValueError unless both are [N >= 2, D].
     """
     if fronts.ndim != 2 or fronts.shape != conditions.shape or len(fronts) < 2:
-        raise ValueError(f"expected two times [N >= 2, D], got {list(fronts.shape)} and {list(conditions.shape)}")
+        raise ValueError(
+            f"expected two times [N >= 2, D], got {list(fronts.shape)} and {list(conditions.shape)}"
+        )
     cosines = fronts.double() @ conditions.double().T
     own = cosines.diagonal()
     return Adherence(own, (cosines.sum(1) - own) / (len(cosines) - 1), ranks(fronts, conditions))

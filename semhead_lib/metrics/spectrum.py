@@ -1,4 +1,5 @@
-"""Power of images by spatial frequency: where a generator's images lack detail, or have what real ones have not."""
+"""Power of images by spatial frequency: where a generator's images lack detail, or have what real
+ones have not."""
 
 from __future__ import annotations
 
@@ -7,7 +8,18 @@ from torch import Tensor
 
 from semhead_lib.data.dataset.batches import to_model_range
 
-BANDS = ((2, 4), (4, 8), (8, 12), (12, 16), (16, 20), (20, 24), (24, 32), (32, 40), (40, 48), (48, 64))
+BANDS = (
+    (2, 4),
+    (4, 8),
+    (8, 12),
+    (12, 16),
+    (16, 20),
+    (20, 24),
+    (24, 32),
+    (32, 40),
+    (40, 48),
+    (48, 64),
+)
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 _AT_ONCE = 64  # images
 
@@ -15,8 +27,8 @@ _AT_ONCE = 64  # images
 def image_spectra(images: Tensor) -> Tensor:  # [N, 3, S, S] in [-1, 1] -> [N, S // 2 + 1]
     """Power of each image's luma at 0, 1, ..., S / 2 cycles an image, mean over directions.
 
-    A Hann window keeps the edges of the image out of it; the mean is taken off before. Raises ValueError for images
-    that are not square.
+    A Hann window keeps the edges of the image out of it; the mean is taken off before. Raises
+    ValueError for images that are not square.
     """
     if images.ndim != 4 or images.shape[1] != 3 or images.shape[-1] != images.shape[-2]:
         raise ValueError(f"images must be [N, 3, S, S], got {list(images.shape)}")
@@ -28,7 +40,9 @@ def image_spectra(images: Tensor) -> Tensor:  # [N, 3, S, S] in [-1, 1] -> [N, S
     along = torch.fft.fftfreq(side, 1 / side)
     radius = (along.square() + along.square()[:, None]).sqrt().round().long()
     kept = radius <= side // 2
-    total = torch.zeros(len(images), side // 2 + 1, dtype=torch.float64).index_add_(1, radius[kept], power[:, kept])
+    total = torch.zeros(len(images), side // 2 + 1, dtype=torch.float64).index_add_(
+        1, radius[kept], power[:, kept]
+    )
     return total / torch.bincount(radius[kept], minlength=side // 2 + 1)
 
 
@@ -63,13 +77,16 @@ def spectrum_ratio(
     real: Tensor,  # [M, 3, S, S]
     bands: tuple[tuple[int, int], ...] = BANDS,  # cycles an image, from (included) to (excluded)
 ) -> dict[str, float]:
-    """Power of generated over that of real images in each band that the images hold; 1 is as it should be.
+    """Power of generated over that of real images in each band that the images hold; 1 is as it
+    should be.
 
     >>> x = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
     >>> {band: round(ratio, 2) for band, ratio in spectrum_ratio(x / 2, x).items()}
     {'2-4': 0.25, '4-8': 0.25, '8-12': 0.25, '12-16': 0.25}
     """
     if generated.shape[1:] != real.shape[1:]:
-        raise ValueError(f"both need one size, got {list(generated.shape[1:])} and {list(real.shape[1:])}")
+        raise ValueError(
+            f"both need one size, got {list(generated.shape[1:])} and {list(real.shape[1:])}"
+        )
     ours, theirs = (band_power(power_spectrum(images), bands) for images in (generated, real))
     return {band: float(ours[band] / theirs[band]) for band in theirs}

@@ -1,4 +1,5 @@
-"""The StyleGAN2 synthesis network that draws the feature map, and the super-resolution that refines raw images."""
+"""The StyleGAN2 synthesis network that draws the feature map, and the super-resolution that refines
+raw images."""
 
 from __future__ import annotations
 
@@ -17,7 +18,8 @@ def ws_of_blocks(w: Tensor, blocks: int) -> list[Tensor]:  # [B, W] or [B, block
 
 
 class BlockStack(nn.Module):
-    """Blocks one after the other, whose features add up; how they compute is set by `layers.compute`."""
+    """Blocks one after the other, whose features add up; how they compute is set by
+    `layers.compute`."""
 
     blocks: nn.ModuleList
     precision: torch.dtype | None = None
@@ -33,7 +35,9 @@ class BlockStack(nn.Module):
         x = cast(x, self.precision).contiguous(memory_format=torch.channels_last)
         for block, style in zip(self.blocks, ws_of_blocks(w, len(self.blocks)), strict=True):
             if self.checkpoint and torch.is_grad_enabled():
-                x, total = checkpoint(block, x, total, style, use_reentrant=False, preserve_rng_state=False)
+                x, total = checkpoint(
+                    block, x, total, style, use_reentrant=False, preserve_rng_state=False
+                )
             else:
                 x, total = block(x, total, style)
         assert total is not None  # there are blocks
@@ -50,15 +54,20 @@ def widths(side: int, base: int, most: int) -> int:
 
 
 class Backbone(BlockStack):
-    """From w to a square map: a learnt 4 x 4 constant, doubled in size by blocks whose features add up (skips).
+    """From w to a square map: a learnt 4 x 4 constant, doubled in size by blocks whose features add
+    up (skips).
 
     Raises ValueError for a side that is no power of two times 4.
     """
 
-    def __init__(self, w_dim: int, side: int, features: int, base: int, most: int, place_gain: float = 0.0) -> None:
+    def __init__(
+        self, w_dim: int, side: int, features: int, base: int, most: int, place_gain: float = 0.0
+    ) -> None:
         super().__init__()
         if side < 4 or side & (side - 1):
-            raise ValueError(f"the side of a feature map must be a power of two, at least 4, got {side}")
+            raise ValueError(
+                f"the side of a feature map must be a power of two, at least 4, got {side}"
+            )
         sides = [4 * 2**k for k in range((side // 4).bit_length())]
         channels = [widths(s, base, most) for s in sides]
         self.constant = nn.Parameter(torch.randn(1, channels[0], 4, 4))
@@ -72,13 +81,17 @@ class Backbone(BlockStack):
 
 
 class SuperResolution(BlockStack):
-    """From raw features to the final image: blocks that double the size, with the raw image as first skip."""
+    """From raw features to the final image: blocks that double the size, with the raw image as
+    first skip."""
 
-    def __init__(self, w_dim: int, features: int, raw_side: int, side: int, channels: tuple[int, ...]) -> None:
+    def __init__(
+        self, w_dim: int, features: int, raw_side: int, side: int, channels: tuple[int, ...]
+    ) -> None:
         super().__init__()
         if side != raw_side * 2 ** len(channels):
             raise ValueError(
-                f"{len(channels)} blocks lead from {raw_side} to {raw_side * 2 ** len(channels)} pixels, not {side}"
+                f"{len(channels)} blocks lead from {raw_side} to {raw_side * 2 ** len(channels)} "
+                f"pixels, not {side}"
             )
         before = (features, *channels)
         self.blocks = nn.ModuleList(
@@ -87,14 +100,17 @@ class SuperResolution(BlockStack):
         )
 
     def forward(self, features: Tensor, raw: Tensor, w: Tensor) -> Tensor:
-        """Features [B, F, R, R], raw image [B, 3, R, R], w [B, W] or [B, styles, W] to the image [B, 3, S, S]."""
+        """Features [B, F, R, R], raw image [B, 3, R, R], w [B, W] or [B, styles, W] to the image
+        [B, 3, S, S]."""
         return self.run(features, raw, w)
 
 
 class Background(nn.Module):
-    """What is behind the head: one feature vector from w, and a soft pattern of it that does not turn with the camera.
+    """What is behind the head: one feature vector from w, and a soft pattern of it that does not
+    turn with the camera.
 
-    PanoHead (An et al., 2023) draws its background in two dimensions too, so that it does not grow onto heads.
+    PanoHead (An et al., 2023) draws its background in two dimensions too, so that it does not grow
+    onto heads.
     """
 
     def __init__(self, w_dim: int, features: int, side: int = 8, base: int = 64) -> None:
@@ -110,7 +126,9 @@ class Background(nn.Module):
         self,
         w: Tensor,  # [B, W] or [B, styles, W]
         side: int,  # pixels of the image
-        windows: Tensor | None = None,  # [B, 3] left, top and side of the part that is seen, in image widths; None: all
+        windows: Tensor
+        # [B, 3] left, top and side of the part that is seen, in image widths; None: all
+        | None = None,
         seen: int = 0,  # pixels a side of that part
     ) -> Tensor:  # [B, features, side, side] in [0, 1], or [B, features, seen, seen]
         pattern = self.pattern(w).to(w.dtype)
@@ -122,7 +140,9 @@ class Background(nn.Module):
         return pattern.sigmoid()
 
 
-def _part(images: Tensor, windows: Tensor, side: int) -> Tensor:  # [B, C, S, S], [B, 3] -> [B, C, side, side]
+def _part(
+    images: Tensor, windows: Tensor, side: int
+) -> Tensor:  # [B, C, S, S], [B, 3] -> [B, C, side, side]
     """A square part of each image, bilinear."""
     left, top, width = windows.to(images).unbind(1)
     theta = images.new_zeros(len(images), 2, 3)

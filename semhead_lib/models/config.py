@@ -22,24 +22,39 @@ class GeneratorConfig:
     plane_channels: int
     backbone_base: int  # channels of the backbone at side s: base / s ...
     backbone_most: int  # ... at most this many
-    super_channels: tuple[int, ...]  # of the super-resolution blocks, each of which doubles the size
-    coarse: int  # samples of a ray; with a density grid: strata that are looked up in it, which cost little
+    super_channels: tuple[
+        int, ...
+    ]  # of the super-resolution blocks, each of which doubles the size
+    # samples of a ray; with a density grid: strata that are looked up in it, which cost little
+    coarse: int
     fine: int  # samples drawn from their weights; with a density grid the only ones
     hidden: int = 64  # width of the field's hidden layer
     features: int = 32  # colour features; the first three are the raw image
     z_dim: int = 512
     w_dim: int = 512
     mapping_layers: int = 2
-    condition_dim: int = 0  # of what the mapping network is conditioned on (ConditionMode.generator_width)
+    condition_dim: int = (
+        0  # of what the mapping network is conditioned on (ConditionMode.generator_width)
+    )
     representation: str = "hyplane"
     background: str = "learnt"  # or "plain": white
-    ball_slope: float = 0.0  # of the soft ball that is added to the raw density: something to shape from the first step
+    # of the soft ball that is added to the raw density: something to shape from the first step
+    ball_slope: float = 0.0
     ball_radius: float = 0.5
-    box_center: tuple[float, float, float] = (0.0, 0.0, 0.0)  # of the box that the planes cover, scene units
+    box_center: tuple[float, float, float] = (
+        0.0,
+        0.0,
+        0.0,
+    )  # of the box that the planes cover, scene units
     box_half: tuple[float, float, float] = (0.5, 0.5, 0.5)  # its half-extents
-    density_gain: float = 1.0  # the raw density is that times what the field's network says: it learns faster
-    place_gain: float = 0.0  # of maps that all heads share, learnt by every block (`StyleLayer`); 0: none
-    grid: int = 0  # nodes a side of each head's density grid, which takes the place of the coarse samples; 0: none
+    density_gain: float = (
+        1.0  # the raw density is that times what the field's network says: it learns faster
+    )
+    place_gain: float = (
+        0.0  # of maps that all heads share, learnt by every block (`StyleLayer`); 0: none
+    )
+    # nodes a side of each head's density grid, which takes the place of the coarse samples; 0: none
+    grid: int = 0
 
     def __post_init__(self) -> None:
         for name in ("super_channels", "box_center", "box_half"):
@@ -47,20 +62,27 @@ class GeneratorConfig:
         Box(self.box_center, self.box_half)
         for name, least in (("coarse", 2), ("fine", 0)):
             if not least <= getattr(self, name) <= MOST_SAMPLES:
-                raise ValueError(f"{name} must lie in {least}...{MOST_SAMPLES}, got {getattr(self, name)}")
+                raise ValueError(
+                    f"{name} must lie in {least}...{MOST_SAMPLES}, got {getattr(self, name)}"
+                )
         if self.grid != 0 and not 2 <= self.grid <= LARGEST_GRID:
             raise ValueError(f"grid must be 0 or lie in 2...{LARGEST_GRID}, got {self.grid}")
         if self.grid and self.fine < 2:
             raise ValueError(f"fine must be at least 2 with a density grid, got {self.fine}")
         if self.background not in BACKGROUNDS:
-            raise ValueError(f"background must be one of {', '.join(BACKGROUNDS)}, got {self.background!r}")
+            raise ValueError(
+                f"background must be one of {', '.join(BACKGROUNDS)}, got {self.background!r}"
+            )
         if self.raw_resolution * 2 ** len(self.super_channels) != self.resolution:
             raise ValueError(
-                f"{len(self.super_channels)} super-resolution blocks make {self.raw_resolution} pixels "
+                f"{len(self.super_channels)} super-resolution blocks make {self.raw_resolution} "
+                "pixels "
                 f"{self.raw_resolution * 2 ** len(self.super_channels)}, not {self.resolution}"
             )
         if self.features < 3:
-            raise ValueError(f"features must be at least 3, the raw image's colours, got {self.features}")
+            raise ValueError(
+                f"features must be at least 3, the raw image's colours, got {self.features}"
+            )
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -71,7 +93,10 @@ class GeneratorConfig:
         known = set(cls.__dataclass_fields__)
         unknown = sorted(set(content) - known)
         if unknown:
-            raise ValueError(f"a generator's config has no {', '.join(unknown)}; it has {', '.join(sorted(known))}")
+            raise ValueError(
+                f"a generator's config has no {', '.join(unknown)}; it has "
+                f"{', '.join(sorted(known))}"
+            )
         try:
             return cls(**content)
         except TypeError as error:
@@ -79,17 +104,36 @@ class GeneratorConfig:
 
 
 _SMALL: dict[str, Any] = dict(ball_slope=10.0, z_dim=128, w_dim=128, hidden=32)
-_SHAPED: dict[str, Any] = dict(box_center=(0.0, -0.08, 0.0), box_half=(0.38, 0.36, 0.28), grid=24, density_gain=4.0)
+_SHAPED: dict[str, Any] = dict(
+    box_center=(0.0, -0.08, 0.0), box_half=(0.38, 0.36, 0.28), grid=24, density_gain=4.0
+)
 # name, final and raw pixels, planes, backbone widths, super-resolution, samples
 PRESETS: dict[str, GeneratorConfig] = {
     config.name: config
     for config in (
         GeneratorConfig("semhead-32", 32, 32, 32, 16, 2048, 64, (), 12, 12, features=3, **_SMALL),
-        GeneratorConfig("semhead-64", 64, 32, 64, 16, 4096, 96, (32,), 16, 16, features=16, **_SMALL),
         GeneratorConfig(
-            "semhead-128", 128, 128, 128, 16, 4096, 160, (), 32, 10, features=3, **_SMALL, **_SHAPED, place_gain=10.0
+            "semhead-64", 64, 32, 64, 16, 4096, 96, (32,), 16, 16, features=16, **_SMALL
         ),
-        GeneratorConfig("semhead-512", 512, 128, 256, 32, 32768, 512, (256, 128), 48, 48),  # EG3D's widths
+        GeneratorConfig(
+            "semhead-128",
+            128,
+            128,
+            128,
+            16,
+            4096,
+            160,
+            (),
+            32,
+            10,
+            features=3,
+            **_SMALL,
+            **_SHAPED,
+            place_gain=10.0,
+        ),
+        GeneratorConfig(
+            "semhead-512", 512, 128, 256, 32, 32768, 512, (256, 128), 48, 48
+        ),  # EG3D's widths
     )
 }
 

@@ -17,9 +17,12 @@ class Cost:
     """What one image costs."""
 
     parameters: int
-    convolution_flops: float  # mapping, backbone, background and super-resolution: two a multiply-add
+    convolution_flops: (
+        float  # mapping, backbone, background and super-resolution: two a multiply-add
+    )
     renderer_flops: float  # interpolation and the field's network at every sample
-    bytes: float  # weights read and activations written, float32; of the renderer its map and its outputs
+    # weights read and activations written, float32; of the renderer its map and its outputs
+    bytes: float
 
     @property
     def flops(self) -> float:
@@ -27,7 +30,8 @@ class Cost:
 
 
 def cost(config: GeneratorConfig) -> Cost:
-    """Parameters, operations and bytes for one image, counted on the generator itself without computing anything."""
+    """Parameters, operations and bytes for one image, counted on the generator itself without
+    computing anything."""
     from torch.utils.flop_counter import FlopCounterMode
 
     from semhead_lib.models.generator import Generator
@@ -41,7 +45,9 @@ def cost(config: GeneratorConfig) -> Cost:
             nonlocal written
             written += output.numel() * 4 if isinstance(output, torch.Tensor) else 0
 
-        hooks = [m.register_forward_hook(count) for m in generator.modules() if not list(m.children())]
+        hooks = [
+            m.register_forward_hook(count) for m in generator.modules() if not list(m.children())
+        ]
         with FlopCounterMode(display=False) as counter:
             z = torch.empty(1, config.z_dim)
             condition = torch.empty(1, config.condition_dim) if config.condition_dim else None
@@ -69,11 +75,16 @@ def cost(config: GeneratorConfig) -> Cost:
 
 def cost_table() -> str:
     """Costs of all presets, one image each, as a table in Markdown."""
-    lines = ["| preset | parameters | convolutions | renderer | memory read and written |", "|---|---|---|---|---|"]
+    lines = [
+        "| preset | parameters | convolutions | renderer | memory read and written |",
+        "|---|---|---|---|---|",
+    ]
     for name, config in PRESETS.items():
         c = cost(config)
         gflops = f"{c.convolution_flops / 1e9:.2f} GFLOP | {c.renderer_flops / 1e9:.2f} GFLOP"
-        lines.append(f"| `{name}` | {c.parameters / 1e6:.2f} M | {gflops} | {c.bytes / 1e6:.0f} MB |")
+        lines.append(
+            f"| `{name}` | {c.parameters / 1e6:.2f} M | {gflops} | {c.bytes / 1e6:.0f} MB |"
+        )
     return "\n".join(lines)
 
 

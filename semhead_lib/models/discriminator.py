@@ -1,8 +1,11 @@
-"""The discriminator: how real an image is, seen together with its raw image and mask, for a camera and a semantic.
+"""The discriminator: how real an image is, seen together with its raw image and mask, for a camera
+and a semantic.
 
-It is conditioned by projection (Miyato and Koyama, 2018): one trunk looks at the image, and each part of the
-condition has a vector that the trunk's features are multiplied with. So the same features serve any number of
-conditions: showing real images under wrong ones (`semhead_lib.training.losses`) costs nothing but the products.
+It is conditioned by projection (Miyato and Koyama, 2018): one trunk looks at the image, and each
+part of the condition has a vector that the trunk's features are multiplied with. So the same
+features serve any number of
+conditions: showing real images under wrong ones (`semhead_lib.training.losses`) costs nothing but
+    the products.
 """
 
 from __future__ import annotations
@@ -25,13 +28,26 @@ from semhead_lib.cameras import FOCAL, LABEL_LENGTH, RADIUS
 from semhead_lib.models.backbone import widths
 from semhead_lib.models.config import GeneratorConfig
 from semhead_lib.models.generator import packed
-from semhead_lib.models.layers import GAIN, SLOPE, Equalised, EqualLinear, cast, channels_last, leaky_relu, upsample
+from semhead_lib.models.layers import (
+    GAIN,
+    SLOPE,
+    Equalised,
+    EqualLinear,
+    cast,
+    channels_last,
+    leaky_relu,
+    upsample,
+)
 from semhead_lib.models.mapping import unit_variance
 
 WEIGHTS, CONFIG = "discriminator.safetensors", "discriminator.json"
 LOCAL = 8  # places along a side that have logits of their own
 SKIP = 0.1  # share of a block's variance that comes past its convolution
-BANDS = (8.0, 6.0, 4.0)  # amplification of each octave of detail, finest first: about to the variance of images
+BANDS = (
+    8.0,
+    6.0,
+    4.0,
+)  # amplification of each octave of detail, finest first: about to the variance of images
 
 
 @dataclass(frozen=True)
@@ -39,7 +55,9 @@ class DiscriminatorConfig:
     """Everything that shapes a discriminator; saved as JSON beside its weights."""
 
     resolution: int  # pixels a side of the final image
-    raw_resolution: int  # of the raw image and the mask; equal to `resolution`: there is no raw image beside it
+    raw_resolution: (
+        int  # of the raw image and the mask; equal to `resolution`: there is no raw image beside it
+    )
     base: int  # channels at side s: base / s ...
     most: int  # ... at most this many
     semantic_dim: int = 0  # of the semantic feature; 0: it is not conditioned on one
@@ -47,20 +65,28 @@ class DiscriminatorConfig:
     group: int = 4  # subjects whose spread the minibatch statistic is taken over
     views: int = 1  # adjacent images of one subject in a batch
     has_local: bool = False  # logits of 8 x 8 places beside the one of the image
-    sees_bands: bool = False  # the image's detail by octaves, amplified, beside the image (`detail_bands`)
+    sees_bands: bool = (
+        False  # the image's detail by octaves, amplified, beside the image (`detail_bands`)
+    )
 
     def __post_init__(self) -> None:
         if self.resolution < 8 or self.resolution & (self.resolution - 1):
-            raise ValueError(f"resolution must be a power of two, at least 8, got {self.resolution}")
+            raise ValueError(
+                f"resolution must be a power of two, at least 8, got {self.resolution}"
+            )
         if self.has_local and self.resolution <= LOCAL:
             raise ValueError(f"local logits need a resolution above {LOCAL}, got {self.resolution}")
         if not 1 <= self.raw_resolution <= self.resolution:
-            raise ValueError(f"raw_resolution must be 1 to {self.resolution}, got {self.raw_resolution}")
+            raise ValueError(
+                f"raw_resolution must be 1 to {self.resolution}, got {self.raw_resolution}"
+            )
 
     @classmethod
-    def of(cls, generator: GeneratorConfig, semantic_dim: int, views: int = 1, **changes: Any) -> DiscriminatorConfig:
-        """The one that suits a generator: its sizes; for small ones half of its widths where images are large and up
-        to twice where they are small, which costs little."""
+    def of(
+        cls, generator: GeneratorConfig, semantic_dim: int, views: int = 1, **changes: Any
+    ) -> DiscriminatorConfig:
+        """The one that suits a generator: its sizes; for small ones half of its widths where images
+        are large and up to twice where they are small, which costs little."""
         base, most = generator.backbone_base, generator.backbone_most
         if generator.resolution <= 128:
             base, most = base // 2, most * 2
@@ -84,7 +110,9 @@ class DiscriminatorInput:
     """What the discriminator looks at; real and generated images come in the same form."""
 
     image: Tensor  # [B, 3, S, S] in [-1, 1]
-    image_raw: Tensor | None = None  # [B, 3, R, R] in [-1, 1]; None where the image is the raw image
+    image_raw: Tensor | None = (
+        None  # [B, 3, R, R] in [-1, 1]; None where the image is the raw image
+    )
     mask: Tensor | None = None  # [B, 1, R, R] in [0, 1]
 
     @property
@@ -109,10 +137,17 @@ class DiscriminatorInput:
 
 
 class EqualConv(Equalised):
-    """A convolution with an equalised learning rate; the result is `gain` times what its weights and bias say."""
+    """A convolution with an equalised learning rate; the result is `gain` times what its weights
+    and bias say."""
 
     def __init__(
-        self, inputs: int, outputs: int, kernel: int, stride: int = 1, bias: bool = True, gain: float = 1.0
+        self,
+        inputs: int,
+        outputs: int,
+        kernel: int,
+        stride: int = 1,
+        bias: bool = True,
+        gain: float = 1.0,
     ) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.randn(outputs, inputs, kernel, kernel))
@@ -129,12 +164,13 @@ class EqualConv(Equalised):
 
 
 class Block(nn.Module):
-    """A residual block to half the size: x -> sqrt(1 - SKIP) f(x) + sqrt(SKIP) mean(x) W, f a 4 x 4 convolution.
+    """A residual block to half the size: x -> sqrt(1 - SKIP) f(x) + sqrt(SKIP) mean(x) W, f a 4 x 4
+    convolution.
 
-    Every pixel goes into f before anything is filtered away. With StyleGAN2's blur before the step down, and its even
-    shares of both branches, fine patterns reach the first layers only: on the same images this one separated generated
-    from real after 50 steps, that one not after 500. The leaky ReLU's gain is taken into the convolution before it:
-    GAIN lrelu(x) = lrelu(GAIN x).
+    Every pixel goes into f before anything is filtered away. With StyleGAN2's blur before the step
+    down, and its even shares of both branches, fine patterns reach the first layers only: on the
+    same images this one separated generated from real after 50 steps, that one not after 500. The
+    leaky ReLU's gain is taken into the convolution before it: GAIN lrelu(x) = lrelu(GAIN x).
     """
 
     def __init__(self, inputs: int, outputs: int) -> None:
@@ -147,13 +183,16 @@ class Block(nn.Module):
 
 
 class ConditionVector(nn.Module):
-    """A part of the condition to the vector that features are multiplied with: two layers, brought to unit variance."""
+    """A part of the condition to the vector that features are multiplied with: two layers, brought
+    to unit variance."""
 
     scale: Tensor  # [inputs]
 
     def __init__(self, inputs: int, outputs: int, scale: Tensor | None = None) -> None:
         super().__init__()
-        self.register_buffer("scale", torch.ones(inputs) if scale is None else scale, persistent=False)
+        self.register_buffer(
+            "scale", torch.ones(inputs) if scale is None else scale, persistent=False
+        )
         self.first, self.second = EqualLinear(inputs, outputs), EqualLinear(outputs, outputs)
 
     def forward(self, part: Tensor) -> Tensor:  # [B, inputs] -> [B, outputs]
@@ -161,7 +200,8 @@ class ConditionVector(nn.Module):
 
 
 def _label_scale() -> Tensor:
-    """Of the 25 numbers of a label: brings each to about one, so that the constant focal length does not drown them."""
+    """Of the 25 numbers of a label: brings each to about one, so that the constant focal length
+    does not drown them."""
     scale = torch.ones(LABEL_LENGTH)
     scale[[3, 7, 11]] = 1 / RADIUS
     scale[[16, 20]] = 1 / FOCAL
@@ -171,24 +211,30 @@ def _label_scale() -> Tensor:
 class Discriminator(nn.Module):
     """A residual discriminator on the dual image (EG3D, section 4.3), conditioned by projection.
 
-    After StyleGAN2's, with another beginning and other blocks: 2 x 2 pixels become one with four times the channels, so
-    that nothing works at full size and nothing is lost, and a convolution leads from each size to the next.
+    After StyleGAN2's, with another beginning and other blocks: 2 x 2 pixels become one with four
+    times the channels, so that nothing works at full size and nothing is lost, and a convolution
+    leads from each size to the next.
 
-    With features phi(x) in R^d of what is seen and a condition of parts c_1 (camera), c_2 (semantic):
+    With features phi(x) in R^d of what is seen and a condition of parts c_1 (camera), c_2
+    (semantic):
 
         logit(x, c) = psi(x) + sum over parts of phi_i(x) . e_i(c_i) / sqrt(d)
 
-    psi and phi_i are linear in the trunk's last activations. The parts add because camera and semantic, given the
-    image, say nothing about one another: their log-likelihood ratios add.
+    psi and phi_i are linear in the trunk's last activations. The parts add because camera and
+    semantic, given the image, say nothing about one another: their log-likelihood ratios add.
     """
 
-    precision: torch.dtype | None = None  # of the blocks' activations; set by `layers.compute`, as is:
+    precision: torch.dtype | None = (
+        None  # of the blocks' activations; set by `layers.compute`, as is:
+    )
     checkpoint = False
 
     def __init__(self, config: DiscriminatorConfig) -> None:
         super().__init__()
         c = self.config = config
-        sides = [c.resolution >> k for k in range(1, (c.resolution // 4).bit_length())]  # resolution / 2, ..., 8, 4
+        sides = [
+            c.resolution >> k for k in range(1, (c.resolution // 4).bit_length())
+        ]  # resolution / 2, ..., 8, 4
         channels = [widths(side, c.base, c.most) for side in sides]
         bands = 3 * (4 + len(BANDS) - 1) if c.sees_bands else 0
         self.from_picture = EqualConv(4 * c.channels + bands, channels[0], 3, gain=GAIN)
@@ -204,12 +250,13 @@ class Discriminator(nn.Module):
         channels_last(self)
 
     def features(self, seen: DiscriminatorInput, sets: int = 1) -> Tensor:
-        """What is seen to [B, 1 + parts * d]: psi and phi; after them 64 local logits, where there are any.
+        """What is seen to [B, 1 + parts * d]: psi and phi; after them 64 local logits, where there
+        are any.
 
         Raises ValueError for shapes that do not fit the config.
 
-        With several `sets`, one after the other and of one size (real images, then generated ones), the result is that
-        of each by itself: the minibatch statistic does not mix them.
+        With several `sets`, one after the other and of one size (real images, then generated ones),
+        the result is that of each by itself: the minibatch statistic does not mix them.
         """
         x = F.pixel_unshuffle(self._stack(seen), 2)
         if self.config.sees_bands:
@@ -225,12 +272,15 @@ class Discriminator(nn.Module):
             else:
                 x = block(x)
         x = x.to(self.conv.weight.dtype)
-        x = F.leaky_relu_(self.conv(minibatch_stddev(x, self.config.group, self.config.views, sets)), SLOPE)
+        x = F.leaky_relu_(
+            self.conv(minibatch_stddev(x, self.config.group, self.config.views, sets)), SLOPE
+        )
         found = self.out(leaky_relu(self.flat(x.flatten(1))))
         return found if local is None else torch.cat([found, local], dim=1)
 
     def local_logits(self, features: Tensor) -> Tensor:  # [B, ...] -> [B, 64]
-        """Of places of images with those features, whatever the condition. Raises ValueError where there are none."""
+        """Of places of images with those features, whatever the condition. Raises ValueError where
+        there are none."""
         if self.local is None:
             raise ValueError("this discriminator has no local logits (has_local)")
         return features[:, -(LOCAL**2) :]
@@ -239,14 +289,18 @@ class Discriminator(nn.Module):
         """Of images with those features [B, ...] under conditions [B, 25 + semantic_dim], as [B]."""
         width = LABEL_LENGTH + self.config.semantic_dim
         if condition.shape != (len(features), width):
-            raise ValueError(f"condition must be {[len(features), width]}, got {list(condition.shape)}")
+            raise ValueError(
+                f"condition must be {[len(features), width]}, got {list(condition.shape)}"
+            )
         vectors = [self.camera(condition[:, :LABEL_LENGTH])]
         if self.semantic is not None:
             unit = condition[:, LABEL_LENGTH:]
             vectors.append(self.semantic(unit * math.sqrt(unit.shape[1])))
         vector = torch.cat(vectors, dim=1)
         d = vector.shape[1] // len(vectors)
-        return features[:, 0] + (features[:, 1 : 1 + vector.shape[1]] * vector).sum(1) / math.sqrt(d)
+        return features[:, 0] + (features[:, 1 : 1 + vector.shape[1]] * vector).sum(1) / math.sqrt(
+            d
+        )
 
     def forward(self, seen: DiscriminatorInput, condition: Tensor) -> Tensor:  # -> [B]
         """The logit of each image under its condition: positive means real."""
@@ -263,16 +317,24 @@ class Discriminator(nn.Module):
         for name, shape in expected.items():
             came = getattr(seen, name)
             if came is None or tuple(came.shape) != shape:
-                raise ValueError(f"{name} must be {list(shape)}, got {None if came is None else list(came.shape)}")
+                raise ValueError(
+                    f"{name} must be {list(shape)}, got "
+                    f"{None if came is None else list(came.shape)}"
+                )
         image_raw = seen.image_raw if c.is_dual else None
         mask = seen.mask * 2 - 1 if c.sees_mask and seen.mask is not None else None
         small = [cast(t, self.precision) for t in (image_raw, mask) if t is not None]
         if c.is_dual:
-            small = [F.interpolate(torch.cat(small, 1), size=c.resolution, mode="bilinear", align_corners=False)]
+            small = [
+                F.interpolate(
+                    torch.cat(small, 1), size=c.resolution, mode="bilinear", align_corners=False
+                )
+            ]
         return torch.cat([cast(seen.image, self.precision), *small], dim=1)
 
     def save(self, folder: Path | str, half: bool = False) -> None:
-        """Write `discriminator.safetensors` and `discriminator.json` into a folder, beside the generator's."""
+        """Write `discriminator.safetensors` and `discriminator.json` into a folder, beside the
+        generator's."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         content = save(packed(self, half), metadata={"format": "pt"})
@@ -282,25 +344,30 @@ class Discriminator(nn.Module):
 
     @classmethod
     def load(cls, folder: Path | str) -> Discriminator:
-        """The one saved in a folder. Raises FileNotFoundError, or ValueError when config and weights do not fit."""
+        """The one saved in a folder. Raises FileNotFoundError, or ValueError when config and
+        weights do not fit."""
         folder = Path(folder)
         weights = folder / WEIGHTS
         config = DiscriminatorConfig(**json.loads((folder / CONFIG).read_text(encoding="utf-8")))
         discriminator = cls(config)
         try:
-            discriminator.load_state_dict({key: tensor.float() for key, tensor in load_file(weights).items()})
+            discriminator.load_state_dict(
+                {key: tensor.float() for key, tensor in load_file(weights).items()}
+            )
         except RuntimeError as error:
             raise ValueError(f"{weights} does not fit its {CONFIG}: {error}") from None
         return discriminator
 
 
 def detail_bands(images: Tensor) -> Tensor:  # [B, 3, S, S] -> [B, 18, S / 2, S / 2]
-    """Three octaves of a Laplacian pyramid (Burt and Adelson, 1983), amplified: what each step to half the size takes
-    away. The finest, of full size, is unshuffled: 2 x 2 pixels become one with four times the channels.
+    """Three octaves of a Laplacian pyramid (Burt and Adelson, 1983), amplified: what each step to
+    half the size takes away. The finest, of full size, is unshuffled: 2 x 2 pixels become one with
+    four times the channels.
 
-    Of the variance of photographs a few per cent are detail, so that a network whose input is the image alone sees
-    colours first and for long: on the same images, real ones and blurred reconstructions, the discriminator's loss
-    fell from 1.47 to 0.81 in 150 steps without bands, and to 0.22 with them.
+    Of the variance of photographs a few per cent are detail, so that a network whose input is the
+    image alone sees colours first and for long: on the same images, real ones and blurred
+    reconstructions, the discriminator's loss fell from 1.47 to 0.81 in 150 steps without bands, and
+    to 0.22 with them.
     """
     found, larger = [], images
     for gain in BANDS:
@@ -308,7 +375,10 @@ def detail_bands(images: Tensor) -> Tensor:  # [B, 3, S, S] -> [B, 18, S / 2, S 
         found.append((larger - upsample(smaller)) * gain)
         larger = smaller
     side = images.shape[-1] // 2
-    same = [F.pixel_unshuffle(found[0], 2), *(F.interpolate(x, size=side, mode="nearest") for x in found[1:])]
+    same = [
+        F.pixel_unshuffle(found[0], 2),
+        *(F.interpolate(x, size=side, mode="nearest") for x in found[1:]),
+    ]
     return torch.cat(same, dim=1)
 
 
@@ -318,12 +388,14 @@ def minibatch_stddev(
     views: int = 1,  # adjacent images of a subject
     sets: int = 1,  # parts of the batch, one after the other and of one size, that are not mixed
 ) -> Tensor:  # [B, C + 1, H, W]
-    """One more channel: how much the images of a group differ, so that samples which are all alike show it.
+    """One more channel: how much the images of a group differ, so that samples which are all alike
+    show it.
 
-    The mean over channels and pixels of the standard deviation over the group (Karras et al., 2018). A group holds the
-    images at the same place of `group` neighbouring subjects, each of which has `views` adjacent images: it never
-    mixes views of one subject, and a batch that is split over processes in whole groups keeps its groups. Where a batch
-    has fewer or no whole number of groups, the group is the largest that divides it.
+    The mean over channels and pixels of the standard deviation over the group (Karras et al.,
+    2018). A group holds the images at the same place of `group` neighbouring subjects, each of
+    which has `views` adjacent images: it never mixes views of one subject, and a batch that is
+    split over processes in whole groups keeps its groups. Where a batch has fewer or no whole
+    number of groups, the group is the largest that divides it.
     """
     b, c, h, w = x.shape
     each = b // sets

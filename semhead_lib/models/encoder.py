@@ -1,4 +1,5 @@
-"""From an image to the latent of the head that it shows: half of what learns heads by reconstruction."""
+"""From an image to the latent of the head that it shows: half of what learns heads by
+reconstruction."""
 
 from __future__ import annotations
 
@@ -14,7 +15,8 @@ from semhead_lib.models.layers import GAIN, SLOPE, EqualLinear, channels_last, l
 
 
 class ImageEncoder(nn.Module):
-    """An image to mean and log-variance of its latent: the discriminator's trunk without conditions."""
+    """An image to mean and log-variance of its latent: the discriminator's trunk without
+    conditions."""
 
     def __init__(self, resolution: int, z_dim: int, base: int = 3072, most: int = 192) -> None:
         super().__init__()
@@ -26,7 +28,9 @@ class ImageEncoder(nn.Module):
         self.out = EqualLinear(2 * channels[-1], 2 * z_dim)
         channels_last(self)
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:  # [B, 3, S, S] in [-1, 1] -> [B, Z], [B, Z]
+    def forward(
+        self, images: Tensor
+    ) -> tuple[Tensor, Tensor]:  # [B, 3, S, S] in [-1, 1] -> [B, Z], [B, Z]
         x = F.pixel_unshuffle(images, 2).contiguous(memory_format=torch.channels_last)
         x = F.leaky_relu_(self.from_image(x), SLOPE)
         for block in self.blocks:

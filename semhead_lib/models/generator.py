@@ -39,7 +39,9 @@ class Render:
 
 def packed(network: nn.Module, half: bool) -> dict[str, Tensor]:
     """A network's tensors as they are saved."""
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    state = {
+        name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()
+    }
     return {name: tensor.half() for name, tensor in state.items()} if half else state
 
 
@@ -49,10 +51,11 @@ def folder_of(name: str | Path) -> Path:
 
 
 class Generator(nn.Module):
-    """z and condition -> w -> a feature map read as planes -> raw image by the volume renderer -> final image.
+    """z and condition -> w -> a feature map read as planes -> raw image by the volume renderer ->
+    final image.
 
-    After EG3D (Chan et al., 2022), with a choice of planes (`semhead_lib.models.planes`) and a background behind the
-    head that is not part of the volume (PanoHead).
+    After EG3D (Chan et al., 2022), with a choice of planes (`semhead_lib.models.planes`) and a
+    background behind the head that is not part of the volume (PanoHead).
     """
 
     def __init__(self, config: GeneratorConfig) -> None:
@@ -61,7 +64,12 @@ class Generator(nn.Module):
         planes = make_planes(c.representation, c.plane_side, c.plane_channels)
         self.mapping = MappingNetwork(c.z_dim, c.condition_dim, c.w_dim, c.mapping_layers)
         self.backbone = Backbone(
-            c.w_dim, planes.map_side, planes.map_channels, c.backbone_base, c.backbone_most, c.place_gain
+            c.w_dim,
+            planes.map_side,
+            planes.map_channels,
+            c.backbone_base,
+            c.backbone_most,
+            c.place_gain,
         )
         box, ball = Box(c.box_center, c.box_half), Ball(c.ball_slope, c.ball_radius)
         settings = RenderSettings(c.coarse, c.fine, box, ball, c.grid)
@@ -87,8 +95,11 @@ class Generator(nn.Module):
 
     @property
     def num_ws(self) -> tuple[int, int, int]:
-        """Layers of the backbone, the background and the super-resolution: w+ has a style for each, in this order."""
-        backbone, background, refinement = (0 if part is None else part.num_ws for part in self._synthesis)
+        """Layers of the backbone, the background and the super-resolution: w+ has a style for each,
+        in this order."""
+        backbone, background, refinement = (
+            0 if part is None else part.num_ws for part in self._synthesis
+        )
         return backbone, background, refinement
 
     @property
@@ -96,12 +107,14 @@ class Generator(nn.Module):
         return self.backbone, self.background, self.super_resolution
 
     def split_ws(self, w: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """What backbone, background and super-resolution are conditioned on: all of w [H, W], or each its layers of w+
-        [H, sum(num_ws), W]. Raises ValueError for another shape."""
+        """What backbone, background and super-resolution are conditioned on: all of w [H, W], or
+        each its layers of w+ [H, sum(num_ws), W]. Raises ValueError for another shape."""
         if w.dim() == 2:
             return w, w, w
         if w.dim() != 3 or w.shape[1] != sum(self.num_ws):
-            raise ValueError(f"styles must be [H, W] or [H, {sum(self.num_ws)}, W], got {list(w.shape)}")
+            raise ValueError(
+                f"styles must be [H, W] or [H, {sum(self.num_ws)}, W], got {list(w.shape)}"
+            )
         backbone, background, refinement = w.split(self.num_ws, dim=1)
         return backbone, background, refinement
 
@@ -117,14 +130,18 @@ class Generator(nn.Module):
         seed: int | Tensor | None = None,  # of the renderer's samples
         features: Tensor | None = None,  # the backbone's of w, when they are known already
         reference: bool = False,  # render with the reference implementation, to compare
-        windows: Tensor | None = None,  # [B, 3] left, top and side of the part that is rendered, in image widths
+        windows: Tensor
+        | None = None,  # [B, 3] left, top and side of the part that is rendered, in image widths
     ) -> Render:
-        """Images of styles; several of one head cost one pass of the backbone. Raises ValueError for cameras that
-        cannot be shared out among the heads, and for windows where there is super-resolution."""
+        """Images of styles; several of one head cost one pass of the backbone. Raises ValueError
+        for cameras that cannot be shared out among the heads, and for windows where there is
+        super-resolution."""
         side = raw_resolution or self.config.raw_resolution
         if windows is not None:
             if self.super_resolution is not None:
-                raise ValueError(f"{self.config.name} has super-resolution, which makes whole images only")
+                raise ValueError(
+                    f"{self.config.name} has super-resolution, which makes whole images only"
+                )
             cameras = crop_cameras(cameras, windows)
         features = self.feature_map(w) if features is None else features
         if len(cameras) != len(w):
@@ -145,25 +162,33 @@ class Generator(nn.Module):
             return raw, raw
         wanted, side = self.config.raw_resolution, drawn.shape[-1]
         if side != wanted:  # while the raw resolution still grows
-            drawn = nn.functional.interpolate(drawn, size=wanted, mode="bilinear", antialias=side > wanted)
+            drawn = nn.functional.interpolate(
+                drawn, size=wanted, mode="bilinear", antialias=side > wanted
+            )
         return self.super_resolution(drawn, drawn[:, :3] * 2 - 1, self.split_ws(w)[2]), raw
 
     @torch.no_grad()
-    def sample_density(self, w: Tensor, points: Tensor) -> Tensor:  # [B, W] or w+, [B, N, 3] world -> [B, N]
+    def sample_density(
+        self, w: Tensor, points: Tensor
+    ) -> Tensor:  # [B, W] or w+, [B, N, 3] world -> [B, N]
         """Density (not negative, per scene unit) at points of the heads with styles w."""
         raw, _ = self.renderer.field(self.feature_map(w), points)
         return nn.functional.softplus(raw - 1)
 
     def save(self, folder: Path | str, half: bool = False) -> None:
-        """Write `model.safetensors` and `config.json` into a folder; with `half` in half precision, to be shipped."""
+        """Write `model.safetensors` and `config.json` into a folder; with `half` in half precision,
+        to be shipped."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         write_atomically(folder / WEIGHTS, save(packed(self, half), metadata={"format": "pt"}))
-        write_atomically(folder / CONFIG, json.dumps(self.config.as_json(), indent=1).encode() + b"\n")
+        write_atomically(
+            folder / CONFIG, json.dumps(self.config.as_json(), indent=1).encode() + b"\n"
+        )
 
     @classmethod
     def load(cls, name: str | Path, device: str | torch.device = "cpu") -> Generator:
-        """A saved generator, by the name of one that ships with the package or by its folder; in evaluation mode.
+        """A saved generator, by the name of one that ships with the package or by its folder; in
+        evaluation mode.
 
         Raises FileNotFoundError when there is none, ValueError when config and weights do not fit.
         """
@@ -172,9 +197,12 @@ class Generator(nn.Module):
             if not file.is_file():
                 shipped = sorted(path.parent.name for path in ASSETS.glob(f"semhead-*/{WEIGHTS}"))
                 raise FileNotFoundError(
-                    f"no generator {str(name)!r}: {file} is missing (shipped: {', '.join(shipped) or 'none'})"
+                    f"no generator {str(name)!r}: {file} is missing (shipped: "
+                    f"{', '.join(shipped) or 'none'})"
                 )
-        generator = cls(GeneratorConfig.from_json(json.loads((folder / CONFIG).read_text(encoding="utf-8"))))
+        generator = cls(
+            GeneratorConfig.from_json(json.loads((folder / CONFIG).read_text(encoding="utf-8")))
+        )
         tensors = {key: tensor.float() for key, tensor in load_file(folder / WEIGHTS).items()}
         try:
             generator.load_state_dict(tensors)

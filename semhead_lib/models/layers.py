@@ -1,12 +1,15 @@
-"""Layers of StyleGAN2 (Karras et al., 2020), written for channels-last memory and few passes over it.
+"""Layers of StyleGAN2 (Karras et al., 2020), written for channels-last memory and few passes over
+it.
 
-All have equalised learning rates: weights are N(0, 1) and scaled by 1 / sqrt(fan-in) when used. Modulation of one
-image scales the weights; of a batch it scales the activations before the convolution and its result after, which is
-the same and leaves one ordinary convolution for all. So it does where only the style learns, as in inversion: scaled
-weights would cost the gradient of every weight. Large tensors are changed in place where autograd allows it: on a
-CPU a new one costs ten times as much as writing to an old one, because its memory must first be had from the system.
+All have equalised learning rates: weights are N(0, 1) and scaled by 1 / sqrt(fan-in) when used.
+Modulation of one image scales the weights; of a batch it scales the activations before the
+convolution and its result after, which is the same and leaves one ordinary convolution for all. So
+it does where only the style learns, as in inversion: scaled weights would cost the gradient of
+every weight. Large tensors are changed in place where autograd allows it: on a CPU a new one costs
+ten times as much as writing to an old one, because its memory must first be had from the system.
 
-Convolutions compute in the dtype of their input, which may be bfloat16; styles, demodulation and weights stay float32.
+Convolutions compute in the dtype of their input, which may be bfloat16; styles, demodulation and
+weights stay float32.
 """
 
 from __future__ import annotations
@@ -32,16 +35,22 @@ def compute(network: nn.Module, **how: Any) -> None:
     """Set how the parts of a network compute, which changes what comes out by rounding alone.
 
     Args:
-        precision: dtype of the activations of backbone, super-resolution and discriminator blocks, or None for that of
-            the weights. Mapping network, styles, demodulation, the discriminator's last block and its logits are not
-            affected.
-        checkpoint: whether blocks keep only their inputs for the backward pass and compute the rest again.
-        polyphase: whether layers that double the size are one convolution instead of two (`ModulatedConv`).
+        precision: dtype of the activations of backbone, super-resolution and discriminator blocks,
+            or None for that of the weights. Mapping network, styles, demodulation, the
+            discriminator's last block and its logits are not affected.
+        checkpoint: whether blocks keep only their inputs for the backward pass and compute the rest
+            again.
+        polyphase: whether layers that double the size are one convolution instead of two
+            (`ModulatedConv`).
 
     Raises ValueError for a name that no part knows.
     """
     for name, value in how.items():
-        parts = [m for m in network.modules() if name in ("precision", "checkpoint", "polyphase") and hasattr(m, name)]
+        parts = [
+            m
+            for m in network.modules()
+            if name in ("precision", "checkpoint", "polyphase") and hasattr(m, name)
+        ]
         if not parts:
             raise ValueError(f"{type(network).__name__} has no part that computes with {name!r}")
         for part in parts:
@@ -60,7 +69,8 @@ def cast(x: Tensor, precision: torch.dtype | None) -> Tensor:
 
 
 class Equalised(nn.Module):
-    """A layer with an equalised learning rate: its weight and bias are multiplied by constants when they are used."""
+    """A layer with an equalised learning rate: its weight and bias are multiplied by constants when
+    they are used."""
 
     weight: Tensor
     bias: Tensor | None
@@ -80,7 +90,8 @@ class Equalised(nn.Module):
 
 @contextmanager
 def equalised(network: nn.Module) -> Iterator[None]:
-    """Within it, the scaled weights of all layers of a network are those of now, made once and all together.
+    """Within it, the scaled weights of all layers of a network are those of now, made once and all
+    together.
 
     The backward pass belongs inside as well where blocks are computed again for it.
     """
@@ -122,27 +133,36 @@ class EqualLinear(Equalised):
 
 
 def upsample(x: Tensor) -> Tensor:  # [B, C, H, W] -> [B, C, 2H, 2W]
-    """Twice the size, filtered with [1, 3, 3, 1]: that is bilinear interpolation between pixel centres."""
+    """Twice the size, filtered with [1, 3, 3, 1]: that is bilinear interpolation between pixel
+    centres."""
     return F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
 
 
 class ModulatedConv(nn.Module):
-    """A convolution whose input channels are scaled by an affine function of w, and its output brought back to unit
-    variance (demodulation); with `up`, the image is made twice as large on the way.
+    """A convolution whose input channels are scaled by an affine function of w, and its output
+    brought back to unit variance (demodulation); with `up`, the image is made twice as large on the
+    way.
 
-    out = d * conv(x * s), s = affine(w), d_o = 1 / sqrt(sum over i and taps of (weight_oi s_i)^2): Karras et al.
-    (2020), equations 1 to 3, with the factors taken out of the convolution.
+    out = d * conv(x * s), s = affine(w), d_o = 1 / sqrt(sum over i and taps of (weight_oi s_i)^2):
+    Karras et al. (2020), equations 1 to 3, with the factors taken out of the convolution.
 
-    Doubling is a transposed convolution and a blur with [1, 3, 3, 1]; with `polyphase` it is one convolution with both
-    kernels merged, four results a pixel: four times the multiplications, but no pass with one filter a channel. On a
-    CPU it takes 1.5 to 3 times as long (tests/benchmarks/test_layer_speed.py); GPUs multiply fast and blur slowly.
+    Doubling is a transposed convolution and a blur with [1, 3, 3, 1]; with `polyphase` it is one
+    convolution with both kernels merged, four results a pixel: four times the multiplications, but
+    no pass with one filter a channel. On a CPU it takes 1.5 to 3 times as long
+    (tests/benchmarks/test_layer_speed.py); GPUs multiply fast and blur slowly.
     """
 
     polyphase = False
     blur: Tensor  # [outputs, 1, 4, 4]; with `up`
 
     def __init__(
-        self, inputs: int, outputs: int, kernel: int, w_dim: int, up: bool = False, demodulate: bool = True
+        self,
+        inputs: int,
+        outputs: int,
+        kernel: int,
+        w_dim: int,
+        up: bool = False,
+        demodulate: bool = True,
     ) -> None:
         super().__init__()
         self.affine = EqualLinear(w_dim, inputs, bias=1.0)
@@ -151,7 +171,9 @@ class ModulatedConv(nn.Module):
         self.up, self.demodulate = up, demodulate
         if up:  # blurs what the transposed convolution leaves uneven
             taps = torch.tensor([1.0, 3.0, 3.0, 1.0]) / 4
-            self.register_buffer("blur", torch.outer(taps, taps).expand(outputs, 1, 4, 4).clone(), persistent=False)
+            self.register_buffer(
+                "blur", torch.outer(taps, taps).expand(outputs, 1, 4, 4).clone(), persistent=False
+            )
 
     def forward(
         self,
@@ -168,7 +190,9 @@ class ModulatedConv(nn.Module):
         if len(w) == 1 and (self.weight.requires_grad or not style.requires_grad):
             weight = self.weight * style[:, :, None, None]
             after = after[0, :, None, None, None]
-            return self._convolve(x, weight * after if weight.requires_grad else weight.mul_(after), bias)
+            return self._convolve(
+                x, weight * after if weight.requires_grad else weight.mul_(after), bias
+            )
         x = self._convolve(x * style[:, :, None, None].to(x.dtype), self.weight, None)
         after = after[:, :, None, None].to(x.dtype)
         bias = None if bias is None else bias[:, None, None].to(x.dtype)
@@ -188,10 +212,14 @@ class ModulatedConv(nn.Module):
         return F.conv2d(x, self.blur.to(x.dtype), bias, padding=1, groups=x.shape[1])
 
 
-def polyphase_weight(weight: Tensor, blur: Tensor) -> Tensor:  # [O, I, 3, 3], [O, 1, 4, 4] -> [4 O, I, 3, 3]
-    """What a transposed convolution with stride 2 and a blur do to the four pixels that each pixel becomes.
+def polyphase_weight(
+    weight: Tensor, blur: Tensor
+) -> Tensor:  # [O, I, 3, 3], [O, 1, 4, 4] -> [4 O, I, 3, 3]
+    """What a transposed convolution with stride 2 and a blur do to the four pixels that each pixel
+    becomes.
 
-    Their kernels merged are 6 x 6, of which each of the four (row, then column, even or odd) has every other tap.
+    Their kernels merged are 6 x 6, of which each of the four (row, then column, even or odd) has
+    every other tap.
     """
     o, i = weight.shape[:2]
     taps = blur[:1].flip(2, 3)
@@ -200,7 +228,9 @@ def polyphase_weight(weight: Tensor, blur: Tensor) -> Tensor:  # [O, I, 3, 3], [
     return phases.reshape(4 * o, i, 3, 3).contiguous(memory_format=torch.channels_last)
 
 
-def _four_phases(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:  # -> [B, O, 2H, 2W], channels last
+def _four_phases(
+    x: Tensor, weight: Tensor, bias: Tensor | None
+) -> Tensor:  # -> [B, O, 2H, 2W], channels last
     b, _, h, w = x.shape
     x = F.conv2d(x, weight, None if bias is None else bias.repeat(4), padding=1)
     x = x.permute(0, 2, 3, 1).reshape(b, h, w, 2, 2, -1).transpose(2, 3)
@@ -210,23 +240,31 @@ def _four_phases(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:  # -
 class StyleLayer(nn.Module):
     """Modulated 3 x 3 convolution, noise, bias and leaky ReLU.
 
-    With a `place_gain`, the noise is joined by learnt maps, one a channel, that are the same for all heads. The next
-    layer weighs them by the style, so heads are sums of learnt maps as well as of convolved ones: what always lies at
-    the same place, such as eyes and lips, is sharp long before convolutions have worked out from a smooth constant
-    where they are. CIPS calls such maps coordinate embeddings (Anokhin et al., 2021).
+    With a `place_gain`, the noise is joined by learnt maps, one a channel, that are the same for
+    all heads. The next layer weighs them by the style, so heads are sums of learnt maps as well as
+    of convolved ones: what always lies at the same place, such as eyes and lips, is sharp long
+    before convolutions have worked out from a smooth constant where they are. CIPS calls such maps
+    coordinate embeddings (Anokhin et al., 2021).
     """
 
     noise: Tensor  # [side, side]
 
     def __init__(
-        self, inputs: int, outputs: int, w_dim: int, side: int, up: bool = False, place_gain: float = 0.0
+        self,
+        inputs: int,
+        outputs: int,
+        w_dim: int,
+        side: int,
+        up: bool = False,
+        place_gain: float = 0.0,
     ) -> None:
         super().__init__()
         self.conv = ModulatedConv(inputs, outputs, 3, w_dim, up)
         self.bias = nn.Parameter(torch.zeros(outputs))
         self.noise_strength = nn.Parameter(torch.zeros(()))
         self.register_buffer("noise", torch.randn(side, side))
-        self.place_gain = place_gain  # of what the optimiser learns: with Adam, the maps' rate over that of the others
+        # of what the optimiser learns: with Adam, the maps' rate over that of the others
+        self.place_gain = place_gain
         self.places = nn.Parameter(torch.zeros(outputs, side, side)) if place_gain else None
 
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
@@ -240,7 +278,8 @@ class StyleLayer(nn.Module):
 
 
 class ToFeatures(nn.Module):
-    """Modulated 1 x 1 convolution without demodulation: from activations to the image or map that blocks add up."""
+    """Modulated 1 x 1 convolution without demodulation: from activations to the image or map that
+    blocks add up."""
 
     def __init__(self, inputs: int, outputs: int, w_dim: int) -> None:
         super().__init__()
@@ -252,7 +291,8 @@ class ToFeatures(nn.Module):
 
 
 class StyleBlock(nn.Module):
-    """Two style layers, the first of which doubles the size (unless it is the first block), and the skip connection."""
+    """Two style layers, the first of which doubles the size (unless it is the first block), and the
+    skip connection."""
 
     def __init__(
         self,

@@ -18,18 +18,23 @@ def unit_variance(x: Tensor) -> Tensor:
 
 
 class MappingNetwork(nn.Module):
-    """z [B, Z] and condition [B, K] to w [B, W]: both brought to unit variance, the condition through a linear layer,
-    then `layers` layers at a hundredth of the learning rate (Karras et al., 2019 and 2020). K may be 0.
+    """z [B, Z] and condition [B, K] to w [B, W]: both brought to unit variance, the condition
+    through a linear layer, then `layers` layers at a hundredth of the learning rate (Karras et al.,
+    2019 and 2020). K may be 0.
     """
 
     w_mean: Tensor  # [W]
 
-    def __init__(self, z_dim: int, condition_dim: int, w_dim: int, layers: int = 2, rate: float = 0.01) -> None:
+    def __init__(
+        self, z_dim: int, condition_dim: int, w_dim: int, layers: int = 2, rate: float = 0.01
+    ) -> None:
         super().__init__()
         self.z_dim, self.condition_dim, self.w_dim = z_dim, condition_dim, w_dim
         self.embed = EqualLinear(condition_dim, w_dim) if condition_dim else None
         widths = [z_dim + (w_dim if condition_dim else 0), *[w_dim] * layers]
-        self.layers = nn.ModuleList(EqualLinear(a, b, rate=rate) for a, b in itertools.pairwise(widths))
+        self.layers = nn.ModuleList(
+            EqualLinear(a, b, rate=rate) for a, b in itertools.pairwise(widths)
+        )
         self.register_buffer("w_mean", torch.zeros(w_dim))  # running mean over what was trained on
 
     def forward(
@@ -37,7 +42,8 @@ class MappingNetwork(nn.Module):
         z: Tensor,  # [B, Z]
         condition: Tensor | None,  # [B, K]; None where K is 0
         psi: float = 1.0,  # truncation: 1 none, 0 the mean
-        towards: Tensor | None = None,  # [B, W] or [W]: the mean; None: the running mean of the training
+        towards: Tensor
+        | None = None,  # [B, W] or [W]: the mean; None: the running mean of the training
     ) -> Tensor:  # [B, W]
         """Raises ValueError for shapes that do not fit."""
         if z.ndim != 2 or z.shape[1] != self.z_dim:
@@ -56,7 +62,8 @@ class MappingNetwork(nn.Module):
 
     @torch.no_grad()
     def mean(self, condition: Tensor | None, seed: int = 0) -> Tensor:  # [B, K] -> [B, W]
-        """The mean style of each condition over latents: where truncation leads that keeps the condition.
+        """The mean style of each condition over latents: where truncation leads that keeps the
+        condition.
 
         With no condition, [1, W].
         """

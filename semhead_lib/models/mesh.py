@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 _CHUNK = 1 << 17  # points at a time
 METRES_PER_UNIT = 0.6  # of a grown-up; heads of all sizes are 0.4 scene units from chin to crown
-SCALE = f"scene units: chin to crown is about 0.4, one unit about {METRES_PER_UNIT} m; y up, the face towards +z"
+SCALE = (
+    f"scene units: chin to crown is about 0.4, one unit about {METRES_PER_UNIT} m; y up, the "
+    "face towards +z"
+)
 LEVEL = 10.0  # density of the surface, per scene unit: a tenth of a unit behind it is dark
 
 
@@ -31,15 +34,20 @@ class Mesh:
     colours: np.ndarray  # [V, 3] uint8
 
     def as_trimesh(self) -> trimesh.Trimesh:
-        """The same for `trimesh`, whose `export` writes GLB, PLY, OBJ and more; its metadata name the unit.
+        """The same for `trimesh`, whose `export` writes GLB, PLY, OBJ and more; its metadata name
+        the unit.
 
         Raises ModuleNotFoundError without the extra `data`.
         """
         import trimesh
 
-        opaque = np.concatenate([self.colours, np.full((len(self.colours), 1), 255, np.uint8)], axis=1)
+        opaque = np.concatenate(
+            [self.colours, np.full((len(self.colours), 1), 255, np.uint8)], axis=1
+        )
         metadata = {"scale": SCALE, "metres_per_unit": METRES_PER_UNIT}
-        return trimesh.Trimesh(self.vertices, self.faces, vertex_colors=opaque, process=False, metadata=metadata)
+        return trimesh.Trimesh(
+            self.vertices, self.faces, vertex_colors=opaque, process=False, metadata=metadata
+        )
 
 
 def surface(
@@ -57,14 +65,18 @@ def surface(
     if resolution < 2:
         raise ValueError(f"resolution must be at least 2, got {resolution}")
     index = torch.arange(resolution**3)
-    grid = torch.stack([index // resolution**2, index // resolution % resolution, index % resolution], dim=-1)
+    grid = torch.stack(
+        [index // resolution**2, index // resolution % resolution, index % resolution], dim=-1
+    )
     step = 2 * torch.tensor(box.half) / (resolution - 1)
     first = torch.tensor(box.center) - torch.tensor(box.half)
     volume = torch.cat([density(part * step + first).cpu() for part in grid.float().split(_CHUNK)])
     volume = volume.view(resolution, resolution, resolution).numpy()
     low, high = float(volume.min()), float(volume.max())
     if not low < level < high:
-        raise ValueError(f"no surface: density lies in {low:.3g}...{high:.3g}, the level is {level:g}")
+        raise ValueError(
+            f"no surface: density lies in {low:.3g}...{high:.3g}, the level is {level:g}"
+        )
     # densities fall outwards: "ascent" winds triangles for that
     vertices, faces, _, _ = marching_cubes(volume, level, gradient_direction="ascent")
     return (vertices * step.numpy() + first.numpy()).astype(np.float32), faces.astype(np.int32)
@@ -77,14 +89,17 @@ def mesh(
     resolution: int = 128,
     level: float = LEVEL,
 ) -> Mesh:
-    """The head with style w as a mesh; its colours are the raw image's, where the surface is. See `surface`."""
+    """The head with style w as a mesh; its colours are the raw image's, where the surface is. See
+    `surface`."""
     features = generator.feature_map(w[None])
 
     def field(points: Tensor) -> tuple[Tensor, Tensor]:
         raw, colours = generator.renderer.field(features, points[None].to(features))
         return torch.nn.functional.softplus(raw[0] - 1), colours[0, :, :3]
 
-    vertices, faces = surface(lambda p: field(p)[0], resolution, generator.renderer.settings.box, level)
+    vertices, faces = surface(
+        lambda p: field(p)[0], resolution, generator.renderer.settings.box, level
+    )
     parts = [field(part)[1].cpu() for part in torch.from_numpy(vertices).split(_CHUNK)]
     colours = (torch.cat(parts).clamp(0, 1) * 255).round().to(torch.uint8).numpy()
     return Mesh(vertices, faces, colours)

@@ -1,7 +1,8 @@
 """The representations: how a backbone's feature map is read as planes in space.
 
-Each is a `Planes`: the size and channels of the map that a backbone must make, and the layout of planes in it. Points
-are read by `semhead_lib.ops.sample_planes` and rays rendered by `semhead_lib.ops.render_rays`, whichever it is.
+Each is a `Planes`: the size and channels of the map that a backbone must make, and the layout of
+planes in it. Points are read by `semhead_lib.ops.sample_planes` and rays rendered by
+`semhead_lib.ops.render_rays`, whichever it is.
 
 >>> planes = make_planes("hyplane", side=256, channels=32)
 >>> planes.map_side, planes.map_channels  # one map of 512 x 512, cut into four
@@ -30,14 +31,19 @@ class Planes:
     map_channels: int
     layout: Layout
 
-    def map(self, features: Tensor) -> Tensor:  # [B, map_channels, map_side, map_side] -> [B, side, side, channels]
-        """A backbone's output as the map that the ops read: channels last, without a copy where it is so in memory.
+    def map(
+        self, features: Tensor
+    ) -> Tensor:  # [B, map_channels, map_side, map_side] -> [B, side, side, channels]
+        """A backbone's output as the map that the ops read: channels last, without a copy where it
+        is so in memory.
 
         Raises ValueError for another shape.
         """
         expected = (self.map_channels, self.map_side, self.map_side)
         if features.ndim != 4 or tuple(features.shape[1:]) != expected:
-            raise ValueError(f"{self.name} needs features [B, *{expected}], got {list(features.shape)}")
+            raise ValueError(
+                f"{self.name} needs features [B, *{expected}], got {list(features.shape)}"
+            )
         return features.permute(0, 2, 3, 1)
 
 
@@ -49,10 +55,15 @@ def _by_channels(
     return side, len(windows) * depth * channels, Layout(side, side, channels, windows, depth)
 
 
-def _by_quarters(projections: tuple[Projection, ...], side: int, channels: int) -> tuple[int, int, Layout]:
-    """Four planes that share the map's channels: each is a quarter of it (unify-split, HyPlaneHead)."""
+def _by_quarters(
+    projections: tuple[Projection, ...], side: int, channels: int
+) -> tuple[int, int, Layout]:
+    """Four planes that share the map's channels: each is a quarter of it (unify-split,
+    HyPlaneHead)."""
     corners = ((0, 0), (0, side), (side, 0), (side, side))
-    windows = tuple(Window(p, row, column) for p, (row, column) in zip(projections, corners, strict=True))
+    windows = tuple(
+        Window(p, row, column) for p, (row, column) in zip(projections, corners, strict=True)
+    )
     return 2 * side, channels, Layout(side, side, channels, windows)
 
 
@@ -60,27 +71,36 @@ def _by_quarters(projections: tuple[Projection, ...], side: int, channels: int) 
 _MAKERS: dict[str, Callable[[int, int], tuple[int, int, Layout]]] = {
     # EG3D (Chan et al., 2022), with the third plane that its published projection leaves out
     "triplane": lambda side, channels: _by_channels(PLANAR, side, channels),
-    # PanoHead (An et al., 2023): each plane a stack of three slices, so that front and back need not share a texel
+    # PanoHead (An et al., 2023): each plane a stack of three slices, so that front and back need
+    # not share a texel
     "trigrid": lambda side, channels: _by_channels(PLANAR, side, channels, depth=3),
-    # SphereHead (Li et al., 2024): two sets of spherical planes, each where the other has its seam and poles
+    # SphereHead (Li et al., 2024): two sets of spherical planes, each where the other has its seam
+    # and poles
     "spherical": lambda side, channels: _by_channels(DUAL, side, channels),
-    # HyPlaneHead (Li et al., 2025): three planar planes and one of all directions, quarters of one map
+    # HyPlaneHead (Li et al., 2025): three planar planes and one of all directions, quarters of one
+    # map
     "hyplane": lambda side, channels: _by_quarters((*PLANAR, Projection.TOP), side, channels),
-    # two and two: the planes that tell left from right and front from back, and seams under the neck and at the back
+    # two and two: the planes that tell left from right and front from back, and seams under the
+    # neck and at the back
     "hyplane-2+2": lambda side, channels: _by_quarters(
         (Projection.XY, Projection.YZ, Projection.TOP, Projection.FRONT), side, channels
     ),
     # the first again, cut by channels as the others are: what unify-split is compared with
-    "hyplane-channels": lambda side, channels: _by_channels((*PLANAR, Projection.TOP), side, channels),
+    "hyplane-channels": lambda side, channels: _by_channels(
+        (*PLANAR, Projection.TOP), side, channels
+    ),
 }
 REPRESENTATIONS = tuple(_MAKERS)
 
 
 def make_planes(name: str, side: int, channels: int) -> Planes:
-    """The representation called `name` with planes of side x side texels and `channels` numbers each.
+    """The representation called `name` with planes of side x side texels and `channels` numbers
+    each.
 
     Raises ValueError for a name that is none of `REPRESENTATIONS`.
     """
     if name not in _MAKERS:
-        raise ValueError(f"representation must be one of {', '.join(REPRESENTATIONS)}, got {name!r}")
+        raise ValueError(
+            f"representation must be one of {', '.join(REPRESENTATIONS)}, got {name!r}"
+        )
     return Planes(name, *_MAKERS[name](side, channels))

@@ -1,4 +1,5 @@
-"""From a feature map and cameras to raw images: rays, the field's network, and the fused renderer."""
+"""From a feature map and cameras to raw images: rays, the field's network, and the fused
+renderer."""
 
 from __future__ import annotations
 
@@ -26,20 +27,25 @@ from semhead_lib.ops.field import network_of_features
 class RenderSettings:
     """How rays are sampled, and what space the planes cover.
 
-    A density grid pays on heads that are shaped: with grid, coarse and fine of 24, 32 and 10, images of the shipped
-    heads are nearer to the converged ones than with 16 + 16 samples, at 2 to 3 times the speed; with 48, 48 and 12
-    than with 24 + 24; with 64, 64 and 40 than with 48 + 48 (`papermill_runs/benchmarks/render_cpu.json`). For a
-    generator that exists, `semhead sample MODEL OUT grid=24 coarse=32 fine=10`, or in Python:
+    A density grid pays on heads that are shaped: with grid, coarse and fine of 24, 32 and 10,
+    images of the shipped heads are nearer to the converged ones than with 16 + 16 samples, at 2 to
+    3 times the speed; with 48, 48 and 12 than with 24 + 24; with 64, 64 and 40 than with 48 + 48
+    (`papermill_runs/benchmarks/render_cpu.json`). For a generator that exists, `semhead sample
+    MODEL OUT grid=24 coarse=32 fine=10`, or in Python:
 
         settings = dataclasses.replace(generator.renderer.settings, grid=24, coarse=32, fine=10)
         generator.renderer.settings = settings
     """
 
-    coarse: int = 48  # stratified samples of a ray; with a density grid: strata that are looked up in it
+    coarse: int = (
+        48  # stratified samples of a ray; with a density grid: strata that are looked up in it
+    )
     fine: int = 48  # samples drawn from their weights; with a density grid the only ones
     box: Box = Box()  # noqa: RUF009 (frozen); scene units: heads seen by the usual cameras lie inside
     ball: Ball = Ball()  # noqa: RUF009 (frozen)
-    grid: int = 0  # nodes a side of each head's density grid (`semhead_lib.ops.density_grid`); 0: none
+    grid: int = (
+        0  # nodes a side of each head's density grid (`semhead_lib.ops.density_grid`); 0: none
+    )
 
 
 def box_bounds(
@@ -56,7 +62,9 @@ def box_bounds(
     """
     inverse = 1 / torch.where(directions == 0, torch.finfo(directions.dtype).tiny * 4, directions)
     entered, left = [], []
-    for o, over, center, half in zip(origins.unbind(-1), inverse.unbind(-1), box.center, box.half, strict=True):
+    for o, over, center, half in zip(
+        origins.unbind(-1), inverse.unbind(-1), box.center, box.half, strict=True
+    ):
         a, b = (center - half - o) * over, (center + half - o) * over
         entered.append(torch.minimum(a, b))
         left.append(torch.maximum(a, b))
@@ -64,15 +72,16 @@ def box_bounds(
 
 
 def views_each(cameras: int, heads: int) -> int:
-    """How many of the cameras look at each head. Raises ValueError when they cannot be shared out evenly."""
+    """How many of the cameras look at each head. Raises ValueError when they cannot be shared out
+    evenly."""
     if heads < 1 or cameras % heads:
         raise ValueError(f"{cameras} cameras cannot be shared out evenly among {heads} heads")
     return cameras // heads
 
 
 class Renderer(nn.Module):
-    """Renders the planes of a feature map; its weights are those of the small network from point features to density
-    and colour features, with equalised learning rates (Karras et al., 2018)."""
+    """Renders the planes of a feature map; its weights are those of the small network from point
+    features to density and colour features, with equalised learning rates (Karras et al., 2018)."""
 
     def __init__(
         self,
@@ -105,9 +114,13 @@ class Renderer(nn.Module):
         features: Tensor,  # [H, map_channels, map_side, map_side] of H heads
         cameras: Tensor,  # [B, 25], the same number for each head, those of a head adjacent
         resolution: int,  # pixels a side
-        seed: int | Tensor | None = None,  # of the samples (`render_rays`); None: the middle of every stratum
+        seed: int
+        | Tensor
+        | None = None,  # of the samples (`render_rays`); None: the middle of every stratum
         reference: bool = False,  # with the reference implementation, to compare
-        grid: Tensor | None = None,  # [H, G, G, G] of `density_grid`; None: made here where the settings have one
+        grid: Tensor
+        # [H, G, G, G] of `density_grid`; None: made here where the settings have one
+        | None = None,
     ) -> Rendered:  # features [B, O, R, R], depth [B, 1, R, R], opacity [B, 1, R, R]
         """Square images from the cameras."""
         s = self.settings
@@ -117,18 +130,32 @@ class Renderer(nn.Module):
         grid = self.density_grid(features) if grid is None else grid
         render = reference_render_rays if reference else render_rays
         out = render(
-            self.planes.map(features), origins, directions, near, far, self.network, self.planes.layout,
-            coarse=s.coarse, fine=s.fine, box=s.box, ball=s.ball, grid=grid, seed=seed,
-        )  # fmt: skip
+            self.planes.map(features),
+            origins,
+            directions,
+            near,
+            far,
+            self.network,
+            self.planes.layout,
+            coarse=s.coarse,
+            fine=s.fine,
+            box=s.box,
+            ball=s.ball,
+            grid=grid,
+            seed=seed,
+        )
         shape = (len(cameras), resolution, resolution, -1)
         return Rendered(*(t.reshape(shape).permute(0, 3, 1, 2) for t in out))
 
     def density_grid(self, features: Tensor) -> Tensor | None:  # [H, G, G, G]
-        """Raw density of heads on a coarse grid, to be shared by all their views; None where the settings have none."""
+        """Raw density of heads on a coarse grid, to be shared by all their views; None where the
+        settings have none."""
         s = self.settings
         if not s.grid:
             return None
-        return density_grid(self.planes.map(features), self.network, self.planes.layout, s.grid, s.ball)
+        return density_grid(
+            self.planes.map(features), self.network, self.planes.layout, s.grid, s.ball
+        )
 
     def field(self, features: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
         """Raw density [B, N] and colour features [B, N, O] at world points [B, N, 3]."""

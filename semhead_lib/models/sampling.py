@@ -21,7 +21,10 @@ _VIEWS = 12  # of a head at a time
 
 def latents(count: int, z_dim: int, seed: int) -> Tensor:  # [count, z_dim]
     """Latents from a seed; a longer draw begins with the shorter one."""
-    each = [torch.randn(z_dim, generator=torch.Generator().manual_seed(seed * 1_000_003 + i)) for i in range(count)]
+    each = [
+        torch.randn(z_dim, generator=torch.Generator().manual_seed(seed * 1_000_003 + i))
+        for i in range(count)
+    ]
     return torch.stack(each) if each else torch.zeros(0, z_dim)
 
 
@@ -74,8 +77,8 @@ def render_views(
     cameras: Tensor,  # [N, 25]
     size: int | None = None,  # pixels a side; None: the generator's
 ) -> Tensor:  # [N, 3, size, size] uint8
-    """One head from each camera. Another size than the generator's is rendered with as many rays; where there is
-    super-resolution, whose images have one size, it is resampled."""
+    """One head from each camera. Another size than the generator's is rendered with as many rays;
+    where there is super-resolution, whose images have one size, it is resampled."""
     native = size is None or generator.super_resolution is not None
     features, seen = generator.feature_map(w), []
     for part in cameras.to(w.device).split(_VIEWS):
@@ -92,15 +95,20 @@ def to_uint8(images: Tensor) -> Tensor:
 
 
 def save_grid(path: Path, images: Tensor, gap: int = 1) -> None:  # [rows, columns, 3, S, S] uint8
-    """One image of all, with white lines of `gap` pixels between them: WebP for a path that ends so, else PNG."""
+    """One image of all, with white lines of `gap` pixels between them: WebP for a path that ends
+    so, else PNG."""
     rows, columns, _, height, width = images.shape
-    sheet = torch.full((3, rows * (height + gap) - gap, columns * (width + gap) - gap), 255, dtype=torch.uint8)
+    sheet = torch.full(
+        (3, rows * (height + gap) - gap, columns * (width + gap) - gap), 255, dtype=torch.uint8
+    )
     for i in range(rows):
         for j in range(columns):
             top, left = i * (height + gap), j * (width + gap)
             sheet[:, top : top + height, left : left + width] = images[i, j]
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = partial_path(path)
-    kind: dict[str, Any] = dict(format="WEBP", quality=90) if path.suffix.lower() == ".webp" else dict(format="PNG")
+    kind: dict[str, Any] = (
+        dict(format="WEBP", quality=90) if path.suffix.lower() == ".webp" else dict(format="PNG")
+    )
     Image.fromarray(sheet.permute(1, 2, 0).numpy()).save(partial, **kind)
     publish(partial, path)

@@ -1,8 +1,10 @@
-"""Compiled ops and their reference implementations: the fused ray renderer, and features of points in planes.
+"""Compiled ops and their reference implementations: the fused ray renderer, and features of points
+in planes.
 
-`render_rays` and `sample_planes` are what the rest of the library calls. Both run compiled code (`csrc/`) where it was
-built, on CPU and CUDA, and else the one of the same name with `reference_` before it: plain torch that reads like the
-equations, which is also what the compiled code is tested against. `semhead doctor` says which, and why.
+`render_rays` and `sample_planes` are what the rest of the library calls. Both run compiled code
+(`csrc/`) where it was built, on CPU and CUDA, and else the one of the same name with `reference_`
+before it: plain torch that reads like the equations, which is also what the compiled code is tested
+against. `semhead doctor` says which, and why.
 """
 
 from semhead_lib.ops.density_grid import density_grid, reference_density_grid

@@ -38,21 +38,31 @@ def load(folder: Path = PACKAGE) -> Compiled:
     except FileNotFoundError:
         return Compiled((), f"not built: neither {LIBRARY} nor {RECORD} is in {folder}")
     except (OSError, ValueError, KeyError) as error:
-        return Compiled((), f"{LIBRARY} does not load: {(str(error).strip() or repr(error)).splitlines()[0]}")
+        return Compiled(
+            (), f"{LIBRARY} does not load: {(str(error).strip() or repr(error)).splitlines()[0]}"
+        )
     cuda = record["cuda_arch_list"]
-    detail = f"built for torch {record['torch']}, {record['cpu_flags']}, {f'CUDA {cuda}' if cuda else 'CPU only'}"
+    detail = (
+        f"built for torch {record['torch']}, {record['cpu_flags']}, "
+        f"{f'CUDA {cuda}' if cuda else 'CPU only'}"
+    )
     return Compiled(("cpu", "cuda") if cuda else ("cpu",), detail)
 
 
 def usable(tensor: torch.Tensor) -> bool:
     """Whether the compiled ops take tensors like this one."""
     kind = tensor.device.type
-    dtypes = (torch.float32, torch.float64) if kind == "cpu" else (torch.float32, torch.float16, torch.bfloat16)
+    dtypes = (
+        (torch.float32, torch.float64)
+        if kind == "cpu"
+        else (torch.float32, torch.float16, torch.bfloat16)
+    )
     return kind in COMPILED.devices and tensor.dtype in dtypes
 
 
 def cpu_features() -> list[str]:
-    """Instruction sets of this processor, as the kernel of the operating system lists them; [] where it does not."""
+    """Instruction sets of this processor, as the kernel of the operating system lists them; []
+    where it does not."""
     try:
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
             if line.startswith(("flags", "Features")):

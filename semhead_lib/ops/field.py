@@ -1,4 +1,5 @@
-"""The field that is rendered: a small network on the features of planes, a soft ball, and the box they cover."""
+"""The field that is rendered: a small network on the features of planes, a soft ball, and the box
+they cover."""
 
 from __future__ import annotations
 
@@ -14,7 +15,8 @@ SPILL = 0.001  # colour features reach this much beyond [0, 1], as in mip-NeRF a
 
 
 class FieldNetwork(NamedTuple):
-    """Weights of the small network from the feature of a point [C] to density and colour features [O]."""
+    """Weights of the small network from the feature of a point [C] to density and colour features
+    [O]."""
 
     w1: Tensor  # [H, C]
     b1: Tensor  # [H]
@@ -24,7 +26,8 @@ class FieldNetwork(NamedTuple):
 
 @dataclass(frozen=True)
 class Ball:
-    """A soft ball that is added to the raw density: slope * (radius - |p|), p in the box's [-1, 1]^3. Slope 0: none."""
+    """A soft ball that is added to the raw density: slope * (radius - |p|), p in the box's [-1,
+    1]^3. Slope 0: none."""
 
     slope: float = 0.0
     radius: float = 0.5
@@ -44,15 +47,22 @@ class Box:
         for name in ("center", "half"):
             numbers = tuple(float(x) for x in getattr(self, name))
             if len(numbers) != 3:
-                raise ValueError(f"the box's {name} must be three numbers, got {getattr(self, name)}")
+                raise ValueError(
+                    f"the box's {name} must be three numbers, got {getattr(self, name)}"
+                )
             object.__setattr__(self, name, numbers)
         if not all(math.isfinite(x) for x in (*self.center, *self.half)):
-            raise ValueError(f"the box must be finite, got center {self.center} and half {self.half}")
+            raise ValueError(
+                f"the box must be finite, got center {self.center} and half {self.half}"
+            )
         if not min(self.half) > 0:
             raise ValueError(f"the box's half-extents must be positive, got {self.half}")
 
-    def normalised(self, points: Tensor) -> Tensor:  # [..., 3] world -> [..., 3], [-1, 1] inside the box
-        """Points in the coordinates of the planes. Numbers are passed by value: nothing is copied to a device.
+    def normalised(
+        self, points: Tensor
+    ) -> Tensor:  # [..., 3] world -> [..., 3], [-1, 1] inside the box
+        """Points in the coordinates of the planes. Numbers are passed by value: nothing is copied
+        to a device.
 
         >>> Box((0.0, -0.1, 0.0), (0.4, 0.4, 0.2)).normalised(torch.tensor([0.2, 0.3, 0.2]))
         tensor([0.5000, 1.0000, 1.0000])
@@ -60,7 +70,9 @@ class Box:
         axes = zip(points.unbind(-1), self.center, self.half, strict=True)
         return torch.stack([(x - center) / half for x, center, half in axes], -1)
 
-    def world(self, points: Tensor) -> Tensor:  # [..., 3] in the coordinates of the planes -> [..., 3]
+    def world(
+        self, points: Tensor
+    ) -> Tensor:  # [..., 3] in the coordinates of the planes -> [..., 3]
         """The inverse of `normalised`."""
         axes = zip(points.unbind(-1), self.center, self.half, strict=True)
         return torch.stack([x * half + center for x, center, half in axes], -1)

@@ -44,8 +44,10 @@ def reference_render_rays(
 ) -> Rendered:
     """`render_rays` in plain torch, as the compiled op is defined (after NeRF, mip-NeRF and EG3D).
 
-    Distances: t_i = near + (i + jitter) / coarse * (far - near); then `fine` more, drawn by inverting the cumulative
-    sum of the coarse weights, blurred by (max(w_{i-1}, w_i) + max(w_i, w_{i+1})) / 2 + 0.01. All in ascending order:
+    Distances: t_i = near + (i + jitter) / coarse * (far - near); then `fine` more, drawn by
+        inverting the cumulative
+    sum of the coarse weights, blurred by (max(w_{i-1}, w_i) + max(w_i, w_{i+1})) / 2 + 0.01. All in
+    ascending order:
 
         s_i, c_i = network_of_features of the feature at p_i = (o + t_i d - center) / half
         tau_i    = softplus((s_i + s_{i+1}) / 2 - 1) (t_{i+1} - t_i)
@@ -55,11 +57,12 @@ def reference_render_rays(
         opacity  = sum_i w_i
         depth    = sum_i w_i (t_i + t_{i+1}) / 2 + (1 - opacity) far
 
-    L is T but for the last ten-thousandth of the light, which it ends: samples that less than e reaches count for
-    nothing, and are not computed by the compiled op.
+    L is T but for the last ten-thousandth of the light, which it ends: samples that less than e
+    reaches count for nothing, and are not computed by the compiled op.
 
-    With a grid the coarse weights are those of `coarse` intervals between n + 1 even distances, where the raw density
-    is interpolated in the grid, and the fine samples alone are rendered (`_grid_distances`).
+    With a grid the coarse weights are those of `coarse` intervals between n + 1 even distances,
+    where the raw density is interpolated in the grid, and the fine samples alone are rendered
+    (`_grid_distances`).
     """
     finite = (origins.sum(-1) + directions.sum(-1) + near + far).isfinite()
     live = finite & (far > near)
@@ -79,7 +82,9 @@ def reference_render_rays(
     empty: Tensor | None = None
     if grid is not None:
         with torch.no_grad():
-            t, empty = _grid_distances(grid, points, near, far, coarse, _strata(seed, near, 0, fine))
+            t, empty = _grid_distances(
+                grid, points, near, far, coarse, _strata(seed, near, 0, fine)
+            )
         raw, colours = field(t)
     else:
         t = near[..., None] + _strata(seed, near, 0, coarse) * (far - near)[..., None]
@@ -98,11 +103,16 @@ def reference_render_rays(
     features = (w[..., None] * (colours[..., 1:, :] + colours[..., :-1, :]) / 2).sum(-2)
     opacity = w.sum(-1)
     if empty is not None:
-        features, opacity = torch.where(empty[..., None], 0.0, features), torch.where(empty, 0.0, opacity)
+        features, opacity = (
+            torch.where(empty[..., None], 0.0, features),
+            torch.where(empty, 0.0, opacity),
+        )
         w = torch.where(empty[..., None], 0.0, w)
     depth = (w * middle).sum(-1) + (1 - opacity) * far
     nothing = torch.where(finite, 0.0, torch.nan).to(feature_map.dtype)
-    empty_depth = torch.where(finite, passing.nan_to_num(0.0, 0.0, 0.0).clamp_min(0), torch.nan).detach()
+    empty_depth = torch.where(
+        finite, passing.nan_to_num(0.0, 0.0, 0.0).clamp_min(0), torch.nan
+    ).detach()
     return Rendered(
         torch.where(live[..., None], features, nothing[..., None]),
         torch.where(live, depth, empty_depth),
@@ -110,10 +120,15 @@ def reference_render_rays(
     )
 
 
-def _weights(t: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:  # [..., S], [..., S] -> [..., S - 1], [..., S]
-    """Weights of the intervals between samples, and which samples no light reaches (`reference_render_rays`)."""
+def _weights(
+    t: Tensor, raw: Tensor
+) -> tuple[Tensor, Tensor]:  # [..., S], [..., S] -> [..., S - 1], [..., S]
+    """Weights of the intervals between samples, and which samples no light reaches
+    (`reference_render_rays`)."""
     dark = _light_left(t, raw.detach())[..., :-1] <= DARK  # interval i begins in the dark
-    dark = torch.cat([torch.zeros_like(dark[..., :1]), dark.cummax(-1)[0]], -1)  # so does the sample at its end
+    dark = torch.cat(
+        [torch.zeros_like(dark[..., :1]), dark.cummax(-1)[0]], -1
+    )  # so does the sample at its end
     left = _light_left(t, torch.where(dark, 0.0, raw))
     light = torch.minimum(left, (2 * (left - DARK)).clamp_min(0))
     w = light[..., :-1] - light[..., 1:]
@@ -136,31 +151,44 @@ def _grid_distances(
 ) -> tuple[Tensor, Tensor]:  # [B, N, n] ascending, [B, N]
     """Distances of the samples of rays whose raw density a grid tells, and which rays meet nothing.
 
-    At even distances e_0 = near ... e_strata = far the raw density is interpolated trilinearly in the grid. The weights
-    of the intervals between them are blurred as those of coarse samples are, with GRID_FLOOR / strata in place of 0.01,
-    and the samples drawn from them. A ray is empty where the sum of exp(s - 1) (e_{i+1} - e_i), which its opacity
-    cannot exceed, is below EMPTY even if s is the largest of the nodes around both ends of an interval. Where a node
-    around one of these places is not finite, the ray is not a number.
+    At even distances e_0 = near ... e_strata = far the raw density is interpolated trilinearly in
+    the grid. The weights of the intervals between them are blurred as those of coarse samples are,
+    with GRID_FLOOR / strata in place of 0.01, and the samples drawn from them. A ray is empty where
+    the sum of exp(s - 1) (e_{i+1} - e_i), which its opacity cannot exceed, is below EMPTY even if s
+    is the largest of the nodes around both ends of an interval. Where a node around one of these
+    places is not finite, the ray is not a number.
     """
     part = torch.arange(strata + 1, dtype=near.dtype, device=near.device) / strata
     t = near[..., None] + part * (far - near)[..., None]
     raw, largest = _grid_lookup(grid, points(t))
-    most = torch.exp(torch.maximum(largest[..., 1:], largest[..., :-1]) - 1) * (t[..., 1:] - t[..., :-1])
+    most = torch.exp(torch.maximum(largest[..., 1:], largest[..., :-1]) - 1) * (
+        t[..., 1:] - t[..., :-1]
+    )
     whole = raw.isfinite().all(-1)
     w = torch.where(whole[..., None], _weights(t, raw)[0], torch.nan)
-    return _fine_distances(t, w, u.expand(*t.shape[:-1], -1), GRID_FLOOR / strata), whole & (most.sum(-1) < EMPTY)
+    return _fine_distances(t, w, u.expand(*t.shape[:-1], -1), GRID_FLOOR / strata), whole & (
+        most.sum(-1) < EMPTY
+    )
 
 
 def _grid_lookup(
     grid: Tensor, points: Tensor
 ) -> tuple[Tensor, Tensor]:  # [B, G, G, G], [B, N, S, 3] -> [B, N, S] twice
-    """The interpolated raw density at points, and the largest of the eight nodes around each: NaN where one of these is
-    not finite, even one that has no weight."""
+    """The interpolated raw density at points, and the largest of the eight nodes around each: NaN
+    where one of these is not finite, even one that has no weight."""
     side, grid = grid.shape[-1], torch.where(grid.isfinite(), grid, torch.nan)
-    raw = F.grid_sample(grid[:, None], points[..., None, :], mode="bilinear", padding_mode="border", align_corners=True)
+    raw = F.grid_sample(
+        grid[:, None],
+        points[..., None, :],
+        mode="bilinear",
+        padding_mode="border",
+        align_corners=True,
+    )
     low = ((points + 1) / 2 * (side - 1)).clamp(0, side - 1).nan_to_num().long().clamp_max(side - 2)
     cell = (low[..., 2] * (side - 1) + low[..., 1]) * (side - 1) + low[..., 0]
-    largest = F.max_pool3d(grid[:, None], 2, stride=1).flatten(1).gather(1, cell.flatten(1)).view_as(cell)
+    largest = (
+        F.max_pool3d(grid[:, None], 2, stride=1).flatten(1).gather(1, cell.flatten(1)).view_as(cell)
+    )
     return torch.where(largest.isnan(), torch.nan, raw[:, 0, ..., 0]), largest
 
 
@@ -177,7 +205,9 @@ def _fine_distances(t: Tensor, w: Tensor, u: Tensor, floor: float = 0.01) -> Ten
     return start + part * (t.gather(-1, i + 1) - start)
 
 
-def seed_tensor(seed: int | Tensor | None, device: torch.device) -> Tensor:  # [] int64; negative for None
+def seed_tensor(
+    seed: int | Tensor | None, device: torch.device
+) -> Tensor:  # [] int64; negative for None
     if isinstance(seed, Tensor):
         return seed
     return torch.full((), -1 if seed is None else seed, dtype=torch.int64, device=device)
@@ -185,7 +215,8 @@ def seed_tensor(seed: int | Tensor | None, device: torch.device) -> Tensor:  # [
 
 def _strata(seed: int | Tensor | None, rays: Tensor, first: int, n: int) -> Tensor:
     # [B, N] -> [B, N, n] or [n], in [0, 1)
-    """Where the n samples of each ray, numbered from `first`, lie between its ends: (i + jitter) / n."""
+    """Where the n samples of each ray, numbered from `first`, lie between its ends: (i + jitter) /
+    n."""
     i = torch.arange(n, dtype=rays.dtype, device=rays.device)
     if seed is None:
         return (i + 0.5) / n
@@ -198,7 +229,8 @@ def _strata(seed: int | Tensor | None, rays: Tensor, first: int, n: int) -> Tens
 
 def uniform(seed: int | Tensor, ray: Tensor, sample: Tensor) -> Tensor:
     # integers that broadcast -> float32 in [0, 1)
-    """A number that is a function of three integers, the same on every device (`csrc/common/numbers.h`).
+    """A number that is a function of three integers, the same on every device
+    (`csrc/common/numbers.h`).
 
     >>> uniform(7, torch.tensor([0, 1]), torch.tensor([0, 0]))
     tensor([...])

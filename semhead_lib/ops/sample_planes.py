@@ -15,9 +15,11 @@ def sample_planes(
     points: Tensor,  # [B, N, 3] in [-1, 1]
     layout: Layout,
 ) -> Tensor:  # [B, N, C]
-    """The feature of each point: the weighted mean over planes of what it reads there (`reference_sample_planes`).
+    """The feature of each point: the weighted mean over planes of what it reads there
+    (`reference_sample_planes`).
 
-    Differentiable in `feature_map` and `points`. A point that is not three finite numbers gives NaN and no gradient.
+    Differentiable in `feature_map` and `points`. A point that is not three finite numbers gives NaN
+    and no gradient.
     Raises ValueError when `layout` does not fit `feature_map`, or shapes differ.
     """
     layout.check(feature_map)
@@ -29,11 +31,14 @@ def sample_planes(
         feature_map.is_cuda or not compiled.usable(feature_map) or points.dtype != feature_map.dtype
     ):  # on CUDA grid_sample is good enough
         return reference_sample_planes(feature_map, points, layout)
-    return torch.ops.semhead.sample_planes(feature_map.contiguous(), points.contiguous(), layout.numbers())
+    return torch.ops.semhead.sample_planes(
+        feature_map.contiguous(), points.contiguous(), layout.numbers()
+    )
 
 
 def reference_sample_planes(feature_map: Tensor, points: Tensor, layout: Layout) -> Tensor:
-    """`sample_planes` in plain torch: grid_sample of every plane, border repeated, texel centres as sample points."""
+    """`sample_planes` in plain torch: grid_sample of every plane, border repeated, texel centres as
+    sample points."""
     feature_map = feature_map.to(points.dtype)
     whole = points.sum(-1, keepdim=True).isfinite()
     points = torch.where(whole, points, 0.0)
@@ -45,7 +50,9 @@ def reference_sample_planes(feature_map: Tensor, points: Tensor, layout: Layout)
             grid, plane = at[:, :, None, None], plane.transpose(1, 2)
         else:
             grid, plane = at[:, :, None, :2], plane[:, 0]
-        read = F.grid_sample(plane, grid, mode="bilinear", padding_mode="border", align_corners=False)
+        read = F.grid_sample(
+            plane, grid, mode="bilinear", padding_mode="border", align_corners=False
+        )
         total = total + read.flatten(2).transpose(1, 2) * weight[..., None]
     return torch.where(whole, total / len(layout.windows), torch.nan)
 

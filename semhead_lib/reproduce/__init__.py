@@ -8,14 +8,17 @@
         index.html                       the run: notebooks, times, memory, metrics, versions
         metrics.json                     {notebook: {metric: value}}
         config.yaml                      the resolved profile
-        run.json                         command, commit, versions, devices; state, time and peak memory per notebook
+        run.json                         command, commit, versions, devices; of each notebook its
+                                         state, time and peak memory
 
-Notebooks run with the repository's root as working directory. One of them alone, by Papermill itself:
+Notebooks run with the repository's root as working directory. One of them alone, by Papermill
+itself:
 
     papermill notebooks/01_dataset_synthesis.ipynb out.ipynb \\
         -f papermill_runs/smoke/main/parameters/01_dataset_synthesis.yaml
 
-(`semhead reproduce smoke dry_run=true` writes these files without executing anything.) In a notebook:
+(`semhead reproduce smoke dry_run=true` writes these files without executing anything.) In a
+notebook:
 
     from semhead_lib.reproduce import record
     record(auc=0.98, views_per_second=21.3)

@@ -1,7 +1,9 @@
-"""The driver: executes the notebooks of a profile through Papermill, one after another, and keeps the run folder.
+"""The driver: executes the notebooks of a profile through Papermill, one after another, and keeps
+the run folder.
 
-Papermill runs in a thread of its own, so that this one can show progress, measure memory and take Ctrl-C: the cell
-being executed is then interrupted (a training cell saves its state), and the same command goes on from there.
+Papermill runs in a thread of its own, so that this one can show progress, measure memory and take
+Ctrl-C: the cell being executed is then interrupted (a training cell saves its state), and the same
+command goes on from there.
 """
 
 from __future__ import annotations
@@ -30,7 +32,8 @@ _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class NotebookFailed(RuntimeError):
-    """A cell raised, or the kernel died; the message says which notebook, cell and line, and what was raised."""
+    """A cell raised, or the kernel died; the message says which notebook, cell and line, and what
+    was raised."""
 
 
 def reproduce(
@@ -47,7 +50,8 @@ def reproduce(
 ) -> Path:
     """Execute a profile's notebooks; returns the run folder.
 
-    Raises UsageError before anything is executed when profile, notebooks or parameters do not fit together, and
+    Raises UsageError before anything is executed when profile, notebooks or parameters do not fit
+    together, and
     NotebookFailed when a cell fails; what was finished before stays finished.
     """
     root = (root or runs.find_root(Path.cwd())).resolve()
@@ -57,12 +61,23 @@ def reproduce(
         raise ValueError(f"run={run}: expected letters, digits, '_', '-' and '.'")
     folder = root / "papermill_runs" / path.stem / run
     with contextlib.chdir(root):
-        steps = load_profile(path, Path("notebooks"), folder.relative_to(root).as_posix(), overrides)
+        steps = load_profile(
+            path, Path("notebooks"), folder.relative_to(root).as_posix(), overrides
+        )
     chosen = [step.name for step in steps]
     if only:
         chosen = [by_prefix(word.strip(), chosen) for word in only.split(",")]
-    execute_steps(runs.Run(folder, root), path.stem, steps, chosen, force=force, ignore_code=ignore_code,
-                  dry_run=dry_run, html=html, command=command)  # fmt: skip
+    execute_steps(
+        runs.Run(folder, root),
+        path.stem,
+        steps,
+        chosen,
+        force=force,
+        ignore_code=ignore_code,
+        dry_run=dry_run,
+        html=html,
+        command=command,
+    )
     return folder
 
 
@@ -78,7 +93,8 @@ def execute_steps(
     html: bool = True,
     command: list[str] | None = None,
 ) -> None:
-    """Execute notebooks in order into a run folder: what `reproduce` does once it knows which. Raises as it does."""
+    """Execute notebooks in order into a run folder: what `reproduce` does once it knows which.
+    Raises as it does."""
     chosen = [step.name for step in steps] if chosen is None else chosen
     _check_inputs(this, steps, chosen)
     with this.lock(), contextlib.chdir(this.root):
@@ -109,15 +125,22 @@ def execute_steps(
 def _check_inputs(this: runs.Run, steps: list[Step], chosen: list[str]) -> None:
     for number, step in enumerate(steps):
         for other in this.reads(step, steps[:number]) if step.name in chosen else []:
-            if other.name not in chosen and this.notebooks.get(other.name, {}).get("status") != "finished":
+            if (
+                other.name not in chosen
+                and this.notebooks.get(other.name, {}).get("status") != "finished"
+            ):
                 raise ValueError(
-                    f"{step.name} reads the outputs of {other.name}, which has not finished: execute it too"
+                    f"{step.name} reads the outputs of {other.name}, which has not finished: "
+                    "execute it too"
                 )
 
 
-def _describe(this: runs.Run, profile: str, steps: list[Step], command: list[str], dry_run: bool) -> None:
-    """Write what is known before anything is executed: the parameters of each notebook; the resolved profile and
-    provenance too unless it is a dry run, which leaves the record of an earlier run alone."""
+def _describe(
+    this: runs.Run, profile: str, steps: list[Step], command: list[str], dry_run: bool
+) -> None:
+    """Write what is known before anything is executed: the parameters of each notebook; the
+    resolved profile and provenance too unless it is a dry run, which leaves the record of an
+    earlier run alone."""
     resolved = {step.name: step.parameters for step in steps}
     for name, parameters in resolved.items():
         text = yaml.safe_dump(parameters, sort_keys=False)
@@ -125,8 +148,18 @@ def _describe(this: runs.Run, profile: str, steps: list[Step], command: list[str
     if dry_run:
         return
     words = [Path(command[0]).name, *command[1:]]
-    described = {"profile": profile, "run": this.folder.name, "command": " ".join(words), **runs.commit(this.root)}
-    this.state = {**described, "versions": runs.versions(), "devices": runs.devices(), "notebooks": this.notebooks}
+    described = {
+        "profile": profile,
+        "run": this.folder.name,
+        "command": " ".join(words),
+        **runs.commit(this.root),
+    }
+    this.state = {
+        **described,
+        "versions": runs.versions(),
+        "devices": runs.devices(),
+        "notebooks": this.notebooks,
+    }
     this.save()
     runs.write_text(this.folder / "config.yaml", yaml.safe_dump(resolved, sort_keys=False))
 
@@ -155,11 +188,15 @@ def _execute(this: runs.Run, step: Step, earlier: list[Step], library: str, labe
         entry["inputs"] = this.inputs(step, earlier)
         entry["outputs"] = runs.listing(this.outputs(step))
         this.save()
-    print(f"{label}: finished in {duration(progress.seconds)}, peak memory {size(progress.peak)}", flush=True)
+    print(
+        f"{label}: finished in {duration(progress.seconds)}, peak memory {size(progress.peak)}",
+        flush=True,
+    )
 
 
 def _run_papermill(this: runs.Run, step: Step, progress: Progress, label: str) -> None:
-    """Run Papermill in a thread and watch it until it ends. Raises NotebookFailed or KeyboardInterrupt."""
+    """Run Papermill in a thread and watch it until it ends. Raises NotebookFailed or
+    KeyboardInterrupt."""
     import psutil
 
     others = {child.pid for child in psutil.Process().children()}  # not the kernel's
@@ -202,7 +239,9 @@ def _papermill(this: runs.Run, step: Step, progress: Progress, raised: list[Base
             super().execute_managed_notebook(nb_man, kernel_name, **options)
 
     papermill_engines.register("semhead", Engine)
-    logging.getLogger("papermill").setLevel(logging.ERROR)  # its warnings are about parameters we have checked
+    logging.getLogger("papermill").setLevel(
+        logging.ERROR
+    )  # its warnings are about parameters we have checked
     try:
         execute_notebook(
             os.path.relpath(step.notebook.path),  # what it stores in the executed notebook
@@ -214,14 +253,17 @@ def _papermill(this: runs.Run, step: Step, progress: Progress, raised: list[Base
             cwd=str(this.root),
             progress_bar=False,
             coalesce_streams=True,  # a progress bar leaves its last state, not one line for each
-            extra_arguments=["--IPKernelApp.log_level=50"],  # what cells raise is in the notebook, the rest is noise
+            extra_arguments=[
+                "--IPKernelApp.log_level=50"
+            ],  # what cells raise is in the notebook, the rest is noise
         )
     except BaseException as error:  # handed to the thread that watches
         raised.append(error)
 
 
 def _interrupt(others: set[int], thread: threading.Thread) -> None:
-    """Interrupt the running cell, wait for it to save its state, end what is left; a second Ctrl-C does not wait."""
+    """Interrupt the running cell, wait for it to save its state, end what is left; a second Ctrl-C
+    does not wait."""
     import psutil
 
     kernels = [child for child in psutil.Process().children() if child.pid not in others]
@@ -231,13 +273,16 @@ def _interrupt(others: set[int], thread: threading.Thread) -> None:
     try:
         thread.join(_GRACE)
     finally:
-        for process in [p for kernel in kernels if kernel.is_running() for p in [kernel, *kernel.children(True)]]:
+        for process in [
+            p for kernel in kernels if kernel.is_running() for p in [kernel, *kernel.children(True)]
+        ]:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
 
 
 def _memory(others: set[int]) -> int:
-    """Bytes held by the kernel and its descendants; memory that processes share counts once, where the system tells."""
+    """Bytes held by the kernel and its descendants; memory that processes share counts once, where
+    the system tells."""
     import psutil
 
     total = 0
@@ -253,7 +298,8 @@ def _memory(others: set[int]) -> int:
 
 
 def _report(this: runs.Run, step: Step, error: Any, progress: Progress) -> str:
-    """What a person needs to know of a failure: notebook, cell, line, exception, and where to look."""
+    """What a person needs to know of a failure: notebook, cell, line, exception, and where to
+    look."""
     where = f"executed notebook: {this.executed(step.name).relative_to(this.root)}"
     if not hasattr(error, "ename"):  # not raised by a cell
         dead = type(error).__name__ == "DeadKernelError"
@@ -265,14 +311,18 @@ def _report(this: runs.Run, step: Step, error: Any, progress: Progress) -> str:
     match = re.search(rf"Cell In ?\[{error.exec_count}\], line (\d+)", traceback)
     line = min(int(match[1]), len(source)) if match else 1
     return (
-        f"{step.name} failed in cell {progress.cell} of {progress.cells} (In [{error.exec_count}]), line {line}:\n"
-        f"    {source[line - 1].strip() if source else ''}\n{error.ename}: {_ANSI.sub('', error.evalue)}\n{where}"
+        f"{step.name} failed in cell {progress.cell} of {progress.cells} (In "
+        f"[{error.exec_count}]), line {line}:\n"
+        f"    {source[line - 1].strip() if source else ''}\n{error.ename}: "
+        f"{_ANSI.sub('', error.evalue)}\n{where}"
     )
 
 
 def _finish(this: runs.Run, steps: list[Step], html: bool) -> None:
     """Write metrics.json and the pages."""
-    executed = [step.name for step in steps if this.notebooks.get(step.name, {}).get("status") == "finished"]
+    executed = [
+        step.name for step in steps if this.notebooks.get(step.name, {}).get("status") == "finished"
+    ]
     read = {name: json.loads(this.executed(name).read_text(encoding="utf-8")) for name in executed}
     found = {name: metrics.collect(notebook) for name, notebook in read.items()}
     runs.write_text(this.folder / "metrics.json", metrics.dumps(found))

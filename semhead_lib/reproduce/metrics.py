@@ -1,7 +1,8 @@
 """Metrics of a notebook: recorded in its outputs, collected from the executed file.
 
-`record` displays a small table that also carries the numbers under a MIME type of our own. They travel inside the
-notebook, so they are there however it was executed: by `semhead reproduce`, plain Papermill, or by hand in JupyterLab.
+`record` displays a small table that also carries the numbers under a MIME type of our own. They
+travel inside the notebook, so they are there however it was executed: by `semhead reproduce`, plain
+Papermill, or by hand in JupyterLab.
 """
 
 from __future__ import annotations
@@ -16,11 +17,13 @@ MIME = "application/vnd.semhead.metrics+json"
 
 
 def record(**metrics: Any) -> None:
-    """Record metrics of this notebook, e.g. `record(auc=0.98, views_per_second=21.3)`; a later equal name wins.
+    """Record metrics of this notebook, e.g. `record(auc=0.98, views_per_second=21.3)`; a later
+    equal name wins.
 
-    Values are numbers (NumPy and torch scalars too), booleans, strings, None, or lists and mappings of these: a metric
-    with its protocol is `record(fd={"value": 12.3, "images": 2000, "seed": 1})`. Raises TypeError for anything else
-    and ValueError for a number that is not finite. Outside Jupyter the table is printed.
+    Values are numbers (NumPy and torch scalars too), booleans, strings, None, or lists and mappings
+    of these: a metric with its protocol is `record(fd={"value": 12.3, "images": 2000, "seed": 1})`.
+    Raises TypeError for anything else and ValueError for a number that is not finite. Outside
+    Jupyter the table is printed.
     """
     values = {name: _plain(value, name) for name, value in metrics.items()}
     text = "\n".join(f"{name}: {legible(value)}" for name, value in values.items())
@@ -83,7 +86,9 @@ def _plain(value: Any, name: str) -> Any:
         if not math.isfinite(value):
             raise ValueError(f"metric '{name}' must be finite, got {value}")
         return value
-    raise TypeError(f"metric '{name}' must be a number, string, list or mapping, got {type(value).__name__}")
+    raise TypeError(
+        f"metric '{name}' must be a number, string, list or mapping, got {type(value).__name__}"
+    )
 
 
 def dumps(metrics: Mapping[str, Any]) -> str:

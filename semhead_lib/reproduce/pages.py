@@ -1,16 +1,20 @@
-"""Pages of a run: `index.html` with what was executed and measured, and one page a notebook. They need no network.
+"""Pages of a run: `index.html` with what was executed and measured, and one page a notebook. They
+need no network.
 
-nbconvert's own page loads require.js, MathJax and mermaid from the network whether or not they are used; the template
-here drops them, and keeps MathJax only where a notebook has formulas (without a network these show as TeX).
+nbconvert's own page loads require.js, MathJax and mermaid from the network whether or not they are
+used; the template here drops them, and keeps MathJax only where a notebook has formulas (without a
+network these show as TeX).
 
 Plotly: a notebook does nothing special. In Jupyter, plotly's default renderer stores a figure as
-`application/vnd.plotly.v1+json`, which JupyterLab draws itself and which keeps notebooks small, but which nbconvert
-skips. Here such outputs become HTML that draws them with plotly.js, stored once a run as `pages/plotly.min.js` (taken
-from the plotly package). Do not use renderers that write HTML into the notebook (`notebook`, `iframe`,
-`..._connected`): they repeat 4 MB of script or load it, and MathJax, from the network.
+`application/vnd.plotly.v1+json`, which JupyterLab draws itself and which keeps notebooks small, but
+which nbconvert skips. Here such outputs become HTML that draws them with plotly.js, stored once a
+run as `pages/plotly.min.js` (taken from the plotly package). Do not use renderers that write HTML
+into the notebook (`notebook`, `iframe`, `..._connected`): they repeat 4 MB of script or load it,
+and MathJax, from the network.
 
-Live widgets (ipywidgets, a bare k3d plot, tqdm.notebook) need a kernel or the network: show a snapshot instead, for k3d
-`HTML('<iframe srcdoc="...">')` of `plot.get_snapshot()`. Images are embedded.
+Live widgets (ipywidgets, a bare k3d plot, tqdm.notebook) need a kernel or the network: show a
+snapshot instead, for k3d `HTML('<iframe srcdoc="...">')` of `plot.get_snapshot()`. Images are
+embedded.
 """
 
 from __future__ import annotations
@@ -75,7 +79,11 @@ def _draw_plotly(notebook: Any) -> bool:
             if _PLOTLY in data:
                 import plotly.io
 
-                figure = {key: data[_PLOTLY][key] for key in ("data", "layout", "frames") if key in data[_PLOTLY]}
+                figure = {
+                    key: data[_PLOTLY][key]
+                    for key in ("data", "layout", "frames")
+                    if key in data[_PLOTLY]
+                }
                 data["text/html"] = plotly.io.to_html(
                     figure,
                     config=data[_PLOTLY].get("config"),
@@ -94,7 +102,13 @@ def _index(run: Run, executed: list[str], metrics: dict[str, dict[str, Any]]) ->
     for name in executed:
         entry = run.notebooks[name]
         link = f"<a href='pages/{html.escape(name)}.html'>{html.escape(entry['title'])}</a>"
-        cells = [link, name, duration(entry["seconds"]), size(entry["peak_memory_bytes"]), _commit(entry)]
+        cells = [
+            link,
+            name,
+            duration(entry["seconds"]),
+            size(entry["peak_memory_bytes"]),
+            _commit(entry),
+        ]
         rows.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
         recorded = "".join(
             f"<tr><th scope='row'>{html.escape(key)}</th><td>{html.escape(legible(value))}</td></tr>"
@@ -104,7 +118,10 @@ def _index(run: Run, executed: list[str], metrics: dict[str, dict[str, Any]]) ->
             tables.append(f"<h3>{html.escape(entry['title'])}</h3><table>{recorded}</table>")
     devices = state["devices"]
     gpus = "; ".join(devices["gpus"]) or "none"
-    machine = f"{devices['cpu']}, {devices['cores']} cores, {size(devices['memory_bytes'])} memory; GPU: {gpus}"
+    machine = (
+        f"{devices['cpu']}, {devices['cores']} cores, {size(devices['memory_bytes'])} "
+        f"memory; GPU: {gpus}"
+    )
     versions = ", ".join(f"{name} {version}" for name, version in state["versions"].items())
     title = f"semhead: profile {state['profile']}, run {state['run']}"
     return _INDEX.format(
@@ -116,14 +133,18 @@ def _index(run: Run, executed: list[str], metrics: dict[str, dict[str, Any]]) ->
         metrics="\n".join(tables) or "<p>No notebook recorded a metric.</p>",
         versions=html.escape(versions),
         total=duration(sum(run.notebooks[name]["seconds"] for name in executed)),
-        parameters=html.escape(json.dumps({n: run.notebooks[n]["parameters"] for n in executed}, indent=2)),
+        parameters=html.escape(
+            json.dumps({n: run.notebooks[n]["parameters"] for n in executed}, indent=2)
+        ),
     )
 
 
 def _commit(entry: dict[str, Any]) -> str:
     if not entry["commit"]:
         return "none (not in git)"
-    return f"<code>{entry['commit'][:12]}</code>" + (" with local changes" if entry["dirty"] else "")
+    return f"<code>{entry['commit'][:12]}</code>" + (
+        " with local changes" if entry["dirty"] else ""
+    )
 
 
 _INDEX = """<!DOCTYPE html>

@@ -1,4 +1,5 @@
-"""Profiles: which notebooks, in which order, with which parameters; checked against the notebooks themselves.
+"""Profiles: which notebooks, in which order, with which parameters; checked against the notebooks
+themselves.
 
 A profile is a YAML file with one section a notebook; their order is the order of execution:
 
@@ -7,9 +8,9 @@ A profile is a YAML file with one section a notebook; their order is the order o
     02_conditioning_analysis:
       dataset: ${01_dataset_synthesis.out}
 
-`${run}` is the run folder, `${profile}` the profile's name, `${NOTEBOOK.PARAMETER}` another section's value. A notebook
-that declares a parameter `out` gets `${run}/NOTEBOOK` when the profile says nothing else. Paths are relative to the
-repository's root, where notebooks are executed.
+`${run}` is the run folder, `${profile}` the profile's name, `${NOTEBOOK.PARAMETER}` another
+section's value. A notebook that declares a parameter `out` gets `${run}/NOTEBOOK` when the profile
+says nothing else. Paths are relative to the repository's root, where notebooks are executed.
 """
 
 from __future__ import annotations
@@ -35,13 +36,18 @@ class Parameter:
     kind: Any  # a type, taken from the annotation, else from the default; Any when neither says
 
     def accepts(self, value: Any) -> bool:
-        """Whether `value` has this parameter's type; whole numbers pass for floats, booleans never for numbers."""
+        """Whether `value` has this parameter's type; whole numbers pass for floats, booleans never
+        for numbers."""
         return _fits(value, self.kind)
 
     @property
     def kind_name(self) -> str:
         """The type as a person writes it."""
-        return getattr(self.kind, "__name__", str(self.kind)) if not typing.get_args(self.kind) else str(self.kind)
+        return (
+            getattr(self.kind, "__name__", str(self.kind))
+            if not typing.get_args(self.kind)
+            else str(self.kind)
+        )
 
 
 @dataclass(frozen=True)
@@ -70,18 +76,31 @@ class Step:
 def read_notebook(path: Path) -> Notebook:
     """Read a notebook's title and the literals of its cell tagged `parameters`.
 
-    Raises ValueError when it is no notebook or when that cell holds anything but assignments of literals.
+    Raises ValueError when it is no notebook or when that cell holds anything but assignments of
+    literals.
     """
     try:
         cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
         sources = [(cell["cell_type"], "".join(cell["source"])) for cell in cells]
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path}: not a notebook ({type(error).__name__}: {error})") from None
-    headings = [line for kind, text in sources if kind == "markdown" for line in text.splitlines() if line[:1] == "#"]
-    tagged = [i for i, cell in enumerate(cells) if "parameters" in cell.get("metadata", {}).get("tags", [])]
+    headings = [
+        line
+        for kind, text in sources
+        if kind == "markdown"
+        for line in text.splitlines()
+        if line[:1] == "#"
+    ]
+    tagged = [
+        i
+        for i, cell in enumerate(cells)
+        if "parameters" in cell.get("metadata", {}).get("tags", [])
+    ]
     parameters = _parameters(sources[tagged[0]][1], path) if tagged else {}
     digest = hashlib.sha256(json.dumps([sources, tagged]).encode()).hexdigest()
-    return Notebook(path.stem, path, headings[0].lstrip("# ") if headings else path.stem, parameters, digest)
+    return Notebook(
+        path.stem, path, headings[0].lstrip("# ") if headings else path.stem, parameters, digest
+    )
 
 
 def load_profile(
@@ -90,7 +109,8 @@ def load_profile(
     run: str,  # the run folder, relative to the root: what `${run}` becomes
     overrides: dict[str, str] | None = None,  # "NOTEBOOK.PARAMETER" -> text from the command line
 ) -> list[Step]:
-    """The profile's notebooks in order, each with checked and resolved parameters. Raises UsageError on any mistake."""
+    """The profile's notebooks in order, each with checked and resolved parameters. Raises
+    UsageError on any mistake."""
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
     from yaml import YAMLError
@@ -111,7 +131,9 @@ def load_profile(
             name = by_prefix(prefix, list(known))
             declared = known[name].parameters.get(parameter)
             as_is = declared is not None and declared.kind is str
-            sections[name][parameter] = text if as_is else OmegaConf.from_dotlist([f"value={text}"])["value"]
+            sections[name][parameter] = (
+                text if as_is else OmegaConf.from_dotlist([f"value={text}"])["value"]
+            )
         for name, notebook in known.items():
             if "out" in notebook.parameters and "out" not in sections[name]:
                 sections[name]["out"] = f"${{run}}/{name}"
@@ -119,7 +141,10 @@ def load_profile(
         resolved: Any = OmegaConf.to_container(sections, resolve=True)
     except (OmegaConfBaseException, YAMLError) as error:
         raise UsageError(f"{path}: {' '.join(str(error).split())}") from None
-    return [Step(notebook, check_parameters(notebook, resolved[name], path)) for name, notebook in known.items()]
+    return [
+        Step(notebook, check_parameters(notebook, resolved[name], path))
+        for name, notebook in known.items()
+    ]
 
 
 def by_prefix(word: str, names: list[str]) -> str:
@@ -127,12 +152,15 @@ def by_prefix(word: str, names: list[str]) -> str:
     matches = [word] if word in names else [name for name in names if name.startswith(word)]
     if len(matches) != 1:
         hint = f": it may be {' or '.join(matches)}" if matches else did_you_mean(word, names)
-        raise UsageError(f"no notebook '{word}' in this profile{hint or ': there are ' + ', '.join(names)}")
+        raise UsageError(
+            f"no notebook '{word}' in this profile{hint or ': there are ' + ', '.join(names)}"
+        )
     return matches[0]
 
 
 def find_profile(name: str, folder: Path) -> Path:
-    """The file of profile `name` in `folder`, or the file that `name` is the path of. Raises UsageError."""
+    """The file of profile `name` in `folder`, or the file that `name` is the path of. Raises
+    UsageError."""
     path = Path(name) if name.endswith((".yaml", ".yml")) else folder / f"{name}.yaml"
     if not path.is_file():
         known = sorted(file.stem for file in folder.glob("*.yaml"))
@@ -145,12 +173,15 @@ def _find(name: str, notebooks: Path, profile: Path) -> Notebook:
     path = notebooks / f"{name}.ipynb"
     if not path.is_file():
         known = sorted(file.stem for file in notebooks.glob("*.ipynb"))
-        raise UsageError(f"{profile}: no notebook '{name}' in {notebooks}{did_you_mean(name, known)}")
+        raise UsageError(
+            f"{profile}: no notebook '{name}' in {notebooks}{did_you_mean(name, known)}"
+        )
     return read_notebook(path)
 
 
 def check_parameters(notebook: Notebook, given: dict[str, Any], profile: Path) -> dict[str, Any]:
-    """All parameters of a notebook, the given ones and its defaults. Raises UsageError naming what does not fit."""
+    """All parameters of a notebook, the given ones and its defaults. Raises UsageError naming what
+    does not fit."""
     for name, value in given.items():
         where = f"{profile}: {notebook.name}"
         if name not in notebook.parameters:
@@ -160,7 +191,9 @@ def check_parameters(notebook: Notebook, given: dict[str, Any], profile: Path) -
         parameter = notebook.parameters[name]
         if not parameter.accepts(value):
             raise UsageError(f"{where}.{name}: expected {parameter.kind_name}, got {value!r}")
-    return {name: given.get(name, parameter.default) for name, parameter in notebook.parameters.items()}
+    return {
+        name: given.get(name, parameter.default) for name, parameter in notebook.parameters.items()
+    }
 
 
 def _parameters(source: str, path: Path) -> dict[str, Parameter]:
@@ -172,19 +205,27 @@ def _parameters(source: str, path: Path) -> dict[str, Parameter]:
             if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value:
                 name, kind = node.target.id, _kind(ast.unparse(node.annotation))
                 default = ast.literal_eval(node.value)
-            elif isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name):
+            elif (
+                isinstance(node, ast.Assign)
+                and len(node.targets) == 1
+                and isinstance(node.targets[0], ast.Name)
+            ):
                 name, default = node.targets[0].id, ast.literal_eval(node.value)
                 kind = Any if default is None else type(default)
             else:
                 raise ValueError(f"'{ast.unparse(node)}' is no assignment")
             found[name] = Parameter(name, default, kind)
     except (SyntaxError, ValueError) as error:
-        raise ValueError(f"{path}: its parameters cell must assign literals only: {error}") from None
+        raise ValueError(
+            f"{path}: its parameters cell must assign literals only: {error}"
+        ) from None
     return found
 
 
 def _kind(annotation: str) -> Any:
-    names: dict[str, Any] = {kind.__name__: kind for kind in (int, float, str, bool, list, dict, tuple)}
+    names: dict[str, Any] = {
+        kind.__name__: kind for kind in (int, float, str, bool, list, dict, tuple)
+    }
 
     def build(node: ast.expr) -> Any:
         match node:
@@ -194,7 +235,9 @@ def _kind(annotation: str) -> Any:
                 return None
             case ast.BinOp(left=left, op=ast.BitOr(), right=right):
                 return build(left) | build(right)
-            case ast.Subscript(value=ast.Name(id="list" | "dict" | "tuple" as name), slice=ast.Tuple(elts=inner)):
+            case ast.Subscript(
+                value=ast.Name(id="list" | "dict" | "tuple" as name), slice=ast.Tuple(elts=inner)
+            ):
                 return names[name][tuple(map(build, inner))]
             case ast.Subscript(value=ast.Name(id="list" | "tuple" as name), slice=inner):
                 return names[name][build(inner)]

@@ -28,10 +28,16 @@ class Progress:
 
 
 class ProgressLine:
-    """One line of progress: rewritten in place on a terminal, printed every 20 seconds into a file."""
+    """One line of progress: rewritten in place on a terminal, printed every 20 seconds into a
+    file."""
 
     def __init__(self, label: str, every: float = 20.0):
-        self.label, self.every, self.last, self.tty = label, every, time.monotonic(), sys.stdout.isatty()
+        self.label, self.every, self.last, self.tty = (
+            label,
+            every,
+            time.monotonic(),
+            sys.stdout.isatty(),
+        )
 
     def show(self, text: str) -> None:
         """Say where things are now."""

@@ -1,9 +1,11 @@
-"""Run folders: what was executed, from what, with which result; and so what has to be executed again.
+"""Run folders: what was executed, from what, with which result; and so what has to be executed
+again.
 
-`run.json` keeps, for each notebook, the fingerprint it was begun with (parameters, digest of the notebook's source,
-digest of the library's sources), the state of the earlier notebooks' outputs that it read, and its own outputs'. A
-notebook is fresh while all of them are as they were. Reading is seen from the parameters: a notebook reads another's
-outputs when one of its parameters is a path inside that folder. Files are compared by name, size and time.
+`run.json` keeps, for each notebook, the fingerprint it was begun with (parameters, digest of the
+notebook's source, digest of the library's sources), the state of the earlier notebooks' outputs
+that it read, and its own outputs'. A notebook is fresh while all of them are as they were. Reading
+is seen from the parameters: a notebook reads another's outputs when one of its parameters is a path
+inside that folder. Files are compared by name, size and time.
 """
 
 from __future__ import annotations
@@ -26,14 +28,21 @@ from semhead_lib.devices import available_cores
 from semhead_lib.reproduce.profiles import Step
 
 PACKAGE = Path(semhead_lib.__file__).parent
-INTERRUPTED, FAILED, INCOMPLETE = "was interrupted", "failed last time", "files of its outputs are gone"
+INTERRUPTED, FAILED, INCOMPLETE = (
+    "was interrupted",
+    "failed last time",
+    "files of its outputs are gone",
+)
 
 
 class Run:
     """One run folder and its `run.json`."""
 
     def __init__(self, folder: Path, root: Path):
-        self.folder, self.root = folder, root  # absolute: the run folder, the folder where notebooks are executed
+        self.folder, self.root = (
+            folder,
+            root,
+        )  # absolute: the run folder, the folder where notebooks are executed
         self.state: dict[str, Any] = {"notebooks": {}}
         self.load()
 
@@ -43,7 +52,9 @@ class Run:
             try:
                 self.state = json.loads(self._file.read_text(encoding="utf-8"))
             except ValueError as error:
-                raise ValueError(f"{self._file}: not JSON ({error}); remove it to begin anew") from None
+                raise ValueError(
+                    f"{self._file}: not JSON ({error}); remove it to begin anew"
+                ) from None
 
     @property
     def _file(self) -> Path:
@@ -72,13 +83,22 @@ class Run:
         """Those of the earlier notebooks whose outputs `step` reads."""
         paths = [Path(os.path.normpath(self.root / text)) for text in _strings(step.parameters)]
         folders = [(other, self.outputs(other)) for other in earlier]
-        return [other for other, out in folders if out and any(path.is_relative_to(out) for path in paths)]
+        return [
+            other
+            for other, out in folders
+            if out and any(path.is_relative_to(out) for path in paths)
+        ]
 
     def inputs(self, step: Step, earlier: list[Step]) -> dict[str, str]:
         """Digest of each earlier notebook's outputs that `step` reads, as they are now."""
-        return {other.name: listing(self.outputs(other))["digest"] for other in self.reads(step, earlier)}
+        return {
+            other.name: listing(self.outputs(other))["digest"]
+            for other in self.reads(step, earlier)
+        }
 
-    def why_execute(self, step: Step, earlier: list[Step], library: str, ignore_code: bool = False) -> str | None:
+    def why_execute(
+        self, step: Step, earlier: list[Step], library: str, ignore_code: bool = False
+    ) -> str | None:
         """Why this notebook has to be executed, in a few words; None when it is finished and fresh."""
         entry = self.notebooks.get(step.name)
         if entry is None:
@@ -90,7 +110,11 @@ class Run:
         if entry["status"] != "finished" or not _complete(self.executed(step.name)):
             return INTERRUPTED
         now = self.inputs(step, earlier)
-        stale = sorted(name for name in now.keys() | entry["inputs"] if now.get(name) != entry["inputs"].get(name))
+        stale = sorted(
+            name
+            for name in now.keys() | entry["inputs"]
+            if now.get(name) != entry["inputs"].get(name)
+        )
         if stale:
             return f"outputs of {', '.join(stale)} changed"
         out = self.outputs(step)
@@ -99,13 +123,16 @@ class Run:
         return None
 
     def what_changed(self, step: Step, library: str, ignore_code: bool = False) -> str | None:
-        """What differs from when this notebook was last begun: parameters or code; None when nothing does."""
+        """What differs from when this notebook was last begun: parameters or code; None when
+        nothing does."""
         entry = self.notebooks.get(step.name)
         if entry is None:
             return None
         before, after = entry["parameters"], step.parameters
         if before != after:
-            names = sorted(name for name in before.keys() | after if before.get(name) != after.get(name))
+            names = sorted(
+                name for name in before.keys() | after if before.get(name) != after.get(name)
+            )
             changes = [f"{name}: {before.get(name)} -> {after.get(name)}" for name in names]
             return f"parameters changed ({', '.join(changes)})"
         if not ignore_code and entry["notebook"] != step.notebook.digest:
@@ -135,25 +162,30 @@ class Run:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
-                raise RuntimeError(f"{self.folder}: another process is executing this run") from None
+                raise RuntimeError(
+                    f"{self.folder}: another process is executing this run"
+                ) from None
             self.load()
             yield
 
 
 def find_root(start: Path) -> Path:
-    """The repository's root: the nearest folder at or above `start` with notebooks and profiles, else the package's.
+    """The repository's root: the nearest folder at or above `start` with notebooks and profiles,
+    else the package's.
 
     Raises ValueError when neither has them.
     """
     for folder in [start, *start.parents, PACKAGE.parent]:
         if (folder / "notebooks").is_dir() and (folder / "papermill_runs" / "profiles").is_dir():
             return folder
-    raise ValueError(f"{start}: expected to be inside a checkout with notebooks/ and papermill_runs/profiles/")
+    raise ValueError(
+        f"{start}: expected to be inside a checkout with notebooks/ and papermill_runs/profiles/"
+    )
 
 
 def start_at_root() -> Path:
-    """Make the repository's root the working directory where that is its folder notebooks/, in which JupyterLab starts
-    kernels; any other stays. Returns the working directory.
+    """Make the repository's root the working directory where that is its folder notebooks/, in
+    which JupyterLab starts kernels; any other stays. Returns the working directory.
     """
     here = Path.cwd()
     if here.name == "notebooks" and here.parent == find_root(here):
@@ -166,25 +198,41 @@ def library_digest(package: Path = PACKAGE) -> str:
     digest = hashlib.sha256()
     for folder in (package, package.parent / "csrc"):
         for path in sorted(folder.rglob("*")):
-            if path.is_file() and "__pycache__" not in path.parts and path.suffix not in (".pyc", ".so", ".o"):
-                digest.update(f"{path.relative_to(package.parent)}\0{path.stat().st_size}\0".encode())
+            if (
+                path.is_file()
+                and "__pycache__" not in path.parts
+                and path.suffix not in (".pyc", ".so", ".o")
+            ):
+                digest.update(
+                    f"{path.relative_to(package.parent)}\0{path.stat().st_size}\0".encode()
+                )
                 digest.update(path.read_bytes())
     return digest.hexdigest()
 
 
 def listing(folder: Path | None) -> dict[str, Any]:
     """Number of files under a folder and a digest of their names, sizes and times."""
-    paths = sorted(path for path in folder.rglob("*") if path.is_file()) if folder and folder.is_dir() else []
-    lines = [(str(path.relative_to(folder or path)), path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
+    paths = (
+        sorted(path for path in folder.rglob("*") if path.is_file())
+        if folder and folder.is_dir()
+        else []
+    )
+    lines = [
+        (str(path.relative_to(folder or path)), path.stat().st_size, path.stat().st_mtime_ns)
+        for path in paths
+    ]
     return {"files": len(lines), "digest": hashlib.sha256(json.dumps(lines).encode()).hexdigest()}
 
 
 def commit(root: Path) -> dict[str, Any]:
-    """The checkout's git commit and whether the working tree differs from it; None for both outside git."""
+    """The checkout's git commit and whether the working tree differs from it; None for both outside
+    git."""
 
     def git(*words: str) -> str | None:
         try:
-            done = subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, check=False)
+            done = subprocess.run(
+                ["git", "-C", str(root), *words], capture_output=True, text=True, check=False
+            )
         except FileNotFoundError:
             return None
         return done.stdout.strip() if done.returncode == 0 else None
@@ -194,7 +242,8 @@ def commit(root: Path) -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    """Python's version and that of every installed package that this project names, extras included."""
+    """Python's version and that of every installed package that this project names, extras
+    included."""
     found = {"python": platform.python_version(), "semhead": semhead_lib.__version__}
     with contextlib.suppress(importlib.metadata.PackageNotFoundError):
         for requirement in sorted(importlib.metadata.requires("semhead") or [], key=str.lower):
@@ -211,10 +260,17 @@ def devices() -> dict[str, Any]:
     model = platform.processor() or platform.machine()
     with contextlib.suppress(OSError):
         lines = Path("/proc/cpuinfo").read_text().splitlines()
-        model = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), model)
+        model = next(
+            (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")),
+            model,
+        )
     gpus = []
     if shutil.which("nvidia-smi"):
-        query = ["nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
+        query = [
+            "nvidia-smi",
+            "--query-gpu=name,memory.total,driver_version",
+            "--format=csv,noheader",
+        ]
         done = subprocess.run(query, capture_output=True, text=True, check=False)
         gpus = done.stdout.strip().splitlines() if done.returncode == 0 else []
     cores = available_cores()

@@ -43,8 +43,12 @@ class Ahead(Iterator[Prepared]):
 
     def __next__(self) -> Prepared:
         if self._thread is None:
-            first = next(self._batches)  # not by the thread: it would have to start the readers' processes
-            self._thread = threading.Thread(target=self._work, args=(first,), name="prepares batches", daemon=True)
+            first = next(
+                self._batches
+            )  # not by the thread: it would have to start the readers' processes
+            self._thread = threading.Thread(
+                target=self._work, args=(first,), name="prepares batches", daemon=True
+            )
             self._thread.start()
         if self._used is not None:
             self._used.release()
@@ -74,7 +78,9 @@ class Ahead(Iterator[Prepared]):
             while (slot := self._free.get()) is not None:
                 variant, inputs = self._draw(step, batch)
                 packing = slot.fill(inputs, self._stream)
-                self._ready.put((slot, Prepared(step, variant, packing, slot.buffer[: packing.length])))
+                self._ready.put(
+                    (slot, Prepared(step, variant, packing, slot.buffer[: packing.length]))
+                )
                 batch, step = next(self._batches), step + 1
         except BaseException as error:
             self._ready.put(error)
@@ -90,7 +96,9 @@ class _Slot:
     def __init__(self, device: torch.device) -> None:
         self.device, self.on_gpu = device, device.type == "cuda"
         self.host = self.buffer = torch.empty(0, dtype=torch.uint8)
-        self._events = (torch.cuda.Event(), torch.cuda.Event()) if self.on_gpu else None  # filled, released
+        self._events = (
+            (torch.cuda.Event(), torch.cuda.Event()) if self.on_gpu else None
+        )  # filled, released
 
     def fill(self, inputs: Inputs, stream: torch.cuda.Stream | None) -> Packing:
         packing = Packing.of(inputs)

@@ -26,7 +26,9 @@ class Blur(NamedTuple):
     def of(cls, sigma: float, config: DiscriminatorConfig) -> Blur:
         """The blur of `sigma` pixels of the final image."""
         scale = config.raw_resolution / config.resolution
-        return cls(gaussian(sigma, config.resolution), gaussian(sigma * scale, config.raw_resolution))
+        return cls(
+            gaussian(sigma, config.resolution), gaussian(sigma * scale, config.raw_resolution)
+        )
 
 
 def gaussian(sigma: float, side: int) -> Tensor | None:  # [2 radius + 1]

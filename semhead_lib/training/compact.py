@@ -1,11 +1,13 @@
-"""A training's state in a few small files, to be taken over a thin line, and back into a folder that trains on.
+"""A training's state in a few small files, to be taken over a thin line, and back into a folder
+that trains on.
 
     STATE/state.json            what it is, checksums, and how the tensors fit together
     STATE/part-1.safetensors    tensors, and the small files of the run: settings, log, conditions
     ...
 
-Adam's first moment is the last gradient where beta1 = 0, and is not used again: it is never kept. Otherwise nothing is
-lost where it all fits; where it does not, numbers are halved in the order of `LEVELS`, and `state.json` says which.
+Adam's first moment is the last gradient where beta1 = 0, and is not used again: it is never kept.
+Otherwise nothing is lost where it all fits; where it does not, numbers are halved in the order of
+`LEVELS`, and `state.json` says which.
 """
 
 from __future__ import annotations
@@ -30,7 +32,13 @@ from semhead_lib.training.snapshots import save_snapshot, snapshots, unpack
 
 FORMAT, VERSION, INDEX = "semhead-compact-state", 1, "state.json"
 _KINDS = {"generator": "weights", "discriminator": "weights", "average": "average"}
-_FILES = (SETTINGS, LOG, f"{MODEL}/config.json", f"{MODEL}/discriminator.json", f"{MODEL}/conditions.safetensors")
+_FILES = (
+    SETTINGS,
+    LOG,
+    f"{MODEL}/config.json",
+    f"{MODEL}/discriminator.json",
+    f"{MODEL}/conditions.safetensors",
+)
 _LARGEST_HALF = 6e4
 _MOST_ROOM = 0.01  # of a part for the names and shapes of its tensors
 
@@ -46,16 +54,19 @@ class Level:
 LEVELS = (
     Level("nothing", {}),
     Level(
-        "second moments of Adam are rounded to 8 bits (bfloat16), the averaged generator to 11 (float16)",
+        "second moments of Adam are rounded to 8 bits (bfloat16), the averaged generator to 11 "
+        "(float16)",
         {"moments": torch.bfloat16, "average": torch.float16},
     ),
     Level(
-        "second moments of Adam are rounded to 8 bits (bfloat16), weights and the averaged generator to 11 (float16): "
+        "second moments of Adam are rounded to 8 bits (bfloat16), weights and the averaged "
+        "generator to 11 (float16): "
         "less than a tenth of what one step changes",
         {"moments": torch.bfloat16, "average": torch.float16, "weights": torch.float16},
     ),
     Level(
-        "weights are rounded to 11 bits (float16); second moments of Adam and the averaged generator are not kept and "
+        "weights are rounded to 11 bits (float16); second moments of Adam and the averaged "
+        "generator are not kept and "
         "begin anew, from zero and from the generator",
         {"moments": None, "average": None, "weights": torch.float16},
     ),
@@ -80,10 +91,11 @@ def compact_state(
     part: float = 16.0,  # MB (10^6 bytes) that each may have
     total: float = 64.0,  # MB of all
 ) -> Compacted:
-    """Write the newest whole snapshot of the training in `run` into the folder `out`, in place of what is there.
+    """Write the newest whole snapshot of the training in `run` into the folder `out`, in place of
+    what is there.
 
-    Raises FileNotFoundError when there is no snapshot, ValueError when all are damaged or not even the networks fit,
-    OSError when it cannot be written; what is there then stays.
+    Raises FileNotFoundError when there is no snapshot, ValueError when all are damaged or not even
+    the networks fit, OSError when it cannot be written; what is there then stays.
     """
     run, out = Path(run), Path(out)
     state = _newest(run)
@@ -94,18 +106,25 @@ def compact_state(
             data = np.frombuffer((run / name).read_bytes(), dtype=np.uint8)
             tensors[f"file:{name}"] = torch.from_numpy(data.copy())
     for level in LEVELS:
-        stored = {name: kept for name, t in tensors.items() if (kept := _stored(name, t, level)) is not None}
+        stored = {
+            name: kept
+            for name, t in tensors.items()
+            if (kept := _stored(name, t, level)) is not None
+        }
         parts = _shared_out(stored, files - 1, part * 1e6, total * 1e6)
         if parts:
             return _write(out, parts, level, tree, tensors, int(state["step"]))
-    raise ValueError(f"{run}: not even the networks fit in {files} files of {part:g} MB, {total:g} MB in all")
+    raise ValueError(
+        f"{run}: not even the networks fit in {files} files of {part:g} MB, {total:g} MB in all"
+    )
 
 
 def restore_state(state: Path | str, run: Path | str) -> int:
-    """Write the training in the compact `state` into the new folder `run`, where `semhead train` goes on; its step.
+    """Write the training in the compact `state` into the new folder `run`, where `semhead train`
+    goes on; its step.
 
-    Raises FileNotFoundError or ValueError naming the file and what is wrong with it, FileExistsError when `run` is not
-    empty. Nothing is written before all is known to be whole.
+    Raises FileNotFoundError or ValueError naming the file and what is wrong with it,
+    FileExistsError when `run` is not empty. Nothing is written before all is known to be whole.
     """
     folder, run = Path(state), Path(run)
     index, tensors = _read(folder)
@@ -113,9 +132,13 @@ def restore_state(state: Path | str, run: Path | str) -> int:
         raise FileExistsError(f"{run} is not empty: restore into a new folder")
     try:
         whole = _put_together(index["tree"], tensors)
-        files = {name.removeprefix("file:"): t for name, t in tensors.items() if name.startswith("file:")}
+        files = {
+            name.removeprefix("file:"): t for name, t in tensors.items() if name.startswith("file:")
+        }
         if not set(files) <= set(_FILES) or SETTINGS not in files:
-            raise ValueError(f"its files must be {SETTINGS} and of {', '.join(_FILES)}, got {sorted(files)}")
+            raise ValueError(
+                f"its files must be {SETTINGS} and of {', '.join(_FILES)}, got {sorted(files)}"
+            )
         step = whole["step"]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ValueError(f"{folder / INDEX}: does not describe a training: {error!r}") from None
@@ -123,7 +146,9 @@ def restore_state(state: Path | str, run: Path | str) -> int:
     save_snapshot(run / SNAPSHOTS, whole, keep=1)
     for network, name in (("average", "model"), ("discriminator", "discriminator")):
         content = {key: tensor.contiguous() for key, tensor in whole[network].items()}
-        write_atomically(run / MODEL / f"{name}.safetensors", save(content, metadata={"format": "pt"}))
+        write_atomically(
+            run / MODEL / f"{name}.safetensors", save(content, metadata={"format": "pt"})
+        )
     for name, data in files.items():
         write_atomically(run / name, data.numpy().tobytes())
     return int(step)
@@ -145,34 +170,51 @@ def _newest(run: Path) -> dict[str, Any]:
 def _moments_unused(state: dict[str, Any]) -> tuple[str, ...]:
     """The optimisers whose first moments are the last gradients."""
     names = (name for name in state if name.endswith("_optimiser"))
-    return tuple(n for n in names if all(group["betas"][0] == 0 for group in state[n]["param_groups"]))
+    return tuple(
+        n for n in names if all(group["betas"][0] == 0 for group in state[n]["param_groups"])
+    )
 
 
-def _taken_apart(value: Any, path: tuple[str, ...], tensors: dict[str, Tensor], unused: tuple[str, ...]) -> Any:
-    """Nested values as JSON, their tensors in `tensors` by name; channels-last tensors keep their order in memory."""
+def _taken_apart(
+    value: Any, path: tuple[str, ...], tensors: dict[str, Tensor], unused: tuple[str, ...]
+) -> Any:
+    """Nested values as JSON, their tensors in `tensors` by name; channels-last tensors keep their
+    order in memory."""
     if isinstance(value, Tensor):
         name = ".".join(path)
         if path[-1] == "exp_avg" and path[0] in unused:
             return {"zeros": list(value.shape), "dtype": str(value.dtype).removeprefix("torch.")}
         last = value.dim() == 4 and not value.is_contiguous()
         tensors[name] = value
-        return {"tensor": name, "dtype": str(value.dtype).removeprefix("torch."), "channels_last": last}
+        return {
+            "tensor": name,
+            "dtype": str(value.dtype).removeprefix("torch."),
+            "channels_last": last,
+        }
     if isinstance(value, dict):
-        items = [[key, _taken_apart(item, (*path, str(key)), tensors, unused)] for key, item in value.items()]
+        items = [
+            [key, _taken_apart(item, (*path, str(key)), tensors, unused)]
+            for key, item in value.items()
+        ]
         return {"dict": items}
     if isinstance(value, list | tuple):
-        items = [_taken_apart(item, (*path, str(i)), tensors, unused) for i, item in enumerate(value)]
+        items = [
+            _taken_apart(item, (*path, str(i)), tensors, unused) for i, item in enumerate(value)
+        ]
         return {"tuple" if isinstance(value, tuple) else "list": items}
     return {"value": value}
 
 
 def _put_together(tree: dict[str, Any], tensors: dict[str, Tensor]) -> Any:
-    """What `_taken_apart` was given; of what was not kept, zeros, and of the average the generator."""
+    """What `_taken_apart` was given; of what was not kept, zeros, and of the average the
+    generator."""
     (kind, content), *_ = tree.items()
     if kind == "dict":
         return {key: _put_together(item, tensors) for key, item in content}
     if kind in ("list", "tuple"):
-        return {"list": list, "tuple": tuple}[kind](_put_together(item, tensors) for item in content)
+        return {"list": list, "tuple": tuple}[kind](
+            _put_together(item, tensors) for item in content
+        )
     if kind == "value":
         return content
     dtype = getattr(torch, tree["dtype"])
@@ -196,7 +238,9 @@ def _stored(name: str, tensor: Tensor, level: Level) -> Tensor | None:
         return None
     counts = optimiser and tensor.dim() == 0  # steps
     large = dtype == torch.float16 and tensor.numel() and float(tensor.abs().max()) > _LARGEST_HALF
-    return tensor.to(tensor.dtype if counts or large else dtype).clone(memory_format=torch.contiguous_format)
+    return tensor.to(tensor.dtype if counts or large else dtype).clone(
+        memory_format=torch.contiguous_format
+    )
 
 
 def _shared_out(
@@ -221,7 +265,12 @@ def _shared_out(
 
 
 def _write(
-    out: Path, parts: list[dict[str, Tensor]], level: Level, tree: Any, tensors: dict[str, Tensor], step: int
+    out: Path,
+    parts: list[dict[str, Tensor]],
+    level: Level,
+    tree: Any,
+    tensors: dict[str, Tensor],
+    step: int,
 ) -> Compacted:
     for node in _leaves(tree):  # what is not kept is made anew in its shape
         if "tensor" in node:
@@ -246,7 +295,9 @@ def _write(
         for name in files:
             partial_path(out / name).unlink(missing_ok=True)
         raise OSError(error.errno, f"cannot write: {error.strerror}", str(out)) from error
-    for name in files:  # at one moment, as nearly as can be; a mixture of two states is found by its checksums
+    for name in (
+        files
+    ):  # at one moment, as nearly as can be; a mixture of two states is found by its checksums
         publish(partial_path(out / name), out / name)
     for old in out.glob("part-*.safetensors"):
         if old.name not in data:
@@ -263,7 +314,10 @@ def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         index = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: is not JSON: {error}") from None
-    if not isinstance(index, dict) or (index.get("format"), index.get("version")) != (FORMAT, VERSION):
+    if not isinstance(index, dict) or (index.get("format"), index.get("version")) != (
+        FORMAT,
+        VERSION,
+    ):
         raise ValueError(f"{path}: expected format {FORMAT!r}, version {VERSION}")
     if index.get("sha256") != _own_checksum(index) or not isinstance(index.get("parts"), dict):
         raise ValueError(f"{path}: damaged: its checksum is not that of its content")
@@ -274,7 +328,9 @@ def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
             raise ValueError(f"{part}: missing")
         data = part.read_bytes()
         if _sha256(data) != index["parts"].get(part.name, {}).get("sha256"):
-            raise ValueError(f"{part}: damaged, or of another state: its checksum is not that of {INDEX}")
+            raise ValueError(
+                f"{part}: damaged, or of another state: its checksum is not that of {INDEX}"
+            )
         tensors |= load(data)
     return index, tensors
 

@@ -1,9 +1,10 @@
-"""Square parts of images that the discriminator is shown in place of whole ones, so that a step's cost does not grow
-with the resolution (EpiGRAF: Skorokhodov et al., 2022).
+"""Square parts of images that the discriminator is shown in place of whole ones, so that a step's
+cost does not grow with the resolution (EpiGRAF: Skorokhodov et al., 2022).
 
-A part has `side` pixels, whatever its scale: at scale 1 it is the whole image made smaller, at scale 2 a quarter of
-it, and so on up to the pixels of the image itself. Scales are powers of two and edges lie on pixels, so that real
-images are averaged over whole pixels and never resampled: nothing but what they show tells them from generated ones.
+A part has `side` pixels, whatever its scale: at scale 1 it is the whole image made smaller, at
+scale 2 a quarter of it, and so on up to the pixels of the image itself. Scales are powers of two
+and edges lie on pixels, so that real images are averaged over whole pixels and never resampled:
+nothing but what they show tells them from generated ones.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ _FACE_SPREAD = 0.04  # standard deviation of a part's centre from a face's, imag
 
 
 def draw_windows(
-    cameras: Tensor,  # [B, 25] of whole images, B / views subjects with `views` adjacent images each
+    # [B, 25] of whole images, B / views subjects with `views` adjacent images each
+    cameras: Tensor,
     views: int,
     resolution: int,  # pixels of whole images
     side: int,  # of the parts; resolution / side is a power of two
@@ -27,8 +29,8 @@ def draw_windows(
     face: float,  # share of the parts that are cut around the face, where it is seen
     rng: torch.Generator,
 ) -> Tensor:  # [B, 3] left, top and side, in image widths
-    """Parts of images. All subjects have parts of one scale at one place of the batch, so that the discriminator's
-    minibatch statistic compares like with like."""
+    """Parts of images. All subjects have parts of one scale at one place of the batch, so that the
+    discriminator's minibatch statistic compares like with like."""
     zoom, b = resolution // side, len(cameras)
     scales = [2**k for k in range(1, zoom.bit_length())]
     drawn = torch.rand(views, 2, generator=rng)
@@ -48,7 +50,9 @@ def draw_windows(
     return torch.cat([corner, width[:, None]], dim=1)
 
 
-def cut(images: Tensor, windows: Tensor, side: int) -> Tensor:  # [B, C, S, S], [B, 3] -> [B, C, side, side]
+def cut(
+    images: Tensor, windows: Tensor, side: int
+) -> Tensor:  # [B, C, S, S], [B, 3] -> [B, C, side, side]
     """The parts of images, as means over whole pixels; of integers, rounded."""
     resolution, out = images.shape[-1], images.new_empty(*images.shape[:2], side, side)
     pixels = (windows * resolution).round().long().tolist()

@@ -1,4 +1,5 @@
-"""What the processes of one training agree on. With one process nothing is sent, and everything is settled at once."""
+"""What the processes of one training agree on. With one process nothing is sent, and everything is
+settled at once."""
 
 from __future__ import annotations
 
@@ -18,8 +19,9 @@ def everywhere(flag: Tensor, accelerator: Accelerator) -> bool:  # [] bool
 
 
 def agree_to_stop(wanted: bool, step: int, last: int, accelerator: Accelerator) -> bool:
-    """Whether to stop after `step` of `last` steps. Several processes agree on it every `AGREE_EVERY` steps and after
-    the last: if one of them wants to, all stop after the same step."""
+    """Whether to stop after `step` of `last` steps. Several processes agree on it every
+    `AGREE_EVERY` steps and after the last: if one of them wants to, all stop after the same
+    step."""
     if accelerator.num_processes == 1:
         return wanted
     if step % AGREE_EVERY and step != last:
@@ -28,7 +30,8 @@ def agree_to_stop(wanted: bool, step: int, last: int, accelerator: Accelerator) 
 
 
 def from_the_first(content: bytes | None, accelerator: Accelerator) -> bytes | None:
-    """The first process's bytes, in all processes. None from it says that it fails: the others raise RuntimeError."""
+    """The first process's bytes, in all processes. None from it says that it fails: the others
+    raise RuntimeError."""
     if accelerator.num_processes == 1:
         return content
     main, device = accelerator.is_main_process, accelerator.device

@@ -41,7 +41,12 @@ class Draws:
         rank: int = 0,
         processes: int = 1,
     ) -> None:
-        self.settings, self.mode, self.generator, self.discriminator = settings, mode, generator, discriminator
+        self.settings, self.mode, self.generator, self.discriminator = (
+            settings,
+            mode,
+            generator,
+            discriminator,
+        )
         self.rank, self.processes = rank, processes
         self._together = _gathering(processes)
 
@@ -55,22 +60,36 @@ class Draws:
         features = batch.semantics if self.mode.uses_semantics else None
         semantics = None if features is None else self._together(features)
 
-        swap = swap_probability(images_seen, s.swap_final, int(s.swap_kimg * 1000)) if self.mode.shows_view else 0.0
+        swap = (
+            swap_probability(images_seen, s.swap_final, int(s.swap_kimg * 1000))
+            if self.mode.shows_view
+            else 0.0
+        )
         conditions = self.mode.generated(cameras, self._turned(semantics, rng), swap, rng)
         heads = len(cameras) // s.views_per_head
         z = torch.randn(heads, c.z_dim, generator=rng)
         seed = int(torch.randint(2**31 - 1, (), generator=rng)) + self.rank * s.accumulate
         seen, windows = cameras, None  # labels of what the discriminator sees
         if s.crop:
-            windows = draw_windows(cameras, s.views_per_subject, c.resolution, s.crop, s.crop_whole, s.crop_face, rng)
+            windows = draw_windows(
+                cameras, s.views_per_subject, c.resolution, s.crop, s.crop_whole, s.crop_face, rng
+            )
             seen = crop_cameras(cameras, windows)
         wrong = {}
         if s.vicico_view:  # of the same part of an image: only the direction is wrong
             others = mining.wrong_cameras(cameras, rng, s.wrong_view_angle)
             wrong["wrong_cameras"] = others if windows is None else crop_cameras(others, windows)
         if s.vicico_condition and semantics is not None:
-            wrong["wrong_semantics"] = mining.wrong_semantics(semantics, subject, rng, s.wrong_condition_cosine)
-        side = raw_resolution(images_seen, s.raw_first or c.raw_resolution, c.raw_resolution, 0, int(s.raw_kimg * 1000))
+            wrong["wrong_semantics"] = mining.wrong_semantics(
+                semantics, subject, rng, s.wrong_condition_cosine
+            )
+        side = raw_resolution(
+            images_seen,
+            s.raw_first or c.raw_resolution,
+            c.raw_resolution,
+            0,
+            int(s.raw_kimg * 1000),
+        )
         variant = Variant(
             r1=step % s.r1_interval == 0 and ((s.r1_gamma or 0) > 0 or s.r2_gamma > 0),
             density=step % s.density_interval == 0 and s.density_weight > 0,
@@ -81,7 +100,9 @@ class Draws:
         if variant.density:
             points["points"] = torch.rand(heads, _POINTS, 3, generator=rng) * 2 - 1
             points["offsets"] = torch.randn(heads, _POINTS, 3, generator=rng)
-        blur = Blur.of(ramp(images_seen, s.blur_sigma, 0.0, int(s.blur_kimg * 1000)), self.discriminator)
+        blur = Blur.of(
+            ramp(images_seen, s.blur_sigma, 0.0, int(s.blur_kimg * 1000)), self.discriminator
+        )
         mine = {
             "cameras": cameras,
             "real": self.mode.real(seen, semantics),
@@ -95,7 +116,10 @@ class Draws:
         images, masks = batch.images, batch.masks
         if windows is not None:
             own = self._own(windows)
-            images, masks = cut(images, own, s.crop), None if masks is None else cut(masks, own, s.crop)
+            images, masks = (
+                cut(images, own, s.crop),
+                None if masks is None else cut(masks, own, s.crop),
+            )
         return variant, Inputs(
             images=images,
             masks=masks,
@@ -113,7 +137,9 @@ class Draws:
         if semantics is None or not s.condition_noise:
             return semantics
         noise = torch.randn(semantics.shape, generator=rng)
-        noise = noise.view(-1, s.views_per_head, noise.shape[1])[:, :1].expand(-1, s.views_per_head, -1)
+        noise = noise.view(-1, s.views_per_head, noise.shape[1])[:, :1].expand(
+            -1, s.views_per_head, -1
+        )
         length = s.condition_noise * F.normalize(noise.reshape(semantics.shape), dim=1)
         return F.normalize(semantics + length, dim=1)
 
@@ -130,7 +156,10 @@ def _gathering(processes: int) -> Callable[[Tensor], Tensor]:
     group = torch.distributed.new_group(backend="gloo")
 
     def together(tensor: Tensor) -> Tensor:
-        parts = [torch.empty_like(tensor, memory_format=torch.contiguous_format) for _ in range(processes)]
+        parts = [
+            torch.empty_like(tensor, memory_format=torch.contiguous_format)
+            for _ in range(processes)
+        ]
         torch.distributed.all_gather(parts, tensor.contiguous(), group=group)
         return torch.cat(parts)
 

@@ -46,7 +46,9 @@ class Graphs:
 
     def __init__(self, backend: Backend) -> None:
         self.backend = backend
-        self.failure: str | None = None  # why a step could not be captured; from then on all are eager
+        self.failure: str | None = (
+            None  # why a step could not be captured; from then on all are eager
+        )
         self._era: Hashable = None
         self._known: set[Hashable] = set()
         self._captured: dict[Hashable, tuple[Tensor, Callable[[], None], Result]] = {}
@@ -71,7 +73,10 @@ class Graphs:
                 inputs = buffer.clone()
                 self._captured[kind] = (inputs, *self.backend.capture(lambda: function(inputs)))
             except RuntimeError as error:
-                self.failure = f"a step cannot be captured: {(str(error).strip() or repr(error)).splitlines()[0]}"
+                self.failure = (
+                    "a step cannot be captured: "
+                    f"{(str(error).strip() or repr(error)).splitlines()[0]}"
+                )
                 warnings.warn(f"training without CUDA graphs: {self.failure}", stacklevel=2)
                 return self.backend.eagerly(lambda: function(buffer))
         inputs, replay, result = self._captured[kind]
@@ -103,7 +108,9 @@ class CudaBackend:
     def capture(self, function: Callable[[], Result]) -> tuple[Callable[[], None], Result]:
         graph, current = torch.cuda.CUDAGraph(), torch.cuda.current_stream(self.device)
         try:  # "thread_local": the thread that prepares batches goes on copying
-            with torch.cuda.graph(graph, pool=self.pool, stream=self.stream, capture_error_mode="thread_local"):
+            with torch.cuda.graph(
+                graph, pool=self.pool, stream=self.stream, capture_error_mode="thread_local"
+            ):
                 result = function()
         finally:
             torch.cuda.set_stream(current)

@@ -39,7 +39,9 @@ class Inputs:
     mapping: Tensor  # [H, K] the mapping network's condition; K may be 0
     beta: Tensor  # [] of the averaged generator
     masks: Tensor | None = None  # [B, 1, S, S] uint8
-    windows: Tensor | None = None  # [B, 3] the parts that are seen (`crops`); images and masks are those parts
+    windows: Tensor | None = (
+        None  # [B, 3] the parts that are seen (`crops`); images and masks are those parts
+    )
     seed: Tensor | None = None  # [micro-batches] int64, of the samples along rays; None: no jitter
     wrong_cameras: Tensor | None = None  # [B, 25]
     wrong_semantics: Tensor | None = None  # [B, D]
@@ -63,7 +65,10 @@ class Inputs:
         if parts == 1:
             return [self]
         divided = {name: t.chunk(parts) for name, t in self.tensors.items() if name not in _SHARED}
-        return [replace(self, **{name: pieces[k] for name, pieces in divided.items()}) for k in range(parts)]
+        return [
+            replace(self, **{name: pieces[k] for name, pieces in divided.items()})
+            for k in range(parts)
+        ]
 
 
 class Entry(NamedTuple):
@@ -109,7 +114,10 @@ class Packing:
         return Inputs(**self._views(buffer))
 
     def _views(self, buffer: Tensor) -> dict[str, Tensor]:
-        return {e.name: buffer[e.start : e.start + e.length].view(e.dtype).view(e.shape) for e in self.entries}
+        return {
+            e.name: buffer[e.start : e.start + e.length].view(e.dtype).view(e.shape)
+            for e in self.entries
+        }
 
 
 @dataclass(frozen=True)

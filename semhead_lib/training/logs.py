@@ -1,4 +1,5 @@
-"""What a training tells while it runs: a JSON line now and then, TensorBoard's curves, and a bar with the time left."""
+"""What a training tells while it runs: a JSON line now and then, TensorBoard's curves, and a bar
+with the time left."""
 
 from __future__ import annotations
 
@@ -22,8 +23,8 @@ Line = dict[str, Any]
 class IntervalMeans:
     """The mean of each term over those steps since the last line in which it was computed.
 
-    R1 and the density regularisation are not computed in every step, so that the last step's value alone would seldom
-    be one of theirs. Sums stay on the device: adding to them waits for nothing.
+    R1 and the density regularisation are not computed in every step, so that the last step's value
+    alone would seldom be one of theirs. Sums stay on the device: adding to them waits for nothing.
     """
 
     def __init__(self) -> None:
@@ -41,23 +42,29 @@ class IntervalMeans:
                 self._sums[name] = value.detach().float().clone()
 
     def read(self, accelerator: Accelerator) -> dict[str, float]:
-        """The means so far, over all processes; every process must ask, and gets the same numbers. Waits for the device
-        once."""
+        """The means so far, over all processes; every process must ask, and gets the same numbers.
+        Waits for the device once."""
         if not self._sums:
             return {}
         sums = torch.stack(list(self._sums.values()))
         if accelerator.num_processes > 1:
             sums = torch.as_tensor(accelerator.reduce(sums, "mean"))
             self._sums = dict(zip(self._sums, sums.clone().unbind(), strict=True))
-        return {name: x / self._counts[name] for name, x in zip(self._sums, sums.tolist(), strict=True)}
+        return {
+            name: x / self._counts[name] for name, x in zip(self._sums, sums.tolist(), strict=True)
+        }
 
     def clear(self) -> None:
         """Begin a new interval."""
         self._sums, self._counts = {}, {}
 
     def state(self) -> dict[str, Any]:
-        """For a snapshot: the next line of a training that goes on is that of one which never stopped."""
-        return {"sums": {name: x.cpu() for name, x in self._sums.items()}, "counts": dict(self._counts)}
+        """For a snapshot: the next line of a training that goes on is that of one which never
+        stopped."""
+        return {
+            "sums": {name: x.cpu() for name, x in self._sums.items()},
+            "counts": dict(self._counts),
+        }
 
     def restore(self, state: dict[str, Any], device: torch.device | str) -> None:
         """Go on from `state`, or from nothing, if it is empty."""
@@ -66,7 +73,8 @@ class IntervalMeans:
 
 
 class TrainingLog:
-    """Writes lines to log.jsonl and TensorBoard, hands them to `listen`, and shows the last one beside a bar.
+    """Writes lines to log.jsonl and TensorBoard, hands them to `listen`, and shows the last one
+    beside a bar.
 
     Where TensorBoard is not installed there are no curves of it.
     """
@@ -74,7 +82,9 @@ class TrainingLog:
     def __init__(
         self,
         folder: Path,
-        step: int,  # that the training starts from: lines of later steps are cut off, those steps are made again
+        # that the training starts from: lines of later steps are cut off, those steps are made
+        # again
+        step: int,
         total: float,  # kimg
         progress: bool,
         listen: Callable[[Line], None] | None = None,
@@ -124,8 +134,8 @@ def _board(folder: Path, step: int) -> Any:
 
 
 def read_log(folder: Path | str) -> list[Line]:
-    """The lines of a training's log; a last line that was cut off is left out. Raises ValueError naming another that is
-    none."""
+    """The lines of a training's log; a last line that was cut off is left out. Raises ValueError
+    naming another that is none."""
     path = Path(folder) / LOG
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
     found = []
@@ -137,5 +147,7 @@ def read_log(folder: Path | str) -> list[Line]:
             found.append(line)
         except (ValueError, TypeError, KeyError, RecursionError):
             if number < len(lines):
-                raise ValueError(f"{path}, line {number} is no line of a log: {text[:80]!r}") from None
+                raise ValueError(
+                    f"{path}, line {number} is no line of a log: {text[:80]!r}"
+                ) from None
     return found

@@ -1,4 +1,5 @@
-"""Wrong conditions for real images: cameras not too near the true one, semantic features not too like it."""
+"""Wrong conditions for real images: cameras not too near the true one, semantic features not too
+like it."""
 
 from __future__ import annotations
 
@@ -28,21 +29,27 @@ def wrong_cameras(
     rng: torch.Generator,
     nearest: float = NEAREST_VIEW,  # degrees
 ) -> Tensor:  # [B, 25]
-    """For each image the camera of another, drawn evenly from those at least `nearest` degrees away from its own.
+    """For each image the camera of another, drawn evenly from those at least `nearest` degrees away
+    from its own.
 
-    Drawn from the data's own cameras, a wrong camera by itself looks like a true one: only together with the image
-    is it wrong. Too near ones would tell the discriminator that a right image is wrong. Where none is far
-    enough, the image's own camera is turned about the vertical by `nearest` to 360 - `nearest` degrees.
+    Drawn from the data's own cameras, a wrong camera by itself looks like a true one: only together
+    with the image is it wrong. Too near ones would tell the discriminator that a right image is
+    wrong. Where none is far enough, the image's own camera is turned about the vertical by
+    `nearest` to 360 - `nearest` degrees.
     """
     far = view_angles(cameras, cameras) >= nearest
     drawn = cameras[_draw(far, rng)]
     alone = ~far.any(1)
     if bool(alone.any()):
         angles = orbit_angles(cameras[alone].cpu())
-        turn = nearest + (360 - 2 * nearest) * torch.rand(len(angles), generator=rng, dtype=torch.float64)
+        turn = nearest + (360 - 2 * nearest) * torch.rand(
+            len(angles), generator=rng, dtype=torch.float64
+        )
         turned = orbit_cameras(angles[:, 0] + turn, angles[:, 1]).to(cameras)
         turned[:, 16:] = cameras[alone, 16:]
-        turned[:, [3, 7, 11]] *= (angles[:, 2:] / turned[:, [3, 7, 11]].norm(dim=1, keepdim=True).cpu()).to(cameras)
+        turned[:, [3, 7, 11]] *= (
+            angles[:, 2:] / turned[:, [3, 7, 11]].norm(dim=1, keepdim=True).cpu()
+        ).to(cameras)
         drawn = drawn.clone()
         drawn[alone] = turned
     return drawn
@@ -54,20 +61,25 @@ def wrong_semantics(
     rng: torch.Generator,
     max_similarity: float = MAX_SIMILARITY,
 ) -> Tensor:  # [B, D]
-    """Another subject's feature for each image, drawn evenly from those of a cosine below `max_similarity` to its own.
+    """Another subject's feature for each image, drawn evenly from those of a cosine below
+    `max_similarity` to its own.
 
-    Twins would tell the discriminator that a right condition is wrong. Where all others are too alike, the least alike
-    of them is taken. Raises ValueError for one subject alone.
+    Twins would tell the discriminator that a right condition is wrong. Where all others are too
+    alike, the least alike of them is taken. Raises ValueError for one subject alone.
     """
     other = subject[:, None] != subject[None]
     if not bool(other.any(1).all()):
         raise ValueError("wrong semantic conditions need two subjects or more in a batch")
-    cosine = torch.where(other, semantics @ semantics.T, torch.full_like(other, 2.0, dtype=semantics.dtype))
+    cosine = torch.where(
+        other, semantics @ semantics.T, torch.full_like(other, 2.0, dtype=semantics.dtype)
+    )
     allowed = cosine < max_similarity
     least = cosine == cosine.amin(1, keepdim=True)
     return semantics[_draw(torch.where(allowed.any(1, keepdim=True), allowed, least), rng)]
 
 
-def _draw(allowed: Tensor, rng: torch.Generator) -> Tensor:  # [B, B] bool -> [B] index of one that is allowed
+def _draw(
+    allowed: Tensor, rng: torch.Generator
+) -> Tensor:  # [B, B] bool -> [B] index of one that is allowed
     scores = torch.rand(allowed.shape, generator=rng).to(allowed.device)
     return torch.where(allowed, scores, -torch.ones_like(scores)).argmax(1)

@@ -20,11 +20,15 @@ class Networks:
     """Generator, its moving average, discriminator, and their optimisers; equal settings and seed,
     equal weights."""
 
-    def __init__(self, settings: TrainSettings, semantic_dimension: int, device: torch.device | str) -> None:
+    def __init__(
+        self, settings: TrainSettings, semantic_dimension: int, device: torch.device | str
+    ) -> None:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.seed)
             self.generator = Generator(settings.generator_config(semantic_dimension)).to(device)
-            self.discriminator = Discriminator(settings.discriminator_config(semantic_dimension)).to(device)
+            self.discriminator = Discriminator(
+                settings.discriminator_config(semantic_dimension)
+            ).to(device)
         self.average = copy.deepcopy(self.generator).requires_grad_(False).eval()
         precision = torch.bfloat16 if settings.precision == "bf16" else None
         for network in (self.generator, self.discriminator):
@@ -90,4 +94,6 @@ class Gradients:
 
 def _adam(network: nn.Module, rate: float) -> torch.optim.Adam:
     capturable = next(network.parameters()).is_cuda  # in a CUDA graph
-    return torch.optim.Adam(network.parameters(), lr=rate, betas=_BETAS, eps=1e-8, fused=True, capturable=capturable)
+    return torch.optim.Adam(
+        network.parameters(), lr=rate, betas=_BETAS, eps=1e-8, fused=True, capturable=capturable
+    )

@@ -1,4 +1,5 @@
-"""From a training's folder to a model folder that can be shipped: half precision weights, config, conditions, card."""
+"""From a training's folder to a model folder that can be shipped: half precision weights, config,
+conditions, card."""
 
 from __future__ import annotations
 
@@ -77,7 +78,8 @@ def release(
     data_licence: str = "",
     terms: str = "Apache-2.0, as the code.",
 ) -> Path:
-    """Write the model folder `out` from the folders of a training's stages, in their order; returns the card's path.
+    """Write the model folder `out` from the folders of a training's stages, in their order; returns
+    the card's path.
 
     Raises FileNotFoundError when the last of them holds no trained generator.
     """
@@ -91,7 +93,9 @@ def release(
     shutil.copyfile(max((run / GRIDS).glob("*.png")), out / GRID)
     stages = [_Stage.read(Path(folder)) for folder in runs]
     log = _joined(stages)
-    write_atomically(out / "log.jsonl", "".join(json.dumps(line) + "\n" for line in _thinned(log, 200)).encode())
+    write_atomically(
+        out / "log.jsonl", "".join(json.dumps(line) + "\n" for line in _thinned(log, 200)).encode()
+    )
     write_atomically(out / METRICS_FILE, json.dumps(measured, indent=1).encode() + b"\n")
     begun, c, price = stages[-1].begun, generator.config, cost(generator.config)
     text = _TEMPLATE.format(
@@ -139,12 +143,16 @@ class _Stage:
         """What the steps took, from the speeds of the log's lines."""
         kimg = [0.0, *(line["kimg"] for line in self.log)]
         speeds = (max(line["images_per_second"], 1e-9) for line in self.log)
-        return sum(1000 * (b - a) / speed for a, b, speed in zip(kimg, kimg[1:], speeds, strict=False))
+        return sum(
+            1000 * (b - a) / speed for a, b, speed in zip(kimg, kimg[1:], speeds, strict=False)
+        )
 
     @property
     def described(self) -> str:
         usual, here = TrainSettings().as_json(), begun_settings(self.begun)
-        changes = [f"{key}={here[key]}" for key in here if key not in FREE and here[key] != usual.get(key)]
+        changes = [
+            f"{key}={here[key]}" for key in here if key not in FREE and here[key] != usual.get(key)
+        ]
         batch = here["subjects_per_batch"] * here["views_per_subject"] * self.begun["processes"]
         changed = f"`{' '.join(changes)}`" if changes else "the defaults"
         return f"{self.log[-1]['kimg']:.1f} thousand images in batches of {batch}: {changed}"
@@ -154,13 +162,17 @@ def _joined(stages: list[_Stage]) -> list[Line]:
     """The stages' lines one after the other, steps and images counted through."""
     lines, step, kimg = [], 0, 0.0
     for stage in stages:
-        lines += [line | {"step": line["step"] + step, "kimg": round(line["kimg"] + kimg, 4)} for line in stage.log]
+        lines += [
+            line | {"step": line["step"] + step, "kimg": round(line["kimg"] + kimg, 4)}
+            for line in stage.log
+        ]
         step, kimg = lines[-1]["step"], lines[-1]["kimg"]
     return lines
 
 
 def _thinned(log: list[Line], rows: int) -> list[Line]:
-    """At most `rows` lines at equal distances, each the mean over the lines since the one before that have the term."""
+    """At most `rows` lines at equal distances, each the mean over the lines since the one before
+    that have the term."""
     size = max(-(-len(log) // rows), 1)
     parts = [log[i : i + size] for i in range(0, len(log), size)]
     thinned = []

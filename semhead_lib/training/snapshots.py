@@ -1,7 +1,9 @@
-"""Snapshots: everything a training needs to go on as if it had not stopped. Read without executing anything in them.
+"""Snapshots: everything a training needs to go on as if it had not stopped. Read without executing
+anything in them.
 
-A file is one line, `semhead snapshot 2 sha256 HEX` with the SHA-256 of what follows, and then what `torch.save` wrote.
-Older files lack the line; they are checked by the CRC-32 that their archive keeps of each tensor.
+A file is one line, `semhead snapshot 2 sha256 HEX` with the SHA-256 of what follows, and then what
+`torch.save` wrote. Older files lack the line; they are checked by the CRC-32 that their archive
+keeps of each tensor.
 """
 
 from __future__ import annotations
@@ -29,14 +31,16 @@ State = dict[str, Any]
 
 
 def state_of(networks: Networks, step: int, log: State | None = None) -> State:
-    """The state after `step` steps: networks, average, optimisers, torch's random state, and what the next line of the
-    log has gathered. What the steps draw and the place in the data follow from `step`."""
+    """The state after `step` steps: networks, average, optimisers, torch's random state, and what
+    the next line of the log has gathered. What the steps draw and the place in the data follow from
+    `step`."""
     state: State = {name: getattr(networks, name).state_dict() for name in _PARTS}
     return state | {"step": step, "random": torch.get_rng_state(), "log": log or {}}
 
 
 def put_state(state: State, networks: Networks) -> None:
-    """Bring the networks to a state; the optimisers keep their own settings. Raises what torch does when it is none."""
+    """Bring the networks to a state; the optimisers keep their own settings. Raises what torch does
+    when it is none."""
     for name in _PARTS[:3]:
         getattr(networks, name).load_state_dict(state[name])
     for name in _PARTS[3:]:
@@ -51,12 +55,14 @@ def pack(state: State) -> bytes:
     content = io.BytesIO()
     torch.save(state, content)
     content = content.getvalue()
-    return b"semhead snapshot 2 sha256 %s\n" % hashlib.sha256(content).hexdigest().encode() + content
+    return (
+        b"semhead snapshot 2 sha256 %s\n" % hashlib.sha256(content).hexdigest().encode() + content
+    )
 
 
 def unpack(data: bytes) -> State:
-    """The state in the bytes of a snapshot, on the CPU. Raises ValueError when they are damaged, or numbers in them not
-    finite."""
+    """The state in the bytes of a snapshot, on the CPU. Raises ValueError when they are damaged, or
+    numbers in them not finite."""
     head, content = _HEAD.match(data), data
     if head:
         content = memoryview(data)[head.end() :]
@@ -70,16 +76,21 @@ def unpack(data: bytes) -> State:
         state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
         step, parts = state["step"], [state[name] for name in _PARTS]
     except Exception as error:  # damaged files fail in many ways
-        raise ValueError((str(error).strip() or type(error).__name__).splitlines()[0][:200]) from error
+        raise ValueError(
+            (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+        ) from error
     if not bool(all_finite(parts)):
         raise ValueError(f"numbers in it are not finite, after {step} steps")
     return state
 
 
 def all_finite(state: Any) -> Tensor:  # [] bool
-    """Whether every number in the tensors of nested dictionaries and lists is finite; on their device."""
+    """Whether every number in the tensors of nested dictionaries and lists is finite; on their
+    device."""
     tensors = [t for t in _tensors(state) if t.is_floating_point()]
-    return torch.stack([t.isfinite().all() for t in tensors]).all() if tensors else torch.tensor(True)
+    return (
+        torch.stack([t.isfinite().all() for t in tensors]).all() if tensors else torch.tensor(True)
+    )
 
 
 def _tensors(value: Any) -> Iterator[Tensor]:
@@ -91,7 +102,8 @@ def _tensors(value: Any) -> Iterator[Tensor]:
 
 
 def save_snapshot(folder: Path, state: State, keep: int) -> Path:
-    """Write a state and delete all but the `keep` newest up to it. A reader never sees a part of one."""
+    """Write a state and delete all but the `keep` newest up to it. A reader never sees a part of
+    one."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"step-{state['step']:08d}.pt"
     write_atomically(path, pack(state))
@@ -107,10 +119,11 @@ def snapshots(folder: Path) -> list[Path]:
 
 
 def load_snapshot(folder: Path, networks: Networks) -> State | None:
-    """Bring the networks to the newest snapshot that is whole; returns its state, None when there is no snapshot.
+    """Bring the networks to the newest snapshot that is whole; returns its state, None when there
+    is no snapshot.
 
-    Damaged ones are named in a warning and put aside, as NAME.damaged. Raises ValueError when all are damaged, and
-    then touches none; or when a whole one is of other networks.
+    Damaged ones are named in a warning and put aside, as NAME.damaged. Raises ValueError when all
+    are damaged, and then touches none; or when a whole one is of other networks.
     """
     damaged: dict[Path, str] = {}
     for path in reversed(snapshots(folder)):
@@ -133,7 +146,8 @@ def load_snapshot(folder: Path, networks: Networks) -> State | None:
     if damaged:
         reasons = "; ".join(f"{path.name}: {reason}" for path, reason in damaged.items())
         raise ValueError(
-            f"every snapshot in {folder} is damaged ({reasons}). Nothing was changed: put back a copy of one, or begin "
+            f"every snapshot in {folder} is damaged ({reasons}). Nothing was changed: put back a "
+            "copy of one, or begin "
             "in another folder"
         )
     return None

@@ -48,16 +48,24 @@ class Step:
     """
 
     def __init__(
-        self, settings: TrainSettings, networks: Networks, mode: ConditionMode, accelerator: Accelerator
+        self,
+        settings: TrainSettings,
+        networks: Networks,
+        mode: ConditionMode,
+        accelerator: Accelerator,
     ) -> None:
         settings = self.settings = settings.resolved(accelerator.num_processes)
         self.networks, self.mode = networks, mode
         self.device, self.processes = accelerator.device, accelerator.num_processes
         self.reference = False  # render with the reference implementation, to compare
         self.draws = Draws(
-            settings, mode, networks.generator.config, networks.discriminator.config,
-            accelerator.process_index, self.processes,
-        )  # fmt: skip
+            settings,
+            mode,
+            networks.generator.config,
+            networks.discriminator.config,
+            accelerator.process_index,
+            self.processes,
+        )
         self._eager = self._obstacle()
         self.graphs = None if self._eager else Graphs(CudaBackend(self.device))
         if self.device.type == "cuda":
@@ -90,7 +98,9 @@ class Step:
         """
         prepared = batch if isinstance(batch, Prepared) else self.prepare(step, batch)
         if prepared.step != step:
-            raise ValueError(f"the batch was prepared for step {prepared.step}, this is step {step}")
+            raise ValueError(
+                f"the batch was prepared for step {prepared.step}, this is step {step}"
+            )
         variant, packing = prepared.variant, prepared.packing
 
         def run(buffer: Tensor) -> Result:
@@ -133,13 +143,18 @@ class Step:
                     loss = self._discriminate(part, drawn.seen.detach(), variant, log)
                     (loss / len(parts)).backward()
                 log["whole_d"].append(loss)
-            log["grad_d"].append(nets.d_gradients.exchange(_mean(log["whole_d"])[None], self.processes))
+            log["grad_d"].append(
+                nets.d_gradients.exchange(_mean(log["whole_d"])[None], self.processes)
+            )
             nets.d_optimiser.step()
 
             nets.discriminator.requires_grad_(False)
             nets.g_gradients.zero()
             for part in parts:
-                with nullcontext() if made else equalised(nets.generator), equalised(nets.discriminator):
+                with (
+                    nullcontext() if made else equalised(nets.generator),
+                    equalised(nets.discriminator),
+                ):
                     drawn = made or self._generate(part, variant.side)
                     loss = self._convince(part, drawn, variant.side, log)
                     (loss / len(parts)).backward()
@@ -163,13 +178,25 @@ class Step:
         features = nets.generator.backbone(w)
         seed = None if part.seed is None else part.seed.reshape(())
         render = nets.generator.synthesize(
-            w, part.cameras, side, seed, features=features, reference=self.reference, windows=part.windows
+            w,
+            part.cameras,
+            side,
+            seed,
+            features=features,
+            reference=self.reference,
+            windows=part.windows,
         )
-        seen = losses.discriminator_input(nets.discriminator, render.image, render.opacity, render.image_raw, part.blur)
+        seen = losses.discriminator_input(
+            nets.discriminator, render.image, render.opacity, render.image_raw, part.blur
+        )
         return Generated(w, features, render, seen)
 
     def _discriminate(
-        self, part: Inputs, drawn: DiscriminatorInput, variant: Variant, log: dict[str, list[Tensor]]
+        self,
+        part: Inputs,
+        drawn: DiscriminatorInput,
+        variant: Variant,
+        log: dict[str, list[Tensor]],
     ) -> Tensor:
         """The discriminator's loss. Its trunk sees real and generated images in one pass, except
         where R1 needs the gradients of the real ones."""
@@ -183,23 +210,33 @@ class Step:
             drawn = drawn.detach().requires_grad_() if s.r2_gamma else drawn
             real_features, fake_features = (discriminator.features(seen) for seen in (real, drawn))
         else:
-            real_features, fake_features = discriminator.features(real.and_then(drawn), sets=2).chunk(2)
+            real_features, fake_features = discriminator.features(
+                real.and_then(drawn), sets=2
+            ).chunk(2)
         real_logits = discriminator.logits(real_features, part.real)
         fake_logits = discriminator.logits(fake_features, part.generated)
         against = real_logits if s.loss == "relativistic" else None
         wrong = losses.vicico(
-            discriminator, real_features, part.real, part.wrong_cameras, part.wrong_semantics, against
+            discriminator,
+            real_features,
+            part.real,
+            part.wrong_cameras,
+            part.wrong_semantics,
+            against,
         )
         loss_d = self._tells_apart(real_logits, fake_logits)
         loss = loss_d + s.vicico_view * wrong.view + s.vicico_condition * wrong.condition
         found = dict(loss_d=loss_d, real=real_logits.mean(), fake=fake_logits.mean())
         real_all, fake_all = real_logits, fake_logits  # what R1 and R2 look at
         if s.local_weight:
-            local = [discriminator.local_logits(features) for features in (real_features, fake_features)]
+            local = [
+                discriminator.local_logits(features) for features in (real_features, fake_features)
+            ]
             found["local_d"] = self._tells_apart(*local)
             loss = loss + s.local_weight * found["local_d"]
             real_all, fake_all = (
-                x + s.local_weight * y.mean(1) for x, y in zip((real_all, fake_all), local, strict=True)
+                x + s.local_weight * y.mean(1)
+                for x, y in zip((real_all, fake_all), local, strict=True)
             )
         if variant.r1:
             for name, gamma, seen, logits in (
@@ -210,7 +247,9 @@ class Step:
                     penalty = losses.r1_penalty(seen, logits)
                     log[name].append(penalty)
                     loss = loss + gamma * s.r1_interval * penalty
-        for name, value in (found | dict(wrong_view=wrong.view, wrong_condition=wrong.condition)).items():
+        for name, value in (
+            found | dict(wrong_view=wrong.view, wrong_condition=wrong.condition)
+        ).items():
             log[name].append(value)
         return loss
 
@@ -220,7 +259,9 @@ class Step:
             return losses.relativistic_loss(real, fake)
         return losses.discriminator_loss(real, fake)
 
-    def _convince(self, part: Inputs, drawn: Generated, side: int, log: dict[str, list[Tensor]]) -> Tensor:
+    def _convince(
+        self, part: Inputs, drawn: Generated, side: int, log: dict[str, list[Tensor]]
+    ) -> Tensor:
         """The generator's loss."""
         s, nets = self.settings, self.networks
         discriminator = nets.discriminator

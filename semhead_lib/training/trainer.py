@@ -1,4 +1,5 @@
-"""The training loop: feeds batches to the step, logs, draws, saves; the same call goes on where it stopped."""
+"""The training loop: feeds batches to the step, logs, draws, saves; the same call goes on where it
+stopped."""
 
 from __future__ import annotations
 
@@ -58,27 +59,33 @@ def train(
     stop_after: float | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Path:
-    """Train until `settings.kimg` thousand real images were shown; returns the folder of the averaged generator.
+    """Train until `settings.kimg` thousand real images were shown; returns the folder of the
+    averaged generator.
 
-    Into `out` go settings.json, log.jsonl, tensorboard/, grids/*.png (the averaged generator's heads from all around),
-    snapshots/, and generator/ (model.safetensors, config.json, conditions.safetensors and the discriminator). When
-    interrupted (Ctrl-C, or what schedulers send) it finishes its step, saves, and raises KeyboardInterrupt; the same
-    call goes on, on one device and number of threads with the very numbers of an uninterrupted training. A call that
+    Into `out` go settings.json, log.jsonl, tensorboard/, grids/*.png (the averaged generator's
+    heads from all around), snapshots/, and generator/ (model.safetensors, config.json,
+    conditions.safetensors and the discriminator). When interrupted (Ctrl-C, or what schedulers
+    send) it finishes its step, saves, and raises KeyboardInterrupt; the same call goes on, on one
+    device and number of threads with the very numbers of an uninterrupted training. A call that
     fails before its first snapshot does not bind later ones to its settings.
 
-    Of several processes the first one alone reads and writes `out` and reads `init`. They stop together, within 16
-    steps.
+    Of several processes the first one alone reads and writes `out` and reads `init`. They stop
+    together, within 16 steps.
 
     Args:
-        data: subjects with the features that the mode needs, in memory or read from the disk as they are used.
-        device: "auto", "cpu" or "cuda"; under `torchrun` or `accelerate launch`, the kind of each process's device.
-        init: folder of a generator to begin with, as an earlier training left it, and of its discriminator, if there.
+        data: subjects with the features that the mode needs, in memory or read from the disk as
+            they are used.
+        device: "auto", "cpu" or "cuda"; under `torchrun` or `accelerate launch`, the kind of each
+            process's device.
+        init: folder of a generator to begin with, as an earlier training left it, and of its
+            discriminator, if there.
         listen: called with every line of the log.
         stop_after: seconds after which this call saves and returns, finished or not, by `clock`.
 
-    Raises ValueError for data that do not suit the settings, settings, data or a number of processes other than `out`
-    was begun with, or snapshots all of which are damaged or gone; FloatingPointError when a loss or a weight is no
-    longer finite; BlockingIOError when another process trains into `out`.
+    Raises ValueError for data that do not suit the settings, settings, data or a number of
+    processes other than `out` was begun with, or snapshots all of which are damaged or gone;
+    FloatingPointError when a loss or a weight is no longer finite; BlockingIOError when another
+    process trains into `out`.
     """
     accelerator = Accelerator(cpu=pick_device(device) == "cpu")
     trainer = _Trainer(settings, data, Path(out), accelerator)
@@ -96,7 +103,9 @@ def train(
 
 
 class _Trainer:
-    def __init__(self, settings: TrainSettings, data: Subjects, out: Path, accelerator: Accelerator) -> None:
+    def __init__(
+        self, settings: TrainSettings, data: Subjects, out: Path, accelerator: Accelerator
+    ) -> None:
         if accelerator.device.type == "cpu":
             keep_freed_memory()
         else:
@@ -110,15 +119,25 @@ class _Trainer:
         self.anchor = None
         if settings.reconstruct_every:
             if accelerator.num_processes > 1:
-                raise ValueError(f"reconstruct_every needs one process, got {accelerator.num_processes}")
-            self.anchor = Anchor(settings, data, dimension, self.networks.generator, accelerator.device)
+                raise ValueError(
+                    f"reconstruct_every needs one process, got {accelerator.num_processes}"
+                )
+            self.anchor = Anchor(
+                settings, data, dimension, self.networks.generator, accelerator.device
+            )
         self.means, self.step = IntervalMeans(), 0
 
     def begin(self, init: Path | str | None) -> None:
-        """Go on from the newest snapshot, or begin; settings.json is written when nothing can fail any more."""
+        """Go on from the newest snapshot, or begin; settings.json is written when nothing can fail
+        any more."""
         accelerator = self.accelerator
         self.settings, content = run_folder.begin(
-            self.settings, self.data, self.out, init, str(accelerator.device), accelerator.num_processes
+            self.settings,
+            self.data,
+            self.out,
+            init,
+            str(accelerator.device),
+            accelerator.num_processes,
         )
         state = load_snapshot(self.out / SNAPSHOTS, self.networks)
         if state is not None:
@@ -143,7 +162,10 @@ class _Trainer:
             if content is not None and not self.accelerator.is_main_process:
                 state = unpack(content)
                 put_state(state, self.networks)
-                self.settings, self.step = TrainSettings.from_json(json.loads(state["settings"])), state["step"]
+                self.settings, self.step = (
+                    TrainSettings.from_json(json.loads(state["settings"])),
+                    state["step"],
+                )
                 self.means.restore(state["log"], self.accelerator.device)
         self.do = Step(self.settings, self.networks, self.mode, self.accelerator)
         self.batch = self.settings.batch * self.accelerator.num_processes
@@ -158,10 +180,18 @@ class _Trainer:
     ) -> Path:
         main, s, began = self.accelerator.is_main_process, self.settings, clock()
         log = TrainingLog(self.out, self.step, s.kimg, progress, listen) if main else None
-        if main and self.step and (self.step >= self.last or not (self.out / MODEL / WEIGHTS).exists()):
-            self._save_model()  # that of the snapshot: the process may have been killed between the two
+        if (
+            main
+            and self.step
+            and (self.step >= self.last or not (self.out / MODEL / WEIGHTS).exists())
+        ):
+            # that of the snapshot: the process may have been killed between the two
+            self._save_model()
         try:
-            with _interruptions() as interrupted, self.do.ahead(self._batches(), self.step) as batches:
+            with (
+                _interruptions() as interrupted,
+                self.do.ahead(self._batches(), self.step) as batches,
+            ):
                 since, counted = time.perf_counter(), 0
                 while self.step < self.last:
                     self.means.add(self.do(self.step, next(batches)))
@@ -171,7 +201,9 @@ class _Trainer:
                     counted += 1
                     late = stop_after is not None and clock() - began >= stop_after
                     done = self.step == self.last
-                    stop = agree_to_stop(interrupted() or late, self.step, self.last, self.accelerator)
+                    stop = agree_to_stop(
+                        interrupted() or late, self.step, self.last, self.accelerator
+                    )
                     line_due = self.step % s.log_every == 0 or done or stop
                     grid_due = self._passed(s.tick_kimg) or done
                     save_due = self._passed(s.snapshot_kimg) or done or stop
@@ -188,7 +220,9 @@ class _Trainer:
                             self._draw(log)
                         if main and save_due:
                             self._save()
-                        since += time.perf_counter() - paused  # speed is that of steps, not of what is written
+                        since += (
+                            time.perf_counter() - paused
+                        )  # speed is that of steps, not of what is written
                     if stop:
                         break
         finally:
@@ -199,20 +233,36 @@ class _Trainer:
         return self.out / MODEL
 
     def _finite_means(self, weights: bool) -> dict[str, float]:
-        """Means of the terms since the last line, over all processes. Raises FloatingPointError in all of them when a
-        loss of one was not finite, or, with `weights`, when a weight is not: nothing of that is ever saved."""
+        """Means of the terms since the last line, over all processes. Raises FloatingPointError in
+        all of them when a loss of one was not finite, or, with `weights`, when a weight is not:
+        nothing of that is ever saved."""
         means = self.means.read(self.accelerator)
         wrong = None
-        if means.pop("finite", 1.0) < 1 or not all(math.isfinite(means[name]) for name in ("loss_g", "loss_d")):
-            others = [f"{n} is {x}" for n, x in means.items() if not (math.isfinite(x) or n in ("loss_g", "loss_d"))]
-            wrong = ", ".join([f"the losses are {means['loss_g']:.5g} and {means['loss_d']:.5g}", *others])
-        elif weights and not everywhere(all_finite(state_of(self.networks, self.step)), self.accelerator):
+        if means.pop("finite", 1.0) < 1 or not all(
+            math.isfinite(means[name]) for name in ("loss_g", "loss_d")
+        ):
+            others = [
+                f"{n} is {x}"
+                for n, x in means.items()
+                if not (math.isfinite(x) or n in ("loss_g", "loss_d"))
+            ]
+            wrong = ", ".join(
+                [f"the losses are {means['loss_g']:.5g} and {means['loss_d']:.5g}", *others]
+            )
+        elif weights and not everywhere(
+            all_finite(state_of(self.networks, self.step)), self.accelerator
+        ):
             wrong = "weights of the networks, or their optimisers' moments, are not finite"
         if wrong:
             saved = snapshots(self.out / SNAPSHOTS)
-            kept = f"the last snapshot, {saved[-1]}, is finite and is kept" if saved else "there is no snapshot yet"
+            kept = (
+                f"the last snapshot, {saved[-1]}, is finite and is kept"
+                if saved
+                else "there is no snapshot yet"
+            )
             raise FloatingPointError(
-                f"step {self.step}: {wrong}; {kept}. Lower the learning rates or raise r1_gamma, into a new folder"
+                f"step {self.step}: {wrong}; {kept}. Lower the learning rates or raise r1_gamma, "
+                "into a new folder"
             )
         return means
 
@@ -229,7 +279,9 @@ class _Trainer:
     def _draw(self, log: TrainingLog) -> None:
         """A grid of heads, as a file and for TensorBoard."""
         images = self.grid()
-        sampling.save_grid(self.out / GRIDS / f"kimg-{self.step * self.batch / 1000:08.1f}.png", images)
+        sampling.save_grid(
+            self.out / GRIDS / f"kimg-{self.step * self.batch / 1000:08.1f}.png", images
+        )
         log.show("heads", torch.cat([torch.cat([*row], dim=2) for row in images], dim=1), self.step)
 
     def _save(self) -> None:
@@ -248,13 +300,16 @@ class _Trainer:
             self.anchor.save(self.out / MODEL)
 
     def grid(self) -> Tensor:  # [8, 8, 3, S, S] uint8
-        """Eight heads of the averaged generator, under the conditions of the first subjects, from all around."""
+        """Eight heads of the averaged generator, under the conditions of the first subjects, from
+        all around."""
         semantics = None
         if self.mode.uses_semantics:
             features = self.bank.features
             semantics = features[torch.arange(_GRID_HEADS) % len(features)]
         z = sampling.latents(_GRID_HEADS, self.networks.average.config.z_dim, _GRID_SEED)
-        return sampling.heads_around(self.networks.average, z, self.bank.mapping_condition(semantics, _GRID_HEADS))
+        return sampling.heads_around(
+            self.networks.average, z, self.bank.mapping_condition(semantics, _GRID_HEADS)
+        )
 
     def _passed(self, kimg: float) -> bool:
         """Whether this step went past a multiple of `kimg`."""
@@ -263,8 +318,14 @@ class _Trainer:
 
     def _batches(self) -> Iterator:
         s = self.settings
-        order = dict(seed=s.seed, rank=self.accelerator.process_index, world_size=self.accelerator.num_processes)
-        return self.data.batches(s.subjects_per_batch, s.views_per_subject, start=self.step, **order)
+        order = dict(
+            seed=s.seed,
+            rank=self.accelerator.process_index,
+            world_size=self.accelerator.num_processes,
+        )
+        return self.data.batches(
+            s.subjects_per_batch, s.views_per_subject, start=self.step, **order
+        )
 
 
 def _begin_with(networks: Networks, folder: Path) -> None:
@@ -273,7 +334,10 @@ def _begin_with(networks: Networks, folder: Path) -> None:
     Raises FileNotFoundError when there is no generator, ValueError when they are of other shapes.
     """
     beginnings: list[tuple[nn.Module, nn.Module]]
-    beginnings = [(networks.generator, Generator.load(folder)), (networks.average, Generator.load(folder))]
+    beginnings = [
+        (networks.generator, Generator.load(folder)),
+        (networks.average, Generator.load(folder)),
+    ]
     if (folder / DISCRIMINATOR).exists():
         beginnings.append((networks.discriminator, Discriminator.load(folder)))
     for network, saved in beginnings:
@@ -281,7 +345,9 @@ def _begin_with(networks: Networks, folder: Path) -> None:
             network.load_state_dict(saved.state_dict())
         except RuntimeError as error:
             reason = str(error).splitlines()[0]
-            raise ValueError(f"init={folder}: its networks are not those of these settings: {reason}") from None
+            raise ValueError(
+                f"init={folder}: its networks are not those of these settings: {reason}"
+            ) from None
 
 
 def _bank(data: Subjects, mode: ConditionMode) -> ConditionBank:
@@ -295,9 +361,11 @@ def _bank(data: Subjects, mode: ConditionMode) -> ConditionBank:
 
 @contextmanager
 def _interruptions() -> Iterator[Callable[[], bool]]:
-    """Within it, the first Ctrl-C is only noted, so that no step is torn; a second one stops at once.
+    """Within it, the first Ctrl-C is only noted, so that no step is torn; a second one stops at
+    once.
 
-    Elsewhere than in the main thread nothing can be noted, and KeyboardInterrupt is left to whoever raises it.
+    Elsewhere than in the main thread nothing can be noted, and KeyboardInterrupt is left to whoever
+    raises it.
     """
     noted = threading.Event()
     if threading.current_thread() is not threading.main_thread():

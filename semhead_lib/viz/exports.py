@@ -17,7 +17,8 @@ from semhead_lib.models.mesh import SCALE, Mesh
 
 
 def write_mp4(path: Path | str, frames: Tensor, fps: int = 24) -> None:  # [T, 3, H, W] uint8
-    """A video that browsers play (H.264, 4:2:0). Odd sizes get one more row or column, repeated from the last.
+    """A video that browsers play (H.264, 4:2:0). Odd sizes get one more row or column, repeated
+    from the last.
 
     Raises ValueError for frames of another kind.
     """
@@ -27,7 +28,9 @@ def write_mp4(path: Path | str, frames: Tensor, fps: int = 24) -> None:  # [T, 3
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     pixels = frames.permute(0, 2, 3, 1).cpu().numpy()
-    pixels = np.pad(pixels, ((0, 0), *((0, side % 2) for side in pixels.shape[1:3]), (0, 0)), mode="edge")
+    pixels = np.pad(
+        pixels, ((0, 0), *((0, side % 2) for side in pixels.shape[1:3]), (0, 0)), mode="edge"
+    )
     partial = partial_path(path).with_suffix(".mp4")
     writer = imageio_ffmpeg.write_frames(
         str(partial),
@@ -56,7 +59,13 @@ def write_gif(path: Path | str, frames: Tensor, fps: int = 12) -> None:  # [T, 3
     images = [image.quantize(palette=colours, dither=Image.Dither.NONE) for image in images]
     data = io.BytesIO()
     images[0].save(
-        data, "GIF", save_all=True, append_images=images[1:], duration=round(1000 / fps), loop=0, optimize=False
+        data,
+        "GIF",
+        save_all=True,
+        append_images=images[1:],
+        duration=round(1000 / fps),
+        loop=0,
+        optimize=False,
     )
     _write(path, data.getvalue())
 
@@ -72,12 +81,17 @@ def write_viewer(path: Path | str, mesh: Mesh, title: str) -> None:
     scenes.as_the_generator(plot)
     scenes.look(plot, azimuth=25, elevation=8, radius=RADIUS)
     page = plot.get_snapshot()
-    _write(path, re.sub(r"<title>.*?</title>", f"<title>{html.escape(title)}</title>", page, count=1).encode())
+    _write(
+        path,
+        re.sub(
+            r"<title>.*?</title>", f"<title>{html.escape(title)}</title>", page, count=1
+        ).encode(),
+    )
 
 
 def write_mesh(path: Path | str, mesh: Mesh) -> None:
-    """A mesh with vertex colours as GLB, PLY or OBJ, by the path's suffix: y up, the face towards +z, in scene units
-    (times METRES_PER_UNIT: metres), which the file says, too.
+    """A mesh with vertex colours as GLB, PLY or OBJ, by the path's suffix: y up, the face towards
+    +z, in scene units (times METRES_PER_UNIT: metres), which the file says, too.
 
     Raises ValueError for another suffix.
     """
@@ -96,8 +110,15 @@ def write_mesh(path: Path | str, mesh: Mesh) -> None:
 
 
 def _check_frames(frames: Tensor) -> None:
-    if frames.ndim != 4 or frames.shape[1] != 3 or str(frames.dtype) != "torch.uint8" or not len(frames):
-        raise ValueError(f"frames must be uint8 [T >= 1, 3, H, W], got {frames.dtype} {list(frames.shape)}")
+    if (
+        frames.ndim != 4
+        or frames.shape[1] != 3
+        or str(frames.dtype) != "torch.uint8"
+        or not len(frames)
+    ):
+        raise ValueError(
+            f"frames must be uint8 [T >= 1, 3, H, W], got {frames.dtype} {list(frames.shape)}"
+        )
 
 
 def _write(path: Path | str, content: bytes) -> None:

@@ -1,4 +1,5 @@
-"""A generator as a source of subjects: its heads as a dataset of ours, and from there in EG3D's form."""
+"""A generator as a source of subjects: its heads as a dataset of ours, and from there in EG3D's
+form."""
 
 from __future__ import annotations
 
@@ -23,7 +24,8 @@ _VIEWS = 8  # at a time
 class GeneratedSource:
     """Heads of a generator, each under the condition of somebody of its data, drawn with the seed.
 
-    Raises ValueError for a setting out of range, FileNotFoundError for a generator that is not there.
+    Raises ValueError for a setting out of range, FileNotFoundError for a generator that is not
+    there.
     """
 
     model: str = "semhead-64"
@@ -43,7 +45,8 @@ class GeneratedSource:
                 raise ValueError(f"{key} must be at least {low}, got {getattr(self, key)}")
         if self.view_sampling not in cameras.VIEW_SAMPLERS:
             raise ValueError(
-                f"view_sampling must be one of {sorted(cameras.VIEW_SAMPLERS)}, got {self.view_sampling!r}"
+                f"view_sampling must be one of {sorted(cameras.VIEW_SAMPLERS)}, got "
+                f"{self.view_sampling!r}"
             )
         if not 0 <= self.psi <= 2:
             raise ValueError(f"psi must be 0 to 2, got {self.psi}")
@@ -51,8 +54,12 @@ class GeneratedSource:
     def describe(self) -> dict[str, Any]:
         """Settings, and the weights' digest, as JSON. The device is not among them."""
         folder = folder_of(self.model)
-        settings = {k: v for k, v in asdict(self).items() if k not in ("device", "licence", "model")}
-        digest = hashlib.sha256((folder / CONFIG).read_bytes() + (folder / WEIGHTS).read_bytes()).hexdigest()
+        settings = {
+            k: v for k, v in asdict(self).items() if k not in ("device", "licence", "model")
+        }
+        digest = hashlib.sha256(
+            (folder / CONFIG).read_bytes() + (folder / WEIGHTS).read_bytes()
+        ).hexdigest()
         return {**settings, "model": folder.name, "weights": digest[:16]}
 
     @cached_property
@@ -61,7 +68,8 @@ class GeneratedSource:
         if model.generator.config.resolution != self.resolution:
             own = model.generator.config.resolution
             raise ValueError(
-                f"{self.model} makes images of {own} pixels a side: resolution={own}, not {self.resolution}"
+                f"{self.model} makes images of {own} pixels a side: resolution={own}, not "
+                f"{self.resolution}"
             )
         return model
 
@@ -84,7 +92,11 @@ class GeneratedSource:
         masks = torch.nn.functional.interpolate(opacity, size=self.resolution, mode="bilinear")
         masks = (masks * 255).round().to(torch.uint8)[:, 0]
         return Subject(
-            id=f"g{self.seed}-{index:07d}", views=images[:-1], cameras=labels[:-1].float(), masks=masks[:-1],
-            frontal=images[-1], provenance={"source": self.name, "seed": self.seed, "index": index},
+            id=f"g{self.seed}-{index:07d}",
+            views=images[:-1],
+            cameras=labels[:-1].float(),
+            masks=masks[:-1],
+            frontal=images[-1],
+            provenance={"source": self.name, "seed": self.seed, "index": index},
             licence=self.licence,
-        )  # fmt: skip
+        )

@@ -1,4 +1,5 @@
-"""Heads on demand: what was asked for in words of the explorer, as styles, images, surfaces and volumes."""
+"""Heads on demand: what was asked for in words of the explorer, as styles, images, surfaces and
+volumes."""
 
 from __future__ import annotations
 
@@ -35,13 +36,18 @@ class HeadRequest:
     condition: str = "subject 0"  # "subject N" of the gallery, "text: WORDS", or "image: NAME"
     other_condition: str = "subject 1"
     mixed: float = 0.0  # from the condition (0) to the other (1), along the arc between them
-    condition_azimuth: float = 0.0  # degrees, of the camera that conditions on, where it takes views
+    condition_azimuth: float = (
+        0.0  # degrees, of the camera that conditions on, where it takes views
+    )
 
 
 class HeadModel:
-    """A generator and all that it can be asked for. Raises what `Generator.load` and `ConditionBank.load` raise."""
+    """A generator and all that it can be asked for. Raises what `Generator.load` and
+    `ConditionBank.load` raise."""
 
-    def __init__(self, model: str | Path = "semhead-64", *, encoder: str = EMBEDDED, device: str = "auto") -> None:
+    def __init__(
+        self, model: str | Path = "semhead-64", *, encoder: str = EMBEDDED, device: str = "auto"
+    ) -> None:
         self.device = pick_device(device)
         if self.device == "cpu":
             keep_freed_memory()
@@ -49,7 +55,9 @@ class HeadModel:
         self.generator = Generator.load(model, self.device).requires_grad_(False)
         self.bank = ConditionBank.load(folder_of(model))
         self._images: dict[str, Tensor] = {}  # name -> feature [1, D]
-        self._newest: tuple[HeadRequest, Tensor] | None = None  # a head whose style was asked for, and the style
+        self._newest: tuple[HeadRequest, Tensor] | None = (
+            None  # a head whose style was asked for, and the style
+        )
 
     @cached_property
     def clip(self) -> SemanticEncoder:
@@ -69,7 +77,8 @@ class HeadModel:
         return f"image: {name}"
 
     def feature(self, condition: str) -> Tensor:  # [1, D]
-        """The unit feature of a condition in words; of a text it is what the generator knows near it.
+        """The unit feature of a condition in words; of a text it is what the generator knows near
+        it.
 
         Raises ValueError for words of another kind.
         """
@@ -81,15 +90,18 @@ class HeadModel:
         if kind == "image:" and rest in self._images:
             return self._images[rest]
         raise ValueError(
-            f"a condition is 'subject N' below {len(self.bank.features)}, 'text: WORDS' or 'image: NAME' of an image "
+            f"a condition is 'subject N' below {len(self.bank.features)}, 'text: WORDS' or "
+            "'image: NAME' of an image "
             f"that was given, got {condition!r}"
         )
 
     @torch.no_grad()
     def style(self, asked: HeadRequest) -> Tensor:  # [1, W]
-        """The style of a head: conditions are mixed along their arc, styles of two seeds along a line.
+        """The style of a head: conditions are mixed along their arc, styles of two seeds along a
+        line.
 
-        That of the last one is kept: a head that is only looked at from elsewhere costs no texts and no mapping again.
+        That of the last one is kept: a head that is only looked at from elsewhere costs no texts
+        and no mapping again.
         """
         newest = self._newest
         if newest is None or newest[0] != asked:
@@ -101,21 +113,29 @@ class HeadModel:
         if self.takes_semantics:
             semantics = self.feature(asked.condition)
             if asked.mixed:
-                semantics = slerp(semantics, self.feature(asked.other_condition), torch.tensor([[asked.mixed]]))
+                semantics = slerp(
+                    semantics, self.feature(asked.other_condition), torch.tensor([[asked.mixed]])
+                )
         condition = self.bank.mapping_condition(semantics, 1, asked.condition_azimuth)
         condition = None if condition is None else condition.to(self.device)
         seeds = [asked.seed, asked.other_seed] if asked.along else [asked.seed]
         mapping, z_dim = self.generator.mapping, self.generator.config.z_dim
         mean = mapping.mean(condition)[0]
-        each = [mapping(latents(1, z_dim, s).to(self.device), condition, asked.psi, towards=mean) for s in seeds]
+        each = [
+            mapping(latents(1, z_dim, s).to(self.device), condition, asked.psi, towards=mean)
+            for s in seeds
+        ]
         return torch.lerp(each[0], each[-1], asked.along)
 
     def sampled(self, count: int, seed: int = 0, psi: float = 0.7) -> list[HeadRequest]:
-        """Heads drawn at random: each a seed of its own under the condition of somebody of the data."""
+        """Heads drawn at random: each a seed of its own under the condition of somebody of the
+        data."""
         rng = np.random.default_rng(seed)
         subjects = rng.permutation(max(len(self.bank.features), 1))
         return [
-            HeadRequest(seed=seed * 1000 + i, psi=psi, condition=f"subject {subjects[i % len(subjects)]}")
+            HeadRequest(
+                seed=seed * 1000 + i, psi=psi, condition=f"subject {subjects[i % len(subjects)]}"
+            )
             for i in range(count)
         ]
 
@@ -123,7 +143,9 @@ class HeadModel:
         """The styles of several heads."""
         return torch.cat([self.style(a) for a in asked])
 
-    def turned(self, styles: Tensor, views: int = 8, elevation: float = 0.0) -> Tensor:  # [N, views, 3, S, S] uint8
+    def turned(
+        self, styles: Tensor, views: int = 8, elevation: float = 0.0
+    ) -> Tensor:  # [N, views, 3, S, S] uint8
         """Each head from equal steps of azimuth, from the back over its right side and the front."""
         azimuths = torch.arange(views) * (360.0 / views) - 180.0
         return styles_around(self.generator, styles, azimuths, elevation)
@@ -131,10 +153,14 @@ class HeadModel:
     @torch.no_grad()
     def render(self, w: Tensor, azimuth: float, elevation: float) -> Render:  # [1, W]
         """From one camera of the orbit, degrees."""
-        label = orbit_cameras(torch.tensor([float(azimuth)]), torch.tensor([float(elevation)])).to(self.device)
+        label = orbit_cameras(torch.tensor([float(azimuth)]), torch.tensor([float(elevation)])).to(
+            self.device
+        )
         return self.generator.synthesize(w, label)
 
-    def image(self, w: Tensor, azimuth: float, elevation: float, kind: str = "image") -> Tensor:  # [3, H, W] uint8
+    def image(
+        self, w: Tensor, azimuth: float, elevation: float, kind: str = "image"
+    ) -> Tensor:  # [3, H, W] uint8
         """One of IMAGES. Raises ValueError for another kind."""
         if kind not in IMAGES:
             raise ValueError(f"an image is one of {', '.join(IMAGES)}, got {kind!r}")
@@ -147,7 +173,11 @@ class HeadModel:
         if kind == "opacity":
             return (opacity * 255).round().to(torch.uint8).expand(3, -1, -1)
         depth = torch.where(opacity > 0.5, seen.depth[0].cpu(), 0.0)
-        return depth_colours(depth)[0] if kind == "depth" else normal_colours(depth[0], azimuth, elevation)
+        return (
+            depth_colours(depth)[0]
+            if kind == "depth"
+            else normal_colours(depth[0], azimuth, elevation)
+        )
 
     @torch.no_grad()
     def planes(self, w: Tensor) -> Tensor:  # [3, rows, columns] uint8
@@ -166,7 +196,9 @@ class HeadModel:
         return mesh(self.generator, w[0], resolution)
 
     @torch.no_grad()
-    def volume(self, w: Tensor, resolution: int = 64) -> np.ndarray:  # [1, W] -> [N, N, N] float32, indexed z, y, x
+    def volume(
+        self, w: Tensor, resolution: int = 64
+    ) -> np.ndarray:  # [1, W] -> [N, N, N] float32, indexed z, y, x
         """Density over the box of the planes, in units of the surface's."""
         box = self.generator.renderer.settings.box
         along = torch.linspace(-1, 1, resolution)
@@ -186,12 +218,16 @@ class HeadModel:
         return torch.stack(images)
 
     def in_gallery(self, count: int = 24) -> int:
-        """How many conditions a gallery of at most `count` has: none where the generator takes no semantics."""
+        """How many conditions a gallery of at most `count` has: none where the generator takes no
+        semantics."""
         return min(count, len(self.bank.features))
 
 
-def normal_colours(depth: Tensor, azimuth: float, elevation: float) -> Tensor:  # [R, R] -> [3, R, R] uint8
-    """Directions of a surface as colours, x red, y green, z blue in the world; white where depth is 0."""
+def normal_colours(
+    depth: Tensor, azimuth: float, elevation: float
+) -> Tensor:  # [R, R] -> [3, R, R] uint8
+    """Directions of a surface as colours, x red, y green, z blue in the world; white where depth is
+    0."""
     side = depth.shape[-1]
     label = orbit_cameras(torch.tensor([float(azimuth)]), torch.tensor([float(elevation)]))
     origin, direction = rays(label, side)

@@ -1,4 +1,5 @@
-"""A plotly map whose points show images under the pointer, alive without a kernel and without a network."""
+"""A plotly map whose points show images under the pointer, alive without a kernel and without a
+network."""
 
 from __future__ import annotations
 
@@ -71,12 +72,23 @@ def image_map(
         colour = (colours or {}).get(name, COLOURS[k % len(COLOURS)])
         rows = [i for i, group in enumerate(groups) if group == name]
         figure.add_scatter(
-            x=points[rows, 0].tolist(), y=points[rows, 1].tolist(), customdata=rows, name=name, mode="markers",
-            hoverinfo="none", marker=dict(size=9, symbol=_SYMBOLS[k % len(_SYMBOLS)],
-                                          color=colour, line=dict(width=0.5, color="#333")),
-        )  # fmt: skip
+            x=points[rows, 0].tolist(),
+            y=points[rows, 1].tolist(),
+            customdata=rows,
+            name=name,
+            mode="markers",
+            hoverinfo="none",
+            marker=dict(
+                size=9,
+                symbol=_SYMBOLS[k % len(_SYMBOLS)],
+                color=colour,
+                line=dict(width=0.5, color="#333"),
+            ),
+        )
     figure.update_layout(**LAYOUT, title=title, height=height)
-    figure.update_xaxes(showticklabels=False, zeroline=False).update_yaxes(showticklabels=False, zeroline=False)
+    figure.update_xaxes(showticklabels=False, zeroline=False).update_yaxes(
+        showticklabels=False, zeroline=False
+    )
     page = _PAGE.format(
         alt=html.escape(alt),
         height=height,

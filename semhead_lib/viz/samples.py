@@ -1,4 +1,5 @@
-"""Heads of a generator as files: a sheet of all from several sides, a video of them turning, and what made each."""
+"""Heads of a generator as files: a sheet of all from several sides, a video of them turning, and
+what made each."""
 
 from __future__ import annotations
 
@@ -40,14 +41,17 @@ def sample(
     fps: int = 24,
     device: str = "auto",
 ) -> Path:
-    """What `semhead sample` does (semhead_lib/conf/sample.yaml explains the arguments); returns the sheet's path.
+    """What `semhead sample` does (semhead_lib/conf/sample.yaml explains the arguments); returns the
+    sheet's path.
 
-    Raises ValueError for a generator that takes no texts or images, another encoder than it was trained with, texts and
-    images at once, or a density grid with less than two samples; FileNotFoundError for a model or image that is not
-    there.
+    Raises ValueError for a generator that takes no texts or images, another encoder than it was
+    trained with, texts and images at once, or a density grid with less than two samples;
+    FileNotFoundError for a model or image that is not there.
     """
     generator = Generator.load(model, pick_device(device))
-    asked = {name: n for name, n in (("grid", grid), ("coarse", coarse), ("fine", fine)) if n is not None}
+    asked = {
+        name: n for name, n in (("grid", grid), ("coarse", coarse), ("fine", fine)) if n is not None
+    }
     rays = generator.renderer.settings = replace(generator.renderer.settings, **asked)
     if pick_device(device) == "cpu":
         keep_freed_memory()
@@ -57,7 +61,9 @@ def sample(
         condition, names = bank.sample(heads, strategy, seed), [f"{strategy}, seed {seed}"]
         names = names * heads
     else:
-        condition = bank.mapping_condition(semantics.repeat_interleave(heads, 0), heads * len(semantics))
+        condition = bank.mapping_condition(
+            semantics.repeat_interleave(heads, 0), heads * len(semantics)
+        )
         names = [name for name in names for _ in range(heads)]
     z = latents(heads, generator.config.z_dim, seed).repeat(len(names) // heads, 1)
 
@@ -65,10 +71,21 @@ def sample(
     turn = tuple(-180 + 360 * i / views for i in range(views))
     save_grid(out / IMAGE, heads_around(generator, z, condition, turn, elevation, psi))
     if frames:
-        video = heads_around(generator, z, condition, tuple(360 * i / frames for i in range(frames)), elevation, psi)
+        video = heads_around(
+            generator, z, condition, tuple(360 * i / frames for i in range(frames)), elevation, psi
+        )
         write_mp4(out / VIDEO, _tiled(video), fps)
-    rows = [{"row": i, "latent_seed": seed, "latent": i % heads, "condition": name} for i, name in enumerate(names)]
-    record = {"model": generator.config.name, "mode": bank.mode.name, "psi": psi, "azimuths": turn, "heads": rows}
+    rows = [
+        {"row": i, "latent_seed": seed, "latent": i % heads, "condition": name}
+        for i, name in enumerate(names)
+    ]
+    record = {
+        "model": generator.config.name,
+        "mode": bank.mode.name,
+        "psi": psi,
+        "azimuths": turn,
+        "heads": rows,
+    }
     record |= {"grid": rays.grid, "coarse": rays.coarse, "fine": rays.fine}
     write_atomically(out / RECORD, json.dumps(record, indent=1).encode() + b"\n")
     return out / IMAGE

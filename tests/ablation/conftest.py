@@ -1,4 +1,5 @@
-"""A tiny checkout with a study: a notebook in place of 03 that only pretends to train, and one in place of 04."""
+"""A tiny checkout with a study: a notebook in place of 03 that only pretends to train, and one in
+place of 04."""
 
 from __future__ import annotations
 

@@ -21,12 +21,22 @@ SMALL = {
     "datasets": {"people": {"subjects": 8, "seed": 1}, "unseen": {"subjects": 8, "seed": 2}},
     "resolution": 32,
     "heads": 4,
-    "common": {"preset": "semhead-32", "subjects_per_batch": 2, "views_per_subject": 2, "views_per_head": 2},
-    "parts": {"box": {"generator": {"box_half": [0.4, 0.4, 0.3]}}, "crops": {"crop": 16},
-              "warm": {"reconstruct": {"share": 0.5, "pixels": 16, "views_per_subject": 2}}},
-    "designs": {"plain": {"parts": [], "seeds": [0]},
-                "Box, warm": {"parts": ["box", "crops", "warm"], "seeds": [0, 1]}},
-}  # fmt: skip
+    "common": {
+        "preset": "semhead-32",
+        "subjects_per_batch": 2,
+        "views_per_subject": 2,
+        "views_per_head": 2,
+    },
+    "parts": {
+        "box": {"generator": {"box_half": [0.4, 0.4, 0.3]}},
+        "crops": {"crop": 16},
+        "warm": {"reconstruct": {"share": 0.5, "pixels": 16, "views_per_subject": 2}},
+    },
+    "designs": {
+        "plain": {"parts": [], "seeds": [0]},
+        "Box, warm": {"parts": ["box", "crops", "warm"], "seeds": [0, 1]},
+    },
+}
 
 
 @pytest.fixture()
@@ -40,7 +50,8 @@ def plan(tmp_path):
 
 def test_the_contests_that_ship_are_right():
     plans = [
-        load_contest(path.stem, ROOT) for path in (ROOT / "papermill_runs" / "profiles" / "designs").glob("*.yaml")
+        load_contest(path.stem, ROOT)
+        for path in (ROOT / "papermill_runs" / "profiles" / "designs").glob("*.yaml")
     ]
     assert plans
     for each in plans:
@@ -49,7 +60,11 @@ def test_the_contests_that_ship_are_right():
 
 def test_designs_are_put_together_from_parts(plan):
     plain, warm, again = plan().entries
-    assert (plain.name, warm.name, again.name) == ("plain_seed-0", "box-warm_seed-0", "box-warm_seed-1")
+    assert (plain.name, warm.name, again.name) == (
+        "plain_seed-0",
+        "box-warm_seed-0",
+        "box-warm_seed-1",
+    )
     assert plain.beginning is None and plain.settings.crop == 0
     assert warm.settings.generator == {"box_half": [0.4, 0.4, 0.3]}
     assert warm.beginning.crop == 16 and warm.beginning.generator == warm.settings.generator
@@ -71,7 +86,10 @@ def test_designs_are_trained_for_their_minutes_and_judged(plan, tmp_path, monkey
         make_noise(tmp_path / this.dataset(name))
     protocol = Protocol("heads", "headjudge", 4, 32, 32, 32, 0, "0" * 16, "half-samples")
     metric = Metric(1.0, 0.5, 2.0, protocol).as_json()
-    evaluation = {"generated": {"all": {"frechet": metric, "kernel": metric}}, "real": {"all": {"frechet": metric}}}
+    evaluation = {
+        "generated": {"all": {"frechet": metric, "kernel": metric}},
+        "real": {"all": {"frechet": metric}},
+    }
 
     def judged(plan, model, root):
         assert (model / "model.safetensors").is_file()
@@ -87,7 +105,10 @@ def test_designs_are_trained_for_their_minutes_and_judged(plan, tmp_path, monkey
     rows = list(csv.DictReader((results / "metrics.csv").open()))
     assert {row["design"] for row in rows} == {"plain", "Box, warm"}
     assert rows[0]["real"] == "1" and rows[1]["real"] == ""
-    assert sorted(path.name for path in (results / "heads").iterdir()) == ["box-warm_seed-0.webp", "plain_seed-0.webp"]
+    assert sorted(path.name for path in (results / "heads").iterdir()) == [
+        "box-warm_seed-0.webp",
+        "plain_seed-0.webp",
+    ]
     assert this.finished(this.entries[0], tmp_path) and not this.finished(this.entries[2], tmp_path)
 
 

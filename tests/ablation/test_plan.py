@@ -16,13 +16,18 @@ STUDIES = sorted((ROOT / "papermill_runs/profiles/ablations").glob("*.yaml"))
 
 def settings_of(parameters: dict) -> TrainSettings:
     """As the notebook makes them."""
-    named = {name: parameters[name] for name in ("preset", "mode", "kimg", "seed") if name in parameters}
-    return TrainSettings(**named, **OmegaConf.to_object(OmegaConf.from_dotlist(parameters["options"].split())))
+    named = {
+        name: parameters[name] for name in ("preset", "mode", "kimg", "seed") if name in parameters
+    }
+    return TrainSettings(
+        **named, **OmegaConf.to_object(OmegaConf.from_dotlist(parameters["options"].split()))
+    )
 
 
 @pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
 def test_studies_of_the_repository(path):
-    """Every run's parameters fit the notebook and make settings; budgets are equal; one thing at a time differs."""
+    """Every run's parameters fit the notebook and make settings; budgets are equal; one thing at a
+    time differs."""
     study = load_study(path.stem, ROOT)
     header = path.read_text().split("\n\n")[0]
     assert all(f"#   {word}" in header for word in ("command", "hardware", "time", "paper"))
@@ -37,14 +42,22 @@ def test_studies_of_the_repository(path):
         assert len(different) <= 1 or set(different) == {"mode", "data"}
     for same in ("kimg", "heads", "checks", "unseen", "encoder", "features"):
         assert len({step.parameters[same] for step in steps}) == 1, same
-    assert steps[0].parameters["features"] == "headjudge" != study.encoder, "not what conditions the generators"
+    assert steps[0].parameters["features"] == "headjudge" != study.encoder, (
+        "not what conditions the generators"
+    )
     assert len({step.parameters["out"] for step in steps}) == len(steps)
 
 
 def test_the_study_for_two_cores_has_what_the_claims_compare():
     runs = {run.name for run in load_study("cpu", ROOT).runs}
-    assert {f"{mode}_seed-{s}" for mode in ("none", "view", "semantic", "semantic-view") for s in range(3)} < runs
-    assert {f"semantic_vicico-{v}_seed-{s}" for v in ("off", "view", "condition") for s in range(2)} < runs
+    assert {
+        f"{mode}_seed-{s}"
+        for mode in ("none", "view", "semantic", "semantic-view")
+        for s in range(3)
+    } < runs
+    assert {
+        f"semantic_vicico-{v}_seed-{s}" for v in ("off", "view", "condition") for s in range(2)
+    } < runs
     assert "semantic_vicico-both_seed-0" not in runs, "that is the baseline: semantic_seed-0"
 
 
@@ -56,7 +69,9 @@ def test_a_run_that_two_sweeps_ask_for_is_there_once(checkout):
 
 def test_a_study_may_judge_in_other_features(checkout):
     path = checkout / "papermill_runs/profiles/ablations/tiny.yaml"
-    path.write_text(path.read_text().replace("  checks: 2", "  checks: 2\n  features: dinov2/weights.pth"))
+    path.write_text(
+        path.read_text().replace("  checks: 2", "  checks: 2\n  features: dinov2/weights.pth")
+    )
     study = load_study("tiny", checkout)
     steps = [study.step(run, checkout / "notebooks") for run in study.runs]
     assert {step.parameters["features"] for step in steps} == {"dinov2/weights.pth"}
@@ -65,7 +80,11 @@ def test_a_study_may_judge_in_other_features(checkout):
 
 def test_vicico_and_views_become_settings(checkout):
     path = checkout / "papermill_runs/profiles/ablations/tiny.yaml"
-    path.write_text(path.read_text().replace("mode=semantic,none", "vicico=off,view,condition views_per_subject=1,4"))
+    path.write_text(
+        path.read_text().replace(
+            "mode=semantic,none", "vicico=off,view,condition views_per_subject=1,4"
+        )
+    )
     runs = {run.name: settings_of(run.parameters) for run in load_study("tiny", checkout).runs}
     assert len(runs) == 8
     off = runs["semantic_vicico-off_views_per_subject-1_seed-0"]
@@ -78,9 +97,21 @@ def test_vicico_and_views_become_settings(checkout):
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("mode=semantic,none", "mood=semantic", r"condition: no parameter .* 'mood': did you mean 'mode'"),
-        ("mode=semantic,none", "mode=sematic", "condition: mode must be one of none, view, semantic"),
-        ("mode=semantic,none", "vicico=no", "vicico must be one of both, off, view, condition, got 'no'"),
+        (
+            "mode=semantic,none",
+            "mood=semantic",
+            r"condition: no parameter .* 'mood': did you mean 'mode'",
+        ),
+        (
+            "mode=semantic,none",
+            "mode=sematic",
+            "condition: mode must be one of none, view, semantic",
+        ),
+        (
+            "mode=semantic,none",
+            "vicico=no",
+            "vicico must be one of both, off, view, condition, got 'no'",
+        ),
         ("mode=semantic,none", "data=unseen", "data must be one of balanced, got 'unseen'"),
         ("mode=semantic,none", "mode=[", "condition: "),
         ("  views_per_head: 1\n", "", "views_per_head"),
@@ -93,13 +124,17 @@ def test_vicico_and_views_become_settings(checkout):
 )
 def test_mistakes_are_named(checkout, old, new, message):
     path = checkout / "papermill_runs/profiles/ablations/tiny.yaml"
-    text = path.read_text().replace("condition: mode=semantic,none", "condition: mode=semantic,none")
+    text = path.read_text().replace(
+        "condition: mode=semantic,none", "condition: mode=semantic,none"
+    )
     assert old in text
     text = text.replace(old, new, 1)
     if new == "":
         text = text.replace("mode=semantic,none", "mode=view")
     path.write_text(text)
-    with pytest.raises(UsageError, match=f"^papermill_runs/profiles/ablations/tiny.yaml: .*(?:{message})"):
+    with pytest.raises(
+        UsageError, match=f"^papermill_runs/profiles/ablations/tiny.yaml: .*(?:{message})"
+    ):
         load_study("tiny", checkout)
 
 

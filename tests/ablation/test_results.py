@@ -21,14 +21,19 @@ def test_nothing_is_measured_twice(tmp_path):
     first, again = (measured(tmp_path / "metrics", 0.5, 90.0, measure) for _ in range(2))
     assert first == again == evaluation("view", 0, 1) and len(calls) == 1
     measured(tmp_path / "metrics", 0.5, 0.0, measure)
-    assert [(r.kimg, r.condition_azimuth) for r in read_results(tmp_path / "metrics")] == [(0.5, 0.0), (0.5, 90.0)]
+    assert [(r.kimg, r.condition_azimuth) for r in read_results(tmp_path / "metrics")] == [
+        (0.5, 0.0),
+        (0.5, 90.0),
+    ]
     measured(tmp_path / "metrics", 0.5, 90.0, measure, features="toy")
     assert len(calls) == 2
     measured(tmp_path / "metrics", 0.5, 90.0, measure, features="other features")
     assert len(calls) == 3, "what was measured in other features is measured again"
     damaged = next((tmp_path / "metrics").glob("*azimuth-90*"))
     damaged.write_text(damaged.read_text()[:100])
-    with pytest.raises(ValueError, match=r"azimuth-90.json: not a result .*remove it to measure anew"):
+    with pytest.raises(
+        ValueError, match=r"azimuth-90.json: not a result .*remove it to measure anew"
+    ):
         measured(tmp_path / "metrics", 0.5, 90.0, measure)
 
 
@@ -39,28 +44,52 @@ def metrics(modes=tuple(LEVEL), seeds=(0, 1, 2), **levels) -> pd.DataFrame:
         for seed in seeds:
             for check in (1, 2):
                 found = evaluation(mode, seed, check)
-                its = {**FACTORS, "mode": mode, **levels, "seed": seed, "run": f"{mode}{levels}_seed-{seed}"}
+                its = {
+                    **FACTORS,
+                    "mode": mode,
+                    **levels,
+                    "seed": seed,
+                    "run": f"{mode}{levels}_seed-{seed}",
+                }
                 for scope, named in found.generated.items():
                     for name, f in named.items():
                         real = found.real[scope][name]
-                        numbers = dict(value=f.value, low=f.low, high=f.high, real=real.value, real_low=real.low,
-                                       real_high=real.high)  # fmt: skip
+                        numbers = dict(
+                            value=f.value,
+                            low=f.low,
+                            high=f.high,
+                            real=real.value,
+                            real_low=real.low,
+                            real_high=real.high,
+                        )
                         rows.append(
-                            its | dict(kimg=10.0 * check, condition_azimuth=0.0, scope=scope, metric=name) | numbers
+                            its
+                            | dict(
+                                kimg=10.0 * check, condition_azimuth=0.0, scope=scope, metric=name
+                            )
+                            | numbers
                         )
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
 def results(*tables: pd.DataFrame) -> analysis.Results:
-    return analysis.Results(pd.concat(tables or [metrics()], ignore_index=True), pd.DataFrame(), {}, {})
+    return analysis.Results(
+        pd.concat(tables or [metrics()], ignore_index=True), pd.DataFrame(), {}, {}
+    )
 
 
 def test_levels_and_the_last_measurement():
-    known = results(metrics(), metrics(("semantic",), vicico="off"), metrics(("view",), data="front_heavy"))
+    known = results(
+        metrics(), metrics(("semantic",), vicico="off"), metrics(("view",), data="front_heavy")
+    )
     assert known.levels("mode")[0] == "semantic" and set(known.levels("mode")) == set(LEVEL)
     assert known.levels("vicico") == ["both", "off"] and known.levels("data") == ["balanced"]
     last = analysis.final(known.of(mode="view"))
-    assert set(last["kimg"]) == {20.0} and set(last["data"]) == {"balanced"} and last["run"].nunique() == 3
+    assert (
+        set(last["kimg"]) == {20.0}
+        and set(last["data"]) == {"balanced"}
+        and last["run"].nunique() == 3
+    )
     assert set(known.of(mode="view", data="front_heavy")["mode"]) == {"view"}
     with pytest.raises(ValueError, match=r"factors are mode, .*, got moods"):
         known.of(moods="view")
@@ -72,7 +101,9 @@ def test_means_over_seeds_and_their_intervals():
     assert found.seeds == pytest.approx((0.75, 0.76, 0.77)) and found.mean == pytest.approx(0.76)
     assert 0.745 < found.low < 0.756 and 0.764 < found.high < 0.775
     wide = analysis.spread(rows.assign(low=rows["value"] - 1, high=rows["value"] + 1))
-    assert wide.high - wide.low == pytest.approx(2 / np.sqrt(3), rel=0.1), "noise of single metrics, over three seeds"
+    assert wide.high - wide.low == pytest.approx(2 / np.sqrt(3), rel=0.1), (
+        "noise of single metrics, over three seeds"
+    )
     with pytest.raises(ValueError, match=r"no run with this metric"):
         analysis.spread(rows.iloc[:0])
 
@@ -86,7 +117,9 @@ def test_the_floor_is_what_real_heads_get():
 
 
 def test_differences_are_paired_by_seed():
-    last = {mode: analysis.pick(analysis.final(results().of(mode=mode)), "frechet") for mode in LEVEL}
+    last = {
+        mode: analysis.pick(analysis.final(results().of(mode=mode)), "frechet") for mode in LEVEL
+    }
     apart = analysis.difference(last["view"], last["semantic"])
     assert apart.mean == pytest.approx(0.25) and apart.seeds == pytest.approx((0.25,) * 3)
     assert apart.high - apart.low < 0.03, "the seeds' own shifts cancel out"
@@ -100,12 +133,20 @@ def test_curves_sides_and_when_a_distance_is_reached():
     stops, spreads = analysis.curve(rows, "frechet")
     assert stops == [10.0, 20.0] and [s.mean for s in spreads] == pytest.approx([1.51, 0.76])
     azimuths, sides, floor = analysis.around(analysis.final(rows), "diversity")
-    assert azimuths == [-90, 0, 90, 180] and len(sides) == len(SCOPES) - 1 and floor == pytest.approx([0.1] * 4)
+    assert (
+        azimuths == [-90, 0, 90, 180]
+        and len(sides) == len(SCOPES) - 1
+        and floor == pytest.approx([0.1] * 4)
+    )
     reached = analysis.kimg_to_reach(rows, 1.0)
-    expected = [10 + 10 * (v1 - 1) / (v1 - v2) for v1, v2 in ((1.5, 0.75), (1.51, 0.76), (1.52, 0.77))]
+    expected = [
+        10 + 10 * (v1 - 1) / (v1 - v2) for v1, v2 in ((1.5, 0.75), (1.51, 0.76), (1.52, 0.77))
+    ]
     assert reached["value"].tolist() == pytest.approx(expected) and set(reached["high"]) == {20.0}
     assert analysis.kimg_to_reach(rows, 0.1).empty
-    assert analysis.kimg_to_reach(rows, 5.0)["value"].tolist() == [10.0] * 3, "there from the first measurement on"
+    assert analysis.kimg_to_reach(rows, 5.0)["value"].tolist() == [10.0] * 3, (
+        "there from the first measurement on"
+    )
 
 
 def verdict(known: analysis.Results, start: str) -> claims.Verdict:
@@ -118,11 +159,15 @@ def test_claims_are_shown_denied_or_open():
     faster = verdict(results(), "Training is faster")
     assert faster.result == claims.SUPPORTED and faster.better.mean < faster.worse.mean
     assert verdict(results(), "ViCiCo: better heads").result == claims.OPEN
-    worse = results(metrics(), metrics(("semantic",), vicico="off").assign(value=0.01, low=0.009, high=0.011))
+    worse = results(
+        metrics(), metrics(("semantic",), vicico="off").assign(value=0.01, low=0.009, high=0.011)
+    )
     assert verdict(worse, "ViCiCo: better heads").result == claims.OPPOSITE
     mixed = metrics(("semantic",), vicico="off")
     mixed["value"] += np.where(mixed["seed"] == 1, -0.2, 0.3)
-    assert verdict(results(metrics(), mixed), "ViCiCo: better heads").result == claims.NOT_SUPPORTED, "seeds disagree"
+    assert (
+        verdict(results(metrics(), mixed), "ViCiCo: better heads").result == claims.NOT_SUPPORTED
+    ), "seeds disagree"
     one = results(metrics(seeds=(0,)))
     assert verdict(one, "A semantic condition gives better heads").result == claims.NOT_SUPPORTED, (
         "one seed shows nothing"
@@ -133,17 +178,37 @@ def test_the_table_says_every_claim():
     table = claims.as_table(claims.judge(results()))
     assert len(table) == len(claims.CLAIMS) and table["claim"].is_unique
     row = table[table["claim"].str.startswith("… with more diverse backs")].iloc[0]
-    assert row["metric"] == "diversity at 180°" and row["at this scale"] == "supported" and "[" in row["difference"]
+    assert (
+        row["metric"] == "diversity at 180°"
+        and row["at this scale"] == "supported"
+        and "[" in row["difference"]
+    )
     assert (table["at this scale"] == "not run").sum() > 5
     shown = analysis.table(results(), "mode", {"frechet": "distance", "identity_auc": "identity"})
-    assert shown["mode"][0] == "semantic" and set(shown["seeds"]) == {3} and set(shown["identity"]) == {"–"}
+    assert (
+        shown["mode"][0] == "semantic"
+        and set(shown["seeds"]) == {3}
+        and set(shown["identity"]) == {"–"}
+    )
 
 
 def test_two_studies_beside_each_other():
     """Only what both can judge; each says for itself whether it is shown."""
-    short, long = results(metrics(), metrics(("semantic",), vicico="off")), results(metrics(("semantic", "view")))
+    short, long = (
+        results(metrics(), metrics(("semantic",), vicico="off")),
+        results(metrics(("semantic", "view"))),
+    )
     table = claims.compared({"short": short, "long": long})
-    assert table.columns.tolist() == ["claim", "metric", "difference, short", "short", "difference, long", "long"]
+    assert table.columns.tolist() == [
+        "claim",
+        "metric",
+        "difference, short",
+        "short",
+        "difference, long",
+        "long",
+    ]
     assert set(table["short"]) == {claims.SUPPORTED} == set(table["long"])
-    assert not table["claim"].str.contains("ViCiCo|no condition|than none").any() and len(table) == 5
+    assert (
+        not table["claim"].str.contains("ViCiCo|no condition|than none").any() and len(table) == 5
+    )
     assert claims.compared({"short": short, "none": results(metrics(("none",)))}).empty

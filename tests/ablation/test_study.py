@@ -1,4 +1,5 @@
-"""Whole studies whose notebook only pretends to train: queue, failures, interruptions, results, clusters."""
+"""Whole studies whose notebook only pretends to train: queue, failures, interruptions, results,
+clusters."""
 
 import json
 import os
@@ -32,34 +33,65 @@ def test_a_study_with_a_failing_run(prepared, capfd):
     (prepared / "signs/fail-semantic").touch()
     assert not ablate("tiny", launcher=CPU, report=False, root=prepared)
     told = capfd.readouterr().out
-    assert "semantic_seed-1: failed after" in told and "ArithmeticError: the losses are not finite" in told
+    assert (
+        "semantic_seed-1: failed after" in told
+        and "ArithmeticError: the losses are not finite" in told
+    )
     assert "1 of 3 runs are not finished: semantic_seed-1" in told
     known = analysis.load_results(prepared / "papermill_runs/ablations/tiny/results")
     assert known.runs.set_index("run")["state"].to_dict() == {
-        "semantic_seed-0": "finished", "none_seed-0": "finished", "semantic_seed-1": "failed",
-    }  # fmt: skip
+        "semantic_seed-0": "finished",
+        "none_seed-0": "finished",
+        "semantic_seed-1": "failed",
+    }
     assert set(known.heads) == {"semantic_seed-0", "none_seed-0"}
-    assert known.study["command"] == "semhead ablate tiny" and known.study["protocols"] and known.study["versions"]
-    assert set(known.metrics["run"]) == set(known.heads) and set(known.metrics["kimg"]) == {0.1, 0.2}
+    assert (
+        known.study["command"] == "semhead ablate tiny"
+        and known.study["protocols"]
+        and known.study["versions"]
+    )
+    assert set(known.metrics["run"]) == set(known.heads) and set(known.metrics["kimg"]) == {
+        0.1,
+        0.2,
+    }
 
     (prepared / "signs/fail-semantic").unlink()
     assert ablate("tiny", launcher=CPU, root=prepared)
     told = capfd.readouterr().out
-    assert "3 runs, 1 to execute" in told and "semantic_seed-1: finished" in told and "none_seed-0:" not in told
+    assert (
+        "3 runs, 1 to execute" in told
+        and "semantic_seed-1: finished" in told
+        and "none_seed-0:" not in told
+    )
     assert len(analysis.load_results(prepared / "papermill_runs/ablations/tiny/results").heads) == 3
-    report = json.loads((prepared / "papermill_runs/ablations/tiny/report/metrics.json").read_text())
+    report = json.loads(
+        (prepared / "papermill_runs/ablations/tiny/report/metrics.json").read_text()
+    )
     assert report["04_ablations"]["rows"] == len(
         analysis.load_results(prepared / "papermill_runs/ablations/tiny/results").metrics
     )
-    assert ablate("tiny", launcher=CPU, report=False, root=prepared) and "0 to execute" in capfd.readouterr().out
+    assert (
+        ablate("tiny", launcher=CPU, report=False, root=prepared)
+        and "0 to execute" in capfd.readouterr().out
+    )
 
 
 @pytest.mark.slow
 def test_a_study_that_was_killed_goes_on(prepared):
     """With the queue its jobs end, too; what was measured before is kept."""
     (prepared / "signs/wait-none-2").touch()
-    command = [sys.executable, "-m", "semhead_lib", "ablate", "tiny", "launcher.devices=cpu", "report=false"]
-    queue = subprocess.Popen(command, cwd=prepared, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    command = [
+        sys.executable,
+        "-m",
+        "semhead_lib",
+        "ablate",
+        "tiny",
+        "launcher.devices=cpu",
+        "report=false",
+    ]
+    queue = subprocess.Popen(
+        command, cwd=prepared, stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
     wait_until((prepared / "signs/waiting-none").exists)
     folder = prepared / "papermill_runs/ablations/tiny"
     (first,) = (folder / "none_seed-0/03_training/metrics").iterdir()
@@ -68,8 +100,9 @@ def test_a_study_that_was_killed_goes_on(prepared):
     queue.wait()
     study = load_study("tiny", prepared)
     assert left_to_do(study, ["semantic_seed-0", "none_seed-0", "semantic_seed-1"], prepared) == {
-        "none_seed-0": "was interrupted", "semantic_seed-1": "not executed yet",
-    }  # fmt: skip
+        "none_seed-0": "was interrupted",
+        "semantic_seed-1": "not executed yet",
+    }
     (prepared / "signs/wait-none-2").unlink()
     done = subprocess.run(command, cwd=prepared, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -79,9 +112,15 @@ def test_a_study_that_was_killed_goes_on(prepared):
 
 @pytest.mark.slow
 def test_jobs_of_a_cluster(prepared, capfd):
-    """The path of a SLURM cluster with submitit's own executor: Hydra's multirun, a job a run, a failure among them."""
+    """The path of a SLURM cluster with submitit's own executor: Hydra's multirun, a job a run, a
+    failure among them."""
     (prepared / "signs/fail-semantic").touch()
-    keys = [("study", "tiny"), ("launcher", "slurm"), ("launcher.executor", "local"), ("launcher.gpus", "0")]
+    keys = [
+        ("study", "tiny"),
+        ("launcher", "slurm"),
+        ("launcher.executor", "local"),
+        ("launcher.gpus", "0"),
+    ]
     launcher = dict(compose_config("ablate", keys).launcher)
     assert not ablate("tiny", launcher=launcher, report=False, root=prepared)
     assert "1 of 3 runs are not finished: semantic_seed-1" in capfd.readouterr().out
@@ -94,13 +133,28 @@ def test_what_slurm_is_asked_for(checkout):
 
     from semhead_lib.ablation import job  # noqa: F401 (registers the configuration)
 
-    keys = [("study", "tiny"), ("launcher", "slurm"), ("launcher.partition", "big"), ("launcher.hours", "3")]
-    words = cluster_overrides(load_study("tiny", checkout), dict(compose_config("ablate", keys).launcher))
+    keys = [
+        ("study", "tiny"),
+        ("launcher", "slurm"),
+        ("launcher.partition", "big"),
+        ("launcher.hours", "3"),
+    ]
+    words = cluster_overrides(
+        load_study("tiny", checkout), dict(compose_config("ablate", keys).launcher)
+    )
     with initialize(config_path=None, version_base="1.3"):
         whole = compose("job", overrides=[*words, "study=tiny", "run=x"], return_hydra_config=True)
     asked = whole.hydra.launcher
-    assert asked._target_.endswith("SlurmLauncher") and (asked.partition, asked.timeout_min) == ("big", 180)
-    assert (asked.gpus_per_node, asked.cpus_per_task, asked.mem_gb, asked.array_parallelism) == (1, 8, 32, 16)
+    assert asked._target_.endswith("SlurmLauncher") and (asked.partition, asked.timeout_min) == (
+        "big",
+        180,
+    )
+    assert (asked.gpus_per_node, asked.cpus_per_task, asked.mem_gb, asked.array_parallelism) == (
+        1,
+        8,
+        32,
+        16,
+    )
     assert asked.submitit_folder == "papermill_runs/ablations/tiny/submitit/%j"
 
 
@@ -120,9 +174,13 @@ def test_devices():
 
 
 def test_a_report_needs_results(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"metrics.csv: not there; 'semhead ablate STUDY' writes it"):
+    with pytest.raises(
+        FileNotFoundError, match=r"metrics.csv: not there; 'semhead ablate STUDY' writes it"
+    ):
         analysis.load_results(tmp_path)
     for name in ("metrics.csv", "runs.csv", "study.json"):
         (tmp_path / name).write_text("a,b\n1,2\n")
-    with pytest.raises(ValueError, match=r"metrics.csv: expected the columns run, mode, .*, got a, b"):
+    with pytest.raises(
+        ValueError, match=r"metrics.csv: expected the columns run, mode, .*, got a, b"
+    ):
         analysis.load_results(tmp_path)

@@ -1,7 +1,8 @@
 """How long one waits in the explorer: `make bench` prints the table.
 
-Slider to image is the whole way in the kernel: the control's change, the thread beside it, the image in the widget.
-The first image is counted from the start of Python. papermill_runs/benchmarks/ keeps the metrics.
+Slider to image is the whole way in the kernel: the control's change, the thread beside it, the
+image in the widget. The first image is counted from the start of Python. papermill_runs/benchmarks/
+keeps the metrics.
 """
 
 import json
@@ -18,7 +19,8 @@ from semhead_lib.explore.explorer import HeadExplorer
 
 ROUNDS = 9
 FIRST = (
-    "from semhead_lib.viz.heads import HeadRequest, HeadModel; m = HeadModel('semhead-64', device='cpu'); "
+    "from semhead_lib.viz.heads import HeadRequest, HeadModel; m = HeadModel('semhead-64', "
+    "device='cpu'); "
     "m.image(m.style(HeadRequest()), 20.0, 5.0)"
 )
 
@@ -27,7 +29,10 @@ FIRST = (
 def test_explorer():
     matrix, explorer = torch.randn(2048, 2048), HeadExplorer("semhead-64", device="cpu", mesh=96)
     assert explorer.wait(120)
-    waits = {name: [] for name in ("turned", "other seed", "other words", "S", "mesh 96", "volume 64", "page")}
+    waits = {
+        name: []
+        for name in ("turned", "other seed", "other words", "S", "mesh 96", "volume 64", "page")
+    }
 
     def until_drawn(change) -> float:
         shown, began = explorer.image.value, time.perf_counter()
@@ -48,12 +53,17 @@ def test_explorer():
         words = f"a {'wo' * (k % 2)}man with {('red', 'black', 'grey', 'blond')[k % 4]} hair"
         waits["other words"].append(until_drawn(say(explorer.condition, words)))
         explorer.wait()
-        model, w = explorer._model("semhead-64"), explorer._model("semhead-64").style(explorer.asked())
+        model, w = (
+            explorer._model("semhead-64"),
+            explorer._model("semhead-64").style(explorer.asked()),
+        )
         waits["mesh 96"].append(seconds(lambda model=model, w=w: model.mesh(w, 96)))
         waits["volume 64"].append(seconds(lambda model=model, w=w: model.volume(w, 64)))
         waits["page"].append(seconds(lambda: explorer.still("a head")))
     explorer.close()
-    first = [seconds(lambda: subprocess.run([sys.executable, "-c", FIRST], check=True)) for _ in range(3)]
+    first = [
+        seconds(lambda: subprocess.run([sys.executable, "-c", FIRST], check=True)) for _ in range(3)
+    ]
     middle = {name: sorted(values)[ROUNDS // 2] for name, values in waits.items()}
     row = {
         "slider to image, turned, s": round(middle["turned"], 3),

@@ -1,7 +1,9 @@
-"""An inversion of one photograph, fused against the reference implementation: `make bench` prints the table.
+"""An inversion of one photograph, fused against the reference implementation: `make bench` prints
+the table.
 
-The photograph is a head of the generator itself, seen from 20 degrees: what is in it does not change how long a step
-takes, and no search ends early. papermill_runs/benchmarks/ keeps the metrics.
+The photograph is a head of the generator itself, seen from 20 degrees: what is in it does not
+change how long a step takes, and no search ends early. papermill_runs/benchmarks/ keeps the
+metrics.
 """
 
 import json
@@ -44,16 +46,26 @@ def test_inversion():
         begins.append(seconds(lambda: inverter.begin(target)))
         for reference in (False, True):
             times["style", reference].append(
-                seconds(lambda reference=reference: inverter.search(initialisation, reference=reference))
+                seconds(
+                    lambda reference=reference: inverter.search(initialisation, reference=reference)
+                )
             )
             times["pivotal", reference].append(
-                seconds(lambda reference=reference: inverter.tune(fitted, initialisation, reference=reference))
+                seconds(
+                    lambda reference=reference: inverter.tune(
+                        fitted, initialisation, reference=reference
+                    )
+                )
             )
     s, begin = (sorted(x)[ROUNDS // 2] for x in (products, begins))
     step = {key: sorted(values)[ROUNDS // 2] / STEPS for key, values in times.items()}
 
     def whole(reference: bool) -> float:
-        return begin + default.steps * step["style", reference] + default.pivotal_steps * step["pivotal", reference]
+        return (
+            begin
+            + default.steps * step["style", reference]
+            + default.pivotal_steps * step["pivotal", reference]
+        )
 
     row = {
         "seconds a photograph": round(whole(False), 1),
@@ -65,7 +77,11 @@ def test_inversion():
         "on the reference implementations, times slower": round(whole(True) / whole(False), 2),
         "peak memory, MB": round(psutil.Process().memory_info().rss / 1e6),
     }
-    kept = {**circumstances(), "S_seconds": round(s, 4), "rows": {"semhead-64, 200 + 100 steps": row}}
+    kept = {
+        **circumstances(),
+        "S_seconds": round(s, 4),
+        "rows": {"semhead-64, 200 + 100 steps": row},
+    }
     OUT.mkdir(parents=True, exist_ok=True)
     (OUT / "inversion_cpu.json").write_text(json.dumps(kept, indent=1) + "\n")
     print(f"\ninversion: {json.dumps(row, indent=1)}")

@@ -1,12 +1,14 @@
-"""Would `upfirdn2d` and `bias_act` of our own beat what torch offers? Its calls against one pass over the same memory.
+"""Would `upfirdn2d` and `bias_act` of our own beat what torch offers? Its calls against one pass
+over the same memory.
 
-StyleGAN2's two custom ops are filtered resampling and bias + leaky ReLU + gain. Here the first is a convolution with
-one filter a channel (`models.layers.ModulatedConv`), in the second the bias is the convolution's, the gain is taken
-into its weights, and the leaky ReLU changes its input in place. An op of our own has to read its input and write its
-output once: that is timed as the floor.
+StyleGAN2's two custom ops are filtered resampling and bias + leaky ReLU + gain. Here the first is a
+convolution with one filter a channel (`models.layers.ModulatedConv`), in the second the bias is the
+convolution's, the gain is taken into its weights, and the leaky ReLU changes its input in place. An
+op of our own has to read its input and write its output once: that is timed as the floor.
 
-And two ways to double the size: a transposed convolution and a blur with one filter a channel, or one convolution of
-four phases with both kernels merged (`ModulatedConv.polyphase`), by number of channels.
+And two ways to double the size: a transposed convolution and a blur with one filter a channel, or
+one convolution of four phases with both kernels merged (`ModulatedConv.polyphase`), by number of
+channels.
 """
 
 import json
@@ -19,7 +21,11 @@ from test_render_speed import OUT, circumstances, interleaved_medians
 from semhead_lib.devices import keep_freed_memory
 from semhead_lib.models.layers import ModulatedConv
 
-SHAPES = ((16, 32, 64), (16, 64, 32), (8, 32, 128))  # batch, channels, side: of semhead-64 in training
+SHAPES = (
+    (16, 32, 64),
+    (16, 64, 32),
+    (8, 32, 128),
+)  # batch, channels, side: of semhead-64 in training
 
 DOUBLINGS = ((16, 96, 16), (16, 64, 32), (16, 32, 32))  # batch, channels in and out, side before
 
@@ -28,7 +34,13 @@ TAPS = torch.tensor([1.0, 3.0, 3.0, 1.0]) / 8
 
 def down(x):
     """Half the size, filtered with [1, 3, 3, 1]."""
-    return F.conv2d(x, torch.outer(TAPS, TAPS).expand(x.shape[1], 1, 4, 4), stride=2, padding=1, groups=x.shape[1])
+    return F.conv2d(
+        x,
+        torch.outer(TAPS, TAPS).expand(x.shape[1], 1, 4, 4),
+        stride=2,
+        padding=1,
+        groups=x.shape[1],
+    )
 
 
 def forward_backward(call, x, *, second: bool):
@@ -45,11 +57,18 @@ def forward_backward(call, x, *, second: bool):
 
 def doubling(b: int, c: int, side: int, backward: bool):
     """Both ways to double the size of one batch, by name."""
-    x, w = torch.randn(b, c, side, side).contiguous(memory_format=torch.channels_last), torch.randn(b, 128)
+    x, w = (
+        torch.randn(b, c, side, side).contiguous(memory_format=torch.channels_last),
+        torch.randn(b, 128),
+    )
     ways = {}
     for name, polyphase in (("transposed, then blurred", False), ("four phases", True)):
         torch.manual_seed(0)
-        layer = ModulatedConv(c, c, 3, 128, up=True).to(memory_format=torch.channels_last).requires_grad_(backward)
+        layer = (
+            ModulatedConv(c, c, 3, 128, up=True)
+            .to(memory_format=torch.channels_last)
+            .requires_grad_(backward)
+        )
         layer.polyphase = polyphase
 
         def run(layer=layer):
@@ -68,27 +87,43 @@ def test_layers():
     rows = {}
     for b, c, side in SHAPES:
         x = torch.randn(b, c, side, side).contiguous(memory_format=torch.channels_last)
-        small = torch.empty(b, c, side // 2, side // 2).contiguous(memory_format=torch.channels_last)
+        small = torch.empty(b, c, side // 2, side // 2).contiguous(
+            memory_format=torch.channels_last
+        )
         same = torch.empty_like(x)
-        weight, bias = torch.randn(c, c, 3, 3).contiguous(memory_format=torch.channels_last), torch.randn(c)
+        weight, bias = (
+            torch.randn(c, c, 3, 3).contiguous(memory_format=torch.channels_last),
+            torch.randn(c),
+        )
         with torch.no_grad():
             calls = {
                 "downsampling": lambda: down(x),  # noqa: B023 (called within the loop)
                 "floor: read all, write a quarter": lambda: (same.copy_(x), small.zero_()),  # noqa: B023
                 "convolution without bias": lambda: F.conv2d(x, weight, padding=1),  # noqa: B023
-                "convolution, bias, leaky ReLU": lambda: F.leaky_relu_(F.conv2d(x, weight, bias, padding=1), 0.2),  # noqa: B023
+                "convolution, bias, leaky ReLU": lambda: F.leaky_relu_(
+                    F.conv2d(x, weight, bias, padding=1),  # noqa: B023
+                    0.2,
+                ),
                 "floor: one pass in place": lambda: same.mul_(1.0),  # noqa: B023
             }
             found = interleaved_medians(calls)
         second = {
             "downsampling, second derivatives": forward_backward(down, x, second=True),
-            "leaky ReLU, second derivatives": forward_backward(lambda t: F.leaky_relu(t, 0.2), x, second=True),
+            "leaky ReLU, second derivatives": forward_backward(
+                lambda t: F.leaky_relu(t, 0.2), x, second=True
+            ),
         }
         found |= interleaved_medians(second)
-        rows[f"{b} x {c} x {side} x {side}"] = {name: round(1e3 * t, 3) for name, t in found.items()}
+        rows[f"{b} x {c} x {side} x {side}"] = {
+            name: round(1e3 * t, 3) for name, t in found.items()
+        }
     for b, c, side in DOUBLINGS:
-        found = interleaved_medians(doubling(b, c, side, False)) | interleaved_medians(doubling(b, c, side, True))
-        rows[f"doubling {b} x {c} x {side} x {side}"] = {name: round(1e3 * t, 3) for name, t in found.items()}
+        found = interleaved_medians(doubling(b, c, side, False)) | interleaved_medians(
+            doubling(b, c, side, True)
+        )
+        rows[f"doubling {b} x {c} x {side} x {side}"] = {
+            name: round(1e3 * t, 3) for name, t in found.items()
+        }
     report = {
         "what": "milliseconds, medians of 9 interleaved runs, fp32, channels last",
         "rows": rows,

@@ -1,4 +1,5 @@
-"""How fast one process makes parametric heads: `make bench` prints it and keeps it in papermill_runs/benchmarks/."""
+"""How fast one process makes parametric heads: `make bench` prints it and keeps it in
+papermill_runs/benchmarks/."""
 
 import datetime
 import json
@@ -19,7 +20,8 @@ SUBJECTS, VIEWS = 24, 12
 
 
 def matrix_product_seconds() -> float:
-    """Time of one fp32 2048 x 2048 matrix product here and now: machines and hours compare by multiples of it."""
+    """Time of one fp32 2048 x 2048 matrix product here and now: machines and hours compare by
+    multiples of it."""
     a = torch.randn(2048, 2048)
     times = []
     for _ in range(9):
@@ -43,9 +45,12 @@ def test_views_per_second_of_one_process():
         done = time.perf_counter()
         scenes += built - began
         views += done - built
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (
+        1 if sys.platform == "darwin" else 1024
+    )
     report = {
-        "what": f"{SUBJECTS} subjects x {VIEWS} views of 128 px, 4 samples a pixel, all channels, 1 process",
+        "what": f"{SUBJECTS} subjects x {VIEWS} views of 128 px, 4 samples a pixel, all channels, "
+        "1 process",
         "views_per_second": round(SUBJECTS * VIEWS / views, 2),
         "views_per_second_casting_alone": round(SUBJECTS * (VIEWS + 1) / (views - scenes), 2),
         "seconds_per_scene": round(scenes / SUBJECTS, 4),

@@ -1,8 +1,9 @@
-"""How near the camera and the mask of a photograph come on heads where both are known: 100 heads never seen before.
+"""How near the camera and the mask of a photograph come on heads where both are known: 100 heads
+never seen before.
 
-Each head is drawn with all it may wear, in its own light, from one camera within +-45 degrees of the front and -20 to
-30 degrees of elevation. Each image is its own true crop, so scale and shift of the found crop are errors too.
-papermill_runs/benchmarks/ keeps the metrics.
+Each head is drawn with all it may wear, in its own light, from one camera within +-45 degrees of
+the front and -20 to 30 degrees of elevation. Each image is its own true crop, so scale and shift of
+the found crop are errors too. papermill_runs/benchmarks/ keeps the metrics.
 """
 
 import datetime
@@ -32,7 +33,9 @@ def known_views():
     for index in range(HEADS):
         azimuth, elevation = rng.uniform(-45, 45), rng.uniform(-20, 30)
         label = orbit_cameras(torch.tensor([azimuth]), torch.tensor([elevation]))
-        seen = Caster(source.scene(index)).cast(label, SIDE, appearance.light(source.attributes(index)), 4)
+        seen = Caster(source.scene(index)).cast(
+            label, SIDE, appearance.light(source.attributes(index)), 4
+        )
         yield seen.images[0], seen.masks[0], azimuth, elevation
 
 
@@ -55,12 +58,29 @@ def camera_figures(views, count: int, corrected: bool) -> dict:
             fit = fit_camera(faces[0].landmarks, head_landmarks(count), corrected=corrected)
             shift = fit.similarity @ [0.5, 0.5, 1] / SIDE - 0.5
             size = fit.side / SIDE
-            rows.append((fit.azimuth - azimuth, fit.elevation - elevation, size - 1, np.hypot(*shift), fit.roll))
+            rows.append(
+                (
+                    fit.azimuth - azimuth,
+                    fit.elevation - elevation,
+                    size - 1,
+                    np.hypot(*shift),
+                    fit.roll,
+                )
+            )
     errors = np.abs(np.array(rows)).T
-    names = ("azimuth, degrees", "elevation, degrees", "crop's size, share", "crop's middle, share", "roll, degrees")
+    names = (
+        "azimuth, degrees",
+        "elevation, degrees",
+        "crop's size, share",
+        "crop's middle, share",
+        "roll, degrees",
+    )
     return {
         "faces found": len(rows) / len(views),
-        **{name: summary(e, 3 if "share" in name else 2) for name, e in zip(names, errors, strict=True)},
+        **{
+            name: summary(e, 3 if "share" in name else 2)
+            for name, e in zip(names, errors, strict=True)
+        },
     }
 
 
@@ -76,8 +96,13 @@ def mask_figures(views, background: np.ndarray | None) -> dict[str, float]:
             image = torch.lerp(behind, image.float(), coverage).round().byte()
         label = orbit_cameras(torch.tensor([azimuth]), torch.tensor([elevation]))[0]
         mine = foreground(image, label).float() / 255
-        found.append(float(torch.minimum(mine, coverage).sum() / torch.maximum(mine, coverage).sum()))
-    return {"mean": round(float(np.mean(found)), 3), "10th percentile": round(float(np.percentile(found, 10)), 3)}
+        found.append(
+            float(torch.minimum(mine, coverage).sum() / torch.maximum(mine, coverage).sum())
+        )
+    return {
+        "mean": round(float(np.mean(found)), 3),
+        "10th percentile": round(float(np.percentile(found, 10)), 3),
+    }
 
 
 @pytest.mark.bench
@@ -87,7 +112,8 @@ def test_cameras_and_masks_of_photographs():
     torch.set_num_threads(1)
     views = list(known_views())
     report = {
-        "what": f"{HEADS} parametric heads (seed {SEED}) of {SIDE} px, |azimuth| <= 45, elevation -20 to 30 degrees",
+        "what": f"{HEADS} parametric heads (seed {SEED}) of {SIDE} px, |azimuth| <= 45, elevation "
+        "-20 to 30 degrees",
         "asked": f"median errors of azimuth and elevation <= {ASKED:g} degrees with 68 landmarks",
         "68 landmarks": camera_figures(views, 68, True),
         "68 landmarks, not corrected": camera_figures(views, 68, False),
@@ -101,7 +127,14 @@ def test_cameras_and_masks_of_photographs():
         "machine": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
         "versions": {
             name: version(name)
-            for name in ("anny", "dlib-bin", "face-recognition-models", "numpy", "opencv-python-headless", "warp-lang")
+            for name in (
+                "anny",
+                "dlib-bin",
+                "face-recognition-models",
+                "numpy",
+                "opencv-python-headless",
+                "warp-lang",
+            )
         },
         "date": datetime.date.today().isoformat(),
     }

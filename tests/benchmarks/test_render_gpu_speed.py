@@ -1,4 +1,5 @@
-"""The fused renderer and the whole step on a GPU, as `environments/gpu_quarter.sh` measures them: `make bench`."""
+"""The fused renderer and the whole step on a GPU, as `environments/gpu_quarter.sh` measures them:
+`make bench`."""
 
 import time
 from pathlib import Path
@@ -34,4 +35,6 @@ def test_step_on_the_gpu():
     from semhead_lib.reproduce.quarter.step_speed import measure
 
     rows = measure(OUT / "gpu_step.json", "cuda", within(600)).rows
-    assert all(row["graphed bf16 images/s"] > 0 for name, row in rows.items() if name != "semhead-512")
+    assert all(
+        row["graphed bf16 images/s"] > 0 for name, row in rows.items() if name != "semhead-512"
+    )

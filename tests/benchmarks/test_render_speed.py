@@ -1,11 +1,11 @@
-"""The fused renderer against its reference implementation: `make bench` prints the table, papermill_runs/benchmarks/
-keeps it.
+"""The fused renderer against its reference implementation: `make bench` prints the table,
+papermill_runs/benchmarks/ keeps it.
 
-The reference takes the steps of EG3D's renderer in plain torch: grid_sample of every plane, the network, sort and
-gather, marching. Both are measured in one process, in turns, once with freed memory given back to the system, as a
-process has it by default, and once with `keep_freed_memory` for both. Times are medians of one thread's CPU time,
-which other work on the machine lengthens little, in units of S, that of one fp32 2048 x 2048 matrix product in the
-same process.
+The reference takes the steps of EG3D's renderer in plain torch: grid_sample of every plane, the
+network, sort and gather, marching. Both are measured in one process, in turns, once with freed
+memory given back to the system, as a process has it by default, and once with `keep_freed_memory`
+for both. Times are medians of one thread's CPU time, which other work on the machine lengthens
+little, in units of S, that of one fp32 2048 x 2048 matrix product in the same process.
 """
 
 import ctypes
@@ -39,9 +39,9 @@ from semhead_lib.ops import compiled
 OUT = Path(__file__).parents[2] / "papermill_runs" / "benchmarks"
 RUNS = 9
 MEMORY = {"given back": "freed memory given back", "kept": "keep_freed_memory"}
-# work: planes, their side, heads, cameras of each, pixels a side, coarse and fine samples of the reference, backward
-# too, and ours on trained heads: nodes a side of the density grid, strata looked up in it, samples. The grid's time is
-# counted.
+# work: planes, their side, heads, cameras of each, pixels a side, coarse and fine samples of the
+# reference, backward too, and ours on trained heads: nodes a side of the density grid, strata
+# looked up in it, samples. The grid's time is counted.
 WORK = {
     "triplane, random, forward": ("triplane", 256, 1, 1, 64, 48, 48, False, None),
     "triplane, random, forward + backward": ("triplane", 64, 4, 1, 64, 24, 24, True, None),
@@ -50,10 +50,40 @@ WORK = {
     "hyplane, random, forward": ("hyplane", 256, 1, 1, 64, 48, 48, False, None),
     "hyplane, trained, forward": ("trained", 256, 1, 1, 64, 48, 48, False, (64, 64, 40)),
     "hyplane, trained, forward + backward": ("trained", 64, 4, 1, 64, 24, 24, True, (40, 48, 12)),
-    "semhead-64, 4 heads x 4 views, forward": ("shipped", 64, 4, 4, 32, 16, 16, False, (24, 32, 10)),
-    "semhead-64, 4 heads x 4 views, forward + backward": ("shipped", 64, 4, 4, 32, 16, 16, True, (24, 32, 10)),
+    "semhead-64, 4 heads x 4 views, forward": (
+        "shipped",
+        64,
+        4,
+        4,
+        32,
+        16,
+        16,
+        False,
+        (24, 32, 10),
+    ),
+    "semhead-64, 4 heads x 4 views, forward + backward": (
+        "shipped",
+        64,
+        4,
+        4,
+        32,
+        16,
+        16,
+        True,
+        (24, 32, 10),
+    ),
     "semhead-64, 16 heads, forward": ("shipped", 64, 16, 1, 32, 16, 16, False, (24, 32, 10)),
-    "semhead-64, 16 heads, forward + backward": ("shipped", 64, 16, 1, 32, 16, 16, True, (24, 32, 10)),
+    "semhead-64, 16 heads, forward + backward": (
+        "shipped",
+        64,
+        16,
+        1,
+        32,
+        16,
+        16,
+        True,
+        (24, 32, 10),
+    ),
 }
 RENDER_RUNS = 3
 CONVERGED = 256  # coarse and as many fine samples
@@ -87,17 +117,29 @@ def shipped_heads(heads: int) -> tuple[Renderer, torch.Tensor]:
     conditions = load_file(ASSETS / "semhead-64" / "conditions.safetensors")["features"].float()
     torch.manual_seed(0)
     condition = conditions[:: len(conditions) // heads][:heads]
-    return generator.renderer, generator.feature_map(generator.mapping(torch.randn(heads, 128), condition, 0.7))
+    return generator.renderer, generator.feature_map(
+        generator.mapping(torch.randn(heads, 128), condition, 0.7)
+    )
 
 
 @torch.no_grad()
 def trained_heads(side: int, heads: int) -> tuple[Renderer, torch.Tensor]:
-    """The same at EG3D's sizes: planes interpolated to `side`, more channels, hidden units and colours of zeros."""
+    """The same at EG3D's sizes: planes interpolated to `side`, more channels, hidden units and
+    colours of zeros."""
     small, features = shipped_heads(heads)
-    quarters = features.unflatten(-1, (2, -1)).unflatten(-3, (2, -1)).permute(0, 2, 4, 1, 3, 5).flatten(0, 2)
+    quarters = (
+        features.unflatten(-1, (2, -1))
+        .unflatten(-3, (2, -1))
+        .permute(0, 2, 4, 1, 3, 5)
+        .flatten(0, 2)
+    )
     larger = torch.nn.functional.interpolate(quarters, size=(side, side), mode="bilinear")
-    larger = larger.unflatten(0, (heads, 2, 2)).permute(0, 3, 1, 4, 2, 5).flatten(-2).flatten(-3, -2)
-    padded = torch.zeros(heads, CHANNELS, 2 * side, 2 * side).contiguous(memory_format=torch.channels_last)
+    larger = (
+        larger.unflatten(0, (heads, 2, 2)).permute(0, 3, 1, 4, 2, 5).flatten(-2).flatten(-3, -2)
+    )
+    padded = torch.zeros(heads, CHANNELS, 2 * side, 2 * side).contiguous(
+        memory_format=torch.channels_last
+    )
     padded[:, : features.shape[1]] = larger
     planes = make_planes("hyplane", side, CHANNELS)
     renderer = Renderer(planes, RenderSettings(ball=small.settings.ball), HIDDEN, OUTPUTS)
@@ -113,7 +155,9 @@ def random_planes(name: str, side: int, heads: int) -> tuple[Renderer, torch.Ten
     torch.manual_seed(0)
     planes = make_planes(name, side, CHANNELS)
     features = torch.randn(heads, planes.map_channels, planes.map_side, planes.map_side)
-    return Renderer(planes, RenderSettings(), HIDDEN, OUTPUTS), features.contiguous(memory_format=torch.channels_last)
+    return Renderer(planes, RenderSettings(), HIDDEN, OUTPUTS), features.contiguous(
+        memory_format=torch.channels_last
+    )
 
 
 def steps(name: str):
@@ -123,7 +167,11 @@ def steps(name: str):
     renderer, features = made.get(kind, lambda: random_planes(kind, side, heads))()
     renderer.requires_grad_(backward)
     features.requires_grad_(backward)
-    azimuths = torch.linspace(-60, 60, views).repeat(heads) if views > 1 else torch.linspace(-60, 120, heads)
+    azimuths = (
+        torch.linspace(-60, 60, views).repeat(heads)
+        if views > 1
+        else torch.linspace(-60, 120, heads)
+    )
     cameras = orbit_cameras(azimuths, torch.zeros(len(azimuths)))
     plain = replace(renderer.settings, coarse=coarse, fine=fine)
     settings = {"reference": plain, "two passes": plain}
@@ -153,7 +201,9 @@ def steps(name: str):
                     ("image", found.features[:, :3], truth.features[:, :3]),
                     ("opacity", found.opacity, truth.opacity),
                 ):
-                    errors[f"{way} {what} dB"] = round(-10 * (a - b).square().mean().log10().item(), 1)
+                    errors[f"{way} {what} dB"] = round(
+                        -10 * (a - b).square().mean().log10().item(), 1
+                    )
     return {way: lambda way=way: step(way) for way in settings if way != "converged"}, errors
 
 
@@ -219,11 +269,15 @@ def test_renderer():
     found = {}
     for memory in MEMORY:
         command = [sys.executable, __file__, memory]
-        ran = subprocess.run(command, check=True, stdout=subprocess.PIPE, env=os.environ | {"OMP_NUM_THREADS": "1"})
+        ran = subprocess.run(
+            command, check=True, stdout=subprocess.PIPE, env=os.environ | {"OMP_NUM_THREADS": "1"}
+        )
         found[memory] = json.loads(ran.stdout)
     report = {
-        "what": f"medians of {RENDER_RUNS} interleaved runs, CPU time of one thread, fp32; random and trained planes "
-        f"with a network {CHANNELS}-{HIDDEN}-{1 + OUTPUTS}, semhead-64 with its own; errors against "
+        "what": f"medians of {RENDER_RUNS} interleaved runs, CPU time of one thread, fp32; random "
+        "and trained planes "
+        f"with a network {CHANNELS}-{HIDDEN}-{1 + OUTPUTS}, semhead-64 with its own; errors "
+        "against "
         f"{CONVERGED} + {CONVERGED} samples",
         **{said: found[memory] for memory, said in MEMORY.items()},
         **circumstances(),
@@ -254,7 +308,10 @@ def test_whole_image():
             "product": lambda: a @ a,
         }
         found = {}
-        for memory in ("given back", "kept"):  # what becomes of a freed tensor's memory: see keep_freed_memory
+        for memory in (
+            "given back",
+            "kept",
+        ):  # what becomes of a freed tensor's memory: see keep_freed_memory
             medians = interleaved_medians(calls)
             product = medians.pop("product")
             found[memory] = {name: round(seconds / product, 2) for name, seconds in medians.items()}

@@ -1,8 +1,10 @@
-"""A whole training step, fused against the reference implementations: `make bench` prints the tables.
+"""A whole training step, fused against the reference implementations: `make bench` prints the
+tables.
 
-A step is what `semhead_lib.training.step` does with a batch: both networks, ViCiCo, density regularisation and R1 as
-often as they come. The floor is what its convolutions and matrix products alone would take at the rate of one fp32
-2048 x 2048 matrix product, S. papermill_runs/benchmarks/ keeps the metrics.
+A step is what `semhead_lib.training.step` does with a batch: both networks, ViCiCo, density
+regularisation and R1 as often as they come. The floor is what its convolutions and matrix products
+alone would take at the rate of one fp32 2048 x 2048 matrix product, S. papermill_runs/benchmarks/
+keeps the metrics.
 """
 
 import json
@@ -31,9 +33,24 @@ KINDS = {  # of what the profiler saw, by the beginning of an operator's name
     "matrix products": ("aten::addmm", "aten::mm", "aten::bmm", "aten::linear"),
     "interpolation": ("aten::upsample", "aten::_upsample", "aten::avg_pool"),
     "optimisers and average": ("aten::_fused_adam", "aten::_foreach"),
-    "copies": ("aten::copy_", "aten::cat", "aten::contiguous", "aten::clone", "aten::fill_", "aten::zero_"),
-    "element by element": ("aten::mul", "aten::add", "aten::leaky", "aten::sum", "aten::div", "aten::pow", "aten::sub"),
-}  # fmt: skip
+    "copies": (
+        "aten::copy_",
+        "aten::cat",
+        "aten::contiguous",
+        "aten::clone",
+        "aten::fill_",
+        "aten::zero_",
+    ),
+    "element by element": (
+        "aten::mul",
+        "aten::add",
+        "aten::leaky",
+        "aten::sum",
+        "aten::div",
+        "aten::pow",
+        "aten::sub",
+    ),
+}
 
 
 def batch_of(settings: TrainSettings, resolution: int, seed: int) -> Batch:
@@ -52,7 +69,8 @@ def batch_of(settings: TrainSettings, resolution: int, seed: int) -> Batch:
 
 
 def floating_point_operations(step: Step, batch: Batch, settings: TrainSettings) -> float:
-    """Of convolutions and matrix products in a step, R1 and density regularisation as often as they come."""
+    """Of convolutions and matrix products in a step, R1 and density regularisation as often as they
+    come."""
 
     def counted(number: int) -> float:
         with FlopCounterMode(display=False) as counter:
@@ -60,7 +78,11 @@ def floating_point_operations(step: Step, batch: Batch, settings: TrainSettings)
         return counter.get_total_flops()
 
     both, density, none = counted(0), counted(settings.density_interval), counted(1)
-    return none + (both - density) / settings.r1_interval + (density - none) / settings.density_interval
+    return (
+        none
+        + (both - density) / settings.r1_interval
+        + (density - none) / settings.density_interval
+    )
 
 
 def where_time_goes(step: Step, batch: Batch, settings: TrainSettings) -> dict[str, float]:
@@ -73,11 +95,16 @@ def where_time_goes(step: Step, batch: Batch, settings: TrainSettings) -> dict[s
         kind = next((k for k, names in KINDS.items() if event.key.startswith(names)), "other")
         times[kind] += event.self_cpu_time_total
     whole = sum(times.values())
-    return {kind: round(time / whole, 3) for kind, time in sorted(times.items(), key=lambda item: -item[1])}
+    return {
+        kind: round(time / whole, 3)
+        for kind, time in sorted(times.items(), key=lambda item: -item[1])
+    }
 
 
 @pytest.mark.bench
-@pytest.mark.parametrize(("name", "views_per_head"), [("semhead-32", 4), ("semhead-64", 4), ("semhead-64", 1)])
+@pytest.mark.parametrize(
+    ("name", "views_per_head"), [("semhead-32", 4), ("semhead-64", 4), ("semhead-64", 1)]
+)
 def test_training_step(name, views_per_head):
     keep_freed_memory()
     settings = TrainSettings(preset=name, views_per_head=views_per_head)
@@ -101,8 +128,14 @@ def test_training_step(name, views_per_head):
                     reference[number].append(run(number, True))
 
     def whole(times) -> float:  # seconds of the mean step, from medians of its kinds
-        r1, none, density = (sorted(times[k])[ROUNDS // 2] for k in (0, 1, settings.density_interval))
-        return none + (density - none) / settings.density_interval + (r1 - density) / settings.r1_interval
+        r1, none, density = (
+            sorted(times[k])[ROUNDS // 2] for k in (0, 1, settings.density_interval)
+        )
+        return (
+            none
+            + (density - none) / settings.density_interval
+            + (r1 - density) / settings.r1_interval
+        )
 
     s = sorted(products)[ROUNDS // 2]
     step.reference = False

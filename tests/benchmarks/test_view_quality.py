@@ -1,7 +1,9 @@
-"""How well the checks of synthesised views tell right ones from wrong ones, on heads where both are known.
+"""How well the checks of synthesised views tell right ones from wrong ones, on heads where both are
+known.
 
-Each view of 24 heads (seed 4000, which nothing was trained on) is made right, a few degrees off as editors are, and
-wrong in each way. papermill_runs/benchmarks/kontext_quality.json keeps the metrics.
+Each view of 24 heads (seed 4000, which nothing was trained on) is made right, a few degrees off as
+editors are, and wrong in each way. papermill_runs/benchmarks/kontext_quality.json keeps the
+metrics.
 """
 
 import datetime
@@ -27,11 +29,15 @@ def test_checks_of_synthesised_views(monkeypatch):
 
     found = table(judged(PEOPLE, SIDE))
     report = {
-        "what": f"5 views of each of {PEOPLE} parametric heads of {SIDE} px, right and wrong in four ways",
+        "what": f"5 views of each of {PEOPLE} parametric heads of {SIDE} px, right and wrong in "
+        "four ways",
         "asked": f"precision and recall of each fault >= {ASKED:g}",
         "found": found,
         "machine": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
-        "versions": {n: version(n) for n in ("anny", "dlib-bin", "opencv-python-headless", "torch", "warp-lang")},
+        "versions": {
+            n: version(n)
+            for n in ("anny", "dlib-bin", "opencv-python-headless", "torch", "warp-lang")
+        },
         "date": datetime.date.today().isoformat(),
     }
     out = ROOT / "papermill_runs/benchmarks/kontext_quality.json"

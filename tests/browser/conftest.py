@@ -12,7 +12,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-FLAGS = ("--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--disable-background-networking")
+FLAGS = (
+    "--no-sandbox",
+    "--use-angle=swiftshader",
+    "--enable-unsafe-swiftshader",
+    "--disable-background-networking",
+)
 TOKEN = "semhead-browser-test"
 _SETTINGS = {
     "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
@@ -23,7 +28,9 @@ _SETTINGS = {
 @pytest.fixture(scope="session")
 def browser():
     sync = pytest.importorskip("playwright.sync_api")
-    program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    program = next(
+        filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+    )
     if program is None:
         pytest.skip("needs Chromium or Chrome")
     with sync.sync_playwright() as driver:
@@ -43,23 +50,41 @@ def artefacts(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory):
-    """The address of a JupyterLab whose folder holds copies of the notebooks, started with this Python."""
+    """The address of a JupyterLab whose folder holds copies of the notebooks, started with this
+    Python."""
     pytest.importorskip("jupyterlab")
     folder = tmp_path_factory.mktemp("lab")
-    shutil.copytree(ROOT / "notebooks", folder / "notebooks", ignore=shutil.ignore_patterns(".ipynb_checkpoints"))
-    own = {name: str(tmp_path_factory.mktemp(name.lower())) for name in ("JUPYTER_RUNTIME_DIR", "JUPYTER_CONFIG_DIR")}
+    shutil.copytree(
+        ROOT / "notebooks",
+        folder / "notebooks",
+        ignore=shutil.ignore_patterns(".ipynb_checkpoints"),
+    )
+    own = {
+        name: str(tmp_path_factory.mktemp(name.lower()))
+        for name in ("JUPYTER_RUNTIME_DIR", "JUPYTER_CONFIG_DIR")
+    }
     settings = tmp_path_factory.mktemp("settings")
     for name, content in _SETTINGS.items():
         path = settings / "@jupyterlab" / f"{name}.jupyterlab-settings"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(content))
     command = [
-        sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--port=0",
-        f"--IdentityProvider.token={TOKEN}", f"--LabApp.user_settings_dir={settings}",
-        f"--LabApp.workspaces_dir={settings}", "--ServerApp.ip=127.0.0.1", f"--ServerApp.root_dir={folder}",
-    ]  # fmt: skip
+        sys.executable,
+        "-m",
+        "jupyterlab",
+        "--no-browser",
+        "--allow-root",
+        "--port=0",
+        f"--IdentityProvider.token={TOKEN}",
+        f"--LabApp.user_settings_dir={settings}",
+        f"--LabApp.workspaces_dir={settings}",
+        "--ServerApp.ip=127.0.0.1",
+        f"--ServerApp.root_dir={folder}",
+    ]
     log = (folder / "lab.log").open("w")
-    process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env={**os.environ, **own}, cwd=folder)
+    process = subprocess.Popen(
+        command, stdout=log, stderr=subprocess.STDOUT, env={**os.environ, **own}, cwd=folder
+    )
     try:
         yield f"{_address(process, Path(own['JUPYTER_RUNTIME_DIR']), folder / 'lab.log')}lab/tree/notebooks"
     finally:

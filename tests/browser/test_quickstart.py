@@ -1,4 +1,5 @@
-"""The first five minutes, as a user has them: JupyterLab opens, 00_quickstart runs, a slider changes the head."""
+"""The first five minutes, as a user has them: JupyterLab opens, 00_quickstart runs, a slider
+changes the head."""
 
 import io
 import json
@@ -35,7 +36,11 @@ def until_stable(place, least: int = 12, seconds: float = _CHANGED) -> np.ndarra
     while time.monotonic() < until:
         time.sleep(0.7)
         now = seen(place)
-        if now.shape == before.shape and np.abs(now - before).mean() < 0.2 and colours(now) >= least:
+        if (
+            now.shape == before.shape
+            and np.abs(now - before).mean() < 0.2
+            and colours(now) >= least
+        ):
             return now
         before = now
     raise AssertionError(f"nothing stable to see within {seconds} s: {colours(before)} colours")
@@ -80,14 +85,18 @@ def notebook(browser, lab, artefacts):
 def test_the_quickstart_runs_and_its_head_obeys(notebook, artefacts):
     state = notebook.evaluate(_STATE)
     assert not state["errors"] and state["cells"] > 8
-    scene = notebook.locator(".jp-OutputArea-output .k3d-target canvas, .jupyter-widgets canvas").first
+    scene = notebook.locator(
+        ".jp-OutputArea-output .k3d-target canvas, .jupyter-widgets canvas"
+    ).first
     scene.scroll_into_view_if_needed()
     image = notebook.locator(".jupyter-widgets img").first
     head, drawn = until_stable(scene), until_stable(image)
     assert (head < 240).any(-1).mean() > 0.08, "a head fills part of the scene"
     notebook.screenshot(path=artefacts / "explorer-before.png")
 
-    slider = notebook.locator(".widget-slider:has-text('azimuth') .noUi-handle, .widget-hslider .noUi-handle").nth(0)
+    slider = notebook.locator(
+        ".widget-slider:has-text('azimuth') .noUi-handle, .widget-hslider .noUi-handle"
+    ).nth(0)
     slider.focus()
     began = time.monotonic()
     for _ in range(5):
@@ -96,8 +105,14 @@ def test_the_quickstart_runs_and_its_head_obeys(notebook, artefacts):
     assert np.abs(until_stable(image) - drawn).mean() > 1
     until_stable(scene)
     notebook.screenshot(path=artefacts / "explorer-after.png")
-    (artefacts / "latency.json").write_text(json.dumps({"slider to image, s": round(time.monotonic() - began, 2),
-                                                        "first change, s": round(latency, 2)}))  # fmt: skip
+    (artefacts / "latency.json").write_text(
+        json.dumps(
+            {
+                "slider to image, s": round(time.monotonic() - began, 2),
+                "first change, s": round(latency, 2),
+            }
+        )
+    )
     assert not notebook.evaluate(_STATE)["errors"]
 
 

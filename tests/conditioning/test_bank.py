@@ -10,7 +10,9 @@ from semhead_lib.conditioning.modes import ConditionMode
 def bank(mode="semantic", n=12, d=8):
     features = normalize(torch.randn(n, d, generator=torch.Generator().manual_seed(0)), dim=1)
     subjects = tuple(f"p{i}" for i in range(n))
-    return ConditionBank(ConditionMode(mode, d), "an encoder [weights 1; input 2]", features, subjects)
+    return ConditionBank(
+        ConditionMode(mode, d), "an encoder [weights 1; input 2]", features, subjects
+    )
 
 
 def test_saved_and_loaded(tmp_path):
@@ -41,7 +43,8 @@ def test_what_each_mode_is_told():
     assert torch.equal(bank("view").mapping_condition(None, 2), front.expand(2, -1))
     assert torch.equal(bank("semantic").mapping_condition(semantics, 2), semantics)
     assert torch.equal(
-        bank("semantic+view").mapping_condition(semantics, 2), torch.cat([semantics, front.expand(2, -1)], 1)
+        bank("semantic+view").mapping_condition(semantics, 2),
+        torch.cat([semantics, front.expand(2, -1)], 1),
     )
 
 

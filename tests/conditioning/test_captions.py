@@ -24,7 +24,10 @@ PEOPLE = [SOURCE.attributes(i) for i in range(60)]
 
 def said(person, azimuth, seed=0, elevation=0.0, times=40):
     rng = Random(seed)
-    return [describe(person.as_json(), "the full caption", azimuth, elevation, rng) for _ in range(times)]
+    return [
+        describe(person.as_json(), "the full caption", azimuth, elevation, rng)
+        for _ in range(times)
+    ]
 
 
 def test_every_value_of_every_attribute_has_words():
@@ -56,7 +59,12 @@ def test_captions_say_nothing_untrue(azimuth):
 def test_from_behind_the_face_is_not_told():
     for person in PEOPLE:
         for text in said(person, 180.0):
-            assert "eyes" not in text and "glasses" not in text and "beard" not in text and "smil" not in text
+            assert (
+                "eyes" not in text
+                and "glasses" not in text
+                and "beard" not in text
+                and "smil" not in text
+            )
 
 
 def test_a_bun_shows_from_the_side_and_not_from_the_front():
@@ -68,7 +76,14 @@ def test_a_bun_shows_from_the_side_and_not_from_the_front():
 
 @pytest.mark.parametrize(
     ("azimuth", "elevation", "told"),
-    [(0, 0, "front"), (90, 0, "left"), (-90, 0, "right"), (180, 0, "behind"), (0, 40, "above"), (0, -25, "below")],
+    [
+        (0, 0, "front"),
+        (90, 0, "left"),
+        (-90, 0, "right"),
+        (180, 0, "behind"),
+        (0, 40, "above"),
+        (0, -25, "below"),
+    ],
 )
 def test_some_captions_tell_the_view_and_most_do_not(azimuth, elevation, told):
     texts = [t for p in PEOPLE[:10] for t in said(p, azimuth, elevation=elevation, times=60)]

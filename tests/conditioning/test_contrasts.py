@@ -37,7 +37,9 @@ def test_what_is_asked_is_true():
 
 def test_faces_are_not_asked_for_from_behind_nor_knots_from_the_front():
     kinds = list(CONTRASTS)
-    assert len(ask(PEOPLE, [0.0] * len(PEOPLE), Random(0))) == len(kinds) - 1, "all but the style of the hair"
+    assert len(ask(PEOPLE, [0.0] * len(PEOPLE), Random(0))) == len(kinds) - 1, (
+        "all but the style of the hair"
+    )
     behind = ask(PEOPLE, [180.0] * len(PEOPLE), Random(0))
     texts = " ".join(text for one in behind for text in one.texts)
     assert "hair" in texts and "hat" in texts and "ponytail" in texts

@@ -1,4 +1,5 @@
-"""The shipped headclip-64 on people it has never seen, made afresh: what its card promises is true."""
+"""The shipped headclip-64 on people it has never seen, made afresh: what its card promises is
+true."""
 
 import json
 import re
@@ -32,8 +33,12 @@ def judged(tmp_path_factory):
 
 
 def test_people_were_never_trained_on():
-    assert RECIPE.data_seed not in held_out.SEEDS and set(METRICS["seeds"]) == {str(s) for s in held_out.SEEDS}
-    trained, other = (ParametricSource(seed=s).attributes(0) for s in (RECIPE.data_seed, held_out.SEEDS[0]))
+    assert RECIPE.data_seed not in held_out.SEEDS and set(METRICS["seeds"]) == {
+        str(s) for s in held_out.SEEDS
+    }
+    trained, other = (
+        ParametricSource(seed=s).attributes(0) for s in (RECIPE.data_seed, held_out.SEEDS[0])
+    )
     assert trained != other
 
 
@@ -46,7 +51,10 @@ def test_zero_shot(judged, question):
 
 @pytest.mark.slow
 def test_retrieval(judged):
-    assert judged["retrieval_45"]["recall_1"] >= RECALL_1 and judged["retrieval_45"]["recall_5"] >= RECALL_5
+    assert (
+        judged["retrieval_45"]["recall_1"] >= RECALL_1
+        and judged["retrieval_45"]["recall_5"] >= RECALL_5
+    )
     assert judged["text"]["median_rank"] <= MEDIAN_RANK
 
 
@@ -55,7 +63,9 @@ def test_the_card_tells_these_figures(judged):
     published = METRICS["seeds"]["20261122"]
     assert published["people"] == judged["people"]
     for name, got in judged["zero_shot"].items():
-        assert got["accuracy"] == pytest.approx(published["zero_shot"][name]["accuracy"], abs=0.02), name
+        assert got["accuracy"] == pytest.approx(
+            published["zero_shot"][name]["accuracy"], abs=0.02
+        ), name
     for name, got in judged["retrieval_45"].items():
         assert got == pytest.approx(published["retrieval_45"][name], abs=0.02), name
 
@@ -83,14 +93,25 @@ def test_card_has_no_long_or_empty_lines():
 
 
 def test_it_sees_the_view_as_clip_does():
-    """Words for the view find images from there: the per-view feature is no view-invariant condition."""
+    """Words for the view find images from there: the per-view feature is no view-invariant
+    condition."""
     source = ParametricSource(
-        seed=held_out.SEEDS[1], resolution=64, views_per_subject=4, view_sampling="orbit", channels=()
+        seed=held_out.SEEDS[1],
+        resolution=64,
+        views_per_subject=4,
+        view_sampling="orbit",
+        channels=(),
     )
     encoder = SemanticEncoder.load(device="cpu")
     views = torch.cat([source.subject(i).views for i in range(8)])
-    words = encoder.texts(["a back view of a person", "a side view of a person from the right",
-                           "a front view of a person", "a side view of a person from the left"])  # fmt: skip
+    words = encoder.texts(
+        [
+            "a back view of a person",
+            "a side view of a person from the right",
+            "a front view of a person",
+            "a side view of a person from the left",
+        ]
+    )
     said = (encoder.images(views) @ words.T).argmax(1)
     assert (said == torch.arange(4).repeat(8)).float().mean() >= 0.75
 
@@ -103,4 +124,6 @@ def test_answers_and_ranks():
     assert answer(encoder, question, texts, people).accuracy == 1.0
     wrong = answer(encoder, question, texts, people[::-1])
     assert (wrong.accuracy, wrong.balanced, wrong.asked) == (0.0, 0.0, 2)
-    assert ranks(torch.eye(4), torch.ones(4, 4)).tolist() == [4] * 4, "an encoder that tells nothing is last"
+    assert ranks(torch.eye(4), torch.ones(4, 4)).tolist() == [4] * 4, (
+        "an encoder that tells nothing is last"
+    )

@@ -1,4 +1,5 @@
-"""Training of headclip: reproducible to the byte, resumed exactly, and read by open_clip's ordinary calls."""
+"""Training of headclip: reproducible to the byte, resumed exactly, and read by open_clip's ordinary
+calls."""
 
 import json
 import shutil
@@ -36,7 +37,13 @@ def finished(people, tmp_path_factory):
 
 def test_a_finished_training_is_a_model_folder(finished):
     names = {path.name for path in finished.iterdir()}
-    assert names == {"open_clip_config.json", "model.safetensors", "bpe.txt.gz", "config.json", "log.jsonl"}
+    assert names == {
+        "open_clip_config.json",
+        "model.safetensors",
+        "bpe.txt.gz",
+        "config.json",
+        "log.jsonl",
+    }
     log = [json.loads(line) for line in (finished / "log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in log] == [1, 2, 3, 4, 5, 6]
     assert ["validation_rank" in line for line in log] == [False, False, True, False, False, True]
@@ -66,11 +73,20 @@ def test_interrupted_training_equals_an_uninterrupted_one(people, finished, tmp_
     with pytest.raises(KeyboardInterrupt):
         training.train(RECIPE, people, out, progress=False)
     monkeypatch.undo()
-    with open(out / "log.jsonl", "a") as log:  # a killed process may have logged a step that it did not save
+    with open(
+        out / "log.jsonl", "a"
+    ) as log:  # a killed process may have logged a step that it did not save
         log.write('{"step": 5, "loss": 0.0}\n')
     training.train(RECIPE, people, out, progress=False)
     assert (out / "model.safetensors").read_bytes() == (finished / "model.safetensors").read_bytes()
-    assert [json.loads(line)["step"] for line in (out / "log.jsonl").read_text().splitlines()] == [1, 2, 3, 4, 5, 6]
+    assert [json.loads(line)["step"] for line in (out / "log.jsonl").read_text().splitlines()] == [
+        1,
+        2,
+        3,
+        4,
+        5,
+        6,
+    ]
 
 
 def test_open_clip_reads_it_by_ordinary_calls(people, finished):
@@ -99,7 +115,9 @@ def test_another_recipe_other_data_or_a_strange_folder_is_refused(people, finish
 
 
 def test_a_diverged_loss_stops_with_a_clear_error(people, finished, tmp_path, monkeypatch):
-    monkeypatch.setattr(training.open_clip, "ClipLoss", lambda: lambda *_: torch.tensor(float("nan")))
+    monkeypatch.setattr(
+        training.open_clip, "ClipLoss", lambda: lambda *_: torch.tensor(float("nan"))
+    )
     with pytest.raises(FloatingPointError, match="step 0: the loss is nan"):
         training.train(RECIPE, people, tmp_path / "model", progress=False)
 
@@ -121,19 +139,28 @@ def test_recipes_are_checked(changes, message):
 def test_batches_are_of_different_people_and_a_function_of_the_step(people):
     pairs = Pairs(list(SubjectsInMemory.load(people)), replace(RECIPE, validation=1, batch=19))
     one, again = pairs.batch(3), pairs.batch(3)
-    assert torch.equal(one.images, again.images) and one.captions == again.captions and one.asked == again.asked
+    assert (
+        torch.equal(one.images, again.images)
+        and one.captions == again.captions
+        and one.asked == again.asked
+    )
     assert one.images.shape == (19, 3, 64, 64) and one.images.min() >= 0 and one.images.max() <= 1
     assert len(one.captions) == 19 and not torch.equal(one.images, pairs.batch(4).images)
-    assert sorted(pairs.order(5)) == list(range(20)) and list(pairs.order(5)) != list(pairs.order(6))
+    assert sorted(pairs.order(5)) == list(range(20)) and list(pairs.order(5)) != list(
+        pairs.order(6)
+    )
 
 
 def test_augmentation_keeps_the_image():
-    images = torch.nn.functional.interpolate(torch.rand(16, 3, 8, 8), size=64, mode="bicubic").clamp(0, 1)
+    images = torch.nn.functional.interpolate(
+        torch.rand(16, 3, 8, 8), size=64, mode="bicubic"
+    ).clamp(0, 1)
     changed = augment(images, torch.Generator().manual_seed(0))
     assert changed.shape == images.shape and not torch.equal(changed, images)
     assert (changed.mean(dim=(1, 2, 3)) - images.mean(dim=(1, 2, 3))).abs().max() < 0.1
     centred = [
-        torch.corrcoef(torch.stack([a.flatten(), b.flatten()]))[0, 1] for a, b in zip(images, changed, strict=True)
+        torch.corrcoef(torch.stack([a.flatten(), b.flatten()]))[0, 1]
+        for a, b in zip(images, changed, strict=True)
     ]
     assert min(centred) > 0.2
 
@@ -145,7 +172,9 @@ def test_vocabulary_makes_common_words_one_token(tmp_path):
     tokenizer = open_clip.SimpleTokenizer(bpe_path=str(tmp_path / "bpe.txt.gz"), context_length=12)
     assert tokenizer.vocab_size == size == BASE + len(merges)
     assert (tokenizer(["a woman with brown hair"]) > 0).sum() == 5 + 2
-    assert tokenizer.decode(tokenizer.encode("a zebra")) == "a zebra ", "unknown words fall into letters"
+    assert tokenizer.decode(tokenizer.encode("a zebra")) == "a zebra ", (
+        "unknown words fall into letters"
+    )
     before = (tmp_path / "bpe.txt.gz").read_bytes()
     write_vocabulary(merges, tmp_path / "bpe.txt.gz")
     assert (tmp_path / "bpe.txt.gz").read_bytes() == before

@@ -16,7 +16,9 @@ def test_widths_are_what_is_given(name):
     condition = mode.generated(CAMERAS, SEMANTICS)
     assert condition.generator.shape == (4, mode.generator_width)
     assert condition.discriminator.shape == (4, mode.discriminator_width)
-    assert torch.equal(mode.real(CAMERAS, SEMANTICS), condition.discriminator), "real and generated are judged alike"
+    assert torch.equal(mode.real(CAMERAS, SEMANTICS), condition.discriminator), (
+        "real and generated are judged alike"
+    )
 
 
 def test_parts_by_mode():
@@ -24,7 +26,9 @@ def test_parts_by_mode():
     assert conditions["none"].generator.shape == (4, 0)
     assert torch.equal(conditions["view"].generator, CAMERAS)
     assert torch.equal(conditions["semantic"].generator, SEMANTICS)
-    assert torch.equal(conditions["semantic+view"].generator, torch.cat([SEMANTICS, CAMERAS], dim=-1))
+    assert torch.equal(
+        conditions["semantic+view"].generator, torch.cat([SEMANTICS, CAMERAS], dim=-1)
+    )
     for name in ("none", "view"):
         assert torch.equal(conditions[name].discriminator, CAMERAS)
     for name in ("semantic", "semantic+view"):
@@ -36,7 +40,9 @@ def test_the_generator_cannot_tell_the_view(name):
     """Whatever the cameras are, these modes tell the generator the same."""
     mode = ConditionMode(name, 6)
     other = orbit_cameras(torch.tensor([10.0, -70.0, 180.0, 5.0]), torch.full((4,), 20.0))
-    assert torch.equal(mode.generated(CAMERAS, SEMANTICS).generator, mode.generated(other, SEMANTICS).generator)
+    assert torch.equal(
+        mode.generated(CAMERAS, SEMANTICS).generator, mode.generated(other, SEMANTICS).generator
+    )
 
 
 def test_swapping_tells_another_camera_of_the_batch_to_the_generator_only():
@@ -50,8 +56,12 @@ def test_swapping_tells_another_camera_of_the_batch_to_the_generator_only():
 def test_swapping_follows_its_probability_and_its_seed():
     cameras = orbit_cameras(torch.linspace(-180, 179, 4000), torch.zeros(4000))
     mode, draw = ConditionMode("view", 0), torch.Generator()
-    conditions = [mode.generated(cameras, None, 0.3, draw.manual_seed(seed)).generator for seed in (5, 5, 6)]
-    assert torch.equal(conditions[0], conditions[1]) and not torch.equal(conditions[0], conditions[2])
+    conditions = [
+        mode.generated(cameras, None, 0.3, draw.manual_seed(seed)).generator for seed in (5, 5, 6)
+    ]
+    assert torch.equal(conditions[0], conditions[1]) and not torch.equal(
+        conditions[0], conditions[2]
+    )
     share = (conditions[0] != cameras).any(dim=1).float().mean()
     assert 0.26 < share < 0.34
 
@@ -67,8 +77,14 @@ def test_a_mode_without_semantics_ignores_them():
         (lambda: ConditionMode("semantics", 6), "must be one of none, view, semantic"),
         (lambda: ConditionMode("semantic", 0), "semantic_dimension >= 1, got 0"),
         (lambda: ConditionMode("semantic", 6).real(CAMERAS), r"shape \[4, 6\], got none"),
-        (lambda: ConditionMode("semantic", 6).real(CAMERAS, SEMANTICS[:, :5]), r"got shape \[4, 5\]"),
-        (lambda: ConditionMode("view", 6).generated(CAMERAS, swap_probability=1.5), r"\[0, 1\], got 1.5"),
+        (
+            lambda: ConditionMode("semantic", 6).real(CAMERAS, SEMANTICS[:, :5]),
+            r"got shape \[4, 5\]",
+        ),
+        (
+            lambda: ConditionMode("view", 6).generated(CAMERAS, swap_probability=1.5),
+            r"\[0, 1\], got 1.5",
+        ),
         (lambda: swap_probability(-1), "images_seen >= 0"),
         (lambda: swap_probability(0, final=2.0), "final <= 1"),
     ],

@@ -1,4 +1,5 @@
-"""Conditions for generation: unit vectors, near the data as the strategy says, the same for the same seed."""
+"""Conditions for generation: unit vectors, near the data as the strategy says, the same for the
+same seed."""
 
 import pytest
 import torch
@@ -8,7 +9,9 @@ from semhead_lib.metrics import probes
 from semhead_lib.metrics.coverage import density_coverage
 
 RNG = torch.Generator().manual_seed(1)
-FEATURES = torch.nn.functional.normalize(torch.randn(120, 24, generator=RNG) * torch.linspace(2, 0.1, 24) + 1.5, dim=-1)
+FEATURES = torch.nn.functional.normalize(
+    torch.randn(120, 24, generator=RNG) * torch.linspace(2, 0.1, 24) + 1.5, dim=-1
+)
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
@@ -23,7 +26,10 @@ def test_samples_are_unit_vectors_and_repeat(strategy):
 
 def test_strategies_lie_at_their_distance_from_the_data():
     typical = probes.angles_to_nearest(FEATURES).median()
-    off = {s: probes.angles_to_nearest(sample_conditions(FEATURES, 300, s), FEATURES).median() for s in STRATEGIES}
+    off = {
+        s: probes.angles_to_nearest(sample_conditions(FEATURES, 300, s), FEATURES).median()
+        for s in STRATEGIES
+    }
     assert off["data"] < 0.05
     assert 0.3 * typical < off["perturb"] <= 0.51 * typical
     assert off["interpolate"] < typical < off["uniform"]
@@ -48,7 +54,9 @@ def test_slerp_goes_by_equal_angles():
     whole = torch.acos((one * other).sum())
     for share in (0.0, 0.25, 1.0):
         point = slerp(one, other, torch.tensor([[share]], dtype=torch.float64))
-        assert torch.acos((one * point).sum().clamp(-1, 1)).item() == pytest.approx(share * whole.item(), abs=1e-6)
+        assert torch.acos((one * point).sum().clamp(-1, 1)).item() == pytest.approx(
+            share * whole.item(), abs=1e-6
+        )
     assert torch.allclose(slerp(one, one, torch.tensor([[0.5]])), one)
 
 

@@ -28,17 +28,23 @@ def encoder():
 
 
 def test_features_are_unit_vectors_whatever_the_batch(encoder):
-    images = torch.randint(0, 256, (7, 3, 48, 48), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    images = torch.randint(
+        0, 256, (7, 3, 48, 48), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
     features = encoder.images(images)
     assert features.shape == (7, 128) and features.dtype == torch.float32
     assert torch.allclose(features.norm(dim=-1), torch.ones(7), atol=1e-5)
     assert torch.allclose(features[5:6], encoder.images(images[5:6]), atol=1e-5)
-    assert torch.allclose(features, encoder.images(list(images)), atol=1e-5), "a list of images is a batch"
+    assert torch.allclose(features, encoder.images(list(images)), atol=1e-5), (
+        "a list of images is a batch"
+    )
     assert encoder.images(images[:0]).shape == (0, 128)
     assert encoder.texts([]).shape == (0, 128)
 
 
-@pytest.mark.parametrize("box", [(0, 0, 512, 512), (0, 0, 300, 512), (10, 0, 410, 100), (0, 0, 64, 64), (0, 0, 40, 50)])
+@pytest.mark.parametrize(
+    "box", [(0, 0, 512, 512), (0, 0, 300, 512), (10, 0, 410, 100), (0, 0, 64, 64), (0, 0, 40, 50)]
+)
 def test_images_are_resized_as_open_clip_does(encoder, box):
     model, _, preprocess = open_clip.create_model_and_transforms(MODEL)
     left, top, right, bottom = box
@@ -110,7 +116,9 @@ def test_identity_follows_weights_and_preprocessing_and_tells_no_path(encoder, t
     weights = load_file(folder / "model.safetensors")
     save_file({k: v.float() for k, v in weights.items()}, tmp_path / "model.safetensors")
     same = SemanticEncoder.load(str(tmp_path), device="cpu")
-    assert same_encoder(str(same.identity), str(encoder.identity)), "only the form in which weights are stored differs"
+    assert same_encoder(str(same.identity), str(encoder.identity)), (
+        "only the form in which weights are stored differs"
+    )
     assert str(tmp_path) not in str(same.identity)
     weights["logit_scale"] += 1
     save_file(weights, tmp_path / "model.safetensors")
@@ -146,7 +154,9 @@ def test_a_local_file_of_any_open_clip_model(tmp_path):
     model = open_clip.create_model("RN50")  # random weights
     save_file(model.half().state_dict(), tmp_path / "clip.safetensors")
     encoder = SemanticEncoder.load(f"RN50/{tmp_path}/clip.safetensors", device="cpu")
-    assert encoder.identity.name == "RN50" and encoder.dimension == 1024 and encoder.resolution == 224
+    assert (
+        encoder.identity.name == "RN50" and encoder.dimension == 1024 and encoder.resolution == 224
+    )
     assert encoder.images(PHOTO[None]).shape == (1, 1024)
     assert encoder.texts(["a head"]).shape == (1, 1024)
 
@@ -174,8 +184,12 @@ def test_weights_that_cannot_be_had(monkeypatch):
     monkeypatch.setattr(open_clip, "create_model", offline)
     with pytest.raises(RuntimeError) as error:
         SemanticEncoder.load("ViT-L-14/openai")
-    for part in ("'ViT-L-14/openai'", "no route to host", "open_clip.create_model('ViT-L-14', pretrained='openai')",
-                 "encoder=headclip-64"):  # fmt: skip
+    for part in (
+        "'ViT-L-14/openai'",
+        "no route to host",
+        "open_clip.create_model('ViT-L-14', pretrained='openai')",
+        "encoder=headclip-64",
+    ):
         assert part in str(error.value)
     with pytest.raises(RuntimeError, match=r"open_clip\.create_model\('hf-hub:laion/clip'\)"):
         SemanticEncoder.load("hf-hub:laion/clip")
@@ -191,7 +205,10 @@ def test_a_file_that_does_not_fit(tmp_path):
     ("call", "message"),
     [
         (lambda e: e.images(torch.zeros(1, 3, 8, 8)), "must be uint8 of shape"),
-        (lambda e: e.images(torch.zeros(1, 1, 8, 8, dtype=torch.uint8)), r"got torch.uint8 of shape \[1, 8, 8\]"),
+        (
+            lambda e: e.images(torch.zeros(1, 1, 8, 8, dtype=torch.uint8)),
+            r"got torch.uint8 of shape \[1, 8, 8\]",
+        ),
         (lambda e: e.texts("a head"), "must be a list"),
         (lambda e: SemanticEncoder.load(dtype="float64"), "dtype must be one of"),
         (lambda e: SemanticEncoder.load(batch=0), "batch must be at least 1"),

@@ -21,7 +21,9 @@ from semhead_lib.data.parametric.numbers import attribute_numbers
 from semhead_lib.training.trainer import train
 
 
-def features(images):  # [N, 3, H, W] uint8 -> [N, 16]: what `make_noise` stored of the frontal images
+def features(
+    images,
+):  # [N, 3, H, W] uint8 -> [N, 16]: what `make_noise` stored of the frontal images
     return normalize(images.float().flatten(1)[:, :16] - 127.5, dim=1)
 
 
@@ -51,9 +53,14 @@ def test_views_have_features_of_their_own(people):
     conditioned = with_source(people, "view", CLIP)
     batch = conditioned.batch(0, 4, 3, seed=5)
     assert torch.allclose(batch.semantics, features(batch.images), atol=1e-6)
-    assert torch.equal(conditioned[0].semantic, people[0].semantic), "for use it is the frontal feature"
+    assert torch.equal(conditioned[0].semantic, people[0].semantic), (
+        "for use it is the frontal feature"
+    )
     kept = conditioned.filter(lambda attributes: attributes["even"])
-    assert all(torch.equal(a, conditioned.of_views[i]) for a, i in zip(kept.of_views, kept.indices, strict=True))
+    assert all(
+        torch.equal(a, conditioned.of_views[i])
+        for a, i in zip(kept.of_views, kept.indices, strict=True)
+    )
 
 
 def test_the_mean_is_one_feature_of_all_views(people):
@@ -72,15 +79,25 @@ def test_the_mean_is_one_feature_of_all_views(people):
 def test_attributes_are_numbers_of_who_it_is(described):
     conditioned = with_source(described, "attributes", CLIP)
     size = conditioned.manifest.layout.semantic["dimension"]
-    assert conditioned[0].semantic.shape == (size,) and conditioned[0].semantic.norm() == pytest.approx(1)
-    assert "attributes [" in conditioned[0].semantic_encoder and f"{size} numbers" in conditioned[0].semantic_encoder
+    assert conditioned[0].semantic.shape == (size,) and conditioned[
+        0
+    ].semantic.norm() == pytest.approx(1)
+    assert (
+        "attributes [" in conditioned[0].semantic_encoder
+        and f"{size} numbers" in conditioned[0].semantic_encoder
+    )
 
 
 def test_numbers_of_attributes():
     one = person(0)
     numbers = attribute_numbers(one)
     assert numbers.dtype == np.float32 and np.abs(numbers).max() <= 1
-    for name, value in (("hair_colour", "green"), ("age", 33), ("fringe", not one["fringe"]), ("skin_tone", 0.123)):
+    for name, value in (
+        ("hair_colour", "green"),
+        ("age", 33),
+        ("fringe", not one["fringe"]),
+        ("skin_tone", 0.123),
+    ):
         assert (attribute_numbers(one | {name: value}) != numbers).sum() in (1, 2), name
     assert (attribute_numbers(one | {"shape": one["shape"] | {"chin": 0.5}}) != numbers).sum() == 1
     with pytest.raises(ValueError, match="hair_colour is 'plaid'"):
@@ -95,7 +112,10 @@ def test_a_generator_trains_under_conditions_of_another_source(described, source
     settings = small(kimg=0.008, views_per_head=1, vicico_condition=0.5)
     train(settings, conditioned, tmp_path / "run", device="cpu", progress=False)
     width = conditioned.manifest.layout.semantic["dimension"]
-    assert settings.generator_config(width).condition_dim == ConditionMode("semantic", width).generator_width
+    assert (
+        settings.generator_config(width).condition_dim
+        == ConditionMode("semantic", width).generator_width
+    )
     if source == "view":
         with pytest.raises(ValueError, match="the data's condition is features of each view there"):
             train(settings, described, tmp_path / "run", device="cpu", progress=False)

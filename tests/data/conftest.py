@@ -13,9 +13,17 @@ from semhead_lib.data.jobs.synthesis import synthesize
 
 @pytest.fixture(scope="session")
 def shared_dataset(tmp_path_factory):
-    """11 subjects with 3 or 4 views of 16 x 16 in 4 shards, all fields but semantics. Not to be changed."""
+    """11 subjects with 3 or 4 views of 16 x 16 in 4 shards, all fields but semantics. Not to be
+    changed."""
     out = tmp_path_factory.mktemp("shared") / "noise"
-    synthesize(functools.partial(NoiseSource, varied=True), out, 11, shard_size=3, workers=0, progress=False)
+    synthesize(
+        functools.partial(NoiseSource, varied=True),
+        out,
+        11,
+        shard_size=3,
+        workers=0,
+        progress=False,
+    )
     return out
 
 

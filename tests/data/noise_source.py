@@ -17,20 +17,41 @@ from semhead_lib.data.subjects import Subject
 class NoiseSource:
     """Subject i is noise drawn from (seed, i).
 
-    `fail_at` raises there, `die_at` kills its process there, `hang` says so in that file and then takes an hour.
+    `fail_at` raises there, `die_at` kills its process there, `hang` says so in that file and then
+    takes an hour.
     """
 
     name = "noise"
     licence = "CC0-1.0"
 
     def __init__(
-        self, seed=0, views=3, resolution=16, geometry=True, varied=False, delay=0.0, fail_at=-1, die_at=-1, hang=None
+        self,
+        seed=0,
+        views=3,
+        resolution=16,
+        geometry=True,
+        varied=False,
+        delay=0.0,
+        fail_at=-1,
+        die_at=-1,
+        hang=None,
     ):
-        self.seed, self.views, self.resolution, self.geometry, self.varied = seed, views, resolution, geometry, varied
+        self.seed, self.views, self.resolution, self.geometry, self.varied = (
+            seed,
+            views,
+            resolution,
+            geometry,
+            varied,
+        )
         self.delay, self.fail_at, self.die_at, self.hang = delay, fail_at, die_at, hang
 
     def describe(self):
-        return {"seed": self.seed, "views": self.views, "resolution": self.resolution, "range": (0, 1)}
+        return {
+            "seed": self.seed,
+            "views": self.views,
+            "resolution": self.resolution,
+            "range": (0, 1),
+        }
 
     def subject(self, index):
         if index == self.fail_at:
@@ -42,7 +63,11 @@ class NoiseSource:
             time.sleep(3600)
         time.sleep(self.delay)
         return noise_subject(
-            index, self.seed, self.views + (index % 2 if self.varied else 0), self.resolution, self.geometry
+            index,
+            self.seed,
+            self.views + (index % 2 if self.varied else 0),
+            self.resolution,
+            self.geometry,
         )
 
 
@@ -53,7 +78,9 @@ def noise_subject(index=0, seed=0, views=3, resolution=16, geometry=True, semant
         return torch.from_numpy(generator.integers(0, 256, shape, dtype=np.uint8))
 
     azimuths = torch.arange(views) * 360.0 / views - 180.0
-    depth = torch.from_numpy(generator.uniform(1.7, 3.7, (views, resolution, resolution)).astype(np.float32))
+    depth = torch.from_numpy(
+        generator.uniform(1.7, 3.7, (views, resolution, resolution)).astype(np.float32)
+    )
     extra = {}
     if geometry:
         extra = {
@@ -82,7 +109,9 @@ def same_subject(one, other, but=("depth",)):
     for name in one.__dataclass_fields__:
         mine, its = getattr(one, name), getattr(other, name)
         equal = (
-            torch.equal(mine, its) if isinstance(mine, torch.Tensor) and its is not None else mine is its or mine == its
+            torch.equal(mine, its)
+            if isinstance(mine, torch.Tensor) and its is not None
+            else mine is its or mine == its
         )
         if not equal and name not in but:
             return False
@@ -91,4 +120,8 @@ def same_subject(one, other, but=("depth",)):
 
 def files_of(folder):
     """Name -> bytes of every file in a folder, hidden ones included."""
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }

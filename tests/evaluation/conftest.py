@@ -1,4 +1,5 @@
-"""One thread for all of it: the matrices are small, and several threads would wait for each other most of the time."""
+"""One thread for all of it: the matrices are small, and several threads would wait for each other
+most of the time."""
 
 import pytest
 import torch

@@ -32,7 +32,9 @@ def test_adherence_falls_to_that_of_others():
     assert float(shuffled.cosine.mean()) == pytest.approx(float(shuffled.others.mean()), abs=0.1)
     assert recall(followed[0].rank, 1) == 1 and recall(shuffled.rank, 1) < 0.05
     others = (conditions @ conditions.T).fill_diagonal_(0).sum(1) / 79
-    assert torch.allclose(condition_adherence(conditions, conditions).others.float(), others, atol=1e-6)
+    assert torch.allclose(
+        condition_adherence(conditions, conditions).others.float(), others, atol=1e-6
+    )
 
 
 def test_errors():

@@ -1,4 +1,5 @@
-"""Extractors: the embedded one as its encoder has it, others from files of random weights, and none from nothing."""
+"""Extractors: the embedded one as its encoder has it, others from files of random weights, and none
+from nothing."""
 
 import pickle
 
@@ -15,7 +16,13 @@ from semhead_lib.evaluation.inception import CLASSES, FidInception, resize_like_
 
 
 def images(*shape: int, seed: int = 0) -> torch.Tensor:
-    return torch.randint(0, 256, (*shape, 3, 32, 32), generator=torch.Generator().manual_seed(seed), dtype=torch.uint8)
+    return torch.randint(
+        0,
+        256,
+        (*shape, 3, 32, 32),
+        generator=torch.Generator().manual_seed(seed),
+        dtype=torch.uint8,
+    )
 
 
 def test_the_embedded_encoder():
@@ -23,13 +30,20 @@ def test_the_embedded_encoder():
     encoder = SemanticEncoder.load("headclip-64", device="cpu")
     found = extractor.images(images(2, 4))
     assert found.shape == (2, 4, extractor.dimension) and found.dtype == torch.float32
-    assert torch.allclose(found.flatten(0, 1), encoder.images(images(2, 4).flatten(0, 1)), atol=1e-5)
-    assert extractor.identity == str(encoder.identity) and extractor.unit_length and extractor.gamma == 1
+    assert torch.allclose(
+        found.flatten(0, 1), encoder.images(images(2, 4).flatten(0, 1)), atol=1e-5
+    )
+    assert (
+        extractor.identity == str(encoder.identity)
+        and extractor.unit_length
+        and extractor.gamma == 1
+    )
     assert torch.allclose(extractor(images(2) / 127.5 - 1), extractor.images(images(2)), atol=1e-5)
 
 
 def test_the_judge_that_ships_is_the_default(tmp_path):
-    """`headjudge` is the one in the package, `headjudge/FOLDER` another; both say which weights they have."""
+    """`headjudge` is the one in the package, `headjudge/FOLDER` another; both say which weights
+    they have."""
     extractor = FeatureExtractor.load(device="cpu", batch=3)
     assert extractor.identity == FeatureExtractor.load("headjudge", device="cpu").identity
     judge = HeadJudge.load(ASSETS / "headjudge")
@@ -39,7 +53,9 @@ def test_the_judge_that_ships_is_the_default(tmp_path):
     torch.manual_seed(0)
     HeadJudge(judge.config).save(tmp_path)
     other = FeatureExtractor.load(f"headjudge/{tmp_path}", device="cpu")
-    assert other.identity != extractor.identity and not torch.allclose(other.images(images(4)), found)
+    assert other.identity != extractor.identity and not torch.allclose(
+        other.images(images(4)), found
+    )
     with pytest.raises(FileNotFoundError, match=r"no headjudge in .*nowhere"):
         FeatureExtractor.load(f"headjudge/{tmp_path}/nowhere")
 
@@ -50,8 +66,11 @@ def shapes_of_maps(extractor: FeatureExtractor) -> list[list[int]]:
 
 def test_maps_of_the_networks_that_ship():
     assert [s[2:] for s in shapes_of_maps(FeatureExtractor.load("headjudge", device="cpu"))] == [
-        [64, 64], [32, 32], [16, 16], [8, 8]
-    ]  # fmt: skip
+        [64, 64],
+        [32, 32],
+        [16, 16],
+        [8, 8],
+    ]
     encoder = SemanticEncoder.load("headclip-64", device="cpu")
     maps = encoder.encode_with_maps(images(2) / 127.5 - 1)[1]
     assert shapes_of_maps(FeatureExtractor.of(encoder)) == [list(m.shape) for m in maps]
@@ -70,13 +89,18 @@ def inception_file(tmp_path_factory):
 def test_inception_from_a_file(inception_file):
     extractor = FeatureExtractor.load(f"inception/{inception_file}", device="cpu")
     found = extractor.images(images(2))
-    assert found.shape == (2, 2048) and extractor.gamma == 1 / 2048 and not torch.equal(found[0], found[1])
+    assert (
+        found.shape == (2, 2048)
+        and extractor.gamma == 1 / 2048
+        and not torch.equal(found[0], found[1])
+    )
     assert extractor.identity.startswith("inception-2015-12-05 [weights ")
     assert shapes_of_maps(extractor) == [[2, 288, 35, 35], [2, 768, 17, 17], [2, 2048, 8, 8]]
 
 
 def test_inception_pools_as_tensorflow_does(inception_file):
-    """A constant image of what the pooling sees stays constant: zeros beyond the border would darken it."""
+    """A constant image of what the pooling sees stays constant: zeros beyond the border would
+    darken it."""
     network = FidInception(torch.load(inception_file, weights_only=True)).network
     ones = torch.ones(1, 5, 6, 6)
     for block in (network.Mixed_5b, network.Mixed_6e, network.Mixed_7b):
@@ -90,7 +114,9 @@ def test_inception_pools_as_tensorflow_does(inception_file):
     plain.load_state_dict(network.Mixed_5b.state_dict())
     *expected, other = plain(x).split([64, 64, 96, 32], dim=1)
     assert all(torch.equal(a, b) for a, b in zip(first, expected, strict=True))
-    assert torch.allclose(last[..., 1:-1, 1:-1], other[..., 1:-1, 1:-1], atol=1e-6) and not torch.allclose(last, other)
+    assert torch.allclose(
+        last[..., 1:-1, 1:-1], other[..., 1:-1, 1:-1], atol=1e-6
+    ) and not torch.allclose(last, other)
 
 
 def test_resizing_by_loops():
@@ -100,8 +126,13 @@ def test_resizing_by_loops():
     for i in range(11):
         for j in range(11):
             y, x = i * 5 / 11, j * 7 / 11
-            rows, columns = [min(int(y) + k, 4) for k in (0, 1)], [min(int(x) + k, 6) for k in (0, 1)]
-            top, bottom = (source[r, columns[0]] * (1 - x % 1) + source[r, columns[1]] * (x % 1) for r in rows)
+            rows, columns = (
+                [min(int(y) + k, 4) for k in (0, 1)],
+                [min(int(x) + k, 6) for k in (0, 1)],
+            )
+            top, bottom = (
+                source[r, columns[0]] * (1 - x % 1) + source[r, columns[1]] * (x % 1) for r in rows
+            )
             assert found[i, j] == pytest.approx(top * (1 - y % 1) + bottom * (y % 1), abs=1e-5)
 
 
@@ -109,19 +140,25 @@ def test_dinov2_from_a_file(tmp_path):
     import timm
 
     torch.manual_seed(0)
-    network = timm.create_model("vit_small_patch14_dinov2.lvd142m", num_classes=0, img_size=224).eval()
+    network = timm.create_model(
+        "vit_small_patch14_dinov2.lvd142m", num_classes=0, img_size=224
+    ).eval()
     save_file(network.state_dict(), tmp_path / "small.safetensors")
     extractor = FeatureExtractor.load(f"dinov2/{tmp_path / 'small.safetensors'}", device="cpu")
     assert extractor.dimension == 384 and extractor.identity.startswith("dinov2-small [weights ")
     grey = torch.full((1, 3, 224, 224), 0.5)
-    mean, std = (torch.tensor(x).view(3, 1, 1) for x in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+    mean, std = (
+        torch.tensor(x).view(3, 1, 1) for x in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    )
     with torch.no_grad():
         expected = network((grey - mean) / std)
     assert torch.allclose(extractor(torch.zeros(1, 3, 32, 32)), expected, atol=1e-4)
     assert shapes_of_maps(extractor) == [[2, 384, 16, 16]] * 4
 
 
-@pytest.mark.parametrize(("name", "file"), [("inception", "weights-inception-2015"), ("dinov2", "dinov2_vitl14")])
+@pytest.mark.parametrize(
+    ("name", "file"), [("inception", "weights-inception-2015"), ("dinov2", "dinov2_vitl14")]
+)
 def test_absent_weights_are_named(name, file, tmp_path, monkeypatch):
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *_: None)

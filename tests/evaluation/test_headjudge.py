@@ -25,7 +25,9 @@ def people(tmp_path_factory):
 @pytest.fixture(scope="module")
 def data(people):
     heads = load_people(people)
-    return JudgeData(heads, judge_config(heads, tuple(heads.manifest.plan.source["settings"]["classes"])))
+    return JudgeData(
+        heads, judge_config(heads, tuple(heads.manifest.plan.source["settings"]["classes"]))
+    )
 
 
 def config_of(people):
@@ -34,7 +36,8 @@ def config_of(people):
 
 
 def test_targets_are_the_truth_of_the_data(people, data):
-    """Normals face the camera, depth and classes are where the mask is, and a whole image is the image."""
+    """Normals face the camera, depth and classes are where the mask is, and a whole image is the
+    image."""
     targets = data.batch(torch.arange(len(data)))
     heads = load_people(people)
     views = torch.cat([s.views for s in heads]).float() / 127.5 - 1
@@ -75,26 +78,39 @@ def test_training_learns_resumes_and_ships(people, data, tmp_path):
     text = card(tmp_path / "whole", judge, recipe_there, trained)
     (tmp_path / "whole" / "card.md").write_text(text)
     assert "Trained for 30 steps of 6 images on 6 parametric heads" in text and "CC0-1.0" in text
-    assert "`semhead judge train OUT subjects=6 views_per_subject=3 steps=30 batch=6 warmup=2`" in text
+    assert (
+        "`semhead judge train OUT subjects=6 views_per_subject=3 steps=30 batch=6 warmup=2`" in text
+    )
     ship(tmp_path / "whole", tmp_path / "shipped")
     files = {path.name for path in (tmp_path / "shipped").iterdir()}
     assert files == {"model.safetensors", "config.json", "metrics.json", "card.md", "log.jsonl"}
     assert (tmp_path / "shipped" / "model.safetensors").read_bytes() == whole.read_bytes()
     with pytest.raises(ValueError, match="begun with another recipe: steps is 30 there, 31 here"):
-        train(Recipe(steps=31, batch=6, warmup=2, subjects=6, views_per_subject=3), people, tmp_path / "whole")
+        train(
+            Recipe(steps=31, batch=6, warmup=2, subjects=6, views_per_subject=3),
+            people,
+            tmp_path / "whole",
+        )
 
 
 def test_what_ships_with_the_package():
-    """Small, trained to the end on people that nothing else has seen, and its card tells what was measured."""
+    """Small, trained to the end on people that nothing else has seen, and its card tells what was
+    measured."""
     folder = ASSETS / "headjudge"
     assert (folder / "model.safetensors").stat().st_size <= 6e6
-    judge, metrics = HeadJudge.load(folder), json.loads(old_names.existing(folder / "metrics.json").read_text())
+    judge, metrics = (
+        HeadJudge.load(folder),
+        json.loads(old_names.existing(folder / "metrics.json").read_text()),
+    )
     assert set(metrics["iou"]) == set(judge.config.classes) and metrics["images"] == 256 * 6
     text = (folder / "card.md").read_text()
     assert f"| normals, median error | {metrics['normals, median degrees']:.1f} degrees |" in text
     for name in ("glasses", "hair_style"):
         right, commonest = metrics["accuracy"][name], metrics["commonest answer"][name]
-        assert right > commonest + 0.1 and f"| {name.replace('_', ' ')} | {right:.2f} | {commonest:.2f} |" in text
+        assert (
+            right > commonest + 0.1
+            and f"| {name.replace('_', ' ')} | {right:.2f} | {commonest:.2f} |" in text
+        )
     lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
     assert len(lines) <= 200 and f"Trained for {lines[-1]['step']} steps" in text
     assert lines[-1]["loss"] < 0.7 * lines[0]["loss"] and "CC0-1.0" in text

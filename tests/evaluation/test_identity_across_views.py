@@ -25,7 +25,11 @@ def judge(monkeypatch):
 
 def head(level: int, spread: int, seed: int) -> torch.Tensor:  # [6, 3, 4, 4]
     rng = torch.Generator().manual_seed(seed)
-    return (level + torch.randint(0, spread, (6, 3, 1, 1), generator=rng)).expand(6, 3, 4, 4).to(torch.uint8)
+    return (
+        (level + torch.randint(0, spread, (6, 3, 1, 1), generator=rng))
+        .expand(6, 3, 4, 4)
+        .to(torch.uint8)
+    )
 
 
 def test_heads_that_keep_their_face_and_heads_that_do_not(judge):
@@ -51,7 +55,10 @@ def test_views_near_the_front():
     azimuths = torch.tensor([[0.0, 44.0, 180.0], [-46.0, 90.0, 10.0]])
     cameras = torch.stack([orbit_cameras(a, torch.zeros(3)) for a in azimuths])
     images = torch.arange(6, dtype=torch.uint8).reshape(2, 3, 1, 1, 1).expand(2, 3, 3, 2, 2)
-    assert [views[:, 0, 0, 0].tolist() for views in identity.frontal_views(images, cameras)] == [[0, 1], [5]]
+    assert [views[:, 0, 0, 0].tolist() for views in identity.frontal_views(images, cameras)] == [
+        [0, 1],
+        [5],
+    ]
 
 
 def test_without_dlib_the_extra_is_named(monkeypatch):

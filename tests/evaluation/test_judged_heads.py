@@ -16,12 +16,21 @@ PEOPLE = subjects(20)
 def test_two_sets_share_nobody_and_keep_what_belongs_together():
     reference, matched = real_samples(PEOPLE, 9, seed=3)
     known = {bytes(s.frontal.numpy().tobytes()): s for s in PEOPLE}
-    found = [known[bytes(front.numpy().tobytes())] for samples in (reference, matched) for front in samples.fronts]
+    found = [
+        known[bytes(front.numpy().tobytes())]
+        for samples in (reference, matched)
+        for front in samples.fronts
+    ]
     assert len({s.id for s in found}) == 18 and len(reference) == len(matched) == 9
     for samples, people in ((reference, found[:9]), (matched, found[9:])):
         for i, person in enumerate(people):
-            assert torch.equal(samples.images[i], person.views) and torch.equal(samples.cameras[i], person.cameras)
-            assert torch.equal(samples.conditions[i], person.semantic) and samples.encoder == ENCODER.identity
+            assert torch.equal(samples.images[i], person.views) and torch.equal(
+                samples.cameras[i], person.cameras
+            )
+            assert (
+                torch.equal(samples.conditions[i], person.semantic)
+                and samples.encoder == ENCODER.identity
+            )
 
 
 def test_the_seed_decides():
@@ -40,7 +49,9 @@ def test_larger_images_are_brought_to_size():
     for rows in middle:
         for columns in middle:
             small = reference.images[..., rows, columns].float().mean((-1, -2))
-            large = whole.images[..., rows.start * 2 : rows.stop * 2, columns.start * 2 : columns.stop * 2]
+            large = whole.images[
+                ..., rows.start * 2 : rows.stop * 2, columns.start * 2 : columns.stop * 2
+            ]
             assert torch.allclose(small, large.float().mean((-1, -2)), atol=1.5)
     with pytest.raises(ValueError, match="64 pixels a side or more, got 32"):
         real_samples(PEOPLE, 4, resolution=64)
@@ -53,7 +64,9 @@ def test_generated_heads_stand_in_the_twins_places(name):
     made = generated_samples(generator, mode, matched, seed=4)
     assert made.images.shape == matched.images.shape and torch.equal(made.cameras, matched.cameras)
     assert (made.conditions is not None) == mode.uses_semantics
-    assert made.made.startswith("semhead-32 [weights ") and made.made.endswith(f"], mode {name}, psi 1, seed 4")
+    assert made.made.startswith("semhead-32 [weights ") and made.made.endswith(
+        f"], mode {name}, psi 1, seed 4"
+    )
     w = styles(generator, mode, matched, seed=4)
     with torch.no_grad():
         seen = generator.synthesize(w[3:4], torch.cat([matched.cameras[3], FRONT])).image
@@ -66,7 +79,9 @@ def test_generated_heads_stand_in_the_twins_places(name):
 
 def test_view_modes_are_told_the_frontal_camera():
     mode, (_, matched) = ConditionMode("view", 12), real_samples(PEOPLE, 5)
-    turned = replace(matched, cameras=orbit_cameras(torch.rand(20) * 360, torch.zeros(20)).reshape(5, 4, 25))
+    turned = replace(
+        matched, cameras=orbit_cameras(torch.rand(20) * 360, torch.zeros(20)).reshape(5, 4, 25)
+    )
     generator = small_generator(mode)
     assert torch.equal(styles(generator, mode, matched), styles(generator, mode, turned))
 
@@ -80,7 +95,9 @@ def test_errors():
         real_samples([*PEOPLE[:9], replace(PEOPLE[9], semantic_encoder="another [weights 1]")], 5)
     mode = ConditionMode("semantic", 12)
     with pytest.raises(ValueError, match="needs semantics"):
-        generated_samples(small_generator(mode), mode, real_samples(subjects(20, semantic=False), 5)[1])
+        generated_samples(
+            small_generator(mode), mode, real_samples(subjects(20, semantic=False), 5)[1]
+        )
     _, matched = real_samples(PEOPLE, 5)
     with pytest.raises(ValueError, match="expected images"):
         Samples(matched.images, matched.cameras[:, :2], matched.fronts, "real")

@@ -7,7 +7,17 @@ import pytest
 
 from semhead_lib.evaluation.protocol import Metric, Protocol, dumps
 
-PROTOCOL = Protocol("a generator", "some features", 4, 12, 30, 64, 0, "0123abcd", "95 % by 100 half-samples of heads")
+PROTOCOL = Protocol(
+    "a generator",
+    "some features",
+    4,
+    12,
+    30,
+    64,
+    0,
+    "0123abcd",
+    "95 % by 100 half-samples of heads",
+)
 
 
 def test_json_there_and_back():
@@ -17,7 +27,9 @@ def test_json_there_and_back():
     assert str(metric) == "1.5 [1, 2.25]"
 
 
-@pytest.mark.parametrize(("key", "value"), [("judged", ""), ("heads", 0), ("images", 0), ("reference", -1)])
+@pytest.mark.parametrize(
+    ("key", "value"), [("judged", ""), ("heads", 0), ("images", 0), ("reference", -1)]
+)
 def test_a_protocol_makes_sense(key, value):
     with pytest.raises(ValueError, match=r"must say what|expected heads"):
         replace(PROTOCOL, **{key: value})

@@ -2,7 +2,17 @@
 
 import pytest
 import torch
-from toy_heads import BINS, ENCODER, EXTRACTOR, around, codes, draw, heads, reference_stats, subjects
+from toy_heads import (
+    BINS,
+    ENCODER,
+    EXTRACTOR,
+    around,
+    codes,
+    draw,
+    heads,
+    reference_stats,
+    subjects,
+)
 
 from semhead_lib.evaluation.reference_statistics import ReferenceStatistics
 from semhead_lib.evaluation.samples import Samples, real_samples
@@ -16,7 +26,9 @@ def known() -> ReferenceStatistics:
     return reference_stats(N)
 
 
-def features(known: ReferenceStatistics, code: torch.Tensor, behind: torch.Tensor | None = None) -> BinnedFeatures:
+def features(
+    known: ReferenceStatistics, code: torch.Tensor, behind: torch.Tensor | None = None
+) -> BinnedFeatures:
     """Of heads with these codes, and others where only the view from behind looks."""
     cameras = known.matched_samples.cameras
     images = draw(code, cameras)
@@ -38,22 +50,30 @@ def test_a_perfect_model_is_at_the_floor(known):
     for scope in BINS.names:
         real = torch.tensor([n[scope, "frechet"] for n in known.real])
         assert abs(numbers[scope, "frechet"] - real.mean()) < 4 * real.std()
-        assert numbers[scope, "diversity"] == pytest.approx(1, abs=0.1) and numbers[scope, "coverage"] > 0.9
+        assert (
+            numbers[scope, "diversity"] == pytest.approx(1, abs=0.1)
+            and numbers[scope, "coverage"] > 0.9
+        )
     assert numbers["all", "directional_bias"] < 1.5 * highest_real(known)
     assert abs(numbers["all", "kernel"]) < 3 * max(abs(n["all", "kernel"]) for n in known.real)
 
 
 def test_an_evenly_bad_model_is_not_biased(known):
-    """Heads that vary half as much, from every side; the real data varies half as much from behind."""
+    """Heads that vary half as much, from every side; the real data varies half as much from
+    behind."""
     numbers, _ = known.measure(features(known, 0.5 * codes(N, seed=77)))
     assert numbers["0", "frechet"] > 2 * float(known.floor[0]) and numbers["180", "diversity"] < 0.8
-    assert numbers["0", "frechet"] > 2 * numbers["180", "frechet"], "distances differ from side to side"
+    assert numbers["0", "frechet"] > 2 * numbers["180", "frechet"], (
+        "distances differ from side to side"
+    )
     assert numbers["all", "directional_bias"] < 1.5 * highest_real(known)
 
 
 def test_bias_grows_as_the_back_gets_worse(known):
     code = codes(N, seed=77)
-    noisy = [bias(known, features(known, code, code + s * codes(N, seed=78))) for s in (0.5, 1.0, 2.0)]
+    noisy = [
+        bias(known, features(known, code, code + s * codes(N, seed=78))) for s in (0.5, 1.0, 2.0)
+    ]
     few = [bias(known, features(known, code, code[torch.arange(N) % k])) for k in (60, 20, 5)]
     alike = [bias(known, features(known, code, s * code)) for s in (0.8, 0.6, 0.3)]
     shifted = [bias(known, features(known, code, code + s)) for s in (0.05, 0.1, 0.2)]
@@ -69,8 +89,12 @@ def test_fewer_heads_behind_cost_diversity_and_recall_there_alone(known):
     code = codes(N, seed=77)
     numbers, _ = known.measure(features(known, code, code[torch.arange(N) % 8]))
     assert numbers["180", "recall"] < 0.5 < numbers["0", "recall"]
-    assert numbers["180", "diversity"] < 0.4 and numbers["0", "diversity"] == pytest.approx(1, abs=0.1)
-    assert numbers["all", "directional_bias_of_diversity"] > 5 * highest_real(known, "directional_bias_of_diversity")
+    assert numbers["180", "diversity"] < 0.4 and numbers["0", "diversity"] == pytest.approx(
+        1, abs=0.1
+    )
+    assert numbers["all", "directional_bias_of_diversity"] > 5 * highest_real(
+        known, "directional_bias_of_diversity"
+    )
 
 
 def test_the_floor_is_real_against_real(known):
@@ -78,7 +102,9 @@ def test_the_floor_is_real_against_real(known):
     assert float(known.floor[0]) > 2 * float(known.floor[2]), "the front varies more"
     assert known.phi == pytest.approx(float((known.floor / known.scale.variance).mean()))
     ratio = known._half_floor / known.floor
-    assert torch.allclose(ratio, torch.full_like(ratio, 2), rtol=0.3), "half as many heads, twice the floor"
+    assert torch.allclose(ratio, torch.full_like(ratio, 2), rtol=0.3), (
+        "half as many heads, twice the floor"
+    )
 
 
 def test_half_samples_spread_around_the_whole(known):
@@ -103,8 +129,13 @@ def test_stored_features_serve_again(tmp_path, known):
     first = ReferenceStatistics.of(*sets, EXTRACTOR, ENCODER, bins=BINS, store=tmp_path)
     written = {file: file.stat().st_mtime_ns for file in tmp_path.iterdir()}
     second = ReferenceStatistics.of(*sets, EXTRACTOR, ENCODER, bins=BINS, store=tmp_path)
-    assert {file: file.stat().st_mtime_ns for file in tmp_path.iterdir()} == written and len(written) == 5
-    assert torch.equal(first.reference.features, second.reference.features) and first.data == second.data != known.data
+    assert {file: file.stat().st_mtime_ns for file in tmp_path.iterdir()} == written and len(
+        written
+    ) == 5
+    assert (
+        torch.equal(first.reference.features, second.reference.features)
+        and first.data == second.data != known.data
+    )
 
 
 def test_errors(known):

@@ -6,7 +6,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from toy_heads import BINS, ENCODER, EXTRACTOR, codes, heads, reference_stats, small_generator, subjects
+from toy_heads import (
+    BINS,
+    ENCODER,
+    EXTRACTOR,
+    codes,
+    heads,
+    reference_stats,
+    small_generator,
+    subjects,
+)
 
 from semhead_lib.conditioning.modes import MODES, ConditionMode
 from semhead_lib.evaluation import identity
@@ -47,13 +56,24 @@ def test_every_figure_has_its_protocol_and_interval(of_twins, known):
             assert set(metrics) >= (DISTANCES if scope == "all" else OF_BINS)
             for metric in metrics.values():
                 p = metric.protocol
-                assert metric.low <= metric.value <= metric.high and p.judged == "real" and p.resolution == 32
+                assert (
+                    metric.low <= metric.value <= metric.high
+                    and p.judged == "real"
+                    and p.resolution == 32
+                )
                 assert p.data == known.data and p.seed == 0 and p.heads == 60
                 assert p.images == 60 or scope == "all"
     protocol = of_twins.generated["all"]["frechet"].protocol
-    assert (protocol.features, protocol.images, protocol.reference) == (EXTRACTOR.identity, 240, 240)
+    assert (protocol.features, protocol.images, protocol.reference) == (
+        EXTRACTOR.identity,
+        240,
+        240,
+    )
     assert of_twins.generated["0"]["cross_view_recall_1"].protocol.features == ENCODER.identity
-    assert "half-samples" in protocol.interval and "splits" in of_twins.real["all"]["frechet"].protocol.interval
+    assert (
+        "half-samples" in protocol.interval
+        and "splits" in of_twins.real["all"]["frechet"].protocol.interval
+    )
 
 
 def test_real_heads_in_a_generators_place(of_twins):
@@ -74,9 +94,16 @@ def test_heads_whose_back_is_another_head(known, of_twins):
     images = matched.images.clone()
     images[:, 2] = images[:, 2].roll(1, 0)
     found = judge(replace(matched, images=images), known)
-    assert found.generated["180"]["cross_view_recall_1"].high < 0.2 < 0.5 < found.real["180"]["cross_view_recall_1"].low
+    assert (
+        found.generated["180"]["cross_view_recall_1"].high
+        < 0.2
+        < 0.5
+        < found.real["180"]["cross_view_recall_1"].low
+    )
     assert found.generated["0"] == of_twins.generated["0"]
-    assert found.generated["180"]["frechet"].value == pytest.approx(of_twins.generated["180"]["frechet"].value)
+    assert found.generated["180"]["frechet"].value == pytest.approx(
+        of_twins.generated["180"]["frechet"].value
+    )
 
 
 def test_heads_that_do_not_follow_their_condition(known):
@@ -91,20 +118,37 @@ def test_heads_that_do_not_follow_their_condition(known):
 
 
 def test_heads_that_are_few_people(known, of_twins):
-    assert of_twins.generated["all"]["mode_coverage"].value == of_twins.real["all"]["mode_coverage"].value == 1
+    assert (
+        of_twins.generated["all"]["mode_coverage"].value
+        == of_twins.real["all"]["mode_coverage"].value
+        == 1
+    )
     matched = known.matched_samples
     few = torch.arange(60) % 3
-    found = judge(replace(matched, images=matched.images[few], fronts=matched.fronts[few]), known).generated["all"]
+    found = judge(
+        replace(matched, images=matched.images[few], fronts=matched.fronts[few]), known
+    ).generated["all"]
     assert found["mode_coverage"].high < 0.25, "three people, where real heads resemble dozens"
 
 
 def test_conditions_that_are_no_features_of_fronts():
-    """The condition may be anything: heads are compared with the fronts of those whose condition they have."""
-    people = [replace(s, semantic=torch.tensor([i % 2, 1.0 - i % 2]), semantic_encoder=PARITY)
-              for i, s in enumerate(subjects(60))]  # fmt: skip
+    """The condition may be anything: heads are compared with the fronts of those whose condition
+    they have."""
+    people = [
+        replace(s, semantic=torch.tensor([i % 2, 1.0 - i % 2]), semantic_encoder=PARITY)
+        for i, s in enumerate(subjects(60))
+    ]
     mode = ConditionMode("semantic", 2)
     settings = dict(heads=30, bins=BINS, consistency_heads=0)
-    found = evaluate(small_generator(mode), people, mode, EXTRACTOR, ENCODER, condition_encoder=PARITY, **settings)
+    found = evaluate(
+        small_generator(mode),
+        people,
+        mode,
+        EXTRACTOR,
+        ENCODER,
+        condition_encoder=PARITY,
+        **settings,
+    )
     cosine = found.generated["all"]["condition_cosine"]
     assert cosine.protocol.features == ENCODER.identity and -1 <= cosine.value <= 1
     with pytest.raises(ValueError, match="features of two encoders"):
@@ -115,11 +159,15 @@ def test_conditions_that_are_no_features_of_fronts():
 def test_told_another_camera(known, name):
     mode = ConditionMode(name, 12)
     front, side = (
-        evaluate(small_generator(mode), known, mode, condition_azimuth=a, consistency_heads=2).generated["all"]
+        evaluate(
+            small_generator(mode), known, mode, condition_azimuth=a, consistency_heads=2
+        ).generated["all"]
         for a in (0.0, 90.0)
     )
     if mode.shows_view:
-        assert front != side and "mode view, condition azimuth 90" in side["frechet"].protocol.judged
+        assert (
+            front != side and "mode view, condition azimuth 90" in side["frechet"].protocol.judged
+        )
     else:
         assert front == side, "it is conditioned on no camera"
 
@@ -127,12 +175,27 @@ def test_told_another_camera(known, name):
 @pytest.mark.parametrize("name", MODES)
 def test_an_untrained_generator_of_every_mode(name):
     mode, people = ConditionMode(name, 12), subjects(60, semantic="semantic" in name)
-    found = evaluate(small_generator(mode), people, mode, EXTRACTOR, ENCODER, heads=30, bins=BINS, consistency_heads=2)
+    found = evaluate(
+        small_generator(mode),
+        people,
+        mode,
+        EXTRACTOR,
+        ENCODER,
+        heads=30,
+        bins=BINS,
+        consistency_heads=2,
+    )
     whole = found.generated["all"]
     assert ("condition_cosine" in whole) == mode.uses_semantics
     assert whole["frechet"].low > 2 * found.real["all"]["frechet"].high
-    assert f"mode {name}, " in whole["frechet"].protocol.judged and found.real["0"]["frechet"].protocol.judged == "real"
-    assert whole["consistency_seen_twice"].protocol.heads == 2 and "consistency_seen_twice" in found.generated["-90"]
+    assert (
+        f"mode {name}, " in whole["frechet"].protocol.judged
+        and found.real["0"]["frechet"].protocol.judged == "real"
+    )
+    assert (
+        whole["consistency_seen_twice"].protocol.heads == 2
+        and "consistency_seen_twice" in found.generated["-90"]
+    )
     assert Evaluation.from_json(json.loads(dumps(found.as_json()))) == found
 
 
@@ -141,15 +204,23 @@ def test_consistency_is_that_of_its_bin(known):
     generator = small_generator(mode)
     found = evaluate(generator, known, mode, consistency_heads=3).generated
     w = styles(generator, mode, known.matched_samples)[:3]
-    for scope, azimuths in (("-90", (-90.0,)), ("180", (180.0,)), ("all", (0.0, 90.0, 180.0, -90.0))):
+    for scope, azimuths in (
+        ("-90", (-90.0,)),
+        ("180", (180.0,)),
+        ("all", (0.0, 90.0, 180.0, -90.0)),
+    ):
         expected = head_consistency(generator, w, azimuths)
         assert found[scope]["consistency_l1"].value == pytest.approx(expected.l1(), rel=1e-3)
-        assert found[scope]["consistency_seen_twice"].value == pytest.approx(expected.seen_twice(), rel=1e-3)
+        assert found[scope]["consistency_seen_twice"].value == pytest.approx(
+            expected.seen_twice(), rel=1e-3
+        )
 
 
 def test_generators_share_a_yardstick_and_seeds_repeat(known):
     mode = ConditionMode("semantic", 12)
-    one, again, other = (evaluate(small_generator(mode), known, mode, seed=s, consistency_heads=0) for s in (0, 0, 1))
+    one, again, other = (
+        evaluate(small_generator(mode), known, mode, seed=s, consistency_heads=0) for s in (0, 0, 1)
+    )
     assert one == again and one.real == other.real and one.generated != other.generated
 
 
@@ -159,11 +230,21 @@ def test_identity_is_there_when_asked_for(known, monkeypatch):
             return np.append(image.float().mean((1, 2)).numpy(), 0.0)
 
     monkeypatch.setattr(identity, "face_judge", Judge)
-    found = evaluate(small_generator(ConditionMode("none", 12)), known, ConditionMode("none", 12), consistency_heads=0,
-                     identity_heads=8)  # fmt: skip
+    found = evaluate(
+        small_generator(ConditionMode("none", 12)),
+        known,
+        ConditionMode("none", 12),
+        consistency_heads=0,
+        identity_heads=8,
+    )
     for side in (found.generated, found.real):
-        assert side["all"]["faces_found"].value == 1 and side["all"]["faces_found"].protocol.images == 8
-        assert "identity_auc" not in side["all"], "one view a head near the front: no two of one head to compare"
+        assert (
+            side["all"]["faces_found"].value == 1
+            and side["all"]["faces_found"].protocol.images == 8
+        )
+        assert "identity_auc" not in side["all"], (
+            "one view a head near the front: no two of one head to compare"
+        )
 
 
 def test_judged_by_headjudge_and_semantics_by_the_embedded_encoder():
@@ -171,22 +252,36 @@ def test_judged_by_headjudge_and_semantics_by_the_embedded_encoder():
     mode, people = ConditionMode("none", 12), subjects(48, semantic=False)
     settings = dict(heads=24, bins=BINS, consistency_heads=0)
     whole = evaluate(small_generator(mode), people, mode, **settings)
-    kinds = {name: f.protocol.features.partition(" [")[0] for name, f in whole.generated["all"].items()}
+    kinds = {
+        name: f.protocol.features.partition(" [")[0] for name, f in whole.generated["all"].items()
+    }
     assert {kinds[name] for name in ("frechet", "kernel", "directional_bias")} == {"headjudge"}
-    assert kinds["mode_coverage"] == "headclip-64" and whole.features().startswith("headjudge [weights ")
+    assert kinds["mode_coverage"] == "headclip-64" and whole.features().startswith(
+        "headjudge [weights "
+    )
     sides = whole.generated["0"]
     assert sides["cross_view_recall_1"].protocol.features.startswith("headclip-64 [")
-    assert all(sides[name].protocol.features == whole.features() for name in ("recall", "coverage", "diversity"))
+    assert all(
+        sides[name].protocol.features == whole.features()
+        for name in ("recall", "coverage", "diversity")
+    )
     clip = FeatureExtractor.load("headclip-64", device="cpu")
-    assert evaluate(small_generator(mode), people, mode, clip, **settings).features() == clip.identity
+    assert (
+        evaluate(small_generator(mode), people, mode, clip, **settings).features() == clip.identity
+    )
 
 
 def test_all_views_as_a_list(of_twins):
     rows = of_twins.overall().splitlines()
     mine, real = of_twins.generated["all"], of_twins.real["all"]
-    assert len(rows) == 2 + len(mine) and f"| frechet | {mine['frechet']} | {real['frechet']} |" in rows
+    assert (
+        len(rows) == 2 + len(mine)
+        and f"| frechet | {mine['frechet']} | {real['frechet']} |" in rows
+    )
     assert f"| condition recall 1 | {mine['condition_recall_1']} | – |" in rows
-    assert of_twins.overall(["kernel", "nothing"]).splitlines()[2:] == [row for row in rows if row[:8] == "| kernel"]
+    assert of_twins.overall(["kernel", "nothing"]).splitlines()[2:] == [
+        row for row in rows if row[:8] == "| kernel"
+    ]
 
 
 def test_the_table_has_a_row_a_scope(of_twins):
@@ -203,7 +298,9 @@ def test_errors(known):
     matched = known.matched_samples
     with pytest.raises(ValueError, match="in their order"):
         judge(replace(matched, cameras=matched.cameras.flip(0)), known)
-    small = replace(matched, images=matched.images[..., ::2, ::2], fronts=matched.fronts[..., ::2, ::2])
+    small = replace(
+        matched, images=matched.images[..., ::2, ::2], fronts=matched.fronts[..., ::2, ::2]
+    )
     with pytest.raises(ValueError, match="32 pixels a side, got 16"):
         judge(small, known)
     with pytest.raises(ValueError, match="keys generated and real"):

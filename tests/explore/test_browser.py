@@ -18,20 +18,27 @@ pytest.importorskip("anny")
 def folder(tmp_path_factory):
     from semhead_lib.data.parametric.source import ParametricSource
 
-    made, out = partial(ParametricSource, seed=5, resolution=32, views_per_subject=3), tmp_path_factory.mktemp("heads")
+    made, out = (
+        partial(ParametricSource, seed=5, resolution=32, views_per_subject=3),
+        tmp_path_factory.mktemp("heads"),
+    )
     synthesize(made, out, 6, shard_size=4, workers=0, progress=False)
     return out
 
 
 def test_infos_are_those_of_the_subjects(folder):
     whole = [load_subject(folder, i) for i in range(6)]
-    assert [(s.caption, s.attributes) for s in infos(folder)] == [(s.caption, s.attributes) for s in whole]
+    assert [(s.caption, s.attributes) for s in infos(folder)] == [
+        (s.caption, s.attributes) for s in whole
+    ]
 
 
 def test_words_find_people(folder):
     browser, told = DatasetBrowser(folder), [info.caption for info in infos(folder)]
     assert browser.found() == [0, 1, 2, 3, 4, 5] and browser.place.max == 5
-    word = next(w for w in told[3].split() if 0 < sum(w.lower() in t.lower().split() for t in told) < 6)
+    word = next(
+        w for w in told[3].split() if 0 < sum(w.lower() in t.lower().split() for t in told) < 6
+    )
     browser.words.value = word.upper()
     expected = [i for i, text in enumerate(told) if word.lower() in text.lower()]
     assert browser.found() == expected and 3 in expected
@@ -49,7 +56,11 @@ def test_attributes_find_people(folder):
     browser.attribute.value = "hair colour"
     assert browser.found() == [0, 1, 2, 3, 4, 5] and browser.value.layout.display == ""
     browser.value.value = told[2]["hair_colour"]
-    assert browser.found() == [i for i in range(6) if told[i]["hair_colour"] == told[2]["hair_colour"]] != []
+    assert (
+        browser.found()
+        == [i for i in range(6) if told[i]["hair_colour"] == told[2]["hair_colour"]]
+        != []
+    )
 
     ages = [a["age"] for a in told]
     browser.attribute.value = "age"

@@ -27,7 +27,11 @@ def model():
 @pytest.fixture(scope="module")
 def explorer(tmp_path_factory):
     made = HeadExplorer(
-        {"one": "semhead-64", "two": "semhead-64"}, gallery=3, mesh=24, out=tmp_path_factory.mktemp("out"), device="cpu"
+        {"one": "semhead-64", "two": "semhead-64"},
+        gallery=3,
+        mesh=24,
+        out=tmp_path_factory.mktemp("out"),
+        device="cpu",
     )
     assert made.wait()
     yield made
@@ -46,14 +50,25 @@ def moved(explorer, **values) -> np.ndarray:
     return pixels(explorer.image)
 
 
-CHANGES = ({"seed": 5}, {"psi": 0.2}, {"condition": "a bald man"}, {"along": 0.6}, {"mixed": 0.7}, {"azimuth": 90})
+CHANGES = (
+    {"seed": 5},
+    {"psi": 0.2},
+    {"condition": "a bald man"},
+    {"along": 0.6},
+    {"mixed": 0.7},
+    {"azimuth": 90},
+)
 
 
 @pytest.mark.parametrize("change", CHANGES, ids=str)
 def test_every_control_changes_the_image(explorer, change):
-    before = moved(explorer, seed=0, psi=0.7, condition="subject 0", along=0.0, mixed=0.0, azimuth=20.0)
+    before = moved(
+        explorer, seed=0, psi=0.7, condition="subject 0", along=0.0, mixed=0.0, azimuth=20.0
+    )
     assert np.abs(before.astype(float) - moved(explorer, **change)).mean() > 1
-    again = moved(explorer, seed=0, psi=0.7, condition="subject 0", along=0.0, mixed=0.0, azimuth=20.0)
+    again = moved(
+        explorer, seed=0, psi=0.7, condition="subject 0", along=0.0, mixed=0.0, azimuth=20.0
+    )
     assert np.array_equal(before, again), "the same controls show the same head"
 
 
@@ -77,7 +92,9 @@ def test_the_image_follows_the_scene_and_the_scene_the_sliders(explorer):
     before = pixels(explorer.image)
     explorer._plot.camera = elsewhere.camera  # as the browser does when the mouse is released
     assert explorer.wait() and (explorer.azimuth.value, explorer.elevation.value) == (120, 20)
-    assert np.linalg.norm(explorer._plot.camera[:3]) == pytest.approx(3.3, abs=1e-3), "it stays where the hand put it"
+    assert np.linalg.norm(explorer._plot.camera[:3]) == pytest.approx(3.3, abs=1e-3), (
+        "it stays where the hand put it"
+    )
     assert not np.array_equal(before, pixels(explorer.image))
 
 
@@ -131,7 +148,9 @@ def test_it_stays_in_a_saved_notebook(explorer):
 
 
 def test_what_is_typed_as_a_condition():
-    assert in_words("  subject 7 ") == "subject 7" and in_words("image: a b.png") == "image: a b.png"
+    assert (
+        in_words("  subject 7 ") == "subject 7" and in_words("image: a b.png") == "image: a b.png"
+    )
     assert in_words("red hair") == "text: red hair"
 
 
@@ -141,7 +160,9 @@ def test_mixing_ends_at_the_other(model):
     alone = [model.style(replace(asked, condition=c)) for c in ("subject 0", "subject 1")]
     assert torch.allclose(ends[0], alone[0]) and torch.allclose(ends[1], alone[1], atol=1e-4)
     half = model.style(replace(asked, along=0.5, other_seed=9))
-    assert torch.allclose(half, (model.style(asked) + model.style(replace(asked, seed=9))) / 2, atol=1e-5)
+    assert torch.allclose(
+        half, (model.style(asked) + model.style(replace(asked, seed=9))) / 2, atol=1e-5
+    )
 
 
 def test_normals_point_at_the_camera():

@@ -1,4 +1,5 @@
-"""Work beside the kernel: the newest task is done, tasks that were followed by others are not finished."""
+"""Work beside the kernel: the newest task is done, tasks that were followed by others are not
+finished."""
 
 import threading
 

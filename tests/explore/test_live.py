@@ -23,7 +23,9 @@ class Screen:
         self.parts = []
 
     def put(self, thing, display_id):
-        assert display_id is True and not hasattr(thing, "_ipython_display_"), "it would be shown anew, not replaced"
+        assert display_id is True and not hasattr(thing, "_ipython_display_"), (
+            "it would be shown anew, not replaced"
+        )
         place = len(self.parts)
         self.parts.append(thing)
 

@@ -1,4 +1,5 @@
-"""A small generator with random weights, and photographs of its own heads: what made them is known."""
+"""A small generator with random weights, and photographs of its own heads: what made them is
+known."""
 
 import pytest
 import torch
@@ -12,9 +13,16 @@ from semhead_lib.models.config import preset
 from semhead_lib.models.generator import Generator
 
 SMALL = dict(
-    plane_side=16, plane_channels=8, backbone_base=512, backbone_most=32, coarse=8, fine=6, z_dim=16, w_dim=16,
+    plane_side=16,
+    plane_channels=8,
+    backbone_base=512,
+    backbone_most=32,
+    coarse=8,
+    fine=6,
+    z_dim=16,
+    w_dim=16,
     ball_slope=60.0,  # opaque from the first step
-)  # fmt: skip
+)
 
 
 @pytest.fixture(scope="session")

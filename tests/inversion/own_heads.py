@@ -14,4 +14,6 @@ def photographs(generator: Generator, w: torch.Tensor, azimuths=(20.0,)) -> Targ
     cameras = orbit_cameras(torch.tensor(azimuths), torch.full((len(azimuths),), 5.0))
     with torch.no_grad():
         seen = generator.synthesize(w, cameras)
-    return Target(seen.image.clamp(-1, 1), seen.opacity.clamp(0, 1), torch.ones_like(seen.opacity), cameras)
+    return Target(
+        seen.image.clamp(-1, 1), seen.opacity.clamp(0, 1), torch.ones_like(seen.opacity), cameras
+    )

@@ -1,4 +1,5 @@
-"""`semhead invert`: folders that others can open, a batch that goes on, and photographs that cannot be used."""
+"""`semhead invert`: folders that others can open, a batch that goes on, and photographs that cannot
+be used."""
 
 import json
 
@@ -23,7 +24,15 @@ from semhead_lib.viz.exports import write_mesh
 
 pytest.importorskip("dlib")
 QUICK = ["steps=4", "pivotal_steps=2", "frames=4", "mesh=24", "candidates=2", "device=cpu"]
-FILES = {"report.png", "report.html", "latent.safetensors", "generator", "turntable.mp4", "head.glb", "metrics.json"}
+FILES = {
+    "report.png",
+    "report.html",
+    "latent.safetensors",
+    "generator",
+    "turntable.mp4",
+    "head.glb",
+    "metrics.json",
+}
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +41,9 @@ def model(tmp_path_factory):
     torch.manual_seed(0)
     Generator(preset("semhead-32", condition_dim=128, ball_slope=60.0)).save(folder)
     identity = str(SemanticEncoder.load("headclip-64", device="cpu").identity)
-    ConditionBank(ConditionMode("semantic", 128), identity, normalize(torch.randn(16, 128), dim=1)).save(folder)
+    ConditionBank(
+        ConditionMode("semantic", 128), identity, normalize(torch.randn(16, 128), dim=1)
+    ).save(folder)
     return folder
 
 
@@ -63,20 +74,37 @@ def test_every_person_gets_a_folder_and_the_rest_a_reason(inverted, capsys, phot
     assert all({p.name for p in (out / name).iterdir()} == FILES for name in ("eileen", "other"))
     before = {p: p.stat().st_mtime_ns for p in out.rglob("*") if p.is_file()}
     assert main(["invert", str(photos), f"out={out}", f"model={model}", *QUICK]) == 1
-    assert {p: p.stat().st_mtime_ns for p in out.rglob("*") if p.is_file()} == before, "what is finished is left alone"
+    assert {p: p.stat().st_mtime_ns for p in out.rglob("*") if p.is_file()} == before, (
+        "what is finished is left alone"
+    )
     said = capsys.readouterr().err
     assert said.count("was finished already") == 2
-    assert "nobody.png: no face found" in said and "broken.jpg: no readable JPEG, PNG or WebP image" in said
+    assert (
+        "nobody.png: no face found" in said
+        and "broken.jpg: no readable JPEG, PNG or WebP image" in said
+    )
 
 
 def test_what_is_written_can_be_opened_again(inverted):
     folder = inverted[0] / "eileen"
-    latent, generator = load_file(folder / "latent.safetensors"), Generator.load(folder / "generator")
-    assert latent["w"].shape == (1, sum(generator.num_ws), 128) and latent["cameras"].shape == (2, 25)
-    assert latent["condition"].shape == (1, 128) and ConditionBank.load(folder / "generator").mode.name == "semantic"
+    latent, generator = (
+        load_file(folder / "latent.safetensors"),
+        Generator.load(folder / "generator"),
+    )
+    assert latent["w"].shape == (1, sum(generator.num_ws), 128) and latent["cameras"].shape == (
+        2,
+        25,
+    )
+    assert (
+        latent["condition"].shape == (1, 128)
+        and ConditionBank.load(folder / "generator").mode.name == "semantic"
+    )
     metrics = json.loads((folder / "metrics.json").read_text())
     assert metrics["steps"] == {"style": 4, "pivotal": 2} and metrics["input"]["psnr"] > 5
-    assert set(metrics["identity"]) == {str(t) for t in range(-60, 61, 15)} and len(metrics["photographs"]) == 2
+    assert (
+        set(metrics["identity"]) == {str(t) for t in range(-60, 61, 15)}
+        and len(metrics["photographs"]) == 2
+    )
     first, second = (p["azimuth and elevation"][0] for p in metrics["photographs"])
     assert first * second < 0 and abs(first + second) < 8, "the second is the first in a mirror"
     page = (folder / "report.html").read_text()
@@ -87,7 +115,10 @@ def test_what_is_written_can_be_opened_again(inverted):
 def test_the_mesh_stands_upright_and_is_coloured(inverted):
     head = trimesh.load(inverted[0] / "other" / "head.glb", force="mesh")
     assert len(head.faces) > 100 and np.abs(head.vertices).max() < 0.51
-    assert head.visual.kind == "vertex" and head.visual.vertex_colors.shape == (len(head.vertices), 4)
+    assert head.visual.kind == "vertex" and head.visual.vertex_colors.shape == (
+        len(head.vertices),
+        4,
+    )
 
 
 @pytest.mark.parametrize("kind", ["glb", "ply", "obj"])

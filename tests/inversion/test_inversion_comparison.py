@@ -39,7 +39,9 @@ def people(generator, others):
         return Truth(to_uint8(shown.images), masks, own.cameras, surface=torch.zeros(10, 3))
 
     def person(i):
-        here, around = (truth(others[i : i + 1], azimuths) for azimuths in ((10.0,), (-180.0, -90.0, 0.0, 90.0)))
+        here, around = (
+            truth(others[i : i + 1], azimuths) for azimuths in ((10.0,), (-180.0, -90.0, 0.0, 90.0))
+        )
         return Person(f"head-{i}", here.images[0], here.masks[0], here.cameras[0], here, around, "")
 
     return [person(0), person(1)]
@@ -53,12 +55,17 @@ def methods(folder):
 def test_a_comparison_goes_on_where_it_was(people, methods, tmp_path, monkeypatch):
     pytest.importorskip("dlib")
     table = compare(methods, lambda side: people, tmp_path, QUICK, device="cpu")
-    assert set(table["stage"]) == {"start", "style", "tuned"} and set(table["method"]) == {"mean", "best, w"}
+    assert set(table["stage"]) == {"start", "style", "tuned"} and set(table["method"]) == {
+        "mean",
+        "best, w",
+    }
     assert set(table["scope"]) == {"input", "all", "-180", "-90", "0", "90"}
     nearer = gain(table, "psnr", "input", ("mean", "start"), ("mean", "tuned"))
     assert nearer.people == 2 and nearer.low > 0
     rows = summary(table, {"psnr": "PSNR", "chamfer": "Chamfer"})
-    assert list(rows["method"]) == ["mean"] * 3 + ["best, w"] * 3 and list(rows["people"]) == [2] * 6
+    assert (
+        list(rows["method"]) == ["mean"] * 3 + ["best, w"] * 3 and list(rows["people"]) == [2] * 6
+    )
     assert {"PSNR, input", "PSNR, around", "Chamfer"} <= set(rows.columns)
 
     monkeypatch.setattr(comparison, "judged", lambda *_: pytest.fail("it is there already"))
@@ -87,7 +94,9 @@ def test_means_are_over_people_and_pairs():
     assert metric(table, "psnr", "around", "a", "start").value == pytest.approx((2 + 10 + 7) / 3)
     assert metric(table, "psnr", "90", "a", "tuned").value == pytest.approx((5 + 16) / 2)
     found = gain(table, "psnr", "around", ("a", "start"), ("a", "tuned"))
-    assert (found.value, found.people) == (pytest.approx((3 + 4) / 2), 2), "only those who have both"
+    assert (found.value, found.people) == (pytest.approx((3 + 4) / 2), 2), (
+        "only those who have both"
+    )
     assert 3 <= found.low <= found.value <= found.high <= 4
     assert mean_over_subjects(table[table["metric"] == "nothing"]).people == 0
 
@@ -98,7 +107,9 @@ def test_a_table_is_read_as_it_was_written(tmp_path):
     table.to_csv(tmp_path / "judged.csv", index=False)
     assert read_table(tmp_path / "judged.csv").astype(object).equals(table.astype(object))
     (tmp_path / "other.csv").write_text("a,b\n1,2\n")
-    with pytest.raises(ValueError, match=r"other.csv: expected the columns method, person, .*, got a, b"):
+    with pytest.raises(
+        ValueError, match=r"other.csv: expected the columns method, person, .*, got a, b"
+    ):
         read_table(tmp_path / "other.csv")
 
 

@@ -38,20 +38,28 @@ def test_what_the_photograph_does_not_reach_does_not_count(generator, others, cl
     render = generator.synthesize(others[:1], target.cameras)
     seen = Objective(replace(target, images=spoilt, inside=half), clip)(render)
     everything = Objective(replace(target, images=spoilt), clip)(render)
-    assert seen["image"] < 1e-6 < everything["image"] and seen["perceptual"] < 1e-4 < everything["perceptual"]
+    assert (
+        seen["image"] < 1e-6 < everything["image"]
+        and seen["perceptual"] < 1e-4 < everything["perceptual"]
+    )
 
 
 def test_terms_by_hand():
     x, y, v = torch.full((1, 3, 2, 2), 0.5), torch.zeros(1, 3, 2, 2), torch.ones(1, 1, 2, 2)
     assert losses.image_distance(x, y, v).item() == pytest.approx(0.25)
-    one, other = torch.tensor([[1.0, 0.0]]).view(1, 2, 1, 1), torch.tensor([[0.0, 3.0]]).view(1, 2, 1, 1)
+    one, other = (
+        torch.tensor([[1.0, 0.0]]).view(1, 2, 1, 1),
+        torch.tensor([[0.0, 3.0]]).view(1, 2, 1, 1),
+    )
     assert map_distance([one, one], [one, other]).item() == pytest.approx((0 + 2) / 2)
 
 
 def test_weights_scale_the_terms_and_must_not_be_negative(generator, others, clip):
     target = photographs(generator, others[:1])
     render = generator.synthesize(others[1:2], target.cameras)
-    only = Objective(target, clip, Weights(image=2.0, image_raw=0, perceptual=0, semantic=0, mask=0))(render)
+    only = Objective(
+        target, clip, Weights(image=2.0, image_raw=0, perceptual=0, semantic=0, mask=0)
+    )(render)
     assert only["all"].item() == pytest.approx(2 * only["image"].item())
     assert "perceptual" not in only and "semantic" not in only
     with pytest.raises(ValueError, match="the weight mask must not be negative, got -1"):
@@ -60,7 +68,9 @@ def test_weights_scale_the_terms_and_must_not_be_negative(generator, others, cli
         Objective(target, clip, perceptual="vgg")
 
 
-def test_lpips_reads_its_backbone_safely_or_says_where_it_belongs(tmp_path, monkeypatch, generator, others, clip):
+def test_lpips_reads_its_backbone_safely_or_says_where_it_belongs(
+    tmp_path, monkeypatch, generator, others, clip
+):
     torchvision = pytest.importorskip("torchvision")
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     target = photographs(generator, others[:1])
@@ -72,7 +82,8 @@ def test_lpips_reads_its_backbone_safely_or_says_where_it_belongs(tmp_path, monk
     torch.save(torchvision.models.alexnet().state_dict(), path)
     objective = Objective(target, clip, perceptual="lpips")
     same, other = (
-        objective(generator.synthesize(others[i : i + 1], target.cameras))["perceptual"].item() for i in (0, 1)
+        objective(generator.synthesize(others[i : i + 1], target.cameras))["perceptual"].item()
+        for i in (0, 1)
     )
     assert abs(same) < 1e-6 < other
 

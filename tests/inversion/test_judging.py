@@ -34,23 +34,33 @@ def own(generator, others):
 
 def test_the_truth_itself_is_perfect(own, clip, headjudge):
     found = judging.view_metrics(*own, clip, headjudge)
-    assert set(found) == {"psnr", "ssim", "iou", "perceptual", "semantic"} and all(len(v) == 6 for v in found.values())
+    assert set(found) == {"psnr", "ssim", "iou", "perceptual", "semantic"} and all(
+        len(v) == 6 for v in found.values()
+    )
     assert found["psnr"].min() == pytest.approx(100) and found["ssim"].min() == pytest.approx(1)
-    assert found["semantic"].min() == pytest.approx(1, abs=1e-5) and found["perceptual"].max() < 1e-5
+    assert (
+        found["semantic"].min() == pytest.approx(1, abs=1e-5) and found["perceptual"].max() < 1e-5
+    )
     assert found["iou"].min() > 0.95
 
 
 def test_another_head_is_worse_in_every_figure(own, others, clip, headjudge):
     fitted, truth = own
-    found = judging.view_metrics(Inverted(fitted.generator, others[1:2], AROUND[:1], Search()), truth, clip, headjudge)
-    assert found["psnr"].max() < 40 and found["ssim"].max() < 0.99 and found["perceptual"].min() > 1e-3
+    found = judging.view_metrics(
+        Inverted(fitted.generator, others[1:2], AROUND[:1], Search()), truth, clip, headjudge
+    )
+    assert (
+        found["psnr"].max() < 40 and found["ssim"].max() < 0.99 and found["perceptual"].min() > 1e-3
+    )
 
 
 def test_images_are_compared_by_the_judges_maps(own, others, clip, headjudge):
     """Another extractor says something else of them, and one without maps nothing."""
     fitted, truth = own
     other = Inverted(fitted.generator, others[1:2], AROUND[:1], Search())
-    by_judge, by_clip = (judging.view_metrics(other, truth, clip, e) for e in (headjudge, FeatureExtractor.of(clip)))
+    by_judge, by_clip = (
+        judging.view_metrics(other, truth, clip, e) for e in (headjudge, FeatureExtractor.of(clip))
+    )
     assert not torch.allclose(by_judge["perceptual"], by_clip["perceptual"], rtol=0.01)
     assert torch.equal(by_judge["semantic"], by_clip["semantic"])
     with pytest.raises(ValueError, match=r"features by headjudge .* come without maps"):
@@ -76,20 +86,32 @@ def test_similarity_is_scikit_images_own(own):
 
 
 def test_points_of_a_mesh_are_spread_by_area():
-    vertices = np.array([[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0], [0, 0, 5], [3, 0, 5], [0, 2, 5]], np.float32)
+    vertices = np.array(
+        [[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0], [0, 0, 5], [3, 0, 5], [0, 2, 5]], np.float32
+    )
     faces = np.array([[0, 1, 2], [0, 2, 3], [4, 5, 6]])
     points = reconstruction.surface_points(vertices, faces, 8000)
     assert (points[:, 2] == 5).mean() == pytest.approx(3 / 4, abs=0.02)
     square = points[points[:, 2] == 0]
-    assert square[:, :2].mean(0) == pytest.approx([0.5, 0.5], abs=0.02) and square.min() >= 0 and square.max() <= 1
+    assert (
+        square[:, :2].mean(0) == pytest.approx([0.5, 0.5], abs=0.02)
+        and square.min() >= 0
+        and square.max() <= 1
+    )
 
 
 def test_the_surface_of_a_head_is_its_own(own):
     fitted, truth = own
     found = mesh(fitted.generator, fitted.w[0], 96)
-    surface = torch.from_numpy(reconstruction.surface_points(found.vertices, found.faces, 20_000, seed=1))
-    near = judging.shape_metric(fitted, judging.Truth(*list(vars(truth).values())[:4], surface=surface))
-    far = judging.shape_metric(fitted, judging.Truth(*list(vars(truth).values())[:4], surface=surface + 0.05))
+    surface = torch.from_numpy(
+        reconstruction.surface_points(found.vertices, found.faces, 20_000, seed=1)
+    )
+    near = judging.shape_metric(
+        fitted, judging.Truth(*list(vars(truth).values())[:4], surface=surface)
+    )
+    far = judging.shape_metric(
+        fitted, judging.Truth(*list(vars(truth).values())[:4], surface=surface + 0.05)
+    )
     assert near < 0.01 < 0.02 < far
 
 

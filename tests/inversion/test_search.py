@@ -1,4 +1,5 @@
-"""Searches: they find what made an image, stop when nothing comes any more, and keep the best when interrupted."""
+"""Searches: they find what made an image, stop when nothing comes any more, and keep the best when
+interrupted."""
 
 import signal
 import threading
@@ -50,22 +51,34 @@ def test_equal_seeds_give_equal_heads(generator, objective, others, fitted):
     assert torch.equal(again.w, fitted.w) and not torch.equal(other.w, fitted.w)
 
 
-def test_tuning_comes_nearer_still_and_changes_little_elsewhere(generator, objective, others, fitted):
+def test_tuning_comes_nearer_still_and_changes_little_elsewhere(
+    generator, objective, others, fitted
+):
     before = {name: p.clone() for name, p in fitted.generator.named_parameters()}
-    held, free = (tune(fitted, objective, others, replace(QUICK, locality=weight)) for weight in (10.0, 0.0))
+    held, free = (
+        tune(fitted, objective, others, replace(QUICK, locality=weight)) for weight in (10.0, 0.0)
+    )
     assert distance(held, objective) < distance(fitted, objective) and held.pivotal.losses
-    assert all(torch.equal(p, before[name]) for name, p in fitted.generator.named_parameters()), "a copy was tuned"
+    assert all(torch.equal(p, before[name]) for name, p in fitted.generator.named_parameters()), (
+        "a copy was tuned"
+    )
     assert torch.equal(held.generator.mapping.w_mean, generator.mapping.w_mean)
 
     cameras = photographs(generator, others[:1], (120.0, 200.0, 280.0)).cameras
     with torch.no_grad():
         was = generator.synthesize(others[2:5], cameras).image
-        changes = [(f.generator.synthesize(others[2:5], cameras).image - was).square().mean() for f in (held, free)]
+        changes = [
+            (f.generator.synthesize(others[2:5], cameras).image - was).square().mean()
+            for f in (held, free)
+        ]
     assert changes[0] < 0.7 * changes[1]
 
 
-def test_weights_that_spoil_the_head_elsewhere_are_not_kept(generator, objective, others, fitted, monkeypatch):
-    """From the tenth step on the head is made out to be broken elsewhere, while it comes nearer to the photograph."""
+def test_weights_that_spoil_the_head_elsewhere_are_not_kept(
+    generator, objective, others, fitted, monkeypatch
+):
+    """From the tenth step on the head is made out to be broken elsewhere, while it comes nearer to
+    the photograph."""
     seen, true_difference = [], pivotal.difference
 
     def difference(now, was):
@@ -79,7 +92,12 @@ def test_weights_that_spoil_the_head_elsewhere_are_not_kept(generator, objective
 
     monkeypatch.setattr(pivotal, "difference", difference)
     recorded = Recorded(objective.target, objective.encoder)
-    tuned = tune(fitted, recorded, others, replace(QUICK, pivotal_steps=20, locality=1.0, locality_interval=4))
+    tuned = tune(
+        fitted,
+        recorded,
+        others,
+        replace(QUICK, pivotal_steps=20, locality=1.0, locality_interval=4),
+    )
     assert min(seen[10:]) < min(seen[:9]), "nothing to tempt it"
     kept = distance(tuned, objective)
     assert min(seen[10:]) < kept < seen[0] and kept == pytest.approx(min(seen[:9:4]), rel=1e-3)
@@ -96,7 +114,11 @@ def test_cameras_are_refined_through_the_renderer(generator, others, clip):
     wrong.offsets.data[0, :3] = torch.tensor([0.03, 0.08, 0.0])
     seen = replace(target, cameras=wrong().detach())
     found = search_style(
-        generator, Objective(seen, clip), others[:1], others, replace(QUICK, steps=60, lr=0.0, camera_lr=0.005)
+        generator,
+        Objective(seen, clip),
+        others[:1],
+        others,
+        replace(QUICK, steps=60, lr=0.0, camera_lr=0.005),
     )
     off = [
         (orbit_angles(c)[0, :2] - orbit_angles(target.cameras)[0, :2]).norm().item()
@@ -108,7 +130,9 @@ def test_cameras_are_refined_through_the_renderer(generator, others, clip):
 def test_refined_cameras_have_the_gradients_of_finite_differences():
     from semhead_lib.cameras import orbit_cameras
 
-    cameras = RefinedCameras(orbit_cameras(torch.tensor([30.0, -70.0]), torch.tensor([10.0, -5.0]))).double()
+    cameras = RefinedCameras(
+        orbit_cameras(torch.tensor([30.0, -70.0]), torch.tensor([10.0, -5.0]))
+    ).double()
     assert torch.autograd.gradcheck(
         lambda offsets: torch.func.functional_call(cameras, {"offsets": offsets}, ()),
         cameras.offsets.detach().requires_grad_(),
@@ -117,23 +141,34 @@ def test_refined_cameras_have_the_gradients_of_finite_differences():
 
 def test_a_plateau_ends_a_search(generator, objective, others):
     found = search_style(
-        generator, objective, others[1:2], others, replace(QUICK, lr=1e-6, noise=0.0, patience=5, gain=0.01)
+        generator,
+        objective,
+        others[1:2],
+        others,
+        replace(QUICK, lr=1e-6, noise=0.0, patience=5, gain=0.01),
     )
     assert found.style.stopped == "plateau" and len(found.style.losses) < 40
 
 
 def test_ctrl_c_gives_the_best_so_far(generator, objective, others):
     threading.Timer(1.0, signal.raise_signal, [signal.SIGINT]).start()
-    found = search_style(generator, objective, others[1:2], others, replace(QUICK, steps=100_000, noise=0.0))
+    found = search_style(
+        generator, objective, others[1:2], others, replace(QUICK, steps=100_000, noise=0.0)
+    )
     assert found.style.stopped == "interrupted" and 0 < len(found.style.losses) < 100_000
     assert distance(found, objective) <= found.style.losses[0]["all"]
 
 
 def test_noise_maps_can_be_fitted(generator, objective, others, fitted):
-    found = search_style(generator, objective, others[1:2], others, replace(QUICK, maps=1.0, steps=10))
+    found = search_style(
+        generator, objective, others[1:2], others, replace(QUICK, maps=1.0, steps=10)
+    )
     names = [name for name, _ in generator.named_buffers() if name.endswith(".noise")]
     buffers = dict(found.generator.named_buffers()), dict(generator.named_buffers())
-    assert all(not torch.equal(buffers[0][n], buffers[1][n]) and not buffers[0][n].requires_grad for n in names)
+    assert all(
+        not torch.equal(buffers[0][n], buffers[1][n]) and not buffers[0][n].requires_grad
+        for n in names
+    )
     noise, ramp = (
         torch.randn(64, 64, generator=torch.Generator().manual_seed(0)),
         torch.linspace(-1.7, 1.7, 64).expand(64, 64),
@@ -147,12 +182,16 @@ def test_starts(generator, bank, objective, others):
     styles = candidates(generator, condition, 20)
     assert styles.shape == (21, 16) and torch.equal(styles[:1], mean)
     best, distances = best_of(generator, objective, torch.cat([styles, others[:1]]))
-    assert torch.equal(best, others[:1]) and distances.shape == (22,), "the style that made the photograph"
+    assert torch.equal(best, others[:1]) and distances.shape == (22,), (
+        "the style that made the photograph"
+    )
 
 
 def test_a_loss_that_is_no_number_stops_with_words():
-    with pytest.raises(ValueError, match="step 0: the loss is no number"), \
-            steps_of(Search(), 3, QUICK, "style", False) as steps:  # fmt: skip
+    with (
+        pytest.raises(ValueError, match="step 0: the loss is no number"),
+        steps_of(Search(), 3, QUICK, "style", False) as steps,
+    ):
         for _ in steps:
             steps.saw({"all": torch.tensor([float("nan")])})
 

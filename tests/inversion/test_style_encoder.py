@@ -1,4 +1,5 @@
-"""The style encoder: it learns styles, is saved and loaded, and its training goes on where it stopped."""
+"""The style encoder: it learns styles, is saved and loaded, and its training goes on where it
+stopped."""
 
 import json
 
@@ -27,7 +28,8 @@ def test_pairs_are_of_the_generator(generator, bank, clip):
 
 @pytest.mark.slow
 def test_it_learns_styles(folder, generator, bank, clip, others, tmp_path):
-    """On a generator with random weights a few hundred steps are enough to be nearer than the condition alone."""
+    """On a generator with random weights a few hundred steps are enough to be nearer than the
+    condition alone."""
     recipe = EncoderRecipe(steps=120, batch=16, lr=1e-3, snapshot_every=60)
     train_encoder(folder, tmp_path, recipe, clip=clip, device="cpu", progress=False)
     log = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
@@ -40,7 +42,9 @@ def test_it_learns_styles(folder, generator, bank, clip, others, tmp_path):
 
 
 def test_its_training_goes_on_where_it_stopped(folder, clip, tmp_path, monkeypatch):
-    whole = train_encoder(folder, tmp_path / "whole", RECIPE, clip=clip, device="cpu", progress=False)
+    whole = train_encoder(
+        folder, tmp_path / "whole", RECIPE, clip=clip, device="cpu", progress=False
+    )
     make, calls = encoder_training.make_pairs, []
 
     def interrupted(*arguments):
@@ -53,21 +57,28 @@ def test_its_training_goes_on_where_it_stopped(folder, clip, tmp_path, monkeypat
     with pytest.raises(KeyboardInterrupt):
         train_encoder(folder, tmp_path / "parts", RECIPE, clip=clip, device="cpu", progress=False)
     monkeypatch.setattr(encoder_training, "make_pairs", make)
-    parts = train_encoder(folder, tmp_path / "parts", RECIPE, clip=clip, device="cpu", progress=False)
+    parts = train_encoder(
+        folder, tmp_path / "parts", RECIPE, clip=clip, device="cpu", progress=False
+    )
     assert parts.read_bytes() == whole.read_bytes()
     with pytest.raises(ValueError, match="was begun by another command"):
         train_encoder(folder, tmp_path / "parts", EncoderRecipe(steps=7), clip=clip, device="cpu")
 
 
 def test_one_that_is_not_there_or_no_encoder(folder, tmp_path, clip):
-    with pytest.raises(FileNotFoundError, match=r"style_encoder.safetensors is missing: no style encoder was trained"):
+    with pytest.raises(
+        FileNotFoundError,
+        match=r"style_encoder.safetensors is missing: no style encoder was trained",
+    ):
         Inverter(folder, start_at="encoder", encoder=clip, device="cpu")
     (tmp_path / "style_encoder.safetensors").write_bytes(b"nothing")
     with pytest.raises(ValueError, match="holds no style encoder"):
         StyleEncoder.load(tmp_path)
     with pytest.raises(ValueError, match="attention must be one of sdpa, xformers, got 'flash'"):
         StyleEncoder(EncoderConfig(32, 8, 16), "flash")
-    with pytest.raises(ValueError, match="attention=xformers needs the extra 'gpu' and a CUDA device, got cpu"):
+    with pytest.raises(
+        ValueError, match="attention=xformers needs the extra 'gpu' and a CUDA device, got cpu"
+    ):
         StyleEncoder.load(tmp_path, "xformers")
     with pytest.raises(ValueError, match="start must be one of mean, best, encoder, got 'random'"):
         Inverter(folder, start_at="random", encoder=clip, device="cpu")

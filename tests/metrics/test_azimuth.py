@@ -34,7 +34,9 @@ def test_heads_are_taken_in_order_and_only_once():
     binned = BinnedFeatures.of(features, cameras, AzimuthBins(2))
     assert binned.counts.tolist() == [3, 2] and len(binned) == 3
     assert binned.in_bin(0, torch.tensor([2, 1, 0]), 2).flatten().tolist() == [5, 3]
-    assert binned.in_bin(1, torch.tensor([1, 2, 0]), 2).flatten().tolist() == [4, 1], "head 1 has no view of the back"
+    assert binned.in_bin(1, torch.tensor([1, 2, 0]), 2).flatten().tolist() == [4, 1], (
+        "head 1 has no view of the back"
+    )
     both = binned.joined(binned)
     assert both.in_bin(1, torch.arange(6), 4).flatten().tolist() == [1, 4, 1, 4]
     with pytest.raises(ValueError, match="views of 2 heads, 3 are needed"):

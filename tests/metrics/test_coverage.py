@@ -17,8 +17,12 @@ def test_all_four_by_loops():
     def radius(of, i):
         return np.sort(np.linalg.norm(of - of[i], axis=1))[k]
 
-    inside = np.array([[np.linalg.norm(s - r) <= radius(real, i) for i, r in enumerate(real)] for s in samples])
-    reached = np.array([[np.linalg.norm(s - r) <= radius(samples, j) for r in real] for j, s in enumerate(samples)])
+    inside = np.array(
+        [[np.linalg.norm(s - r) <= radius(real, i) for i, r in enumerate(real)] for s in samples]
+    )
+    reached = np.array(
+        [[np.linalg.norm(s - r) <= radius(samples, j) for r in real] for j, s in enumerate(samples)]
+    )
     both = torch.from_numpy(real), torch.from_numpy(samples)
     near, reach = density_coverage(*both, k), precision_recall(*both, k)
     assert near.density == pytest.approx(inside.sum() / (k * len(samples)))
@@ -30,7 +34,9 @@ def test_all_four_by_loops():
 def test_noise_costs_precision_and_missing_modes_cost_recall():
     real, samples = points(300, 1), points(300, 2)
     noisy = [precision_recall(real, samples + s * points(300, 3)).precision for s in (0, 1, 3)]
-    missing = [precision_recall(real, samples * torch.tensor([1, 1, s])).recall for s in (1, 0.3, 0)]
+    missing = [
+        precision_recall(real, samples * torch.tensor([1, 1, s])).recall for s in (1, 0.3, 0)
+    ]
     assert noisy[0] > 0.9 and noisy[0] > noisy[1] + 0.05 > noisy[2] + 0.2
     assert missing[0] > 0.9 and missing[0] > missing[1] + 0.1 > missing[2] + 0.2
     assert precision_recall(real, real + 100) == precision_recall(real + 100, real)

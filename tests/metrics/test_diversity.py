@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from semhead_lib.metrics.diversity import diversity_ratio, effective_heads, mode_coverage, total_variance
+from semhead_lib.metrics.diversity import (
+    diversity_ratio,
+    effective_heads,
+    mode_coverage,
+    total_variance,
+)
 
 
 def heads(n: int, seed: int = 0) -> torch.Tensor:
@@ -15,14 +20,18 @@ def heads(n: int, seed: int = 0) -> torch.Tensor:
 
 @pytest.mark.parametrize("k", [1, 4, 25])
 def test_k_heads_shown_over_and_over_count_k(k):
-    assert effective_heads(heads(k).repeat(100 // k, 1) * 100, scale=1.0) == pytest.approx(k, rel=1e-6)
+    assert effective_heads(heads(k).repeat(100 // k, 1) * 100, scale=1.0) == pytest.approx(
+        k, rel=1e-6
+    )
 
 
 def test_entropy_of_the_kernel_by_numpy():
     x = heads(30).numpy()
     kernel = np.exp(-((x[:, None] - x[None]) ** 2).sum(-1) / 20) / 30
     shares = np.linalg.eigvals(kernel).real
-    assert effective_heads(torch.from_numpy(x), 20) == pytest.approx(np.exp(-(shares * np.log(shares)).sum()), rel=1e-9)
+    assert effective_heads(torch.from_numpy(x), 20) == pytest.approx(
+        np.exp(-(shares * np.log(shares)).sum()), rel=1e-9
+    )
 
 
 def test_two_random_heads_are_twice_the_total_variance_apart():
@@ -32,7 +41,9 @@ def test_two_random_heads_are_twice_the_total_variance_apart():
 
 def test_the_ratio_falls_with_fewer_and_with_more_alike():
     real, scale = heads(128), total_variance(heads(128))
-    few = [diversity_ratio(real, heads(128, 1)[torch.arange(128) % k], scale) for k in (128, 64, 16, 4)]
+    few = [
+        diversity_ratio(real, heads(128, 1)[torch.arange(128) % k], scale) for k in (128, 64, 16, 4)
+    ]
     alike = [diversity_ratio(real, s * heads(128, 1), scale) for s in (1.0, 0.8, 0.5)]
     for falling in (few, alike):
         assert falling[0] == pytest.approx(1, abs=0.1)

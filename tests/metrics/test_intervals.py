@@ -21,13 +21,19 @@ def test_half_samples_spread_as_the_whole_does_around_the_truth():
 
 
 def test_what_fewer_heads_add_to_a_distance_stays_out_of_the_interval():
-    """A Frechet distance has its interval around it; resampled with replacement it is off to one side."""
+    """A Frechet distance has its interval around it; resampled with replacement it is off to one
+    side."""
     rng = torch.Generator().manual_seed(0)
     x, y = torch.randn(80, 20, generator=rng), torch.randn(80, 20, generator=rng) + 0.5
     value = frechet_distance(x, y)
-    halves = [frechet_distance(x[a[:40]], y[b[:40]]) for a, b in orders(80, 120, seed=1).reshape(60, 2, 80)]
+    halves = [
+        frechet_distance(x[a[:40]], y[b[:40]])
+        for a, b in orders(80, 120, seed=1).reshape(60, 2, 80)
+    ]
     low, high = half_sample_interval(value, halves)
-    assert min(halves) > value, "each half-sample is farther than the whole: only deviations from their mean count"
+    assert min(halves) > value, (
+        "each half-sample is farther than the whole: only deviations from their mean count"
+    )
     assert low < value < high and high - low < value
     drawn = [torch.randint(80, (2, 80), generator=rng) for _ in range(60)]
     assert min(frechet_distance(x[a], y[b]) for a, b in drawn) > value
@@ -36,7 +42,9 @@ def test_what_fewer_heads_add_to_a_distance_stays_out_of_the_interval():
 def test_orders_are_permutations_and_begin_alike():
     few, many = orders(10, 2, seed=3), orders(10, 5, seed=3)
     assert torch.equal(few, many[:2]) and not torch.equal(few, orders(10, 2, seed=4))
-    assert torch.equal(many.sort(dim=1).values, torch.arange(10).expand(5, 10)) and orders(4, 0, seed=0).shape == (0, 4)
+    assert torch.equal(many.sort(dim=1).values, torch.arange(10).expand(5, 10)) and orders(
+        4, 0, seed=0
+    ).shape == (0, 4)
 
 
 def test_errors():

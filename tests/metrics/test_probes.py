@@ -53,7 +53,9 @@ def test_attribute_skill():
     assert abs(probes.attribute_skill(features, truth)) < 0.35
     features[:, 2] += torch.tensor([6.0 if t == "hat" else 0.0 for t in truth])
     assert probes.attribute_skill(features, truth) > 0.9
-    assert math.isnan(probes.attribute_skill(features, ["none"] * 148 + ["hat"] * 2)), "too few to say"
+    assert math.isnan(probes.attribute_skill(features, ["none"] * 148 + ["hat"] * 2)), (
+        "too few to say"
+    )
 
 
 def test_value_probe():
@@ -63,7 +65,9 @@ def test_value_probe():
 
 
 def test_spread_counts_dimensions():
-    flat = torch.nn.functional.normalize(torch.cat([normal(500, 4), torch.zeros(500, 12)], dim=1), dim=-1)
+    flat = torch.nn.functional.normalize(
+        torch.cat([normal(500, 4), torch.zeros(500, 12)], dim=1), dim=-1
+    )
     found = probes.spread(flat)
     assert found.effective_dimensions == pytest.approx(4.0, abs=0.3)
     assert found.common < 0.2 and found.variances.sum().item() == pytest.approx(1.0, abs=1e-4)

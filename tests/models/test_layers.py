@@ -10,7 +10,8 @@ from semhead_lib.models.mapping import MappingNetwork, unit_variance
 
 
 def modulated_by_weights(layer: ModulatedConv, x, w):
-    """The same with weights scaled for every sample, one at a time: Karras et al. (2020), equations 1 to 3."""
+    """The same with weights scaled for every sample, one at a time: Karras et al. (2020), equations
+    1 to 3."""
     results = []
     for one, style in zip(x, layer.affine(w), strict=True):
         weight = layer.weight * layer.scale * style[None, :, None, None]
@@ -65,7 +66,8 @@ def test_derivatives_of_a_style_layer_by_finite_differences(up, batch):
 
 
 def test_scaled_weights_are_made_together_and_once():
-    """Within `equalised` layers give what they give without it, and so do gradients; weights are those of its begin."""
+    """Within `equalised` layers give what they give without it, and so do gradients; weights are
+    those of its begin."""
     torch.manual_seed(0)
     network = torch.nn.Sequential(EqualLinear(5, 6, bias=0.3, rate=0.1), EqualLinear(6, 2)).double()
     x = torch.randn(4, 5).double()
@@ -88,11 +90,15 @@ def test_doubling_keeps_a_constant_and_the_place():
     torch.manual_seed(0)
     layer = ModulatedConv(1, 1, 3, 2, up=True, demodulate=False)
     with torch.no_grad():
-        layer.weight.copy_(torch.tensor([[0.25, 0.5, 0.25], [0.5, 1.0, 0.5], [0.25, 0.5, 0.25]]) / 4 / layer.scale)
+        layer.weight.copy_(
+            torch.tensor([[0.25, 0.5, 0.25], [0.5, 1.0, 0.5], [0.25, 0.5, 0.25]]) / 4 / layer.scale
+        )
         layer.affine.weight.zero_()
     ramp = torch.arange(8.0).view(1, 1, 1, 8).expand(1, 1, 8, 8)
     large = layer(ramp, torch.zeros(1, 2))[0, 0, 8, 3:-3]
-    assert torch.allclose(large, (torch.arange(16.0)[3:-3] - 0.5) / 2, atol=1e-5), "pixels stay where they were"
+    assert torch.allclose(large, (torch.arange(16.0)[3:-3] - 0.5) / 2, atol=1e-5), (
+        "pixels stay where they were"
+    )
 
 
 def test_activations_keep_unit_variance():
@@ -133,7 +139,12 @@ def test_maps_of_places_begin_at_zero_and_lie_where_they_are_learnt():
 
 def test_super_resolution_and_background():
     refine = SuperResolution(8, 5, 16, 64, (12, 8))
-    assert refine(torch.rand(2, 5, 16, 16), torch.zeros(2, 3, 16, 16), torch.randn(2, 8)).shape == (2, 3, 64, 64)
+    assert refine(torch.rand(2, 5, 16, 16), torch.zeros(2, 3, 16, 16), torch.randn(2, 8)).shape == (
+        2,
+        3,
+        64,
+        64,
+    )
     with pytest.raises(ValueError, match="2 blocks lead from 16 to 64 pixels, not 32"):
         SuperResolution(8, 5, 16, 32, (12, 8))
     background = Background(8, 5)
@@ -151,7 +162,9 @@ def test_mapping_uses_the_condition_and_truncates_towards_a_mean():
     assert torch.allclose(w, mapping(5 * z, c), atol=1e-4), "only the direction of z counts"
     assert torch.allclose(mapping(z, c, psi=0.0), mapping.w_mean.expand(3, 8))
     mean = mapping.mean(c)
-    assert mean.shape == (3, 8) and torch.equal(mean, mapping.mean(c)), "the same seed, the same mean"
+    assert mean.shape == (3, 8) and torch.equal(mean, mapping.mean(c)), (
+        "the same seed, the same mean"
+    )
     half = mapping(z, c, psi=0.5, towards=mean)
     assert torch.allclose(half, (w + mean) / 2, atol=1e-5)
     for _ in range(50):

@@ -16,8 +16,17 @@ from semhead_lib.models.renderer import Renderer, box_bounds
 from semhead_lib.ops import Box
 
 LOW = Box((0.0, -0.08, 0.0), (0.38, 0.36, 0.28))
-TINY = preset("semhead-32", plane_side=16, plane_channels=4, backbone_base=256, backbone_most=16, z_dim=10, w_dim=12,
-              ball_slope=400.0, background="plain")  # fmt: skip
+TINY = preset(
+    "semhead-32",
+    plane_side=16,
+    plane_channels=4,
+    backbone_base=256,
+    backbone_most=16,
+    z_dim=10,
+    w_dim=12,
+    ball_slope=400.0,
+    background="plain",
+)
 LABELS = orbit_cameras(torch.tensor([0.0, 90.0, 180.0]), torch.zeros(3))
 
 
@@ -63,12 +72,17 @@ def test_rays_meet_a_box_that_is_off_centre():
 
 
 def test_heads_lie_in_their_box():
-    """A ball in the box's coordinates is an ellipsoid in the world: in images, in the mesh and in densities."""
-    generator, w = make(box_center=LOW.center, box_half=LOW.half, coarse=48, fine=48, ball_slope=4000.0)
+    """A ball in the box's coordinates is an ellipsoid in the world: in images, in the mesh and in
+    densities."""
+    generator, w = make(
+        box_center=LOW.center, box_half=LOW.half, coarse=48, fine=48, ball_slope=4000.0
+    )
     made = mesh(generator, w[0], resolution=64)
     low, high = made.vertices.min(0), made.vertices.max(0)
     assert np.allclose((low + high) / 2, LOW.center, atol=0.02)
-    assert np.allclose((high - low) / 2, np.array(LOW.half) / 2, atol=0.02), "its radius is half the box"
+    assert np.allclose((high - low) / 2, np.array(LOW.half) / 2, atol=0.02), (
+        "its radius is half the box"
+    )
     seen = generator.synthesize(w, LABELS[:1])
     assert (2.7 - seen.depth[seen.opacity > 0.9].min()).item() == pytest.approx(high[2], abs=0.02)
     density = generator.sample_density(w, torch.tensor([[LOW.center, [0.0, 0.2, 0.0]]]))[0]
@@ -98,7 +112,9 @@ def test_a_density_grid_is_made_once_for_all_views_and_shows_the_same(monkeypatc
     expected, found = plain.synthesize(w, LABELS), by_grid.synthesize(w, LABELS)
     assert [None if grid is None else tuple(grid.shape) for grid in made] == [None, (1, 32, 32, 32)]
     psnr = -10 * (found.image_raw / 2 - expected.image_raw / 2).square().mean().log10()
-    assert psnr > 45 and (found.opacity == 0).float().mean() > 0.3, "rays past the head are not sampled"
+    assert psnr > 45 and (found.opacity == 0).float().mean() > 0.3, (
+        "rays past the head are not sampled"
+    )
 
 
 def test_heads_are_trained_through_a_density_grid():

@@ -27,7 +27,9 @@ FOLDER = Path(__file__).parents[2] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 SMALL = {
     "00_quickstart": dict(heads=3, frames=8, mesh=32),
-    "01_dataset_synthesis": dict(subjects=5, views_per_subject=4, shard_size=3, identity_subjects=5, workers=2),
+    "01_dataset_synthesis": dict(
+        subjects=5, views_per_subject=4, shard_size=3, identity_subjects=5, workers=2
+    ),
     "02_conditioning_analysis": dict(subjects=64, views_per_subject=8, resolution=64, workers=2),
     "03_training": dict(subjects=16, kimg=0.2, heads=48),
     "04_ablations": {},
@@ -37,22 +39,32 @@ SMALL = {
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
 def test_shape(path):
-    """Prose and short cells; literals with a comment and a type in the parameters cell; nothing executed is
-    committed."""
+    """Prose and short cells; literals with a comment and a type in the parameters cell; nothing
+    executed is committed."""
     notebook = nbformat.read(path, as_version=4)
     nbformat.validate(notebook)
     code = [c for c in notebook.cells if c.cell_type == "code"]
     prose = [c for c in notebook.cells if c.cell_type == "markdown"]
     assert prose and prose[0].source.startswith("# ") and len(prose) >= 0.6 * len(code)
     assert all(c.execution_count is None and not c.outputs for c in code)
-    tagged = [c for c in code if "parameters" in c.metadata.get("tags", [])]  # a line for each: a table, not code
+    tagged = [
+        c for c in code if "parameters" in c.metadata.get("tags", [])
+    ]  # a line for each: a table, not code
     assert all(len(c.source.splitlines()) <= 15 for c in code if c not in tagged)
     for cell in code:
-        defined = [n for n in ast.walk(ast.parse(cell.source)) if isinstance(n, (ast.FunctionDef, ast.ClassDef))]
+        defined = [
+            n
+            for n in ast.walk(ast.parse(cell.source))
+            if isinstance(n, (ast.FunctionDef, ast.ClassDef))
+        ]
         assert not defined, f"{path.name} defines {[n.name for n in defined]}"
     (parameters,) = tagged
-    for line, statement in zip(parameters.source.splitlines(), ast.parse(parameters.source).body, strict=True):
-        assert isinstance(statement, ast.AnnAssign) and isinstance(statement.value, (ast.Constant, ast.UnaryOp)), line
+    for line, statement in zip(
+        parameters.source.splitlines(), ast.parse(parameters.source).body, strict=True
+    ):
+        assert isinstance(statement, ast.AnnAssign) and isinstance(
+            statement.value, (ast.Constant, ast.UnaryOp)
+        ), line
         assert "  # " in line, line
     headings = [len(m.group(1)) for c in prose for m in re.finditer(r"^(#+) ", c.source, re.M)]
     assert headings[0] == 1 and all(b - a <= 1 for a, b in itertools.pairwise(headings))
@@ -60,7 +72,8 @@ def test_shape(path):
 
 @pytest.fixture(scope="module")
 def executed(request, tmp_path_factory):
-    """A notebook executed by plain Papermill: its JSON, its text as it would be committed, and its folder."""
+    """A notebook executed by plain Papermill: its JSON, its text as it would be committed, and its
+    folder."""
     out = tmp_path_factory.mktemp(request.param)
     return execute(request.param, out)
 
@@ -68,23 +81,32 @@ def executed(request, tmp_path_factory):
 def execute(name, out, **parameters):
     target = out / "executed.ipynb"
     papermill.execute_notebook(
-        FOLDER / f"{name}.ipynb", target, parameters={"out": str(out / "results"), **SMALL[name], **parameters},
-        kernel_name="python3", cwd=FOLDER.parent, progress_bar=False,
-    )  # fmt: skip
+        FOLDER / f"{name}.ipynb",
+        target,
+        parameters={"out": str(out / "results"), **SMALL[name], **parameters},
+        kernel_name="python3",
+        cwd=FOLDER.parent,
+        progress_bar=False,
+    )
     return json.loads(target.read_text()), target, out / "results"
 
 
 @pytest.mark.notebooks
 def test_defaults_are_found_where_jupyterlab_starts(tmp_path):
-    """JupyterLab's kernels begin in notebooks/. All go to the repository's root before anything else."""
+    """JupyterLab's kernels begin in notebooks/. All go to the repository's root before anything
+    else."""
     for path in NOTEBOOKS:
         code = [c.source for c in nbformat.read(path, as_version=4).cells if c.cell_type == "code"]
         assert "start_at_root()" in code[1], path.name
     target = tmp_path / "executed.ipynb"
     papermill.execute_notebook(
-        FOLDER / "04_ablations.ipynb", target, parameters={"out": str(tmp_path / "results")}, kernel_name="python3",
-        cwd=FOLDER, progress_bar=False,
-    )  # fmt: skip
+        FOLDER / "04_ablations.ipynb",
+        target,
+        parameters={"out": str(tmp_path / "results")},
+        kernel_name="python3",
+        cwd=FOLDER,
+        progress_bar=False,
+    )
     outputs_of(json.loads(target.read_text()))
     assert (tmp_path / "results/claims.csv").is_file()
 
@@ -97,7 +119,8 @@ def outputs_of(notebook):
 
 
 def pages_of(outputs):
-    """The HTML of all outputs, after a look whether each says in words what it shows to those who do not see it."""
+    """The HTML of all outputs, after a look whether each says in words what it shows to those who
+    do not see it."""
     pages = ["".join(o.get("data", {}).get("text/html", "")) for o in outputs]
     for page in pages:
         for tag, words in (("img", "alt"), ("iframe", "title"), ("video", "aria-label")):
@@ -114,7 +137,11 @@ def test_dataset_synthesis(executed):
     metrics = collect(notebook)
     assert metrics["subjects"] == 5 and metrics["views"] == 20 and metrics["findings"] == 0
     assert metrics["identity_auc"] > 0.8 and metrics["faces_found"] > 0.5
-    assert metrics["depth_error"] < 0.01 and metrics["outside_mask"] < 0.02 and metrics["in_front"] < 0.05
+    assert (
+        metrics["depth_error"] < 0.01
+        and metrics["outside_mask"] < 0.02
+        and metrics["in_front"] < 0.05
+    )
     assert check(results / "dataset") == []
     assert (results / "turntable.png").stat().st_size > 20_000
 
@@ -133,7 +160,10 @@ def test_conditioning_analysis(executed):
     notebook, path, results = executed
     outputs, metrics = outputs_of(notebook), collect(notebook)
     assert metrics["encoder"].startswith("headclip-64 [weights ")
-    assert Manifest.load(results / "dataset").layout.semantic == {"encoder": metrics["encoder"], "dimension": 128}
+    assert Manifest.load(results / "dataset").layout.semantic == {
+        "encoder": metrics["encoder"],
+        "dimension": 128,
+    }
     parts = [metrics[f"variance_{part}"] for part in ("subject", "view", "rest")]
     assert sum(parts) == pytest.approx(1.0) and min(parts) > 0.05
     assert metrics["leak_camera_label"] < 10 and metrics["leak_per_view_feature"] < 40
@@ -156,17 +186,27 @@ def test_training(executed):
     notebook, path, results = executed
     outputs, metrics = outputs_of(notebook), collect(notebook)
     assert metrics["kimg_trained"] == pytest.approx(0.192) and metrics["images_per_second"] > 0
-    assert (results / "run/generator/model.safetensors").exists() and list((results / "run/grids").glob("*.png"))
+    assert (results / "run/generator/model.safetensors").exists() and list(
+        (results / "run/grids").glob("*.png")
+    )
     assert metrics["frechet"] > metrics["frechet_floor"] > 0 and metrics["directional_bias"] > 0
     assert metrics["features"].startswith("headjudge [weights "), "the default"
     assert metrics["frechet_of_faces"] > 0 and 0 < metrics["power_highest"] < 1, "it is blurred"
     assert metrics["condition_recall_5"] > 3 * 5 / 48, "the shipped generator follows its condition"
-    assert metrics["nearest_generated"] > 0 and 0 <= metrics["claims_held"] <= metrics["claims"] == 5
+    assert (
+        metrics["nearest_generated"] > 0 and 0 <= metrics["claims_held"] <= metrics["claims"] == 5
+    )
 
     pages = pages_of(outputs)
     assert sum("<img" in p for p in pages) == 7
-    (panel,) = [c["outputs"] for c in notebook["cells"] if "TrainingPanel(" in "".join(c["source"]) and c["outputs"]]
-    assert sum("application/vnd.plotly.v1+json" in o.get("data", {}) for o in panel) == 1, "replaced, not added"
+    (panel,) = [
+        c["outputs"]
+        for c in notebook["cells"]
+        if "TrainingPanel(" in "".join(c["source"]) and c["outputs"]
+    ]
+    assert sum("application/vnd.plotly.v1+json" in o.get("data", {}) for o in panel) == 1, (
+        "replaced, not added"
+    )
     assert any("0.2</b> of 0.2 kimg" in p for p in pages), "the panel shows the end"
     assert path.stat().st_size < 5_000_000
 
@@ -174,8 +214,11 @@ def test_training(executed):
 @pytest.mark.notebooks
 @pytest.mark.slow
 def test_training_of_another_mode_judged_by_itself(tmp_path):
-    """Without semantics there is nothing to adhere to or to remember; the notebook leaves those parts out."""
-    notebook, _, results = execute("03_training", tmp_path, mode="view", options="r1_gamma=0.1", judged="", checks=2)
+    """Without semantics there is nothing to adhere to or to remember; the notebook leaves those
+    parts out."""
+    notebook, _, results = execute(
+        "03_training", tmp_path, mode="view", options="r1_gamma=0.1", judged="", checks=2
+    )
     metrics = collect(notebook)
     outputs_of(notebook)
     kept = [(r.kimg, r.condition_azimuth) for r in read_results(results / "metrics")]
@@ -194,7 +237,9 @@ REFERENCE = FOLDER.parent / "papermill_runs/reference/ablations"
 
 def last_bias(study, mode):
     """Directional bias of the last measurements of a mode's runs, all else as in the baseline."""
-    table = pandas.read_csv(old_names.existing(REFERENCE / study / "metrics.csv")).rename(columns=old_names.COLUMNS)
+    table = pandas.read_csv(old_names.existing(REFERENCE / study / "metrics.csv")).rename(
+        columns=old_names.COLUMNS
+    )
     table = table[table["run"].str.fullmatch(rf"{mode}_seed-\d")]
     last = table[(table["kimg"] == table["kimg"].max()) & (table["metric"] == "directional_bias")]
     return last[last["condition_azimuth"].fillna(0) == 0]["value"].mean()
@@ -217,9 +262,9 @@ def test_ablations(executed):
     pages = pages_of(outputs)
     (both,) = [p for p in pages if "difference, 60 kimg" in p]
     biased = next(row for row in both.split("<tr") if "biases the model towards a direction" in row)
-    assert biased.count("<td>not supported</td>") == 1 and biased.count("<td>supported</td>") == 1, (
-        "first not, later so"
-    )
+    assert (
+        biased.count("<td>not supported</td>") == 1 and biased.count("<td>supported</td>") == 1
+    ), "first not, later so"
     (heads,) = [p for p in pages if "<img" in p]
     assert heads.count("<img") == len(re.findall(r'alt="[^"]{10,}"', heads)) == 9
     assert sum("application/vnd.plotly.v1+json" in o.get("data", {}) for o in outputs) == 8
@@ -236,7 +281,11 @@ def test_ablations_of_two_short_runs(tmp_path):
     for mode in ("view", "semantic"):
         assert metrics[f"bias_{mode}"] == pytest.approx(last_bias("smoke", mode), rel=1e-4)
     assert metrics["runs"] == metrics["finished"] == 2 and metrics["supported"] == 0
-    assert len(pandas.read_csv(results / "claims.csv")) == metrics["not_supported"] + metrics["not_run"] == 20
+    assert (
+        len(pandas.read_csv(results / "claims.csv"))
+        == metrics["not_supported"] + metrics["not_run"]
+        == 20
+    )
     assert sum("application/vnd.plotly.v1+json" in o.get("data", {}) for o in outputs) == 6
 
 
@@ -271,7 +320,10 @@ def test_inversion_of_ones_own_photograph_beside_the_judged_table(tmp_path):
     outputs, metrics = outputs_of(notebook), collect(notebook)
     judged = comparison.read_table(FOLDER.parent / reference / "judged.csv")
     assert metrics["photographs"] == 1 and metrics["failed"] == 0 and metrics["psnr_me"] > 5
-    assert metrics["people"] == judged["person"].nunique() >= 20 and metrics["methods"] == judged["method"].nunique()
+    assert (
+        metrics["people"] == judged["person"].nunique() >= 20
+        and metrics["methods"] == judged["method"].nunique()
+    )
     assert metrics["claims"] == 10 and not (results / "judged").exists()
     assert any("view" in p and "semantic" in p and "Chamfer" in p for p in pages_of(outputs))
 
@@ -294,10 +346,14 @@ def test_quickstart(executed):
 @pytest.mark.notebooks
 @pytest.mark.slow
 def test_conditioning_analysis_with_a_file_of_weights_and_photos(tmp_path):
-    """The same notebook with another open_clip model from a file: random weights know nothing, and it says so."""
+    """The same notebook with another open_clip model from a file: random weights know nothing, and
+    it says so."""
     torch.manual_seed(0)
     model = open_clip.create_model("ViT-B-32")
-    save_file({k: v.half().contiguous() for k, v in model.state_dict().items()}, tmp_path / "clip.safetensors")
+    save_file(
+        {k: v.half().contiguous() for k, v in model.state_dict().items()},
+        tmp_path / "clip.safetensors",
+    )
     (tmp_path / "photos/astronaut").mkdir(parents=True)
     image = Image.fromarray(astronaut())
     image.save(tmp_path / "photos/astronaut/1.png")
@@ -305,7 +361,10 @@ def test_conditioning_analysis_with_a_file_of_weights_and_photos(tmp_path):
     encoder, photos = f"ViT-B-32/{tmp_path}/clip.safetensors", str(tmp_path / "photos")
     notebook, *_ = execute("02_conditioning_analysis", tmp_path, encoder=encoder, photos=photos)
     outputs, metrics = outputs_of(notebook), collect(notebook)
-    assert metrics["encoder"].startswith("ViT-B-32 [weights ") and str(tmp_path) not in metrics["encoder"]
+    assert (
+        metrics["encoder"].startswith("ViT-B-32 [weights ")
+        and str(tmp_path) not in metrics["encoder"]
+    )
     assert metrics["hair_colour"] < 0.5, "random weights cannot read"
     assert metrics["claims_held"] < metrics["claims"]
     assert sum("application/vnd.plotly.v1+json" in o.get("data", {}) for o in outputs) == 8

@@ -1,4 +1,5 @@
-"""The CUDA renderer on a machine without a GPU: csrc's kernels as C++, run and checked by `emulated_cuda/`."""
+"""The CUDA renderer on a machine without a GPU: csrc's kernels as C++, run and checked by
+`emulated_cuda/`."""
 
 import ctypes
 import os
@@ -22,7 +23,8 @@ ORDERS = ("forwards", "backwards", "shuffled")
 MISTAKES = {  # kernels of emulated_cuda/mistakes.cu -> what must be said of each
     "neighbours": "",
     "no_barrier": "read of shared memory[1] before any write",
-    "barrier_of_the_warp_alone": "read of shared memory[33] at once with a write of lane 1 of warp 1",
+    "barrier_of_the_warp_alone": "read of shared memory[33] at once with a write of lane 1 of "
+    "warp 1",
     "a_shuffle_for_a_barrier": "read of shared memory[1] at once with a write of lane 1 of warp 0",
     "overwritten_while_read": "at once with a",
     "never_written": "read of shared memory[0] before any write",
@@ -34,7 +36,8 @@ MISTAKES = {  # kernels of emulated_cuda/mistakes.cu -> what must be said of eac
     "different_barriers": "threads meet at different barriers",
     "a_part_of_the_warp": "mask is not the whole warp",
     "four_numbers_astride": "an access that is not aligned, by lane 1 of warp 0",
-    "four_sums_astride": "an atomic addition of four numbers that is not aligned, by lane 1 of warp 0",
+    "four_sums_astride": "an atomic addition of four numbers that is not aligned, by lane 1 of "
+    "warp 0",
     "a_constant_that_is_written": "which is written, as of a constant",
 }
 
@@ -45,15 +48,33 @@ def compile_library(folder: Path) -> Path:
 
     def compiled(source: Path) -> str:
         target = folder / f"{source.stem}.o"
-        checked = ["-fsanitize=thread,alignment"] if source.suffix == ".cu" else []  # calls of memory.cpp
-        command = [COMPILER, *FLAGS, *checked, "-I", str(here), "-x", "c++", "-c", str(source), "-o", str(target)]
+        checked = (
+            ["-fsanitize=thread,alignment"] if source.suffix == ".cu" else []
+        )  # calls of memory.cpp
+        command = [
+            COMPILER,
+            *FLAGS,
+            *checked,
+            "-I",
+            str(here),
+            "-x",
+            "c++",
+            "-c",
+            str(source),
+            "-o",
+            str(target),
+        ]
         subprocess.run(command, check=True)
         return str(target)
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        objects = list(pool.map(compiled, [*sorted(CSRC.rglob("*.cu")), *sorted(here.glob("*.c*"))]))
+        objects = list(
+            pool.map(compiled, [*sorted(CSRC.rglob("*.cu")), *sorted(here.glob("*.c*"))])
+        )
     library = folder / "emulated_cuda.so"
-    subprocess.run([COMPILER, "-shared", "-Wl,-Bsymbolic", "-o", str(library), *objects], check=True)
+    subprocess.run(
+        [COMPILER, "-shared", "-Wl,-Bsymbolic", "-o", str(library), *objects], check=True
+    )
     return library
 
 
@@ -67,13 +88,23 @@ def same(kind: type, names: str) -> dict[str, type]:
 
 POINTER, INT, LONG = ctypes.c_void_p, ctypes.c_int, ctypes.c_int64
 Window = structure(same(INT, "projection row column channel"))
-Planes = structure(same(INT, "rows columns stride height width depth channels planes") | {"windows": Window * 6})
-Shape = structure(same(INT, "batch rays coarse fine hidden outputs grid")
-                  | {"center": ctypes.c_double * 3, "half": ctypes.c_double * 3}
-                  | same(ctypes.c_double, "slope radius") | {"layout": Planes})  # fmt: skip
-Inputs = structure({"map": POINTER, "type": INT} | same(POINTER, "origins directions near far w1 b1 w2 b2 grid seed"))
+Planes = structure(
+    same(INT, "rows columns stride height width depth channels planes") | {"windows": Window * 6}
+)
+Shape = structure(
+    same(INT, "batch rays coarse fine hidden outputs grid")
+    | {"center": ctypes.c_double * 3, "half": ctypes.c_double * 3}
+    | same(ctypes.c_double, "slope radius")
+    | {"layout": Planes}
+)
+Inputs = structure(
+    {"map": POINTER, "type": INT}
+    | same(POINTER, "origins directions near far w1 b1 w2 b2 grid seed")
+)
 Outputs = structure(same(POINTER, "features depth opacity"))
-Gradients = structure(same(POINTER, "d_features d_depth d_opacity map origins directions w1 b1 w2 b2"))
+Gradients = structure(
+    same(POINTER, "d_features d_depth d_opacity map origins directions w1 b1 w2 b2")
+)
 
 
 def addresses(tensors) -> list[int | None]:
@@ -81,7 +112,8 @@ def addresses(tensors) -> list[int | None]:
 
 
 class Emulator:
-    """A GPU of few multiprocessors whose threads take turns in a known order, and whose every access is checked."""
+    """A GPU of few multiprocessors whose threads take turns in a known order, and whose every
+    access is checked."""
 
     def __init__(self, library: Path) -> None:
         self.library = ctypes.CDLL(str(library))
@@ -99,8 +131,11 @@ class Emulator:
             raise TypeError("RenderShape of csrc/render/render.h is not the Shape of this file")
         self.set()
 
-    def set(self, processors: int = 1, shared: int = 227, order: str = "forwards", seed: int = 0) -> None:
-        """Multiprocessors, KB of shared memory a block may ask for, and the order in which threads take turns."""
+    def set(
+        self, processors: int = 1, shared: int = 227, order: str = "forwards", seed: int = 0
+    ) -> None:
+        """Multiprocessors, KB of shared memory a block may ask for, and the order in which threads
+        take turns."""
         self.library.emulated_settings(processors, shared * 1024, ORDERS.index(order), seed)
 
     def resident_warps(self) -> int:
@@ -138,9 +173,12 @@ class Emulator:
         grid=None,
         seed=None,
     ) -> Rendered:
-        """`semhead_lib.ops.render_rays` by the CUDA kernels. RuntimeError where a check of the emulation fails."""
+        """`semhead_lib.ops.render_rays` by the CUDA kernels. RuntimeError where a check of the
+        emulation fails."""
         numbers = coarse, fine, box, ball, grid, torch.tensor(-1 if seed is None else seed)
-        return Rendered(*_Render.apply(self, layout, numbers, map, origins, directions, near, far, *network))
+        return Rendered(
+            *_Render.apply(self, layout, numbers, map, origins, directions, near, far, *network)
+        )
 
 
 class _Render(torch.autograd.Function):
@@ -151,12 +189,22 @@ class _Render(torch.autograd.Function):
         tensors = [tensor.detach().contiguous() for tensor in tensors]
         map, origins, _, near, _, w1, _, w2, _ = tensors
         coarse, fine, box, ball, grid, seed = numbers
-        windows = (Window * 6)(*[Window(w.projection, w.row, w.column, w.channel) for w in layout.windows])
+        windows = (Window * 6)(
+            *[Window(w.projection, w.row, w.column, w.channel) for w in layout.windows]
+        )
         sizes = layout.height, layout.width, layout.depth, layout.channels, len(layout.windows)
         widths = map.shape[0], origins.shape[1], coarse, fine, len(w1), len(w2) - 1
         center, half = ((ctypes.c_double * 3)(*numbers) for numbers in (box.center, box.half))
         planes = Planes(*map.shape[1:], *sizes, windows)
-        shape = Shape(*widths, 0 if grid is None else grid.shape[-1], center, half, ball.slope, ball.radius, planes)
+        shape = Shape(
+            *widths,
+            0 if grid is None else grid.shape[-1],
+            center,
+            half,
+            ball.slope,
+            ball.radius,
+            planes,
+        )
         inputs = Inputs(map.data_ptr(), TYPES[map.dtype], *addresses([*tensors[1:], grid, seed]))
         outputs = (
             near.new_full((*near.shape, len(w2) - 1), 9.0),
@@ -176,7 +224,10 @@ class _Render(torch.autograd.Function):
         for_network = any(ctx.needs_input_grad[8:])
         wanted = [for_map, *[any(for_rays)] * 2, *[for_network] * 4]
         leaves = map, origins, directions, *network
-        grads = [torch.zeros(leaf.shape) if want else None for leaf, want in zip(leaves, wanted, strict=True)]
+        grads = [
+            torch.zeros(leaf.shape) if want else None
+            for leaf, want in zip(leaves, wanted, strict=True)
+        ]
         upstream = [d.contiguous() for d in upstream]
         scratch = emulator.library.emulated_partials(ctypes.byref(shape))
         partials = torch.full((scratch,), torch.nan) if for_network else None

@@ -23,7 +23,15 @@ class Problem:
     layout: Layout
 
     def arguments(self) -> tuple:
-        return self.map, self.origins, self.directions, self.near, self.far, self.network, self.layout
+        return (
+            self.map,
+            self.origins,
+            self.directions,
+            self.near,
+            self.far,
+            self.network,
+            self.layout,
+        )
 
     def leaves(self) -> list[Tensor]:
         """What can be differentiated by."""
@@ -31,7 +39,9 @@ class Problem:
 
     def with_leaves(self, leaves) -> "Problem":
         map, origins, directions, *network = leaves
-        return replace(self, map=map, origins=origins, directions=directions, network=FieldNetwork(*network))
+        return replace(
+            self, map=map, origins=origins, directions=directions, network=FieldNetwork(*network)
+        )
 
 
 def make_problem(
@@ -46,7 +56,8 @@ def make_problem(
     dtype=torch.float64,
     device="cpu",
 ) -> Problem:
-    """Rays that look through the middle of random planes; made in float64, so that all types have the same numbers."""
+    """Rays that look through the middle of random planes; made in float64, so that all types have
+    the same numbers."""
     generator = torch.Generator().manual_seed(1)
 
     def normal(*shape: int, scale: float = 1.0) -> Tensor:

@@ -18,7 +18,10 @@ GOOD = {
 
 
 def test_nothing_there(tmp_path):
-    assert compiled.load(tmp_path).detail == f"not built: neither _ops.so nor _ops.json is in {tmp_path}"
+    assert (
+        compiled.load(tmp_path).detail
+        == f"not built: neither _ops.so nor _ops.json is in {tmp_path}"
+    )
 
 
 @pytest.mark.parametrize(
@@ -28,7 +31,11 @@ def test_nothing_there(tmp_path):
         (GOOD, False, "not built: _ops.so was removed"),
         (GOOD | {"torch": "1.0"}, True, f"_ops.so is for torch 1.0, this is {torch.__version__}"),
         (GOOD | {"machine": "vax"}, True, f"_ops.so is for vax, this is {platform.machine()}"),
-        (GOOD | {"cpu_features": ["mmx7"]}, True, "_ops.so is for a processor with mmx7, which this one lacks"),
+        (
+            GOOD | {"cpu_features": ["mmx7"]},
+            True,
+            "_ops.so is for a processor with mmx7, which this one lacks",
+        ),
         (GOOD, True, "_ops.so does not load: "),
         ({"torch": torch.__version__}, True, "_ops.so does not load: 'machine'"),
     ],

@@ -1,4 +1,5 @@
-"""The CUDA kernels without a GPU: equal to the reference in whatever order threads run, and no rule of CUDA broken."""
+"""The CUDA kernels without a GPU: equal to the reference in whatever order threads run, and no rule
+of CUDA broken."""
 
 from dataclasses import replace
 
@@ -13,7 +14,8 @@ from semhead_lib.ops import Ball, Box, FieldNetwork, density_grid, reference_ren
 
 pytestmark = pytest.mark.skipif(emulated.COMPILER is None, reason="needs g++ on Linux")
 SAMPLES = dict(coarse=13, fine=11, seed=5, ball=BALL)
-# Warps that a multiprocessor holds at once, as csrc/README.md tells: forward and backward, with 99, 163 and 227 KB.
+# Warps that a multiprocessor holds at once, as csrc/README.md tells: forward and backward, with 99,
+# 163 and 227 KB.
 RESIDENT = {
     "semhead-32": [8, 6, 16, 9, 21, 12],
     "semhead-64": [8, 4, 14, 9, 20, 12],
@@ -40,13 +42,20 @@ def problem_of(name="hyplane", *, rays=4, hidden=18, **sizes):
 def outputs_and_gradients(render, problem, **options) -> dict[str, torch.Tensor]:
     leaves = [leaf.detach().requires_grad_() for leaf in problem.leaves()]
     outputs = render(*problem.with_leaves(leaves).arguments(), **options)
-    return dict(zip(NAMES, [*outputs, *torch.autograd.grad(outputs, leaves, upstream(outputs))], strict=True))
+    return dict(
+        zip(
+            NAMES, [*outputs, *torch.autograd.grad(outputs, leaves, upstream(outputs))], strict=True
+        )
+    )
 
 
 def assert_twin(gpu, problem, **options):
-    """Hardly further from the reference in float64 than the reference in float32 is, from the same numbers."""
+    """Hardly further from the reference in float64 than the reference in float32 is, from the same
+    numbers."""
     *tensors, network, layout = problem.arguments()
-    exact = type(problem)(*[t.double() for t in tensors], FieldNetwork(*[t.double() for t in network]), layout)
+    exact = type(problem)(
+        *[t.double() for t in tensors], FieldNetwork(*[t.double() for t in network]), layout
+    )
     in_float64 = {k: v.double() if isinstance(v, torch.Tensor) else v for k, v in options.items()}
     ours = outputs_and_gradients(gpu.render_rays, problem, **options)
     rounded = outputs_and_gradients(reference_render_rays, problem, **options)
@@ -82,7 +91,9 @@ def test_maps_of_half_precision(gpu, dtype, channels):
     problem = problem_of("trigrid", channels=channels)
     rounded = replace(problem, map=problem.map.to(dtype))
     ours = outputs_and_gradients(gpu.render_rays, rounded, **SAMPLES)
-    expected = outputs_and_gradients(gpu.render_rays, replace(problem, map=rounded.map.float()), **SAMPLES)
+    expected = outputs_and_gradients(
+        gpu.render_rays, replace(problem, map=rounded.map.float()), **SAMPLES
+    )
     assert ours["map"].dtype == dtype
     for name in NAMES:
         assert torch.equal(ours[name], expected[name].to(ours[name].dtype)), name
@@ -91,7 +102,9 @@ def test_maps_of_half_precision(gpu, dtype, channels):
 def test_texels_that_cannot_be_read_four_at_a_time(gpu):
     """A map that begins at any number of its storage: the same numbers, one at a time."""
     problem = problem_of(channels=16)
-    whole = problem.map.new_zeros(problem.map.numel() + 1)[1:].view_as(problem.map).copy_(problem.map)
+    whole = (
+        problem.map.new_zeros(problem.map.numel() + 1)[1:].view_as(problem.map).copy_(problem.map)
+    )
     expected = outputs_and_gradients(gpu.render_rays, problem, **SAMPLES)
     ours = outputs_and_gradients(gpu.render_rays, replace(problem, map=whole), **SAMPLES)
     for name in NAMES:
@@ -99,7 +112,8 @@ def test_texels_that_cannot_be_read_four_at_a_time(gpu):
 
 
 def headlike(ball=Ball(60.0, 0.5), **sizes):  # noqa: B008 (frozen)
-    """A solid ball among empty space, and a density grid of it: some rays end in it, others meet nothing."""
+    """A solid ball among empty space, and a density grid of it: some rays end in it, others meet
+    nothing."""
     problem = problem_of(**{"rays": 9, "channels": 16} | sizes)
     grid = density_grid(problem.map, problem.network, problem.layout, 8, ball)
     return problem, dict(coarse=40, fine=20, seed=5, ball=ball, grid=grid)
@@ -152,7 +166,11 @@ def test_what_no_light_reaches_counts_for_nothing(gpu, with_grid):
     clean = outputs_and_gradients(gpu.render_rays, problem, **options)
     ours = outputs_and_gradients(gpu.render_rays, replace(problem, map=hidden), **options)
     assert clean["opacity"].min() > 1 - 1e-6
-    assert gpu.render_rays(*replace(problem, map=hidden).arguments(), coarse=40, fine=0).opacity.isnan().any()
+    assert (
+        gpu.render_rays(*replace(problem, map=hidden).arguments(), coarse=40, fine=0)
+        .opacity.isnan()
+        .any()
+    )
     for name in NAMES:
         assert largest_difference(ours[name], clean[name]) < 1e-6, name
 
@@ -179,14 +197,26 @@ def test_every_device_gives_the_same(gpu, processors, shared):
     gpu.set(processors, shared)
     ours = outputs_and_gradients(gpu.render_rays, problem, **SAMPLES)
     for name in NAMES:
-        exact = name in ("features", "depth", "opacity", "origins", "directions")  # one ray's, whoever takes it
+        exact = name in (
+            "features",
+            "depth",
+            "opacity",
+            "origins",
+            "directions",
+        )  # one ray's, whoever takes it
         assert largest_difference(ours[name], usual[name]) <= (0 if exact else 1e-6), name
 
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_presets_fit_every_device(gpu, name):
     config, found = PRESETS[name], []
-    problem = problem_of(channels=config.plane_channels, hidden=config.hidden, outputs=config.features, batch=1, rays=1)
+    problem = problem_of(
+        channels=config.plane_channels,
+        hidden=config.hidden,
+        outputs=config.features,
+        batch=1,
+        rays=1,
+    )
     samples = dict(coarse=config.coarse, fine=config.fine)
     for shared in (99, 163, 227):  # RTX 30 and 40, A100, H100
         gpu.set(shared=shared)
@@ -212,23 +242,31 @@ def test_devices_are_asked_once(gpu):
 def test_too_many_samples_are_refused(gpu):
     gpu.set(shared=99)
     with pytest.raises(
-        RuntimeError, match=r"1000 samples of 64 colour features need \d+ bytes.*Take fewer samples a ray"
+        RuntimeError,
+        match=r"1000 samples of 64 colour features need \d+ bytes.*Take fewer samples a ray",
     ):
         gpu.render_rays(*problem_of(outputs=64).arguments(), coarse=500, fine=500)
 
 
 def test_rays_that_miss_see_nothing_and_broken_ones_say_so(gpu):
     problem = problem_of("spherical", batch=1, rays=5)
-    far, origins, directions = problem.far.clone(), problem.origins.clone(), problem.directions.clone()
+    far, origins, directions = (
+        problem.far.clone(),
+        problem.origins.clone(),
+        problem.directions.clone(),
+    )
     far[0, 1] = problem.near[0, 1]  # nothing between
     origins[0, 2, 0] = torch.nan
     directions[0, 3, 2] = torch.inf
     broken = replace(problem, far=far, origins=origins, directions=directions)
     ours, expected = (
-        outputs_and_gradients(render, broken, **SAMPLES) for render in (gpu.render_rays, reference_render_rays)
+        outputs_and_gradients(render, broken, **SAMPLES)
+        for render in (gpu.render_rays, reference_render_rays)
     )
     for name in NAMES:
-        assert torch.allclose(ours[name], expected[name], rtol=1e-4, atol=1e-5, equal_nan=True), name
+        assert torch.allclose(ours[name], expected[name], rtol=1e-4, atol=1e-5, equal_nan=True), (
+            name
+        )
     assert ours["depth"].isnan().tolist() == [[False, False, True, True, False]]
     assert (ours["origins"][0, 1:4] == 0).all()
 
@@ -262,7 +300,9 @@ def test_only_the_gradients_that_are_asked_for(gpu):
     problem = problem_of()
     whole = [*outputs_and_gradients(gpu.render_rays, problem, **SAMPLES).values()][3:]
     for wanted in ([0], [1, 2], [3, 4, 5, 6]):
-        leaves = [leaf.clone().requires_grad_(k in wanted) for k, leaf in enumerate(problem.leaves())]
+        leaves = [
+            leaf.clone().requires_grad_(k in wanted) for k, leaf in enumerate(problem.leaves())
+        ]
         out = gpu.render_rays(*problem.with_leaves(leaves).arguments(), **SAMPLES)
         found = torch.autograd.grad(out, [leaves[k] for k in wanted], upstream(out))
         assert all(torch.equal(a, whole[k]) for a, k in zip(found, wanted, strict=True))
@@ -283,4 +323,6 @@ def test_mistakes_are_noticed(gpu, kernel):
     for order in emulated.ORDERS:
         gpu.set(order=order)
         assert bool(gpu.mistake(number, shared=256)) == bool(said)
-        assert gpu.mistake(0, shared=256) == "" and gpu.mistake(0, shared=60000) == "invalid argument"
+        assert (
+            gpu.mistake(0, shared=256) == "" and gpu.mistake(0, shared=60000) == "invalid argument"
+        )

@@ -1,4 +1,5 @@
-"""Where points are read: each projection against its definition, and the near-equal-area map against the sphere."""
+"""Where points are read: each projection against its definition, and the near-equal-area map
+against the sphere."""
 
 import math
 
@@ -11,20 +12,27 @@ from semhead_lib.ops.layout import direction_of_square, project, square_of_direc
 
 SIDE = 16
 CENTRES = (torch.arange(SIDE, dtype=torch.float64) + 0.5) / SIDE * 2 - 1  # of texels, in [-1, 1]
-SPHERES = {Projection.TOP: (0.0, 1.0, 0.0), Projection.FRONT: (0.0, 0.0, 1.0)}  # plane -> the centre of its square
+SPHERES = {
+    Projection.TOP: (0.0, 1.0, 0.0),
+    Projection.FRONT: (0.0, 0.0, 1.0),
+}  # plane -> the centre of its square
 
 
 def directions(n: int = 20000, seed: int = 0) -> torch.Tensor:
     generator = torch.Generator().manual_seed(seed)
-    return torch.nn.functional.normalize(torch.randn(n, 3, generator=generator, dtype=torch.float64), dim=-1)
+    return torch.nn.functional.normalize(
+        torch.randn(n, 3, generator=generator, dtype=torch.float64), dim=-1
+    )
 
 
 @pytest.mark.parametrize("sample", [sample_planes, reference_sample_planes])
 @pytest.mark.parametrize(
-    ("projection", "axes"), [(Projection.XY, (0, 1)), (Projection.XZ, (0, 2)), (Projection.YZ, (1, 2))]
+    ("projection", "axes"),
+    [(Projection.XY, (0, 1)), (Projection.XZ, (0, 2)), (Projection.YZ, (1, 2))],
 )
 def test_one_lit_texel_lights_one_line_along_the_third_axis(sample, projection, axes):
-    """The mistake of EG3D's published projection, where the third plane is a second XZ, would fail here."""
+    """The mistake of EG3D's published projection, where the third plane is a second XZ, would fail
+    here."""
     row, column = 3, 11
     map = torch.zeros(1, SIDE, SIDE, 1, dtype=torch.float64)
     map[0, row, column] = 1.0
@@ -49,7 +57,9 @@ def test_a_triplane_with_a_lit_texel_in_each_plane_lights_one_point():
     points = torch.cartesian_prod(CENTRES, CENTRES, CENTRES)
     read = sample_planes(map, points[None], planes.layout)[0, :, 0].view(SIDE, SIDE, SIDE)
     assert read[target] == pytest.approx(1.0)
-    assert (read > 0.99).sum() == 1 and (read > 0.34).sum() == 1, "elsewhere at most one plane in three is lit"
+    assert (read > 0.99).sum() == 1 and (read > 0.34).sum() == 1, (
+        "elsewhere at most one plane in three is lit"
+    )
 
 
 @pytest.mark.parametrize("slice_", [0, 1, 2])
@@ -79,34 +89,45 @@ def test_no_direction_is_lost_at_the_poles_the_axes_or_the_origin(projection):
         points = special.to(dtype).requires_grad_()
         at, _ = project(points, projection)
         (gradient,) = torch.autograd.grad(at[:, :2].sum(), points)
-        assert at.isfinite().all() and at[:, :2].abs().max() <= 1 + 1e-6 and gradient.isfinite().all()
+        assert (
+            at.isfinite().all() and at[:, :2].abs().max() <= 1 + 1e-6 and gradient.isfinite().all()
+        )
 
 
 def test_the_inverse_is_exact():
     d = directions().float()
     u, v = square_of_direction(*d.unbind(-1))
     back = torch.stack(direction_of_square(u, v), -1)
-    assert (back - d).abs().amax(-1).quantile(0.99) < 1e-5 and (back - d).abs().max() < 1e-4, "float32, edge included"
+    assert (back - d).abs().amax(-1).quantile(0.99) < 1e-5 and (back - d).abs().max() < 1e-4, (
+        "float32, edge included"
+    )
     d = directions()
     back = torch.stack(direction_of_square(*square_of_direction(*d.unbind(-1))), -1)
     assert (back - d).abs().max() < 1e-5
-    u, v = (torch.rand(2, 5000, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) * 2 - 1) * 0.9999
+    u, v = (
+        torch.rand(2, 5000, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    ) * 0.9999
     again = torch.stack(square_of_direction(*direction_of_square(u, v)), -1)
     assert (again - torch.stack([u, v], -1)).abs().max() < 1e-5
 
 
 def area_ratio(n: int) -> torch.Tensor:  # [n, n]
-    """Area on the sphere of each cell of the square, over the mean: by the derivative of the inverse."""
+    """Area on the sphere of each cell of the square, over the mean: by the derivative of the
+    inverse."""
     c = (torch.arange(n, dtype=torch.float64) + 0.5) / n * 2 - 1
     u, v = (x.clone().requires_grad_() for x in torch.meshgrid(c, c, indexing="xy"))
     d = direction_of_square(u, v)
-    by = [torch.stack([torch.autograd.grad(x.sum(), t, retain_graph=True)[0] for x in d], -1) for t in (u, v)]
+    by = [
+        torch.stack([torch.autograd.grad(x.sum(), t, retain_graph=True)[0] for x in d], -1)
+        for t in (u, v)
+    ]
     area = torch.linalg.cross(*by).norm(dim=-1)
     return area / (math.pi)  # the sphere's 4 pi over the square's 4
 
 
 def test_areas_are_nearly_equal():
-    """Lambert's map keeps areas, the elliptical grid not quite: largest in the middle, nought in the corners alone."""
+    """Lambert's map keeps areas, the elliptical grid not quite: largest in the middle, nought in
+    the corners alone."""
     ratio = area_ratio(256)
     assert ratio.mean() == pytest.approx(1.0, abs=1e-3), "together they are the sphere"
     assert ratio.max() == pytest.approx(4 / math.pi, abs=1e-3)
@@ -143,7 +164,10 @@ def test_spherical_features_are_continuous_over_the_whole_sphere():
     features = torch.nn.functional.interpolate(coarse, size=32, mode="bicubic")
     d = directions(4000) * 0.8
     step = 1e-4 * directions(4000, seed=1)
-    read = [sample_planes(planes.map(features), p[None].contiguous(), planes.layout) for p in (d, d + step)]
+    read = [
+        sample_planes(planes.map(features), p[None].contiguous(), planes.layout)
+        for p in (d, d + step)
+    ]
     jumps = (read[0] - read[1]).abs().amax(-1)
     assert jumps.max() < 0.02, "no seam: a step of 1e-4 changes little, everywhere"
 
@@ -163,9 +187,13 @@ def test_planes_are_views_of_the_map_and_cover_it(name):
 
 
 def test_wrong_names_sizes_and_shapes_are_refused():
-    with pytest.raises(ValueError, match=r"representation must be one of triplane, .*got 'quadplane'"):
+    with pytest.raises(
+        ValueError, match=r"representation must be one of triplane, .*got 'quadplane'"
+    ):
         make_planes("quadplane", 4, 4)
     with pytest.raises(ValueError, match="width must be at least 1, got 0"):
         Layout(1, 0, 1, (Window(Projection.XY),))
-    with pytest.raises(ValueError, match=r"triplane needs features \[B, \*\(12, 6, 6\)\], got \[1, 12, 6, 5\]"):
+    with pytest.raises(
+        ValueError, match=r"triplane needs features \[B, \*\(12, 6, 6\)\], got \[1, 12, 6, 5\]"
+    ):
         make_planes("triplane", 6, 4).map(torch.zeros(1, 12, 6, 5))

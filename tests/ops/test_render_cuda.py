@@ -1,4 +1,5 @@
-"""The renderer on a GPU, beyond `test_render_rays.py`: in CUDA graphs, without waiting, in little memory."""
+"""The renderer on a GPU, beyond `test_render_rays.py`: in CUDA graphs, without waiting, in little
+memory."""
 
 import pytest
 import torch
@@ -7,14 +8,17 @@ from problems import BALL, largest_difference, make_problem, upstream
 from semhead_lib.ops import compiled, density_grid, reference_render_rays, render_rays
 
 pytestmark = pytest.mark.skipif(
-    not torch.cuda.is_available() or "cuda" not in compiled.COMPILED.devices, reason="needs a GPU and the CUDA ops"
+    not torch.cuda.is_available() or "cuda" not in compiled.COMPILED.devices,
+    reason="needs a GPU and the CUDA ops",
 )
 NAMES = ("features", "depth", "opacity", "map", "origins", "directions", "w1", "b1", "w2", "b2")
 
 
 def step_of(render, *, with_grid=False, half=False, rays=64, **sizes):
     """A function of a seed that renders and differentiates: everything else stays where it is."""
-    problem = make_problem("hyplane", rays=rays, channels=16, dtype=torch.float32, device="cuda", **sizes)
+    problem = make_problem(
+        "hyplane", rays=rays, channels=16, dtype=torch.float32, device="cuda", **sizes
+    )
     leaves = [leaf.requires_grad_() for leaf in problem.leaves()]
     if half:
         leaves[0] = leaves[0].detach().bfloat16().requires_grad_()
@@ -24,14 +28,18 @@ def step_of(render, *, with_grid=False, half=False, rays=64, **sizes):
 
     def step(seed) -> dict[str, torch.Tensor]:
         outputs = render(*made.arguments(), coarse=12, fine=12, grid=grid, ball=BALL, seed=seed)
-        return dict(zip(NAMES, [*outputs, *torch.autograd.grad(outputs, leaves, outer)], strict=True))
+        return dict(
+            zip(NAMES, [*outputs, *torch.autograd.grad(outputs, leaves, outer)], strict=True)
+        )
 
     return step
 
 
 def assert_same(ours, expected):
     for name in NAMES:  # those of the map are sums in no fixed order
-        assert largest_difference(ours[name].float(), expected[name].float()) < (1e-2 if name == "map" else 1e-5), name
+        assert largest_difference(ours[name].float(), expected[name].float()) < (
+            1e-2 if name == "map" else 1e-5
+        ), name
 
 
 @pytest.mark.parametrize("half", [False, True])

@@ -1,4 +1,5 @@
-"""The compiled renderer equals its reference, forward and backward; both are right where the answer is known."""
+"""The compiled renderer equals its reference, forward and backward; both are right where the answer
+is known."""
 
 from dataclasses import replace
 
@@ -12,7 +13,10 @@ from semhead_lib.ops.reference_render import uniform
 
 needs_compiled = pytest.mark.skipif(not compiled.COMPILED.devices, reason=compiled.COMPILED.detail)
 SAMPLES = dict(coarse=13, fine=11, seed=5, ball=BALL)
-TOLERANCE = {torch.float64: 1e-12, torch.float32: 3e-5}  # of values and gradients; float32 sums in other orders
+TOLERANCE = {
+    torch.float64: 1e-12,
+    torch.float32: 3e-5,
+}  # of values and gradients; float32 sums in other orders
 
 
 def outputs_and_gradients(render, problem, **options):
@@ -37,7 +41,11 @@ def assert_same(problem, tolerance, **options):
 @pytest.mark.parametrize("channels", [5, 16, 32])  # a part of a register, one, more
 @pytest.mark.parametrize("name", REPRESENTATIONS)
 def test_values_and_gradients_are_the_twins(name, channels, dtype, device):
-    assert_same(make_problem(name, channels=channels, dtype=dtype, device=device), TOLERANCE[dtype], **SAMPLES)
+    assert_same(
+        make_problem(name, channels=channels, dtype=dtype, device=device),
+        TOLERANCE[dtype],
+        **SAMPLES,
+    )
 
 
 @needs_compiled
@@ -54,7 +62,9 @@ def test_values_and_gradients_are_the_twins(name, channels, dtype, device):
 @pytest.mark.parametrize("samples", [(2, 0), (2, 1), (31, 0), (48, 48), (5, 70)])
 def test_odd_sizes(sizes, samples, device):
     problem = make_problem("hyplane", dtype=torch.float32, device=device, **sizes)
-    assert_same(problem, TOLERANCE[torch.float32], coarse=samples[0], fine=samples[1], seed=0, ball=BALL)
+    assert_same(
+        problem, TOLERANCE[torch.float32], coarse=samples[0], fine=samples[1], seed=0, ball=BALL
+    )
 
 
 @needs_compiled
@@ -63,7 +73,11 @@ def test_derivatives_by_finite_differences():
     problem = make_problem("hyplane", side=4, channels=3, hidden=4, outputs=2, batch=2, rays=3)
 
     def function(*leaves):
-        return tuple(render_rays(*problem.with_leaves(leaves).arguments(), coarse=7, fine=0, seed=1, ball=BALL))
+        return tuple(
+            render_rays(
+                *problem.with_leaves(leaves).arguments(), coarse=7, fine=0, seed=1, ball=BALL
+            )
+        )
 
     leaves = [leaf.clone().requires_grad_() for leaf in problem.leaves()]
     assert torch.autograd.gradcheck(function, leaves, eps=1e-7, atol=1e-5, rtol=1e-3)
@@ -79,7 +93,9 @@ def test_the_op_is_registered_as_torch_asks(device):
     tensors = (made.map, made.origins, made.directions, made.near, made.far, *made.network)
     seed = torch.tensor(3, device=device)
     for grid in (None, torch.rand(2, 4, 4, 4)) if device == "cpu" else (None,):
-        torch.library.opcheck(torch.ops.semhead.render_rays.default, (*tensors, grid, seed, *numbers))
+        torch.library.opcheck(
+            torch.ops.semhead.render_rays.default, (*tensors, grid, seed, *numbers)
+        )
 
 
 @needs_compiled
@@ -99,11 +115,17 @@ def test_it_compiles_and_exports(device):
     assert torch.allclose(program.module()(problem.map, problem.origins), expected)
 
 
-@pytest.mark.parametrize("render", [pytest.param(render_rays, marks=needs_compiled), reference_render_rays])
+@pytest.mark.parametrize(
+    "render", [pytest.param(render_rays, marks=needs_compiled), reference_render_rays]
+)
 @pytest.mark.parametrize("device", DEVICES)
 def test_rays_that_miss_see_nothing_and_broken_ones_say_so(render, device):
     problem = make_problem("spherical", batch=1, rays=5, dtype=torch.float32, device=device)
-    far, origins, directions = problem.far.clone(), problem.origins.clone(), problem.directions.clone()
+    far, origins, directions = (
+        problem.far.clone(),
+        problem.origins.clone(),
+        problem.directions.clone(),
+    )
     far[0, 1] = problem.near[0, 1]  # nothing between
     origins[0, 2, 0] = torch.nan
     directions[0, 3, 2] = torch.inf
@@ -120,7 +142,9 @@ def test_rays_that_miss_see_nothing_and_broken_ones_say_so(render, device):
     assert (gradients[1][0, [1, 2, 3]] == 0).all() and (gradients[1][0, 0] != 0).any()
 
 
-@pytest.mark.parametrize("render", [pytest.param(render_rays, marks=needs_compiled), reference_render_rays])
+@pytest.mark.parametrize(
+    "render", [pytest.param(render_rays, marks=needs_compiled), reference_render_rays]
+)
 def test_broken_texels_show_where_they_are_read(render):
     problem = make_problem("triplane", side=8, channels=16, batch=1, rays=60, dtype=torch.float32)
     map = problem.map.clone()
@@ -153,12 +177,21 @@ def test_the_same_numbers_every_time_and_with_any_threads(batch):
 def test_empty_batches_and_no_rays():
     problem = make_problem("hyplane", batch=2, rays=4, dtype=torch.float32)
     none = replace(
-        problem, **{name: getattr(problem, name)[:, :0] for name in ("origins", "directions", "near", "far")}
+        problem,
+        **{
+            name: getattr(problem, name)[:, :0] for name in ("origins", "directions", "near", "far")
+        },
     )
     outputs, gradients = outputs_and_gradients(render_rays, none, **SAMPLES)
-    assert outputs.features.shape == (2, 0, 7) and all((gradient == 0).all() for gradient in gradients)
+    assert outputs.features.shape == (2, 0, 7) and all(
+        (gradient == 0).all() for gradient in gradients
+    )
     nobody = replace(
-        problem, **{name: getattr(problem, name)[:0] for name in ("map", "origins", "directions", "near", "far")}
+        problem,
+        **{
+            name: getattr(problem, name)[:0]
+            for name in ("map", "origins", "directions", "near", "far")
+        },
     )
     outputs, gradients = outputs_and_gradients(render_rays, nobody, **SAMPLES)
     assert outputs.depth.shape == (0, 4) and all((gradient == 0).all() for gradient in gradients)
@@ -169,16 +202,21 @@ def test_only_the_gradients_that_are_asked_for():
     problem = make_problem("hyplane", rays=9, dtype=torch.float32)
     whole = outputs_and_gradients(render_rays, problem, **SAMPLES)[1]
     for wanted in ([0], [1], [2], [3], [5, 6], [0, 4]):
-        leaves = [leaf.clone().requires_grad_(k in wanted) for k, leaf in enumerate(problem.leaves())]
+        leaves = [
+            leaf.clone().requires_grad_(k in wanted) for k, leaf in enumerate(problem.leaves())
+        ]
         out = render_rays(*problem.with_leaves(leaves).arguments(), **SAMPLES)
         found = torch.autograd.grad(out, [leaves[k] for k in wanted], upstream(out))
         assert all(torch.equal(a, whole[k]) for a, k in zip(found, wanted, strict=True))
 
 
-@pytest.mark.parametrize("render", [pytest.param(render_rays, marks=needs_compiled), reference_render_rays])
+@pytest.mark.parametrize(
+    "render", [pytest.param(render_rays, marks=needs_compiled), reference_render_rays]
+)
 def test_a_uniform_fog_is_what_the_integral_says(render):
-    """Constant density s and colour c over a length l: opacity 1 - exp(-softplus(s - 1) l'), where l' is the length
-    between the first and last sample, and depth the mean of an exponential cut off at l'."""
+    """Constant density s and colour c over a length l: opacity 1 - exp(-softplus(s - 1) l'), where
+    l' is the length between the first and last sample, and depth the mean of an exponential cut off
+    at l'."""
     problem = make_problem("triplane", batch=1, rays=3)
     w1, b1, w2, b2 = (torch.zeros_like(t) for t in problem.network)
     b2[0], b2[1:] = 3.0, 0.7
@@ -196,10 +234,13 @@ def test_a_uniform_fog_is_what_the_integral_says(render):
     assert torch.allclose(out.depth, mean + (1 - opacity) * far, atol=1e-5)
 
 
-@pytest.mark.parametrize("render", [pytest.param(render_rays, marks=needs_compiled), reference_render_rays])
+@pytest.mark.parametrize(
+    "render", [pytest.param(render_rays, marks=needs_compiled), reference_render_rays]
+)
 def test_fine_samples_find_a_thin_shell(render):
-    """A hard ball on a ray: density grows by k = slope / half per unit behind its surface, so that light gets
-    sqrt(pi / 2k) deep on average; with fine samples that is found far better than the coarse spacing allows."""
+    """A hard ball on a ray: density grows by k = slope / half per unit behind its surface, so that
+    light gets sqrt(pi / 2k) deep on average; with fine samples that is found far better than the
+    coarse spacing allows."""
     problem = make_problem("triplane", batch=1, rays=1)
     network = FieldNetwork(*(torch.zeros_like(t) for t in problem.network))
     network.b2[0] = 1.0
@@ -213,18 +254,23 @@ def test_fine_samples_find_a_thin_shell(render):
         far=torch.full_like(problem.far, 3.2),
     )
     truth = 2.4 + (torch.pi / 2 / 4e5) ** 0.5
-    coarse, fine = (render(*straight.arguments(), coarse=24, fine=n, ball=ball).depth.item() for n in (0, 48))
+    coarse, fine = (
+        render(*straight.arguments(), coarse=24, fine=n, ball=ball).depth.item() for n in (0, 48)
+    )
     assert abs(fine - truth) < 0.002 < abs(coarse - truth) < 1 / 24
 
 
 @pytest.mark.parametrize("device", DEVICES)
 def test_maps_of_half_precision_are_rendered_in_float32(device):
-    """As mixed precision leaves them: the same as from the rounded map, and the gradient has the map's type."""
+    """As mixed precision leaves them: the same as from the rounded map, and the gradient has the
+    map's type."""
     problem = make_problem("hyplane", channels=16, dtype=torch.float32, device=device)
     half = problem.map.bfloat16().requires_grad_()
     out = render_rays(*replace(problem, map=half).arguments(), **SAMPLES)
     rounded = render_rays(*replace(problem, map=half.detach().float()).arguments(), **SAMPLES)
-    assert out.features.dtype == torch.float32 and torch.allclose(out.features, rounded.features, atol=1e-5)
+    assert out.features.dtype == torch.float32 and torch.allclose(
+        out.features, rounded.features, atol=1e-5
+    )
     (gradient,) = torch.autograd.grad(out.features.sum(), half)
     assert gradient.dtype == torch.bfloat16 and gradient.isfinite().all() and (gradient != 0).any()
 
@@ -237,26 +283,55 @@ def test_jitter_is_uniform_and_a_function_of_seed_ray_and_sample():
     assert ((counts - 3000).abs() < 5 * 3000**0.5).all()
     assert abs(torch.corrcoef(torch.stack([u[:-1].flatten(), u[1:].flatten()]))[0, 1]) < 0.02
     assert abs(torch.corrcoef(torch.stack([u[:, :-1].flatten(), u[:, 1:].flatten()]))[0, 1]) < 0.02
-    assert torch.equal(u, uniform(7, rays, samples)) and not torch.equal(u, uniform(8, rays, samples))
+    assert torch.equal(u, uniform(7, rays, samples)) and not torch.equal(
+        u, uniform(8, rays, samples)
+    )
     assert uniform(2**32 - 1, torch.tensor(2**33), torch.tensor(0)).isfinite()
 
 
 def test_seeds_move_samples_and_none_is_the_middle():
     problem = make_problem("hyplane", rays=8)
-    outs = [render_rays(*problem.arguments(), coarse=6, fine=6, seed=seed).features for seed in (0, 0, 1, None)]
-    assert torch.equal(outs[0], outs[1]) and not torch.equal(outs[0], outs[2]) and not torch.equal(outs[0], outs[3])
+    outs = [
+        render_rays(*problem.arguments(), coarse=6, fine=6, seed=seed).features
+        for seed in (0, 0, 1, None)
+    ]
+    assert (
+        torch.equal(outs[0], outs[1])
+        and not torch.equal(outs[0], outs[2])
+        and not torch.equal(outs[0], outs[3])
+    )
 
 
 @pytest.mark.parametrize(
     ("changes", "options", "message"),
     [
         ({"near": torch.zeros(2, 3)}, {}, r"near must be \[2, 37\], got \[2, 3\]"),
-        ({"map": torch.zeros(2, 9, 9, 14)}, {}, r"plane YZ ends at \(9, 9, 15\), beyond a map of \(9, 9, 14\)"),
-        ({"map": torch.zeros(2, 9, 9)}, {}, r"feature_map must be \[B, rows, columns, channels\], got \[2, 9, 9\]"),
+        (
+            {"map": torch.zeros(2, 9, 9, 14)},
+            {},
+            r"plane YZ ends at \(9, 9, 15\), beyond a map of \(9, 9, 14\)",
+        ),
+        (
+            {"map": torch.zeros(2, 9, 9)},
+            {},
+            r"feature_map must be \[B, rows, columns, channels\], got \[2, 9, 9\]",
+        ),
         ({}, {"coarse": 1}, "coarse must lie in 2...512 and fine in 0...512, got 1 and 48"),
-        ({}, {"grid": torch.zeros(2, 4, 4, 3)}, r"grid must be \[2, G, G, G\] with 2 <= G <= 256, got \[2, 4, 4, 3\]"),
-        ({}, {"grid": torch.zeros(2, 4, 4, 4), "fine": 1}, "fine must be at least 2 with a grid, got 1"),
-        ({}, {"seed": torch.zeros(2).long()}, r"seed must be one int64 on cpu, got \[2\] torch.int64 on cpu"),
+        (
+            {},
+            {"grid": torch.zeros(2, 4, 4, 3)},
+            r"grid must be \[2, G, G, G\] with 2 <= G <= 256, got \[2, 4, 4, 3\]",
+        ),
+        (
+            {},
+            {"grid": torch.zeros(2, 4, 4, 4), "fine": 1},
+            "fine must be at least 2 with a grid, got 1",
+        ),
+        (
+            {},
+            {"seed": torch.zeros(2).long()},
+            r"seed must be one int64 on cpu, got \[2\] torch.int64 on cpu",
+        ),
         ({}, {"seed": -1}, r"seed must lie in \[0, 2\^32\), got -1"),
     ],
 )
@@ -269,11 +344,29 @@ def test_arguments_are_checked(changes, options, message):
 @needs_compiled
 def test_the_op_itself_checks_what_it_is_given():
     problem = make_problem(dtype=torch.float32)
-    numbers = (None, torch.tensor(3), problem.layout.numbers(), [0, 0, 0, 0.5, 0.5, 0.5], 0.0, 0.5, 6, 5)
-    tensors = [problem.map, problem.origins, problem.directions, problem.near, problem.far, *problem.network]
+    numbers = (
+        None,
+        torch.tensor(3),
+        problem.layout.numbers(),
+        [0, 0, 0, 0.5, 0.5, 0.5],
+        0.0,
+        0.5,
+        6,
+        5,
+    )
+    tensors = [
+        problem.map,
+        problem.origins,
+        problem.directions,
+        problem.near,
+        problem.far,
+        *problem.network,
+    ]
 
     def call(**changed):
-        given = [changed.get(name, tensor) for name, tensor in zip("modnfwxyz", tensors, strict=True)]
+        given = [
+            changed.get(name, tensor) for name, tensor in zip("modnfwxyz", tensors, strict=True)
+        ]
         torch.ops.semhead.render_rays(*given, *changed.get("numbers", numbers))
 
     with pytest.raises(RuntimeError, match="origins must be"):

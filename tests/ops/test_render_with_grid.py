@@ -1,4 +1,5 @@
-"""Rendering by a density grid: the compiled renderer is the reference, and skips nothing that would be seen."""
+"""Rendering by a density grid: the compiled renderer is the reference, and skips nothing that would
+be seen."""
 
 from dataclasses import replace
 
@@ -21,7 +22,9 @@ from semhead_lib.ops.field import network_of_features
 from semhead_lib.ops.sample_planes import reference_sample_planes
 
 needs_compiled = pytest.mark.skipif(not compiled.COMPILED.devices, reason=compiled.COMPILED.detail)
-both = pytest.mark.parametrize("render", [pytest.param(render_rays, marks=needs_compiled), reference_render_rays])
+both = pytest.mark.parametrize(
+    "render", [pytest.param(render_rays, marks=needs_compiled), reference_render_rays]
+)
 BOX = Box((0.03, -0.05, 0.02), (0.5, 0.4, 0.45))
 SAMPLES = dict(coarse=17, fine=12, seed=5, ball=BALL, box=BOX)
 TOLERANCE = {torch.float64: 1e-12, torch.float32: 1e-4}
@@ -36,12 +39,16 @@ def grid_of(problem, side=9, ball=BALL):
 def outputs_and_gradients(render, problem, **options) -> dict[str, torch.Tensor]:
     leaves = [leaf.clone().requires_grad_() for leaf in problem.leaves()]
     outputs = render(*problem.with_leaves(leaves).arguments(), **options)
-    return dict(zip(NAMES, [*outputs, *torch.autograd.grad(outputs, leaves, upstream(outputs))], strict=True))
+    return dict(
+        zip(
+            NAMES, [*outputs, *torch.autograd.grad(outputs, leaves, upstream(outputs))], strict=True
+        )
+    )
 
 
 def assert_same(ours, expected, tolerance):
-    """The gradients of a hundredth of the rays may differ by more: rounding carries a sample into the next texel, where
-    the slope of the interpolation is another."""
+    """The gradients of a hundredth of the rays may differ by more: rounding carries a sample into
+    the next texel, where the slope of the interpolation is another."""
     for name in NAMES:
         a, b = ours[name], expected[name]
         if name in ("origins", "directions"):
@@ -73,7 +80,9 @@ def test_values_and_gradients_are_the_reference(name, dtype):
 @pytest.mark.parametrize("samples", [(2, 2), (1 + 15, 3), (33, 17), (48, 48), (5, 70)])
 @pytest.mark.parametrize("side", [2, 3, 24])
 def test_odd_sizes(side, samples):
-    problem = make_problem("hyplane", side=7, channels=48, hidden=17, outputs=33, batch=3, rays=5, dtype=torch.float32)
+    problem = make_problem(
+        "hyplane", side=7, channels=48, hidden=17, outputs=33, batch=3, rays=5, dtype=torch.float32
+    )
     options = SAMPLES | dict(coarse=samples[0], fine=samples[1])
     ours, expected = (
         outputs_and_gradients(render, problem, grid=grid_of(problem, side), **options)
@@ -99,13 +108,20 @@ def test_derivatives_by_finite_differences(render):
 @needs_compiled
 @pytest.mark.parametrize("with_grid", [True, False])
 def test_what_is_skipped_is_not_seen(with_grid, monkeypatch):
-    """An opaque ball in empty space against the reference that skips nothing: images and gradients."""
-    problem = towards_the_middle(make_problem("hyplane", channels=16, rays=200, dtype=torch.float32))
+    """An opaque ball in empty space against the reference that skips nothing: images and
+    gradients."""
+    problem = towards_the_middle(
+        make_problem("hyplane", channels=16, rays=200, dtype=torch.float32)
+    )
     wide = replace(problem, directions=problem.directions + torch.tensor([0.1, 0.0, 0.0]))
-    options = SAMPLES | dict(coarse=32, fine=24, ball=SHARP, grid=grid_of(wide, 24, SHARP) if with_grid else None)
+    options = SAMPLES | dict(
+        coarse=32, fine=24, ball=SHARP, grid=grid_of(wide, 24, SHARP) if with_grid else None
+    )
     ours = outputs_and_gradients(render_rays, wide, **options)
     if with_grid:
-        assert 0.1 < (ours["opacity"] == 0).float().mean() < 0.9, "rays past the ball are not sampled"
+        assert 0.1 < (ours["opacity"] == 0).float().mean() < 0.9, (
+            "rays past the ball are not sampled"
+        )
     assert (ours["opacity"] == 1).float().mean() > 0.05, "rays into the ball end there"
     monkeypatch.setattr(reference_render, "DARK", 0.0)
     monkeypatch.setattr(reference_render, "EMPTY", 0.0)
@@ -121,7 +137,8 @@ def test_nothing_is_skipped_in_a_soft_ball(render):
     with_grid = render(*problem.arguments(), **options, grid=grid_of(problem, 16, ball))
     plain = render(*problem.arguments(), **options)
     assert (with_grid.opacity[plain.opacity > 2e-4] > 0).all()
-    # what a ray would lose behind its last sample is not counted, with a grid: less than the share of two samples
+    # what a ray would lose behind its last sample is not counted, with a grid: less than the share
+    # of two samples
     assert (with_grid.opacity - plain.opacity).abs().max() < 2 / 32
 
 
@@ -140,7 +157,11 @@ def test_empty_rays_see_nothing(render):
 @both
 def test_rays_that_miss_see_nothing_and_broken_ones_say_so(render):
     problem = make_problem("spherical", batch=1, rays=5, dtype=torch.float32)
-    far, origins, directions = problem.far.clone(), problem.origins.clone(), problem.directions.clone()
+    far, origins, directions = (
+        problem.far.clone(),
+        problem.origins.clone(),
+        problem.directions.clone(),
+    )
     far[0, 1] = problem.near[0, 1]  # nothing between
     origins[0, 2, 0], directions[0, 3, 2] = torch.nan, torch.inf
     broken = replace(problem, far=far, origins=origins, directions=directions)
@@ -166,14 +187,19 @@ def test_a_broken_grid_shows(render):
 @needs_compiled
 @pytest.mark.parametrize("with_grid", [True, False])
 def test_what_is_broken_behind_a_wall_is_not_seen(with_grid):
-    problem = towards_the_middle(make_problem("triplane", side=8, channels=16, batch=1, rays=60, dtype=torch.float32))
+    problem = towards_the_middle(
+        make_problem("triplane", side=8, channels=16, batch=1, rays=60, dtype=torch.float32)
+    )
     map = problem.map.clone()
     map[0, 1, 3:5, 16] = torch.nan  # XZ, at the back
     broken = replace(problem, map=map)
     grid = grid_of(problem, 9, SHARP) if with_grid else None
     options = SAMPLES | dict(coarse=30, ball=SHARP, box=Box(), grid=grid)
     hit = render_rays(*problem.arguments(), **options).opacity == 1
-    ours, expected = (render(*broken.arguments(), **options).opacity for render in (render_rays, reference_render_rays))
+    ours, expected = (
+        render(*broken.arguments(), **options).opacity
+        for render in (render_rays, reference_render_rays)
+    )
     assert torch.equal(ours.isnan(), expected.isnan())
     assert hit.any() and (ours[hit] == 1).all() and ours.isnan().any()
 
@@ -188,9 +214,12 @@ def test_what_is_broken_right_behind_a_wall_is_not_seen():
     for coarse in range(20, 60, 2):
         options = dict(coarse=coarse, fine=0, seed=coarse, ball=SHARP)
         ours, expected = (
-            render(*broken.arguments(), **options).opacity for render in (render_rays, reference_render_rays)
+            render(*broken.arguments(), **options).opacity
+            for render in (render_rays, reference_render_rays)
         )
-        assert torch.equal(ours.isnan(), expected.isnan()) and ours.isnan().any() and (ours == 1).any()
+        assert (
+            torch.equal(ours.isnan(), expected.isnan()) and ours.isnan().any() and (ours == 1).any()
+        )
 
 
 @needs_compiled
@@ -204,11 +233,20 @@ def test_broken_maps_break_the_same_rays(name, with_grid, value):
         problem = make_problem(name, side=8, channels=16, batch=1, rays=200, dtype=torch.float64)
         problem = problem if ball is BALL else towards_the_middle(problem)
         map = problem.map.clone()
-        map.view(-1)[torch.randint(map.numel(), (1 + trial,), generator=torch.Generator().manual_seed(trial))] = value
+        map.view(-1)[
+            torch.randint(map.numel(), (1 + trial,), generator=torch.Generator().manual_seed(trial))
+        ] = value
         broken = replace(problem, map=map)
-        grids = {"none": None, "clean": grid_of(problem, 9, ball), "broken": grid_of(broken, 9, ball)}
+        grids = {
+            "none": None,
+            "clean": grid_of(problem, 9, ball),
+            "broken": grid_of(broken, 9, ball),
+        }
         options = dict(coarse=12, fine=6, seed=trial, ball=ball, box=BOX, grid=grids[with_grid])
-        ours, expected = (render(*broken.arguments(), **options) for render in (render_rays, reference_render_rays))
+        ours, expected = (
+            render(*broken.arguments(), **options)
+            for render in (render_rays, reference_render_rays)
+        )
         for a, b in zip(ours, expected, strict=True):
             assert torch.allclose(a, b, rtol=1e-9, atol=1e-9, equal_nan=True)
         broken_rays += torch.stack([ours.opacity.isnan().sum(), ours.opacity.isfinite().sum()])
@@ -235,7 +273,11 @@ def test_a_box_is_a_matter_of_coordinates(render, with_grid):
     """Rays that are moved and stretched as the box is see the same."""
     problem = make_problem("hyplane")
     center, half = torch.tensor(BOX.center).double(), torch.tensor(BOX.half).double()
-    moved = replace(problem, origins=problem.origins * half / 0.5 + center, directions=problem.directions * half / 0.5)
+    moved = replace(
+        problem,
+        origins=problem.origins * half / 0.5 + center,
+        directions=problem.directions * half / 0.5,
+    )
     options = SAMPLES | dict(grid=grid_of(problem) if with_grid else None)
     usual = outputs_and_gradients(render, problem, **options | dict(box=Box()))
     found = outputs_and_gradients(render, moved, **options)
@@ -297,7 +339,9 @@ def test_density_grids_are_the_reference(name, channels, dtype):
     assert found.dtype == dtype and largest_difference(found, expected) < TOLERANCE[dtype]
 
 
-@pytest.mark.parametrize("make", [pytest.param(density_grid, marks=needs_compiled), reference_density_grid])
+@pytest.mark.parametrize(
+    "make", [pytest.param(density_grid, marks=needs_compiled), reference_density_grid]
+)
 def test_nodes_are_the_field_at_their_places(make):
     problem = make_problem("hyplane")
     grid = make(problem.map, problem.network, problem.layout, 5, BALL)

@@ -15,8 +15,12 @@ def problem(name: str, *, channels: int = 5, points: int = 131, dtype=torch.floa
     generator = torch.Generator().manual_seed(4)
     side = planes.map_side
     map = torch.randn(2, side, side, planes.map_channels, generator=generator, dtype=torch.float64)
-    xyz = torch.rand(2, points, 3, generator=generator, dtype=torch.float64) * 2.4 - 1.2  # some beyond the planes
-    axes = torch.cat([torch.zeros(1, 3), torch.eye(3), -torch.eye(3)]).double()  # the origin and the poles
+    xyz = (
+        torch.rand(2, points, 3, generator=generator, dtype=torch.float64) * 2.4 - 1.2
+    )  # some beyond the planes
+    axes = torch.cat(
+        [torch.zeros(1, 3), torch.eye(3), -torch.eye(3)]
+    ).double()  # the origin and the poles
     xyz[:, : min(7, points)] = axes[: min(7, points)]
     return map.to(dtype), xyz.to(dtype), planes.layout
 
@@ -30,19 +34,28 @@ def test_values_and_gradients_are_the_twins(name, channels, dtype, tolerance):
     for sample in (sample_planes, reference_sample_planes):
         leaves = [map.clone().requires_grad_(), xyz.clone().requires_grad_()]
         features = sample(*leaves, layout)
-        upstream = torch.randn(features.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+        upstream = torch.randn(
+            features.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64
+        )
         results.append([features, *torch.autograd.grad(features, leaves, upstream.to(dtype))])
     values, by_map, by_points = zip(*results, strict=True)
     assert largest_difference(*values) < tolerance and largest_difference(*by_map) < tolerance
-    assert largest_difference(*(g[:, 7:] for g in by_points)) < tolerance  # at poles any slope is as good
+    assert (
+        largest_difference(*(g[:, 7:] for g in by_points)) < tolerance
+    )  # at poles any slope is as good
     assert by_points[0].isfinite().all()
 
 
 @pytest.mark.parametrize("name", ["trigrid", "hyplane-2+2", "spherical"])
 def test_derivatives_by_finite_differences(name):
     map, xyz, layout = problem(name, channels=2, points=16)
-    leaves = [map.requires_grad_(), (xyz[:, 7:] * 0.7).requires_grad_()]  # at poles there is no derivative
-    assert torch.autograd.gradcheck(lambda m, x: sample_planes(m, x, layout), leaves, eps=1e-7, atol=1e-5, rtol=1e-3)
+    leaves = [
+        map.requires_grad_(),
+        (xyz[:, 7:] * 0.7).requires_grad_(),
+    ]  # at poles there is no derivative
+    assert torch.autograd.gradcheck(
+        lambda m, x: sample_planes(m, x, layout), leaves, eps=1e-7, atol=1e-5, rtol=1e-3
+    )
 
 
 def test_the_op_is_registered_as_torch_asks():

@@ -1,4 +1,5 @@
-"""A tiny checkout: two notebooks, the second reading what the first wrote, and a profile over both."""
+"""A tiny checkout: two notebooks, the second reading what the first wrote, and a profile over
+both."""
 
 from __future__ import annotations
 
@@ -72,14 +73,20 @@ def _write_notebook(path: Path, title: str, parameters: str, *cells: str) -> Non
     from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
     tagged = new_code_cell(parameters.rstrip(), metadata={"tags": ["parameters"]})
-    cells = [new_markdown_cell(f"# {title}"), tagged, *(new_code_cell(cell.rstrip()) for cell in cells)]
+    cells = [
+        new_markdown_cell(f"# {title}"),
+        tagged,
+        *(new_code_cell(cell.rstrip()) for cell in cells),
+    ]
     path.parent.mkdir(parents=True, exist_ok=True)
     nbformat.write(new_notebook(cells=cells), path)
 
 
 def _write_checkout(root: Path) -> Path:
     """The tiny checkout in `root`."""
-    _write_notebook(root / "notebooks" / "01_make.ipynb", "Making", PARAMETERS_FIRST, MAKE, WAIT, FIGURE, RECORD)
+    _write_notebook(
+        root / "notebooks" / "01_make.ipynb", "Making", PARAMETERS_FIRST, MAKE, WAIT, FIGURE, RECORD
+    )
     _write_notebook(root / "notebooks" / "02_read.ipynb", "Reading", PARAMETERS_SECOND, READ)
     profiles = root / "papermill_runs" / "profiles"
     profiles.mkdir(parents=True)

@@ -1,4 +1,5 @@
-"""Runs: executed, resumed, executed again for a reason, interrupted, failed. Papermill runs as few times as will do."""
+"""Runs: executed, resumed, executed again for a reason, interrupted, failed. Papermill runs as few
+times as will do."""
 
 from __future__ import annotations
 
@@ -36,7 +37,8 @@ def unchanged_library():
 
 @pytest.fixture(scope="module")
 def executed(tmp_path_factory, write_checkout) -> Path:
-    """The root of a checkout whose profile has been executed once; tests leave its run as they find it."""
+    """The root of a checkout whose profile has been executed once; tests leave its run as they find
+    it."""
     root = write_checkout(tmp_path_factory.mktemp("checkout"))
     reproduce("tiny", root=root, command=["/somewhere/bin/semhead", "reproduce", "tiny"])
     return root
@@ -59,7 +61,9 @@ def plan(capsys, root: Path, **keys) -> str:
 
 def cli(root: Path, *words: str) -> subprocess.Popen:
     command = [sys.executable, "-m", "semhead_lib.cli", "reproduce", *words, "ignore_code=true"]
-    return subprocess.Popen(command, cwd=root, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    return subprocess.Popen(
+        command, cwd=root, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
 
 
 def wait_for(condition, seconds: float = 60.0):
@@ -85,9 +89,20 @@ def test_run_folder(executed):
         nbformat.validate(notebook)
         assert str(executed) not in json.dumps(notebook)  # nothing of this machine inside
         parameters = yaml.safe_load((folder / "parameters" / f"{name}.yaml").read_text())
-        assert parameters == yaml.safe_load((folder / "config.yaml").read_text())[name] == entry["parameters"]
-    assert sorted(path.name for path in (folder / "01_make").glob("[0-9]*")) == [f"{i}.txt" for i in range(4)]
-    streams = [o["text"] for c in read(folder / "01_make.ipynb").cells for o in c.get("outputs", []) if "text" in o]
+        assert (
+            parameters
+            == yaml.safe_load((folder / "config.yaml").read_text())[name]
+            == entry["parameters"]
+        )
+    assert sorted(path.name for path in (folder / "01_make").glob("[0-9]*")) == [
+        f"{i}.txt" for i in range(4)
+    ]
+    streams = [
+        o["text"]
+        for c in read(folder / "01_make.ipynb").cells
+        for o in c.get("outputs", [])
+        if "text" in o
+    ]
     assert streams == ["2 of 2"]  # what a progress bar leaves
     metrics = json.loads((folder / "metrics.json").read_text())
     assert metrics == {"01_make": {"files": 4, "total": 6.0}, "02_read": {"mean": 1.5}}
@@ -96,7 +111,14 @@ def test_run_folder(executed):
 def test_pages_need_no_network(executed):
     folder = executed / "papermill_runs" / "tiny" / "main"
     index = (folder / "index.html").read_text()
-    for text in ("pages/01_make.html", "Making", "pages/02_read.html", "semhead reproduce tiny", "mean", "1.5"):
+    for text in (
+        "pages/01_make.html",
+        "Making",
+        "pages/02_read.html",
+        "semhead reproduce tiny",
+        "mean",
+        "1.5",
+    ):
         assert text in index
     page = (folder / "pages" / "01_make.html").read_text()
     assert "Plotly.newPlot" in page and 'src="plotly.min.js"' in page
@@ -176,7 +198,9 @@ def test_a_changed_parameter_executes_it_and_what_reads_it(executed, tmp_path, c
     }
     same = {"01_make.count": "5", "02_read.wrong": "true"}
     assert "02_read: failed last time" in plan(capsys, root, overrides=same, ignore_code=True)
-    with pytest.raises(ValueError, match="02_read reads the outputs of 01_make, which has not finished"):
+    with pytest.raises(
+        ValueError, match="02_read reads the outputs of 01_make, which has not finished"
+    ):
         reproduce("tiny", "other", root=root, only="02")
 
 
@@ -191,8 +215,11 @@ def test_kill_and_interrupt_then_the_same_command_resumes(checkout, capsys):
             cells = json.loads((folder / "01_make.ipynb").read_text())["cells"]
         except (OSError, ValueError):
             return False
-        return any(c["metadata"].get("papermill", {}).get("status") == "running" and "while" in "".join(c["source"])
-                   for c in cells)  # fmt: skip
+        return any(
+            c["metadata"].get("papermill", {}).get("status") == "running"
+            and "while" in "".join(c["source"])
+            for c in cells
+        )
 
     process = cli(checkout, *words)
     wait_for(waiting)
@@ -220,7 +247,9 @@ def test_kill_and_interrupt_then_the_same_command_resumes(checkout, capsys):
     assert "was interrupted" in plan(capsys, checkout, **same)
     reproduce("tiny", root=checkout, **same)
     assert state(checkout)["notebooks"]["01_make"]["status"] == "finished"
-    assert not (folder / "01_make.previous").exists()  # what the interrupted one wrote was there to go on with
+    assert not (
+        folder / "01_make.previous"
+    ).exists()  # what the interrupted one wrote was there to go on with
 
 
 def test_plain_papermill_takes_the_parameter_files(checkout, write_notebook, monkeypatch):
@@ -228,11 +257,27 @@ def test_plain_papermill_takes_the_parameter_files(checkout, write_notebook, mon
     from papermill.cli import papermill
 
     source = "assert (dataset, names) == ('given', ['p', 'q'])"
-    write_notebook(checkout / "notebooks" / "02_read.ipynb", "Reading", "dataset: str = ''\nnames: list = []", source)
-    (checkout / "papermill_runs" / "profiles" / "tiny.yaml").write_text("02_read: {dataset: given, names: [p, q]}")
+    write_notebook(
+        checkout / "notebooks" / "02_read.ipynb",
+        "Reading",
+        "dataset: str = ''\nnames: list = []",
+        source,
+    )
+    (checkout / "papermill_runs" / "profiles" / "tiny.yaml").write_text(
+        "02_read: {dataset: given, names: [p, q]}"
+    )
     reproduce("tiny", root=checkout, dry_run=True)
     parameters = "papermill_runs/tiny/main/parameters/02_read.yaml"
-    command = ["notebooks/02_read.ipynb", "out.ipynb", "-f", parameters, "-k", "python3", "-l", "python"]
+    command = [
+        "notebooks/02_read.ipynb",
+        "out.ipynb",
+        "-f",
+        parameters,
+        "-k",
+        "python3",
+        "-l",
+        "python",
+    ]
     monkeypatch.chdir(checkout)
     done = CliRunner().invoke(papermill, command)
     assert done.exit_code == 0, done.output

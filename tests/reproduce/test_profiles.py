@@ -22,14 +22,24 @@ def load(checkout: Path, text: str | None = None, **overrides: str):
 def test_parameters_are_resolved(checkout):
     first, second = load(checkout)
     folder = "papermill_runs/tiny/main"
-    assert first.parameters == {"out": f"{folder}/01_make", "count": 4, "scale": 1.0, "wait_for": ""}
+    assert first.parameters == {
+        "out": f"{folder}/01_make",
+        "count": 4,
+        "scale": 1.0,
+        "wait_for": "",
+    }
     assert second.parameters["dataset"] == first.parameters["out"]
     assert second.parameters["out"] == f"{folder}/02_read"
     assert (first.notebook.title, first.name) == ("Making", "01_make")
 
 
 def test_overrides_have_the_parameters_types(checkout):
-    overrides = {"01__count": "7", "01_make__scale": "1e-3", "01__wait_for": "12", "02__names": "[x, y]"}
+    overrides = {
+        "01__count": "7",
+        "01_make__scale": "1e-3",
+        "01__wait_for": "12",
+        "02__names": "[x, y]",
+    }
     first, second = load(checkout, **overrides)
     assert (first.parameters["count"], first.parameters["scale"]) == (7, 1e-3)
     assert first.parameters["wait_for"] == "12"
@@ -82,7 +92,9 @@ PROFILES = sorted((ROOT / "papermill_runs" / "profiles").glob("*.yaml"))
 @pytest.mark.parametrize("path", PROFILES, ids=lambda path: path.stem)
 def test_this_repositorys_profiles_fit_its_notebooks(path):
     steps = load_profile(path, ROOT / "notebooks", "papermill_runs/any/main")
-    assert [step.name for step in steps] == sorted(file.stem for file in (ROOT / "notebooks").glob("*.ipynb"))
+    assert [step.name for step in steps] == sorted(
+        file.stem for file in (ROOT / "notebooks").glob("*.ipynb")
+    )
     for section in yaml.safe_load(path.read_text()).values():
         assert section  # every notebook's scale is stated
     header = path.read_text().partition("\n\n")[0]

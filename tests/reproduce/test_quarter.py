@@ -1,4 +1,5 @@
-"""A quarter of an hour on a GPU, rehearsed on a processor, with what such a machine lacks hidden, and with failures."""
+"""A quarter of an hour on a GPU, rehearsed on a processor, with what such a machine lacks hidden,
+and with failures."""
 
 from __future__ import annotations
 
@@ -35,7 +36,18 @@ from semhead_lib.training.snapshots import snapshots, unpack
 
 ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT / "tests" / name) for name in ("training", "data")]
-HIDDEN = ("webdataset", "hydra", "omegaconf", "open_clip", "anny", "warp", "k3d", "trimesh", "plotly", "papermill")
+HIDDEN = (
+    "webdataset",
+    "hydra",
+    "omegaconf",
+    "open_clip",
+    "anny",
+    "warp",
+    "k3d",
+    "trimesh",
+    "plotly",
+    "papermill",
+)
 HIDE = f"""
 import sys
 class Hidden:
@@ -45,7 +57,9 @@ class Hidden:
 sys.meta_path.insert(0, Hidden())
 """
 SMALL = "subjects_per_batch=2 views_per_subject=2 views_per_head=2 log_every=1 blur_kimg=0.05"
-needs_ops = pytest.mark.skipif("cpu" not in compiled.COMPILED.devices, reason=compiled.COMPILED.detail)
+needs_ops = pytest.mark.skipif(
+    "cpu" not in compiled.COMPILED.devices, reason=compiled.COMPILED.detail
+)
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +79,13 @@ def tree(tmp_path_factory):
     shutil.copytree(ROOT / "semhead_lib", tree / "semhead_lib", ignore=ignore)
     (tree / "semhead_lib" / "assets").symlink_to(ROOT / "semhead_lib" / "assets")
     shutil.copytree(ROOT / "tests" / "ops", tree / "tests" / "ops", ignore=ignore)
-    for name in ("csrc", "setup.py", "pyproject.toml", "environments/gpu_quarter.sh", "tests/conftest.py"):
+    for name in (
+        "csrc",
+        "setup.py",
+        "pyproject.toml",
+        "environments/gpu_quarter.sh",
+        "tests/conftest.py",
+    ):
         (tree / name).parent.mkdir(exist_ok=True)
         copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy2
         copy(ROOT / name, tree / name)
@@ -75,18 +95,29 @@ def tree(tmp_path_factory):
 
 
 def start(tree, minutes, data, out, *state, **environment):
-    environment = {"DEVICE": "cpu", "PYTHON": sys.executable, "OMP_NUM_THREADS": "1", "SETTINGS": SMALL} | environment
+    environment = {
+        "DEVICE": "cpu",
+        "PYTHON": sys.executable,
+        "OMP_NUM_THREADS": "1",
+        "SETTINGS": SMALL,
+    } | environment
     return subprocess.Popen(
-        [tree / "environments" / "gpu_quarter.sh", str(minutes), data, out, *state], stdout=subprocess.PIPE, text=True,
-        stderr=subprocess.STDOUT, env=os.environ | environment | {"PYTHONPATH": str(tree / "hide")}, cwd=tree,
-    )  # fmt: skip
+        [tree / "environments" / "gpu_quarter.sh", str(minutes), data, out, *state],
+        stdout=subprocess.PIPE,
+        text=True,
+        stderr=subprocess.STDOUT,
+        env=os.environ | environment | {"PYTHONPATH": str(tree / "hide")},
+        cwd=tree,
+    )
 
 
 def lease(*arguments, **environment):
     process = start(*arguments, **environment)
     said, _ = process.communicate(timeout=600)
     out = Path(arguments[3])
-    summary = json.loads((out / "summary.json").read_text()) if (out / "summary.json").exists() else {}
+    summary = (
+        json.loads((out / "summary.json").read_text()) if (out / "summary.json").exists() else {}
+    )
     return process.returncode, said, summary
 
 
@@ -95,33 +126,58 @@ def whole(tree, data, tmp_path_factory):
     """A lease in which all goes well; it ends when its training does."""
     out = tmp_path_factory.mktemp("whole") / "out"
     settings = f"{SMALL} kimg=0.012"
-    return out, *lease(tree, 20, data, out, SETTINGS=settings, TESTS="-k 'cpu and half_maps or cpu and odd_sizes'")
+    return out, *lease(
+        tree, 20, data, out, SETTINGS=settings, TESTS="-k 'cpu and half_maps or cpu and odd_sizes'"
+    )
 
 
 @needs_ops
 @pytest.mark.slow
 def test_a_whole_lease(whole):
     out, code, said, summary = whole
-    assert {name: step["status"] for name, step in summary["steps"].items()} == dict.fromkeys(STEPS, "done"), said
-    assert code == 0 and summary["training"] == {"ops": "compiled", "graphs": True, "fp32": False, "given_up": {}}
+    assert {name: step["status"] for name, step in summary["steps"].items()} == dict.fromkeys(
+        STEPS, "done"
+    ), said
+    assert code == 0 and summary["training"] == {
+        "ops": "compiled",
+        "graphs": True,
+        "fp32": False,
+        "given_up": {},
+    }
     names = sorted(path.name for path in out.iterdir())
-    assert names == ["cpu_render.json", "cpu_step.json", "heads.png", "log.jsonl", "quarter.log", "state",
-                     "summary.json"]  # fmt: skip
+    assert names == [
+        "cpu_render.json",
+        "cpu_step.json",
+        "heads.png",
+        "log.jsonl",
+        "quarter.log",
+        "state",
+        "summary.json",
+    ]
     tests = summary["steps"]["tests"]
     assert tests["passed"] > 10 and tests["failed"] == 0
-    assert "ops: right" in said and "bf16: right" in said and "graphs: there are none on a CPU" in said
-    assert (summary["steps"]["train"]["step"], summary["steps"]["train"]["preset"]) == (3, "semhead-32")
+    assert (
+        "ops: right" in said and "bf16: right" in said and "graphs: there are none on a CPU" in said
+    )
+    assert (summary["steps"]["train"]["step"], summary["steps"]["train"]["preset"]) == (
+        3,
+        "semhead-32",
+    )
     assert [line["step"] for line in read_log(out)] == [1, 2, 3]
     with Image.open(out / "heads.png") as heads:
         assert heads.size == (8 * 33 - 1, 8 * 33 - 1)
     log = (out / "quarter.log").read_text().splitlines()
-    assert all(line[:7].strip().replace(".", "").isdigit() for line in log), "each line has its second"
+    assert all(line[:7].strip().replace(".", "").isdigit() for line in log), (
+        "each line has its second"
+    )
 
 
 @needs_ops
 @pytest.mark.slow
 def test_figures_of_the_lease(whole):
-    render, step = (json.loads((whole[0] / name).read_text()) for name in ("cpu_render.json", "cpu_step.json"))
+    render, step = (
+        json.loads((whole[0] / name).read_text()) for name in ("cpu_render.json", "cpu_step.json")
+    )
     stored = json.loads((ROOT / "papermill_runs" / "benchmarks" / "render_cpu.json").read_text())
     for figures in (render, step):
         assert {"what", "ops", "machine", "versions", "date"} <= figures.keys() & stored.keys()
@@ -142,21 +198,42 @@ def test_a_failure_of_one_step_costs_no_other(whole, tree, data, tmp_path):
     for path in (broken / "semhead_lib").glob("_ops.*"):
         path.unlink()
     render = broken / "semhead_lib" / "reproduce" / "quarter" / "render_speed.py"
-    render.write_text("import subprocess, time\nsubprocess.Popen(['sleep', '900'])\ntime.sleep(900)\n")
+    render.write_text(
+        "import subprocess, time\nsubprocess.Popen(['sleep', '900'])\ntime.sleep(900)\n"
+    )
     settings = f"{SMALL} kimg=0.02"
-    code, said, summary = lease(broken, 20, data, out, whole[0] / "state", SETTINGS=settings, CXX="/bin/false",
-                                LIMITS="render=2 step=0")  # fmt: skip
+    code, said, summary = lease(
+        broken,
+        20,
+        data,
+        out,
+        whole[0] / "state",
+        SETTINGS=settings,
+        CXX="/bin/false",
+        LIMITS="render=2 step=0",
+    )
     steps = summary["steps"]
-    assert code == 1 and (steps["build"]["status"], steps["render"]["status"]) == ("failed", "unfinished")
-    assert "exit code 1" in steps["build"]["reason"] and steps["render"]["reason"] == "cut off after 2 s"
-    assert (steps["step"]["status"], steps["step"]["reason"]) == ("skipped", "left out: no time was given")
+    assert code == 1 and (steps["build"]["status"], steps["render"]["status"]) == (
+        "failed",
+        "unfinished",
+    )
+    assert (
+        "exit code 1" in steps["build"]["reason"]
+        and steps["render"]["reason"] == "cut off after 2 s"
+    )
+    assert (steps["step"]["status"], steps["step"]["reason"]) == (
+        "skipped",
+        "left out: no time was given",
+    )
     assert "no ops to test" in steps["tests"]["reason"]
     assert (
         summary["training"]["ops"] == "reference"
         and "ops are not built" in summary["training"]["given_up"]["reference"]
     )
     assert steps["checks"]["status"] == "done" and "bf16: right" in said
-    assert (steps["train"]["status"], steps["train"]["state"]) == ("done", "goes on at step 3"), said
+    assert (steps["train"]["status"], steps["train"]["state"]) == ("done", "goes on at step 3"), (
+        said
+    )
     assert [line["step"] for line in read_log(out)] == [1, 2, 3, 4, 5]
     assert steps["finish"]["state_step"] == 5
     assert restore_state(out / "state", tmp_path / "run") == 5
@@ -168,7 +245,9 @@ def test_a_signal_in_the_training_and_a_damaged_state(tree, data, tmp_path):
     state, out = tmp_path / "state", tmp_path / "out"
     state.mkdir()
     (state / "state.json").write_text("{}")
-    process = start(tree, 20, data, out, state, FILES="4", LIMITS="build=0 checks=0 tests=0 render=0 step=0")
+    process = start(
+        tree, 20, data, out, state, FILES="4", LIMITS="build=0 checks=0 tests=0 render=0 step=0"
+    )
     for line in process.stdout:
         if '"step": 2' in line:
             process.send_signal(signal.SIGTERM)
@@ -183,7 +262,10 @@ def test_a_signal_in_the_training_and_a_damaged_state(tree, data, tmp_path):
     train = summary["steps"]["train"]
     ops = summary["steps"]["build"], summary["training"]["ops"]
     if "cpu" in compiled.COMPILED.devices:
-        assert (ops[0]["status"], ops[1]) == ("skipped", "compiled") and "ops that are there" in ops[0]["reason"]
+        assert (ops[0]["status"], ops[1]) == (
+            "skipped",
+            "compiled",
+        ) and "ops that are there" in ops[0]["reason"]
     assert summary["signalled"] and train["stopped_by"] == "a signal; its state was saved"
     assert train["state"].startswith("not used, the training starts from the beginning: ")
     assert "state.json: expected format" in train["state"]
@@ -198,7 +280,10 @@ while True:
     pathlib.Path({str(marker)!r}).write_text(str(time.time()))
     time.sleep(0.05)
 """
-    code = f"import subprocess, sys, time\nsubprocess.Popen([sys.executable, '-c', {child!r}])\nprint('so far')"
+    code = (
+        "import subprocess, sys, time\nsubprocess.Popen([sys.executable, '-c', "
+        f"{child!r}])\nprint('so far')"
+    )
     ended = run("test", [sys.executable, "-c", f"{code}\ntime.sleep(600)"], log, 3.0, grace=2)
     assert ended.reason == "cut off after 3 s" and ended.cut_off and 3 <= ended.seconds < 30
     last = marker.read_text()
@@ -219,7 +304,9 @@ while True:
 def test_why_a_process_failed(tmp_path, code, reason):
     ended = run("test", [sys.executable, "-c", code], Log(tmp_path / "log"), 60)
     assert (ended.reason, ended.well, ended.cut_off) == (reason, not reason, False)
-    assert run("test", ["/no/such/program"], Log(tmp_path / "log"), 60).reason.startswith("/no/such/program does not")
+    assert run("test", ["/no/such/program"], Log(tmp_path / "log"), 60).reason.startswith(
+        "/no/such/program does not"
+    )
     assert run("test", ["true"], Log(tmp_path / "log"), 0).reason == "no time was left"
 
 
@@ -234,11 +321,19 @@ def test_why_a_process_failed(tmp_path, code, reason):
         (["15", "nowhere.tar", "o"], {}, "there is none at nowhere.tar"),
         (["15", "d", "o"], {"DEVICE": "tpu"}, "DEVICE must be cuda or cpu, got 'tpu'"),
         (["15", "d", "o"], {"SETTINGS": "kimg"}, "SETTINGS must be key=value words, got 'kimg'"),
-        (["15", "d", "o"], {"LIMITS": "sleep=3"}, "LIMITS may name build, checks, tests, render, step, got sleep"),
+        (
+            ["15", "d", "o"],
+            {"LIMITS": "sleep=3"},
+            "LIMITS may name build, checks, tests, render, step, got sleep",
+        ),
         (["15", "d", "o"], {"FILES": "2"}, "FILES must be at least 3"),
         (["15", "d", "."], {}, "OUT must be new or empty, . is not"),
         (["15", "d", "d"], {}, "OUT must be a folder, d is a file"),
-        (["15", "d", "o", "lost"], {}, "STATE must be the folder state/ of a lease before, there is none at lost"),
+        (
+            ["15", "d", "o", "lost"],
+            {},
+            "STATE must be the folder state/ of a lease before, there is none at lost",
+        ),
         (["15", "d", "o"], {"STATE_MB": "-1"}, "STATE_MB must be positive, got -1"),
         (["15", "d", "o"], {"STATE_MB": "nan"}, "STATE_MB must be positive, got nan"),
     ],
@@ -281,7 +376,10 @@ def test_a_summary_that_cannot_be_written_is_said(tmp_path, capsys, monkeypatch)
 @pytest.mark.parametrize(
     ("environment", "message"),
     [
-        ({"PRESET": "semhead-64"}, "preset semhead-64 makes images of 64 pixels, the dataset has 32"),
+        (
+            {"PRESET": "semhead-64"},
+            "preset semhead-64 makes images of 64 pixels, the dataset has 32",
+        ),
         ({"PRESET": "semhead-99"}, "preset must be one of semhead-32, "),
         ({"SETTINGS": "subjects_per_batch=0"}, "subjects_per_batch must be at least 1, got 0"),
         ({"SETTINGS": "seed=first"}, "seed cannot be 'first'"),
@@ -289,9 +387,16 @@ def test_a_summary_that_cannot_be_written_is_said(tmp_path, capsys, monkeypatch)
         ({"SETTINGS": "views_per_subject=9 views_per_head=9"}, "views_per_subject must be 1 to 4"),
     ],
 )
-def test_what_cannot_be_trained_is_refused_before_the_time_is_spent(data, tmp_path, monkeypatch, environment, message):
+def test_what_cannot_be_trained_is_refused_before_the_time_is_spent(
+    data, tmp_path, monkeypatch, environment, message
+):
     plan = Plan.read(["15", str(data), str(tmp_path / "o")], {"DEVICE": "cpu"} | environment)
-    job = plan.as_json() | {"work": str(tmp_path), "graphs": True, "fp32": False, "result": str(tmp_path / "result")}
+    job = plan.as_json() | {
+        "work": str(tmp_path),
+        "graphs": True,
+        "fp32": False,
+        "result": str(tmp_path / "result"),
+    }
     (tmp_path / "job.json").write_text(json.dumps(job))
     assert message in training.look(Job.read(["", str(tmp_path / "job.json")]), tmp_path / "run")
     assert message in json.loads((tmp_path / "result").read_text())["refused"]
@@ -300,7 +405,12 @@ def test_what_cannot_be_trained_is_refused_before_the_time_is_spent(data, tmp_pa
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
 def test_a_machine_without_a_gpu_is_refused(data, tmp_path):
     plan = Plan.read(["15", str(data), str(tmp_path / "o")], {})
-    job = plan.as_json() | {"work": str(tmp_path), "graphs": True, "fp32": False, "result": str(tmp_path / "result")}
+    job = plan.as_json() | {
+        "work": str(tmp_path),
+        "graphs": True,
+        "fp32": False,
+        "result": str(tmp_path / "result"),
+    }
     (tmp_path / "job.json").write_text(json.dumps(job))
     job = Job.read(["", str(tmp_path / "job.json")])
     assert "finds no CUDA device; DEVICE=cpu" in training.look(job, tmp_path / "run")
@@ -312,7 +422,10 @@ def test_a_lease_that_cannot_train_ends_at_once(tree, data, tmp_path):
     broken.write_bytes(data.read_bytes()[:-20000])
     code, said, summary = lease(tree, 20, broken, tmp_path / "out")
     assert code == 2 and "DATA or SETTINGS: " in said, said
-    assert summary["steps"]["train"]["status"] == "failed" and "broken.tar" in summary["steps"]["train"]["reason"]
+    assert (
+        summary["steps"]["train"]["status"] == "failed"
+        and "broken.tar" in summary["steps"]["train"]["reason"]
+    )
     assert summary["steps"]["build"]["status"] == "skipped"
 
 
@@ -326,26 +439,42 @@ def test_a_state_of_other_networks_is_not_used(data, tmp_path, monkeypatch):
     def train(settings, data, out, **_):
         calls.append(out.exists())
         if out.exists():
-            raise ValueError(f"{out}/snapshots/step-00000001.pt is no snapshot of these networks (missing keys)")
+            raise ValueError(
+                f"{out}/snapshots/step-00000001.pt is no snapshot of these networks (missing keys)"
+            )
 
     monkeypatch.setattr(training, "train", train)
     job = Job(job | {"graphs": True, "fp32": False, "deadline": time.time() + 60})
     packed = training.load_packed(data)
     training._train(job, run, packed, training._settings(job, tmp_path / "none", packed), facts)
-    assert calls == [True, False] and facts["state"].startswith("not used, the training starts from the beginning: ")
+    assert calls == [True, False] and facts["state"].startswith(
+        "not used, the training starts from the beginning: "
+    )
 
 
 @pytest.mark.slow
 def test_a_state_of_another_size_is_not_used(whole, tree, tmp_path):
     from small_training import make_noise
 
-    pack_dataset(make_noise(tmp_path / "noise", resolution=64), tmp_path / "heads.tar", 1.0, psnr=5, progress=False)
-    options = dict(SETTINGS=f"{SMALL} kimg=0.004", LIMITS="build=0 checks=0 tests=0 render=0 step=0")
-    _, said, summary = lease(tree, 20, tmp_path / "heads.tar", tmp_path / "out", whole[0] / "state", **options)
+    pack_dataset(
+        make_noise(tmp_path / "noise", resolution=64),
+        tmp_path / "heads.tar",
+        1.0,
+        psnr=5,
+        progress=False,
+    )
+    options = dict(
+        SETTINGS=f"{SMALL} kimg=0.004", LIMITS="build=0 checks=0 tests=0 render=0 step=0"
+    )
+    _, said, summary = lease(
+        tree, 20, tmp_path / "heads.tar", tmp_path / "out", whole[0] / "state", **options
+    )
     train = summary["steps"]["train"]
     assert (train["status"], train["preset"], train["step"]) == ("done", "semhead-64", 1), said
-    assert train["state"] == ("not used, the training starts from the beginning: preset semhead-32 makes images of "
-                              "32 pixels, the dataset has 64")  # fmt: skip
+    assert train["state"] == (
+        "not used, the training starts from the beginning: preset semhead-32 makes images of "
+        "32 pixels, the dataset has 64"
+    )
 
 
 def test_time_is_left_for_training(tmp_path):
@@ -357,7 +486,9 @@ def test_time_is_left_for_training(tmp_path):
     assert plan.limit("render") + plan.limit("step") <= 120 and plan.reserve == 120
     short = Plan(2, str(tmp_path / "d"), str(tmp_path / "o"), limits={"render": 9.0})
     assert short.limit("tests", left=100) == 18 and short.limit("tests", left=70) == 10
-    assert short.limit("tests", left=50) < 0 and short.limit("render", left=50) == 9, "a quarter is for the training"
+    assert short.limit("tests", left=50) < 0 and short.limit("render", left=50) == 9, (
+        "a quarter is for the training"
+    )
     quarter = Plan(15, str(tmp_path / "d"), str(tmp_path / "o"))
     assert quarter.seconds - quarter.reserve - sum(quarter.limit(step) for step in STEPS[:5]) > 200
 
@@ -372,10 +503,18 @@ CUT = Ended(-15, 18.0, "cut off after 18 s", cut_off=True)
         (CUT, {}, None, "reference", "not checked: cut off after 18 s"),
         (CUT, {"ops": "image is off"}, "right", "reference", "image is off"),
         (CUT, {"ops": "right"}, "right", "compiled", None),
-        (Ended(-11, 3.0, "it said nothing (signal 11)"), {}, "right", "reference", "not checked: it said nothing"),
+        (
+            Ended(-11, 3.0, "it said nothing (signal 11)"),
+            {},
+            "right",
+            "reference",
+            "not checked: it said nothing",
+        ),
     ],
 )
-def test_checks_that_did_not_finish_have_not_failed(tmp_path, monkeypatch, ended, checked, quick, ops, why):
+def test_checks_that_did_not_finish_have_not_failed(
+    tmp_path, monkeypatch, ended, checked, quick, ops, why
+):
     (tmp_path / "d").touch()
     lease = Lease(Plan(2, str(tmp_path / "d"), str(tmp_path / "o"), device="cpu"))
     answers = {"checks": checked, "build": {"quick": quick}}
@@ -409,7 +548,11 @@ def test_what_killed_leases_left_is_removed(tmp_path):
             os.utime(tmp_path / name, (0, 0))
     with folder_lock(tmp_path / "quarter-running"):
         remove_leftovers(tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["other", "quarter-new", "quarter-running"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "other",
+        "quarter-new",
+        "quarter-running",
+    ]
 
 
 def test_a_running_lease_holds_its_folder(tmp_path, monkeypatch):
@@ -440,8 +583,15 @@ def test_heads_are_drawn_in_a_part_of_the_time_before_the_state(tmp_path, monkey
 
     monkeypatch.setattr(finish, "compact_state", slow)
     monkeypatch.setattr(finish, "snapshots", lambda _: [1])
-    job = {"work": str(tmp_path), "out": str(tmp_path), "reference": False, "device": "cpu", "files": None,
-           "state_mb": 64.0, "deadline": time.time() + 60}  # fmt: skip
+    job = {
+        "work": str(tmp_path),
+        "out": str(tmp_path),
+        "reference": False,
+        "device": "cpu",
+        "files": None,
+        "state_mb": 64.0,
+        "deadline": time.time() + 60,
+    }
     (tmp_path / "job.json").write_text(json.dumps(job))
     assert finish.main(["", str(tmp_path / "job.json")]) == "too slow" and drawn == [True]
 
@@ -460,7 +610,10 @@ def test_figures_say_what_was_cut_off_and_what_was_disturbed(tmp_path, monkeypat
     monkeypatch.setattr(os, "getloadavg", lambda: (1000.0, 0, 0))
     figures.begin("triplane", "ours")
     figures.add("triplane", **{"ours forward ms": 3.0})
-    assert rows()["triplane"]["disturbed"].startswith("load 1000.0 on ") and "disturbed" not in rows()["hyplane"]
+    assert (
+        rows()["triplane"]["disturbed"].startswith("load 1000.0 on ")
+        and "disturbed" not in rows()["hyplane"]
+    )
     (tmp_path / "gpu_render.json").write_text(json.dumps(FIGURES | {"rows": rows()}))
     assert "| triplane (disturbed: load 1000.0 on " in table.section(tmp_path)
 
@@ -468,11 +621,19 @@ def test_figures_say_what_was_cut_off_and_what_was_disturbed(tmp_path, monkeypat
 FIGURES = {
     "what": "batch 8",
     "device": "NVIDIA H100 80GB HBM3",
-    "rows": {"hyplane": {"ours forward ms": 1.234, "ours both ms": 4.0, "reference forward ms": 9.0,
-                         "ours both MB": 30.0, "share of fp32": 0.51, "compiled reference": "out of memory"}},
+    "rows": {
+        "hyplane": {
+            "ours forward ms": 1.234,
+            "ours both ms": 4.0,
+            "reference forward ms": 9.0,
+            "ours both MB": 30.0,
+            "share of fp32": 0.51,
+            "compiled reference": "out of memory",
+        }
+    },
     "versions": {"torch": "2.11.0", "cuda": "13.0"},
     "date": "2026-12-01",
-}  # fmt: skip
+}
 
 
 def repository(folder):
@@ -491,8 +652,14 @@ def test_the_page_says_that_no_gpu_was_measured(tmp_path):
 def test_a_table_of_nothing_says_what_is_missing(tmp_path, capsys):
     before = (repository(tmp_path) / table.PAGE).read_text()
     assert table.main([], tmp_path) == 2
-    assert "OUT is missing: the folder of a lease, with gpu_render.json or gpu_step.json" in capsys.readouterr().err
-    assert table.main(["one", "two"], tmp_path) == 2 and "expected one OUT, got one two" in capsys.readouterr().err
+    assert (
+        "OUT is missing: the folder of a lease, with gpu_render.json or gpu_step.json"
+        in capsys.readouterr().err
+    )
+    assert (
+        table.main(["one", "two"], tmp_path) == 2
+        and "expected one OUT, got one two" in capsys.readouterr().err
+    )
     assert main(["--table"]) == 2 and (tmp_path / table.PAGE).read_text() == before
 
 
@@ -504,7 +671,9 @@ def test_the_page_has_the_figures_of_a_gpu_and_no_others(tmp_path, capsys):
     assert table.main([str(out)], root) == 1 and "no figures of a GPU" in capsys.readouterr().err
     assert not list((root / "papermill_runs" / "benchmarks").iterdir())
     (out / "gpu_render.json").write_text(json.dumps(FIGURES))
-    step = {"semhead-64": {"graphed bf16 images/s": 3210.4, "graphed bf16 peak MB": 4321.0, "batch": 32}}
+    step = {
+        "semhead-64": {"graphed bf16 images/s": 3210.4, "graphed bf16 peak MB": 4321.0, "batch": 32}
+    }
     (out / "gpu_step.json").write_text(json.dumps(FIGURES | {"rows": step}))
     assert table.main([str(out)], root) == 0
     text = (root / table.PAGE).read_text()

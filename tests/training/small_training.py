@@ -15,9 +15,19 @@ from semhead_lib.training.settings import TrainSettings
 
 ENCODER = "test-encoder [weights 0; input 32 px]"
 SMALL = dict(
-    preset="semhead-32", subjects_per_batch=2, views_per_subject=2, views_per_head=2, r1_interval=2, density_interval=2,
-    log_every=1, blur_kimg=0.05, tick_kimg=1.0, snapshot_kimg=0.008, keep=2, kimg=0.024,
-)  # fmt: skip
+    preset="semhead-32",
+    subjects_per_batch=2,
+    views_per_subject=2,
+    views_per_head=2,
+    r1_interval=2,
+    density_interval=2,
+    log_every=1,
+    blur_kimg=0.05,
+    tick_kimg=1.0,
+    snapshot_kimg=0.008,
+    keep=2,
+    kimg=0.024,
+)
 
 
 def small(**changes) -> TrainSettings:
@@ -27,7 +37,9 @@ def small(**changes) -> TrainSettings:
 
 def make_noise(folder, semantic=True, geometry=True, resolution=32, subjects=8, views=4, seed=0):
     """Subjects with views from all around, masks where there is geometry, features of 16 numbers."""
-    source = functools.partial(NoiseSource, seed=seed, views=views, resolution=resolution, geometry=geometry)
+    source = functools.partial(
+        NoiseSource, seed=seed, views=views, resolution=resolution, geometry=geometry
+    )
     synthesize(source, folder, subjects, shard_size=4, workers=0, progress=False)
     if semantic:
         fill_semantics(folder, _features, ENCODER, progress=False)

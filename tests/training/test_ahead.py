@@ -12,7 +12,9 @@ from semhead_lib.training.step import Networks, Step
 
 
 def step_of(settings):
-    return Step(settings, Networks(settings, 16, "cpu"), settings.condition_mode(16), Accelerator(cpu=True))
+    return Step(
+        settings, Networks(settings, 16, "cpu"), settings.condition_mode(16), Accelerator(cpu=True)
+    )
 
 
 def test_it_gives_what_would_be_prepared_at_once(data):
@@ -20,7 +22,11 @@ def test_it_gives_what_would_be_prepared_at_once(data):
     with step.ahead(data.batches(2, 2, start=3), 3) as ahead:
         for number in range(3, 12):  # more than there are slots
             prepared, expected = next(ahead), step.prepare(number, data.batch(number, 2, 2))
-            assert (prepared.step, prepared.variant, prepared.packing) == (number, expected.variant, expected.packing)
+            assert (prepared.step, prepared.variant, prepared.packing) == (
+                number,
+                expected.variant,
+                expected.packing,
+            )
             assert_equal(prepared, expected)
 
 
@@ -42,7 +48,9 @@ def test_it_copies_to_a_gpu_while_that_computes(data):
     for number, (prepared, inputs) in enumerate(copies):
         expected = step.draws(number, data.batch(number, 2, 2))[1].tensors
         assert prepared.step == number and prepared.buffer.is_cuda
-        assert all(torch.equal(tensor.cpu(), expected[name]) for name, tensor in inputs.tensors.items())
+        assert all(
+            torch.equal(tensor.cpu(), expected[name]) for name, tensor in inputs.tensors.items()
+        )
 
 
 def assert_equal(one, other):
@@ -57,7 +65,9 @@ def test_a_step_takes_what_was_prepared_for_it(data):
     with ahead.ahead(data.batches(2, 2), 0) as batches:
         for number in range(3):
             one, other = ahead(number, next(batches)), direct(number, data.batch(number, 2, 2))
-            assert one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+            assert one.keys() == other.keys() and all(
+                torch.equal(one[name], other[name]) for name in one
+            )
         with pytest.raises(ValueError, match="prepared for step 3, this is step 4"):
             ahead(4, next(batches))
 

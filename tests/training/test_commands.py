@@ -1,4 +1,5 @@
-"""The commands of a generator's life, one after the other as a user types them: train, evaluate, sample."""
+"""The commands of a generator's life, one after the other as a user types them: train, evaluate,
+sample."""
 
 import json
 import subprocess
@@ -29,38 +30,83 @@ def test_train_evaluate_and_sample(tmp_path, capsys):
     assert run("data", "encode", people, "encoder=headclip-64", "device=cpu") == 0
     command = ("train", people, tmp_path / "run", "kimg=0.008", "limit=32", "device=cpu", *SETTINGS)
     assert run(*command) == 0 and capsys.readouterr().out.splitlines()[-1] == str(model)
-    assert run(*command) == 0 and len(read_log(tmp_path / "run")) == 2, "a finished training was begun again"
+    assert run(*command) == 0 and len(read_log(tmp_path / "run")) == 2, (
+        "a finished training was begun again"
+    )
 
     judged = tmp_path / "figures.json"
     options = ("heads=48", "consistency_heads=2", "device=cpu")
     assert run("evaluate", model, people, judged, *options) == 0
     table = capsys.readouterr().out
-    assert "| directional bias | " in table and "| scope | frechet |" in table and "| -135 | " in table
+    assert (
+        "| directional bias | " in table and "| scope | frechet |" in table and "| -135 | " in table
+    )
     found = Evaluation.from_json(json.loads(judged.read_text()))
-    assert found.features().startswith("headjudge [weights ") and "power_8-12" in found.generated["all"]
-    assert found.generated["all"]["condition_recall_5"].protocol.features.startswith("headclip-64 [weights ")
+    assert (
+        found.features().startswith("headjudge [weights ")
+        and "power_8-12" in found.generated["all"]
+    )
+    assert found.generated["all"]["condition_recall_5"].protocol.features.startswith(
+        "headclip-64 [weights "
+    )
 
-    assert run("sample", model, tmp_path / "heads", "heads=2", "frames=4", "texts=an old man", "device=cpu") == 0
+    assert (
+        run(
+            "sample",
+            model,
+            tmp_path / "heads",
+            "heads=2",
+            "frames=4",
+            "texts=an old man",
+            "device=cpu",
+        )
+        == 0
+    )
     assert Image.open(tmp_path / "heads" / "heads.png").width > 8 * 32
     assert (tmp_path / "heads" / "heads.mp4").stat().st_size > 500
 
 
 def test_a_stream_is_trained_on(tmp_path, capsys, noise_folder):
-    words = ("train", noise_folder, tmp_path / "run", "kimg=0.004", "stream=true", "workers=1", "device=cpu", *SETTINGS)
+    words = (
+        "train",
+        noise_folder,
+        tmp_path / "run",
+        "kimg=0.004",
+        "stream=true",
+        "workers=1",
+        "device=cpu",
+        *SETTINGS,
+    )
     assert run(*words) == 0
-    assert json.loads((tmp_path / "run" / "settings.json").read_text())["data"]["stream_workers"] == 1
+    assert (
+        json.loads((tmp_path / "run" / "settings.json").read_text())["data"]["stream_workers"] == 1
+    )
     assert run(*words, "limit=4") == 1
-    assert "limit=4 is of subjects in memory: leave it out with stream=true" in capsys.readouterr().err
+    assert (
+        "limit=4 is of subjects in memory: leave it out with stream=true" in capsys.readouterr().err
+    )
 
 
 def test_a_packed_dataset_is_trained_on(tmp_path, capsys, noise_folder):
     pack_dataset(noise_folder, tmp_path / "noise.tar", 1.0, psnr=5, progress=False)
-    words = ("train", tmp_path / "noise.tar", tmp_path / "run", "kimg=0.008", "device=cpu", *SETTINGS)
+    words = (
+        "train",
+        tmp_path / "noise.tar",
+        tmp_path / "run",
+        "kimg=0.008",
+        "device=cpu",
+        *SETTINGS,
+    )
     assert run(*words, "limit=6") == 0
     begun = json.loads((tmp_path / "run" / "settings.json").read_text())["data"]
-    assert (begun["subjects"], begun["encoder"]) == (6, ENCODER) and len(read_log(tmp_path / "run")) == 2
+    assert (begun["subjects"], begun["encoder"]) == (6, ENCODER) and len(
+        read_log(tmp_path / "run")
+    ) == 2
     assert run(*words, "stream=true") == 1
-    assert "is a packed dataset, which is read into memory: leave out stream=true" in capsys.readouterr().err
+    assert (
+        "is a packed dataset, which is read into memory: leave out stream=true"
+        in capsys.readouterr().err
+    )
     assert run("train", noise_folder, *words[2:], "limit=6") == 1
     assert "was begun with other settings: its data are other subjects" in capsys.readouterr().err
 
@@ -68,8 +114,23 @@ def test_a_packed_dataset_is_trained_on(tmp_path, capsys, noise_folder):
 @pytest.mark.slow
 def test_two_processes_by_torchrun(tmp_path, noise_folder):
     """Both train on the same numbers, and the first one writes what one process would."""
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    words = ["-m", "semhead_lib", "train", str(noise_folder), str(tmp_path / "run"), "kimg=0.016", "device=cpu"]
+    launch = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+    ]
+    words = [
+        "-m",
+        "semhead_lib",
+        "train",
+        str(noise_folder),
+        str(tmp_path / "run"),
+        "kimg=0.016",
+        "device=cpu",
+    ]
     done = subprocess.run([*launch, *words, *SETTINGS], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-2000:]
     assert [line["kimg"] for line in read_log(tmp_path / "run")] == [0.008, 0.016]

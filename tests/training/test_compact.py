@@ -1,4 +1,5 @@
-"""A compact state resumes: with the very numbers where all of it fits, near them where numbers are halved."""
+"""A compact state resumes: with the very numbers where all of it fits, near them where numbers are
+halved."""
 
 from __future__ import annotations
 
@@ -62,7 +63,9 @@ def test_a_state_that_fits_goes_on_with_the_very_numbers(data, begun, whole, tmp
 def test_the_generator_can_be_used_at_once(begun, tmp_path):
     compact_state(begun, tmp_path / "state")
     restore_state(tmp_path / "state", tmp_path / "run")
-    one, other = (Generator.load(folder / "generator").state_dict() for folder in (begun, tmp_path / "run"))
+    one, other = (
+        Generator.load(folder / "generator").state_dict() for folder in (begun, tmp_path / "run")
+    )
     assert all(torch.equal(one[name], other[name]) for name in one)
     assert (tmp_path / "run" / "generator" / "conditions.safetensors").is_file()
 
@@ -103,7 +106,10 @@ def test_parts_are_as_small_as_asked(begun, tmp_path):
     exact = compact_state(begun, tmp_path / "one").bytes / 1e6
     report = compact_state(begun, tmp_path / "five", part=exact / 4.5)
     files = sorted(path.name for path in (tmp_path / "five").iterdir())
-    assert files == [f"part-{i}.safetensors" for i in range(1, 6)] + ["state.json"] and report.lost == "nothing"
+    assert (
+        files == [f"part-{i}.safetensors" for i in range(1, 6)] + ["state.json"]
+        and report.lost == "nothing"
+    )
     assert max(path.stat().st_size for path in (tmp_path / "five").iterdir()) <= exact / 4.5 * 1e6
     restore_state(tmp_path / "five", tmp_path / "run")
     compact_state(begun, tmp_path / "five")

@@ -43,11 +43,14 @@ def test_a_share_of_parts_is_the_whole():
 
 
 def test_a_part_is_a_mean_over_pixels():
-    images = torch.randint(256, (2, 3, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    images = torch.randint(
+        256, (2, 3, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
     found = cut(images, torch.tensor([[0.25, 0.5, 0.5], [0.0, 0.0, 1.0]]), 8)
     assert torch.equal(found[0], images[0, :, 8:, 4:12])
     assert torch.equal(
-        found[1], images[1].float().unflatten(1, (8, 2)).unflatten(3, (8, 2)).mean((2, 4)).round().byte()
+        found[1],
+        images[1].float().unflatten(1, (8, 2)).unflatten(3, (8, 2)).mean((2, 4)).round().byte(),
     )
 
 
@@ -70,4 +73,6 @@ def test_a_part_is_rendered_as_the_whole_is():
 def test_super_resolution_makes_no_parts():
     generator = Generator(preset("semhead-64"))
     with pytest.raises(ValueError, match="super-resolution, which makes whole images only"):
-        generator.synthesize(torch.randn(1, 128), LABELS[:1], windows=torch.tensor([[0.0, 0.0, 0.5]]))
+        generator.synthesize(
+            torch.randn(1, 128), LABELS[:1], windows=torch.tensor([[0.0, 0.0, 0.5]])
+        )

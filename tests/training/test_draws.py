@@ -13,7 +13,10 @@ from semhead_lib.training.inputs import Inputs, Packing
 
 def draws(settings, rank=0, processes=1) -> Draws:
     settings = settings.resolved(processes)
-    mode, sizes = settings.condition_mode(16), (settings.generator_config(16), settings.discriminator_config(16))
+    mode, sizes = (
+        settings.condition_mode(16),
+        (settings.generator_config(16), settings.discriminator_config(16)),
+    )
     made = Draws(settings, mode, *sizes, rank=rank, processes=1)
     made.processes = processes
     return made
@@ -23,7 +26,9 @@ def drawn_by_each(settings, batches, step) -> list[Inputs]:
     """The inputs of several processes; what they exchange is looked up in their batches."""
 
     def together(tensor):
-        (name,) = {f.name for f in fields(batches[0]) for b in batches if getattr(b, f.name) is tensor}
+        (name,) = {
+            f.name for f in fields(batches[0]) for b in batches if getattr(b, f.name) is tensor
+        }
         return torch.cat([getattr(b, name) for b in batches])
 
     found = []
@@ -47,7 +52,9 @@ def test_processes_draw_what_one_alone_would(data, mode):
     for name, expected in whole.tensors.items():
         if name not in ("beta", "seed", "image_taps", "small_taps"):
             assert torch.equal(torch.cat([getattr(part, name) for part in each]), expected), name
-    assert len({int(part.seed) for part in each}) == 4, "the samples along rays are not shifted alike"
+    assert len({int(part.seed) for part in each}) == 4, (
+        "the samples along rays are not shifted alike"
+    )
     assert all(torch.equal(part.beta, whole.beta) for part in each)
 
 
@@ -69,21 +76,37 @@ def test_what_is_drawn_follows_from_seed_and_step(data):
     assert one.tensors.keys() == same.tensors.keys()
     assert all(torch.equal(t, same.tensors[name]) for name, t in one.tensors.items())
     for other in others:
-        assert not any(torch.equal(getattr(one, n), getattr(other, n)) for n in ("z", "points", "seed"))
+        assert not any(
+            torch.equal(getattr(one, n), getattr(other, n)) for n in ("z", "points", "seed")
+        )
 
 
 def test_the_lazy_terms_and_the_schedules(data):
     batch = data.batch(0, 2, 2)
     settings = small(r1_interval=2, density_interval=3, blur_sigma=1.0, blur_kimg=0.008)
     found = [draws(settings)(step, batch) for step in range(4)]
-    assert [(v.r1, v.density) for v, _ in found] == [(True, True), (False, False), (True, False), (False, True)]
+    assert [(v.r1, v.density) for v, _ in found] == [
+        (True, True),
+        (False, False),
+        (True, False),
+        (False, True),
+    ]
     assert [i.points is not None for _, i in found] == [True, False, False, True]
-    assert [None if i.image_taps is None else len(i.image_taps) for _, i in found] == [7, 5, None, None]
+    assert [None if i.image_taps is None else len(i.image_taps) for _, i in found] == [
+        7,
+        5,
+        None,
+        None,
+    ]
 
 
 def test_packed_and_read_is_the_same(data):
     batch = replace(data.batch(0, 2, 2), masks=None)
-    for settings in (small(), small(mode="none", masks=False), small(jitter=False, vicico_view=0.0)):
+    for settings in (
+        small(),
+        small(mode="none", masks=False),
+        small(jitter=False, vicico_view=0.0),
+    ):
         _, inputs = draws(settings)(0, batch)
         packing = Packing.of(inputs)
         buffer = torch.full((packing.length + 9,), 77, dtype=torch.uint8)
@@ -91,7 +114,10 @@ def test_packed_and_read_is_the_same(data):
         again = packing.read(buffer[: packing.length])
         assert again.tensors.keys() == inputs.tensors.keys()
         for name, tensor in inputs.tensors.items():
-            assert torch.equal(again.tensors[name], tensor) and again.tensors[name].dtype == tensor.dtype, name
+            assert (
+                torch.equal(again.tensors[name], tensor)
+                and again.tensors[name].dtype == tensor.dtype
+            ), name
         assert Packing.of(again) == packing and (buffer[packing.length :] == 77).all()
         assert Packing.of(draws(settings)(1, batch)[1]) != packing, "a step without density points"
 
@@ -99,7 +125,10 @@ def test_packed_and_read_is_the_same(data):
 def test_micro_batches_are_the_batch_in_order(data):
     _, inputs = draws(small(subjects_per_batch=8, accumulate=2))(0, data.batch(0, 8, 2))
     parts = inputs.split(2)
-    assert [len(part.images) for part in parts] == [8, 8] and [len(part.z) for part in parts] == [4, 4]
+    assert [len(part.images) for part in parts] == [8, 8] and [len(part.z) for part in parts] == [
+        4,
+        4,
+    ]
     for name, tensor in inputs.tensors.items():
         if name in ("beta", "image_taps", "small_taps"):
             assert all(getattr(part, name) is tensor for part in parts)

@@ -26,10 +26,15 @@ def to_fake_gpu(networks: Networks) -> Networks:
                     there = torch.empty_strided(p.shape, p.stride(), device="cuda")
                     module._parameters[key] = nn.Parameter(there, requires_grad=p.requires_grad)
             for key, buffer in module._buffers.items():
-                module._buffers[key] = torch.empty_strided(buffer.shape, buffer.stride(), device="cuda")
+                module._buffers[key] = torch.empty_strided(
+                    buffer.shape, buffer.stride(), device="cuda"
+                )
     networks.g_gradients = Gradients(networks.generator, 1 + networks.generator.config.w_dim)
     networks.d_gradients = Gradients(networks.discriminator, 1)
-    networks.g_optimiser, networks.d_optimiser = _adam(networks.generator, 1e-3), _adam(networks.discriminator, 1e-3)
+    networks.g_optimiser, networks.d_optimiser = (
+        _adam(networks.generator, 1e-3),
+        _adam(networks.discriminator, 1e-3),
+    )
     networks._pair = list(networks.average.parameters()), list(networks.generator.parameters())
     return networks
 
@@ -40,7 +45,13 @@ def to_fake_gpu(networks: Networks) -> Networks:
     [
         dict(preset="semhead-32", mode="semantic+view", views_per_head=1),
         dict(preset="semhead-64", precision="bf16", checkpoint=True),
-        dict(preset="semhead-64", representation="spherical", polyphase=True, accumulate=3, subjects_per_batch=3),
+        dict(
+            preset="semhead-64",
+            representation="spherical",
+            polyphase=True,
+            accumulate=3,
+            subjects_per_batch=3,
+        ),
     ],
     ids=str,
 )
@@ -53,14 +64,21 @@ def test_all_tensors_of_a_step_are_on_its_device(data, monkeypatch, changes, fus
     draws = Step(settings, networks, settings.condition_mode(16), processes).draws
     batch = data.batch(0, settings.subjects_per_batch, settings.views_per_subject)
     side = settings.generator_config(16).resolution
-    batch = replace(batch, images=batch.images.new_zeros(len(batch), 3, side, side),
-                    masks=batch.masks.new_zeros(len(batch), 1, side, side))  # fmt: skip
-    monkeypatch.setattr(losses, "r1_penalty", lambda seen, logits: sum(t.sum() for t in seen.tensors) + logits.sum())
+    batch = replace(
+        batch,
+        images=batch.images.new_zeros(len(batch), 3, side, side),
+        masks=batch.masks.new_zeros(len(batch), 1, side, side),
+    )
+    monkeypatch.setattr(
+        losses, "r1_penalty", lambda seen, logits: sum(t.sum() for t in seen.tensors) + logits.sum()
+    )
     monkeypatch.setattr(torch.Tensor, "backward", lambda self: None)
     if fused:
         if not compiled.COMPILED.devices:
             pytest.skip(compiled.COMPILED.detail)
-        monkeypatch.setattr(compiled, "COMPILED", replace(compiled.COMPILED, devices=("cpu", "cuda")))
+        monkeypatch.setattr(
+            compiled, "COMPILED", replace(compiled.COMPILED, devices=("cpu", "cuda"))
+        )
     with FakeTensorMode() as fake:
         networks = to_fake_gpu(networks)
         step = Step(settings, networks, settings.condition_mode(16), processes)
@@ -68,7 +86,9 @@ def test_all_tensors_of_a_step_are_on_its_device(data, monkeypatch, changes, fus
         variant, inputs = draws(number, batch)
         packing = Packing.of(inputs)
         with fake:
-            result = step._run(variant, packing.read(torch.empty(packing.length, dtype=torch.uint8, device="cuda")))
+            result = step._run(
+                variant, packing.read(torch.empty(packing.length, dtype=torch.uint8, device="cuda"))
+            )
         assert result.values.device.type == "cuda" and ("r1" in result.names) == (number == 0)
 
 

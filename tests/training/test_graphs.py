@@ -31,14 +31,19 @@ class Rerun:
     def capture(self, function):
         self.ran.append("capture")
         if self.fails:
-            raise RuntimeError("CUDA error: operation not permitted when stream is capturing\nCUDA kernel errors ...")
+            raise RuntimeError(
+                "CUDA error: operation not permitted when stream is capturing\nCUDA kernel errors "
+                "..."
+            )
         result = Static()
 
         def replay():
             self.ran.append("replay")
             found = function()
             result.names = found.names
-            result.values = found.values.clone() if result.values is None else result.values.copy_(found.values)
+            result.values = (
+                found.values.clone() if result.values is None else result.values.copy_(found.values)
+            )
 
         return replay, result
 
@@ -54,7 +59,9 @@ def test_eager_once_then_captured_then_replayed():
     graphs = Graphs(Rerun())
     buffers = [torch.full((3,), k, dtype=torch.uint8) for k in range(4)]
     found = [graphs("era", "kind", doubled, buffer) for buffer in buffers]
-    assert [result.values.item() for result in found] == [0, 6, 12, 18], "results that were given are not overwritten"
+    assert [result.values.item() for result in found] == [0, 6, 12, 18], (
+        "results that were given are not overwritten"
+    )
     assert graphs.backend.ran == ["eager", "capture", "replay", "replay", "replay"]
     graphs("era", "other", doubled, buffers[0])
     assert graphs.backend.ran[5:] == ["eager"]
@@ -71,7 +78,10 @@ def test_another_era_is_captured_anew():
 def test_what_cannot_be_captured_is_run_eagerly_and_says_why():
     graphs, buffer = Graphs(Rerun(fails=True)), torch.ones(3, dtype=torch.uint8)
     graphs("era", "kind", doubled, buffer)
-    with pytest.warns(UserWarning, match="without CUDA graphs: a step cannot be captured: CUDA error: operation not"):
+    with pytest.warns(
+        UserWarning,
+        match="without CUDA graphs: a step cannot be captured: CUDA error: operation not",
+    ):
         assert graphs("era", "kind", doubled, buffer).values.item() == 6
     for kind in ("kind", "other", "other"):
         assert graphs("era", kind, doubled, buffer).values.item() == 6
@@ -86,7 +96,10 @@ def steps(data, settings, count, backend=None, device="cpu"):
     step = Step(settings, networks, settings.condition_mode(16), accelerator)
     if backend is not None:
         step.graphs = Graphs(backend)
-    logs = [step(i, data.batch(i, settings.subjects_per_batch, settings.views_per_subject)) for i in range(count)]
+    logs = [
+        step(i, data.batch(i, settings.subjects_per_batch, settings.views_per_subject))
+        for i in range(count)
+    ]
     return logs, networks, step
 
 
@@ -98,9 +111,13 @@ def test_captured_steps_are_the_eager_ones_to_the_bit(data, changes):
     backend = Rerun()
     eager, a, _ = steps(data, settings, 14)
     captured, b, _ = steps(data, settings, 14, backend)
-    assert backend.ran.count("capture") >= 3 and backend.ran.count("replay") > backend.ran.count("eager")
+    assert backend.ran.count("capture") >= 3 and backend.ran.count("replay") > backend.ran.count(
+        "eager"
+    )
     for one, other in zip(eager, captured, strict=True):
-        assert one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+        assert one.keys() == other.keys() and all(
+            torch.equal(one[name], other[name]) for name in one
+        )
     for name in ("generator", "average", "discriminator"):
         one, other = (getattr(networks, name).state_dict() for networks in (a, b))
         assert all(torch.equal(one[key], other[key]) for key in one), name
@@ -109,11 +126,20 @@ def test_captured_steps_are_the_eager_ones_to_the_bit(data, changes):
 def test_a_growing_raw_image_is_captured_anew(tmp_path):
     data = SubjectsInMemory.load(make_noise(tmp_path / "noise", resolution=64))
     settings = small(
-        preset="semhead-64", raw_first=24, raw_kimg=0.012, r1_gamma=0.0, density_weight=0.0, blur_sigma=0.0
+        preset="semhead-64",
+        raw_first=24,
+        raw_kimg=0.012,
+        r1_gamma=0.0,
+        density_weight=0.0,
+        blur_sigma=0.0,
     )
     backend = Rerun()
     logs, *_ = steps(data, settings, 6, backend)
-    of_24, of_28, of_32 = ["eager"], ["eager", "capture", "replay", "finish"], ["eager", "capture", "replay", "replay"]
+    of_24, of_28, of_32 = (
+        ["eager"],
+        ["eager", "capture", "replay", "finish"],
+        ["eager", "capture", "replay", "replay"],
+    )
     assert backend.ran == of_24 + of_28 + of_32
     assert all(value.isfinite() for log in logs for value in log.values())
 
@@ -155,13 +181,17 @@ def test_cuda_graphs_take_the_eager_steps(data, precision):
         prepared = step.prepare(number, data.batch(number, 2, 2))
         before = [tensor.clone() for tensor in state(networks)]
         captured, gradients = step(number, prepared), networks.g_gradients.vector.clone()
-        for tensor, former in zip(state(networks), before, strict=True):  # in place: graphs know where they are
+        for tensor, former in zip(
+            state(networks), before, strict=True
+        ):  # in place: graphs know where they are
             tensor.copy_(former)
         step.graphs = None
         eager = step(number, prepared)
         step.graphs = backend
         tolerance = 1e-3 if precision == "fp32" else 3e-2
         for name, value in eager.items():
-            torch.testing.assert_close(captured[name], value, rtol=tolerance, atol=tolerance, msg=f"{number}: {name}")
+            torch.testing.assert_close(
+                captured[name], value, rtol=tolerance, atol=tolerance, msg=f"{number}: {name}"
+            )
         difference = (gradients - networks.g_gradients.vector).norm() / gradients.norm()
         assert difference < (2e-2 if precision == "fp32" else 0.3)

@@ -29,7 +29,9 @@ def test_the_generator_loss_does_not_saturate():
 
 
 def test_discriminator_loss():
-    assert losses.discriminator_loss(torch.zeros(2), torch.zeros(5)).item() == pytest.approx(2 * LOG2)
+    assert losses.discriminator_loss(torch.zeros(2), torch.zeros(5)).item() == pytest.approx(
+        2 * LOG2
+    )
     value = losses.discriminator_loss(torch.tensor([2.0]), torch.tensor([1.0])).item()
     assert value == pytest.approx(math.log1p(math.exp(-2)) + math.log1p(math.exp(1)))
 
@@ -52,15 +54,21 @@ def test_vicico_puts_one_wrong_part_at_a_time():
     def mean(a):  # of softplus over the features 1 and -1
         return (math.log1p(math.exp(a)) + math.log1p(math.exp(-a))) / 2
 
-    assert terms.view.item() == pytest.approx(mean(12), rel=1e-6)  # wrong camera 2 + true semantic 10
-    assert terms.condition.item() == pytest.approx(mean(21), rel=1e-6)  # true camera 1 + wrong semantic 20
+    assert terms.view.item() == pytest.approx(
+        mean(12), rel=1e-6
+    )  # wrong camera 2 + true semantic 10
+    assert terms.condition.item() == pytest.approx(
+        mean(21), rel=1e-6
+    )  # true camera 1 + wrong semantic 20
 
 
 def test_vicico_leaves_out_what_is_not_wanted():
     features, condition = torch.ones(2), torch.ones(2, 28)
     terms = losses.vicico(ByHand(), features, condition, None, None)
     assert terms.view.item() == terms.condition.item() == 0
-    terms = losses.vicico(ByHand(), features, condition[:, :25], torch.ones(2, 25), torch.ones(2, 0))
+    terms = losses.vicico(
+        ByHand(), features, condition[:, :25], torch.ones(2, 25), torch.ones(2, 0)
+    )
     assert terms.view.item() > 0 and terms.condition.item() == 0
 
 
@@ -68,7 +76,9 @@ def test_r1_is_half_the_squared_gradient_of_all_that_is_seen():
     image = torch.randn(3, 3, 4, 4, requires_grad=True)
     raw = torch.randn(3, 3, 2, 2, requires_grad=True)
     mask = torch.randn(3, 1, 2, 2, requires_grad=True)
-    logits = (2 * image).sum((1, 2, 3)) + (3 * raw).sum((1, 2, 3)) + (0.5 * mask.square()).sum((1, 2, 3))
+    logits = (
+        (2 * image).sum((1, 2, 3)) + (3 * raw).sum((1, 2, 3)) + (0.5 * mask.square()).sum((1, 2, 3))
+    )
     found = losses.r1_penalty(DiscriminatorInput(image, raw, mask), logits)
     by_hand = 0.5 * (4 * 48 + 9 * 12 + mask.square().sum((1, 2, 3)).mean())
     torch.testing.assert_close(found, by_hand)
@@ -87,7 +97,11 @@ def test_density_regularisation_is_the_mean_difference():
     w = torch.randn(2, 8)
     features = generator.backbone(w)
     points, offsets = torch.rand(2, 50, 3) - 0.5, torch.randn(2, 50, 3) * 0.05
-    by_hand = (generator.sample_density(w, points) - generator.sample_density(w, points + offsets)).abs().mean()
+    by_hand = (
+        (generator.sample_density(w, points) - generator.sample_density(w, points + offsets))
+        .abs()
+        .mean()
+    )
     found = losses.density_regularisation(generator, features, points, offsets)
     torch.testing.assert_close(found, by_hand)
     assert losses.density_regularisation(generator, features, points, 0 * offsets).item() == 0
@@ -149,4 +163,9 @@ def test_a_mask_is_asked_for():
     with pytest.raises(ValueError, match=r"sees masks .* the dataset has none"):
         losses.discriminator_input(d, torch.zeros(1, 3, 16, 16), None)
     blind = Discriminator(DiscriminatorConfig(16, 16, 64, 8, sees_mask=False))
-    assert losses.discriminator_input(blind, torch.zeros(1, 3, 16, 16), None).tensors[0].shape == (1, 3, 16, 16)
+    assert losses.discriminator_input(blind, torch.zeros(1, 3, 16, 16), None).tensors[0].shape == (
+        1,
+        3,
+        16,
+        16,
+    )

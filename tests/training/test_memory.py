@@ -12,7 +12,9 @@ from semhead_lib.training.step import Networks, Step
 
 @pytest.fixture(scope="module")
 def large(tmp_path_factory):
-    return SubjectsInMemory.load(make_noise(tmp_path_factory.mktemp("noise-64") / "noise", resolution=64))
+    return SubjectsInMemory.load(
+        make_noise(tmp_path_factory.mktemp("noise-64") / "noise", resolution=64)
+    )
 
 
 def gradients(data, number, **changes):
@@ -30,7 +32,9 @@ def same(one, other, tolerance):
     for name, value in log.items():
         torch.testing.assert_close(log_of_other[name], value, rtol=1e-3, atol=1e-5, msg=name)
     for part in ("generator", "discriminator"):
-        for (name, p), q in zip(getattr(a, part).named_parameters(), getattr(b, part).parameters(), strict=True):
+        for (name, p), q in zip(
+            getattr(a, part).named_parameters(), getattr(b, part).parameters(), strict=True
+        ):
             error = (p.grad - q.grad).norm() / (p.grad.norm() + 1e-6)
             assert error < tolerance, (part, name, float(error))
     torch.testing.assert_close(a.generator.mapping.w_mean, b.generator.mapping.w_mean)
@@ -63,7 +67,9 @@ def test_blocks_computed_again_learn_the_same(large, number, precision):
 def kept(data, **changes) -> int:
     """Bytes that both networks keep for the backward pass at most, in a step without R1."""
     settings = small(preset="semhead-64", subjects_per_batch=3, **changes)
-    step = Step(settings, Networks(settings, 16, "cpu"), settings.condition_mode(16), Accelerator(cpu=True))
+    step = Step(
+        settings, Networks(settings, 16, "cpu"), settings.condition_mode(16), Accelerator(cpu=True)
+    )
     prepared, most, alive = step.prepare(1, data.batch(1, 3, 2)), 0, {}
 
     def pack(tensor):

@@ -29,13 +29,17 @@ def test_every_far_camera_is_drawn_as_often():
 
 
 def test_turned_where_none_is_far():
-    cameras = orbit_cameras(torch.tensor([5.0, 10, 15]), torch.tensor([20.0, 20, 20]), radius=3.0, focal=4.0)
+    cameras = orbit_cameras(
+        torch.tensor([5.0, 10, 15]), torch.tensor([20.0, 20, 20]), radius=3.0, focal=4.0
+    )
     for seed in range(20):
         wrong = wrong_cameras(cameras, rng(seed), 40.0)
         check_cameras(wrong)
         turn = (orbit_angles(wrong)[:, 0] - orbit_angles(cameras)[:, 0] + 180) % 360 - 180
         assert (turn.abs() >= 39.9).all()
-        torch.testing.assert_close(orbit_angles(wrong)[:, 1:], orbit_angles(cameras)[:, 1:], atol=1e-4, rtol=0)
+        torch.testing.assert_close(
+            orbit_angles(wrong)[:, 1:], orbit_angles(cameras)[:, 1:], atol=1e-4, rtol=0
+        )
         assert torch.equal(wrong[:, 16:], cameras[:, 16:])
 
 

@@ -18,7 +18,9 @@ HALF, SINGLE = {torch.bfloat16}, {torch.float32}
 @pytest.fixture(scope="module")
 def large(tmp_path_factory):
     """Noise of 64 pixels: for the preset with super-resolution."""
-    return SubjectsInMemory.load(make_noise(tmp_path_factory.mktemp("noise-64") / "noise", resolution=64))
+    return SubjectsInMemory.load(
+        make_noise(tmp_path_factory.mktemp("noise-64") / "noise", resolution=64)
+    )
 
 
 def dtypes_of_a_step(data, **changes):
@@ -61,7 +63,11 @@ def expected(name: str) -> set:
     """Of a module in a step with bf16."""
     part, _, inside = name.partition(".")
     if part == "generator":
-        if "affine" in inside or inside.startswith(("mapping", "renderer")) or inside == "background":
+        if (
+            "affine" in inside
+            or inside.startswith(("mapping", "renderer"))
+            or inside == "background"
+        ):
             return SINGLE
         if inside == "super_resolution":
             return SINGLE  # the image: raw colours and what the blocks add
@@ -79,9 +85,16 @@ def test_activations_are_bf16_and_all_that_is_delicate_is_not(large):
     assert wrong == {}
     silent = ("generator.", "discriminator.")
     called = {name for name, kinds in found.items() if kinds and name not in silent}
-    for name in ("generator.backbone.blocks.3.second.conv", "generator.super_resolution.blocks.0.first",
-                 "generator.mapping.layers.1", "discriminator.blocks.2.conv", "discriminator.conv",
-                 "discriminator.flat", "discriminator.out", "discriminator.camera"):  # fmt: skip
+    for name in (
+        "generator.backbone.blocks.3.second.conv",
+        "generator.super_resolution.blocks.0.first",
+        "generator.mapping.layers.1",
+        "discriminator.blocks.2.conv",
+        "discriminator.conv",
+        "discriminator.flat",
+        "discriminator.out",
+        "discriminator.camera",
+    ):
         assert name in called
     for network in (networks.generator, networks.discriminator, networks.average):
         assert all(p.dtype == torch.float32 for p in network.parameters())
@@ -114,5 +127,7 @@ def test_the_average_draws_in_fp32(large):
 
 
 def test_says_what_no_part_computes_with(large):
-    with pytest.raises(ValueError, match="Discriminator has no part that computes with 'polyphase'"):
+    with pytest.raises(
+        ValueError, match="Discriminator has no part that computes with 'polyphase'"
+    ):
         compute(Networks(small(), 16, "cpu").discriminator, polyphase=True)

@@ -17,8 +17,17 @@ from semhead_lib.training.reconstruction.trainer import Reconstructor, reconstru
 from semhead_lib.training.settings import TrainSettings
 from semhead_lib.training.trainer import train
 
-SMALL = dict(preset="semhead-32", crop=16, subjects_per_batch=2, views_per_subject=3, rendered=2, pixels=32,
-             kimg=0.036, save_every=2, warmup=2)  # fmt: skip
+SMALL = dict(
+    preset="semhead-32",
+    crop=16,
+    subjects_per_batch=2,
+    views_per_subject=3,
+    rendered=2,
+    pixels=32,
+    kimg=0.036,
+    save_every=2,
+    warmup=2,
+)
 
 
 def small(**changes) -> ReconstructionSettings:
@@ -37,7 +46,11 @@ def ball(subject: Subject, radius: float, colour: torch.Tensor) -> Subject:
     z = distance * (directions * forward[:, None]).sum(-1).unflatten(1, (32, 32))
     views = torch.where(hit[:, None], colour[:, None, None], torch.full((3, 1, 1), 200)).byte()
     return replace(
-        subject, views=views, masks=hit.byte() * 255, depth=torch.where(hit, z, 0.0), segmentation=hit.byte() * 3
+        subject,
+        views=views,
+        masks=hit.byte() * 255,
+        depth=torch.where(hit, z, 0.0),
+        segmentation=hit.byte() * 3,
     )
 
 
@@ -45,7 +58,10 @@ def ball(subject: Subject, radius: float, colour: torch.Tensor) -> Subject:
 def deep(noise_folder) -> SubjectsInMemory:
     noise = SubjectsInMemory.load(noise_folder, geometry=("depth", "segmentation"))
     rng = torch.Generator().manual_seed(0)
-    balls = [ball(s, 0.15 + 0.015 * k, torch.randint(256, (3,), generator=rng)) for k, s in enumerate(noise)]
+    balls = [
+        ball(s, 0.15 + 0.015 * k, torch.randint(256, (3,), generator=rng))
+        for k, s in enumerate(noise)
+    ]
     return SubjectsInMemory(balls, noise.indices, noise.manifest)
 
 
@@ -67,7 +83,9 @@ def test_rays_meet_the_surfaces_of_the_pixels(deep):
     uv, z = project(points[hit], sample.cameras)
     pixel = (uv[0] * 32).floor().long()
     subject = next(s for s in deep if torch.equal(s.semantic, sample.semantics[0]))
-    view = next(k for k, label in enumerate(subject.cameras) if torch.equal(label, sample.cameras[0]))
+    view = next(
+        k for k, label in enumerate(subject.cameras) if torch.equal(label, sample.cameras[0])
+    )
     depth = subject.depth[view][pixel[:, 1], pixel[:, 0]]
     assert torch.allclose(z[0], depth, atol=1e-4)
     colours = subject.views[view][:, pixel[:, 1], pixel[:, 0]].T / 255
@@ -97,9 +115,15 @@ def test_points_before_surfaces_are_to_be_empty_and_those_behind_opaque(deep):
     def density(raw: float, distance) -> float:
         networks.generator.renderer.b2[0] = raw
         ball = replace(networks.generator.renderer.settings.ball, slope=0.0)
-        networks.generator.renderer.settings = replace(networks.generator.renderer.settings, ball=ball)
+        networks.generator.renderer.settings = replace(
+            networks.generator.renderer.settings, ball=ball
+        )
         shown = replace(some, distance=torch.full_like(some.distance, distance))
-        return float(of_points(networks.generator, features, shown, torch.Generator().manual_seed(0))["density"])
+        return float(
+            of_points(networks.generator, features, shown, torch.Generator().manual_seed(0))[
+                "density"
+            ]
+        )
 
     assert density(-9.0, NOTHING) < 0.2 < 3 < density(20.0, NOTHING)
     assert density(40.0, UNKNOWN) == 0
@@ -108,17 +132,24 @@ def test_points_before_surfaces_are_to_be_empty_and_those_behind_opaque(deep):
 def test_divergence_is_that_of_normal_distributions():
     mean, log_variance = torch.randn(3, 5), torch.randn(3, 5)
     ours = torch.distributions.Normal(mean, (log_variance / 2).exp())
-    expected = torch.distributions.kl_divergence(ours, torch.distributions.Normal(0.0, 1.0)).sum(1).mean()
+    expected = (
+        torch.distributions.kl_divergence(ours, torch.distributions.Normal(0.0, 1.0)).sum(1).mean()
+    )
     assert torch.allclose(divergence(mean, log_variance), expected, atol=1e-5)
 
 
 def test_a_stopped_training_goes_on_as_if_it_had_not(deep, tmp_path):
     whole = reconstruct(small(), deep, tmp_path / "whole", device="cpu", progress=False)
     for _ in range(8):
-        parts = reconstruct(small(), deep, tmp_path / "parts", device="cpu", progress=False, stop_after=0.0)
+        parts = reconstruct(
+            small(), deep, tmp_path / "parts", device="cpu", progress=False, stop_after=0.0
+        )
     one, other = (Generator.load(folder).state_dict() for folder in (whole, parts))
     assert all(torch.equal(one[name], other[name]) for name in one)
-    steps = [json.loads(line)["step"] for line in (tmp_path / "parts" / "log.jsonl").read_text().splitlines()]
+    steps = [
+        json.loads(line)["step"]
+        for line in (tmp_path / "parts" / "log.jsonl").read_text().splitlines()
+    ]
     assert steps == [1, 2, 3, 4, 5, 6]
     assert len(list((tmp_path / "whole" / "grids").glob("*.png"))) == 3
 
@@ -127,11 +158,15 @@ def test_a_discriminator_of_reconstructions_learns_and_is_listened_to(deep, tmp_
     settings = small(adversarial_weight=0.01, discriminator_first=2)
     whole = reconstruct(settings, deep, tmp_path / "whole", device="cpu", progress=False)
     for _ in range(8):
-        parts = reconstruct(settings, deep, tmp_path / "parts", device="cpu", progress=False, stop_after=0.0)
+        parts = reconstruct(
+            settings, deep, tmp_path / "parts", device="cpu", progress=False, stop_after=0.0
+        )
     for name in ("model.safetensors", "discriminator.safetensors", "encoder.safetensors"):
         one, other = (load_file(folder / name) for folder in (whole, parts))
         assert all(torch.equal(one[key], other[key]) for key in one), name
-    lines = [json.loads(line) for line in (tmp_path / "parts" / "log.jsonl").read_text().splitlines()]
+    lines = [
+        json.loads(line) for line in (tmp_path / "parts" / "log.jsonl").read_text().splitlines()
+    ]
     assert ["adversarial" in line for line in lines] == [False, False, True, True, True, True]
     plain = reconstruct(small(), deep, tmp_path / "plain", device="cpu", progress=False)
     one, other = (Generator.load(folder).state_dict() for folder in (whole, plain))
@@ -140,10 +175,14 @@ def test_a_discriminator_of_reconstructions_learns_and_is_listened_to(deep, tmp_
     third = reconstruct(again, deep, tmp_path / "third", device="cpu", init=whole, progress=False)
     one, other = (load_file(folder / "discriminator.safetensors") for folder in (whole, third))
     assert all(torch.allclose(one[key].float(), other[key].float(), atol=1e-3) for key in one)
-    with pytest.raises(ValueError, match="its networks are not those of these settings"):  # crops of another size
+    with pytest.raises(
+        ValueError, match="its networks are not those of these settings"
+    ):  # crops of another size
         other = small(adversarial_weight=0.01, crop=0)
         reconstruct(other, deep, tmp_path / "fourth", device="cpu", init=whole, progress=False)
-    with pytest.raises(ValueError, match="adversarial_weight needs a preset without super-resolution"):
+    with pytest.raises(
+        ValueError, match="adversarial_weight needs a preset without super-resolution"
+    ):
         ReconstructionSettings(preset="semhead-64", crop=0, adversarial_weight=0.01)
 
 
@@ -151,7 +190,10 @@ def test_the_discriminator_tells_reconstructions_from_images(deep):
     """Alone, it learns to, and its gradient makes reconstructions look more like images to it."""
     torch.manual_seed(0)
     settings = small(adversarial_weight=1.0, discriminator_lr=0.005)
-    networks, batches = Reconstructor(settings, deep[0].semantic.numel(), "cpu"), SubjectBatches(deep, settings)
+    networks, batches = (
+        Reconstructor(settings, deep[0].semantic.numel(), "cpu"),
+        SubjectBatches(deep, settings),
+    )
     sample = batches(0)
     _, made = networks.terms(sample, 0)
     first = networks.adversary.learn(sample, [made], 1)["loss_d"]
@@ -168,9 +210,17 @@ def test_the_discriminator_tells_reconstructions_from_images(deep):
 def test_an_adversarial_training_begins_with_it(deep, tmp_path):
     model = reconstruct(small(), deep, tmp_path / "first", device="cpu", progress=False)
     settings = TrainSettings(
-        preset="semhead-32", crop=16, local_weight=0.5, loss="relativistic", r2_gamma=0.1, kimg=0.024,
-        subjects_per_batch=2, views_per_subject=2, views_per_head=2, discriminator_first=0.02,
-    )  # fmt: skip
+        preset="semhead-32",
+        crop=16,
+        local_weight=0.5,
+        loss="relativistic",
+        r2_gamma=0.1,
+        kimg=0.024,
+        subjects_per_batch=2,
+        views_per_subject=2,
+        views_per_head=2,
+        discriminator_first=0.02,
+    )
     again = train(settings, deep, tmp_path / "second", device="cpu", init=model, progress=False)
     before, after = (Generator.load(folder).state_dict() for folder in (model, again))
     assert before.keys() == after.keys()
@@ -180,11 +230,27 @@ def test_an_adversarial_training_begins_with_it(deep, tmp_path):
 def test_an_adversarial_training_holds_on_to_the_truth(deep, data, tmp_path):
     model = reconstruct(small(), deep, tmp_path / "first", device="cpu", progress=False)
     settings = dict(
-        preset="semhead-32", crop=16, kimg=0.032, subjects_per_batch=2, views_per_subject=2, views_per_head=2,
-        reconstruct_every=2, log_every=1, snapshot_kimg=0.008,
-    )  # fmt: skip
-    whole = train(TrainSettings(**settings), deep, tmp_path / "whole", device="cpu", init=model, progress=False)
-    lines = [json.loads(line) for line in (tmp_path / "whole" / "log.jsonl").read_text().splitlines()]
+        preset="semhead-32",
+        crop=16,
+        kimg=0.032,
+        subjects_per_batch=2,
+        views_per_subject=2,
+        views_per_head=2,
+        reconstruct_every=2,
+        log_every=1,
+        snapshot_kimg=0.008,
+    )
+    whole = train(
+        TrainSettings(**settings),
+        deep,
+        tmp_path / "whole",
+        device="cpu",
+        init=model,
+        progress=False,
+    )
+    lines = [
+        json.loads(line) for line in (tmp_path / "whole" / "log.jsonl").read_text().splitlines()
+    ]
     assert ["reconstructed_image" in line for line in lines] == [True, False] * 4
     for _ in range(8):
         parts = train(
@@ -216,9 +282,16 @@ def test_a_training_begins_with_another(deep, tmp_path):
     still = small(lr=1e-12, encoder_lr=1e-12, kimg=0.006)
     again = reconstruct(still, deep, tmp_path / "again", device="cpu", init=first, progress=False)
     one, other = (Generator.load(folder).state_dict() for folder in (first, again))
-    assert all(torch.allclose(one[name], other[name], atol=1e-6) for name in one if name != "mapping.w_mean")
+    assert all(
+        torch.allclose(one[name], other[name], atol=1e-6)
+        for name in one
+        if name != "mapping.w_mean"
+    )
     encoders = (load_file(folder / "encoder.safetensors") for folder in (first, again))
-    assert all(torch.allclose(a, b, atol=1e-3) for a, b in zip(*(e.values() for e in encoders), strict=True))
+    assert all(
+        torch.allclose(a, b, atol=1e-3)
+        for a, b in zip(*(e.values() for e in encoders), strict=True)
+    )
     with pytest.raises(ValueError, match="its networks are not those of these settings"):
         wider = small(generator={"hidden": 16})
         reconstruct(wider, deep, tmp_path / "third", device="cpu", init=first, progress=False)
@@ -226,10 +299,16 @@ def test_a_training_begins_with_another(deep, tmp_path):
 
 def test_what_fails_before_it_trains_leaves_a_folder_to_begin_in(deep, tmp_path):
     with pytest.raises(FileNotFoundError, match="no generator"):
-        reconstruct(small(), deep, tmp_path / "out", device="cpu", init=tmp_path / "nothing", progress=False)
-    reconstruct(small(pixels=16), deep, tmp_path / "out", device="cpu", progress=False, stop_after=0.0)
+        reconstruct(
+            small(), deep, tmp_path / "out", device="cpu", init=tmp_path / "nothing", progress=False
+        )
+    reconstruct(
+        small(pixels=16), deep, tmp_path / "out", device="cpu", progress=False, stop_after=0.0
+    )
 
 
 def test_data_without_depth_are_refused(data, tmp_path):
-    with pytest.raises(ValueError, match="has no depth and no segmentation, which reconstruction needs"):
+    with pytest.raises(
+        ValueError, match="has no depth and no segmentation, which reconstruction needs"
+    ):
         reconstruct(small(), data, tmp_path, device="cpu", progress=False)

@@ -20,11 +20,23 @@ def test_what_is_shipped_is_what_was_trained(data, tmp_path):
     words = dict(name="semhead-32", measured={"recall": 0.5}, limits="It is a test.")
     card = release([run], tmp_path / "out", metrics="| recall | 0.5 |", **words).read_text()
     assert "# semhead-32" in card and "| recall | 0.5 |" in card and "It is a test." in card
-    assert "0.0 thousand images in batches of 4: `preset=semhead-32" in card and "r1_gamma=0.25" in card
+    assert (
+        "0.0 thousand images in batches of 4: `preset=semhead-32" in card
+        and "r1_gamma=0.25" in card
+    )
     assert "8 subjects with 4 views" in card and "| 0 |" in card
     files = {path.name for path in (tmp_path / "out").iterdir()}
-    assert files == {"model.safetensors", "config.json", "conditions.safetensors", "discriminator.safetensors",
-                     "discriminator.json", "heads.png", "log.jsonl", "metrics.json", "card.md"}  # fmt: skip
+    assert files == {
+        "model.safetensors",
+        "config.json",
+        "conditions.safetensors",
+        "discriminator.safetensors",
+        "discriminator.json",
+        "heads.png",
+        "log.jsonl",
+        "metrics.json",
+        "card.md",
+    }
     assert json.loads((tmp_path / "out" / "metrics.json").read_text()) == {"recall": 0.5}
 
     shipped, trained = Generator.load(tmp_path / "out"), Generator.load(run / "generator")
@@ -33,15 +45,34 @@ def test_what_is_shipped_is_what_was_trained(data, tmp_path):
     half = (tmp_path / "out" / "model.safetensors").stat().st_size
     assert half < 0.55 * (run / "generator" / "model.safetensors").stat().st_size
     Discriminator.load(tmp_path / "out")
-    assert ConditionBank.load(tmp_path / "out").subjects == ConditionBank.load(run / "generator").subjects
-    train(small(kimg=0.004), data, tmp_path / "again", device="cpu", init=tmp_path / "out", progress=False)
+    assert (
+        ConditionBank.load(tmp_path / "out").subjects
+        == ConditionBank.load(run / "generator").subjects
+    )
+    train(
+        small(kimg=0.004),
+        data,
+        tmp_path / "again",
+        device="cpu",
+        init=tmp_path / "out",
+        progress=False,
+    )
 
 
 def test_stages_are_counted_through(data, tmp_path):
     first = tmp_path / "a"
     train(small(kimg=0.008), data, first, device="cpu", progress=False)
-    train(small(kimg=0.012, seed=1), data, tmp_path / "b", device="cpu", init=first / "generator", progress=False)
-    words = dict(name="x", metrics="", measured={}, limits="", history="The second was begun in the rain.")
+    train(
+        small(kimg=0.012, seed=1),
+        data,
+        tmp_path / "b",
+        device="cpu",
+        init=first / "generator",
+        progress=False,
+    )
+    words = dict(
+        name="x", metrics="", measured={}, limits="", history="The second was begun in the rain."
+    )
     card = release([first, tmp_path / "b"], tmp_path / "out", **words).read_text()
     assert "seed=1`\n\nThe second was begun in the rain.\n\n`log.jsonl`" in card
     assert "1. 0.0 thousand" in card and "2. 0.0 thousand" in card and "seed=1" in card
@@ -55,11 +86,13 @@ def test_what_ships_with_the_package(folder):
     generator, bank = Generator.load(folder.name), ConditionBank.load(folder)
     assert generator.config.condition_dim == bank.mode.generator_width
     if (folder / "discriminator.json").is_file():
-        assert Discriminator.load(folder).config == TrainSettings(preset=folder.name).discriminator_config(
-            bank.features.shape[1]
-        )
+        assert Discriminator.load(folder).config == TrainSettings(
+            preset=folder.name
+        ).discriminator_config(bank.features.shape[1])
     assert (folder / "model.safetensors").stat().st_size <= 12e6
-    found = Evaluation.from_json(json.loads(old_names.existing(folder / "metrics.json").read_text()))
+    found = Evaluation.from_json(
+        json.loads(old_names.existing(folder / "metrics.json").read_text())
+    )
     card = (folder / "card.md").read_text()
     for name in ("frechet", "directional_bias", "condition_recall_5"):
         assert f"| {name.replace('_', ' ')} | {found.generated['all'][name]} |" in card

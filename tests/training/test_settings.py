@@ -9,7 +9,9 @@ from semhead_lib.training.settings import FREE, R1_SCALE, TrainSettings
 def test_the_command_has_every_setting_with_the_same_default():
     keys = {key.name: key for key in read_config("train").keys}
     others = {"data", "out", "limit", "stream", "workers", "init", "device"}
-    settings = {f.name: f.default for f in fields(TrainSettings) if f.name != "generator"}  # generator.NAME=VALUE
+    settings = {
+        f.name: f.default for f in fields(TrainSettings) if f.name != "generator"
+    }  # generator.NAME=VALUE
     assert keys.keys() - others == settings.keys()
     for name, default in settings.items():
         assert keys[name].allowed.parse(keys[name].default) == default, name
@@ -20,10 +22,14 @@ def test_the_command_says_what_r1_weighs_where_nothing_is_said():
     assert f"null = {R1_SCALE:g} times StyleGAN2's rule" in comment
 
 
-@pytest.mark.parametrize("name", ["seed", "r1_gamma", "blur_sigma", "ema_kimg", "density_distance", "vicico_view"])
+@pytest.mark.parametrize(
+    "name", ["seed", "r1_gamma", "blur_sigma", "ema_kimg", "density_distance", "vicico_view"]
+)
 def test_what_would_be_negative_is_named(name):
     for value in (-1, float("nan"), float("inf")):
-        with pytest.raises(ValueError, match=f"{name} must be finite and not negative, got {value}"):
+        with pytest.raises(
+            ValueError, match=f"{name} must be finite and not negative, got {value}"
+        ):
             TrainSettings(**{name: value})
 
 
@@ -32,7 +38,9 @@ def test_what_may_change_is_a_setting():
 
 
 def test_numbers_of_the_preset_may_be_changed():
-    settings = TrainSettings(preset="semhead-32", generator={"box_half": (0.4, 0.4, 0.3), "coarse": 8})
+    settings = TrainSettings(
+        preset="semhead-32", generator={"box_half": (0.4, 0.4, 0.3), "coarse": 8}
+    )
     assert settings.generator_config(16).box_half == (0.4, 0.4, 0.3)
     assert settings.generator_config(16).coarse == 8
     assert not settings.differences(settings.as_json())
@@ -41,7 +49,9 @@ def test_numbers_of_the_preset_may_be_changed():
             TrainSettings(generator=changes)
 
 
-@pytest.mark.parametrize("preset, crop", [("semhead-64", 32), ("semhead-32", 24), ("semhead-32", 4)])
+@pytest.mark.parametrize(
+    "preset, crop", [("semhead-64", 32), ("semhead-32", 24), ("semhead-32", 4)]
+)
 def test_parts_fit_the_image(preset, crop):
     with pytest.raises(ValueError, match="crop must be 0"):
         TrainSettings(preset=preset, crop=crop)

@@ -1,4 +1,5 @@
-"""Snapshots: whole or named as damaged, and then the one before; and what a begun folder holds a training to."""
+"""Snapshots: whole or named as damaged, and then the one before; and what a begun folder holds a
+training to."""
 
 import json
 import shutil
@@ -68,9 +69,15 @@ def test_a_state_comes_back_whole(packed):
     settings = small(seed=5, discriminator_lr=0.5)
     networks = Networks(settings, 16, "cpu")
     put_state(unpack(packed), networks)
-    for a, b in zip(networks.generator.parameters(), Networks(small(), 16, "cpu").generator.parameters(), strict=True):
+    for a, b in zip(
+        networks.generator.parameters(),
+        Networks(small(), 16, "cpu").generator.parameters(),
+        strict=True,
+    ):
         assert torch.equal(a, b)
-    assert networks.d_optimiser.param_groups[0]["lr"] == 0.5, "an optimiser's settings are not the snapshot's"
+    assert networks.d_optimiser.param_groups[0]["lr"] == 0.5, (
+        "an optimiser's settings are not the snapshot's"
+    )
 
 
 @pytest.mark.parametrize("part", range(14))
@@ -108,7 +115,9 @@ def test_older_files_load_and_are_checked_too(packed):
 def test_a_damaged_one_is_named_and_the_one_before_is_used(data, begun):
     path = newest(begun)
     path.write_bytes(flipped(path.read_bytes(), 5000))
-    with pytest.warns(UserWarning, match=r"step-00000004\.pt is damaged .* going on from step-00000002\.pt"):
+    with pytest.warns(
+        UserWarning, match=r"step-00000004\.pt is damaged .* going on from step-00000002\.pt"
+    ):
         run(small(keep=1), data, begun)
     fresh = begun.with_name("fresh")
     run(small(keep=1), data, fresh)
@@ -118,7 +127,8 @@ def test_a_damaged_one_is_named_and_the_one_before_is_used(data, begun):
 
 
 def test_one_that_is_put_aside_does_not_crowd_out_new_ones(data, begun):
-    """Damaged at the end, with one to keep: what is saved before that step is reached again must stay."""
+    """Damaged at the end, with one to keep: what is saved before that step is reached again must
+    stay."""
     newest(begun).write_bytes(b"")
     with pytest.warns(UserWarning, match="damaged"):
         run(small(keep=1, snapshot_kimg=1.0), data, begun, stop_after=0)
@@ -130,7 +140,8 @@ def test_where_all_are_damaged_nothing_is_touched(data, begun):
         path.write_bytes(path.read_bytes()[:-1])
     before = {path: path.read_bytes() for path in begun.rglob("*") if path.is_file()}
     with pytest.raises(
-        ValueError, match=r"every snapshot .* damaged \(step-00000004.pt: .*; step-00000002.pt: .*Nothing"
+        ValueError,
+        match=r"every snapshot .* damaged \(step-00000004.pt: .*; step-00000002.pt: .*Nothing",
     ):
         run(small(), data, begun)
     assert {path: path.read_bytes() for path in begun.rglob("*") if path.is_file()} == before
@@ -147,14 +158,19 @@ def test_only_older_ones_are_deleted(tmp_path):
 def test_deleted_snapshots_are_not_begun_anew_over_a_trained_generator(data, begun):
     before = weight(begun)
     shutil.rmtree(begun / "snapshots")
-    with pytest.raises(ValueError, match=r"no snapshot to go on from: .* init=.*generator to begin with its weights"):
+    with pytest.raises(
+        ValueError,
+        match=r"no snapshot to go on from: .* init=.*generator to begin with its weights",
+    ):
         run(small(), data, begun)
     assert torch.equal(weight(begun), before)
 
 
 def test_other_subjects_of_the_same_number_are_refused(begun, tmp_path):
     other = SubjectsInMemory.load(make_noise(tmp_path / "other", seed=1))
-    with pytest.raises(ValueError, match=r"its data are other subjects \(digest .* there, .* here\)"):
+    with pytest.raises(
+        ValueError, match=r"its data are other subjects \(digest .* there, .* here\)"
+    ):
         run(small(), other, begun)
 
 
@@ -166,7 +182,8 @@ def test_another_number_of_processes_is_refused(data, begun):
 
 
 def test_settings_of_before_go_on(data, begun):
-    """Without a digest, settings that came later, and with the density's distance in widths of the cube."""
+    """Without a digest, settings that came later, and with the density's distance in widths of the
+    cube."""
     content = json.loads((begun / "settings.json").read_text())
     assert content["settings"]["r1_gamma"] == 0.0512, "0.0002 x 32^2 / 4"
     del content["format"], content["data"]["digest"], content["settings"]["jitter"]
@@ -198,12 +215,17 @@ def test_settings_of_before_go_on(data, begun):
 def test_damaged_settings_are_named(data, begun, change):
     path = begun / "settings.json"
     path.write_text(damaged := change(path.read_text()))
-    with pytest.raises(ValueError, match=r"run/settings\.json is damaged .*: put back a copy, or use another folder"):
+    with pytest.raises(
+        ValueError,
+        match=r"run/settings\.json is damaged .*: put back a copy, or use another folder",
+    ):
         run(small(), data, begun)
     assert path.read_text() == damaged
 
 
-@pytest.mark.parametrize("line", [b"[1]", b"null", b'{"step": 1}', b'{"step": "x", "kimg": 1}', b'{"st\xff": 1}'])
+@pytest.mark.parametrize(
+    "line", [b"[1]", b"null", b'{"step": 1}', b'{"step": "x", "kimg": 1}', b'{"st\xff": 1}']
+)
 def test_a_damaged_log_is_named(data, begun, line):
     path = begun / "log.jsonl"
     path.write_bytes(line + b"\n" + path.read_bytes())
@@ -244,7 +266,9 @@ def test_weights_that_are_not_finite_are_never_saved(data, begun, monkeypatch):
 
     monkeypatch.setattr(Step, "__call__", diverge)
     before = weight(begun)
-    with pytest.raises(FloatingPointError, match=r"step 6: weights .*step-00000004\.pt, is finite and is kept"):
+    with pytest.raises(
+        FloatingPointError, match=r"step 6: weights .*step-00000004\.pt, is finite and is kept"
+    ):
         run(small(log_every=100), data, begun)
     assert torch.equal(weight(begun), before) and newest(begun).name == "step-00000004.pt"
 

@@ -23,7 +23,12 @@ def one_step(data, settings, steps=1, reference=False, subjects=None):
     step.reference = reference
     logs = []
     for i in range(steps):
-        batch = data.batch(i, subjects or settings.subjects_per_batch, settings.views_per_subject, seed=settings.seed)
+        batch = data.batch(
+            i,
+            subjects or settings.subjects_per_batch,
+            settings.views_per_subject,
+            seed=settings.seed,
+        )
         logs.append(step(i, batch))
     return networks, logs
 
@@ -51,7 +56,11 @@ def test_every_mode_and_switch_trains(data, changes):
     for name in ("generator", "discriminator", "average"):
         moved = [
             (a - b).abs().max()
-            for a, b in zip(getattr(networks, name).parameters(), getattr(before, name).parameters(), strict=True)
+            for a, b in zip(
+                getattr(networks, name).parameters(),
+                getattr(before, name).parameters(),
+                strict=True,
+            )
         ]
         assert max(moved) > 1e-4, name
     assert ("r1" in log) == (settings.r1_gamma != 0) and "r1" not in later
@@ -62,7 +71,9 @@ def test_every_mode_and_switch_trains(data, changes):
 
 def test_the_raw_image_grows(tmp_path):
     data = SubjectsInMemory.load(make_noise(tmp_path / "noise", resolution=64))
-    networks, logs = one_step(data, small(preset="semhead-64", raw_first=16, raw_kimg=0.008), steps=3)
+    networks, logs = one_step(
+        data, small(preset="semhead-64", raw_first=16, raw_kimg=0.008), steps=3
+    )
     assert all(value.isfinite() for log in logs for value in log.values())
     assert networks.generator.super_resolution.blocks[0].first.bias.abs().max() > 0
 
@@ -80,7 +91,10 @@ def test_real_images_grow_with_the_generated_ones(tmp_path, monkeypatch):
     one_step(data, small(preset="semhead-64", raw_first=8, raw_kimg=1.0, blur_sigma=0.0))
     real = next(raw for is_real, raw in asked if is_real)
     coarse = torch.nn.functional.interpolate(
-        torch.nn.functional.interpolate(real, size=8, mode="area"), size=32, mode="bilinear", align_corners=False
+        torch.nn.functional.interpolate(real, size=8, mode="area"),
+        size=32,
+        mode="bilinear",
+        align_corners=False,
     )
     assert real.std() < 0.15, "noise of 0.58, made as small as that, is nearly grey"
     assert (real - coarse).std() < 0.8 * real.std()
@@ -96,7 +110,11 @@ def test_points_are_a_texel_apart(data, monkeypatch):
     monkeypatch.setattr(losses, "density_regularisation", recorded)
     for distance in (1.0, 3.0):
         networks, _ = one_step(data, small(density_distance=distance))
-        texel = 2 * max(networks.generator.renderer.settings.box.half) / networks.generator.config.plane_side
+        texel = (
+            2
+            * max(networks.generator.renderer.settings.box.half)
+            / networks.generator.config.plane_side
+        )
         assert found[-1].std().item() == pytest.approx(distance * texel, rel=0.03)
 
 
@@ -105,10 +123,15 @@ def test_r1_has_the_weight_of_the_rule(data):
     rule = 0.0002 * 32**2 / 4
     assert small().resolved().r1_gamma == pytest.approx(R1_SCALE * rule)
     assert small().resolved(processes=2).r1_gamma == pytest.approx(R1_SCALE * rule / 2)
-    assert small(r1_gamma=0.0).resolved(2).r1_gamma == 0.0 and small(r1_gamma=0.1).resolved(2).r1_gamma == 0.1
+    assert (
+        small(r1_gamma=0.0).resolved(2).r1_gamma == 0.0
+        and small(r1_gamma=0.1).resolved(2).r1_gamma == 0.1
+    )
     networks, _ = one_step(data, small(r1_interval=1))
     same, _ = one_step(data, small(r1_interval=1, r1_gamma=R1_SCALE * rule))
-    for a, b in zip(networks.discriminator.parameters(), same.discriminator.parameters(), strict=True):
+    for a, b in zip(
+        networks.discriminator.parameters(), same.discriminator.parameters(), strict=True
+    ):
         torch.testing.assert_close(a, b)
 
 
@@ -116,7 +139,10 @@ def test_equal_seeds_give_equal_networks(data):
     one, _ = one_step(data, small(), steps=2)
     same, _ = one_step(data, small(), steps=2)
     other, _ = one_step(data, small(seed=1), steps=2)
-    assert all(torch.equal(a, b) for a, b in zip(one.generator.parameters(), same.generator.parameters(), strict=True))
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(one.generator.parameters(), same.generator.parameters(), strict=True)
+    )
     assert not torch.equal(one.generator.renderer.w1, other.generator.renderer.w1)
 
 
@@ -132,7 +158,9 @@ def test_the_twins_take_the_same_step(data):
 
 def test_the_average_follows(data):
     settings = small(ema_kimg=0.004)
-    networks, _ = one_step(data, settings, steps=1)  # nothing was seen before: the average is the generator
+    networks, _ = one_step(
+        data, settings, steps=1
+    )  # nothing was seen before: the average is the generator
     for a, b in zip(networks.average.parameters(), networks.generator.parameters(), strict=True):
         assert torch.equal(a, b)
     networks.generator.renderer.w1.data.add_(1.0)
@@ -148,8 +176,14 @@ def test_what_never_changes_is_not_copied_into_the_average(data):
     noise = networks.average.backbone.blocks[0].first.noise
     versions = {name: buffer._version for name, buffer in networks.average.named_buffers()}
     networks.move_average(0.5)
-    changed = [name for name, buffer in networks.average.named_buffers() if buffer._version != versions[name]]
-    assert changed == ["mapping.w_mean"] and torch.equal(noise, networks.generator.backbone.blocks[0].first.noise)
+    changed = [
+        name
+        for name, buffer in networks.average.named_buffers()
+        if buffer._version != versions[name]
+    ]
+    assert changed == ["mapping.w_mean"] and torch.equal(
+        noise, networks.generator.backbone.blocks[0].first.noise
+    )
 
 
 def test_a_step_says_whether_its_losses_are_finite(data):
@@ -184,15 +218,21 @@ def test_two_processes_have_the_gradients_of_one(data, noise_folder, tmp_path):
         port = free.getsockname()[1]
     script = Path(__file__).with_name("two_processes.py")
     rest = [noise_folder, tmp_path, json.dumps(settings.as_json() | {"subjects_per_batch": 4})]
-    known = os.environ | dict(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), WORLD_SIZE="2", OMP_NUM_THREADS="1")
+    known = os.environ | dict(
+        MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), WORLD_SIZE="2", OMP_NUM_THREADS="1"
+    )
     processes = [
-        subprocess.Popen([sys.executable, script, *rest], env=known | dict(RANK=str(r), LOCAL_RANK=str(r)))
+        subprocess.Popen(
+            [sys.executable, script, *rest], env=known | dict(RANK=str(r), LOCAL_RANK=str(r))
+        )
         for r in range(2)
     ]
     assert [p.wait(timeout=120) for p in processes] == [0, 0]
     for name in ("generator", "discriminator"):
         found = [load_file(tmp_path / f"{name}-{rank}.safetensors") for rank in range(2)]
-        assert [found[rank].pop("finite").tolist() for rank in range(2)] == [[1, 0]] * 2, "both know of the second's"
+        assert [found[rank].pop("finite").tolist() for rank in range(2)] == [[1, 0]] * 2, (
+            "both know of the second's"
+        )
         for key, p in getattr(whole, name).named_parameters():
             if p.grad is None:
                 continue
@@ -207,7 +247,10 @@ def test_says_which_settings_do_not_go_together():
         (dict(views_per_head=3), r"views_per_head must be 1 or views_per_subject \(2\), got 3"),
         (dict(subjects_per_batch=1), "vicico_condition needs subjects_per_batch >= 2"),
         (dict(kimg=0), "kimg must be positive, got 0"),
-        (dict(raw_first=16), "raw_first must be 0, or 8 to 32 for a preset with super-resolution; got 16"),
+        (
+            dict(raw_first=16),
+            "raw_first must be 0, or 8 to 32 for a preset with super-resolution; got 16",
+        ),
         (dict(keep=0), "keep must be at least 1, got 0"),
         (dict(precision="fp8"), "precision must be one of fp32, bf16"),
     ):

@@ -25,8 +25,15 @@ _TIMES = ("images_per_second",)
 
 def digest(folder):
     """Of the trained weights: equal where every bit is."""
-    names = ("model.safetensors", "discriminator.safetensors", "config.json", "conditions.safetensors")
-    return [hashlib.sha256((folder / "generator" / name).read_bytes()).hexdigest() for name in names]
+    names = (
+        "model.safetensors",
+        "discriminator.safetensors",
+        "config.json",
+        "conditions.safetensors",
+    )
+    return [
+        hashlib.sha256((folder / "generator" / name).read_bytes()).hexdigest() for name in names
+    ]
 
 
 def lines(folder):
@@ -44,13 +51,18 @@ def uninterrupted(noise_folder, tmp_path_factory):
 def test_what_a_training_leaves(uninterrupted):
     out = uninterrupted
     assert [line["step"] for line in read_log(out)] == [1, 2, 3, 4, 5, 6]
-    assert [p.name for p in snapshots(out / "snapshots")] == ["step-00000004.pt", "step-00000006.pt"]
+    assert [p.name for p in snapshots(out / "snapshots")] == [
+        "step-00000004.pt",
+        "step-00000006.pt",
+    ]
     assert [p.name for p in sorted((out / "grids").iterdir())] == ["kimg-000000.0.png"]
     assert list((out / "tensorboard").glob("events.*"))
     content = json.loads((out / "settings.json").read_text())
     assert content["settings"]["preset"] == "semhead-32" and content["data"]["encoder"] == ENCODER
     generator, bank = Generator.load(out / "generator"), ConditionBank.load(out / "generator")
-    assert bank.mode.name == "semantic" and bank.encoder == ENCODER and bank.features.shape == (8, 16)
+    assert (
+        bank.mode.name == "semantic" and bank.encoder == ENCODER and bank.features.shape == (8, 16)
+    )
     assert generator.config.condition_dim == bank.mode.generator_width == 16
     Discriminator.load(out / "generator")
 
@@ -66,13 +78,23 @@ def test_interrupted_and_resumed_is_uninterrupted(data, uninterrupted, tmp_path)
 
 def test_streamed_interrupted_and_resumed_is_uninterrupted(noise_folder, uninterrupted, tmp_path):
     def streamed(out, **options):
-        train(small(), SubjectsOnDisk(noise_folder, shuffle=4), out, device="cpu", progress=False, **options)
+        train(
+            small(),
+            SubjectsOnDisk(noise_folder, shuffle=4),
+            out,
+            device="cpu",
+            progress=False,
+            **options,
+        )
 
     streamed(tmp_path / "whole")
     for _ in range(2):
         streamed(tmp_path / "parts", stop_after=0)
     streamed(tmp_path / "parts")
-    assert digest(tmp_path / "parts") == digest(tmp_path / "whole") and len(read_log(tmp_path / "parts")) == 6
+    assert (
+        digest(tmp_path / "parts") == digest(tmp_path / "whole")
+        and len(read_log(tmp_path / "parts")) == 6
+    )
     assert lines(tmp_path / "parts") == lines(tmp_path / "whole") != lines(uninterrupted)
     with pytest.raises(ValueError, match="the data's stream_workers is 2 there, 1 here"):
         other = SubjectsOnDisk(noise_folder, workers=1, shuffle=4)
@@ -82,7 +104,16 @@ def test_streamed_interrupted_and_resumed_is_uninterrupted(noise_folder, uninter
 def test_killed_and_resumed_is_uninterrupted(noise_folder, uninterrupted, tmp_path):
     out = tmp_path / "run"
     free = {k: v for k, v in SMALL.items() if k != "kimg"}
-    command = [sys.executable, "-m", "semhead_lib", "train", str(noise_folder), str(out), "kimg=0.024", "device=cpu"]
+    command = [
+        sys.executable,
+        "-m",
+        "semhead_lib",
+        "train",
+        str(noise_folder),
+        str(out),
+        "kimg=0.024",
+        "device=cpu",
+    ]
     command += [f"{key}={value}" for key, value in free.items()]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
@@ -93,7 +124,9 @@ def test_killed_and_resumed_is_uninterrupted(noise_folder, uninterrupted, tmp_pa
     process.wait()
     steps = [p.name for p in snapshots(out / "snapshots")]
     assert steps and steps[-1] < "step-00000006.pt", "killed too late to show anything"
-    subprocess.run(command, env=environment, check=True, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    subprocess.run(
+        command, env=environment, check=True, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+    )
     assert digest(out) == digest(uninterrupted) and lines(out) == lines(uninterrupted)
 
 
@@ -132,20 +165,35 @@ def test_a_loss_that_is_not_finite_stops_it(data, tmp_path, monkeypatch):
         return values | {"loss_d": values["loss_d"] * float("nan")} if step == 3 else values
 
     monkeypatch.setattr(Step, "__call__", diverge)
-    with pytest.raises(FloatingPointError, match=r"step 4: the losses are .* and nan; the last snapshot"):
+    with pytest.raises(
+        FloatingPointError, match=r"step 4: the losses are .* and nan; the last snapshot"
+    ):
         train(small(log_every=2), data, tmp_path / "run", device="cpu", progress=False)
     assert [p.name for p in snapshots(tmp_path / "run" / "snapshots")] == ["step-00000002.pt"]
 
 
 def test_begins_with_saved_networks(data, uninterrupted, tmp_path):
     first = train(
-        small(kimg=0.004), data, tmp_path / "a", device="cpu", init=uninterrupted / "generator", progress=False
+        small(kimg=0.004),
+        data,
+        tmp_path / "a",
+        device="cpu",
+        init=uninterrupted / "generator",
+        progress=False,
     )
     new = train(small(kimg=0.004), data, tmp_path / "b", device="cpu", progress=False)
     old = Generator.load(uninterrupted / "generator").renderer.w2
-    assert (Generator.load(first).renderer.w2 - old).abs().max() < (Generator.load(new).renderer.w2 - old).abs().max()
+    assert (Generator.load(first).renderer.w2 - old).abs().max() < (
+        Generator.load(new).renderer.w2 - old
+    ).abs().max()
     with pytest.raises(ValueError, match="its networks are not those of these settings"):
-        train(small(mode="none"), data, tmp_path / "c", init=uninterrupted / "generator", progress=False)
+        train(
+            small(mode="none"),
+            data,
+            tmp_path / "c",
+            init=uninterrupted / "generator",
+            progress=False,
+        )
 
 
 def test_says_what_does_not_suit(data, uninterrupted, tmp_path):
@@ -153,14 +201,23 @@ def test_says_what_does_not_suit(data, uninterrupted, tmp_path):
         with pytest.raises(error, match=message):
             train(settings, of, out, device="cpu", progress=False)
 
-    attempt("begun with other settings: r1_gamma is 0.0512 there, 2.0 here", small(r1_gamma=2.0), out=uninterrupted)
+    attempt(
+        "begun with other settings: r1_gamma is 0.0512 there, 2.0 here",
+        small(r1_gamma=2.0),
+        out=uninterrupted,
+    )
     attempt("makes images of 64 pixels, the dataset has 32", small(preset="semhead-64"))
     bare = SubjectsInMemory.load(make_noise(tmp_path / "bare", semantic=False, geometry=False))
     attempt("run 'semhead data encode'", small(), bare)
     attempt("the dataset has no masks: train with masks=false", small(mode="none"), bare)
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis.txt").write_text("mine")
-    attempt("holds no training; use another folder", small(), out=tmp_path / "full", error=FileExistsError)
+    attempt(
+        "holds no training; use another folder",
+        small(),
+        out=tmp_path / "full",
+        error=FileExistsError,
+    )
     other = SubjectsInMemory.load(make_noise(tmp_path / "other"), limit=4)
     attempt("the data's subjects is 8 there, 4 here", small(), other, uninterrupted)
 
@@ -184,7 +241,9 @@ def test_every_term_is_logged_as_its_mean_though_the_process_dies(data, tmp_path
     for line, steps in zip(found, (values[:3], values[3:]), strict=True):
         for name in ("r1", "density", "loss_g", "loss_d", "opacity", "grad_g"):
             each = [step[name].item() for step in steps if name in step]
-            assert each and line[name] == pytest.approx(sum(each) / len(each), abs=2e-5, rel=1e-5), name
+            assert each and line[name] == pytest.approx(
+                sum(each) / len(each), abs=2e-5, rel=1e-5
+            ), name
 
     with pytest.raises(SystemError):  # after the snapshot of step 4, within an interval
         train(settings, data, tmp_path / "parts", device="cpu", progress=False)
@@ -194,5 +253,7 @@ def test_every_term_is_logged_as_its_mean_though_the_process_dies(data, tmp_path
 
 def test_the_listener_hears_every_line(data, tmp_path):
     heard = []
-    train(small(kimg=0.008), data, tmp_path / "run", device="cpu", progress=False, listen=heard.append)
+    train(
+        small(kimg=0.008), data, tmp_path / "run", device="cpu", progress=False, listen=heard.append
+    )
     assert heard == read_log(tmp_path / "run")

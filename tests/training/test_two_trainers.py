@@ -24,7 +24,9 @@ def test_two_processes_without_a_shared_disk(data, noise_folder, tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    known = os.environ | dict(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), WORLD_SIZE="2", OMP_NUM_THREADS="1")
+    known = os.environ | dict(
+        MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), WORLD_SIZE="2", OMP_NUM_THREADS="1"
+    )
     script = Path(__file__).with_name("two_trainers.py")
     processes = [
         subprocess.Popen(
@@ -38,11 +40,21 @@ def test_two_processes_without_a_shared_disk(data, noise_folder, tmp_path):
     printed = [p.communicate(timeout=300)[0] for p in processes]
     assert [p.returncode for p in processes] == [0, 0]
     first, second = (json.loads(text.splitlines()[-1]) for text in printed)
-    assert first["begun"][0] == 1 and first["resumed"][0] == 3, "steps counted from where it stopped"
-    assert first["begun"] == second["begun"] and first["resumed"] == second["resumed"], "other weights"
+    assert first["begun"][0] == 1 and first["resumed"][0] == 3, (
+        "steps counted from where it stopped"
+    )
+    assert first["begun"] == second["begun"] and first["resumed"] == second["resumed"], (
+        "other weights"
+    )
     assert first["files"] and not second["files"]
-    assert "seed is 0 there, 1 here" in first["refused"] and "the first process cannot begin" in second["refused"]
-    assert "step 6: the losses are" in first["error"] and "and nan; the last snapshot" in first["error"]
+    assert (
+        "seed is 0 there, 1 here" in first["refused"]
+        and "the first process cannot begin" in second["refused"]
+    )
+    assert (
+        "step 6: the losses are" in first["error"]
+        and "and nan; the last snapshot" in first["error"]
+    )
     assert "step 6: the losses are" in second["error"]
     assert [line["step"] for line in read_log(tmp_path / "rank-0")] == [2, 4]
     assert snapshots(tmp_path / "rank-0" / "snapshots")[-1].name == "step-00000004.pt"

@@ -11,16 +11,38 @@ from semhead_lib.data.dataset.memory import SubjectsInMemory
 from semhead_lib.ops import compiled
 from semhead_lib.training.step import Networks, Step
 
-# What a GPU has to finish before the program goes on: numbers read, shapes that depend on numbers, LAPACK's status
-WAITING = ("_local_scalar_dense", "item", "is_nonzero", "equal", "nonzero", "nonzero_static", "masked_select", "unique",
-           "_unique2", "unique_dim", "linalg_inv_ex", "linalg_solve_ex", "_linalg_check_errors", "bincount",
-           "repeat_interleave.Tensor")  # fmt: skip
+# What a GPU has to finish before the program goes on: numbers read, shapes that depend on numbers,
+# LAPACK's status
+WAITING = (
+    "_local_scalar_dense",
+    "item",
+    "is_nonzero",
+    "equal",
+    "nonzero",
+    "nonzero_static",
+    "masked_select",
+    "unique",
+    "_unique2",
+    "unique_dim",
+    "linalg_inv_ex",
+    "linalg_solve_ex",
+    "_linalg_check_errors",
+    "bincount",
+    "repeat_interleave.Tensor",
+)
 MASKED = ("index", "index_put", "index_put_", "_unsafe_index")  # so does a mask of bool as an index
 
 
 # Numbers of the program as a tensor, which are copied to a GPU and waited for; and the way back
-COPIES = (torch.tensor, torch.as_tensor, torch.from_numpy, torch.Tensor.new_tensor, torch.Tensor.cpu,
-          torch.Tensor.numpy, torch.Tensor.tolist)  # fmt: skip
+COPIES = (
+    torch.tensor,
+    torch.as_tensor,
+    torch.from_numpy,
+    torch.Tensor.new_tensor,
+    torch.Tensor.cpu,
+    torch.Tensor.numpy,
+    torch.Tensor.tolist,
+)
 
 
 class NoCopies(TorchFunctionMode):
@@ -37,14 +59,23 @@ class NoWaiting(TorchDispatchMode):
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         name = function.__name__.removesuffix(".default")
         bare = name.partition(".")[0]
-        masks = bare in MASKED and any(t is not None and t.dtype in (torch.bool, torch.uint8) for t in args[1])
-        assert name not in WAITING and bare not in WAITING[:-1] and not masks, f"{function} waits for the device"
+        masks = bare in MASKED and any(
+            t is not None and t.dtype in (torch.bool, torch.uint8) for t in args[1]
+        )
+        assert name not in WAITING and bare not in WAITING[:-1] and not masks, (
+            f"{function} waits for the device"
+        )
         return function(*args, **(kwargs or {}))
 
 
 def steps_of(settings, data, device="cpu"):
     accelerator = Accelerator(cpu=device == "cpu")
-    step = Step(settings, Networks(settings, 16, accelerator.device), settings.condition_mode(16), accelerator)
+    step = Step(
+        settings,
+        Networks(settings, 16, accelerator.device),
+        settings.condition_mode(16),
+        accelerator,
+    )
     batch = data.batch(0, settings.subjects_per_batch, settings.views_per_subject)
     return step, [step.prepare(number, batch) for number in range(8)]
 
@@ -63,9 +94,17 @@ CASES = [
 
 def test_the_watch_sees_what_waits():
     x = torch.ones(3)
-    for waits in (lambda: bool(x[0]), lambda: x[x > 0], lambda: x.nonzero(), lambda: int(x[0]), lambda: x[0].item(),
-                  lambda: torch.linalg.inv(torch.eye(3)), lambda: x.new_tensor([1.0]), lambda: torch.tensor(2),
-                  lambda: x.tolist()):  # fmt: skip
+    for waits in (
+        lambda: bool(x[0]),
+        lambda: x[x > 0],
+        lambda: x.nonzero(),
+        lambda: int(x[0]),
+        lambda: x[0].item(),
+        lambda: torch.linalg.inv(torch.eye(3)),
+        lambda: x.new_tensor([1.0]),
+        lambda: torch.tensor(2),
+        lambda: x.tolist(),
+    ):
         with pytest.raises(AssertionError, match="waits for the device"), NoCopies(), NoWaiting():
             waits()
 
@@ -74,8 +113,12 @@ def test_the_watch_sees_what_waits():
 def test_no_step_waits(data, changes):
     """With R1, with density, with both and with neither."""
     step, prepared = steps_of(small(r1_interval=3, density_interval=2, **changes), data)
-    assert {(p.variant.r1, p.variant.density) for p in prepared[:4]} == {(True, True), (False, False), (False, True),
-                                                                        (True, False)}  # fmt: skip
+    assert {(p.variant.r1, p.variant.density) for p in prepared[:4]} == {
+        (True, True),
+        (False, False),
+        (False, True),
+        (True, False),
+    }
     with NoCopies(), NoWaiting():
         for number in range(4):
             step(number, prepared[number])
@@ -85,7 +128,9 @@ def test_no_step_waits(data, changes):
 def test_no_step_by_the_reference_waits(data, monkeypatch, reference):
     """Points are read by the reference on a GPU; rays only where the ops are not compiled."""
     usable = compiled.usable
-    monkeypatch.setattr(compiled, "usable", lambda tensor: not reference and tensor.ndim != 4 and usable(tensor))
+    monkeypatch.setattr(
+        compiled, "usable", lambda tensor: not reference and tensor.ndim != 4 and usable(tensor)
+    )
     step, prepared = steps_of(small(), data)
     step.reference = reference
     with NoCopies(), NoWaiting():
@@ -106,7 +151,16 @@ def test_no_step_of_a_growing_raw_image_waits(tmp_path):
 def test_no_step_waits_for_a_gpu(data, changes, graphs):
     settings = small(r1_interval=3, density_interval=2, blur_sigma=0.0, graphs=graphs, **changes)
     step, prepared = steps_of(settings, data, "cuda")
-    for number in (0, 1, 2, 3, 6, 5, 4, 3):  # each kind twice: graphs are captured, algorithms chosen
+    for number in (
+        0,
+        1,
+        2,
+        3,
+        6,
+        5,
+        4,
+        3,
+    ):  # each kind twice: graphs are captured, algorithms chosen
         step(prepared[number].step, prepared[number])
     assert (step.eager is None) == graphs
     torch.cuda.synchronize()

@@ -1,5 +1,6 @@
-"""One of several processes that take one step together: `two_processes.py DATA OUT SETTINGS`; writes its gradients, and
-whether the step's losses were finite, and those of another step that the last process alone spoils."""
+"""One of several processes that take one step together: `two_processes.py DATA OUT SETTINGS`;
+writes its gradients, and whether the step's losses were finite, and those of another step that the
+last process alone spoils."""
 
 import json
 import sys
@@ -22,7 +23,9 @@ def main(data: str, out: Path, settings: TrainSettings) -> None:
     assert accelerator.num_processes == 2
     rank = accelerator.process_index
     networks = Networks(settings, 16, accelerator.device)
-    batch = subjects.batch(0, settings.subjects_per_batch, settings.views_per_subject, rank=rank, world_size=2)
+    batch = subjects.batch(
+        0, settings.subjects_per_batch, settings.views_per_subject, rank=rank, world_size=2
+    )
     step = Step(settings, networks, settings.condition_mode(16), accelerator)
     finite = [step(0, batch)["finite"]]
     found = {}

@@ -1,8 +1,9 @@
-"""One of two processes that train together, as on machines that share no disk: `two_trainers.py DATA FOLDER INIT`.
+"""One of two processes that train together, as on machines that share no disk: `two_trainers.py
+DATA FOLDER INIT`.
 
-Each has a folder of its own, and INIT is the first one's. They train two steps, go on to four in another call, ask for
-another seed in vain, and meet a loss that is not finite, in the second process alone. Each prints a JSON line of what
-came of it.
+Each has a folder of its own, and INIT is the first one's. They train two steps, go on to four in
+another call, ask for another seed in vain, and meet a loss that is not finite, in the second
+process alone. Each prints a JSON line of what came of it.
 """
 
 import hashlib
@@ -28,7 +29,9 @@ def main(data: str, folder: Path, init: Path) -> None:
     def step(self, number, batch):
         last[:] = [number, self.networks]
         values = whole(self, number, batch)
-        return values | ({"loss_d": values["loss_d"] * float("nan")} if rank and number == 5 else {})
+        return values | (
+            {"loss_d": values["loss_d"] * float("nan")} if rank and number == 5 else {}
+        )
 
     Step.__call__ = step
 

@@ -23,11 +23,18 @@ def test_a_mesh_is_opened_again(head, tmp_path, kind):
     write_mesh(path, head)
     opened = trimesh.load(path, force="mesh", process=False)
     assert len(opened.faces) == len(head.faces)
-    assert np.abs(opened.bounds - [head.vertices.min(0), head.vertices.max(0)]).max() < 1e-5, "y up, in scene units"
+    assert np.abs(opened.bounds - [head.vertices.min(0), head.vertices.max(0)]).max() < 1e-5, (
+        "y up, in scene units"
+    )
     order = np.lexsort(np.round(opened.vertices, 4).T), np.lexsort(np.round(head.vertices, 4).T)
-    found, expected = opened.visual.vertex_colors[order[0], :3].astype(int), head.colours[order[1]].astype(int)
+    found, expected = (
+        opened.visual.vertex_colors[order[0], :3].astype(int),
+        head.colours[order[1]].astype(int),
+    )
     assert np.abs(np.sort(found, 0) - np.sort(expected, 0)).max() <= 1
-    outwards = ((opened.face_normals * (opened.triangles_center - opened.centroid)).sum(1) > 0).mean()
+    outwards = (
+        (opened.face_normals * (opened.triangles_center - opened.centroid)).sum(1) > 0
+    ).mean()
     assert outwards > 0.7
     assert b"one unit about 0.6 m" in path.read_bytes()
 
@@ -44,11 +51,18 @@ def test_moving_images(tmp_path):
         frames[i, i % 3, :, 3 * i : 3 * i + 3] = 255
     write_gif(tmp_path / "turn.gif", frames, fps=10)
     with Image.open(tmp_path / "turn.gif") as opened:
-        assert (opened.n_frames, opened.size, opened.info["duration"], opened.info["loop"]) == (6, (20, 17), 100, 0)
+        assert (opened.n_frames, opened.size, opened.info["duration"], opened.info["loop"]) == (
+            6,
+            (20, 17),
+            100,
+            0,
+        )
     write_mp4(tmp_path / "turn.mp4", frames)
     assert (tmp_path / "turn.mp4").read_bytes()[4:8] == b"ftyp"
     for write in (write_gif, write_mp4):
-        with pytest.raises(ValueError, match=r"frames must be uint8 \[T >= 1, 3, H, W\], got torch.float32 \[6"):
+        with pytest.raises(
+            ValueError, match=r"frames must be uint8 \[T >= 1, 3, H, W\], got torch.float32 \[6"
+        ):
             write(tmp_path / "other", frames.float())
 
 

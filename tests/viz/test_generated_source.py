@@ -17,7 +17,9 @@ def test_a_head_is_a_subject():
     source = GeneratedSource(seed=3, views_per_subject=4, view_sampling="orbit")
     subject = source.subject(2).validate()
     assert subject.views.shape == (4, 3, 64, 64) and subject.masks.shape == (4, 64, 64)
-    assert orbit_angles(subject.cameras)[:, 0].tolist() == pytest.approx([-180, -90, 0, 90], abs=1e-3)
+    assert orbit_angles(subject.cameras)[:, 0].tolist() == pytest.approx(
+        [-180, -90, 0, 90], abs=1e-3
+    )
     assert torch.equal(subject.views[2], subject.frontal), "the orbit has the front"
     again = GeneratedSource(seed=3, views_per_subject=4, view_sampling="orbit").subject(2)
     assert torch.equal(again.views, subject.views) and again.id == subject.id == "g3-0000002"
@@ -48,7 +50,9 @@ def test_bad_settings(tmp_path):
     ):
         with pytest.raises(ValueError, match=message):
             GeneratedSource(**settings)
-    with pytest.raises(ValueError, match="makes images of 64 pixels a side: resolution=64, not 128"):
+    with pytest.raises(
+        ValueError, match="makes images of 64 pixels a side: resolution=64, not 128"
+    ):
         GeneratedSource(resolution=128).subject(0)
 
 
@@ -58,5 +62,7 @@ def test_the_bytes_do_not_depend_on_the_workers(tmp_path):
     made = partial(GeneratedSource, seed=1, views_per_subject=2)
     for workers in (0, 2):
         synthesize(made, tmp_path / str(workers), 2, shard_size=1, workers=workers, progress=False)
-    one, other = ({p.name: p.read_bytes() for p in (tmp_path / str(w)).glob("*.tar")} for w in (0, 2))
+    one, other = (
+        {p.name: p.read_bytes() for p in (tmp_path / str(w)).glob("*.tar")} for w in (0, 2)
+    )
     assert one and one == other

@@ -13,7 +13,10 @@ POINTS, IMAGES = torch.rand(3, 2), torch.zeros(3, 3, 8, 8, dtype=torch.uint8)
 
 
 def page(**changes):
-    given = dict(words=["one", "two", "three"], groups=["a", "b", "a"], title="map", alt="three people") | changes
+    given = (
+        dict(words=["one", "two", "three"], groups=["a", "b", "a"], title="map", alt="three people")
+        | changes
+    )
     shown = image_map(POINTS, IMAGES, **given).data
     return shown, html.unescape(re.search(r'srcdoc="([^"]+)"', shown).group(1))
 

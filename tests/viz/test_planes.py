@@ -14,10 +14,16 @@ def test_a_ball_wears_the_planes_that_it_is_read_from():
     assert xy.shape == (1 + len(VIEWS), 3, 65, 65)
     middle = xy[:, :, 32, 32]
     assert (middle[front] - middle[back]).abs().max() < 5, "XY does not tell front from back"
-    assert (xy[left, 0, 32, 40] - xy[left, 0, 32, 24]).abs() < 5, "nor near from far, seen from the side"
-    assert xy[front, 0, 32, 50] > xy[front, 0, 32, 14], "the subject's left, red, is on the right of the image"
+    assert (xy[left, 0, 32, 40] - xy[left, 0, 32, 24]).abs() < 5, (
+        "nor near from far, seen from the side"
+    )
+    assert xy[front, 0, 32, 50] > xy[front, 0, 32, 14], (
+        "the subject's left, red, is on the right of the image"
+    )
     polar = plane_rows(spherical, size=65)[0]
-    assert (polar[back, :, 32, 32] == 255).all() and (polar[front, :, 32, 32] < 255).any(), "faded at the seam"
+    assert (polar[back, :, 32, 32] == 255).all() and (polar[front, :, 32, 32] < 255).any(), (
+        "faded at the seam"
+    )
     assert (polar[front, :, 0, 0] == 255).all(), "white beside the ball"
 
 
@@ -29,5 +35,7 @@ def test_one_row_a_projection():
 def test_random_heads_differ_between_representations_and_around_the_head():
     rows = random_heads(views=3)
     assert len(rows) == len(REPRESENTATIONS) and rows[0].shape == (3, 3, 64, 64)
-    assert all((row < 250).any() and (row[:, :, 0, 0] > 240).all() for row in rows), "something, on white"
+    assert all((row < 250).any() and (row[:, :, 0, 0] > 240).all() for row in rows), (
+        "something, on white"
+    )
     assert not torch.equal(rows[0][0], rows[0][1]) and not torch.equal(rows[0], rows[1])

@@ -43,22 +43,29 @@ def test_false_colours():
 def test_charts():
     labels = cameras.orbit_cameras(torch.tensor([0.0, 90.0]), torch.tensor([0.0, 0.0]))
     sphere = plots.camera_sphere(labels).data[0]
-    assert list(sphere.y) == pytest.approx([-2.7, 0.0], abs=1e-6) and list(sphere.x) == pytest.approx(
-        [0.0, 2.7], abs=1e-6
-    )
+    assert list(sphere.y) == pytest.approx([-2.7, 0.0], abs=1e-6) and list(
+        sphere.x
+    ) == pytest.approx([0.0, 2.7], abs=1e-6)
     bars = plots.histograms({"hair": ["bald", "long", "long"], "age": [1.0, 2.0]}).data
     assert bars[0].x == ("long", "bald") and bars[0].y == (2, 1) and bars[1].type == "histogram"
 
 
 def test_scene_survives_in_a_page():
     plot = scenes.new_plot()
-    scenes.add_mesh(plot, [[0, 0, 0], [1, 0, 0], [0, 1, 0]], [[0, 1, 2]], torch.tensor([[1.0, 0, 0]] * 3).numpy())
+    scenes.add_mesh(
+        plot,
+        [[0, 0, 0], [1, 0, 0], [0, 1, 0]],
+        [[0, 1, 2]],
+        torch.tensor([[1.0, 0, 0]] * 3).numpy(),
+    )
     scenes.add_cameras(plot, cameras.orbit_cameras(torch.tensor([0.0]), torch.tensor([0.0])))
     scenes.look(plot, 0.0, 0.0, 4.0)
     assert plot.camera[:3] == pytest.approx([0.0, -4.0, 0.0], abs=1e-6)
     mesh, lines = plot.objects
     assert mesh.colors.tolist() == [0xFF0000] * 3
     apex = lines.vertices[0]
-    assert apex == pytest.approx([0.0, -2.7, 0.0], abs=1e-6)  # the camera stands in front: towards the reader
+    assert apex == pytest.approx(
+        [0.0, -2.7, 0.0], abs=1e-6
+    )  # the camera stands in front: towards the reader
     shown = scenes.embed(plot, "one triangle").data
     assert 'title="one triangle"' in shown and "srcdoc=" in shown

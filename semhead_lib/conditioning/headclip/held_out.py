@@ -26,26 +26,40 @@ PEOPLE = 256
 _VIEWS = 8  # every 45 degrees around each
 
 
-def make_held_out(folder: Path | str, seed: int, *, workers: int, people: int = PEOPLE, progress: bool = True) -> list:
-    """People of `seed` at 128 pixels, seen every 45 degrees: made in `folder`, or read when they are there."""
+def make_held_out(
+    folder: Path | str, seed: int, *, workers: int, people: int = PEOPLE, progress: bool = True
+) -> list:
+    """People of `seed` at 128 pixels, seen every 45 degrees: made in `folder`, or read when they
+    are there."""
     from semhead_lib.data.parametric.source import ParametricSource
 
     source = partial(
-        ParametricSource, seed=seed, resolution=128, views_per_subject=_VIEWS, view_sampling="orbit", channels=()
+        ParametricSource,
+        seed=seed,
+        resolution=128,
+        views_per_subject=_VIEWS,
+        view_sampling="orbit",
+        channels=(),
     )
     synthesize(source, folder, people, shard_size=32, workers=workers, progress=progress)
     return list(SubjectsInMemory.load(folder))
 
 
-def judge(encoder: SemanticEncoder, people: Sequence[Subject], *, faces: bool = False) -> dict[str, Any]:
+def judge(
+    encoder: SemanticEncoder, people: Sequence[Subject], *, faces: bool = False
+) -> dict[str, Any]:
     """All metrics of the model card for `people` seen from the same azimuths, as JSON.
 
-    `faces` adds the rank correlation with dlib's face network (a tenth of a second a person; needs the extra `faces`).
+    `faces` adds the rank correlation with dlib's face network (a tenth of a second a person; needs
+    the extra `faces`).
     """
     attributes = [s.attributes for s in people]
     frontal = torch.stack([s.frontal for s in people])
     features = encoder.images(frontal)
-    zero_shot = {name: answer(encoder, question, features, attributes) for name, question in QUESTIONS.items()}
+    zero_shot = {
+        name: answer(encoder, question, features, attributes)
+        for name, question in QUESTIONS.items()
+    }
     views = torch.stack([s.views for s in people])
     by_azimuth = {}
     for k, (azimuth, *_) in enumerate(orbit_angles(people[0].cameras).tolist()):
@@ -55,17 +69,23 @@ def judge(encoder: SemanticEncoder, people: Sequence[Subject], *, faces: bool = 
     metrics = {
         "people": len(people),
         "zero_shot": {
-            name: {"accuracy": a.accuracy, "balanced": a.balanced, "asked": a.asked} for name, a in zero_shot.items()
+            name: {"accuracy": a.accuracy, "balanced": a.balanced, "asked": a.asked}
+            for name, a in zero_shot.items()
         },
         "retrieval_45": {"recall_1": recall(both, 1), "recall_5": recall(both, 5)},
-        "recall_1_by_azimuth": {str(azimuth): recall(rank, 1) for azimuth, rank in by_azimuth.items()},
+        "recall_1_by_azimuth": {
+            str(azimuth): recall(rank, 1) for azimuth, rank in by_azimuth.items()
+        },
         "text": {"median_rank": text.float().median().item(), "recall_1": recall(text, 1)},
     }
     return metrics | ({"dlib": agreement_with_dlib(features, frontal)} if faces else {})
 
 
-def agreement_with_dlib(features: Tensor, frontal: Tensor) -> dict[str, float]:  # [N, D], [N, 3, R, R] uint8
-    """Spearman's rank correlation between distances here and in dlib's identity space, over pairs of frontal images."""
+def agreement_with_dlib(
+    features: Tensor, frontal: Tensor
+) -> dict[str, float]:  # [N, D], [N, 3, R, R] uint8
+    """Spearman's rank correlation between distances here and in dlib's identity space, over pairs
+    of frontal images."""
     from semhead_lib.data.portraits.faces import face_judge
 
     found = [(i, f) for i, f in enumerate(map(face_judge().identity, frontal)) if f is not None]

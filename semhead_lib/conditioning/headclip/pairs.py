@@ -1,4 +1,5 @@
-"""Pairs of image and caption: batch number i is a function of the seed and i, so any training can go on anywhere."""
+"""Pairs of image and caption: batch number i is a function of the seed and i, so any training can
+go on anywhere."""
 
 from __future__ import annotations
 
@@ -20,13 +21,15 @@ from semhead_lib.data.subjects import Subject
 _SHIFT = 0.06  # largest shift of an augmented image, in image widths
 _ZOOM = 0.10  # largest change of its size
 _LIGHTER = 0.10  # largest change of brightness and of contrast
-_BLURRED = 0.3  # share of images that are made smaller and larger again: generators at 32 pixels are read too
+# share of images that are made smaller and larger again: generators at 32 pixels are read too
+_BLURRED = 0.3
 _SMALLEST = 24  # pixels a side of those, at least
 
 
 @dataclass(frozen=True)
 class Batch:
-    """B images of different people, a caption of each, and texts to hold the images against attribute by attribute."""
+    """B images of different people, a caption of each, and texts to hold the images against
+    attribute by attribute."""
 
     images: Tensor  # [B, 3, R, R] float32 in [0, 1]
     captions: list[str]
@@ -38,8 +41,12 @@ class Pairs:
 
     def __init__(self, subjects: Sequence[Subject], recipe: Recipe) -> None:
         self.recipe = recipe
-        self.images = torch.stack([torch.cat([s.views, s.frontal[None]]) for s in subjects])  # [N, V+1, 3, R, R]
-        self.angles = np.stack([orbit_angles(s.cameras)[:, :2].numpy() for s in subjects])  # [N, V, 2]
+        self.images = torch.stack(
+            [torch.cat([s.views, s.frontal[None]]) for s in subjects]
+        )  # [N, V+1, 3, R, R]
+        self.angles = np.stack(
+            [orbit_angles(s.cameras)[:, :2].numpy() for s in subjects]
+        )  # [N, V, 2]
         self.who = [(s.attributes, s.caption) for s in subjects]
         self._order = -1, np.arange(0)  # of the epoch that was asked for last
 
@@ -48,7 +55,13 @@ class Pairs:
         rng = Random(f"vocabulary {self.recipe.seed}")
         views = rng.choices(range(self.angles.shape[1]), k=each)
         return [
-            describe(attributes, caption, float(self.angles[i, view, 0]), float(self.angles[i, view, 1]), rng)
+            describe(
+                attributes,
+                caption,
+                float(self.angles[i, view, 0]),
+                float(self.angles[i, view, 1]),
+                rng,
+            )
             for i, (attributes, caption) in enumerate(self.who)
             for view in views
         ]
@@ -70,16 +83,23 @@ class Pairs:
             azimuths.append(azimuth)
         asked = ask([self.who[i][0] for i in chosen], azimuths, rng)
         images = self.images[torch.from_numpy(chosen), torch.tensor(views)].float() / 255
-        return Batch(augment(images, torch.Generator().manual_seed(rng.getrandbits(63))), captions, asked)
+        return Batch(
+            augment(images, torch.Generator().manual_seed(rng.getrandbits(63))), captions, asked
+        )
 
     def order(self, epoch: int) -> np.ndarray:  # [N]
         """All people in the order of an epoch."""
         if self._order[0] != epoch:
-            self._order = epoch, np.random.default_rng((self.recipe.seed, epoch)).permutation(len(self.who))
+            self._order = (
+                epoch,
+                np.random.default_rng((self.recipe.seed, epoch)).permutation(len(self.who)),
+            )
         return self._order[1]
 
 
-def augment(images: Tensor, generator: torch.Generator) -> Tensor:  # [B, 3, R, R] in [0, 1] -> the same
+def augment(
+    images: Tensor, generator: torch.Generator
+) -> Tensor:  # [B, 3, R, R] in [0, 1] -> the same
     """Shift, zoom, blur and light each image a little: nothing that a caption would tell."""
     b, _, r, _ = images.shape
     chance = torch.rand(b, 6, generator=generator)
@@ -89,7 +109,9 @@ def augment(images: Tensor, generator: torch.Generator) -> Tensor:  # [B, 3, R, 
     grid = F.affine_grid(affine, list(images.shape), align_corners=False)
     moved = F.grid_sample(images, grid, padding_mode="border", align_corners=False)
     size = int(torch.randint(_SMALLEST, r, (), generator=generator)) if r > _SMALLEST else r
-    small = F.interpolate(moved, size=(size, size), mode="bilinear", antialias=True, align_corners=False)
+    small = F.interpolate(
+        moved, size=(size, size), mode="bilinear", antialias=True, align_corners=False
+    )
     blurred = F.interpolate(small, size=(r, r), mode="bicubic", align_corners=False)
     moved = torch.where(chance[:, 3, None, None, None] < _BLURRED, blurred, moved)
     contrast, light = (1 + _LIGHTER * (2 * chance[:, k, None, None, None] - 1) for k in (4, 5))

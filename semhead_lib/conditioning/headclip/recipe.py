@@ -6,12 +6,15 @@ from dataclasses import dataclass
 from typing import Any
 
 NAME = "headclip-64"
-CONFIG = "open_clip_config.json"  # a model folder holds these: open_clip reads it as `local-dir:FOLDER`
+CONFIG = (
+    "open_clip_config.json"  # a model folder holds these: open_clip reads it as `local-dir:FOLDER`
+)
 WEIGHTS = "model.safetensors"
 VOCABULARY = "bpe.txt.gz"
 
-# CLIP's own convolutional image tower (Radford et al., 2021: "RN50" made narrow), because from 90 000 images of
-# 64 pixels it learns more in the same time than a vision transformer, and is four times as fast.
+# CLIP's own convolutional image tower (Radford et al., 2021: "RN50" made narrow), because from 90
+# 000 images of 64 pixels it learns more in the same time than a vision transformer, and is four
+# times as fast.
 ARCHITECTURE: dict[str, Any] = {
     "embed_dim": 128,
     "vision_cfg": {"image_size": 64, "layers": [2, 2, 2, 2], "width": 24, "head_width": 64},
@@ -49,9 +52,13 @@ class Recipe:
     learning_rate: float = 1e-3  # the highest, of AdamW; cosine decay to 0
     warmup: int = 100  # steps of linear warm-up
     weight_decay: float = 0.1  # of matrices and filters only
-    frontal_share: float = 0.4  # share of images that are the frontal view; the others are evenly drawn views
+    frontal_share: float = (
+        0.4  # share of images that are the frontal view; the others are evenly drawn views
+    )
     merges: int = 2000  # most merges of the vocabulary
-    precision: str = "bf16"  # of the image tower's arithmetic, or "fp32": weights and text tower are float32
+    precision: str = (
+        "bf16"  # of the image tower's arithmetic, or "fp32": weights and text tower are float32
+    )
 
     def __post_init__(self) -> None:
         if self.precision not in ("bf16", "fp32"):
@@ -64,5 +71,6 @@ class Recipe:
             raise ValueError(f"frontal_share must be at most 1, got {self.frontal_share}")
         if self.batch > self.subjects - self.validation:
             raise ValueError(
-                f"batch must be at most the {self.subjects - self.validation} people trained on, got {self.batch}"
+                f"batch must be at most the {self.subjects - self.validation} people trained on, "
+                f"got {self.batch}"
             )

@@ -1,4 +1,5 @@
-"""Training of headclip-64: CLIP's contrastive loss on parametric heads and their captions, resumed by the same call."""
+"""Training of headclip-64: CLIP's contrastive loss on parametric heads and their captions, resumed
+by the same call."""
 
 from __future__ import annotations
 
@@ -38,7 +39,8 @@ _HIGHEST_SCALE = math.log(100)  # of the logits, as in CLIP
 
 
 def make_people(recipe: Recipe, folder: Path, workers: int, progress: bool = True) -> None:
-    """Make the people to train on, unless they are there already; interrupted, the same call goes on."""
+    """Make the people to train on, unless they are there already; interrupted, the same call goes
+    on."""
     from semhead_lib.data.parametric.source import ParametricSource
 
     source = partial(
@@ -61,14 +63,16 @@ def train(
     stop_after: int | None = None,
     progress: bool = True,
 ) -> Path:
-    """Train on the dataset `people` (see `make_people`) and write a model folder that open_clip reads as `local-dir:`.
+    """Train on the dataset `people` (see `make_people`) and write a model folder that open_clip
+    reads as `local-dir:`.
 
-    The state is saved every `save_every` steps, and when interrupted: the same call goes on there and, on one device
-    and one number of threads, ends with the same weights. `stop_after` ends this call after that many steps.
+    The state is saved every `save_every` steps, and when interrupted: the same call goes on there
+    and, on one device and one number of threads, ends with the same weights. `stop_after` ends this
+    call after that many steps.
     Returns the path of the weights, which exist only when the training is finished.
 
-    Raises ValueError for data or a recipe other than those `out` was begun with, FloatingPointError when the loss is
-    no longer finite, BlockingIOError when another process trains into `out`.
+    Raises ValueError for data or a recipe other than those `out` was begun with, FloatingPointError
+    when the loss is no longer finite, BlockingIOError when another process trains into `out`.
     """
     people, out = Path(people), Path(out)
     out.mkdir(parents=True, exist_ok=True)
@@ -84,8 +88,12 @@ def train(
         unseen = Pairs(subjects[-recipe.validation :], recipe)
         del subjects
         if not (out / VOCABULARY).exists():
-            size = write_vocabulary(learn_merges(pairs.captions(_CAPTIONS_EACH), recipe.merges), out / VOCABULARY)
-            write_atomically(out / CONFIG, json.dumps(open_clip_config(size), indent=2).encode() + b"\n")
+            size = write_vocabulary(
+                learn_merges(pairs.captions(_CAPTIONS_EACH), recipe.merges), out / VOCABULARY
+            )
+            write_atomically(
+                out / CONFIG, json.dumps(open_clip_config(size), indent=2).encode() + b"\n"
+            )
         return _Training(recipe, out, device, pairs, unseen).run(save_every, stop_after, progress)
 
 
@@ -93,12 +101,16 @@ class _Training:
     def __init__(self, recipe: Recipe, out: Path, device: str, pairs: Pairs, unseen: Pairs) -> None:
         torch.manual_seed(recipe.seed)
         self.recipe, self.out, self.device, self.pairs = recipe, out, device, pairs
-        self.model = open_clip.CLIP(**json.loads((out / CONFIG).read_text(encoding="utf-8"))["model_cfg"])
+        self.model = open_clip.CLIP(
+            **json.loads((out / CONFIG).read_text(encoding="utf-8"))["model_cfg"]
+        )
         move: Any = self.model.to  # torch's overloads leave memory_format out
         move(device, memory_format=torch.channels_last)
         self.tokens = open_clip.get_tokenizer(f"local-dir:{out}", bpe_path=str(out / VOCABULARY))
         groups = parameter_groups(self.model, recipe.weight_decay)
-        self.optimiser = torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=(0.9, 0.98), eps=1e-6)
+        self.optimiser = torch.optim.AdamW(
+            groups, lr=recipe.learning_rate, betas=(0.9, 0.98), eps=1e-6
+        )
         self.loss = open_clip.ClipLoss()
         self.step = 0
         self.unseen = unseen.images[:, -1].float() / 255, [caption for _, caption in unseen.who]
@@ -106,8 +118,18 @@ class _Training:
             self._restore()
 
     def run(self, save_every: int, stop_after: int | None, progress: bool) -> Path:
-        last = self.recipe.steps if stop_after is None else min(self.recipe.steps, self.step + stop_after)
-        bar = tqdm(total=self.recipe.steps, initial=self.step, unit="step", desc=self.out.name, disable=not progress)
+        last = (
+            self.recipe.steps
+            if stop_after is None
+            else min(self.recipe.steps, self.step + stop_after)
+        )
+        bar = tqdm(
+            total=self.recipe.steps,
+            initial=self.step,
+            unit="step",
+            desc=self.out.name,
+            disable=not progress,
+        )
         with bar, open(self.out / LOG, "a", encoding="utf-8") as log:
             try:
                 while self.step < last:
@@ -125,7 +147,9 @@ class _Training:
         if self.step < self.recipe.steps:
             self._save()
         else:
-            state = {name: tensor.cpu().contiguous() for name, tensor in self.model.state_dict().items()}
+            state = {
+                name: tensor.cpu().contiguous() for name, tensor in self.model.state_dict().items()
+            }
             tensors = {name: t.half() if t.is_floating_point() else t for name, t in state.items()}
             write_atomically(self.out / WEIGHTS, save(tensors, metadata={"format": "pt"}))
             (self.out / STATE).unlink(missing_ok=True)
@@ -137,8 +161,13 @@ class _Training:
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate(self.step, r.learning_rate, r.warmup, r.steps)
         self.model.train()
-        images, tokens = normalise(batch.images).to(self.device), self.tokens(batch.captions).to(self.device)
-        with torch.autocast(torch.device(self.device).type, torch.bfloat16, self.recipe.precision == "bf16"):
+        images, tokens = (
+            normalise(batch.images).to(self.device),
+            self.tokens(batch.captions).to(self.device),
+        )
+        with torch.autocast(
+            torch.device(self.device).type, torch.bfloat16, self.recipe.precision == "bf16"
+        ):
             image = self.model.encode_image(images)
         image = nn.functional.normalize(image.float(), dim=-1)
         text, scale = self.model.encode_text(tokens, normalize=True), self.model.logit_scale.exp()
@@ -146,7 +175,9 @@ class _Training:
         contrast_loss = self._contrast(image, batch.asked, scale)
         loss = pairs_loss + self.recipe.contrast * contrast_loss
         if not loss.isfinite():
-            raise FloatingPointError(f"step {self.step}: the loss is {loss.item()}; the last saved state is kept")
+            raise FloatingPointError(
+                f"step {self.step}: the loss is {loss.item()}; the last saved state is kept"
+            )
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
@@ -166,12 +197,16 @@ class _Training:
         }
 
     def _contrast(self, image: Tensor, asked: list[ContrastBatch], scale: Tensor) -> Tensor:
-        """CLIP's loss of images against texts that differ in one attribute only: the weighted mean over attributes."""
+        """CLIP's loss of images against texts that differ in one attribute only: the weighted mean
+        over attributes."""
         tokens = self.tokens([text for one in asked for text in one.texts]).to(self.device)
-        texts = self.model.encode_text(tokens, normalize=True).split([len(one.texts) for one in asked])
+        texts = self.model.encode_text(tokens, normalize=True).split(
+            [len(one.texts) for one in asked]
+        )
         losses = [
             nn.functional.cross_entropy(
-                scale * image[torch.tensor(one.images)] @ text.T, torch.tensor(one.values, device=self.device)
+                scale * image[torch.tensor(one.images)] @ text.T,
+                torch.tensor(one.values, device=self.device),
             )
             for one, text in zip(asked, texts, strict=True)
         ]
@@ -180,19 +215,29 @@ class _Training:
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
-        """Unseen people: how often a full caption finds its frontal image first, and at which rank in the median."""
+        """Unseen people: how often a full caption finds its frontal image first, and at which rank
+        in the median."""
         images, captions = self.unseen
         self.model.eval()
-        encoded = [self.model.encode_image(part.to(self.device)) for part in normalise(images).split(64)]
+        encoded = [
+            self.model.encode_image(part.to(self.device)) for part in normalise(images).split(64)
+        ]
         image = nn.functional.normalize(torch.cat(encoded), dim=-1)
         text = self.model.encode_text(self.tokens(captions).to(self.device), normalize=True)
         score = text @ image.T
         rank = (score > score.diagonal()[:, None]).sum(1) + 1.0
-        return {"validation_first": (rank == 1).float().mean().item(), "validation_rank": rank.median().item()}
+        return {
+            "validation_first": (rank == 1).float().mean().item(),
+            "validation_rank": rank.median().item(),
+        }
 
     def _save(self) -> None:
         data = io.BytesIO()
-        state = {"step": self.step, "model": self.model.state_dict(), "optimiser": self.optimiser.state_dict()}
+        state = {
+            "step": self.step,
+            "model": self.model.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+        }
         torch.save(state, data)
         write_atomically(self.out / STATE, data.getvalue())
 

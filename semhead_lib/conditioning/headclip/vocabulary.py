@@ -1,4 +1,5 @@
-"""A small vocabulary in the form of open_clip's: byte pair encoding (Sennrich et al., 2016) learnt from captions."""
+"""A small vocabulary in the form of open_clip's: byte pair encoding (Sennrich et al., 2016) learnt
+from captions."""
 
 from __future__ import annotations
 
@@ -13,12 +14,17 @@ from open_clip.tokenizer import bytes_to_unicode
 
 from semhead_lib.atomic import write_atomically
 
-WORDS = regex.compile(r"'s|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+")  # as open_clip splits text
-BASE = 2 * 256 + 2  # bytes, bytes that end a word, start and end of text: the vocabulary before the first merge
+WORDS = regex.compile(
+    r"'s|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+"
+)  # as open_clip splits text
+BASE = (
+    2 * 256 + 2
+)  # bytes, bytes that end a word, start and end of text: the vocabulary before the first merge
 
 
 def learn_merges(texts: Iterable[str], most: int) -> list[tuple[str, str]]:
-    """The pairs to merge, most frequent first; ties in alphabetical order, so equal texts give equal merges.
+    """The pairs to merge, most frequent first; ties in alphabetical order, so equal texts give
+    equal merges.
 
     Ends early when every word of `texts` has become one token.
 
@@ -46,7 +52,8 @@ def learn_merges(texts: Iterable[str], most: int) -> list[tuple[str, str]]:
 
 
 def write_vocabulary(merges: list[tuple[str, str]], path: Path) -> int:
-    """Write `merges` as open_clip's `SimpleTokenizer(bpe_path=...)` reads them; returns the vocabulary's size."""
+    """Write `merges` as open_clip's `SimpleTokenizer(bpe_path=...)` reads them; returns the
+    vocabulary's size."""
     lines = ["#version: 0.2", *(" ".join(pair) for pair in merges)]
     write_atomically(path, gzip.compress("\n".join(lines).encode(), mtime=0))
     return BASE + len(merges)

@@ -1,6 +1,8 @@
-"""Datasets in the form of EG3D and PanoHead: images in a folder or zip, with a `dataset.json` of camera labels.
+"""Datasets in the form of EG3D and PanoHead: images in a folder or zip, with a `dataset.json` of
+camera labels.
 
-`{"labels": [["00000/img00000000.png", [25 numbers]], ...]}`; numbers may also be written as strings. Nothing is
+`{"labels": [["00000/img00000000.png", [25 numbers]], ...]}`; numbers may also be written as
+strings. Nothing is
 extracted: entries are read by name, after their names and sizes were looked at.
 """
 
@@ -23,7 +25,8 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
 
 def unsafe_name(name: str) -> str | None:
-    """Why extracting an archive entry of this name could write elsewhere (one phrase), or None when it could not."""
+    """Why extracting an archive entry of this name could write elsewhere (one phrase), or None when
+    it could not."""
     if not name or "\0" in name:
         return "is empty or holds a zero byte"
     if PurePosixPath(name).is_absolute() or PureWindowsPath(name).drive or name.startswith("\\"):
@@ -36,7 +39,8 @@ def unsafe_name(name: str) -> str | None:
 class ImageArchive:
     """A folder or zip of images with camera labels, read by entry name.
 
-    Raises FileNotFoundError when there is nothing at `path`, ValueError when it is neither a folder nor a zip file.
+    Raises FileNotFoundError when there is nothing at `path`, ValueError when it is neither a folder
+    nor a zip file.
     """
 
     def __init__(self, path: Path | str) -> None:
@@ -78,7 +82,8 @@ class ImageArchive:
             raise ValueError(f"{self.path}: {name}: cannot be read: {error}") from None
 
     def labels(self) -> list[tuple[str, Any]]:
-        """The entries of `dataset.json`, as they are: (image name, label). Raises ValueError when there are none."""
+        """The entries of `dataset.json`, as they are: (image name, label). Raises ValueError when
+        there are none."""
         where = f"{self.path}: {MANIFEST}"
         try:
             content = json.loads(self.read(MANIFEST))
@@ -94,7 +99,9 @@ class ImageArchive:
             raise ValueError(f"{where}: labels must be a list of [image name, label]")
         for row, pair in enumerate(pairs):
             if not isinstance(pair, list | tuple) or len(pair) != 2 or not isinstance(pair[0], str):
-                raise ValueError(f"{where}: labels, row {row}: expected [image name, label], got {pair!r:.80}")
+                raise ValueError(
+                    f"{where}: labels, row {row}: expected [image name, label], got {pair!r:.80}"
+                )
         return [(name, label) for name, label in pairs]
 
     def _scan_folder(self) -> None:
@@ -102,13 +109,17 @@ class ImageArchive:
             for file in files:
                 name = (Path(folder) / file).relative_to(self.path).as_posix()
                 if not _hidden(name):
-                    self.sizes[name] = os.path.getsize(self.path / name) if (self.path / name).exists() else 0
+                    self.sizes[name] = (
+                        os.path.getsize(self.path / name) if (self.path / name).exists() else 0
+                    )
 
     def _scan_zip(self) -> None:
         try:
             self.zip = zipfile.ZipFile(self.path)
         except Exception as error:  # damaged zip files fail in many ways
-            raise ValueError(f"{self.path}: is neither a folder nor a readable zip file: {error}") from None
+            raise ValueError(
+                f"{self.path}: is neither a folder nor a readable zip file: {error}"
+            ) from None
         for info in self.zip.infolist():
             problem = unsafe_name(info.filename)
             if problem:

@@ -1,6 +1,8 @@
-"""Multi-view batches: k views of one subject side by side, under its one index and its one semantic feature.
+"""Multi-view batches: k views of one subject side by side, under its one index and its one semantic
+feature.
 
-Which views a subject shows in an epoch depends on (seed, epoch, subject) alone, so every reader shows the same.
+Which views a subject shows in an epoch depends on (seed, epoch, subject) alone, so every reader
+shows the same.
 """
 
 from __future__ import annotations
@@ -28,7 +30,8 @@ class Row:
 
 
 def choose_views(seed: int, epoch: int, subject: int, views: int, k: int) -> list[int]:
-    """`k` different views of `views`, in random order. Over the epochs each view is as likely as any other."""
+    """`k` different views of `views`, in random order. Over the epochs each view is as likely as
+    any other."""
     return np.random.default_rng((seed, epoch, subject)).permutation(views)[:k].tolist()
 
 
@@ -36,7 +39,10 @@ def check_views(layout: Layout, k: int) -> None:
     """Raise ValueError unless every subject has `k` views."""
     least, most = layout.views_per_subject
     if not 1 <= k <= least:
-        raise ValueError(f"views_per_subject must be 1 to {least} (subjects have {least} to {most} views), got {k}")
+        raise ValueError(
+            f"views_per_subject must be 1 to {least} (subjects have {least} to {most} views), got "
+            f"{k}"
+        )
 
 
 def to_model_range(images: Tensor) -> Tensor:  # uint8, any shape
@@ -62,5 +68,7 @@ def collate(rows: Sequence[Row]) -> Batch:
         cameras=torch.cat([row.cameras for row in rows]),
         subject=torch.tensor([row.subject for row in rows]).repeat_interleave(counts),
         semantics=torch.cat(semantics) if semantics else None,
-        masks=torch.cat(all_present((row.masks for row in rows), "masks"))[:, None] if has_masks else None,
+        masks=torch.cat(all_present((row.masks for row in rows), "masks"))[:, None]
+        if has_masks
+        else None,
     )

@@ -1,7 +1,8 @@
-"""Checking a dataset, ours or one in EG3D's form: every problem in one clear line, whatever the files hold.
+"""Checking a dataset, ours or one in EG3D's form: every problem in one clear line, whatever the
+files hold.
 
-Files may come from anywhere, so nothing is extracted or unpickled, sizes are looked at before anything is read, and
-damage of any kind ends as a line.
+Files may come from anywhere, so nothing is extracted or unpickled, sizes are looked at before
+anything is read, and damage of any kind ends as a line.
 """
 
 from __future__ import annotations
@@ -20,9 +21,11 @@ from semhead_lib.data.dataset.shards import file_sha256, read_member, sample_lay
 
 
 def check(path: Path | str) -> list[str]:
-    """Every problem of the dataset at `path` (our folder, or an EG3D or PanoHead folder or zip), one line each.
+    """Every problem of the dataset at `path` (our folder, or an EG3D or PanoHead folder or zip),
+    one line each.
 
-    An empty list means that all files are there, whole, and what `dataset.json` says. Never raises for bad data.
+    An empty list means that all files are there, whole, and what `dataset.json` says. Never raises
+    for bad data.
     """
     path = Path(path)
     if not path.exists():
@@ -34,7 +37,8 @@ def check(path: Path | str) -> list[str]:
 
 
 def _is_archive(path: Path) -> bool:
-    """Whether this is to be read as EG3D's form: a file, or a folder without shards whose dataset.json is not ours."""
+    """Whether this is to be read as EG3D's form: a file, or a folder without shards whose
+    dataset.json is not ours."""
     if not path.is_dir():
         return True
     if any(path.glob("*.tar")) or _is_begun(path) or not (path / MANIFEST).exists():
@@ -57,7 +61,10 @@ def _check_dataset(folder: Path) -> Iterator[str]:
         yield str(error)
         return
     if manifest.subjects != manifest.plan.subjects:
-        yield f"{folder / MANIFEST}: its shards have {manifest.subjects} subjects, its plan {manifest.plan.subjects}"
+        yield (
+            f"{folder / MANIFEST}: its shards have {manifest.subjects} subjects, its plan "
+            f"{manifest.plan.subjects}"
+        )
     listed = {record.name for record in manifest.shards}
     for path in sorted({*folder.glob("*.tar"), *leftovers(folder)}):
         if path.name not in listed:
@@ -67,7 +74,9 @@ def _check_dataset(folder: Path) -> Iterator[str]:
         yield from _check_shard(folder / record.name, record, manifest, owner)
 
 
-def _check_shard(path: Path, record: ShardRecord, manifest: Manifest, owner: dict[str, str]) -> Iterator[str]:
+def _check_shard(
+    path: Path, record: ShardRecord, manifest: Manifest, owner: dict[str, str]
+) -> Iterator[str]:
     if not path.is_file():
         yield f"{path}: missing"
         return
@@ -97,20 +106,27 @@ def _check_shard(path: Path, record: ShardRecord, manifest: Manifest, owner: dic
                 merged = manifest.layout.merge(layout, f"{path}: subject {key}")
                 if merged.views_per_subject != manifest.layout.views_per_subject:
                     least, most = manifest.layout.views_per_subject
-                    yield f"{path}: subject {key}: has {layout.views_per_subject[0]} views, expected {least} to {most}"
+                    yield (
+                        f"{path}: subject {key}: has {layout.views_per_subject[0]} views, "
+                        f"expected {least} to {most}"
+                    )
             except (ValueError, KeyError) as error:
                 if not found:
                     yield str(error)
     except Exception as error:  # the tar reader meets damage with many kinds of exceptions
         yield f"{path}: is not a readable tar file: {error}"
         return
-    for name, count, expected in (("subjects", subjects, record.subjects), ("views", views, record.views)):
+    for name, count, expected in (
+        ("subjects", subjects, record.subjects),
+        ("views", views, record.views),
+    ):
         if count != expected:
             yield f"{path}: has {count} {name}, {MANIFEST} says {expected}"
 
 
 def _samples(path: Path) -> Iterator[str | dict]:
-    """Samples of a tar file, and a line for each entry that is not safe to read, which is left out."""
+    """Samples of a tar file, and a line for each entry that is not safe to read, which is left
+    out."""
     sample: dict = {}
     with tarfile.open(path, "r:") as tar:
         for member in tar:

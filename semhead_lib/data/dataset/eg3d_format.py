@@ -1,4 +1,5 @@
-"""Import from and export to the form of EG3D and PanoHead (see `archives`), lossless in pixels and labels."""
+"""Import from and export to the form of EG3D and PanoHead (see `archives`), lossless in pixels and
+labels."""
 
 from __future__ import annotations
 
@@ -32,9 +33,10 @@ _FOLDER_SIZE = 1000  # images a folder, when every subject has one
 class ArchiveSource:
     """The images of an EG3D or PanoHead dataset as subjects.
 
-    `group` "none" makes each image a subject with one view; "folder" makes the images of a folder the views of one
-    subject. The frontal image, from which semantics come, is the view nearest azimuth 0 and elevation 0; provenance
-    names it with its angles. Raises FileNotFoundError, or ValueError naming the image or label that is wrong.
+    `group` "none" makes each image a subject with one view; "folder" makes the images of a folder
+    the views of one subject. The frontal image, from which semantics come, is the view nearest
+    azimuth 0 and elevation 0; provenance names it with its angles. Raises FileNotFoundError, or
+    ValueError naming the image or label that is wrong.
     """
 
     name = "eg3d"
@@ -47,7 +49,10 @@ class ArchiveSource:
             raise ValueError(self.archive.problems[0])
         self._labels = dict(self.archive.labels())
         images = self.archive.images()
-        for one, other, what in ((images, self._labels, "has no label"), (self._labels, set(images), "has no image")):
+        for one, other, what in (
+            (images, self._labels, "has no label"),
+            (self._labels, set(images), "has no image"),
+        ):
             if missing := [name for name in one if name not in other]:
                 raise ValueError(f"{path}: {missing[0]} {what} ({len(missing)} such in all)")
         self._digest = hashlib.sha256(self.archive.read(MANIFEST)).hexdigest()
@@ -57,7 +62,9 @@ class ArchiveSource:
             folders = groupby(sorted(images, key=_folder), _folder)
             keyed = [(folder, list(members)) for folder, members in folders]
         self._groups = [members for _, members in keyed]
-        self._ids = [re.sub(r"[^A-Za-z0-9_-]+", "-", key).strip("-") or "images" for key, _ in keyed]
+        self._ids = [
+            re.sub(r"[^A-Za-z0-9_-]+", "-", key).strip("-") or "images" for key, _ in keyed
+        ]
         if len(set(self._ids)) < len(self._ids) or max(map(len, self._ids)) > 80:
             self._ids = [f"subject-{i:08d}" for i in range(len(self._ids))]
 
@@ -66,14 +73,23 @@ class ArchiveSource:
 
     def describe(self) -> dict[str, Any]:
         """What is imported: the archive's name, the SHA-256 of its labels, and the grouping."""
-        return {"archive": self.archive.path.name, "labels_sha256": self._digest, "group": self.group}
+        return {
+            "archive": self.archive.path.name,
+            "labels_sha256": self._digest,
+            "group": self.group,
+        }
 
     def subject(self, index: int) -> Subject:
-        """Read subject `index`. Raises ValueError naming the image that is not a square RGB image, or its label."""
+        """Read subject `index`. Raises ValueError naming the image that is not a square RGB image,
+        or its label."""
         names, views, cameras = self._groups[index], [], []
         for name in names:
             where = f"{self.archive.path}: {name}"
-            views.append(decode_image(self.archive.read(name), where, resolution=views[0].shape[-1] if views else None))
+            views.append(
+                decode_image(
+                    self.archive.read(name), where, resolution=views[0].shape[-1] if views else None
+                )
+            )
             try:
                 cameras.append(torch.from_numpy(parse_label(self._labels[name])))
             except ValueError as error:
@@ -102,14 +118,16 @@ class ArchiveSource:
 
 
 def export_dataset(folder: Path | str, out: Path | str, *, progress: bool = True) -> int:
-    """Write the views of our dataset in `folder` in EG3D's form: a zip if `out` ends in .zip, else a folder.
+    """Write the views of our dataset in `folder` in EG3D's form: a zip if `out` ends in .zip, else
+    a folder.
 
-    Images are PNG, named `00000/img00000000.png` in the order of subjects and views: a folder for each subject, or for
-    each 1000 images when every subject has one view. Labels are the float32 numbers exactly. Only images and labels
+    Images are PNG, named `00000/img00000000.png` in the order of subjects and views: a folder for
+    each subject, or for each 1000 images when every subject has one view. Labels are the float32
+    numbers exactly. Only images and labels
     go: that form has no place for masks, depth or attributes. Returns the number of images.
 
-    Raises FileNotFoundError or ValueError for a bad dataset, FileExistsError when `out` exists and is not an empty
-    folder; `out` appears only when it is complete.
+    Raises FileNotFoundError or ValueError for a bad dataset, FileExistsError when `out` exists and
+    is not an empty folder; `out` appears only when it is complete.
     """
     out, manifest = Path(out), Manifest.load(folder)
     if out.exists() and not (out.is_dir() and out.suffix != ".zip" and not any(out.iterdir())):
@@ -120,16 +138,26 @@ def export_dataset(folder: Path | str, out: Path | str, *, progress: bool = True
     single = manifest.layout.views_per_subject == (1, 1)
     try:
         with _Writer(partial, zipped=out.suffix == ".zip") as write:
-            images = tqdm(_images(Path(folder), manifest), total=manifest.views, unit="image", disable=not progress)
+            images = tqdm(
+                _images(Path(folder), manifest),
+                total=manifest.views,
+                unit="image",
+                disable=not progress,
+            )
             for count, (subject, data, camera) in enumerate(images):
                 name = f"{count // _FOLDER_SIZE if single else subject:05d}/img{count:08d}.png"
                 write(name, data)
-                labels.append(f" [{json.dumps(name)}, {json.dumps(np.asarray(camera, dtype=np.float64).tolist())}]")
+                labels.append(
+                    f" [{json.dumps(name)}, "
+                    f"{json.dumps(np.asarray(camera, dtype=np.float64).tolist())}]"
+                )
             write(MANIFEST, ('{"labels": [\n' + ",\n".join(labels) + "\n]}\n").encode())
         publish(partial, out)
     except BaseException as error:
         shutil.rmtree(partial) if partial.is_dir() else partial.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.filename is None:  # a full disk does not say which file
+        if (
+            isinstance(error, OSError) and error.filename is None
+        ):  # a full disk does not say which file
             raise OSError(error.errno, f"cannot write: {error.strerror}", str(out)) from error
         raise
     return len(labels)
@@ -162,7 +190,10 @@ class _Writer:
     """Writes named files into a new folder or zip; calling it adds one."""
 
     def __init__(self, path: Path, zipped: bool) -> None:
-        self.path, self.zip = path, zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) if zipped else None
+        self.path, self.zip = (
+            path,
+            zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) if zipped else None,
+        )
         if not zipped:
             path.mkdir()
 

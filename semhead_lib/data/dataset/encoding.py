@@ -12,8 +12,9 @@
 | `semantic.npy`         | [D] float32                                                                                |
 | `json`                 | which of these there are, and attributes, caption, provenance, licence (see `SampleInfo`)  |
 
-Depth is precise to half a unit. The unit is 1e-4 scene units up to a depth of 6.5 and ten times more for each ten times
-beyond, so heads lose at most 5e-5. Everything else but `jpg` views comes back exactly.
+Depth is precise to half a unit. The unit is 1e-4 scene units up to a depth of 6.5 and ten times
+more for each ten times beyond, so heads lose at most 5e-5. Everything else but `jpg` views comes
+back exactly.
 """
 
 from __future__ import annotations
@@ -35,7 +36,9 @@ from semhead_lib import old_names
 from semhead_lib.cameras import LABEL_LENGTH, label_error
 from semhead_lib.data.subjects import Subject
 
-VERSION = 2  # 1 called segmentation `labels`; it is read, and what is added to it stays of that version
+VERSION = (
+    2  # 1 called segmentation `labels`; it is read, and what is added to it stays of that version
+)
 IMAGE_FORMATS: dict[str, dict[str, Any]] = {
     "png": {"format": "PNG", "compress_level": 4},
     "jpg": {"format": "JPEG", "quality": 95, "subsampling": 0},
@@ -44,8 +47,16 @@ IMAGE_FORMATS: dict[str, dict[str, Any]] = {
 DEPTH_UNIT = 1e-4  # scene units a step, for depths up to 6.5535
 MAX_SIDE = 8192  # pixels; larger images are refused before they are decoded
 MAX_ENTRY = 256 << 20  # bytes; larger files in an archive are refused before they are read
-_STEMS = {"views": "view", "masks": "mask", "depth": "depth", "normals": "normal", "segmentation": "segmentation"}
-_HEADERS = threading.Lock()  # numpy parses headers as Python, which Python 3.11 cannot do in several threads at once
+_STEMS = {
+    "views": "view",
+    "masks": "mask",
+    "depth": "depth",
+    "normals": "normal",
+    "segmentation": "segmentation",
+}
+_HEADERS = (
+    threading.Lock()
+)  # numpy parses headers as Python, which Python 3.11 cannot do in several threads at once
 _MODES = {
     "view": ("RGB",),
     "mask": ("L",),
@@ -55,7 +66,9 @@ _MODES = {
     "label": ("L",),
 }
 
-Sample = Mapping[str, bytes]  # entry name -> content, and "__key__" -> the subject's id, as WebDataset has it
+Sample = Mapping[
+    str, bytes
+]  # entry name -> content, and "__key__" -> the subject's id, as WebDataset has it
 
 
 @dataclass(frozen=True)
@@ -81,29 +94,44 @@ class SampleInfo:
         names = ["json", "cameras.npy"]
         names += ["frontal.png"] if self.frontal_view is None else []
         names += ["semantic.npy"] if "semantic" in self.fields else []
-        return names + [self.entry(f, view) for f in self.fields if f in _STEMS for view in range(self.views)]
+        return names + [
+            self.entry(f, view) for f in self.fields if f in _STEMS for view in range(self.views)
+        ]
 
     def entry(self, field: str, view: int) -> str:
-        """Name of the entry that holds `view` of `field` ("views", "masks", "depth", "normals" or "segmentation")."""
-        stem = old_names.STEMS[field] if self.version == 1 and field in old_names.STEMS else _STEMS[field]
+        """Name of the entry that holds `view` of `field` ("views", "masks", "depth", "normals" or
+        "segmentation")."""
+        stem = (
+            old_names.STEMS[field]
+            if self.version == 1 and field in old_names.STEMS
+            else _STEMS[field]
+        )
         return f"{stem}_{view:03d}.{self.image_format if field == 'views' else 'png'}"
 
 
 def encode_subject(subject: Subject, image_format: str = "png") -> dict[str, Any]:
     """`subject` as a WebDataset sample: entry name -> bytes, and its id under "__key__".
 
-    The same subject gives the same bytes (of one version of Pillow). Raises ValueError naming the field that is wrong:
-    what `Subject.validate` finds, images that are not square, depth that is negative or not finite, values JSON lacks.
+    The same subject gives the same bytes (of one version of Pillow). Raises ValueError naming the
+    field that is wrong: what `Subject.validate` finds, images that are not square, depth that is
+    negative or not finite, values JSON lacks.
     """
     subject.validate()
     if image_format not in IMAGE_FORMATS:
-        raise ValueError(f"image_format must be one of {', '.join(IMAGE_FORMATS)}, got {image_format!r}")
+        raise ValueError(
+            f"image_format must be one of {', '.join(IMAGE_FORMATS)}, got {image_format!r}"
+        )
     count, _, height, width = subject.views.shape
     if height != width or width > MAX_SIDE:
-        raise ValueError(f"subject {subject.id}: images must be square, at most {MAX_SIDE}, got {height} x {width}")
+        raise ValueError(
+            f"subject {subject.id}: images must be square, at most {MAX_SIDE}, got {height} x "
+            f"{width}"
+        )
     frontal_view = None
     if image_format != "jpg":  # semantics are made from exact pixels
-        frontal_view = next((i for i, view in enumerate(subject.views) if torch.equal(view, subject.frontal)), None)
+        frontal_view = next(
+            (i for i, view in enumerate(subject.views) if torch.equal(view, subject.frontal)), None
+        )
     optional = ("masks", "depth", "normals", "segmentation", "semantic")
     info = SampleInfo(
         id=subject.id,
@@ -111,7 +139,12 @@ def encode_subject(subject: Subject, image_format: str = "png") -> dict[str, Any
         resolution=width,
         views=count,
         image_format=image_format,
-        fields=("views", "cameras", "frontal", *(f for f in optional if getattr(subject, f) is not None)),
+        fields=(
+            "views",
+            "cameras",
+            "frontal",
+            *(f for f in optional if getattr(subject, f) is not None),
+        ),
         depth_unit=None if subject.depth is None else _depth_unit(subject),
         frontal_view=frontal_view,
         semantic_encoder=subject.semantic_encoder,
@@ -145,7 +178,9 @@ def encode_info(info: SampleInfo) -> bytes:
     try:
         return json.dumps(content, sort_keys=True, allow_nan=False, ensure_ascii=False).encode()
     except (TypeError, ValueError) as error:
-        raise ValueError(f"subject {info.id}: attributes and provenance must be JSON: {error}") from None
+        raise ValueError(
+            f"subject {info.id}: attributes and provenance must be JSON: {error}"
+        ) from None
 
 
 def decode_info(sample: Sample) -> SampleInfo:
@@ -172,12 +207,17 @@ def decode_info(sample: Sample) -> SampleInfo:
         "licence": str,
     }
     if isinstance(content, dict) and content.get("version") not in (1, VERSION):
-        raise ValueError(f"{where}: has format version {content.get('version')!r}, this release reads 1 to {VERSION}")
+        raise ValueError(
+            f"{where}: has format version {content.get('version')!r}, this release reads 1 to "
+            f"{VERSION}"
+        )
     if not isinstance(content, dict) or content.keys() != kinds.keys():
         raise ValueError(f"{where}: expected the keys {sorted(kinds)}")
     for name, kind in kinds.items():
         if not isinstance(content[name], kind):
-            raise ValueError(f"{where}: {name} must be {getattr(kind, '__name__', kind)}, got {content[name]!r}")
+            raise ValueError(
+                f"{where}: {name} must be {getattr(kind, '__name__', kind)}, got {content[name]!r}"
+            )
     values: dict[str, Any] = content | {"fields": old_names.fields(content["fields"])}
     info = SampleInfo(id=str(sample["__key__"]), **values)
     front = info.frontal_view
@@ -185,20 +225,27 @@ def decode_info(sample: Sample) -> SampleInfo:
         "resolution": 1 <= info.resolution <= MAX_SIDE,
         "views": 1 <= info.views <= 100_000,
         "image_format": info.image_format in IMAGE_FORMATS,
-        "fields": {"views", "cameras", "frontal"} <= set(info.fields) <= {*_STEMS, "cameras", "frontal", "semantic"},
-        "depth_unit": (info.depth_unit or 0) > 0 if "depth" in info.fields else info.depth_unit is None,
+        "fields": {"views", "cameras", "frontal"}
+        <= set(info.fields)
+        <= {*_STEMS, "cameras", "frontal", "semantic"},
+        "depth_unit": (info.depth_unit or 0) > 0
+        if "depth" in info.fields
+        else info.depth_unit is None,
         "frontal_view": front is None or 0 <= front < info.views,
         "semantic_encoder": "semantic" not in info.fields or bool(info.semantic_encoder),
     }.items():
         if not right:
-            raise ValueError(f"{where}: {name} is {content[name]!r}, which version {info.version} does not allow")
+            raise ValueError(
+                f"{where}: {name} is {content[name]!r}, which version {info.version} does not allow"
+            )
     return info
 
 
 def decode_entry(sample: Sample, info: SampleInfo, name: str) -> Tensor:
     """Decode one entry of `info.entries()` but the `json`.
 
-    Images come as uint8 [3, R, R] or [R, R] (depth: float32 [R, R] in scene units), arrays as float32.
+    Images come as uint8 [3, R, R] or [R, R] (depth: float32 [R, R] in scene units), arrays as
+    float32.
     Raises ValueError naming the entry and what is wrong with it.
     """
     where, stem = f"{info.id}.{name}", name.partition("_")[0]
@@ -220,14 +267,21 @@ def decode_entry(sample: Sample, info: SampleInfo, name: str) -> Tensor:
 
 
 def decode_subject(sample: Sample) -> Subject:
-    """The subject that `encode_subject` was given. Raises ValueError naming the entry that is missing or wrong."""
+    """The subject that `encode_subject` was given. Raises ValueError naming the entry that is
+    missing or wrong."""
     info = decode_info(sample)
     values: dict[str, Any] = {"cameras": decode_entry(sample, info, "cameras.npy")}
     for field in info.fields:
         if field in _STEMS:
-            values[field] = torch.stack([decode_entry(sample, info, info.entry(field, i)) for i in range(info.views)])
+            values[field] = torch.stack(
+                [decode_entry(sample, info, info.entry(field, i)) for i in range(info.views)]
+            )
     front = info.frontal_view
-    values["frontal"] = decode_entry(sample, info, "frontal.png") if front is None else values["views"][front].clone()
+    values["frontal"] = (
+        decode_entry(sample, info, "frontal.png")
+        if front is None
+        else values["views"][front].clone()
+    )
     if "semantic" in info.fields:
         values["semantic"] = decode_entry(sample, info, "semantic.npy")
     for name in ("semantic_encoder", "attributes", "caption", "provenance", "licence"):
@@ -242,7 +296,10 @@ def sample_problems(sample: Sample) -> list[str]:
     except ValueError as error:
         return [str(error)]
     expected = info.entries()
-    problems = [f"{info.id}.{name}: unexpected entry" for name in sorted(set(sample) - {"__key__", *expected})]
+    problems = [
+        f"{info.id}.{name}: unexpected entry"
+        for name in sorted(set(sample) - {"__key__", *expected})
+    ]
     for name in expected:
         try:
             if name != "json":
@@ -252,19 +309,29 @@ def sample_problems(sample: Sample) -> list[str]:
     return problems
 
 
-def encode_image(pixels: Tensor, image_format: str = "png") -> bytes:  # uint8 [3, H, W], or uint8 or uint16 [H, W]
+def encode_image(
+    pixels: Tensor, image_format: str = "png"
+) -> bytes:  # uint8 [3, H, W], or uint8 or uint16 [H, W]
     """An image file: RGB, 8-bit grey or 16-bit grey."""
-    array = pixels.movedim(0, -1).contiguous().numpy() if pixels.ndim == 3 else pixels.contiguous().numpy()
+    array = (
+        pixels.movedim(0, -1).contiguous().numpy()
+        if pixels.ndim == 3
+        else pixels.contiguous().numpy()
+    )
     file = io.BytesIO()
     Image.fromarray(array).save(file, **IMAGE_FORMATS[image_format])
     return file.getvalue()
 
 
-def decode_image(data: bytes, where: str, modes: tuple[str, ...] = ("RGB",), resolution: int | None = None) -> Tensor:
-    """Pixels of an image file: uint8 [3, H, W] for RGB, uint8 [H, W] for 8-bit grey, float32 [H, W] for 16-bit grey.
+def decode_image(
+    data: bytes, where: str, modes: tuple[str, ...] = ("RGB",), resolution: int | None = None
+) -> Tensor:
+    """Pixels of an image file: uint8 [3, H, W] for RGB, uint8 [H, W] for 8-bit grey, float32 [H, W]
+    for 16-bit grey.
 
-    Raises ValueError, starting with `where`, for a file that is no PNG, JPEG or WebP, is damaged, is not square, has
-    another side than `resolution`, more than MAX_SIDE, or another mode than `modes`. Sizes are checked before decoding.
+    Raises ValueError, starting with `where`, for a file that is no PNG, JPEG or WebP, is damaged,
+    is not square, has another side than `resolution`, more than MAX_SIDE, or another mode than
+    `modes`. Sizes are checked before decoding.
     """
     problem, array = None, np.zeros(0, np.uint8)
     try:
@@ -309,12 +376,16 @@ def decode_npy(
     except Exception as error:  # the header is a Python literal: many kinds of exceptions
         raise ValueError(f"{where}: is not a readable .npy file: {error}") from None
     if dtype != kind or fortran or len(found) != len(shape):
-        raise ValueError(f"{where}: expected {kind.__name__} of {_shape(shape)}, got {dtype} of {_shape(found)}")
+        raise ValueError(
+            f"{where}: expected {kind.__name__} of {_shape(shape)}, got {dtype} of {_shape(found)}"
+        )
     if any(want not in (None, got) for want, got in zip(shape, found, strict=True)):
         raise ValueError(f"{where}: expected shape {_shape(shape)}, got {_shape(found)}")
     body = data[file.tell() :]
     if len(body) != dtype.itemsize * math.prod(found):
-        raise ValueError(f"{where}: has {len(body)} bytes of numbers, its shape {_shape(found)} needs others")
+        raise ValueError(
+            f"{where}: has {len(body)} bytes of numbers, its shape {_shape(found)} needs others"
+        )
     return torch.from_numpy(np.frombuffer(body, dtype=dtype).reshape(found).copy())
 
 

@@ -1,4 +1,5 @@
-"""`dataset.json`: what a dataset holds, how it was made, and each shard's SHA-256. Its presence says "complete"."""
+"""`dataset.json`: what a dataset holds, how it was made, and each shard's SHA-256. Its presence
+says "complete"."""
 
 from __future__ import annotations
 
@@ -23,7 +24,8 @@ FORMAT = "semhead-subjects"
 VERSION = 1
 MAX_BYTES = 512 << 20  # of any dataset.json; larger ones are refused before they are read
 CAMERA_CONVENTIONS = {
-    "label": "4x4 camera-to-world row by row, then 3x3 intrinsics divided by the image size: 25 numbers, as EG3D",
+    "label": "4x4 camera-to-world row by row, then 3x3 intrinsics divided by the image size: 25 "
+    "numbers, as EG3D",
     "axes": "OpenCV: x right, y down, z into the scene",
     "world": "right-handed, y up, the face looks towards +z, the subject's left is +x",
     "azimuth": "degrees, 0 in front, positive towards the subject's left, 180 behind",
@@ -52,10 +54,13 @@ class Layout:
     image_format: str  # of the views
     fields: tuple[str, ...]  # fields of Subject that every subject has
     views_per_subject: tuple[int, int]  # least and most
-    semantic: dict[str, Any] | None = None  # {"encoder": identity, "dimension": D}, None while the slot is empty
+    semantic: dict[str, Any] | None = (
+        None  # {"encoder": identity, "dimension": D}, None while the slot is empty
+    )
 
     def merge(self, other: Layout, where: str) -> Layout:
-        """The layout of both together. Raises ValueError, starting with `where`, when a common property differs."""
+        """The layout of both together. Raises ValueError, starting with `where`, when a common
+        property differs."""
         for name in ("resolution", "image_format", "fields", "semantic"):
             mine, its = getattr(self, name), getattr(other, name)
             if mine != its:
@@ -123,12 +128,14 @@ class Manifest:
 
     @cached_property
     def digest(self) -> str:
-        """Tells the shards' content from another's: 16 hexadecimal digits of their checksums' SHA-256."""
+        """Tells the shards' content from another's: 16 hexadecimal digits of their checksums'
+        SHA-256."""
         return hashlib.sha256("".join(s.sha256 for s in self.shards).encode()).hexdigest()[:16]
 
     @cached_property
     def first_subjects(self) -> list[int]:
-        """Index of each shard's first subject, and then the number of subjects: one more than there are shards."""
+        """Index of each shard's first subject, and then the number of subjects: one more than there
+        are shards."""
         return list(accumulate((s.subjects for s in self.shards), initial=0))
 
     def dumps(self) -> bytes:
@@ -152,10 +159,15 @@ class Manifest:
 
     @classmethod
     def load(cls, folder: Path | str) -> Manifest:
-        """Read `folder`/dataset.json. Raises FileNotFoundError, or ValueError naming what is wrong in it."""
+        """Read `folder`/dataset.json. Raises FileNotFoundError, or ValueError naming what is wrong
+        in it."""
         path = Path(folder) / MANIFEST
         if not path.is_file():
-            hint = "no such folder" if not path.parent.is_dir() else "not a dataset, or its synthesis is not finished"
+            hint = (
+                "no such folder"
+                if not path.parent.is_dir()
+                else "not a dataset, or its synthesis is not finished"
+            )
             raise FileNotFoundError(f"{path} does not exist: {hint}")
         if path.stat().st_size > MAX_BYTES:
             raise ValueError(f"{path}: larger than {MAX_BYTES} bytes")
@@ -164,8 +176,13 @@ class Manifest:
         except (ValueError, RecursionError) as error:
             raise ValueError(f"{path}: is not JSON: {error}") from None
         if isinstance(content, dict) and "labels" in content and "format" not in content:
-            raise ValueError(f"{path}: is of an EG3D or PanoHead dataset; bring it in with `semhead data import`")
-        if not isinstance(content, dict) or (content.get("format"), content.get("version")) != (FORMAT, VERSION):
+            raise ValueError(
+                f"{path}: is of an EG3D or PanoHead dataset; bring it in with `semhead data import`"
+            )
+        if not isinstance(content, dict) or (content.get("format"), content.get("version")) != (
+            FORMAT,
+            VERSION,
+        ):
             raise ValueError(f"{path}: expected format {FORMAT!r}, version {VERSION}")
         try:
             manifest = _parse(content)
@@ -195,7 +212,9 @@ def parse_layout(content: Any) -> Layout:
     layout = _build(Layout, content, "layout")
     views = tuple(layout.views_per_subject)
     if len(views) != 2 or not all(isinstance(v, int) for v in views):
-        raise ValueError(f"views_per_subject must be two integers, got {layout.views_per_subject!r}")
+        raise ValueError(
+            f"views_per_subject must be two integers, got {layout.views_per_subject!r}"
+        )
     return replace(layout, fields=old_names.fields(layout.fields), views_per_subject=views)
 
 
@@ -222,7 +241,8 @@ def merged_layout(named: Iterable[tuple[str, Layout]]) -> Layout:
 
 
 def merge_layouts(named: Iterable[tuple[str, Layout]]) -> Layout | None:
-    """The layout of all together, None for nothing. Raises ValueError naming the first that does not fit."""
+    """The layout of all together, None for nothing. Raises ValueError naming the first that does
+    not fit."""
     merged: Layout | None = None
     for where, layout in named:
         merged = merged.merge(layout, where) if merged else layout
@@ -239,17 +259,25 @@ def _parse(content: dict[str, Any]) -> Manifest:
     if not isinstance(content.get("cameras"), dict):
         raise ValueError("cameras must be the camera conventions")
     layout = parse_layout({f.name: content[f.name] for f in fields(Layout) if f.name in content})
-    return Manifest(plan=parse_plan(content.get("plan")), layout=layout, shards=records, cameras=content["cameras"])
+    return Manifest(
+        plan=parse_plan(content.get("plan")),
+        layout=layout,
+        shards=records,
+        cameras=content["cameras"],
+    )
 
 
 def _build(kind: type, content: Any, what: str) -> Any:
-    """`kind(**content)`, with the names and the JSON types of `content` checked against the fields of `kind`."""
+    """`kind(**content)`, with the names and the JSON types of `content` checked against the fields
+    of `kind`."""
     names = {f.name: str(f.type) for f in fields(kind)}
     if not isinstance(content, dict) or content.keys() != names.keys():
         got = sorted(content) if isinstance(content, dict) else type(content).__name__
         raise ValueError(f"{what}: expected the keys {sorted(names)}, got {got}")
     for name, annotation in names.items():
-        python = {"int": int, "str": str, "dict": dict, "tuple": list}[annotation.partition("[")[0].partition(" ")[0]]
+        python = {"int": int, "str": str, "dict": dict, "tuple": list}[
+            annotation.partition("[")[0].partition(" ")[0]
+        ]
         value = content[name]
         if not (isinstance(value, python) and not isinstance(value, bool)) and not (
             value is None and annotation.endswith("None")
@@ -260,5 +288,9 @@ def _build(kind: type, content: Any, what: str) -> Any:
 
 def _flatten(value: Any, prefix: str = "") -> dict[str, Any]:
     if isinstance(value, dict) and value:
-        return {k: v for key, item in value.items() for k, v in _flatten(item, f"{prefix}.{key}".strip(".")).items()}
+        return {
+            k: v
+            for key, item in value.items()
+            for k, v in _flatten(item, f"{prefix}.{key}".strip(".")).items()
+        }
     return {prefix: value}

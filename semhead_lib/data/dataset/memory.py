@@ -1,4 +1,5 @@
-"""A small dataset in memory: indexable, filtered by attributes, and a source of batches with random access."""
+"""A small dataset in memory: indexable, filtered by attributes, and a source of batches with random
+access."""
 
 from __future__ import annotations
 
@@ -56,12 +57,15 @@ class SubjectsInMemory(Sequence[Subject]):
     ) -> SubjectsInMemory:
         """Read the dataset in `folder`.
 
-        `geometry` names what to keep of "depth", "normals" and "segmentation" (the rest always is); `limit` takes the
-        first subjects only. Raises FileNotFoundError, or ValueError naming the file and what is wrong.
+        `geometry` names what to keep of "depth", "normals" and "segmentation" (the rest always is);
+        `limit` takes the first subjects only. Raises FileNotFoundError, or ValueError naming the
+        file and what is wrong.
         """
         folder, manifest = Path(folder), Manifest.load(folder)
         if unknown := set(geometry) - set(_HEAVY):
-            raise ValueError(f"geometry may name {', '.join(_HEAVY)}, got {', '.join(sorted(unknown))}")
+            raise ValueError(
+                f"geometry may name {', '.join(_HEAVY)}, got {', '.join(sorted(unknown))}"
+            )
         dropped = {name: None for name in _HEAVY if name not in geometry}
 
         def decode(entry: tuple[Path, dict]) -> Subject:
@@ -71,11 +75,18 @@ class SubjectsInMemory(Sequence[Subject]):
                 raise ValueError(f"{entry[0]}: {error}") from None
 
         paths = (folder / record.name for record in manifest.shards)
-        samples = islice(((path, sample) for path in paths for _, sample in read_shard(path)), limit)
+        samples = islice(
+            ((path, sample) for path in paths for _, sample in read_shard(path)), limit
+        )
         subjects: list[Subject] = []
         total = manifest.subjects if limit is None else min(limit, manifest.subjects)
-        with ThreadPoolExecutor(threads) as pool, progress_bar(total, "subject", shown=progress) as bar:
-            while chunk := list(islice(samples, 4 * threads)):  # bounds what is read but not yet decoded
+        with (
+            ThreadPoolExecutor(threads) as pool,
+            progress_bar(total, "subject", shown=progress) as bar,
+        ):
+            while chunk := list(
+                islice(samples, 4 * threads)
+            ):  # bounds what is read but not yet decoded
                 subjects += pool.map(decode, chunk)
                 bar.update(len(chunk))
         return cls(subjects, range(len(subjects)), manifest)
@@ -115,11 +126,15 @@ class SubjectsInMemory(Sequence[Subject]):
         return tuple(subject.id for subject in first), torch.stack(features)
 
     def filter(self, keep: Callable[[dict[str, Any]], bool]) -> SubjectsInMemory:
-        """Those whose attributes `keep` accepts; they keep their index of the dataset (`indices`, `Batch.subject`)."""
+        """Those whose attributes `keep` accepts; they keep their index of the dataset (`indices`,
+        `Batch.subject`)."""
         kept = [i for i, subject in enumerate(self._subjects) if keep(subject.attributes)]
         of_views = self.of_views and [self.of_views[i] for i in kept]
         return SubjectsInMemory(
-            [self._subjects[i] for i in kept], [self.indices[i] for i in kept], self.manifest, of_views
+            [self._subjects[i] for i in kept],
+            [self.indices[i] for i in kept],
+            self.manifest,
+            of_views,
         )
 
     def batch(
@@ -133,10 +148,12 @@ class SubjectsInMemory(Sequence[Subject]):
         rank: int = 0,
         world_size: int = 1,
     ) -> Batch:
-        """Batch number `step` of rank `rank`: a function of the arguments alone, so any run can go on anywhere.
+        """Batch number `step` of rank `rank`: a function of the arguments alone, so any run can go
+        on anywhere.
 
-        The ranks together walk through the subjects in a new order each epoch, each subject once per epoch; a batch
-        may reach over the end of an epoch. B = subjects_per_batch * views_per_subject, views of a subject adjacent.
+        The ranks together walk through the subjects in a new order each epoch, each subject once
+        per epoch; a batch may reach over the end of an epoch. B = subjects_per_batch *
+        views_per_subject, views of a subject adjacent.
         Raises ValueError when there are no subjects, or one has fewer views.
         """
         if not self._subjects:
@@ -157,7 +174,9 @@ class SubjectsInMemory(Sequence[Subject]):
             subject, index = self._subjects[position], self.indices[position]
             chosen = choose_views(seed, epoch, index, len(subject.views), views_per_subject)
             masks = None if subject.masks is None else subject.masks[chosen]
-            semantic = subject.semantic if self.of_views is None else self.of_views[position][chosen]
+            semantic = (
+                subject.semantic if self.of_views is None else self.of_views[position][chosen]
+            )
             rows.append(Row(index, subject.views[chosen], subject.cameras[chosen], semantic, masks))
         return collate(rows)
 
@@ -165,4 +184,7 @@ class SubjectsInMemory(Sequence[Subject]):
         self, subjects_per_batch: int, views_per_subject: int = 1, *, start: int = 0, **order
     ) -> Iterator[Batch]:
         """Batches number `start`, `start`+1, ... without end; `order` as in `batch`."""
-        return (self.batch(step, subjects_per_batch, views_per_subject, **order) for step in count(start))
+        return (
+            self.batch(step, subjects_per_batch, views_per_subject, **order)
+            for step in count(start)
+        )

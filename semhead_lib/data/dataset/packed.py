@@ -1,4 +1,5 @@
-"""A dataset as one compact file: a tar of six members, read with numpy and Pillow alone and never unpacked.
+"""A dataset as one compact file: a tar of six members, read with numpy and Pillow alone and never
+unpacked.
 
 | member           | content                                                                             |
 |------------------|-------------------------------------------------------------------------------------|
@@ -9,8 +10,8 @@
 | `semantics.npy`  | [S, D] float32; absent while the dataset has no features                            |
 | `images.bin`     | M WebP images one after the other: lossy colours, the mask as lossless alpha        |
 
-Frontal images, depth, normals and classes stay behind: a packed dataset is what a training reads. `semhead data pack`
-(`semhead_lib.data.dataset.packing`) makes one.
+Frontal images, depth, normals and classes stay behind: a packed dataset is what a training reads.
+`semhead data pack` (`semhead_lib.data.dataset.packing`) makes one.
 """
 
 from __future__ import annotations
@@ -32,7 +33,13 @@ from torch import Tensor
 from semhead_lib.atomic import partial_path, publish
 from semhead_lib.cameras import LABEL_LENGTH, orbit_angles
 from semhead_lib.data.dataset.encoding import decode_image, decode_npy
-from semhead_lib.data.dataset.manifest import Layout, Manifest, ShardRecord, parse_layout, parse_plan
+from semhead_lib.data.dataset.manifest import (
+    Layout,
+    Manifest,
+    ShardRecord,
+    parse_layout,
+    parse_plan,
+)
 from semhead_lib.data.subjects import Subject
 
 if TYPE_CHECKING:
@@ -51,12 +58,15 @@ def is_packed(path: Path | str) -> bool:
 
 
 def write_packed(path: Path, content: dict[str, Any], members: dict[str, bytes]) -> None:
-    """Write the members behind a manifest of `content` and their checksums; the same give the same bytes.
+    """Write the members behind a manifest of `content` and their checksums; the same give the same
+    bytes.
 
     The file appears when it is complete. Raises OSError naming it.
     """
     content = {"format": FORMAT, "version": VERSION} | content
-    content["members"] = {name: {"bytes": len(data), "sha256": _sha256(data)} for name, data in members.items()}
+    content["members"] = {
+        name: {"bytes": len(data), "sha256": _sha256(data)} for name, data in members.items()
+    }
     content["sha256"] = _own_checksum(content)
     text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False).encode() + b"\n"
     partial = partial_path(path)
@@ -72,11 +82,13 @@ def write_packed(path: Path, content: dict[str, Any], members: dict[str, bytes])
         raise OSError(error.errno, f"cannot write: {error.strerror}", str(path)) from error
 
 
-def load_packed(path: Path | str, *, limit: int | None = None, threads: int = 2) -> SubjectsInMemory:
+def load_packed(
+    path: Path | str, *, limit: int | None = None, threads: int = 2
+) -> SubjectsInMemory:
     """The subjects of a packed dataset, or its first `limit`, decoded by `threads`.
 
-    `frontal` of a subject is its view nearest the front. Raises FileNotFoundError, or ValueError naming the file, the
-    member and what is wrong with it.
+    `frontal` of a subject is its view nearest the front. Raises FileNotFoundError, or ValueError
+    naming the file, the member and what is wrong with it.
     """
     from semhead_lib.data.dataset.memory import SubjectsInMemory
 
@@ -92,12 +104,16 @@ def load_packed(path: Path | str, *, limit: int | None = None, threads: int = 2)
         cameras = decode_npy(members[CAMERAS], CAMERAS, (sum(views), LABEL_LENGTH)).split(views)
         semantics: Any = [None] * len(views)
         if layout.semantic:
-            semantics = decode_npy(members[SEMANTICS], SEMANTICS, (len(views), layout.semantic["dimension"]))
+            semantics = decode_npy(
+                members[SEMANTICS], SEMANTICS, (len(views), layout.semantic["dimension"])
+            )
         ends = np.cumsum([0, *views]).tolist()
 
         def decode(number: int) -> Subject:
             mine = images[ends[number] : ends[number + 1]]
-            return _subject(table[number], mine, cameras[number], semantics[number], manifest, content["packed"])
+            return _subject(
+                table[number], mine, cameras[number], semantics[number], manifest, content["packed"]
+            )
 
         with ThreadPoolExecutor(threads) as pool:
             subjects = list(pool.map(decode, range(len(views))[:limit]))
@@ -109,8 +125,8 @@ def load_packed(path: Path | str, *, limit: int | None = None, threads: int = 2)
 def read_packed(path: Path | str) -> tuple[dict[str, Any], dict[str, bytes]]:
     """The manifest and the other members, compared with its checksums.
 
-    Nothing is written, and no more is read than the file is long. Raises FileNotFoundError, or ValueError naming the
-    file, the member and what is wrong with it.
+    Nothing is written, and no more is read than the file is long. Raises FileNotFoundError, or
+    ValueError naming the file, the member and what is wrong with it.
     """
     path, members = Path(path), {}
     if not path.is_file():
@@ -121,14 +137,23 @@ def read_packed(path: Path | str) -> tuple[dict[str, Any], dict[str, bytes]]:
                 if entry.name not in MEMBERS or entry.name in members:
                     raise ValueError(f"unexpected member {entry.name!r:.80}")
                 if not entry.isreg() or entry.issparse() or entry.size > path.stat().st_size:
-                    raise ValueError(f"{entry.name}: expected a plain file no larger than the archive")
+                    raise ValueError(
+                        f"{entry.name}: expected a plain file no larger than the archive"
+                    )
                 file = tar.extractfile(entry)
                 members[entry.name] = b"" if file is None else file.read()
                 if len(members[entry.name]) != entry.size:
-                    raise ValueError(f"{entry.name}: cut short: {len(members[entry.name])} of {entry.size} bytes")
+                    raise ValueError(
+                        f"{entry.name}: cut short: {len(members[entry.name])} of {entry.size} bytes"
+                    )
         return _checked(members)
-    except (tarfile.TarError, MemoryError) as error:  # a header may announce more than there is memory
-        raise ValueError(f"{path}: is not a packed dataset: {str(error) or 'a header of it is too large'}") from None
+    except (
+        tarfile.TarError,
+        MemoryError,
+    ) as error:  # a header may announce more than there is memory
+        raise ValueError(
+            f"{path}: is not a packed dataset: {str(error) or 'a header of it is too large'}"
+        ) from None
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
 
@@ -141,13 +166,18 @@ def _checked(members: dict[str, bytes]) -> tuple[dict[str, Any], dict[str, bytes
         content = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{MANIFEST}: is not JSON: {error}") from None
-    if not isinstance(content, dict) or (content.get("format"), content.get("version")) != (FORMAT, VERSION):
+    if not isinstance(content, dict) or (content.get("format"), content.get("version")) != (
+        FORMAT,
+        VERSION,
+    ):
         raise ValueError(f"{MANIFEST}: expected format {FORMAT!r}, version {VERSION}")
     if content.get("sha256") != _own_checksum(content):
         raise ValueError(f"{MANIFEST}: damaged: its checksum is not that of its content")
     listed = content.get("members")
     if not isinstance(listed, dict) or not {SUBJECTS, LENGTHS, CAMERAS, IMAGES} <= listed.keys():
-        raise ValueError(f"{MANIFEST}: members must name {SUBJECTS}, {LENGTHS}, {CAMERAS} and {IMAGES}")
+        raise ValueError(
+            f"{MANIFEST}: members must name {SUBJECTS}, {LENGTHS}, {CAMERAS} and {IMAGES}"
+        )
     for name, record in listed.items():
         if name not in members:
             raise ValueError(f"{name}: missing")
@@ -157,29 +187,44 @@ def _checked(members: dict[str, bytes]) -> tuple[dict[str, Any], dict[str, bytes
 
 
 def _manifest(content: dict[str, Any], members: dict[str, bytes]) -> Manifest:
-    """What the rest of the library reads a dataset's properties from; the file counts as its only shard."""
+    """What the rest of the library reads a dataset's properties from; the file counts as its only
+    shard."""
     names = ("resolution", "image_format", "fields", "views_per_subject", "semantic")
     try:
         layout = parse_layout({name: content[name] for name in names})
         plan, conventions = parse_plan(content["plan"]), dict(content["cameras"])
-        subjects, views, _ = int(content["subjects"]), int(content["views"]), dict(content["packed"])
+        subjects, views, _ = (
+            int(content["subjects"]),
+            int(content["views"]),
+            dict(content["packed"]),
+        )
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise ValueError(f"{MANIFEST}: {error!r}") from None
-    record = ShardRecord("packed.tar", subjects, views, len(members[IMAGES]), _sha256(members[IMAGES]))
+    record = ShardRecord(
+        "packed.tar", subjects, views, len(members[IMAGES]), _sha256(members[IMAGES])
+    )
     return Manifest(plan, layout, (record,), conventions)
 
 
 def _agree(content: dict[str, Any], layout: Layout, views: list[int]) -> None:
     """Raise ValueError unless the manifest counts the subjects and views that there are."""
-    found = {"subjects": len(views), "views": sum(views), "views_per_subject": (min(views), max(views))}
+    found = {
+        "subjects": len(views),
+        "views": sum(views),
+        "views_per_subject": (min(views), max(views)),
+    }
     for name, value in found.items():
         said = layout.views_per_subject if name == "views_per_subject" else content[name]
         if said != value:
             raise ValueError(f"{MANIFEST}: {name} is {said}, {SUBJECTS} has {value}")
     if layout.semantic and SEMANTICS not in content["members"]:
         raise ValueError(f"{SEMANTICS}: missing")
-    if layout.semantic and (not isinstance(layout.semantic.get("dimension"), int) or "encoder" not in layout.semantic):
-        raise ValueError(f"{MANIFEST}: semantic must have encoder and dimension, got {layout.semantic!r:.80}")
+    if layout.semantic and (
+        not isinstance(layout.semantic.get("dimension"), int) or "encoder" not in layout.semantic
+    ):
+        raise ValueError(
+            f"{MANIFEST}: semantic must have encoder and dimension, got {layout.semantic!r:.80}"
+        )
 
 
 def _table(data: bytes) -> list[dict[str, Any]]:
@@ -191,10 +236,15 @@ def _table(data: bytes) -> list[dict[str, Any]]:
         raise ValueError(f"{SUBJECTS}: is not readable: {error}") from None
     kinds = {"id": str, "views": int, "attributes": dict, "caption": str}
     for number, row in enumerate(table if isinstance(table, list) and table else [None]):
-        if not isinstance(row, dict) or row.keys() != kinds.keys() or any(
-            not isinstance(row[name], kind) for name, kind in kinds.items()
-        ) or row["views"] < 1:  # fmt: skip
-            raise ValueError(f"{SUBJECTS}: entry {number} must have id, views (at least 1), attributes and caption")
+        if (
+            not isinstance(row, dict)
+            or row.keys() != kinds.keys()
+            or any(not isinstance(row[name], kind) for name, kind in kinds.items())
+            or row["views"] < 1
+        ):
+            raise ValueError(
+                f"{SUBJECTS}: entry {number} must have id, views (at least 1), attributes and caption"
+            )
     return table
 
 
@@ -202,7 +252,9 @@ def _images(members: dict[str, bytes], count: int) -> list[memoryview]:
     lengths = decode_npy(members[LENGTHS], LENGTHS, (count,), np.int32).long()
     blob = memoryview(members[IMAGES])
     if bool((lengths < 1).any()) or int(lengths.sum()) != len(blob):
-        raise ValueError(f"{LENGTHS}: must be positive and add up to the {len(blob)} bytes of {IMAGES}")
+        raise ValueError(
+            f"{LENGTHS}: must be positive and add up to the {len(blob)} bytes of {IMAGES}"
+        )
     ends = [0, *lengths.cumsum(0).tolist()]
     return [blob[a:b] for a, b in pairwise(ends)]
 
@@ -219,7 +271,9 @@ def _subject(
     views, masks = [], []
     for view, data in enumerate(images):
         where = f"{row['id']}, view {view}"
-        pixels = decode_image(bytes(data), where, ("RGBA", "RGB") if masked else ("RGB",), layout.resolution)
+        pixels = decode_image(
+            bytes(data), where, ("RGBA", "RGB") if masked else ("RGB",), layout.resolution
+        )
         views.append(pixels[:3])
         if masked:  # an alpha of 255 everywhere is not stored
             masks.append(pixels[3] if len(pixels) == 4 else torch.full_like(pixels[0], 255))

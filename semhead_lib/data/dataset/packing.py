@@ -1,7 +1,9 @@
-"""Packs a dataset into one file of a given size: the best WebP quality that fits, and what that quality costs.
+"""Packs a dataset into one file of a given size: the best WebP quality that fits, and what that
+quality costs.
 
-The colours are lossy, masks, cameras and features exact. A quality is judged by its PSNR over a sample of images; one
-below `psnr` is never used: subjects are left out instead, evenly, and the report says how many.
+The colours are lossy, masks, cameras and features exact. A quality is judged by its PSNR over a
+sample of images; one below `psnr` is never used: subjects are left out instead, evenly, and the
+report says how many.
 """
 
 from __future__ import annotations
@@ -26,12 +28,28 @@ from torch import Tensor
 from tqdm import tqdm
 
 from semhead_lib.atomic import remove_leftovers
-from semhead_lib.data.dataset.encoding import Sample, SampleInfo, decode_entry, decode_image, decode_info, encode_npy
+from semhead_lib.data.dataset.encoding import (
+    Sample,
+    SampleInfo,
+    decode_entry,
+    decode_image,
+    decode_info,
+    encode_npy,
+)
 from semhead_lib.data.dataset.manifest import Manifest
-from semhead_lib.data.dataset.packed import CAMERAS, IMAGES, LENGTHS, SEMANTICS, SUBJECTS, write_packed
+from semhead_lib.data.dataset.packed import (
+    CAMERAS,
+    IMAGES,
+    LENGTHS,
+    SEMANTICS,
+    SUBJECTS,
+    write_packed,
+)
 from semhead_lib.data.dataset.shards import read_shard
 
-GENERATOR_PSNR = 25.0  # dB: how near the shipped generator comes to images of a head that it is fitted to
+GENERATOR_PSNR = (
+    25.0  # dB: how near the shipped generator comes to images of a head that it is fitted to
+)
 FLOOR_PSNR = 33.0  # dB: an eighth of that error's energy or less
 _BEST, _SAMPLE_SUBJECTS, _SAMPLE_VIEWS = 95, 60, 4
 _TAR = 6 * 1024 + 10240  # bytes of headers and padding at most
@@ -55,8 +73,10 @@ class PackReport:
         masks = "no masks" if self.mask_iou is None else f"mask IoU {self.mask_iou:.4f}"
         return (
             f"{self.subjects} subjects, {self.views} views, {self.bytes / 1e6:.2f} MB, "
-            f"{self.bytes / self.views:.0f} bytes a view; WebP quality {self.quality}: PSNR {self.psnr:.1f} dB, lowest "
-            f"{self.psnr_lowest:.1f} dB, {masks} ({self.sampled} views compared; the shipped generator's own error is "
+            f"{self.bytes / self.views:.0f} bytes a view; WebP quality {self.quality}: PSNR "
+            f"{self.psnr:.1f} dB, lowest "
+            f"{self.psnr_lowest:.1f} dB, {masks} ({self.sampled} views compared; the shipped "
+            "generator's own error is "
             f"{GENERATOR_PSNR:.0f} dB)"
         )
 
@@ -72,9 +92,9 @@ def pack_dataset(
 ) -> PackReport:
     """Write the dataset in `folder` as the file `out`, of at most `size` megabytes.
 
-    The same dataset gives the same bytes (of one version of Pillow and libwebp). Raises FileNotFoundError, ValueError
-    for a bad dataset or a size that not one subject fits in, FileExistsError when `out` exists, OSError when it cannot
-    be written.
+    The same dataset gives the same bytes (of one version of Pillow and libwebp). Raises
+    FileNotFoundError, ValueError for a bad dataset or a size that not one subject fits in,
+    FileExistsError when `out` exists, OSError when it cannot be written.
     """
     if not 0 < size < math.inf:
         raise ValueError(f"size must be a positive number of megabytes, got {size:g}")
@@ -89,28 +109,41 @@ def pack_dataset(
     for_images = budget / manifest.subjects - table
     views = manifest.views / manifest.subjects
     if (best := sample.encoded(_BEST).psnr) < psnr:
-        raise ValueError(f"{folder}: the best quality has a PSNR of {best:.1f} dB, psnr asks for {psnr:g}")
+        raise ValueError(
+            f"{folder}: the best quality has a PSNR of {best:.1f} dB, psnr asks for {psnr:g}"
+        )
     quality = _highest(lambda q: sample.encoded(q).mean_bytes * views <= for_images)
     if quality is None or sample.encoded(quality).psnr < psnr:
         quality = min((_highest(lambda q: sample.encoded(q).psnr < psnr) or 0) + 1, _BEST)
-    kept = min(int(budget / (sample.encoded(quality).mean_bytes * views + table)), manifest.subjects)
+    kept = min(
+        int(budget / (sample.encoded(quality).mean_bytes * views + table)), manifest.subjects
+    )
     while kept >= 1:
         wanted = np.linspace(0, manifest.subjects - 1, kept).round().astype(int).tolist()
         members = _members(folder, manifest, wanted, quality, threads, progress)
         total = sum(map(len, members.values()))
         if total <= budget:
             break
-        if quality > 1 and sample.encoded(quality - 1).psnr >= psnr:  # the sample promised a little too much
+        if (
+            quality > 1 and sample.encoded(quality - 1).psnr >= psnr
+        ):  # the sample promised a little too much
             quality -= 1
         else:
             kept = min(int(kept * budget / total), kept - 1)
     else:
-        raise ValueError(f"{folder}: not one subject fits in {size:g} MB at a PSNR of {psnr:g} dB: raise size")
+        raise ValueError(
+            f"{folder}: not one subject fits in {size:g} MB at a PSNR of {psnr:g} dB: raise size"
+        )
     return _publish(out, manifest, members, kept, quality, sample)
 
 
 def _publish(
-    out: Path, manifest: Manifest, members: dict[str, bytes], kept: int, quality: int, sample: _Sample
+    out: Path,
+    manifest: Manifest,
+    members: dict[str, bytes],
+    kept: int,
+    quality: int,
+    sample: _Sample,
 ) -> PackReport:
     counts = [row["views"] for row in json.loads(zlib.decompress(members[SUBJECTS]))]
     result, layout = sample.encoded(quality), manifest.layout
@@ -141,9 +174,16 @@ def _publish(
     remove_leftovers(out.parent, out.name)
     write_packed(out, content, members)
     return PackReport(
-        kept, sum(counts), out.stat().st_size, quality, result.psnr, result.lowest, result.iou, len(sample.images),
+        kept,
+        sum(counts),
+        out.stat().st_size,
+        quality,
+        result.psnr,
+        result.lowest,
+        result.iou,
+        len(sample.images),
         manifest.subjects - kept,
-    )  # fmt: skip
+    )
 
 
 @dataclass(frozen=True)
@@ -169,7 +209,9 @@ class _Sample:
             rows.append(subject.row)
             semantics = 0 if subject.semantic is None else subject.semantic.nbytes
         views = manifest.views / manifest.subjects
-        self.bytes_of_a_subject = len(_packed_rows(rows)) / count * 1.05 + semantics + views * (25 * 4 + 4)
+        self.bytes_of_a_subject = (
+            len(_packed_rows(rows)) / count * 1.05 + semantics + views * (25 * 4 + 4)
+        )
         self.encoded = cache(self._encoded)
 
     def _encoded(self, quality: int) -> _Encoded:
@@ -211,8 +253,17 @@ def _read(folder: Path, manifest: Manifest, wanted: Collection[int]) -> Iterator
             try:
                 info = decode_info(sample)
                 images = [_pixels(sample, info, view) for view in range(info.views)]
-                semantic = decode_entry(sample, info, "semantic.npy") if "semantic" in info.fields else None
-                row = {"id": info.id, "views": info.views, "attributes": info.attributes, "caption": info.caption}
+                semantic = (
+                    decode_entry(sample, info, "semantic.npy")
+                    if "semantic" in info.fields
+                    else None
+                )
+                row = {
+                    "id": info.id,
+                    "views": info.views,
+                    "attributes": info.attributes,
+                    "caption": info.caption,
+                }
                 yield _Bare(row, images, decode_entry(sample, info, "cameras.npy"), semantic)
             except ValueError as error:
                 raise ValueError(f"{path}: {error}") from None
@@ -226,13 +277,23 @@ def _pixels(sample: Sample, info: SampleInfo, view: int) -> np.ndarray:  # [H, W
 
 
 def _members(
-    folder: Path, manifest: Manifest, wanted: Sequence[int], quality: int, threads: int, progress: bool
+    folder: Path,
+    manifest: Manifest,
+    wanted: Sequence[int],
+    quality: int,
+    threads: int,
+    progress: bool,
 ) -> dict[str, bytes]:
     """All members but the manifest."""
     rows, cameras, semantics, images = [], [], [], []
     subjects = _read(folder, manifest, wanted)
-    with ThreadPoolExecutor(threads) as pool, tqdm(total=len(wanted), unit="subject", disable=not progress) as bar:
-        while chunk := list(islice(subjects, 4 * threads)):  # bounds what is read but not yet encoded
+    with (
+        ThreadPoolExecutor(threads) as pool,
+        tqdm(total=len(wanted), unit="subject", disable=not progress) as bar,
+    ):
+        while chunk := list(
+            islice(subjects, 4 * threads)
+        ):  # bounds what is read but not yet encoded
             for subject, encoded in zip(
                 chunk, pool.map(lambda s: [_webp(i, quality) for i in s.images], chunk), strict=True
             ):
@@ -252,12 +313,16 @@ def _members(
 
 
 def _packed_rows(rows: list[dict[str, Any]]) -> bytes:
-    return zlib.compress(json.dumps(rows, sort_keys=True, ensure_ascii=False, allow_nan=False).encode(), 9)
+    return zlib.compress(
+        json.dumps(rows, sort_keys=True, ensure_ascii=False, allow_nan=False).encode(), 9
+    )
 
 
 def _webp(image: np.ndarray, quality: int) -> bytes:
     file = io.BytesIO()  # exact: colours outside the mask are the background, and stay
-    Image.fromarray(image).save(file, "WEBP", quality=quality, method=4, exact=True, alpha_quality=100)
+    Image.fromarray(image).save(
+        file, "WEBP", quality=quality, method=4, exact=True, alpha_quality=100
+    )
     return file.getvalue()
 
 

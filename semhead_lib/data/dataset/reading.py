@@ -15,20 +15,27 @@ from semhead_lib.data.subjects import Subject
 def load_subject(folder: Path | str, index: int) -> Subject:
     """Subject number `index` of the dataset in `folder`.
 
-    Raises FileNotFoundError, IndexError when there is no such subject, ValueError naming the file and what is wrong.
+    Raises FileNotFoundError, IndexError when there is no such subject, ValueError naming the file
+    and what is wrong.
     """
     manifest = Manifest.load(folder)
     if not 0 <= index < manifest.subjects:
         raise IndexError(f"{folder} has subjects 0 to {manifest.subjects - 1}, asked for {index}")
     shard = bisect_right(manifest.first_subjects, index) - 1
-    wanted, path = index - manifest.first_subjects[shard], Path(folder) / manifest.shards[shard].name
-    for _, sample in read_shard(path, lambda position, names: names if position == wanted else None):
+    wanted, path = (
+        index - manifest.first_subjects[shard],
+        Path(folder) / manifest.shards[shard].name,
+    )
+    for _, sample in read_shard(
+        path, lambda position, names: names if position == wanted else None
+    ):
         return _decode(sample, path)
     raise ValueError(f"{path}: has no subject number {wanted}, against the manifest")
 
 
 def subjects(folder: Path | str) -> Iterator[Subject]:
-    """All subjects of the dataset in `folder`, in order, one in memory at a time. Raises as `load_subject`."""
+    """All subjects of the dataset in `folder`, in order, one in memory at a time. Raises as
+    `load_subject`."""
     for record in Manifest.load(folder).shards:
         path = Path(folder) / record.name
         for _, sample in read_shard(path):
@@ -36,12 +43,14 @@ def subjects(folder: Path | str) -> Iterator[Subject]:
 
 
 def infos(folder: Path | str) -> list[SampleInfo]:
-    """What is known of each subject of the dataset in `folder`, in order, without its images. Raises as
-    `load_subject`."""
+    """What is known of each subject of the dataset in `folder`, in order, without its images.
+    Raises as `load_subject`."""
     found = []
     for record in Manifest.load(folder).shards:
         path = Path(folder) / record.name
-        for _, sample in read_shard(path, lambda _, names: [name for name in names if name == "json"]):
+        for _, sample in read_shard(
+            path, lambda _, names: [name for name in names if name == "json"]
+        ):
             try:
                 found.append(decode_info(sample))
             except ValueError as error:

@@ -1,4 +1,5 @@
-"""Filling the semantic slot of a finished dataset: images stay as they are to the byte, only features are added."""
+"""Filling the semantic slot of a finished dataset: images stay as they are to the byte, only
+features are added."""
 
 from __future__ import annotations
 
@@ -13,25 +14,36 @@ from torch import Tensor
 from tqdm import tqdm
 
 from semhead_lib.atomic import folder_lock, publish, remove_leftovers
-from semhead_lib.data.dataset.encoding import Sample, decode_entry, decode_info, encode_info, encode_npy
+from semhead_lib.data.dataset.encoding import (
+    Sample,
+    decode_entry,
+    decode_info,
+    encode_info,
+    encode_npy,
+)
 from semhead_lib.data.dataset.manifest import Layout, Manifest, ShardRecord, merged_layout
 from semhead_lib.data.dataset.shards import file_sha256, read_shard, sample_layout, write_shard
 
-Encode = Callable[[Tensor], Tensor]  # uint8 frontal images [N, 3, R, R] -> float32 unit features [N, D]
+Encode = Callable[
+    [Tensor], Tensor
+]  # uint8 frontal images [N, 3, R, R] -> float32 unit features [N, D]
 
 
 def fill_semantics(
     folder: Path | str, encode: Encode, encoder: str, *, batch: int = 64, progress: bool = True
 ) -> Manifest:
-    """Store `encode(frontal images)` as the semantic features of the dataset in `folder`, replacing earlier ones.
+    """Store `encode(frontal images)` as the semantic features of the dataset in `folder`, replacing
+    earlier ones.
 
-    `encoder` is the identity of `encode`, stored with every feature. New shards are written beside the old ones under
-    names that carry the encoder's, then the manifest changes over in one step and the old shards go: the dataset is
-    valid at every moment and needs twice its space meanwhile. Interrupted, the same call goes on behind the last new
-    shard; features that are there already (same `encoder`) are not made again.
+    `encoder` is the identity of `encode`, stored with every feature. New shards are written beside
+    the old ones under names that carry the encoder's, then the manifest changes over in one step
+    and the old shards go: the dataset is valid at every moment and needs twice its space meanwhile.
+    Interrupted, the same call goes on behind the last new shard; features that are there already
+    (same `encoder`) are not made again.
 
-    Raises FileNotFoundError or ValueError for a bad dataset, ValueError for features of a wrong shape or not finite,
-    BlockingIOError when another process is writing here, OSError when the disk is full.
+    Raises FileNotFoundError or ValueError for a bad dataset, ValueError for features of a wrong
+    shape or not finite, BlockingIOError when another process is writing here, OSError when the disk
+    is full.
     """
     folder = Path(folder)
     if not encoder:
@@ -41,9 +53,15 @@ def fill_semantics(
         remove_leftovers(folder)
         if (manifest.layout.semantic or {}).get("encoder") != encoder:
             tag, made = hashlib.sha256(encoder.encode()).hexdigest()[:8], []
-            for old in tqdm(manifest.shards, unit="shard", desc=f"semantics {folder.name}", disable=not progress):
+            for old in tqdm(
+                manifest.shards, unit="shard", desc=f"semantics {folder.name}", disable=not progress
+            ):
                 new = folder / f"{old.name.partition('.')[0]}.semantic-{tag}.tar"
-                made.append(_measure(new) if new.exists() else _fill(folder / old.name, new, encode, encoder, batch))
+                made.append(
+                    _measure(new)
+                    if new.exists()
+                    else _fill(folder / old.name, new, encode, encoder, batch)
+                )
             layout = merged_layout((record.name, layout) for record, layout in made)
             manifest = replace(manifest, layout=layout, shards=tuple(record for record, _ in made))
             manifest.save(folder)
@@ -54,7 +72,9 @@ def fill_semantics(
     return manifest
 
 
-def _fill(old: Path, new: Path, encode: Encode, encoder: str, batch: int) -> tuple[ShardRecord, Layout]:
+def _fill(
+    old: Path, new: Path, encode: Encode, encoder: str, batch: int
+) -> tuple[ShardRecord, Layout]:
     partial, record, layout = write_shard(new, _filled(old, encode, encoder, batch))
     publish(partial, new)
     return record, layout
@@ -62,7 +82,10 @@ def _fill(old: Path, new: Path, encode: Encode, encoder: str, batch: int) -> tup
 
 def _measure(path: Path) -> tuple[ShardRecord, Layout]:
     """Record and layout of a shard that is there."""
-    layouts = [sample_layout(sample) for _, sample in read_shard(path, lambda _, names: ["json", "semantic.npy"])]
+    layouts = [
+        sample_layout(sample)
+        for _, sample in read_shard(path, lambda _, names: ["json", "semantic.npy"])
+    ]
     views = sum(layout.views_per_subject[0] for layout in layouts)
     record = ShardRecord(path.name, len(layouts), views, path.stat().st_size, file_sha256(path))
     return record, merged_layout((path.name, layout) for layout in layouts)
@@ -82,11 +105,14 @@ def _filled(path: Path, encode: Encode, encoder: str, batch: int) -> Iterator[Sa
 
 def _with_features(samples: list[dict[str, Any]], encode: Encode, encoder: str) -> Iterator[Sample]:
     infos = [decode_info(sample) for sample in samples]
-    frontals = torch.stack([decode_frontal(s, info) for s, info in zip(samples, infos, strict=True)])
+    frontals = torch.stack(
+        [decode_frontal(s, info) for s, info in zip(samples, infos, strict=True)]
+    )
     features = encode(frontals).detach().float().cpu()
     if features.ndim != 2 or len(features) != len(samples) or not features.isfinite().all():
         raise ValueError(
-            f"{encoder}: expected finite features of shape [{len(samples)}, D], got shape {list(features.shape)}"
+            f"{encoder}: expected finite features of shape [{len(samples)}, D], got shape "
+            f"{list(features.shape)}"
         )
     for sample, info, feature in zip(samples, infos, features, strict=True):
         fields = info.fields if "semantic" in info.fields else (*info.fields, "semantic")
@@ -97,4 +123,6 @@ def _with_features(samples: list[dict[str, Any]], encode: Encode, encoder: str) 
 def decode_frontal(sample: Sample, info: Any) -> Tensor:  # [3, R, R] uint8
     """The frontal image of a sample: its own entry, or the view that it is."""
     front = info.frontal_view
-    return decode_entry(sample, info, "frontal.png" if front is None else info.entry("views", front))
+    return decode_entry(
+        sample, info, "frontal.png" if front is None else info.entry("views", front)
+    )

@@ -1,4 +1,5 @@
-"""Shards: tar files of samples, written the same way to the byte each time, and read without extracting anything."""
+"""Shards: tar files of samples, written the same way to the byte each time, and read without
+extracting anything."""
 
 from __future__ import annotations
 
@@ -14,16 +15,20 @@ from semhead_lib.atomic import partial_path
 from semhead_lib.data.dataset.encoding import MAX_ENTRY, Sample, decode_info, decode_npy
 from semhead_lib.data.dataset.manifest import Layout, ShardRecord
 
-Choose = Callable[[int, list[str]], Collection[str] | None]  # (position in the shard, entry names) -> entries to read
+Choose = Callable[
+    [int, list[str]], Collection[str] | None
+]  # (position in the shard, entry names) -> entries to read
 
 
 def write_shard(path: Path, samples: Iterable[Sample]) -> tuple[Path, ShardRecord, Layout]:
-    """Write encoded samples into a temporary file beside `path`, flushed to the disk; `files.publish` then names it.
+    """Write encoded samples into a temporary file beside `path`, flushed to the disk;
+    `files.publish` then names it.
 
-    Headers hold no time, user or mode of this machine, so the same samples give the same bytes. Returns the temporary
-    path, the record of the shard and its layout. The temporary file is removed when anything fails.
-    Raises ValueError when a subject has another layout than those before it or the id of one of them, or there are no
-    samples; OSError naming the file when it cannot be written.
+    Headers hold no time, user or mode of this machine, so the same samples give the same bytes.
+    Returns the temporary path, the record of the shard and its layout. The temporary file is
+    removed when anything fails.
+    Raises ValueError when a subject has another layout than those before it or the id of one of
+    them, or there are no samples; OSError naming the file when it cannot be written.
     """
     from webdataset.writer import TarWriter  # only what writes needs it
 
@@ -31,13 +36,19 @@ def write_shard(path: Path, samples: Iterable[Sample]) -> tuple[Path, ShardRecor
     try:
         with open(partial, "wb") as file:
             hashed: Any = _HashedFile(file)
-            with TarWriter(hashed, user="semhead", group="semhead", mode=0o644, mtime=0, encoder=False) as tar:
+            with TarWriter(
+                hashed, user="semhead", group="semhead", mode=0o644, mtime=0, encoder=False
+            ) as tar:
                 for sample in samples:
                     if sample["__key__"] in keys:
-                        raise ValueError(f"{path.name}: subject id {sample['__key__']!r} appears twice")
+                        raise ValueError(
+                            f"{path.name}: subject id {sample['__key__']!r} appears twice"
+                        )
                     keys.add(sample["__key__"])
                     found = sample_layout(sample)
-                    layout = layout.merge(found, f"subject {sample['__key__']}") if layout else found
+                    layout = (
+                        layout.merge(found, f"subject {sample['__key__']}") if layout else found
+                    )
                     views += found.views_per_subject[0]
                     tar.write(dict(sample))
             file.flush()
@@ -46,40 +57,57 @@ def write_shard(path: Path, samples: Iterable[Sample]) -> tuple[Path, ShardRecor
             raise ValueError(f"{path.name}: a shard needs at least one subject")
     except BaseException as error:
         partial.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.filename is None:  # a full disk does not say which file
+        if (
+            isinstance(error, OSError) and error.filename is None
+        ):  # a full disk does not say which file
             raise OSError(error.errno, f"cannot write: {error.strerror}", str(path)) from error
         raise
-    return partial, ShardRecord(path.name, len(keys), views, hashed.count, hashed.digest.hexdigest()), layout
+    return (
+        partial,
+        ShardRecord(path.name, len(keys), views, hashed.count, hashed.digest.hexdigest()),
+        layout,
+    )
 
 
 def sample_layout(sample: Sample) -> Layout:
-    """The layout of one sample. Raises ValueError when its `json` or `semantic.npy` is not readable."""
+    """The layout of one sample. Raises ValueError when its `json` or `semantic.npy` is not
+    readable."""
     info, semantic = decode_info(sample), None
     if "semantic" in info.fields:
         vector = decode_npy(sample["semantic.npy"], f"{info.id}.semantic.npy", (None,))
         semantic = {"encoder": info.semantic_encoder, "dimension": len(vector)}
-    return Layout(info.resolution, info.image_format, info.fields, (info.views, info.views), semantic)
+    return Layout(
+        info.resolution, info.image_format, info.fields, (info.views, info.views), semantic
+    )
 
 
 def read_shard(path: Path, choose: Choose | None = None) -> Iterator[tuple[int, dict[str, Any]]]:
     """Samples of a shard in order, as (position in the shard, sample).
 
-    `choose` says per subject which entries to read (`None`: skip the subject); without it all are read. What is not
-    chosen is sought over, not read. Raises FileNotFoundError, or ValueError naming the file when it is no readable tar.
+    `choose` says per subject which entries to read (`None`: skip the subject); without it all are
+    read. What is not chosen is sought over, not read. Raises FileNotFoundError, or ValueError
+    naming the file when it is no readable tar.
     """
     try:
         with open(path, "rb") as file, tarfile.open(fileobj=file, mode="r:") as tar:
-            for position, (key, group) in enumerate(groupby(tar, lambda member: member.name.partition(".")[0])):
+            for position, (key, group) in enumerate(
+                groupby(tar, lambda member: member.name.partition(".")[0])
+            ):
                 members = {member.name.partition(".")[2]: member for member in group}
                 chosen = members.keys() if choose is None else choose(position, list(members))
                 if chosen is not None:
-                    yield position, {"__key__": key} | {n: read_member(tar, members[n]) for n in chosen if n in members}
+                    yield (
+                        position,
+                        {"__key__": key}
+                        | {n: read_member(tar, members[n]) for n in chosen if n in members},
+                    )
     except (tarfile.TarError, ValueError) as error:
         raise ValueError(f"{path}: is not a readable tar file: {error}") from None
 
 
 def read_member(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
-    """The bytes of a member. Raises ValueError when it is no plain file, larger than MAX_ENTRY, or cut short."""
+    """The bytes of a member. Raises ValueError when it is no plain file, larger than MAX_ENTRY, or
+    cut short."""
     if not member.isreg() or member.size > MAX_ENTRY or member.issparse():
         raise ValueError(f"{member.name}: expected a plain file of at most {MAX_ENTRY} bytes")
     file = tar.extractfile(member)

@@ -1,9 +1,11 @@
-"""Streaming a dataset that does not fit in memory: sequential reads, shuffled, shared out exactly, resumable.
+"""Streaming a dataset that does not fit in memory: sequential reads, shuffled, shared out exactly,
+resumable.
 
-The order is settled before anything is read. In each epoch the shards are put in a random order and their subjects
-numbered through; each reader (a DataLoader worker of a rank) owns one contiguous range of these numbers, so that the
-readers share every epoch without gap or overlap and differ by at most one subject. Within its range a reader shuffles
-as with a buffer of `shuffle` subjects, then reads front to back, holding no more than that many at a time.
+The order is settled before anything is read. In each epoch the shards are put in a random order and
+their subjects numbered through; each reader (a DataLoader worker of a rank) owns one contiguous
+range of these numbers, so that the readers share every epoch without gap or overlap and differ by
+at most one subject. Within its range a reader shuffles as with a buffer of `shuffle` subjects, then
+reads front to back, holding no more than that many at a time.
 """
 
 from __future__ import annotations
@@ -25,22 +27,27 @@ from semhead_lib.data.subjects import Batch
 
 
 class SubjectStream(IterableDataset[Batch]):
-    """Batches of a dataset folder, for `torch.utils.data.DataLoader(stream, batch_size=None, num_workers=...)`.
+    """Batches of a dataset folder, for `torch.utils.data.DataLoader(stream, batch_size=None,
+    num_workers=...)`.
 
     Args:
         folder: the dataset.
         subjects_per_batch: subjects in a batch.
         views_per_subject: different views of each, adjacent in the batch: B is the product of both.
         seed: of the order and of the views chosen; give all ranks the same.
-        shuffle: subjects a reader shuffles among, on top of the shuffled shards; 0 keeps the dataset's order.
-        epochs: passes over the data, each seeing every subject once; the last batch of a reader may then be smaller.
-            None: without end, full batches only (a batch may reach over the end of an epoch).
-        start: batches the DataLoader of this rank has already given, to go on behind them (endless streams only, with
-            the same number of ranks and DataLoader workers). Costs no decoding.
-        rank, world_size: of this process; by default those of torch.distributed, when it is initialised.
+        shuffle: subjects a reader shuffles among, on top of the shuffled shards; 0 keeps the
+            dataset's order.
+        epochs: passes over the data, each seeing every subject once; the last batch of a reader may
+            then be smaller. None: without end, full batches only (a batch may reach over the end of
+            an epoch).
+        start: batches the DataLoader of this rank has already given, to go on behind them (endless
+            streams only, with the same number of ranks and DataLoader workers). Costs no decoding.
+        rank, world_size: of this process; by default those of torch.distributed, when it is
+            initialised.
 
-    Raises FileNotFoundError or ValueError from the constructor for a bad dataset or arguments; while iterating,
-    ValueError naming the file that is wrong, or saying that there are more readers than subjects.
+    Raises FileNotFoundError or ValueError from the constructor for a bad dataset or arguments;
+    while iterating, ValueError naming the file that is wrong, or saying that there are more readers
+    than subjects.
     """
 
     def __init__(
@@ -59,15 +66,25 @@ class SubjectStream(IterableDataset[Batch]):
         self.folder, self.manifest = Path(folder), Manifest.load(folder)
         check_views(self.manifest.layout, views_per_subject)
         distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
-        self.rank = rank if rank is not None else (torch.distributed.get_rank() if distributed else 0)
+        self.rank = (
+            rank if rank is not None else (torch.distributed.get_rank() if distributed else 0)
+        )
         self.world_size = (
-            world_size if world_size is not None else (torch.distributed.get_world_size() if distributed else 1)
+            world_size
+            if world_size is not None
+            else (torch.distributed.get_world_size() if distributed else 1)
         )
         if not 0 <= self.rank < self.world_size:
             raise ValueError(f"rank must be within 0 to {self.world_size - 1}, got {self.rank}")
-        if subjects_per_batch < 1 or shuffle < 0 or start < 0 or (epochs is not None and epochs < 1):
+        if (
+            subjects_per_batch < 1
+            or shuffle < 0
+            or start < 0
+            or (epochs is not None and epochs < 1)
+        ):
             raise ValueError(
-                f"expected subjects_per_batch >= 1, shuffle >= 0, start >= 0 and epochs >= 1 or None, "
+                "expected subjects_per_batch >= 1, shuffle >= 0, start >= 0 and epochs >= 1 or "
+                "None, "
                 f"got {subjects_per_batch}, {shuffle}, {start} and {epochs}"
             )
         if start and epochs is not None:
@@ -78,10 +95,16 @@ class SubjectStream(IterableDataset[Batch]):
     def __iter__(self) -> Iterator[Batch]:
         info = get_worker_info()
         worker, workers = (info.id, info.num_workers) if info else (0, 1)
-        role = (worker + self.start) % workers  # batch i of a DataLoader comes from worker i modulo workers
-        given = max(0, -(-(self.start - role) // workers))  # batches that this role gave before `start`
+        role = (
+            worker + self.start
+        ) % workers  # batch i of a DataLoader comes from worker i modulo workers
+        given = max(
+            0, -(-(self.start - role) // workers)
+        )  # batches that this role gave before `start`
         rows: list[Row] = []
-        for row in self._rows(self.rank * workers + role, self.world_size * workers, given * self.subjects_per_batch):
+        for row in self._rows(
+            self.rank * workers + role, self.world_size * workers, given * self.subjects_per_batch
+        ):
             rows.append(row)
             if len(rows) == self.subjects_per_batch:
                 yield collate(rows)
@@ -93,16 +116,22 @@ class SubjectStream(IterableDataset[Batch]):
         """What `reader` of `readers` gives, but the first `skip`."""
         subjects = self.manifest.subjects
         if readers > subjects:
-            raise ValueError(f"{self.folder} has {subjects} subjects, too few for {readers} readers (ranks x workers)")
+            raise ValueError(
+                f"{self.folder} has {subjects} subjects, too few for {readers} readers (ranks x "
+                "workers)"
+            )
         low, high = reader * subjects // readers, (reader + 1) * subjects // readers
         skipped_epochs, skip = divmod(skip, high - low)
         for epoch in count(skipped_epochs) if self.epochs is None else range(self.epochs):
-            order = _buffered_order(high - low, self.shuffle, np.random.default_rng((self.seed, epoch, reader)))
+            order = _buffered_order(
+                high - low, self.shuffle, np.random.default_rng((self.seed, epoch, reader))
+            )
             yield from self._in_order(epoch, low, high, order[skip:])
             skip = 0
 
     def _in_order(self, epoch: int, low: int, high: int, order: np.ndarray) -> Iterator[Row]:
-        """The rows at places `low + order`, reading places `low` to `high` of the epoch front to back."""
+        """The rows at places `low + order`, reading places `low` to `high` of the epoch front to
+        back."""
         waiting: dict[int, tuple[int, Path, Sample]] = {}
         wanted, targets = set(order.tolist()), iter(order.tolist())
         target = next(targets, None)
@@ -112,8 +141,11 @@ class SubjectStream(IterableDataset[Batch]):
                 yield self._row(epoch, *waiting.pop(target))
                 target = next(targets, None)
 
-    def _read(self, epoch: int, low: int, high: int, wanted: set[int]) -> Iterator[tuple[int, int, Path, Sample]]:
-        """Places `low` to `high` of an epoch: (place - low, subject index, shard, the entries a batch needs)."""
+    def _read(
+        self, epoch: int, low: int, high: int, wanted: set[int]
+    ) -> Iterator[tuple[int, int, Path, Sample]]:
+        """Places `low` to `high` of an epoch: (place - low, subject index, shard, the entries a
+        batch needs)."""
         shards = np.arange(len(self.manifest.shards))
         if self.shuffle:
             shards = np.random.default_rng((self.seed, epoch)).permutation(shards)
@@ -126,7 +158,9 @@ class SubjectStream(IterableDataset[Batch]):
             if not chosen:
                 continue
 
-            def choose(position: int, names: list[str], first=first, chosen=frozenset(chosen)) -> list[str] | None:
+            def choose(
+                position: int, names: list[str], first=first, chosen=frozenset(chosen)
+            ) -> list[str] | None:
                 return self._entries(epoch, first + position, names) if position in chosen else None
 
             path = self.folder / record.name
@@ -135,7 +169,10 @@ class SubjectStream(IterableDataset[Batch]):
                 if position == chosen[-1]:
                     break
             else:
-                raise ValueError(f"{path}: holds fewer than the {record.subjects} subjects that the manifest says")
+                raise ValueError(
+                    f"{path}: holds fewer than the {record.subjects} subjects that the manifest "
+                    "says"
+                )
 
     def _views(self, epoch: int, subject: int, views: int) -> list[int]:
         return choose_views(self.seed, epoch, subject, views, self.views_per_subject)
@@ -143,7 +180,12 @@ class SubjectStream(IterableDataset[Batch]):
     def _entries(self, epoch: int, subject: int, names: list[str]) -> list[str]:
         """Of the entries of a subject those that this epoch's batch needs."""
         views = self._views(epoch, subject, sum(name.startswith("view_") for name in names))
-        stems = {"json", "cameras", "semantic", *(f"{s}_{v:03d}" for s in ("view", "mask") for v in views)}
+        stems = {
+            "json",
+            "cameras",
+            "semantic",
+            *(f"{s}_{v:03d}" for s in ("view", "mask") for v in views),
+        }
         return [name for name in names if name.partition(".")[0] in stems]
 
     def _row(self, epoch: int, subject: int, path: Path, sample: Sample) -> Row:
@@ -152,16 +194,22 @@ class SubjectStream(IterableDataset[Batch]):
             views = self._views(epoch, subject, info.views)
 
             def stack(field: str) -> torch.Tensor:
-                return torch.stack([decode_entry(sample, info, info.entry(field, view)) for view in views])
+                return torch.stack(
+                    [decode_entry(sample, info, info.entry(field, view)) for view in views]
+                )
 
-            cameras = decode_npy(sample.get("cameras.npy", b""), f"{info.id}.cameras.npy", (info.views, LABEL_LENGTH))
+            cameras = decode_npy(
+                sample.get("cameras.npy", b""), f"{info.id}.cameras.npy", (info.views, LABEL_LENGTH)
+            )
             cameras = cameras[views]  # of many views few are used, so only those are checked
             check_cameras(cameras, f"{info.id}.cameras.npy: views {views}")
             return Row(
                 subject=subject,
                 views=stack("views"),
                 cameras=cameras,
-                semantic=decode_entry(sample, info, "semantic.npy") if "semantic" in info.fields else None,
+                semantic=decode_entry(sample, info, "semantic.npy")
+                if "semantic" in info.fields
+                else None,
                 masks=stack("masks") if "masks" in info.fields else None,
             )
         except ValueError as error:
@@ -169,7 +217,8 @@ class SubjectStream(IterableDataset[Batch]):
 
 
 def _buffered_order(length: int, buffer: int, generator: np.random.Generator) -> np.ndarray:
-    """The order in which a shuffle buffer of that size gives 0 .. length-1: each is at most `buffer` places early.
+    """The order in which a shuffle buffer of that size gives 0 .. length-1: each is at most
+    `buffer` places early.
 
     >>> _buffered_order(4, 0, np.random.default_rng(0)).tolist()
     [0, 1, 2, 3]
@@ -178,7 +227,11 @@ def _buffered_order(length: int, buffer: int, generator: np.random.Generator) ->
         return np.arange(length)
     held = list(range(min(buffer, length)))
     order = np.empty(length, dtype=np.int64)
-    picks = generator.integers(len(held), size=max(0, length - buffer)) if held else np.empty(0, dtype=np.int64)
+    picks = (
+        generator.integers(len(held), size=max(0, length - buffer))
+        if held
+        else np.empty(0, dtype=np.int64)
+    )
     for place, pick in enumerate(picks.tolist()):
         order[place], held[pick] = held[pick], place + buffer
     order[len(picks) :] = generator.permutation(held)

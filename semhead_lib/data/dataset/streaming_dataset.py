@@ -19,19 +19,22 @@ from semhead_lib.data.subjects import Batch
 
 
 class SubjectsOnDisk:
-    """What `SubjectsInMemory` is to a training, for datasets that do not fit: the same batches' shapes, another order.
+    """What `SubjectsInMemory` is to a training, for datasets that do not fit: the same batches'
+    shapes, another order.
 
     Args:
         folder: the dataset.
-        workers: processes of this rank that read and decode; 0 reads between the steps. A training goes on as it
-            would have only with the same number.
+        workers: processes of this rank that read and decode; 0 reads between the steps. A training
+            goes on as it would have only with the same number.
         shuffle: subjects a worker shuffles among, on top of the shuffled shards.
         device: of the training; for "cuda" batches are laid out for a fast copy.
 
     Raises FileNotFoundError or ValueError for a bad dataset or arguments.
     """
 
-    def __init__(self, folder: Path | str, *, workers: int = 2, shuffle: int = 1024, device: str = "cpu") -> None:
+    def __init__(
+        self, folder: Path | str, *, workers: int = 2, shuffle: int = 1024, device: str = "cpu"
+    ) -> None:
         if workers < 0:
             raise ValueError(f"workers must be at least 0, got {workers}")
         self.folder, self.manifest = Path(folder), Manifest.load(folder)
@@ -51,7 +54,8 @@ class SubjectsOnDisk:
         return self.manifest.digest
 
     def semantics(self, count: int) -> tuple[tuple[str, ...], Tensor]:
-        """Names and semantic features [N, D] of the first N <= `count` subjects. Raises ValueError naming the file."""
+        """Names and semantic features [N, D] of the first N <= `count` subjects. Raises ValueError
+        naming the file."""
         names, features = [], []
         for path, sample in islice(self._bare(), count):
             try:
@@ -72,19 +76,32 @@ class SubjectsOnDisk:
         rank: int = 0,
         world_size: int = 1,
     ) -> Iterator[Batch]:
-        """Batches number `start`, `start`+1, ... of a rank, without end. Raises ValueError or OSError naming
-        the file."""
+        """Batches number `start`, `start`+1, ... of a rank, without end. Raises ValueError or
+        OSError naming the file."""
         stream = SubjectStream(
-            self.folder, subjects_per_batch, views_per_subject, seed=seed, shuffle=self.shuffle, start=start,
-            rank=rank, world_size=world_size,
-        )  # fmt: skip
+            self.folder,
+            subjects_per_batch,
+            views_per_subject,
+            seed=seed,
+            shuffle=self.shuffle,
+            start=start,
+            rank=rank,
+            world_size=world_size,
+        )
         loader = DataLoader(
-            stream, batch_size=None, num_workers=self.workers, worker_init_fn=_leave_signals_to_the_training,
-            pin_memory=self.device == "cuda", generator=torch.Generator(),
-        )  # fmt: skip
+            stream,
+            batch_size=None,
+            num_workers=self.workers,
+            worker_init_fn=_leave_signals_to_the_training,
+            pin_memory=self.device == "cuda",
+            generator=torch.Generator(),
+        )
         try:
             yield from loader
-        except (ValueError, OSError) as error:  # of a worker: with its whole traceback, the message last
+        except (
+            ValueError,
+            OSError,
+        ) as error:  # of a worker: with its whole traceback, the message last
             message = str(error).strip().splitlines()[-1]
             raise type(error)(message.removeprefix(f"{type(error).__name__}: ")) from None
 
@@ -92,11 +109,14 @@ class SubjectsOnDisk:
         """The subjects in order, without their images."""
         for record in self.manifest.shards:
             path = self.folder / record.name
-            for _, sample in read_shard(path, lambda _, names: [n for n in names if n in ("json", "semantic.npy")]):
+            for _, sample in read_shard(
+                path, lambda _, names: [n for n in names if n in ("json", "semantic.npy")]
+            ):
                 yield path, sample
 
 
 def _leave_signals_to_the_training(worker: int) -> None:
-    """A Ctrl-C reaches all processes of a terminal; the training finishes its step and then ends its readers."""
+    """A Ctrl-C reaches all processes of a terminal; the training finishes its step and then ends
+    its readers."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -1,8 +1,10 @@
-"""Making one dataset by many processes on many machines, started and lost at any time, on a folder that all see.
+"""Making one dataset by many processes on many machines, started and lost at any time, on a folder
+that all see.
 
-Shards are claimed (`leases`), made under names of their makers, and settled: of a shard that two have made, one counts.
-Whoever finds all shards settled gives them their names, writes `dataset.json`, and puts the leases away; doing so
-twice changes nothing. So no process leads, and any number may join or be killed at any time.
+Shards are claimed (`leases`), made under names of their makers, and settled: of a shard that two
+have made, one counts. Whoever finds all shards settled gives them their names, writes
+`dataset.json`, and puts the leases away; doing so twice changes nothing. So no process leads, and
+any number may join or be killed at any time.
 """
 
 from __future__ import annotations
@@ -51,7 +53,8 @@ def synthesize_distributed(
     lease: float = 120.0,
     progress: bool = True,
 ) -> SynthesisReport:
-    """Make subjects 0 .. `subjects`-1 of a source in `out`, with all others who are called so, until all are made.
+    """Make subjects 0 .. `subjects`-1 of a source in `out`, with all others who are called so,
+    until all are made.
 
     The bytes are those of `synthesize`, where the source's own are always the same.
 
@@ -61,7 +64,8 @@ def synthesize_distributed(
         Others as of `synthesize`.
 
     Raises:
-        ValueError: an argument is out of range, or the settings differ from those `out` was begun with.
+        ValueError: an argument is out of range, or the settings differ from those `out` was begun
+            with.
         FileExistsError: `out` holds something else, or a dataset that one process alone is making.
         SynthesisError: a subject failed. The others go on, and meet it too.
         OSError: `out` cannot be written.
@@ -74,19 +78,28 @@ def synthesize_distributed(
     if (out / MANIFEST).exists():
         return SynthesisReport(_finished(out, plan), 0, 0, time.perf_counter() - start)
     if (out / LOG).exists():
-        raise FileExistsError(f"{out} is being made by one process: the same command with engine=local goes on")
+        raise FileExistsError(
+            f"{out} is being made by one process: the same command with engine=local goes on"
+        )
     folder = out / LEASES
     with suppress(OSError):  # there is none, or another process was faster
         (out / old_names.LEASES).rename(folder)
     if not folder.exists() and any(path for path in out.iterdir() if not path.name.startswith(".")):
-        raise FileExistsError(f"{out} is not empty and holds no dataset of ours; use another folder")
+        raise FileExistsError(
+            f"{out} is not empty and holds no dataset of ours; use another folder"
+        )
     folder.mkdir(exist_ok=True)
     made: list[ShardRecord] = []
     try:
         with Leases(folder, lease) as leases:
             if not leases.settle(_PLAN, asdict(plan)):
                 compare_plans(parse_plan(leases.outcome(_PLAN)), plan, out)
-            bar = tqdm(total=plan.shards(), unit="shard", desc=f"{out.name}, process {rank}", disable=not progress)
+            bar = tqdm(
+                total=plan.shards(),
+                unit="shard",
+                desc=f"{out.name}, process {rank}",
+                disable=not progress,
+            )
             with bar:
                 for shard in _mine(plan, leases, rank, ranks, bar):
                     made += _make(source, plan, out, shard, leases)
@@ -96,7 +109,9 @@ def synthesize_distributed(
             raise
     manifest = _finished(out, plan)
     seconds = time.perf_counter() - start
-    return SynthesisReport(manifest, sum(r.views for r in made), sum(r.bytes for r in made), seconds)
+    return SynthesisReport(
+        manifest, sum(r.views for r in made), sum(r.bytes for r in made), seconds
+    )
 
 
 def _mine(plan: Plan, leases: Leases, rank: int, ranks: int, bar: tqdm) -> Iterator[int]:
@@ -124,10 +139,14 @@ def _make(source, plan: Plan, out: Path, shard: int, leases: Leases) -> list[Sha
     piece = _piece(plan, shard)
     try:
         partial, record, layout = make_shard(source, plan, out, shard, lambda *_: None)
-        named = partial.with_name(f".{record.name}.{leases.owner}.partial")  # process numbers of two machines may agree
+        named = partial.with_name(
+            f".{record.name}.{leases.owner}.partial"
+        )  # process numbers of two machines may agree
         partial.rename(named)
         try:
-            counts = leases.settle(piece, {"file": named.name, "shard": asdict(record), "layout": asdict(layout)})
+            counts = leases.settle(
+                piece, {"file": named.name, "shard": asdict(record), "layout": asdict(layout)}
+            )
         except BaseException:
             named.unlink(missing_ok=True)
             raise
@@ -141,7 +160,8 @@ def _make(source, plan: Plan, out: Path, shard: int, leases: Leases) -> list[Sha
 
 
 def _merge(plan: Plan, out: Path, leases: Leases) -> None:
-    """Write the manifest of all settled shards, and put the leases away. Done twice, or by two, it changes nothing."""
+    """Write the manifest of all settled shards, and put the leases away. Done twice, or by two, it
+    changes nothing."""
     records: list[ShardRecord] = []
     layouts: list[tuple[str, Layout]] = []
     for shard in range(plan.shards()):
@@ -160,7 +180,8 @@ def _merge(plan: Plan, out: Path, leases: Leases) -> None:
 
 
 def _name(made: Path, path: Path) -> None:
-    """Give a settled shard its name: by its maker, or, where that was lost before, by whoever merges."""
+    """Give a settled shard its name: by its maker, or, where that was lost before, by whoever
+    merges."""
     try:
         publish(made, path)
     except FileNotFoundError:

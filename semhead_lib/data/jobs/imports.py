@@ -23,8 +23,9 @@ def import_dataset(
     """Bring an EG3D or PanoHead dataset (folder or zip) into our form, in the folder `out`.
 
     Resumable and atomic as `synthesize`, which does the work. See `ArchiveSource` for `group`.
-    Raises FileNotFoundError, ValueError, FileExistsError or OSError with one message naming what is wrong, and
-    SynthesisError naming the image that is not a square RGB image or whose label is no camera.
+    Raises FileNotFoundError, ValueError, FileExistsError or OSError with one message naming what is
+    wrong, and SynthesisError naming the image that is not a square RGB image or whose label is no
+    camera.
     """
     make_source = functools.partial(ArchiveSource, str(source), group, licence)
     return synthesize(

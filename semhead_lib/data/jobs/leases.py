@@ -1,9 +1,11 @@
-"""Pieces of work claimed by processes that share nothing but a folder, perhaps on a network's file system.
+"""Pieces of work claimed by processes that share nothing but a folder, perhaps on a network's file
+system.
 
-A lease is a file that only one process can create, touched every few seconds while its owner lives. One that was not
-touched for a lease, by the file system's own clock, is of a process that is gone, and may be taken over. A process
-that slept through its lease may still go on with a piece that another has taken: so leases only save work. What holds
-exactly is `settle`: of all who have done a piece, the outcome of one counts, and it stays.
+A lease is a file that only one process can create, touched every few seconds while its owner lives.
+One that was not touched for a lease, by the file system's own clock, is of a process that is gone,
+and may be taken over. A process that slept through its lease may still go on with a piece that
+another has taken: so leases only save work. What holds exactly is `settle`: of all who have done a
+piece, the outcome of one counts, and it stays.
 """
 
 from __future__ import annotations
@@ -41,7 +43,8 @@ class Leases:
     def take(self, piece: str) -> bool:
         """Claim a piece; False when it is settled, or another process has it.
 
-        Raises FileNotFoundError when the folder is gone: all is settled, and somebody has put it away.
+        Raises FileNotFoundError when the folder is gone: all is settled, and somebody has put it
+        away.
         """
         if self._outcome_path(piece).exists():
             return False
@@ -92,7 +95,9 @@ class Leases:
         except FileNotFoundError:
             return None
         except ValueError as error:
-            raise ValueError(f"{path}: damaged ({error}); remove it to do this piece again") from None
+            raise ValueError(
+                f"{path}: damaged ({error}); remove it to do this piece again"
+            ) from None
 
     def settled(self) -> set[str]:
         """All pieces that have an outcome."""
@@ -100,7 +105,11 @@ class Leases:
 
     def holders(self) -> dict[str, str]:
         """Pieces that are being done, and by whom (host, process, a random word)."""
-        found = {path.stem: self._owner_of(path) for path in self.folder.glob("*.lease") if not self._is_stale(path)}
+        found = {
+            path.stem: self._owner_of(path)
+            for path in self.folder.glob("*.lease")
+            if not self._is_stale(path)
+        }
         return {piece: owner for piece, owner in found.items() if owner}
 
     def close(self) -> None:
@@ -153,7 +162,9 @@ class Leases:
         """Replace a stale lease by one of our own, one process at a time."""
         turn = path.with_suffix(".heir")
         if not self._create(turn):
-            if self._is_stale(turn):  # its maker was lost at just this place: the next round goes on
+            if self._is_stale(
+                turn
+            ):  # its maker was lost at just this place: the next round goes on
                 turn.unlink(missing_ok=True)
             return False
         try:
@@ -177,7 +188,8 @@ class Leases:
         return same
 
     def _settle_without_links(self, own: Path, path: Path) -> bool:
-        """On file systems without hard links. A crash between the two steps leaves a damaged outcome, which is said."""
+        """On file systems without hard links. A crash between the two steps leaves a damaged
+        outcome, which is said."""
         try:
             with open(path, "xb") as file:
                 file.write(own.read_bytes())
@@ -192,6 +204,8 @@ class Leases:
             with self._changes:
                 held = list(self._held)
             for piece in held:
-                with contextlib.suppress(OSError):  # taken over, or the file system is away: `settle` decides
+                with contextlib.suppress(
+                    OSError
+                ):  # taken over, or the file system is away: `settle` decides
                     if self._owner_of(self._path(piece)) == self.owner:
                         os.utime(self._path(piece))

@@ -1,9 +1,10 @@
-"""Making a dataset from a source of subjects: in parallel, reproducible to the byte, and resumed by the same command.
+"""Making a dataset from a source of subjects: in parallel, reproducible to the byte, and resumed by
+the same command.
 
-While a dataset is being made its folder holds finished shards and `synthesis.jsonl`: the plan, then a line for each
-finished shard. Shards are written under temporary names by the workers; the one process that holds the folder enters
-them into the log and then renames them, so a shard that is there is whole and known. At the end `dataset.json` takes
-the place of `synthesis.jsonl`.
+While a dataset is being made its folder holds finished shards and `synthesis.jsonl`: the plan, then
+a line for each finished shard. Shards are written under temporary names by the workers; the one
+process that holds the folder enters them into the log and then renames them, so a shard that is
+there is whole and known. At the end `dataset.json` takes the place of `synthesis.jsonl`.
 """
 
 from __future__ import annotations
@@ -65,23 +66,26 @@ def synthesize(
 ) -> SynthesisReport:
     """Write subjects 0 .. `subjects`-1 of a source as a dataset into the folder `out`.
 
-    The same settings give the same bytes, whatever the number of workers and however often the run was interrupted:
-    the same call goes on behind the last finished shard, and returns at once for a finished dataset.
+    The same settings give the same bytes, whatever the number of workers and however often the run
+    was interrupted: the same call goes on behind the last finished shard, and returns at once for a
+    finished dataset.
 
     Args:
-        make_source: builds the source, in every worker process: a function or class of a module, or a
-            functools.partial of one.
-        out: folder to write; made if missing. It must be empty, or hold this dataset, finished or not.
+        make_source: builds the source, in every worker process: a function or class of a module, or
+            a functools.partial of one.
+        out: folder to write; made if missing. It must be empty, or hold this dataset, finished or
+            not.
         shard_size: subjects a shard: the unit of work, and of what an interruption loses.
         workers: processes that make subjects; 0 makes them in this process.
-        seed: the seed the source was given, for the manifest; by default what its `describe()` has under "seed".
+        seed: the seed the source was given, for the manifest; by default what its `describe()` has
+            under "seed".
         image_format: "png" (lossless), "webp" (lossless, smaller, slower) or "jpg" (quality 95).
         resume: False refuses a folder that already holds a part of the dataset.
         progress: show subjects done, views per second and the time left on stderr.
 
     Raises:
-        ValueError: an argument is out of range; the settings differ from those `out` was begun with (each difference
-            is named); the subjects differ in resolution or fields.
+        ValueError: an argument is out of range; the settings differ from those `out` was begun with
+            (each difference is named); the subjects differ in resolution or fields.
         FileExistsError: `out` holds something else.
         BlockingIOError: another process is writing into `out`.
         SynthesisError: a subject failed (named by its index), or a worker process died.
@@ -105,14 +109,18 @@ def synthesize(
         before = sum(record.subjects for record, _ in done.values())
         made: list[ShardRecord] = []
         common = merge_layouts((r.name, layout) for r, layout in done.values())
-        bar = tqdm(total=subjects, initial=before, unit="subject", desc=out.name, disable=not progress)
+        bar = tqdm(
+            total=subjects, initial=before, unit="subject", desc=out.name, disable=not progress
+        )
         with bar, open(out / LOG, "ab") as log:
             views = 0
 
             def on_subject(_index: int, count: int) -> None:
                 nonlocal views
                 views += count
-                bar.set_postfix_str(f"{views / (time.perf_counter() - start):.1f} views/s", refresh=False)
+                bar.set_postfix_str(
+                    f"{views / (time.perf_counter() - start):.1f} views/s", refresh=False
+                )
                 bar.update()
 
             def on_shard(shard: int, partial: Path, record: ShardRecord, layout: Layout) -> None:
@@ -133,10 +141,14 @@ def synthesize(
                 else:
                     make_shards(make_source, plan, out, todo, workers, on_subject, on_shard)
             except SynthesisError as error:
-                raise SynthesisError(f"{error}; {len(done)} of {plan.shards()} shards are finished and kept") from error
+                raise SynthesisError(
+                    f"{error}; {len(done)} of {plan.shards()} shards are finished and kept"
+                ) from error
             except OSError as error:
                 if error.filename is None:  # a full disk does not say which file
-                    raise OSError(error.errno, f"cannot write: {error.strerror}", str(out / LOG)) from error
+                    raise OSError(
+                        error.errno, f"cannot write: {error.strerror}", str(out / LOG)
+                    ) from error
                 raise
             finally:
                 remove_leftovers(out)
@@ -145,17 +157,23 @@ def synthesize(
         manifest.save(out)
         (out / LOG).unlink()
     seconds = time.perf_counter() - start
-    return SynthesisReport(manifest, sum(r.views for r in made), sum(r.bytes for r in made), seconds)
+    return SynthesisReport(
+        manifest, sum(r.views for r in made), sum(r.bytes for r in made), seconds
+    )
 
 
-def make_plan(source: SubjectSource, subjects: int, shard_size: int, image_format: str, seed: int | None) -> Plan:
-    """The settings of a dataset as its manifest keeps them. Raises ValueError for a seed that is not the source's, or a
-    number out of range."""
+def make_plan(
+    source: SubjectSource, subjects: int, shard_size: int, image_format: str, seed: int | None
+) -> Plan:
+    """The settings of a dataset as its manifest keeps them. Raises ValueError for a seed that is
+    not the source's, or a number out of range."""
     for name, value in (("subjects", subjects), ("shard_size", shard_size)):
         if value < 1:
             raise ValueError(f"{name} must be at least 1, got {value}")
     if image_format not in IMAGE_FORMATS:
-        raise ValueError(f"image_format must be one of {', '.join(IMAGE_FORMATS)}, got {image_format!r}")
+        raise ValueError(
+            f"image_format must be one of {', '.join(IMAGE_FORMATS)}, got {image_format!r}"
+        )
     settings = json.loads(json.dumps(source.describe(), allow_nan=False))  # as it will be read back
     stated = settings.get("seed", seed)
     if seed is not None and stated != seed:
@@ -167,14 +185,18 @@ def make_plan(source: SubjectSource, subjects: int, shard_size: int, image_forma
 def _compare(there: Plan, here: Plan, out: Path, resume: bool) -> None:
     """Raise unless this run may go on with what is in `out`."""
     if not resume:
-        raise FileExistsError(f"{out} already holds a dataset, finished or not; allow resuming or use another folder")
+        raise FileExistsError(
+            f"{out} already holds a dataset, finished or not; allow resuming or use another folder"
+        )
     compare_plans(there, here, out)
 
 
 def compare_plans(there: Plan, here: Plan, out: Path) -> None:
     """Raise ValueError naming each setting of the dataset in `out` that is another one here."""
     if differences := there.differences(here):
-        raise ValueError(f"{out} was begun with other settings: {'; '.join(differences)}. Use another folder")
+        raise ValueError(
+            f"{out} was begun with other settings: {'; '.join(differences)}. Use another folder"
+        )
 
 
 def _begin(plan: Plan, out: Path, resume: bool) -> dict[int, tuple[ShardRecord, Layout]]:
@@ -189,18 +211,26 @@ def _begin(plan: Plan, out: Path, resume: bool) -> dict[int, tuple[ShardRecord, 
             if record.name in numbers and shard.is_file() and shard.stat().st_size == record.bytes:
                 done[numbers[record.name]] = record, layout
     elif (out / LEASES).exists() or (out / old_names.LEASES).exists():
-        raise FileExistsError(f"{out} is being made by several processes: engine=distributed goes on with it")
+        raise FileExistsError(
+            f"{out} is being made by several processes: engine=distributed goes on with it"
+        )
     elif set(out.iterdir()) - set(leftovers(out)):
-        raise FileExistsError(f"{out} is not empty and holds no dataset of ours; use another folder")
+        raise FileExistsError(
+            f"{out} is not empty and holds no dataset of ours; use another folder"
+        )
     remove_leftovers(out)
     lines = [_line({"plan": asdict(plan)})]
-    lines += [_line({"shard": asdict(record), "layout": asdict(layout)}) for record, layout in done.values()]
+    lines += [
+        _line({"shard": asdict(record), "layout": asdict(layout)})
+        for record, layout in done.values()
+    ]
     write_atomically(out / LOG, b"".join(lines))
     return done
 
 
 def _read_log(path: Path) -> tuple[Plan, list[tuple[ShardRecord, Layout]]]:
-    """The plan and the finished shards. A last line that was cut off by the interruption is left out."""
+    """The plan and the finished shards. A last line that was cut off by the interruption is left
+    out."""
     first, *rest = path.read_bytes().split(b"\n")
     try:
         plan = parse_plan(json.loads(first)["plan"])

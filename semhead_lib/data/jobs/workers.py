@@ -1,4 +1,5 @@
-"""Worker processes that make shards: spawned, one torch thread each, gone when their parent is gone."""
+"""Worker processes that make shards: spawned, one torch thread each, gone when their parent is
+gone."""
 
 from __future__ import annotations
 
@@ -22,8 +23,12 @@ from semhead_lib.data.subjects import SubjectSource
 
 SourceFactory = Callable[[], SubjectSource]
 OnSubject = Callable[[int, int], None]  # (index, views) of a subject that was made
-OnShard = Callable[[int, Path, ShardRecord, Layout], None]  # number, temporary file, record and layout of a shard
-_THREADS: dict[str, str] = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+OnShard = Callable[
+    [int, Path, ShardRecord, Layout], None
+]  # number, temporary file, record and layout of a shard
+_THREADS: dict[str, str] = dict.fromkeys(
+    ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"
+)
 
 
 class SynthesisError(RuntimeError):
@@ -35,7 +40,8 @@ def make_shard(
 ) -> tuple[Path, ShardRecord, Layout]:
     """Make shard number `shard` as a temporary file (see `shards.write_shard`).
 
-    Raises SynthesisError naming the subject that failed, ValueError for subjects that do not fit together, OSError.
+    Raises SynthesisError naming the subject that failed, ValueError for subjects that do not fit
+    together, OSError.
     """
 
     def samples() -> Iterator[dict[str, Any]]:
@@ -60,10 +66,11 @@ def make_shards(
     on_subject: OnSubject,
     on_shard: OnShard,
 ) -> None:
-    """Make `shards` in `workers` processes, calling back in this one as subjects and shards are done.
+    """Make `shards` in `workers` processes, calling back in this one as subjects and shards are
+    done.
 
-    Raises SynthesisError when a subject fails or a worker dies, OSError when a worker cannot write; by then no worker
-    runs any more.
+    Raises SynthesisError when a subject fails or a worker dies, OSError when a worker cannot write;
+    by then no worker runs any more.
     """
     queue, running = list(reversed(shards)), {}
     try:
@@ -102,13 +109,20 @@ class _Worker:
         context = multiprocessing.get_context("spawn")
         self.connection, far = context.Pipe()
         self.last: int | None = None  # the subject it made last
-        self.process = context.Process(target=_work, args=(make_source, plan, out, far), daemon=True)
+        self.process = context.Process(
+            target=_work, args=(make_source, plan, out, far), daemon=True
+        )
         try:
             with _starting():
                 self.process.start()
-        except (AttributeError, TypeError, ValueError) as error:  # what pickling raises for local functions and such
+        except (
+            AttributeError,
+            TypeError,
+            ValueError,
+        ) as error:  # what pickling raises for local functions and such
             raise ValueError(
-                f"make_source must be a function or class of a module, or a functools.partial of one: {error}"
+                "make_source must be a function or class of a module, or a functools.partial of "
+                f"one: {error}"
             ) from error
         finally:
             far.close()  # now the pipe ends when the worker ends
@@ -137,7 +151,8 @@ class _Worker:
 
 @contextlib.contextmanager
 def _starting() -> Iterator[None]:
-    """What a child inherits: Ctrl-C is its parent's affair, and numerical libraries use one thread."""
+    """What a child inherits: Ctrl-C is its parent's affair, and numerical libraries use one
+    thread."""
     before = {name: os.environ.get(name) for name in _THREADS}
     main = threading.current_thread() is threading.main_thread()
     handler = signal.signal(signal.SIGINT, signal.SIG_IGN) if main else None
@@ -162,7 +177,9 @@ def _work(make_source: SourceFactory, plan: Plan, out: Path, connection: Connect
         source = make_source()
         while True:
             shard = connection.recv()
-            result = make_shard(source, plan, out, shard, lambda i, v: connection.send(("subject", i, v)))
+            result = make_shard(
+                source, plan, out, shard, lambda i, v: connection.send(("subject", i, v))
+            )
             connection.send(("shard", shard, *result))
     except EOFError:
         return
@@ -174,7 +191,8 @@ def _work(make_source: SourceFactory, plan: Plan, out: Path, connection: Connect
 
 
 def _portable(error: Exception) -> Exception:
-    """`error` without what may not survive the way to another process: its cause, and the arguments of subclasses."""
+    """`error` without what may not survive the way to another process: its cause, and the arguments
+    of subclasses."""
     if isinstance(error, OSError) and error.errno is not None:
         return OSError(error.errno, error.strerror, error.filename)
     return ValueError(str(error)) if isinstance(error, ValueError) else SynthesisError(str(error))

@@ -26,7 +26,8 @@ class Cost:
 
     def __str__(self) -> str:
         return (
-            f"{self.subjects:,} subjects, {self.views:,} views kept, {self.made:,.0f} images made, "
+            f"{self.subjects:,} subjects, {self.views:,} views kept, {self.made:,.0f} images "
+            "made, "
             f"{self.hours:,.0f} device hours, {_size(self.bytes)}"
         )
 
@@ -42,15 +43,19 @@ def estimate(
     bytes_per_view: float,
     complete: bool = False,  # a subject of which a view failed at last keeps its own portrait alone
 ) -> Cost:
-    """The cost of a dataset. A view is asked for `tries` times at once, at most `attempts` times, until one passes.
+    """The cost of a dataset. A view is asked for `tries` times at once, at most `attempts` times,
+    until one passes.
 
-    A view is settled after an attempt with chance q = 1 - (1 - passing)^tries, so it takes (1 - (1 - q)^attempts) / q
-    attempts on average, and fails at last with (1 - q)^attempts. Raises ValueError for numbers out of range.
+    A view is settled after an attempt with chance q = 1 - (1 - passing)^tries, so it takes (1 - (1
+    - q)^attempts) / q attempts on average, and fails at last with (1 - q)^attempts. Raises
+    ValueError for numbers out of range.
 
     >>> estimate(100, 13, tries=1, attempts=3, passing=0.5, images_per_second=1.0, bytes_per_view=1e6).made
     2100.0
     """
-    numbers = dict(subjects=subjects, tries=tries, attempts=attempts, images_per_second=images_per_second)
+    numbers = dict(
+        subjects=subjects, tries=tries, attempts=attempts, images_per_second=images_per_second
+    )
     for name, value in numbers.items():
         if not value > 0:
             raise ValueError(f"{name} must be positive, got {value}")
@@ -64,8 +69,11 @@ def estimate(
     return Cost(subjects, kept, made, made / images_per_second / 3600, kept * bytes_per_view)
 
 
-def measure(editor: Editor, portrait: Tensor, resolution: int, images: int = 4) -> tuple[float, float]:
-    """Images a second of this machine's device, the first batch left out, and bytes of a stored view."""
+def measure(
+    editor: Editor, portrait: Tensor, resolution: int, images: int = 4
+) -> tuple[float, float]:
+    """Images a second of this machine's device, the first batch left out, and bytes of a stored
+    view."""
     from semhead_lib.data.portraits.crop import resized
 
     views = views_of(0)[1 : images + 1]
@@ -76,17 +84,22 @@ def measure(editor: Editor, portrait: Tensor, resolution: int, images: int = 4) 
     if torch.cuda.is_available():
         torch.cuda.synchronize()
     seconds = time.perf_counter() - began
-    size = sum(len(encode_image(resized(image, (resolution, resolution)))) for image in made) / len(made)
+    size = sum(len(encode_image(resized(image, (resolution, resolution)))) for image in made) / len(
+        made
+    )
     return len(views) / seconds, size
 
 
 def measure_subject(source: SubjectSource) -> tuple[float, float]:
-    """Images a second of this process, and bytes of a stored view, of a source that makes whole subjects."""
+    """Images a second of this process, and bytes of a stored view, of a source that makes whole
+    subjects."""
     source.subject(0)  # loads
     began = time.perf_counter()
     made = source.subject(1)
     seconds = time.perf_counter() - began
-    size = sum(len(content) for content in encode_subject(made).values() if isinstance(content, bytes))
+    size = sum(
+        len(content) for content in encode_subject(made).values() if isinstance(content, bytes)
+    )
     return (len(made.views) + 1) / seconds, size / (len(made.views) + 1)
 
 

@@ -1,4 +1,5 @@
-"""FLUX.1 Kontext by diffusers: images, words and seeds in, images out, in batches as large as memory takes."""
+"""FLUX.1 Kontext by diffusers: images, words and seeds in, images out, in batches as large as
+memory takes."""
 
 from __future__ import annotations
 
@@ -16,14 +17,18 @@ from semhead_lib.devices import pick_device
 
 MODEL = "black-forest-labs/FLUX.1-Kontext-dev"
 TERMS = (
-    "FLUX.1 Kontext [dev] is under the FLUX.1 [dev] Non-Commercial License: its weights may be used for research and "
-    "other non-commercial purposes only; what it says of outputs is to be read there before pictures are passed on."
+    "FLUX.1 Kontext [dev] is under the FLUX.1 [dev] Non-Commercial License: its weights may be "
+    "used for research and "
+    "other non-commercial purposes only; what it says of outputs is to be read there before "
+    "pictures are passed on."
 )
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
 OFFLOADS = ("none", "model", "sequential")
 QUANTISATIONS = ("none", "8bit", "4bit")
 ATTENTIONS = ("sdpa", "xformers")
-_MEMORY = 4 << 30  # bytes that an image of 1024^2 pixels is taken to need beside the weights: batches start there
+_MEMORY = (
+    4 << 30
+)  # bytes that an image of 1024^2 pixels is taken to need beside the weights: batches start there
 _LOG = logging.getLogger(__name__)
 
 
@@ -54,15 +59,23 @@ class KontextSettings:
     quantise: str = "none"  # 8bit and 4bit need bitsandbytes and a GPU
     attention: str = "sdpa"
     compile: bool = False  # torch.compile of the transformer: minutes at first, faster after
-    offload: str = "none"  # parts (model) or layers (sequential) wait in the machine's memory for their turn
+    offload: str = (
+        "none"  # parts (model) or layers (sequential) wait in the machine's memory for their turn
+    )
     batch: int = 0  # images at a time; 0: as many as memory seems to take
     device: str = "auto"
 
     def __post_init__(self) -> None:
-        for name, known in (("dtype", DTYPES), ("offload", OFFLOADS), ("quantise", QUANTISATIONS),
-                            ("attention", ATTENTIONS)):  # fmt: skip
+        for name, known in (
+            ("dtype", DTYPES),
+            ("offload", OFFLOADS),
+            ("quantise", QUANTISATIONS),
+            ("attention", ATTENTIONS),
+        ):
             if getattr(self, name) not in known:
-                raise ValueError(f"{name} must be one of {', '.join(known)}, got {getattr(self, name)!r}")
+                raise ValueError(
+                    f"{name} must be one of {', '.join(known)}, got {getattr(self, name)!r}"
+                )
         for name, low in (("resolution", 16), ("steps", 1), ("batch", 0), ("guidance", 0)):
             if not getattr(self, name) >= low:
                 raise ValueError(f"{name} must be at least {low}, got {getattr(self, name)}")
@@ -78,14 +91,21 @@ class KontextSettings:
 class KontextEditor:
     """FLUX.1 Kontext as an `Editor`. It loads at the first image.
 
-    Raises there ModuleNotFoundError without diffusers (extra `kontext`), PermissionError or FileNotFoundError saying
-    what to do where the model may not be read or is not there, ValueError for a folder that holds something else.
+    Raises there ModuleNotFoundError without diffusers (extra `kontext`), PermissionError or
+    FileNotFoundError saying what to do where the model may not be read or is not there, ValueError
+    for a folder that holds something else.
     """
 
     def __init__(self, settings: KontextSettings | None = None) -> None:
         self.settings = settings or KontextSettings()
-        self.licence = TERMS if self.settings.model == MODEL else f"as the model's: {_name(self.settings.model)}"
-        self.batch = self.settings.batch  # 0 until the first image; halved where memory does not take it
+        self.licence = (
+            TERMS
+            if self.settings.model == MODEL
+            else f"as the model's: {_name(self.settings.model)}"
+        )
+        self.batch = (
+            self.settings.batch
+        )  # 0 until the first image; halved where memory does not take it
 
     def describe(self) -> dict[str, Any]:
         """Settings and diffusers' version, as JSON."""
@@ -99,9 +119,12 @@ class KontextEditor:
         return {**settings, "model": _name(settings["model"]), "diffusers": made_by}
 
     def edit(self, images: Sequence[Tensor], words: Sequence[str], seeds: Sequence[int]) -> Tensor:
-        """Each image after its words, [N, 3, S, S] uint8. Raises MemoryError when even one does not fit."""
+        """Each image after its words, [N, 3, S, S] uint8. Raises MemoryError when even one does not
+        fit."""
         if not len(images) == len(words) == len(seeds) > 0:
-            raise ValueError(f"got {len(images)} images, {len(words)} instructions and {len(seeds)} seeds")
+            raise ValueError(
+                f"got {len(images)} images, {len(words)} instructions and {len(seeds)} seeds"
+            )
         made: list[Tensor] = []
         pipeline = self.pipeline
         while len(made) < len(images):
@@ -113,7 +136,9 @@ class KontextEditor:
                     raise
                 if self.batch == 1:
                     advice = "a smaller resolution, quantise=4bit or offload=sequential needs less"
-                    raise MemoryError(f"{self.settings.model}: one image does not fit into memory: {advice}") from error
+                    raise MemoryError(
+                        f"{self.settings.model}: one image does not fit into memory: {advice}"
+                    ) from error
                 self.batch = max(min(self.batch, len(images[part])) // 2, 1)
                 _LOG.warning("out of memory: going on with %d images at a time", self.batch)
             if torch.cuda.is_available() and len(made) < len(images):
@@ -139,15 +164,27 @@ class KontextEditor:
         self.batch = self.batch or _first_batch(s.resolution, device)
         return loaded
 
-    def _run(self, pipeline, images: Sequence[Tensor], words: Sequence[str], seeds: Sequence[int]) -> list[Tensor]:
+    def _run(
+        self, pipeline, images: Sequence[Tensor], words: Sequence[str], seeds: Sequence[int]
+    ) -> list[Tensor]:
         s = self.settings
         seen = torch.stack([_resized(image, s.resolution) for image in images])
-        views = [word.partition(". ")[0] for word in words]  # CLIP takes 77 tokens: which view; T5 takes all
+        views = [
+            word.partition(". ")[0] for word in words
+        ]  # CLIP takes 77 tokens: which view; T5 takes all
         found = pipeline(
-            image=seen, prompt=views, prompt_2=list(words), height=s.resolution, width=s.resolution,
-            max_area=s.resolution**2, _auto_resize=False, num_inference_steps=s.steps, guidance_scale=s.guidance,
-            output_type="pt", generator=[torch.Generator("cpu").manual_seed(seed) for seed in seeds],
-        ).images  # fmt: skip
+            image=seen,
+            prompt=views,
+            prompt_2=list(words),
+            height=s.resolution,
+            width=s.resolution,
+            max_area=s.resolution**2,
+            _auto_resize=False,
+            num_inference_steps=s.steps,
+            guidance_scale=s.guidance,
+            output_type="pt",
+            generator=[torch.Generator("cpu").manual_seed(seed) for seed in seeds],
+        ).images
         return list((found.float().clamp(0, 1) * 255).round().to(torch.uint8).cpu())
 
 
@@ -156,19 +193,33 @@ def _load(s: KontextSettings):
     try:
         from diffusers import FluxKontextPipeline
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(f"FLUX.1 Kontext needs {error.name}: pip install 'semhead[kontext]'") from error
-    options: dict[str, Any] = {"dtype": DTYPES[s.dtype], "use_safetensors": True, "revision": s.revision}
+        raise ModuleNotFoundError(
+            f"FLUX.1 Kontext needs {error.name}: pip install 'semhead[kontext]'"
+        ) from error
+    options: dict[str, Any] = {
+        "dtype": DTYPES[s.dtype],
+        "use_safetensors": True,
+        "revision": s.revision,
+    }
     if s.quantise != "none":
         from diffusers import PipelineQuantizationConfig
 
-        kinds = {"8bit": {"load_in_8bit": True}, "4bit": {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4"}}
-        kind = kinds[s.quantise] | ({"bnb_4bit_compute_dtype": DTYPES[s.dtype]} if s.quantise == "4bit" else {})
+        kinds = {
+            "8bit": {"load_in_8bit": True},
+            "4bit": {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4"},
+        }
+        kind = kinds[s.quantise] | (
+            {"bnb_4bit_compute_dtype": DTYPES[s.dtype]} if s.quantise == "4bit" else {}
+        )
         options["quantization_config"] = PipelineQuantizationConfig(
-            quant_backend=f"bitsandbytes_{s.quantise}", quant_kwargs=kind,
+            quant_backend=f"bitsandbytes_{s.quantise}",
+            quant_kwargs=kind,
             components_to_quantize=["transformer", "text_encoder_2"],
-        )  # fmt: skip
+        )
     if _is_path(s.model) and not (Path(s.model) / "model_index.json").is_file():
-        raise FileNotFoundError(f"{s.model}: not a folder in diffusers' form (it has no model_index.json)")
+        raise FileNotFoundError(
+            f"{s.model}: not a folder in diffusers' form (it has no model_index.json)"
+        )
     try:
         loaded = FluxKontextPipeline.from_pretrained(s.model, **options)
     except Exception as error:
@@ -187,16 +238,21 @@ def _explained(model: str, error: Exception) -> Exception:
     names = [type(e).__name__ for e in chain]
     if "GatedRepoError" in names or any("401" in str(e) or "403" in str(e) for e in chain):
         return PermissionError(
-            f"{model} is gated: accept its licence on its page of the Hugging Face hub, then log in with 'hf auth "
+            f"{model} is gated: accept its licence on its page of the Hugging Face hub, then log "
+            "in with 'hf auth "
             "login' or set HF_TOKEN; or give model= the folder of a copy"
         )
     if not _is_path(model) and isinstance(error, (OSError, ConnectionError, ValueError)):
         first = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
         return FileNotFoundError(
-            f"{model} could not be fetched ({first}): it needs a network and, being gated, an account that accepted "
+            f"{model} could not be fetched ({first}): it needs a network and, being gated, an "
+            "account that accepted "
             "its licence ('hf auth login' or HF_TOKEN); or give model= the folder of a copy"
         )
-    return ValueError(f"{model}: not a FLUX.1 Kontext pipeline: {type(error).__name__}: {str(error).strip()[:300]}")
+    return ValueError(
+        f"{model}: not a FLUX.1 Kontext pipeline: {type(error).__name__}: "
+        f"{str(error).strip()[:300]}"
+    )
 
 
 def _name(model: str) -> str:
@@ -216,7 +272,9 @@ def _first_batch(resolution: int, device: str) -> int:
 
 
 def _out_of_memory(error: RuntimeError) -> bool:
-    return isinstance(error, torch.OutOfMemoryError) or "not enough memory" in str(error)  # the latter on a CPU
+    return isinstance(error, torch.OutOfMemoryError) or "not enough memory" in str(
+        error
+    )  # the latter on a CPU
 
 
 def _resized(image: Tensor, side: int) -> Tensor:  # [3, H, W] uint8 -> [3, side, side] in [0, 1]

@@ -1,7 +1,7 @@
 """Frontal portraits out of any collection of images: chosen, aligned, before a plain background.
 
-A collection is a folder or zip of images (with or without EG3D's labels), or a tar file or folder of tar files
-(WebDataset). Entries are read by name; nothing is extracted.
+A collection is a folder or zip of images (with or without EG3D's labels), or a tar file or folder
+of tar files (WebDataset). Entries are read by name; nothing is extracted.
 """
 
 from __future__ import annotations
@@ -29,7 +29,10 @@ from semhead_lib.data.dataset.shards import read_member
 from semhead_lib.data.portraits.alignment import Portrait, align
 from semhead_lib.data.portraits.photos import decode_photo
 
-CHOSEN, COLUMNS = "portraits.csv", ("image", "portrait", "reason", "azimuth", "elevation", "sharpness", "pixels")
+CHOSEN, COLUMNS = (
+    "portraits.csv",
+    ("image", "portrait", "reason", "azimuth", "elevation", "sharpness", "pixels"),
+)
 PLAIN = 212  # grey of the background, of 255
 _CHUNK = 16  # images a worker is given at a time
 
@@ -46,7 +49,13 @@ class PortraitFilter:
     plain: bool = True  # lay the head before grey, so that views have a background to keep
 
     def __post_init__(self) -> None:
-        for name, low in (("resolution", 32), ("least", 16), ("azimuth", 0), ("elevation", 0), ("sharpness", 0)):
+        for name, low in (
+            ("resolution", 32),
+            ("least", 16),
+            ("azimuth", 0),
+            ("elevation", 0),
+            ("sharpness", 0),
+        ):
             if not getattr(self, name) >= low:
                 raise ValueError(f"{name} must be at least {low}, got {getattr(self, name)}")
 
@@ -54,7 +63,8 @@ class PortraitFilter:
 def collection(path: Path | str) -> Iterator[tuple[str, bytes]]:
     """Names and files of all images of a collection, always in the same order.
 
-    Raises FileNotFoundError, or ValueError naming what is wrong: no name, nothing in it, unsafe names, damage.
+    Raises FileNotFoundError, or ValueError naming what is wrong: no name, nothing in it, unsafe
+    names, damage.
     """
     if not str(path):
         raise ValueError("name a folder, zip or tar file of frontal photographs")
@@ -76,10 +86,12 @@ def choose_portraits(
     workers: int = 1,
     progress: bool = True,
 ) -> dict[str, int]:
-    """Write the frontal portraits of a collection into the folder `out`, and a row for each image in `portraits.csv`.
+    """Write the frontal portraits of a collection into the folder `out`, and a row for each image
+    in `portraits.csv`.
 
-    The same call goes on where it was interrupted. Returns how many were chosen ("chosen"), and how many were not, by
-    the first words of the reason. Raises as `collection`, and ValueError when `out` was begun with another collection.
+    The same call goes on where it was interrupted. Returns how many were chosen ("chosen"), and how
+    many were not, by the first words of the reason. Raises as `collection`, and ValueError when
+    `out` was begun with another collection.
     """
     wanted, out = wanted or PortraitFilter(), Path(out)
     out.mkdir(parents=True, exist_ok=True)
@@ -105,7 +117,8 @@ def choose_portraits(
 
 
 def sharpness(image: Tensor) -> float:  # [3, H, W] uint8
-    """Mean absolute Laplacian of the grey image at 256 pixels a side, over its spread: blur has little.
+    """Mean absolute Laplacian of the grey image at 256 pixels a side, over its spread: blur has
+    little.
 
     >>> edges = (torch.arange(256) % 16 < 8).byte() * 255
     >>> sharpness(edges.expand(3, 256, 256)) > 0.1 > sharpness(torch.arange(256).byte().expand(3, 256, 256))
@@ -122,12 +135,18 @@ def _judged(job: tuple[str, bytes, PortraitFilter]) -> tuple[dict[str, Any], byt
     torch.set_num_threads(1)
     row: dict[str, Any] = dict.fromkeys(COLUMNS, "") | {"image": name}
     try:
-        portrait = align(decode_photo(data, name), name="portrait", where=name, resolution=wanted.resolution)
+        portrait = align(
+            decode_photo(data, name), name="portrait", where=name, resolution=wanted.resolution
+        )
     except ValueError as error:
         return row | {"reason": _kind(str(error).removeprefix(f"{name}: "))}, None
     sharp, pixels = sharpness(portrait.image), float(portrait.provenance["crop's side"])
-    row |= {"azimuth": f"{portrait.azimuth:.1f}", "elevation": f"{portrait.elevation:.1f}",
-            "sharpness": f"{sharp:.4f}", "pixels": f"{pixels:.0f}"}  # fmt: skip
+    row |= {
+        "azimuth": f"{portrait.azimuth:.1f}",
+        "elevation": f"{portrait.elevation:.1f}",
+        "sharpness": f"{sharp:.4f}",
+        "pixels": f"{pixels:.0f}",
+    }
     reason = _reason(portrait, sharp, pixels, wanted)
     return row | {"reason": reason}, None if reason else encode_image(
         _plain(portrait) if wanted.plain else portrait.image
@@ -136,7 +155,11 @@ def _judged(job: tuple[str, bytes, PortraitFilter]) -> tuple[dict[str, Any], byt
 
 def _kind(message: str) -> str:
     """A reason whose first words, up to a colon, are the same for all alike."""
-    for words, kind in (("no face", "no face"), ("wide, at least", "too small"), ("cut off", "cut off")):
+    for words, kind in (
+        ("no face", "no face"),
+        ("wide, at least", "too small"),
+        ("cut off", "cut off"),
+    ):
         if words in message:
             return f"{kind}: {message}"
     return f"unreadable: {message}"
@@ -159,7 +182,11 @@ def _reason(portrait: Portrait, sharp: float, pixels: float, wanted: PortraitFil
 
 def _plain(portrait: Portrait) -> Tensor:  # [3, S, S] uint8
     cover = portrait.mask.float() / 255
-    return torch.lerp(torch.full_like(portrait.image.float(), PLAIN), portrait.image.float(), cover).round().byte()
+    return (
+        torch.lerp(torch.full_like(portrait.image.float(), PLAIN), portrait.image.float(), cover)
+        .round()
+        .byte()
+    )
 
 
 def _of_archive(path: Path) -> Iterator[tuple[str, bytes]]:
@@ -205,7 +232,9 @@ def _read(path: Path) -> list[dict[str, Any]]:
         reader = csv.DictReader(file)
         names = tuple(old_names.COLUMNS.get(name, name) for name in reader.fieldnames or ())
         if names != COLUMNS:
-            raise ValueError(f"{path}: expected the columns {', '.join(COLUMNS)}, got {reader.fieldnames}")
+            raise ValueError(
+                f"{path}: expected the columns {', '.join(COLUMNS)}, got {reader.fieldnames}"
+            )
         return [old_names.today(old_names.COLUMNS, row) for row in reader]
 
 

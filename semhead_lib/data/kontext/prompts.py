@@ -1,45 +1,85 @@
-"""Prompts that make an image editor show a person from another side: a table of sides, and three ways to say each.
+"""Prompts that make an image editor show a person from another side: a table of sides, and three
+ways to say each.
 
-Left and right are the picture's: at a positive azimuth the camera stands to the subject's left, and the nose points to
-the picture's left. Numbers alone are followed loosely, so each side is also described by what is seen of it.
+Left and right are the picture's: at a positive azimuth the camera stands to the subject's left, and
+the nose points to the picture's left. Numbers alone are followed loosely, so each side is also
+described by what is seen of it.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-AZIMUTHS = (0, 30, 60, 90, 120, 150, 180, -150, -120, -90, -60, -30)  # degrees, even around the head
+AZIMUTHS = (
+    0,
+    30,
+    60,
+    90,
+    120,
+    150,
+    180,
+    -150,
+    -120,
+    -90,
+    -60,
+    -30,
+)  # degrees, even around the head
 ELEVATIONS = (0, 20, 0, -15)  # degrees, in turn
 KEEP = (
-    "Keep the same person, the same hairstyle and hair colour, the same clothes, glasses and jewellery, the same soft "
-    "light and the same plain background. The whole head stays inside the picture, at the same size."
+    "Keep the same person, the same hairstyle and hair colour, the same clothes, glasses and "
+    "jewellery, the same soft "
+    "light and the same plain background. The whole head stays inside the picture, at the same "
+    "size."
 )
 WORDINGS = (
     "Move the camera around this person{angle}: {seen}{height}. {keep}",
     "Show the same person photographed{angle}: {seen}{height}. {keep}",
     "The same person on a turntable, turned away from the camera{angle}: {seen}{height}. {keep}",
 )
-SIDES = (  # up to this many degrees from the front: what is seen; {here} is the side that the nose points to
+# up to this many degrees from the front: what is seen; {here} is the side that the nose points to
+SIDES = (
     (10, "the face straight from the front"),
-    (45, "a three-quarter view of the face, the nose pointing to the {here} of the picture, both eyes visible"),
-    (75, "the head almost in profile, the nose pointing to the {here} of the picture, the far eye hardly visible"),
-    (105, "the head in exact profile, the nose pointing to the {here} edge of the picture, one ear in the middle"),
-    (135, "the head from the side and behind, facing away to the {here}, ear and cheek visible, no eyes"),
-    (165, "the back of the head turned slightly to the {here}, mostly hair, only the edge of a cheek visible"),
+    (
+        45,
+        "a three-quarter view of the face, the nose pointing to the {here} of the picture, both "
+        "eyes visible",
+    ),
+    (
+        75,
+        "the head almost in profile, the nose pointing to the {here} of the picture, the far eye "
+        "hardly visible",
+    ),
+    (
+        105,
+        "the head in exact profile, the nose pointing to the {here} edge of the picture, one ear "
+        "in the middle",
+    ),
+    (
+        135,
+        "the head from the side and behind, facing away to the {here}, ear and cheek visible, no "
+        "eyes",
+    ),
+    (
+        165,
+        "the back of the head turned slightly to the {here}, mostly hair, only the edge of a "
+        "cheek visible",
+    ),
     (180, "the back of the head from directly behind, only hair and nape, no face at all"),
 )
 
 
 @dataclass(frozen=True)
 class View:
-    """Where a view is to be seen from, degrees: azimuth in (-180, 180], elevation positive upwards."""
+    """Where a view is to be seen from, degrees: azimuth in (-180, 180], elevation positive
+    upwards."""
 
     azimuth: float
     elevation: float
 
 
 def views_of(index: int, count: int = len(AZIMUTHS)) -> list[View]:
-    """The views of subject `index`: even in azimuth for every subject, and in elevation over subjects.
+    """The views of subject `index`: even in azimuth for every subject, and in elevation over
+    subjects.
 
     Raises ValueError for a count that does not divide the table's.
 
@@ -57,8 +97,8 @@ def instruction(view: View, wording: int = 0) -> str:
     """The words for a view; wordings are numbered on from 0, round and round.
 
     >>> instruction(View(90, 20)).split(". ")[0]  # doctest: +NORMALIZE_WHITESPACE
-    'Move the camera around this person by 90 degrees: the head in exact profile, the nose pointing to the left edge of
-    the picture, one ear in the middle, seen from slightly above'
+    'Move the camera around this person by 90 degrees: the head in exact profile, the nose pointing
+    to the left edge of the picture, one ear in the middle, seen from slightly above'
     """
     away = abs(view.azimuth)
     seen = next(words for most, words in SIDES if away <= most + 1e-6)
@@ -67,4 +107,6 @@ def instruction(view: View, wording: int = 0) -> str:
     if abs(view.elevation) > 5:
         height = f", seen from slightly {'above' if view.elevation > 0 else 'below'}"
     seen = seen.format(here="left" if view.azimuth > 0 else "right")
-    return WORDINGS[wording % len(WORDINGS)].format(angle=angle, seen=seen, height=height, keep=KEEP)
+    return WORDINGS[wording % len(WORDINGS)].format(
+        angle=angle, seen=seen, height=height, keep=KEEP
+    )

@@ -1,7 +1,9 @@
-"""Whether a synthesised view may stay: each check has a figure, a limit, and a sentence for those that fail.
+"""Whether a synthesised view may stay: each check has a figure, a limit, and a sentence for those
+that fail.
 
-What is compared is the view that was asked for, and the portrait it was made from. Silhouettes come from GrabCut, faces
-from dlib where it is installed, directions from faces and, where none shows, from the viewpoint network.
+What is compared is the view that was asked for, and the portrait it was made from. Silhouettes come
+from GrabCut, faces from dlib where it is installed, directions from faces and, where none shows,
+from the viewpoint network.
 """
 
 from __future__ import annotations
@@ -16,7 +18,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from semhead_lib.cameras import Camera
-from semhead_lib.data.kontext.framing import Frame, frame_of_face, frame_of_silhouette, frame_of_view
+from semhead_lib.data.kontext.framing import (
+    Frame,
+    frame_of_face,
+    frame_of_silhouette,
+    frame_of_view,
+)
 from semhead_lib.data.kontext.prompts import View
 from semhead_lib.data.kontext.viewpoint import Viewpoint, viewpoints
 from semhead_lib.data.portraits import silhouette
@@ -26,9 +33,13 @@ from semhead_lib.data.portraits.landmarks import head_landmarks
 
 CHECKS = ("view", "person", "one head", "inside", "size", "new", "background")
 _FACE_SEEN = 50.0  # degrees of azimuth up to which a found face says from where it is seen
-_GUESSED, _APART = 0.5, 40.0  # the network's certainty and its distance in degrees that outweigh a face
+_GUESSED, _APART = (
+    0.5,
+    40.0,
+)  # the network's certainty and its distance in degrees that outweigh a face
 _SURE = 0.95  # certainty of a direction from a face
-_UPPER = 0.7  # part of the image, from its top, where a head must not touch the sides: shoulders do below
+# part of the image, from its top, where a head must not touch the sides: shoulders do below
+_UPPER = 0.7
 _SMALL = 32  # pixels a side at which an image is compared with its origin
 Encode = Callable[[Sequence[Tensor]], Tensor]  # images [3, H, W] uint8 -> [N, D] unit features
 
@@ -37,14 +48,22 @@ Encode = Callable[[Sequence[Tensor]], Tensor]  # images [3, H, W] uint8 -> [N, D
 class Limits:
     """What is still taken."""
 
-    turned: float = 30.0  # degrees between the direction that is seen and the one that was asked for
-    strangers: float = 0.04  # share of other people who look more like the view than its own portrait does
+    turned: float = (
+        30.0  # degrees between the direction that is seen and the one that was asked for
+    )
+    strangers: float = (
+        0.04  # share of other people who look more like the view than its own portrait does
+    )
     likeness: float = 0.5  # cosine to the portrait, where there are too few others
     face: float = 0.6  # distance of dlib's identities, where both show a face; its author's limit
     cut: float = 0.03  # share of the upper borders that is not background
     size: float = 1.6  # times larger or smaller than heads are from that side
-    copied: float = 0.97  # correlation with the portrait or its mirror image, for views from elsewhere
-    background: float = 0.12  # spread of the background's colours, and their distance from the portrait's; of 0..1
+    copied: float = (
+        0.97  # correlation with the portrait or its mirror image, for views from elsewhere
+    )
+    background: float = (
+        0.12  # spread of the background's colours, and their distance from the portrait's; of 0..1
+    )
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
@@ -84,7 +103,8 @@ class Verdict:
 
     @property
     def score(self) -> float:
-        """How far from the limits, summed over the checks: of several that pass the highest is kept."""
+        """How far from the limits, summed over the checks: of several that pass the highest is
+        kept."""
         return sum(min((c.limit - c.figure) / c.limit, 1.0) for c in self.checks)
 
     def as_json(self) -> dict[str, Any]:
@@ -108,9 +128,12 @@ class Origin:
 
 
 class Inspector:
-    """Judges views. `encode` makes features of images; `others` are features of other people's portraits [N, D]."""
+    """Judges views. `encode` makes features of images; `others` are features of other people's
+    portraits [N, D]."""
 
-    def __init__(self, encode: Encode, limits: Limits | None = None, others: Tensor | None = None) -> None:
+    def __init__(
+        self, encode: Encode, limits: Limits | None = None, others: Tensor | None = None
+    ) -> None:
         self.encode, self.limits = encode, limits or Limits()
         self.others = others if others is not None and len(others) >= 20 else None
 
@@ -122,7 +145,9 @@ class Inspector:
         feature, background = self.encode([image])[0], _background(image, mask)[0]
         return Origin(image, feature, identity, background, mask, frame_of_silhouette(mask, camera))
 
-    def __call__(self, images: Tensor, views: Sequence[View], origin: Origin) -> list[Verdict]:  # [N, 3, S, S] uint8
+    def __call__(
+        self, images: Tensor, views: Sequence[View], origin: Origin
+    ) -> list[Verdict]:  # [N, 3, S, S] uint8
         """A verdict an image."""
         features, guesses = self.encode(list(images)), viewpoints(images)
         return [
@@ -130,12 +155,16 @@ class Inspector:
             for image, view, feature, guess in zip(images, views, features, guesses, strict=True)
         ]
 
-    def _verdict(self, image: Tensor, view: View, origin: Origin, feature: Tensor, guess: Viewpoint) -> Verdict:
+    def _verdict(
+        self, image: Tensor, view: View, origin: Origin, feature: Tensor, guess: Viewpoint
+    ) -> Verdict:
         faces = self._faces(image, finest=1) if self._faces else []
         seen, by_face, frame = guess, False, None
         if faces:
             fit = fit_camera(faces[0].landmarks, head_landmarks(68))
-            agreed = guess.certainty < _GUESSED or guess.away_from(fit.azimuth, fit.elevation) < _APART
+            agreed = (
+                guess.certainty < _GUESSED or guess.away_from(fit.azimuth, fit.elevation) < _APART
+            )
             if abs(fit.azimuth) <= _FACE_SEEN and agreed:  # a face that is found in an ear is none
                 seen, by_face = Viewpoint(fit.azimuth, fit.elevation, _SURE), True
                 frame = frame_of_face(fit, image.shape[-1])
@@ -156,43 +185,65 @@ class Inspector:
     def _view(self, seen: Viewpoint, asked: View) -> Check:
         away = seen.away_from(asked.azimuth, asked.elevation)
         reason = (
-            f"seen from {seen.azimuth:.0f}, {seen.elevation:.0f} degrees, not {asked.azimuth:g}, {asked.elevation:g}"
+            f"seen from {seen.azimuth:.0f}, {seen.elevation:.0f} degrees, not "
+            f"{asked.azimuth:g}, {asked.elevation:g}"
         )
         return _check("view", away, self.limits.turned, reason)
 
     def _person(self, image: Tensor, feature: Tensor, origin: Origin, face: bool) -> Check:
-        """By the face's identity where it shows twice, else by the share of strangers who look more like it."""
+        """By the face's identity where it shows twice, else by the share of strangers who look more
+        like it."""
         if face and origin.identity is not None:
             identity = face_judge().identity(image)
             if identity is not None:
                 distance = float(((identity - origin.identity) ** 2).sum() ** 0.5)
                 return _check(
-                    "person", distance, self.limits.face, f"the face is {distance:.2f} away from the portrait's"
+                    "person",
+                    distance,
+                    self.limits.face,
+                    f"the face is {distance:.2f} away from the portrait's",
                 )
         own = float(feature @ origin.feature)
         if self.others is None:
             return _check(
-                "person", 1 - own, 1 - self.limits.likeness, f"its likeness to the portrait is only {own:.2f}"
+                "person",
+                1 - own,
+                1 - self.limits.likeness,
+                f"its likeness to the portrait is only {own:.2f}",
             )
         nearer = float((self.others @ feature > own).float().mean())
         return _check(
-            "person", nearer, self.limits.strangers, f"{100 * nearer:.0f} % of other people look more like it"
+            "person",
+            nearer,
+            self.limits.strangers,
+            f"{100 * nearer:.0f} % of other people look more like it",
         )
 
     def _inside(self, image: Tensor, origin: Origin) -> Check:
-        """By the border's colours: a silhouette from GrabCut begins where heads usually are, and ends there."""
+        """By the border's colours: a silhouette from GrabCut begins where heads usually are, and
+        ends there."""
         upper = round(_UPPER * image.shape[1])
-        border = torch.cat([image[:, 0], image[:, :upper, 0], image[:, :upper, -1]], dim=1).float() / 255
+        border = (
+            torch.cat([image[:, 0], image[:, :upper, 0], image[:, :upper, -1]], dim=1).float() / 255
+        )
         off = (border - origin.background[:, None]).abs().mean(0) > self.limits.background
         share = float(off.float().mean())
-        return _check("inside", share, self.limits.cut, f"something covers {100 * share:.0f} % of the upper border")
+        return _check(
+            "inside",
+            share,
+            self.limits.cut,
+            f"something covers {100 * share:.0f} % of the upper border",
+        )
 
     def _size(self, mask: Tensor, view: View) -> Check:
         usual = silhouette.prior(Camera.orbit(view.azimuth, view.elevation).label, len(mask)) > 0.5
         ratio = float((mask > 127).sum() / usual.sum().clamp_min(1)) ** 0.5
         ratio = max(ratio, 1 / max(ratio, 1e-3))
         return _check(
-            "size", ratio, self.limits.size, f"the head is {ratio:.1f} times larger or smaller than heads are"
+            "size",
+            ratio,
+            self.limits.size,
+            f"the head is {ratio:.1f} times larger or smaller than heads are",
         )
 
     def _new(self, image: Tensor, view: View, origin: Origin) -> Check:
@@ -206,7 +257,9 @@ class Inspector:
     def _background(self, image: Tensor, mask: Tensor, origin: Origin) -> Check:
         colour, spread = _background(image, mask)
         off = max(spread, float((colour - origin.background).abs().mean()))
-        return _check("background", off, self.limits.background, "the background is not plain, or another one")
+        return _check(
+            "background", off, self.limits.background, "the background is not plain, or another one"
+        )
 
     @cached_property
     def _faces(self) -> FaceFinder | None:
@@ -231,7 +284,8 @@ def _correlation(one: Tensor, other: Tensor) -> float:
 
 
 def _background(image: Tensor, mask: Tensor) -> tuple[Tensor, float]:
-    """Mean colour and spread, 0..1, of what is neither head nor near it; of the corners where that is nothing."""
+    """Mean colour and spread, 0..1, of what is neither head nor near it; of the corners where that
+    is nothing."""
     side = len(mask)
     near = F.max_pool2d((mask > 127).float()[None, None], side // 8 * 2 + 1, 1, side // 8)[0, 0] > 0
     if float((~near).float().mean()) < 0.02:

@@ -1,4 +1,5 @@
-"""What became of the views that were asked for: kept, failed, and by which check, of a whole dataset."""
+"""What became of the views that were asked for: kept, failed, and by which check, of a whole
+dataset."""
 
 from __future__ import annotations
 
@@ -28,14 +29,19 @@ def view_reports(infos: Iterable[SampleInfo]) -> list[ViewReport]:
     for info in infos:
         provenance = info.provenance
         if not {"wanted", "views", "rejected"} <= provenance.keys():
-            raise ValueError(f"subject {info.id} does not come from the source kontext: it has no record of its views")
+            raise ValueError(
+                f"subject {info.id} does not come from the source kontext: it has no record of "
+                "its views"
+            )
         here = [view["asked"]["azimuth"] for view in provenance["views"]]
         asked.update(view["azimuth"] for view in provenance["wanted"])
         kept.update(here)
         for view in provenance["rejected"]:
             failed.setdefault(view["asked"]["azimuth"], Counter()).update(view["failed"])
     return [
-        ViewReport(a, asked[a], kept[a], {c: failed[a][c] for c in CHECKS if a in failed and failed[a][c]})
+        ViewReport(
+            a, asked[a], kept[a], {c: failed[a][c] for c in CHECKS if a in failed and failed[a][c]}
+        )
         for a in sorted(asked)
     ]
 

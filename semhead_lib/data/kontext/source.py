@@ -1,4 +1,5 @@
-"""FLUX.1 Kontext as a source of subjects: portraits turned around, looked at, and asked for again where that failed."""
+"""FLUX.1 Kontext as a source of subjects: portraits turned around, looked at, and asked for again
+where that failed."""
 
 from __future__ import annotations
 
@@ -25,18 +26,23 @@ from semhead_lib.data.portraits.photos import SUFFIXES, read_photo
 from semhead_lib.data.subjects import Subject
 
 BALANCES = ("complete", "any")
-_ASKED_SPREAD, _FACE_SPREAD, _NETWORK_SPREAD = 15.0, 4.0, 10.0  # degrees, how far each source of an angle is off
+_ASKED_SPREAD, _FACE_SPREAD, _NETWORK_SPREAD = (
+    15.0,
+    4.0,
+    10.0,
+)  # degrees, how far each source of an angle is off
 _STRANGERS = 256  # other portraits that a view is compared with
 
 
 @dataclass(frozen=True)
 class KontextSource:
-    """Subjects of the portraits in a folder, in the order of their names (`inputs.choose_portraits` writes such).
+    """Subjects of the portraits in a folder, in the order of their names (`inputs.choose_portraits`
+    writes such).
 
-    Views that pass are kept with the direction they were found to show, at the size and place that heads have from
-    there. With balance "complete" a subject of which a view failed at last keeps its frontal view alone, so that no
-    side has more images than another; with "any" it keeps what passed. Either way every portrait is a subject, and
-    what failed, and why, is in its provenance.
+    Views that pass are kept with the direction they were found to show, at the size and place that
+    heads have from there. With balance "complete" a subject of which a view failed at last keeps
+    its frontal view alone, so that no side has more images than another; with "any" it keeps what
+    passed. Either way every portrait is a subject, and what failed, and why, is in its provenance.
     """
 
     portraits: str  # folder of frontal crops
@@ -48,7 +54,9 @@ class KontextSource:
     balance: str = "complete"
     seed: int = 0
     limits: Limits = field(default_factory=Limits)
-    encode: Callable[[], Encode] | None = None  # makes what makes features: called where they are needed first
+    encode: Callable[[], Encode] | None = (
+        None  # makes what makes features: called where they are needed first
+    )
     encoder: str = ""  # its identity
     input_terms: str = "not stated"  # licence of the portraits
     editor: Editor | None = None  # in FLUX.1 Kontext's place
@@ -76,8 +84,14 @@ class KontextSource:
         """The portraits. Raises FileNotFoundError, or ValueError when there are none."""
         folder = Path(self.portraits)
         if not folder.is_dir():
-            raise FileNotFoundError(f"{folder}: no such folder; 'semhead data portraits' makes one of photographs")
-        found = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
+            raise FileNotFoundError(
+                f"{folder}: no such folder; 'semhead data portraits' makes one of photographs"
+            )
+        found = sorted(
+            p
+            for p in folder.iterdir()
+            if p.suffix.lower() in SUFFIXES and not p.name.startswith(".")
+        )
         if not found:
             raise ValueError(f"{folder}: no portraits in it ({', '.join(SUFFIXES)})")
         return found
@@ -88,25 +102,41 @@ class KontextSource:
         names = hashlib.sha256(files.encode()).hexdigest()[:16]
         own = ("views_per_subject", "resolution", "tries", "attempts", "balance", "seed", "encoder")
         return {name: getattr(self, name) for name in own} | {
-            "portraits": names, "input terms": self.input_terms, "limits": asdict(self.limits),
+            "portraits": names,
+            "input terms": self.input_terms,
+            "limits": asdict(self.limits),
             "editor": self._editor.describe(),
-        }  # fmt: skip
+        }
 
     def subject(self, index: int) -> Subject:
         """Portrait `index`, turned around."""
         path = self.paths[index]
         portrait = _square(read_photo(path), path)
         origin = self._inspector.origin(portrait)
-        wanted = [view for view in views_of(index, self.views_per_subject) if view.azimuth]  # the portrait is the front
+        wanted = [
+            view for view in views_of(index, self.views_per_subject) if view.azimuth
+        ]  # the portrait is the front
         kept, failed = self._turn(portrait, origin, wanted, index)
         complete = len(kept) == len(wanted)
         used = kept if complete or self.balance == "any" else {}
         verdicts = [verdict for _, verdict, _ in used.values()]
-        images = [portrait, *(reframed(image, verdict.frame) for image, verdict, _ in used.values())]
-        masks = [origin.mask, *(reframed(verdict.mask[None], verdict.frame)[0] for verdict in verdicts)]
-        cameras = [Camera.orbit(0.0, 0.0).label, *(refined(v, view) for view, v in zip(used, verdicts, strict=True))]
+        images = [
+            portrait,
+            *(reframed(image, verdict.frame) for image, verdict, _ in used.values()),
+        ]
+        masks = [
+            origin.mask,
+            *(reframed(verdict.mask[None], verdict.frame)[0] for verdict in verdicts),
+        ]
+        cameras = [
+            Camera.orbit(0.0, 0.0).label,
+            *(refined(v, view) for view, v in zip(used, verdicts, strict=True)),
+        ]
         size = (self.resolution, self.resolution)
-        kept = [{"asked": asdict(view), **verdict.as_json(), **how} for view, (_, verdict, how) in used.items()]
+        kept = [
+            {"asked": asdict(view), **verdict.as_json(), **how}
+            for view, (_, verdict, how) in used.items()
+        ]
         return Subject(
             id=f"k{self.seed}-{index:07d}",
             views=torch.stack([resized(p, size) for p in images]),
@@ -114,10 +144,17 @@ class KontextSource:
             masks=torch.stack([resized(m[None], size)[0] for m in masks]),
             frontal=resized(portrait, size),
             attributes={"complete": complete, "views kept": len(kept), "views asked": len(wanted)},
-            provenance={"source": self.name, "portrait": path.name, "seed": self.seed, "index": index,
-                        "wanted": [asdict(view) for view in wanted], "views": kept, "rejected": failed},
+            provenance={
+                "source": self.name,
+                "portrait": path.name,
+                "seed": self.seed,
+                "index": index,
+                "wanted": [asdict(view) for view in wanted],
+                "views": kept,
+                "rejected": failed,
+            },
             licence=self.licence,
-        )  # fmt: skip
+        )
 
     def measured_by(self) -> tuple[Editor, Tensor]:
         """What makes the images, and a portrait, for an estimate of the time."""
@@ -160,14 +197,16 @@ class KontextSource:
         rng = np.random.default_rng(self.seed)
         chosen = rng.permutation(len(self.paths))[:_STRANGERS]
         others = (
-            encode([_square(read_photo(self.paths[i]), self.paths[i]) for i in chosen]) if len(chosen) > 20 else None
+            encode([_square(read_photo(self.paths[i]), self.paths[i]) for i in chosen])
+            if len(chosen) > 20
+            else None
         )
         return Inspector(encode, self.limits, others)
 
 
 def refined(verdict: Verdict, asked: View) -> Tensor:  # [25]
-    """The camera of a view: between the direction that was asked for and the one that is seen, by how far each is
-    usually off; the less certain what is seen, the nearer to what was asked for."""
+    """The camera of a view: between the direction that was asked for and the one that is seen, by
+    how far each is usually off; the less certain what is seen, the nearer to what was asked for."""
     spread = _FACE_SPREAD if verdict.by_face else _NETWORK_SPREAD / max(verdict.seen.certainty, 0.1)
     share = _ASKED_SPREAD**2 / (_ASKED_SPREAD**2 + spread**2)
     azimuth = asked.azimuth + share * _turned(verdict.seen, asked)
@@ -184,7 +223,8 @@ def _square(image: Tensor, path: Path) -> Tensor:
     if image.shape[1] != image.shape[2]:
         height, width = image.shape[1:]
         raise ValueError(
-            f"{path}: portraits are square crops ('semhead data portraits'), got {width} x {height} pixels"
+            f"{path}: portraits are square crops ('semhead data portraits'), got {width} x "
+            f"{height} pixels"
         )
     return image
 

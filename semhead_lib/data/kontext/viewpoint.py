@@ -1,7 +1,8 @@
 """The viewpoint of a head, estimated from the image alone, on all sides: also where no face shows.
 
-A small network, trained on parametric heads (`viewpoint_training`), regresses the unit vector from the head to the
-camera. The shorter what it says, the less sure it is: trained by squares, it says the mean of what may be.
+A small network, trained on parametric heads (`viewpoint_training`), regresses the unit vector from
+the head to the camera. The shorter what it says, the less sure it is: trained by squares, it says
+the mean of what may be.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ _WIDTHS = (24, 48, 96, 96)
 
 
 class ViewpointNetwork(nn.Module):
-    """[B, 3, 32, 32] in [-1, 1] -> [B, 3]: towards the camera, in the world's axes, at most about 1 long."""
+    """[B, 3, 32, 32] in [-1, 1] -> [B, 3]: towards the camera, in the world's axes, at most about 1
+    long."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -35,7 +37,9 @@ class ViewpointNetwork(nn.Module):
             before = width
         side = SIDE // 2 ** (len(_WIDTHS) - 1)
         self.features = nn.Sequential(*layers)
-        self.head = nn.Sequential(nn.Flatten(), nn.Linear(before * side**2, 96), nn.ReLU(), nn.Linear(96, 3))
+        self.head = nn.Sequential(
+            nn.Flatten(), nn.Linear(before * side**2, 96), nn.ReLU(), nn.Linear(96, 3)
+        )
 
     def forward(self, images: Tensor) -> Tensor:
         return self.head(self.features(images))
@@ -55,8 +59,10 @@ class Viewpoint:
         >>> round(Viewpoint(170.0, 0.0, 1.0).away_from(-170.0, 0.0), 3)
         20.0
         """
-        here, there = (_direction(torch.tensor([a]), torch.tensor([e]))[0]
-                       for a, e in ((self.azimuth, self.elevation), (azimuth, elevation)))  # fmt: skip
+        here, there = (
+            _direction(torch.tensor([a]), torch.tensor([e]))[0]
+            for a, e in ((self.azimuth, self.elevation), (azimuth, elevation))
+        )
         return float(torch.rad2deg(torch.arccos((here * there).sum().clamp(-1, 1))))
 
 
@@ -66,7 +72,9 @@ def directions(cameras: Tensor) -> Tensor:  # [B, 25] -> [B, 3]
 
 
 @torch.no_grad()
-def viewpoints(images: Tensor, network: ViewpointNetwork | None = None) -> list[Viewpoint]:  # [B, 3, S, S] uint8
+def viewpoints(
+    images: Tensor, network: ViewpointNetwork | None = None
+) -> list[Viewpoint]:  # [B, 3, S, S] uint8
     """From where heads that fill their images, as the convention has it, are seen."""
     x, y, z = (network or shipped())(prepared(images)).T.double()
     length = torch.stack([x, y, z]).norm(dim=0)
@@ -77,7 +85,9 @@ def viewpoints(images: Tensor, network: ViewpointNetwork | None = None) -> list[
 
 def prepared(images: Tensor) -> Tensor:  # [B, 3, S, S] uint8 -> [B, 3, 32, 32] in [-1, 1]
     """Images as the network takes them."""
-    small = F.interpolate(images.float(), size=(SIDE, SIDE), mode="bilinear", antialias=True, align_corners=False)
+    small = F.interpolate(
+        images.float(), size=(SIDE, SIDE), mode="bilinear", antialias=True, align_corners=False
+    )
     return small / 127.5 - 1
 
 
@@ -88,12 +98,15 @@ def shipped() -> ViewpointNetwork:
 
 
 def load(folder: Path | str) -> ViewpointNetwork:
-    """The network in a folder. Raises FileNotFoundError, or ValueError naming a file of another kind."""
+    """The network in a folder. Raises FileNotFoundError, or ValueError naming a file of another
+    kind."""
     from safetensors.torch import load_file
 
     path, network = Path(folder) / WEIGHTS, ViewpointNetwork()
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: not there; 'python -m semhead_lib.data.kontext.viewpoint_training' makes it")
+        raise FileNotFoundError(
+            f"{path}: not there; 'python -m semhead_lib.data.kontext.viewpoint_training' makes it"
+        )
     try:
         network.load_state_dict({name: value.float() for name, value in load_file(path).items()})
     except Exception as error:

@@ -1,7 +1,8 @@
 """Train the viewpoint network again, judge it on unseen people, and write its card.
 
-`python -m semhead_lib.data.kontext.viewpoint_training OUT` (extra `data`; about a quarter of an hour on two cores, most
-of it for the heads). The same seed, versions and machine give the same weights.
+`python -m semhead_lib.data.kontext.viewpoint_training OUT` (extra `data`; about a quarter of an
+hour on two cores, most of it for the heads). The same seed, versions and machine give the same
+weights.
 """
 
 from __future__ import annotations
@@ -18,7 +19,13 @@ from tqdm import tqdm
 from semhead_lib.atomic import write_atomically
 from semhead_lib.data.dataset.memory import SubjectsInMemory
 from semhead_lib.data.jobs.synthesis import synthesize
-from semhead_lib.data.kontext.viewpoint import SIDE, WEIGHTS, ViewpointNetwork, directions, viewpoints
+from semhead_lib.data.kontext.viewpoint import (
+    SIDE,
+    WEIGHTS,
+    ViewpointNetwork,
+    directions,
+    viewpoints,
+)
 from semhead_lib.data.subjects import all_present
 from semhead_lib.devices import available_cores
 
@@ -32,7 +39,9 @@ def people(folder: Path, name: str) -> SubjectsInMemory:
     from semhead_lib.data.parametric.source import ParametricSource
 
     count, seed = PEOPLE[name]
-    source = partial(ParametricSource, seed=seed, resolution=SIDE, views_per_subject=VIEWS, channels=())
+    source = partial(
+        ParametricSource, seed=seed, resolution=SIDE, views_per_subject=VIEWS, channels=()
+    )
     synthesize(source, folder / name, count, workers=available_cores())
     return SubjectsInMemory.load(folder / name)
 
@@ -44,13 +53,18 @@ def stacked(heads: SubjectsInMemory) -> tuple[Tensor, Tensor, Tensor]:
     return images, masks, directions(torch.cat([s.cameras for s in heads]))
 
 
-def train(images: Tensor, masks: Tensor, towards: Tensor, epochs: int = EPOCHS, seed: int = SEED) -> ViewpointNetwork:
-    """A network after `epochs` looks at everything, each time before another background and in another place."""
+def train(
+    images: Tensor, masks: Tensor, towards: Tensor, epochs: int = EPOCHS, seed: int = SEED
+) -> ViewpointNetwork:
+    """A network after `epochs` looks at everything, each time before another background and in
+    another place."""
     torch.manual_seed(seed)
     network = ViewpointNetwork().train()
     optimiser = torch.optim.AdamW(network.parameters(), lr=RATE, weight_decay=DECAY)
     steps = len(images) // BATCH * epochs
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATE, total_steps=steps, pct_start=0.1)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, RATE, total_steps=steps, pct_start=0.1
+    )
     with tqdm(total=steps, unit="step", desc="viewpoint") as bar:
         for _ in range(epochs):
             order = torch.randperm(len(images))
@@ -67,7 +81,8 @@ def train(images: Tensor, masks: Tensor, towards: Tensor, epochs: int = EPOCHS, 
 
 
 def varied(images: Tensor, masks: Tensor, towards: Tensor) -> tuple[Tensor, Tensor]:
-    """Heads as they may come: mirrored, moved, larger or smaller, in other light, before anything. In [-1, 1]."""
+    """Heads as they may come: mirrored, moved, larger or smaller, in other light, before anything.
+    In [-1, 1]."""
     b = len(images)
     image, cover = images.float() / 255, masks
     colour = torch.rand(b, 3, 1, 1)
@@ -76,7 +91,11 @@ def varied(images: Tensor, masks: Tensor, towards: Tensor) -> tuple[Tensor, Tens
     behind = colour + slope[..., :1, None] * grid + slope[..., 1:, None] * grid[:, None]
     behind = behind + torch.randn_like(image) * 0.2 * torch.rand(b, 1, 1, 1) ** 2
     image = torch.where(torch.rand(b, 1, 1, 1) < 0.85, torch.lerp(behind, image, cover), image)
-    image = (image - 0.5) * (0.6 + 0.8 * torch.rand(b, 1, 1, 1)) + 0.5 + 0.3 * (torch.rand(b, 1, 1, 1) - 0.5)
+    image = (
+        (image - 0.5) * (0.6 + 0.8 * torch.rand(b, 1, 1, 1))
+        + 0.5
+        + 0.3 * (torch.rand(b, 1, 1, 1) - 0.5)
+    )
     image = image + 0.1 * (torch.rand(b, 3, 1, 1) - 0.5)
     grey = image.mean(1, keepdim=True).expand_as(image)
     image = torch.where(torch.rand(b, 1, 1, 1) < 0.15, grey, image)
@@ -88,7 +107,9 @@ def varied(images: Tensor, masks: Tensor, towards: Tensor) -> tuple[Tensor, Tens
     theta[:, 0, 0] = theta[:, 1, 1] = size
     theta[:, :, 2] = 0.25 * (torch.rand(b, 2) - 0.5)
     where = F.affine_grid(theta, list(image.shape), align_corners=False)
-    return F.grid_sample(image.clamp(0, 1), where, padding_mode="border", align_corners=False) * 2 - 1, towards
+    return F.grid_sample(
+        image.clamp(0, 1), where, padding_mode="border", align_corners=False
+    ) * 2 - 1, towards
 
 
 def judge(network: ViewpointNetwork, heads: SubjectsInMemory) -> dict[str, float]:
@@ -97,17 +118,24 @@ def judge(network: ViewpointNetwork, heads: SubjectsInMemory) -> dict[str, float
     found = viewpoints(images, network)
     azimuth = torch.rad2deg(torch.atan2(towards[:, 0], towards[:, 2]))
     elevation = torch.rad2deg(torch.arcsin(towards[:, 1].clamp(-1, 1)))
-    away = torch.tensor([f.away_from(float(a), float(e)) for f, a, e in zip(found, azimuth, elevation, strict=True)])
+    away = torch.tensor(
+        [f.away_from(float(a), float(e)) for f, a, e in zip(found, azimuth, elevation, strict=True)]
+    )
     behind = azimuth.abs() > 90
     figures = {
         "median": away.median(),
         "90th percentile": away.quantile(0.9),
         "more than 45 degrees": (away > 45).float().mean(),
     }
-    figures |= {"median, back half": away[behind].median(), "90th percentile, back half": away[behind].quantile(0.9)}
+    figures |= {
+        "median, back half": away[behind].median(),
+        "90th percentile, back half": away[behind].quantile(0.9),
+    }
     wrong = (torch.tensor([abs(f.azimuth) for f in found]) > 90) != behind
     clear = (azimuth.abs() - 90).abs() > 20
-    figures["front and back confused, beyond 20 degrees from the side"] = wrong[clear].float().mean()
+    figures["front and back confused, beyond 20 degrees from the side"] = (
+        wrong[clear].float().mean()
+    )
     return {name: round(float(value), 4) for name, value in figures.items()}
 
 
@@ -119,11 +147,16 @@ def main(out: Path) -> None:
     seen, unseen = (people(data, name) for name in PEOPLE)
     network = train(*stacked(seen))
     figures = judge(network, unseen)
-    weights = {n: v.half().contiguous() if v.is_floating_point() else v for n, v in network.state_dict().items()}
+    weights = {
+        n: v.half().contiguous() if v.is_floating_point() else v
+        for n, v in network.state_dict().items()
+    }
     write_atomically(out / WEIGHTS, save(weights))
     rows = "\n".join(f"| {name} | {value} |" for name, value in figures.items())
     count = sum(p.numel() for p in network.parameters())
-    write_atomically(out / _CARD, CARD.format(rows=rows, parameters=f"{count:,}", epochs=EPOCHS).encode())
+    write_atomically(
+        out / _CARD, CARD.format(rows=rows, parameters=f"{count:,}", epochs=EPOCHS).encode()
+    )
     print(figures)
 
 

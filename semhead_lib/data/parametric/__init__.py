@@ -1,4 +1,5 @@
-"""Parametric heads: people drawn from documented distributions, built as meshes, cast with exact ground truth."""
+"""Parametric heads: people drawn from documented distributions, built as meshes, cast with exact
+ground truth."""
 
 import os
 
@@ -6,9 +7,11 @@ import warp
 
 
 def _start_warp() -> None:
-    """Start warp without its banner, its note for every cached kernel, and its warning where there is no GPU.
+    """Start warp without its banner, its note for every cached kernel, and its warning where there
+    is no GPU.
 
-    The warning is written by native code whatever the log level; failures raise, so nothing that matters is lost.
+    The warning is written by native code whatever the log level; failures raise, so nothing that
+    matters is lost.
     """
     warp.config.log_level = warp.LOG_ERROR
     try:

@@ -1,10 +1,12 @@
-"""Who a parametric person is: attributes drawn from the distributions written here, and the caption that tells them.
+"""Who a parametric person is: attributes drawn from the distributions written here, and the caption
+that tells them.
 
-Attributes are drawn independently of each other wherever a body allows it: skin tone does not follow from ancestry,
-hair style, jewellery and lipstick do not follow from gender. The only ties are physical or plain: beards (and their
-shadow) grow on men here; a hat covers the top of the head and does not fit over an afro or a bun, so hats are a little
-rarer than their table says; hair greys with age, so grey and white are more common than theirs; and what a style or a
-hat leaves no room for (a fringe, a parting, a receding hairline) is not there.
+Attributes are drawn independently of each other wherever a body allows it: skin tone does not
+follow from ancestry, hair style, jewellery and lipstick do not follow from gender. The only ties
+are physical or plain: beards (and their shadow) grow on men here; a hat covers the top of the head
+and does not fit over an afro or a bun, so hats are a little rarer than their table says; hair greys
+with age, so grey and white are more common than theirs; and what a style or a hat leaves no room
+for (a fringe, a parting, a receding hairline) is not there.
 """
 
 from __future__ import annotations
@@ -17,37 +19,92 @@ from semhead_lib.data.subjects import age_group
 
 GENDERS = ("woman", "man")
 AGE_RANGE = (16, 80)  # years, uniform
-ANCESTRIES = ("african", "asian", "european")  # Anny's shape axes; shares from Dirichlet(0.6, 0.6, 0.6)
+ANCESTRIES = (
+    "african",
+    "asian",
+    "european",
+)  # Anny's shape axes; shares from Dirichlet(0.6, 0.6, 0.6)
 BUILD_RANGE = (0.25, 0.85)  # Anny's weight axis, uniform
 SHAPE_STD = 0.35  # standard deviation of each tied shape control, clipped to +-1
 MOUTH_STD = 0.22  # the mouth's controls add up more than others
 ASYMMETRY_STD = 0.06  # what left and right differ by
 SIDEWAYS_STD = 0.08  # of the controls that move one feature out of the middle
-_SIDEWAYS = ("head-trans-out", "head-angle-out", "nose-trans-out", "mouth-trans-out", "neck-trans-out")
+_SIDEWAYS = (
+    "head-trans-out",
+    "head-angle-out",
+    "nose-trans-out",
+    "mouth-trans-out",
+    "neck-trans-out",
+)
 
-# Display RGB of typical skin from fair to deep; the tone is uniform along it, the undertone shifts red against yellow.
+# Display RGB of typical skin from fair to deep; the tone is uniform along it, the undertone shifts
+# red against yellow.
 SKIN_TONES = ("very fair", "fair", "medium", "olive", "brown", "deep brown")
-EYE_COLOURS = {"brown": 0.34, "dark brown": 0.22, "hazel": 0.14, "green": 0.12, "blue": 0.12, "grey": 0.06}
+EYE_COLOURS = {
+    "brown": 0.34,
+    "dark brown": 0.22,
+    "hazel": 0.14,
+    "green": 0.12,
+    "blue": 0.12,
+    "grey": 0.06,
+}
 HAIR_COLOURS = {
-    "black": 0.20, "dark brown": 0.18, "brown": 0.14, "light brown": 0.09, "blond": 0.13, "red": 0.08,
-    "grey": 0.05, "white": 0.05, "pink": 0.02, "blue": 0.02, "green": 0.02, "purple": 0.02,
-}  # fmt: skip
+    "black": 0.20,
+    "dark brown": 0.18,
+    "brown": 0.14,
+    "light brown": 0.09,
+    "blond": 0.13,
+    "red": 0.08,
+    "grey": 0.05,
+    "white": 0.05,
+    "pink": 0.02,
+    "blue": 0.02,
+    "green": 0.02,
+    "purple": 0.02,
+}
 HAIR_STYLES = {
-    "bald": 0.06, "shaved": 0.09, "short": 0.20, "medium": 0.13, "bob": 0.11, "long": 0.16, "bun": 0.08,
-    "ponytail": 0.09, "afro": 0.08,
-}  # fmt: skip
+    "bald": 0.06,
+    "shaved": 0.09,
+    "short": 0.20,
+    "medium": 0.13,
+    "bob": 0.11,
+    "long": 0.16,
+    "bun": 0.08,
+    "ponytail": 0.09,
+    "afro": 0.08,
+}
 HAIR_TEXTURES = {"straight": 0.45, "wavy": 0.30, "curly": 0.25}
 PARTINGS = {"middle": 0.3, "left": 0.25, "right": 0.25, "swept back": 0.2}
-FACIAL_HAIR = {"none": 0.45, "stubble": 0.15, "moustache": 0.12, "goatee": 0.12, "full beard": 0.16}  # men only
+FACIAL_HAIR = {
+    "none": 0.45,
+    "stubble": 0.15,
+    "moustache": 0.12,
+    "goatee": 0.12,
+    "full beard": 0.16,
+}  # men only
 GLASSES = {"none": 0.70, "round glasses": 0.11, "rectangular glasses": 0.12, "sunglasses": 0.07}
 HATS = {"none": 0.78, "beanie": 0.07, "cap": 0.05, "brimmed hat": 0.05, "headband": 0.05}
 EARRINGS = {"none": 0.70, "stud earrings": 0.15, "hoop earrings": 0.15}
 CLOTHES = {"crew neck": 0.35, "V-neck": 0.25, "turtleneck": 0.2, "hoodie": 0.2}
 CLOTH_COLOURS = {
-    "white": 0.12, "grey": 0.12, "black": 0.12, "navy": 0.12, "red": 0.1, "green": 0.1, "yellow": 0.08, "teal": 0.08,
-    "brown": 0.08, "pink": 0.08,
-}  # fmt: skip
-EXPRESSIONS = {"neutral": 0.5, "smiling": 0.25, "frowning": 0.1, "surprised": 0.08, "squinting": 0.07}
+    "white": 0.12,
+    "grey": 0.12,
+    "black": 0.12,
+    "navy": 0.12,
+    "red": 0.1,
+    "green": 0.1,
+    "yellow": 0.08,
+    "teal": 0.08,
+    "brown": 0.08,
+    "pink": 0.08,
+}
+EXPRESSIONS = {
+    "neutral": 0.5,
+    "smiling": 0.25,
+    "frowning": 0.1,
+    "surprised": 0.08,
+    "squinting": 0.07,
+}
 METALS = ("gold", "silver")  # of earrings
 _BUSHY = ("afro", "bun")  # styles that no hat fits over
 _COVERING = ("beanie", "cap", "brimmed hat")
@@ -116,17 +173,26 @@ def sample_attributes(rng: np.random.Generator, controls: tuple[str, ...]) -> At
         colour = ("grey", "white")[rng.integers(2)]
     hat = _pick(rng, HATS)
     hat = "none" if style == "afro" or (style == "bun" and hat != "headband") else hat
-    receding = bool(rng.random() < 0.35 and style in ("short", "shaved") and age > 30 and hat not in _COVERING)
-    fringe = bool(style in ("short", "medium", "bob", "long", "ponytail") and not receding and rng.random() < 0.35)
+    receding = bool(
+        rng.random() < 0.35 and style in ("short", "shaved") and age > 30 and hat not in _COVERING
+    )
+    fringe = bool(
+        style in ("short", "medium", "bob", "long", "ponytail")
+        and not receding
+        and rng.random() < 0.35
+    )
     std = [
-        SIDEWAYS_STD if name in _SIDEWAYS else MOUTH_STD if name.startswith("mouth") else SHAPE_STD for name in controls
+        SIDEWAYS_STD if name in _SIDEWAYS else MOUTH_STD if name.startswith("mouth") else SHAPE_STD
+        for name in controls
     ]
     shape = np.clip(rng.normal(0, std), -1, 1).round(4)
     asymmetry = rng.normal(0, ASYMMETRY_STD, len(controls)).round(4)
     return Attributes(
         gender=gender,
         age=age,
-        ancestry=dict(zip(ANCESTRIES, (float(x) for x in rng.dirichlet([0.6] * 3).round(4)), strict=True)),
+        ancestry=dict(
+            zip(ANCESTRIES, (float(x) for x in rng.dirichlet([0.6] * 3).round(4)), strict=True)
+        ),
         build=round(float(rng.uniform(*BUILD_RANGE)), 4),
         skin_tone=round(float(rng.random()), 4),
         undertone=round(float(rng.uniform(-1, 1)), 4),
@@ -174,7 +240,11 @@ def hair_phrase(a: Attributes) -> str:
         "afro": f"an afro of {colour}",
         "medium": f"medium-length {a.hair_texture} {colour}",
     }.get(a.hair_style, f"{a.hair_style} {a.hair_texture} {colour}")
-    return phrase + (" with a fringe" if a.fringe else "") + (" and a receding hairline" if a.receding else "")
+    return (
+        phrase
+        + (" with a fringe" if a.fringe else "")
+        + (" and a receding hairline" if a.receding else "")
+    )
 
 
 def caption(a: Attributes) -> str:
@@ -194,11 +264,15 @@ def caption(a: Attributes) -> str:
         features.append(a.facial_hair if a.facial_hair == "stubble" else f"a {a.facial_hair}")
     mood = "" if a.expression == "neutral" else f", {a.expression}"
     listed = lambda words: ", ".join(words[:-1]) + (" and " if len(words) > 1 else "") + words[-1]  # noqa: E731
-    return f"{article} {age_group(a.age)} {a.gender} with {listed(features)}, wearing {listed(worn)}{mood}"
+    return (
+        f"{article} {age_group(a.age)} {a.gender} with {listed(features)}, wearing "
+        f"{listed(worn)}{mood}"
+    )
 
 
 def phenotypes(a: Attributes) -> dict[str, float]:
-    """Anny's phenotype values: age 1/3 is a child, 2/3 a young adult, 1 an old person; gender 0 is male, 1 female."""
+    """Anny's phenotype values: age 1/3 is a child, 2/3 a young adult, 1 an old person; gender 0 is
+    male, 1 female."""
     years, axis = (2, 12, 25, 85), (0.0, 1 / 3, 2 / 3, 1.0)
     return {
         "gender": 1.0 if a.gender == "woman" else 0.0,
@@ -213,13 +287,35 @@ def phenotypes(a: Attributes) -> dict[str, float]:
 
 _ACTIONS = {  # facial actions (ARKit names) at full strength
     "neutral": {},
-    "smiling": {"mouthSmileLeft": 1.0, "mouthSmileRight": 1.0, "cheekSquintLeft": 0.5, "cheekSquintRight": 0.5},
-    "frowning": {"browDownLeft": 1.0, "browDownRight": 1.0, "mouthFrownLeft": 1.0, "mouthFrownRight": 1.0},
-    "surprised": {"browInnerUp": 1.0, "browOuterUpLeft": 1.0, "browOuterUpRight": 1.0, "eyeWideLeft": 1.0,
-                  "eyeWideRight": 1.0, "jawOpen": 0.25},
-    "squinting": {"eyeSquintLeft": 1.0, "eyeSquintRight": 1.0, "eyeBlinkLeft": 0.5, "eyeBlinkRight": 0.5,
-                  "browDownLeft": 0.5, "browDownRight": 0.5},
-}  # fmt: skip
+    "smiling": {
+        "mouthSmileLeft": 1.0,
+        "mouthSmileRight": 1.0,
+        "cheekSquintLeft": 0.5,
+        "cheekSquintRight": 0.5,
+    },
+    "frowning": {
+        "browDownLeft": 1.0,
+        "browDownRight": 1.0,
+        "mouthFrownLeft": 1.0,
+        "mouthFrownRight": 1.0,
+    },
+    "surprised": {
+        "browInnerUp": 1.0,
+        "browOuterUpLeft": 1.0,
+        "browOuterUpRight": 1.0,
+        "eyeWideLeft": 1.0,
+        "eyeWideRight": 1.0,
+        "jawOpen": 0.25,
+    },
+    "squinting": {
+        "eyeSquintLeft": 1.0,
+        "eyeSquintRight": 1.0,
+        "eyeBlinkLeft": 0.5,
+        "eyeBlinkRight": 0.5,
+        "browDownLeft": 0.5,
+        "browDownRight": 0.5,
+    },
+}
 
 
 def actions(a: Attributes) -> dict[str, float]:

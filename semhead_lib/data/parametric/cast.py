@@ -12,7 +12,12 @@ from torch import Tensor
 from semhead_lib.data.parametric.kernels import Lamps, Surface, occlude_kernel, shade_kernel
 from semhead_lib.data.parametric.materials import BACKGROUND
 from semhead_lib.data.parametric.scene import Light, Scene
-from semhead_lib.data.parametric.visibility import NOTHING, cover_kernel, project_kernel, sample_offsets
+from semhead_lib.data.parametric.visibility import (
+    NOTHING,
+    cover_kernel,
+    project_kernel,
+    sample_offsets,
+)
 
 
 @dataclass(frozen=True)
@@ -21,9 +26,12 @@ class Views:
 
     images: Tensor  # [V, 3, R, R] uint8 RGB
     masks: Tensor  # [V, R, R] uint8, share of the pixel's samples that hit, 0..255
-    depth: Tensor  # [V, R, R] float32 camera z at the pixel's centre, scene units, 0 where nothing is hit
-    normals: Tensor  # [V, 3, R, R] uint8 world normal at the pixel's centre, 127.5 * (n + 1), 0 where nothing is hit
-    segmentation: Tensor  # [V, R, R] uint8 class at the pixel's centre (materials.CLASSES), 0 where nothing is hit
+    # [V, R, R] float32 camera z at the pixel's centre, scene units, 0 where nothing is hit
+    depth: Tensor
+    # [V, 3, R, R] uint8 world normal at the pixel's centre, 127.5 * (n + 1), 0 where nothing is hit
+    normals: Tensor
+    # [V, R, R] uint8 class at the pixel's centre (materials.CLASSES), 0 where nothing is hit
+    segmentation: Tensor
 
 
 class Caster:
@@ -49,9 +57,14 @@ class Caster:
         if scene.occluded is not None:  # sky seen by the skin, under hair, brim and chin
             rows = scene.occluded.rows
             found = wp.zeros(len(rows), dtype=wp.float32, device=device)
-            at, facing = self._array(m.vertices[rows], wp.vec3), self._array(m.normals[rows], wp.vec3)
+            at, facing = (
+                self._array(m.vertices[rows], wp.vec3),
+                self._array(m.normals[rows], wp.vec3),
+            )
             rays, reach = scene.occluded.rays, scene.occluded.reach
-            self._launch(occlude_kernel, len(rows), [self.mesh.id, at, facing, rays, reach], [found])
+            self._launch(
+                occlude_kernel, len(rows), [self.mesh.id, at, facing, rays, reach], [found]
+            )
             values = m.occlusion.copy()
             values[scene.occluded.targets] *= scene.occluded.spread @ found.numpy()
             occlusion = self._array(values, wp.float32)
@@ -61,18 +74,32 @@ class Caster:
     def _array(self, values: np.ndarray, dtype: type) -> wp.array:
         return wp.array(np.ascontiguousarray(values), dtype=dtype, device=self.device)
 
-    def _launch(self, kernel: wp.Kernel, dim: int | tuple[int, ...], inputs: list, outputs: list) -> None:
+    def _launch(
+        self, kernel: wp.Kernel, dim: int | tuple[int, ...], inputs: list, outputs: list
+    ) -> None:
         wp.launch(kernel, dim=dim, inputs=inputs, outputs=outputs, device=self.device)
 
     def cast(self, cameras: Tensor, resolution: int, light: Light, samples: int = 4) -> Views:
-        """Images and ground truth of the scene from `cameras` [V, 25] at `resolution` pixels a side.
+        """Images and ground truth of the scene from `cameras` [V, 25] at `resolution` pixels a
+        side.
 
-        Each pixel takes `samples` samples; raises ValueError for less than one of them or of pixels.
+        Each pixel takes `samples` samples; raises ValueError for less than one of them or of
+        pixels.
         """
         if samples < 1 or resolution < 1:
-            raise ValueError(f"samples and resolution must be at least 1, got {samples} and {resolution}")
+            raise ValueError(
+                f"samples and resolution must be at least 1, got {samples} and {resolution}"
+            )
         lamps = Lamps()
-        for name in ("key_direction", "key", "fill_direction", "fill", "sky", "ground", "background"):
+        for name in (
+            "key_direction",
+            "key",
+            "fill_direction",
+            "fill",
+            "sky",
+            "ground",
+            "background",
+        ):
             setattr(lamps, name, wp.vec3(*map(float, getattr(light, name))))
         lamps.key_spread = float(light.key_spread)
         v, r = len(cameras), resolution
@@ -100,5 +127,9 @@ class Caster:
             torch.from_numpy(x.numpy().copy()) for x in (image, mask, depth, normal, classes)
         )
         return Views(
-            images.permute(0, 3, 1, 2).contiguous(), masks, depths, normals.permute(0, 3, 1, 2).contiguous(), found
+            images.permute(0, 3, 1, 2).contiguous(),
+            masks,
+            depths,
+            normals.permute(0, 3, 1, 2).contiguous(),
+            found,
         )

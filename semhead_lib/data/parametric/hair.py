@@ -1,4 +1,5 @@
-"""Hair styles, beards, brows and lashes: a thin shell in the hair's colour with locks growing through it."""
+"""Hair styles, beards, brows and lashes: a thin shell in the hair's colour with locks growing
+through it."""
 
 from __future__ import annotations
 
@@ -18,45 +19,76 @@ def shell(
     vertices: np.ndarray,  # [N, 3] head
     normals: np.ndarray,  # [N, 3]
     faces: np.ndarray,  # [F, 3]
-    height: np.ndarray,  # [N] how far outside the skin; smooth through 0, so that the shell's edge is smooth
+    # [N] how far outside the skin; smooth through 0, so that the shell's edge is smooth
+    height: np.ndarray,
     colour: np.ndarray,  # [3] or [N, 3]
     material: str,
     strands: np.ndarray,  # [N, 2]
     tangents: np.ndarray,  # [N, 3]
     occlusion: float | np.ndarray = 1.0,
 ) -> Mesh:
-    """Skin pushed out by `height`; where that turns negative the shell dives under the skin, so that no gap shows."""
+    """Skin pushed out by `height`; where that turns negative the shell dives under the skin, so
+    that no gap shows."""
     used = faces[(height[faces] > 0).any(axis=1)]
     rows, index = np.unique(used, return_inverse=True)
     pick = lambda x: x[rows] if np.ndim(x) and len(x) == len(vertices) else x  # noqa: E731
     lifted = vertices[rows] + normals[rows] * np.maximum(height[rows], -0.012)[:, None]
     return Mesh.part(
-        lifted, index.reshape(-1, 3), pick(colour), material,
-        tangents=pick(tangents), strands=pick(strands), occlusion=pick(occlusion),
-    )  # fmt: skip
+        lifted,
+        index.reshape(-1, 3),
+        pick(colour),
+        material,
+        tangents=pick(tangents),
+        strands=pick(strands),
+        occlusion=pick(occlusion),
+    )
 
 
 def hair_volume(a: Attributes) -> float:
     """Thickness of the shell on the crown, scene units."""
     texture = {"straight": 1.0, "wavy": 1.25, "curly": 1.6}[a.hair_texture]
-    base = {"shaved": 0.0022, "short": 0.011, "medium": 0.014, "bob": 0.013, "long": 0.012, "bun": 0.009,
-            "ponytail": 0.008, "afro": 0.045}[a.hair_style]  # fmt: skip
+    base = {
+        "shaved": 0.0022,
+        "short": 0.011,
+        "medium": 0.014,
+        "bob": 0.013,
+        "long": 0.012,
+        "bun": 0.009,
+        "ponytail": 0.008,
+        "afro": 0.045,
+    }[a.hair_style]
     if a.hair_style == "afro":
         return base + 0.035 * a.hair_length
     thickness = 0.75 + 0.5 * a.hair_thickness if a.hair_style != "shaved" else 1.0
-    return base * thickness * (texture if a.hair_style not in ("shaved", "bun", "ponytail") else 1.0)
+    return (
+        base * thickness * (texture if a.hair_style not in ("shaved", "bun", "ponytail") else 1.0)
+    )
 
 
 class Styling:
     """One person's hair being made: the head, the surface, the attributes and the random numbers."""
 
     def __init__(
-        self, a: Attributes, shape: HeadShape, surface: HeadSurface, normals: np.ndarray, body: Body,
+        self,
+        a: Attributes,
+        shape: HeadShape,
+        surface: HeadSurface,
+        normals: np.ndarray,
+        body: Body,
         rng: np.random.Generator,
-    ) -> None:  # fmt: skip
-        self.a, self.shape, self.surface, self.normals, self.body, self.rng = a, shape, surface, normals, body, rng
+    ) -> None:
+        self.a, self.shape, self.surface, self.normals, self.body, self.rng = (
+            a,
+            shape,
+            surface,
+            normals,
+            body,
+            rng,
+        )
         self.colour = hair_colour(a.hair_colour)
-        self.part = {"middle": 0.0, "left": 0.045, "right": -0.045, "swept back": 0.0, "none": 0.0}[a.parting]
+        self.part = {"middle": 0.0, "left": 0.045, "right": -0.045, "swept back": 0.0, "none": 0.0}[
+            a.parting
+        ]
 
     def hair(self) -> list[Mesh]:
         """All the hair of the head; nothing for a bald one."""
@@ -69,9 +101,16 @@ class Styling:
         roots = self.surface.scalp_roots
         inside = roots.blend @ self.surface.hair(a.receding) > 0.05
         hat = roots.blend @ self.surface.hat
-        covered = {"beanie": hat > -2, "cap": hat > 0, "brimmed hat": hat > 0}.get(a.hat, np.zeros(len(roots), bool))
+        covered = {"beanie": hat > -2, "cap": hat > 0, "brimmed hat": hat > 0}.get(
+            a.hat, np.zeros(len(roots), bool)
+        )
         roots = roots.take(np.flatnonzero(inside & ~covered))
-        make = {"short": self._short, "afro": self._afro, "bun": self._gathered, "ponytail": self._gathered}
+        make = {
+            "short": self._short,
+            "afro": self._afro,
+            "bun": self._gathered,
+            "ponytail": self._gathered,
+        }
         parts += make.get(a.hair_style, self._falling)(roots)
         if a.fringe:
             parts += self._fringe()
@@ -88,7 +127,9 @@ class Styling:
         )
         fine = waves(rest, self.rng, 90) + 0.6 * waves(rest, self.rng, 35)
         height = (
-            hair_volume(a) * np.sqrt(smoothstep(weight, 0, 0.8 if a.hair_style != "afro" else 1.0)) * (1 + rough * fine)
+            hair_volume(a)
+            * np.sqrt(smoothstep(weight, 0, 0.8 if a.hair_style != "afro" else 1.0))
+            * (1 + rough * fine)
         )
         if a.hair_style == "afro":  # rounder: thicker on top and behind than at the temples
             height *= 0.75 + 0.35 * smoothstep(self.surface.elevation, -20, 50)
@@ -96,7 +137,9 @@ class Styling:
         turn = np.arctan2(rest[:, 0], rest[:, 2])
         strands = np.stack([turn * 60, self.surface.elevation / 9], axis=-1)
         if a.hair_style in ("afro", "shaved") or a.hair_texture == "curly":
-            strands = np.stack([rest[:, 0] * 260 + rest[:, 2] * 190, rest[:, 1] * 260 + rest[:, 2] * 150], axis=-1)
+            strands = np.stack(
+                [rest[:, 0] * 260 + rest[:, 2] * 190, rest[:, 1] * 260 + rest[:, 2] * 150], axis=-1
+            )
         comb = (
             self._comb(self.shape.vertices)
             if a.hair_style not in ("bun", "ponytail")
@@ -105,7 +148,14 @@ class Styling:
         tangent = unit(comb - self.normals * (comb * self.normals).sum(-1, keepdims=True))
         shade = 0.95 if a.hair_style in ("afro", "shaved") else 0.7
         return shell(
-            self.shape.vertices, self.normals, self.surface.faces, height, self.colour * shade, "hair", strands, tangent
+            self.shape.vertices,
+            self.normals,
+            self.surface.faces,
+            height,
+            self.colour * shade,
+            "hair",
+            strands,
+            tangent,
         )
 
     def _comb(self, p: np.ndarray) -> np.ndarray:
@@ -113,11 +163,15 @@ class Styling:
         turn, _ = directions(p)
         front = smoothstep(turn, 80, 20)[:, None]
         if self.a.parting == "swept back":
-            aside = np.stack([0.25 * np.sign(p[:, 0]), np.full(len(p), -0.15), np.full(len(p), -1.0)], axis=-1)
+            aside = np.stack(
+                [0.25 * np.sign(p[:, 0]), np.full(len(p), -0.15), np.full(len(p), -1.0)], axis=-1
+            )
         else:
             away = np.tanh((p[:, 0] - self.part) / 0.012)
             aside = np.stack([away, np.full(len(p), -0.2), -0.45 - 0.4 * front[:, 0]], axis=-1)
-        down = np.stack([0.3 * np.sign(p[:, 0]), np.full(len(p), -1.0), -0.5 * front[:, 0]], axis=-1)
+        down = np.stack(
+            [0.3 * np.sign(p[:, 0]), np.full(len(p), -1.0), -0.5 * front[:, 0]], axis=-1
+        )
         top = smoothstep(p[:, 1], 0.06, 0.15)[:, None]
         return aside * top + down * (1 - top)
 
@@ -145,12 +199,18 @@ class Styling:
             **self._style_curl(length),
         )
         path, out = grow(p, n, self._comb, growth, self.body, self.rng)
-        return [ribbons(path, out, self.rng.uniform(0.009, 0.015, len(p)), self.colour, "hair", self.rng)]
+        return [
+            ribbons(
+                path, out, self.rng.uniform(0.009, 0.015, len(p)), self.colour, "hair", self.rng
+            )
+        ]
 
     def _falling(self, roots: Roots) -> list[Mesh]:
         """Medium, bob and long hair, in two layers so that it hides the neck."""
         a = self.a
-        low, high = {"medium": (0.10, 0.15), "bob": (0.19, 0.25), "long": (0.32, 0.50)}[a.hair_style]
+        low, high = {"medium": (0.10, 0.15), "bob": (0.19, 0.25), "long": (0.32, 0.50)}[
+            a.hair_style
+        ]
         length = low + (high - low) * a.hair_length
         p, n = self._place(roots)
         height = smoothstep(p[:, 1], -0.08, 0.18)
@@ -159,10 +219,19 @@ class Styling:
             lengths = length * (0.55 + 0.6 * height) * self.rng.uniform(0.97, 1.03, len(p))
         clearance = hair_volume(a) * self.rng.uniform(0.5, 1.5, len(p))
         curl = self._style_curl(length)
-        steps = {"straight": 7, "wavy": 10, "curly": 10 if length < 0.25 else 16}[a.hair_texture]  # 4 a turn
+        steps = {"straight": 7, "wavy": 10, "curly": 10 if length < 0.25 else 16}[
+            a.hair_texture
+        ]  # 4 a turn
         cling = {"medium": 0.35, "bob": 0.3, "long": 0.12}[a.hair_style]
         growth = Growth(
-            lengths, lift=0.18, gravity=0.36, comb=0.2, clearance=clearance, cling=cling, steps=steps, **curl
+            lengths,
+            lift=0.18,
+            gravity=0.36,
+            comb=0.2,
+            clearance=clearance,
+            cling=cling,
+            steps=steps,
+            **curl,
         )
         path, out = grow(p, n, self._comb, growth, self.body, self.rng)
         width = self.rng.uniform(0.013, 0.020, len(p)) * (0.8 + 0.4 * a.hair_thickness)
@@ -174,9 +243,22 @@ class Styling:
         volume = hair_volume(self.a)
         start = p + n * volume * 0.75
         random = unit(self.rng.normal(0, 1, p.shape))
-        growth = Growth(0.032, lift=0.6, gravity=0.0, comb=0.5, clearance=volume * 0.8, curl=0.007, turns=2.0, steps=6)
-        path, out = grow(start, unit(n + 0.4 * random), lambda q: random[: len(q)], growth, self.body, self.rng)
-        return [ribbons(path, out, 0.0095, self.colour, "hair", self.rng, taper=0.4, root_shade=0.45)]
+        growth = Growth(
+            0.032,
+            lift=0.6,
+            gravity=0.0,
+            comb=0.5,
+            clearance=volume * 0.8,
+            curl=0.007,
+            turns=2.0,
+            steps=6,
+        )
+        path, out = grow(
+            start, unit(n + 0.4 * random), lambda q: random[: len(q)], growth, self.body, self.rng
+        )
+        return [
+            ribbons(path, out, 0.0095, self.colour, "hair", self.rng, taper=0.4, root_shade=0.45)
+        ]
 
     @property
     def _tie(self) -> np.ndarray:
@@ -200,7 +282,11 @@ class Styling:
         clearance = hair_volume(self.a) * rng.uniform(0.9, 1.5, len(p))
         growth = Growth(reach, lift=0.05, gravity=0.0, comb=1.2, clearance=clearance, steps=8)
         path, out = grow(p, n, self._to_tie, growth, self.body, rng)
-        parts = [ribbons(path, out, rng.uniform(0.010, 0.015, len(p)), self.colour, "hair", rng, taper=0.3)]
+        parts = [
+            ribbons(
+                path, out, rng.uniform(0.010, 0.015, len(p)), self.colour, "hair", rng, taper=0.3
+            )
+        ]
         return parts + (self._bun(tie) if self.a.hair_style == "bun" else self._tail(tie))
 
     def _bun(self, tie: np.ndarray) -> list[Mesh]:
@@ -213,9 +299,14 @@ class Styling:
         v = np.cross(axis, u)
         turn = np.linspace(0, 1.5 * np.pi, k)[None, :, None]
         height = self.rng.uniform(-0.75, 0.75, (n, 1, 1))
-        ring = np.sqrt(1 - height**2) * (np.cos(turn) * u[:, None] + np.sin(turn) * v[:, None]) + height * axis[:, None]
+        ring = (
+            np.sqrt(1 - height**2) * (np.cos(turn) * u[:, None] + np.sin(turn) * v[:, None])
+            + height * axis[:, None]
+        )
         path = centre + radius * ring * self.rng.uniform(0.92, 1.06, (n, 1, 1))
-        return [ribbons(path, ring, 0.012, self.colour, "hair", self.rng, taper=0.3, root_shade=0.1)]
+        return [
+            ribbons(path, ring, 0.012, self.colour, "hair", self.rng, taper=0.3, root_shade=0.1)
+        ]
 
     def _tail(self, tie: np.ndarray) -> list[Mesh]:
         n = 110
@@ -224,10 +315,34 @@ class Styling:
         start = tie + jitter
         outward = unit(tie - np.array([0, 0.02, 0]))
         normal = unit(outward + 20 * jitter)
-        growth = Growth(length * self.rng.uniform(0.85, 1.1, n), lift=0.7, gravity=0.32, comb=0.05,
-                        clearance=0.012, steps=14, **self._style_curl(length))  # fmt: skip
-        path, out = grow(start, normal, lambda p: np.broadcast_to(outward + DOWN, p.shape), growth, self.body, self.rng)
-        return [ribbons(path, unit(out + normal[:, None]), 0.012, self.colour, "hair", self.rng, root_shade=0.1)]
+        growth = Growth(
+            length * self.rng.uniform(0.85, 1.1, n),
+            lift=0.7,
+            gravity=0.32,
+            comb=0.05,
+            clearance=0.012,
+            steps=14,
+            **self._style_curl(length),
+        )
+        path, out = grow(
+            start,
+            normal,
+            lambda p: np.broadcast_to(outward + DOWN, p.shape),
+            growth,
+            self.body,
+            self.rng,
+        )
+        return [
+            ribbons(
+                path,
+                unit(out + normal[:, None]),
+                0.012,
+                self.colour,
+                "hair",
+                self.rng,
+                root_shade=0.1,
+            )
+        ]
 
     def _fringe(self) -> list[Mesh]:
         roots = self.surface.scalp_roots
@@ -235,10 +350,25 @@ class Styling:
         chosen = np.flatnonzero((turn < 52) & (elevation > 30) & (elevation < 62))
         p, n = self._place(roots.take(chosen))
         brow = 0.058 - 0.012 * self.rng.random()
-        lengths = np.clip((p[:, 1] - brow) * 1.22, 0.03, 0.16) * self.rng.uniform(0.92, 1.06, len(p))
+        lengths = np.clip((p[:, 1] - brow) * 1.22, 0.03, 0.16) * self.rng.uniform(
+            0.92, 1.06, len(p)
+        )
         sweep = {"left": 0.35, "right": -0.35}.get(self.a.parting, 0.0)
-        forward = lambda q: np.stack([q[:, 0] * 1.2 + sweep, np.full(len(q), -0.7), np.full(len(q), 0.9)], -1)  # noqa: E731
-        growth = Growth(lengths, lift=0.3, gravity=0.2, comb=0.3, clearance=0.012, steps=7, **self._style_curl(0.1))
+
+        def forward(q: np.ndarray) -> np.ndarray:
+            return np.stack(
+                [q[:, 0] * 1.2 + sweep, np.full(len(q), -0.7), np.full(len(q), 0.9)], -1
+            )
+
+        growth = Growth(
+            lengths,
+            lift=0.3,
+            gravity=0.2,
+            comb=0.3,
+            clearance=0.012,
+            steps=7,
+            **self._style_curl(0.1),
+        )
         path, out = grow(p, n, forward, growth, self.body, self.rng)
         return [ribbons(path, out, 0.0095, self.colour, "hair", self.rng, taper=0.55)]
 
@@ -252,7 +382,9 @@ class Styling:
         side = np.sign(roots.rest[:, 0])
         heading = np.stack([side, 0.9 - 1.5 * along, -0.25 * np.ones_like(along)], axis=-1)
         thickness = 0.6 + 0.7 * self.a.brow_thickness
-        growth = Growth(0.017 * (1 - 0.3 * along), lift=0.12, gravity=0.0, comb=0.3, clearance=0.0016, steps=3)
+        growth = Growth(
+            0.017 * (1 - 0.3 * along), lift=0.12, gravity=0.0, comb=0.3, clearance=0.0016, steps=3
+        )
         path, out = grow(p, n, lambda q: heading, growth, self.body, self.rng)
         colour = body_hair_colour(self.a)
         return ribbons(path, out, 0.0030 * thickness, colour, "brows", self.rng, root_shade=0.0)
@@ -268,15 +400,19 @@ class Styling:
         path = p[:, None] + 0.010 * (heading[:, None] * steps + np.array([0, 0.5, 0]) * steps**2)
         out = np.broadcast_to(np.array([0.0, 1.0, 0.1]), path.shape)
         size = 0.0018
-        return ribbons(path, out, size, np.array([0.012, 0.010, 0.010]), "lashes", self.rng, root_shade=0.0)
+        return ribbons(
+            path, out, size, np.array([0.012, 0.010, 0.010]), "lashes", self.rng, root_shade=0.0
+        )
 
     def _beard(self) -> list[Mesh]:
         kind = self.a.facial_hair
         if kind in ("none", "stubble"):
             return []
-        weight = {"moustache": self.surface.moustache, "goatee": self.surface.goatee, "full beard": self.surface.beard}[
-            kind
-        ]
+        weight = {
+            "moustache": self.surface.moustache,
+            "goatee": self.surface.goatee,
+            "full beard": self.surface.beard,
+        }[kind]
         roots = self.surface.moustache_roots if kind == "moustache" else self.surface.beard_roots
         grown = roots.blend @ weight
         roots = roots.take(np.flatnonzero(grown > 0.25))
@@ -284,12 +420,30 @@ class Styling:
         y = roots.rest[:, 1]
         size = self.rng.uniform(0.7, 1.5)
         length = (0.016 + 0.030 * smoothstep(y, -0.12, -0.2)) * size
-        length = np.where(y > -0.125, np.minimum(length, 0.020), length) * self.rng.uniform(0.8, 1.2, len(p))
+        length = np.where(y > -0.125, np.minimum(length, 0.020), length) * self.rng.uniform(
+            0.8, 1.2, len(p)
+        )
         outward = np.stack(
-            [0.9 * np.sign(p[:, 0]) * smoothstep(y, -0.13, -0.115), np.full(len(p), -1.0), 0.25 + 0 * y], -1
+            [
+                0.9 * np.sign(p[:, 0]) * smoothstep(y, -0.13, -0.115),
+                np.full(len(p), -1.0),
+                0.25 + 0 * y,
+            ],
+            -1,
         )
         growth = Growth(
-            length, lift=0.35, gravity=0.1, comb=0.3, clearance=0.006 * size, curl=0.002, turns=1.5, steps=4
+            length,
+            lift=0.35,
+            gravity=0.1,
+            comb=0.3,
+            clearance=0.006 * size,
+            curl=0.002,
+            turns=1.5,
+            steps=4,
         )
         path, out = grow(p, n, lambda q: outward, growth, self.body, self.rng)
-        return [ribbons(path, out, 0.0068, body_hair_colour(self.a), "beard", self.rng, taper=0.7, strands=4)]
+        return [
+            ribbons(
+                path, out, 0.0068, body_hair_colour(self.a), "beard", self.rng, taper=0.7, strands=4
+            )
+        ]

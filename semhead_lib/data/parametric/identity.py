@@ -1,9 +1,10 @@
-"""Head shapes: Anny's parametric head, smoothed by one Loop subdivision and put into the suite's frame.
+"""Head shapes: Anny's parametric head, smoothed by one Loop subdivision and put into the suite's
+frame.
 
-Anny (Apache-2.0, CC0 assets) maps phenotypes, local shape controls and facial actions to 4538 vertices in metres, z
-up, the face towards -y. Here heads are y up, face towards +z, scaled so that chin to crown is `HEAD_HEIGHT` scene
-units, centred between chin and crown, and between forehead and occiput. Every head so fills the frame alike, as
-aligned photographs do.
+Anny (Apache-2.0, CC0 assets) maps phenotypes, local shape controls and facial actions to 4538
+vertices in metres, z up, the face towards -y. Here heads are y up, face towards +z, scaled so that
+chin to crown is `HEAD_HEIGHT` scene units, centred between chin and crown, and between forehead and
+occiput. Every head so fills the frame alike, as aligned photographs do.
 """
 
 from __future__ import annotations
@@ -18,7 +19,18 @@ from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
 HEAD_HEIGHT = 0.40  # chin to crown, scene units
-_HEAD_CONTROLS = ("cheek", "chin", "ear", "eye", "eyebrows", "forehead", "head", "mouth", "neck", "nose")
+_HEAD_CONTROLS = (
+    "cheek",
+    "chin",
+    "ear",
+    "eye",
+    "eyebrows",
+    "forehead",
+    "head",
+    "mouth",
+    "neck",
+    "nose",
+)
 
 
 @dataclass(frozen=True)
@@ -32,29 +44,40 @@ class HeadShape:
 
 
 class HeadModel:
-    """The family of heads: topology, the neutral head, regions of the skin, and `shape` from parameters to a head."""
+    """The family of heads: topology, the neutral head, regions of the skin, and `shape` from
+    parameters to a head."""
 
     def __init__(self) -> None:
         import anny
 
         logging.getLogger("anny").setLevel(logging.ERROR)
         self._anny = anny.Anny(
-            rig="makehuman-head", topology="head", local_changes="all", facial_actions="all", phenotypes="all"
+            rig="makehuman-head",
+            topology="head",
+            local_changes="all",
+            facial_actions="all",
+            phenotypes="all",
         )
         faces = self._anny.faces.numpy()
-        adjacency = sparse.coo_matrix((np.ones(faces.size), (faces.ravel(), np.roll(faces, -1, 1).ravel())))
+        adjacency = sparse.coo_matrix(
+            (np.ones(faces.size), (faces.ravel(), np.roll(faces, -1, 1).ravel()))
+        )
         _, part = connected_components(adjacency, directed=False)
         self.shape_controls = _tied_controls(self._anny.local_change_labels)
 
         rest = self._rest({}, {}, {})
         skin = part == np.bincount(part).argmax()
-        eyeballs = [np.flatnonzero(part == p) for p in np.unique(part) if self._is_eye(rest[part == p])]
+        eyeballs = [
+            np.flatnonzero(part == p) for p in np.unique(part) if self._is_eye(rest[part == p])
+        ]
         self._eyeballs = sorted(eyeballs, key=lambda rows: -rest[rows, 0].mean())  # left (+x) first
         self._skin = np.flatnonzero(skin)
         renumber = np.cumsum(skin) - 1
         self.coarse_faces = renumber[faces[skin[faces].all(axis=1)]].astype(np.int32)
         self.subdivide, self.faces = loop_subdivision(self.coarse_faces, len(self._skin))
-        self._chin, self._crown, self._forehead, self._occiput = _profile_landmarks(rest[self._skin])
+        self._chin, self._crown, self._forehead, self._occiput = _profile_landmarks(
+            rest[self._skin]
+        )
         self.neutral = self.shape({}, {}, {})
         self._regions: dict[str, np.ndarray] = {}
 
@@ -95,22 +118,32 @@ class HeadModel:
     def _frame(self, skin: np.ndarray) -> tuple[np.ndarray, float]:
         """Centre (metres) and scale (units per metre) that put a head into the common frame."""
         chin, crown = skin[self._chin], skin[self._crown]
-        centre = np.array([0.0, 0.5 * (chin[1] + crown[1]), 0.5 * (skin[self._forehead, 2] + skin[self._occiput, 2])])
+        centre = np.array(
+            [
+                0.0,
+                0.5 * (chin[1] + crown[1]),
+                0.5 * (skin[self._forehead, 2] + skin[self._occiput, 2]),
+            ]
+        )
         return centre, HEAD_HEIGHT / float(crown[1] - chin[1])
 
     def region(self, *controls: str) -> np.ndarray:
-        """How strongly each vertex follows these shape controls, 0..1: Anny's own idea of where a feature is. [N]"""
+        """How strongly each vertex follows these shape controls, 0..1: Anny's own idea of where a
+        feature is. [N]"""
         key = "+".join(controls)
         if key not in self._regions:
             base = self._rest({}, {}, {})[self._skin]
             moved = [self._rest({}, {name: 1.0}, {})[self._skin] - base for name in controls]
-            size = sum((np.linalg.norm(m, axis=-1) for m in moved), start=np.zeros(len(base), base.dtype))
+            size = sum(
+                (np.linalg.norm(m, axis=-1) for m in moved), start=np.zeros(len(base), base.dtype)
+            )
             self._regions[key] = self.subdivide @ (size / size.max())
         return self._regions[key]
 
 
 def _tied_controls(labels: list[str]) -> dict[str, tuple[str, ...]]:
-    """Head controls by their own name; a left-right pair is one control with both labels, left first."""
+    """Head controls by their own name; a left-right pair is one control with both labels, left
+    first."""
     tied = {}
     for label in labels:
         side, _, name = label.partition("-")
@@ -122,7 +155,8 @@ def _tied_controls(labels: list[str]) -> dict[str, tuple[str, ...]]:
 
 
 def _profile_landmarks(skin: np.ndarray) -> tuple[int, int, int, int]:
-    """Chin, crown, forehead and occiput of the neutral head [N, 3] in metres; other heads use the same vertices."""
+    """Chin, crown, forehead and occiput of the neutral head [N, 3] in metres; other heads use the
+    same vertices."""
     middle = np.flatnonzero(np.abs(skin[:, 0]) < 2e-3)
     profile = skin[middle]
     nose = profile[profile[:, 2].argmax()]
@@ -130,7 +164,12 @@ def _profile_landmarks(skin: np.ndarray) -> tuple[int, int, int, int]:
     chin, crown = jaw[skin[jaw, 1].argmin()], middle[profile[:, 1].argmax()]
     level = skin[chin, 1] + 0.72 * (skin[crown, 1] - skin[chin, 1])
     belt = middle[np.abs(profile[:, 1] - level) < 0.02]
-    return int(chin), int(crown), int(belt[skin[belt, 2].argmax()]), int(belt[skin[belt, 2].argmin()])
+    return (
+        int(chin),
+        int(crown),
+        int(belt[skin[belt, 2].argmax()]),
+        int(belt[skin[belt, 2].argmin()]),
+    )
 
 
 def fit_sphere(points: np.ndarray) -> tuple[np.ndarray, float]:
@@ -145,7 +184,8 @@ def fit_sphere(points: np.ndarray) -> tuple[np.ndarray, float]:
 
 
 def loop_subdivision(faces: np.ndarray, count: int) -> tuple[sparse.csr_matrix, np.ndarray]:
-    """One step of Loop's (1987) subdivision as a matrix: new vertices = matrix @ vertices, with the new triangles.
+    """One step of Loop's (1987) subdivision as a matrix: new vertices = matrix @ vertices, with the
+    new triangles.
 
     Old vertices come first, then one vertex an edge. Boundary edges use the cubic B-spline's rule.
     """
@@ -179,7 +219,8 @@ def loop_subdivision(faces: np.ndarray, count: int) -> tuple[sparse.csr_matrix, 
         put(at[keep], other[keep], beta[at[keep]])
         put(at[~inner], other[~inner], 1 / 8)
     matrix = sparse.csr_matrix(
-        (np.concatenate(values), (np.concatenate(rows), np.concatenate(columns))), shape=(count + n, count)
+        (np.concatenate(values), (np.concatenate(rows), np.concatenate(columns))),
+        shape=(count + n, count),
     )
     ab, bc, ca = (count + index.reshape(-1, 3)).T
     a, b, c = faces.T
@@ -189,5 +230,6 @@ def loop_subdivision(faces: np.ndarray, count: int) -> tuple[sparse.csr_matrix, 
 
 @cache
 def head_model() -> HeadModel:
-    """The one head model of this process; the first of a machine takes about a minute, later ones a second."""
+    """The one head model of this process; the first of a machine takes about a minute, later ones a
+    second."""
     return HeadModel()

@@ -1,11 +1,12 @@
 """The caster's shading kernels in warp, the same source for CPU and CUDA.
 
-Each pixel has several samples for colour and coverage; two in a row that both see the subject share a ray to a point
-of the (soft) key light. The first sample is the pixel's centre and alone gives depth, normal and class, so that ground
-truth is never an average over an edge.
+Each pixel has several samples for colour and coverage; two in a row that both see the subject share
+a ray to a point of the (soft) key light. The first sample is the pixel's centre and alone gives
+depth, normal and class, so that ground truth is never an average over an edge.
 
-Shading is plain: softened diffuse with a red terminator for skin, the strand highlight of Kajiya and Kay (1989) for
-hair, Blinn-Phong for the rest; samples are averaged in linear light and mapped to 8 bits by the sRGB curve.
+Shading is plain: softened diffuse with a red terminator for skin, the strand highlight of Kajiya
+and Kay (1989) for hair, Blinn-Phong for the rest; samples are averaged in linear light and mapped
+to 8 bits by the sRGB curve.
 """
 
 import warp as wp
@@ -22,17 +23,22 @@ _EYE = wp.constant(EYE_SHADER)
 
 @wp.struct
 class Surface:
-    """What a hit is shaded from. Arrays over vertices, but for `material` (over triangles) and `parameters`."""
+    """What a hit is shaded from. Arrays over vertices, but for `material` (over triangles) and
+    `parameters`."""
 
     points: wp.array(dtype=wp.vec3)
     faces: wp.array(dtype=wp.int32)
     normals: wp.array(dtype=wp.vec3)
     colours: wp.array(dtype=wp.vec3)  # linear albedo
-    tangents: wp.array(dtype=wp.vec3)  # hair: along the strand; eyes: direction from the eye's centre, gaze along +z
+    tangents: wp.array(
+        dtype=wp.vec3
+    )  # hair: along the strand; eyes: direction from the eye's centre, gaze along +z
     strands: wp.array(dtype=wp.vec2)  # across, along: where the fine texture is looked up
     occlusion: wp.array(dtype=wp.float32)  # 1 open to the sky, 0 hidden
     material: wp.array(dtype=wp.int32)
-    parameters: wp.array2d(dtype=wp.float32)  # [M, 6] shader, class, specular, gloss, texture depth, soft
+    parameters: wp.array2d(
+        dtype=wp.float32
+    )  # [M, 6] shader, class, specular, gloss, texture depth, soft
     iris: wp.vec3
     gaze: wp.vec2  # iris and pupil radius, radians
 
@@ -87,27 +93,45 @@ def _eye_albedo(direction: wp.vec3, s: Surface) -> wp.vec3:
     ring = 1.0 - 0.75 * wp.smoothstep(s.gaze[0] * 0.78, s.gaze[0], angle)
     iris = s.iris * (streak * ring * (0.75 + 0.6 * angle / s.gaze[0]))
     colour = wp.lerp(iris, white, wp.smoothstep(s.gaze[0] * 0.95, s.gaze[0] * 1.08, angle))
-    return wp.lerp(wp.vec3(0.004, 0.004, 0.004), colour, wp.smoothstep(s.gaze[1] * 0.85, s.gaze[1] * 1.1, angle))
+    return wp.lerp(
+        wp.vec3(0.004, 0.004, 0.004),
+        colour,
+        wp.smoothstep(s.gaze[1] * 0.85, s.gaze[1] * 1.1, angle),
+    )
 
 
 @wp.func
-def _normal_at(s: Surface, face: wp.int32, u: wp.float32, v: wp.float32, flat: wp.vec3, direction: wp.vec3) -> wp.vec3:
+def _normal_at(
+    s: Surface, face: wp.int32, u: wp.float32, v: wp.float32, flat: wp.vec3, direction: wp.vec3
+) -> wp.vec3:
     """Smoothed normal on the side that is seen; `flat` is the triangle's own normal."""
     a, b, c = s.faces[3 * face], s.faces[3 * face + 1], s.faces[3 * face + 2]
     n = wp.normalize(s.normals[a] * u + s.normals[b] * v + s.normals[c] * (1.0 - u - v))
     if wp.dot(flat, direction) > 0.0:
         n = -n  # the back of a lock of hair
     if wp.dot(n, direction) > 0.0:
-        n = n - direction * (1.001 * wp.dot(n, direction))  # a smoothed normal may lean away at a silhouette
+        n = n - direction * (
+            1.001 * wp.dot(n, direction)
+        )  # a smoothed normal may lean away at a silhouette
         n = wp.normalize(n)
     return n
 
 
 @wp.func
 def _shade(
-    mesh: wp.uint64, s: Surface, lamps: Lamps, face: wp.int32, u: wp.float32, v: wp.float32,
-    flat: wp.vec3, point: wp.vec3, direction: wp.vec3, seed: wp.int32, sample: wp.int32, before: wp.float32,
-) -> wp.vec4:  # linear RGB; key light seen (1), hidden (0), not asked (-1)  # fmt: skip
+    mesh: wp.uint64,
+    s: Surface,
+    lamps: Lamps,
+    face: wp.int32,
+    u: wp.float32,
+    v: wp.float32,
+    flat: wp.vec3,
+    point: wp.vec3,
+    direction: wp.vec3,
+    seed: wp.int32,
+    sample: wp.int32,
+    before: wp.float32,
+) -> wp.vec4:  # linear RGB; key light seen (1), hidden (0), not asked (-1)
     a, b, c = s.faces[3 * face], s.faces[3 * face + 1], s.faces[3 * face + 2]
     w = 1.0 - u - v
     n = _normal_at(s, face, u, v, flat, direction)
@@ -115,18 +139,29 @@ def _shade(
     open_sky = s.occlusion[a] * u + s.occlusion[b] * v + s.occlusion[c] * w
     m = s.material[face]
     shader = wp.int32(s.parameters[m, 0])
-    specular, gloss, depth, soft = s.parameters[m, 2], s.parameters[m, 3], s.parameters[m, 4], s.parameters[m, 5]
+    specular, gloss, depth, soft = (
+        s.parameters[m, 2],
+        s.parameters[m, 3],
+        s.parameters[m, 4],
+        s.parameters[m, 5],
+    )
 
     # Fine texture along strands: two scales of noise, much finer across than along.
     st = s.strands[a] * u + s.strands[b] * v + s.strands[c] * w
     fine = wp.float32(0.0)
     if depth > 0.0:
-        fine = 0.65 * _value_noise(st[0], st[1]) + 0.35 * _value_noise(st[0] * 2.7 + 31.0, st[1] * 1.7)
+        fine = 0.65 * _value_noise(st[0], st[1]) + 0.35 * _value_noise(
+            st[0] * 2.7 + 31.0, st[1] * 1.7
+        )
         albedo = albedo * (1.0 - depth * fine)
 
     # Soft key light: a jittered shadow ray, which the next sample of the pixel shares.
-    jitter = wp.vec3(_hash(seed, 3 * sample), _hash(seed, 3 * sample + 1), _hash(seed, 3 * sample + 2))
-    to_key = wp.normalize(lamps.key_direction + (jitter - wp.vec3(0.5, 0.5, 0.5)) * (2.0 * lamps.key_spread))
+    jitter = wp.vec3(
+        _hash(seed, 3 * sample), _hash(seed, 3 * sample + 1), _hash(seed, 3 * sample + 2)
+    )
+    to_key = wp.normalize(
+        lamps.key_direction + (jitter - wp.vec3(0.5, 0.5, 0.5)) * (2.0 * lamps.key_spread)
+    )
     cosine = wp.dot(n, to_key)
     lit = wp.float32(0.0)
     known = wp.float32(-1.0)
@@ -145,7 +180,11 @@ def _shade(
         t = wp.normalize(s.tangents[a] * u + s.tangents[b] * v + s.tangents[c] * w)
         th, tl = wp.dot(t, half), wp.dot(t, to_key)
         diffuse = wp.sqrt(wp.max(1.0 - tl * tl, 0.0)) * wp.max(0.35 + 0.65 * cosine, 0.0)
-        shine = wp.pow(wp.sqrt(wp.max(1.0 - th * th, 0.0)), gloss) * (1.0 - 0.8 * fine) * wp.max(cosine, 0.0)
+        shine = (
+            wp.pow(wp.sqrt(wp.max(1.0 - th * th, 0.0)), gloss)
+            * (1.0 - 0.8 * fine)
+            * wp.max(cosine, 0.0)
+        )
         tone = albedo * 0.75 + wp.vec3(0.25, 0.25, 0.25) * specular
         light = wp.cw_mul(albedo, ambient + lamps.fill * fill + lamps.key * (diffuse * lit))
         light = light + wp.cw_mul(tone, lamps.key) * (specular * shine * lit)
@@ -189,7 +228,9 @@ def shade_kernel(
     right = wp.vec3(cameras[k, 0], cameras[k, 4], cameras[k, 8])
     down = wp.vec3(cameras[k, 1], cameras[k, 5], cameras[k, 9])
     forward = wp.vec3(cameras[k, 2], cameras[k, 6], cameras[k, 10])
-    down = (down - right * (cameras[k, 17] / cameras[k, 16])) / (cameras[k, 20] * size)  # one pixel, at camera z 1
+    down = (down - right * (cameras[k, 17] / cameras[k, 16])) / (
+        cameras[k, 20] * size
+    )  # one pixel, at camera z 1
     right = right / (cameras[k, 16] * size)
     seed = (row * 4096 + column) * 64
 
@@ -208,13 +249,19 @@ def shade_kernel(
             y = wp.float32(row) + offsets[i][1] - cameras[k, 21] * size
             ray = forward + right * x + down * y
             point, direction = origin + ray * z, wp.normalize(ray)
-            a, b, c = s.points[s.faces[3 * face]], s.points[s.faces[3 * face + 1]], s.points[s.faces[3 * face + 2]]
+            a, b, c = (
+                s.points[s.faces[3 * face]],
+                s.points[s.faces[3 * face + 1]],
+                s.points[s.faces[3 * face + 2]],
+            )
             flat = wp.cross(b - a, c - a)
             whole = wp.max(wp.dot(flat, flat), 1.0e-20)
             u = wp.clamp(wp.dot(wp.cross(c - b, point - b), flat) / whole, 0.0, 1.0)
             v = wp.clamp(wp.dot(wp.cross(a - c, point - c), flat) / whole, 0.0, 1.0 - u)
             shaded = _shade(mesh, s, lamps, face, u, v, flat, point, direction, seed, i, lit)
-            colour = colour + wp.vec3(wp.min(shaded[0], 1.0), wp.min(shaded[1], 1.0), wp.min(shaded[2], 1.0))
+            colour = colour + wp.vec3(
+                wp.min(shaded[0], 1.0), wp.min(shaded[1], 1.0), wp.min(shaded[2], 1.0)
+            )
             lit = shaded[3]
             hits = hits + 1.0
             if i == 0:  # the first sample is the pixel's centre: ground truth is taken there alone
@@ -224,7 +271,9 @@ def shade_kernel(
                 for channel in range(3):
                     normal[k, row, column, channel] = wp.uint8(127.5 * (n[channel] + 1.0) + 0.5)
     for channel in range(3):
-        image[k, row, column, channel] = wp.uint8(255.0 * _srgb(colour[channel] / wp.float32(samples)) + 0.5)
+        image[k, row, column, channel] = wp.uint8(
+            255.0 * _srgb(colour[channel] / wp.float32(samples)) + 0.5
+        )
     mask[k, row, column] = wp.uint8(255.0 * hits / wp.float32(samples) + 0.5)
 
 

@@ -1,4 +1,5 @@
-"""What surfaces a head is made of: their classes (the semantic labels), shaders and shading parameters."""
+"""What surfaces a head is made of: their classes (the semantic labels), shaders and shading
+parameters."""
 
 from __future__ import annotations
 
@@ -8,11 +9,23 @@ SKIN_SHADER, HAIR_SHADER, EYE_SHADER, PLAIN_SHADER = 0, 1, 2, 3
 
 BACKGROUND = 0
 CLASSES = (  # index = value in the label images
-    "background", "skin", "lips", "mouth", "eyes", "brows", "lashes", "hair", "beard",
-    "glasses", "hat", "earrings", "cloth",
-)  # fmt: skip
+    "background",
+    "skin",
+    "lips",
+    "mouth",
+    "eyes",
+    "brows",
+    "lashes",
+    "hair",
+    "beard",
+    "glasses",
+    "hat",
+    "earrings",
+    "cloth",
+)
 
-# name: shader, class, specular, gloss (exponent), depth of the fine texture, softness of the diffuse fall-off
+# name: shader, class, specular, gloss (exponent), depth of the fine texture, softness of the
+# diffuse fall-off
 _TABLE = {
     "skin": (SKIN_SHADER, "skin", 0.10, 18.0, 0.0, 0.30),
     "lips": (SKIN_SHADER, "lips", 0.22, 30.0, 0.0, 0.25),
@@ -37,6 +50,7 @@ def material(name: str) -> int:
 
 
 def parameters() -> np.ndarray:
-    """The shading table the caster reads, [M, 6] float32: shader, class, specular, gloss, texture depth, softness."""
+    """The shading table the caster reads, [M, 6] float32: shader, class, specular, gloss, texture
+    depth, softness."""
     rows = [(s, CLASSES.index(c), *rest) for s, c, *rest in _TABLE.values()]
     return np.array(rows, dtype=np.float32)

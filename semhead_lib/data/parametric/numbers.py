@@ -1,4 +1,5 @@
-"""Who a parametric person is, as one row of numbers: everything that is known, for what learns from it."""
+"""Who a parametric person is, as one row of numbers: everything that is known, for what learns from
+it."""
 
 from __future__ import annotations
 
@@ -27,27 +28,47 @@ _CATEGORIES = {
     "expression": (*tables.EXPRESSIONS,),
 }
 _RANGES = {  # brought to [-1, 1]
-    "age": tables.AGE_RANGE, "build": tables.BUILD_RANGE, "skin_tone": (0, 1), "undertone": (-1, 1), "freckles": (0, 1),
-    "hair_length": (0, 1), "hair_thickness": (0, 1), "fringe": (0, 1), "receding": (0, 1), "brow_thickness": (0, 1),
-    "lip_tint": (0, 1), "expression_strength": (0.6, 1), "light_azimuth": (-110, 110), "light_elevation": (15, 65),
-    "light_warmth": (-1, 1), "light_contrast": (0.2, 1),
-}  # fmt: skip
+    "age": tables.AGE_RANGE,
+    "build": tables.BUILD_RANGE,
+    "skin_tone": (0, 1),
+    "undertone": (-1, 1),
+    "freckles": (0, 1),
+    "hair_length": (0, 1),
+    "hair_thickness": (0, 1),
+    "fringe": (0, 1),
+    "receding": (0, 1),
+    "brow_thickness": (0, 1),
+    "lip_tint": (0, 1),
+    "expression_strength": (0.6, 1),
+    "light_azimuth": (-110, 110),
+    "light_elevation": (15, 65),
+    "light_warmth": (-1, 1),
+    "light_contrast": (0.2, 1),
+}
 
 
 def attribute_numbers(attributes: Mapping[str, Any]) -> np.ndarray:  # [K] float32
-    """Attributes of a parametric person as numbers of about -1 to 1: a 1 for the right word of every category, ranges
-    brought to [-1, 1], shares of ancestry, and the tied shape controls in the order of their names.
+    """Attributes of a parametric person as numbers of about -1 to 1: a 1 for the right word of
+    every category, ranges brought to [-1, 1], shares of ancestry, and the tied shape controls in
+    the order of their names.
 
     Raises ValueError naming the attribute that is missing or unknown: not a parametric person's.
     """
     try:
-        words = [float(attributes[name] == word) for name, known in _CATEGORIES.items() for word in known]
-        ranges = [2 * (float(attributes[n]) - low) / (high - low) - 1 for n, (low, high) in _RANGES.items()]
+        words = [
+            float(attributes[name] == word) for name, known in _CATEGORIES.items() for word in known
+        ]
+        ranges = [
+            2 * (float(attributes[n]) - low) / (high - low) - 1
+            for n, (low, high) in _RANGES.items()
+        ]
         shares = [float(attributes["ancestry"][name]) for name in tables.ANCESTRIES]
         shape = [float(value) for _, value in sorted(attributes["shape"].items())]
     except (KeyError, TypeError) as error:
         raise ValueError(f"not the attributes of a parametric person: {error} is missing") from None
     if sum(words) != len(_CATEGORIES):
         wrong = next(name for name, known in _CATEGORIES.items() if attributes[name] not in known)
-        raise ValueError(f"not the attributes of a parametric person: {wrong} is {attributes[wrong]!r}")
+        raise ValueError(
+            f"not the attributes of a parametric person: {wrong} is {attributes[wrong]!r}"
+        )
     return np.asarray([*words, *ranges, *shares, *shape], dtype=np.float32)

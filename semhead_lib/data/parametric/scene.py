@@ -1,4 +1,5 @@
-"""A head's geometry as one triangle mesh with what each vertex and triangle is shaded from, and its light."""
+"""A head's geometry as one triangle mesh with what each vertex and triangle is shaded from, and its
+light."""
 
 from __future__ import annotations
 
@@ -18,7 +19,9 @@ class Mesh:
     normals: np.ndarray  # [N, 3] float32 unit
     colours: np.ndarray  # [N, 3] float32 linear albedo, 0..1
     material: np.ndarray  # [F] int32 index into materials.MATERIALS
-    tangents: np.ndarray  # [N, 3] float32: hair, along the strand; eyes, direction from the eye's centre
+    tangents: (
+        np.ndarray
+    )  # [N, 3] float32: hair, along the strand; eyes, direction from the eye's centre
     strands: np.ndarray  # [N, 2] float32 coordinates of the fine texture, across and along
     occlusion: np.ndarray  # [N] float32 share of the sky that is seen
 
@@ -57,17 +60,26 @@ class Mesh:
 def join(parts: list[Mesh]) -> Mesh:
     """All parts as one mesh, in their order."""
     starts = np.cumsum([0] + [len(p.vertices) for p in parts[:-1]])
-    columns = {f.name: np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(Mesh) if f.name != "faces"}
+    columns = {
+        f.name: np.concatenate([getattr(p, f.name) for p in parts])
+        for f in fields(Mesh)
+        if f.name != "faces"
+    }
     faces = np.concatenate([p.faces + start for p, start in zip(parts, starts, strict=True)])
     return Mesh(faces=faces.astype(np.int32), **columns)
 
 
 def vertex_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
-    """Unit normals at the vertices, triangles weighted by their area. [N, 3], [F, 3] -> [N, 3] float32."""
+    """Unit normals at the vertices, triangles weighted by their area. [N, 3], [F, 3] -> [N, 3]
+    float32."""
     a, b, c = (vertices[faces[:, i]] for i in range(3))
     area = np.cross(b - a, c - a)
     total = np.stack(
-        [np.bincount(faces.ravel(), np.repeat(area[:, i], 3), minlength=len(vertices)) for i in range(3)], axis=-1
+        [
+            np.bincount(faces.ravel(), np.repeat(area[:, i], 3), minlength=len(vertices))
+            for i in range(3)
+        ],
+        axis=-1,
     )
     length = np.linalg.norm(total, axis=-1, keepdims=True)
     return (total / np.maximum(length, 1e-20)).astype(np.float32)
@@ -75,7 +87,8 @@ def vertex_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Occluded:
-    """Which vertices ask the caster how much sky they see, and how the answers spread to finer vertices."""
+    """Which vertices ask the caster how much sky they see, and how the answers spread to finer
+    vertices."""
 
     rows: np.ndarray  # [n] vertices that cast rays
     targets: slice  # vertices whose occlusion is multiplied by `spread @ answers`

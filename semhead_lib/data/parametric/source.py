@@ -1,4 +1,5 @@
-"""The embedded source of subjects: parametric heads, cast from any camera, with exact ground truth."""
+"""The embedded source of subjects: parametric heads, cast from any camera, with exact ground
+truth."""
 
 from __future__ import annotations
 
@@ -33,7 +34,8 @@ def head_surface() -> HeadSurface:
 
 
 def head_shape(a: Attributes) -> HeadShape:
-    """The bare head of a person: phenotypes, tied controls with their asymmetry, and the expression."""
+    """The bare head of a person: phenotypes, tied controls with their asymmetry, and the
+    expression."""
     model = head_model()
     controls = {}
     for name, labels in model.shape_controls.items():
@@ -48,7 +50,9 @@ def build_scene(a: Attributes, rng: np.random.Generator) -> Scene:
     surface, shape = head_surface(), head_shape(a)
     head = appearance.skin(a, shape, surface, rng)
     dressed = wearables.clothes(a, shape, surface, rng)
-    smooth = surface.ears < 0.06  # hair lies on skull, neck and clothes, not on the folds of the ears
+    smooth = (
+        surface.ears < 0.06
+    )  # hair lies on skull, neck and clothes, not on the folds of the ears
     garment = dressed[-1] if a.clothes != "hoodie" else join(dressed[1:])
     body = Body(
         np.concatenate([shape.vertices[smooth][::2], garment.vertices]),
@@ -73,7 +77,9 @@ def build_scene(a: Attributes, rng: np.random.Generator) -> Scene:
         targets=slice(0, fine + worn),
         spread=sparse.block_diag([surface.model.subdivide, sparse.identity(worn)], format="csr"),
     )
-    return Scene(join(parts), parameters(), appearance.iris_colour(a.eye_colour), (0.42, 0.17), occluded)
+    return Scene(
+        join(parts), parameters(), appearance.iris_colour(a.eye_colour), (0.42, 0.17), occluded
+    )
 
 
 @dataclass(frozen=True)
@@ -94,21 +100,34 @@ class ParametricSource:
     licence: str = LICENCE
 
     def __post_init__(self) -> None:
-        for key, low in (("resolution", 8), ("views_per_subject", 1), ("samples_per_pixel", 1), ("seed", 0)):
+        for key, low in (
+            ("resolution", 8),
+            ("views_per_subject", 1),
+            ("samples_per_pixel", 1),
+            ("seed", 0),
+        ):
             if getattr(self, key) < low:
                 raise ValueError(f"{key} must be at least {low}, got {getattr(self, key)}")
         if self.view_sampling not in cameras.VIEW_SAMPLERS:
             raise ValueError(
-                f"view_sampling must be one of {sorted(cameras.VIEW_SAMPLERS)}, got {self.view_sampling!r}"
+                f"view_sampling must be one of {sorted(cameras.VIEW_SAMPLERS)}, got "
+                f"{self.view_sampling!r}"
             )
         if unknown := set(self.channels) - {"depth", "normals", "segmentation"}:
-            raise ValueError(f"channels may name depth, normals and segmentation, got {sorted(unknown)}")
+            raise ValueError(
+                f"channels may name depth, normals and segmentation, got {sorted(unknown)}"
+            )
 
     def describe(self) -> dict[str, Any]:
         """Settings and versions that decide what is made, as JSON. The device is not among them."""
         settings = {k: v for k, v in asdict(self).items() if k not in ("device", "licence")}
         settings["channels"] = list(self.channels)
-        return {**settings, "classes": list(CLASSES), "anny": version("anny"), "warp": version("warp-lang")}
+        return {
+            **settings,
+            "classes": list(CLASSES),
+            "anny": version("anny"),
+            "warp": version("warp-lang"),
+        }
 
     def attributes(self, index: int) -> Attributes:
         """Who subject `index` is."""
@@ -120,7 +139,9 @@ class ParametricSource:
 
     def cameras(self, index: int) -> torch.Tensor:
         """The cameras of subject `index`, [V, 25]."""
-        views = cameras.VIEW_SAMPLERS[self.view_sampling](self.views_per_subject, self._rng(index, 2))
+        views = cameras.VIEW_SAMPLERS[self.view_sampling](
+            self.views_per_subject, self._rng(index, 2)
+        )
         return cameras.orbit_cameras(views[:, 0], views[:, 1])
 
     def subject(self, index: int) -> Subject:
@@ -129,7 +150,9 @@ class ParametricSource:
         caster = Caster(self.scene(index), self.device)
         views = caster.cast(labels, self.resolution, appearance.light(who), self.samples_per_pixel)
         front = cameras.Camera.orbit(0.0, 0.0).label[None]
-        frontal = caster.cast(front, self.resolution, appearance.neutral_light(), self.samples_per_pixel)
+        frontal = caster.cast(
+            front, self.resolution, appearance.neutral_light(), self.samples_per_pixel
+        )
         return Subject(
             id=f"p{self.seed}-{index:07d}",
             views=views.images,

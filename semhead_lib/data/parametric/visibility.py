@@ -1,20 +1,27 @@
-"""Which triangle each sample of each pixel sees, by projection: exact, and faster than sending a ray for each sample.
+"""Which triangle each sample of each pixel sees, by projection: exact, and faster than sending a
+ray for each sample.
 
-`cover_kernel` runs once a triangle and keeps, for every sample, the smallest camera z with its triangle in one 64-bit
-number (the bits of a positive float grow with it). The minimum does not depend on the order of triangles, so CPU and
-CUDA give one answer. A ray cast through the same sample finds the same triangle (tested).
+`cover_kernel` runs once a triangle and keeps, for every sample, the smallest camera z with its
+triangle in one 64-bit number (the bits of a positive float grow with it). The minimum does not
+depend on the order of triangles, so CPU and CUDA give one answer. A ray cast through the same
+sample finds the same triangle (tested).
 """
 
 import numpy as np
 import warp as wp
 
 NOTHING = wp.constant(wp.int64(0x7FFFFFFFFFFFFFFF))  # a sample that sees no triangle
-_NEAR = wp.constant(1.0e-3)  # triangles that come nearer to the camera's plane than this are left out, scene units
-_SLACK = wp.constant(-1.0e-5)  # barycentric: neighbouring triangles overlap by rounding rather than leave a crack
+_NEAR = wp.constant(
+    1.0e-3
+)  # triangles that come nearer to the camera's plane than this are left out, scene units
+_SLACK = wp.constant(
+    -1.0e-5
+)  # barycentric: neighbouring triangles overlap by rounding rather than leave a crack
 
 
 def sample_offsets(count: int) -> np.ndarray:
-    """Places of `count` samples in a pixel, [count, 2] in 0..1: the R2 sequence (Roberts 2018), from the centre."""
+    """Places of `count` samples in a pixel, [count, 2] in 0..1: the R2 sequence (Roberts 2018),
+    from the centre."""
     steps = np.arange(count)[:, None] * np.array([0.7548776662466927, 0.5698402909980532])
     return ((0.5 + steps) % 1.0).astype(np.float32)
 

@@ -1,4 +1,5 @@
-"""What a person wears: clothes with shoulders under them, glasses, hats and earrings, fitted to the head's shape."""
+"""What a person wears: clothes with shoulders under them, glasses, hats and earrings, fitted to the
+head's shape."""
 
 from __future__ import annotations
 
@@ -17,21 +18,28 @@ _SEGMENTS = 56  # around the neck
 
 def grid_faces(rows: int, columns: int, closed: bool = True) -> np.ndarray:
     """Triangles of a grid of `rows` x `columns` vertices, joined around when `closed`. [F, 3]"""
-    i, j = np.meshgrid(np.arange(rows - 1), np.arange(columns if closed else columns - 1), indexing="ij")
+    i, j = np.meshgrid(
+        np.arange(rows - 1), np.arange(columns if closed else columns - 1), indexing="ij"
+    )
     k = (j + 1) % columns
     a, b, c, d = (
-        x.reshape(-1) for x in (i * columns + j, i * columns + k, (i + 1) * columns + k, (i + 1) * columns + j)
+        x.reshape(-1)
+        for x in (i * columns + j, i * columns + k, (i + 1) * columns + k, (i + 1) * columns + j)
     )
     return np.concatenate([np.stack([a, c, b], -1), np.stack([a, d, c], -1)])
 
 
-def tube(path: np.ndarray, radius: float, closed: bool, sides: int = 6) -> tuple[np.ndarray, np.ndarray]:
+def tube(
+    path: np.ndarray, radius: float, closed: bool, sides: int = 6
+) -> tuple[np.ndarray, np.ndarray]:
     """A round tube along `path` [K, 3]: vertices [K * sides, 3] and triangles."""
     if closed:
         tangent = unit(np.roll(path, -1, 0) - np.roll(path, 1, 0))
     else:
         tangent = unit(np.gradient(path, axis=0))
-    helper = np.where(np.abs(tangent[:, 1:2]) < 0.9, np.array([[0, 1.0, 0]]), np.array([[1.0, 0, 0]]))
+    helper = np.where(
+        np.abs(tangent[:, 1:2]) < 0.9, np.array([[0, 1.0, 0]]), np.array([[1.0, 0, 0]])
+    )
     side = unit(np.cross(tangent, helper))
     up = np.cross(side, tangent)
     turn = 2 * np.pi * np.arange(sides) / sides
@@ -42,7 +50,9 @@ def tube(path: np.ndarray, radius: float, closed: bool, sides: int = 6) -> tuple
     return vertices, faces
 
 
-def clothes(a: Attributes, shape: HeadShape, surface: HeadSurface, rng: np.random.Generator) -> list[Mesh]:
+def clothes(
+    a: Attributes, shape: HeadShape, surface: HeadSurface, rng: np.random.Generator
+) -> list[Mesh]:
     """Skin of neck and shoulders, and a garment over it, lofted through rings around the neck."""
     edge = shape.vertices[surface.neck_edge]
     centre_z = 0.5 * (edge[:, 2].min() + edge[:, 2].max())
@@ -51,7 +61,9 @@ def clothes(a: Attributes, shape: HeadShape, surface: HeadSurface, rng: np.rando
     turn = np.linspace(0, 2 * np.pi, _SEGMENTS, endpoint=False)
     front = np.clip(np.cos(turn), 0, 1)
 
-    def ring(y: float, x: float, z: float, dip: float = 0.0, shift: float = 0.0, square: float = 2.0) -> np.ndarray:
+    def ring(
+        y: float, x: float, z: float, dip: float = 0.0, shift: float = 0.0, square: float = 2.0
+    ) -> np.ndarray:
         c, s = np.cos(turn), np.sin(turn)
         r = (np.abs(c) ** square + np.abs(s) ** square) ** (-1 / square)
         return np.stack([x * s * r, y - dip * front**2.0, centre_z + shift + z * c * r], axis=-1)
@@ -70,10 +82,15 @@ def clothes(a: Attributes, shape: HeadShape, surface: HeadSurface, rng: np.rando
     colour = cloth_colour(a.cloth_colour)
     around = np.arctan2(edge[:, 0], edge[:, 2] - centre_z)
     order = np.argsort(around)
-    seam = np.stack([np.interp(turn, around[order], edge[order, i], period=2 * np.pi) for i in range(3)], axis=-1)
+    seam = np.stack(
+        [np.interp(turn, around[order], edge[order, i], period=2 * np.pi) for i in range(3)],
+        axis=-1,
+    )
     shoulders = garment([], -0.028)
     first = shoulders[:_SEGMENTS]
-    neck = [seam + (first - seam) * t + np.array([0, -0.012 * t * (1 - t), 0]) for t in (0.0, 0.3, 0.65)]
+    neck = [
+        seam + (first - seam) * t + np.array([0, -0.012 * t * (1 - t), 0]) for t in (0.0, 0.3, 0.65)
+    ]
     covered = 2 * _SEGMENTS  # rings that every collar leaves open
     parts = [_lofted(np.concatenate([*neck, shoulders[:covered]]), skin_colour(a), "skin", rng)]
     if a.clothes == "turtleneck":
@@ -107,32 +124,47 @@ def _textured(vertices: np.ndarray, faces: np.ndarray, colour: np.ndarray, mater
     return Mesh.part(vertices, faces, colour, material, strands=weave)
 
 
-def _lofted(vertices: np.ndarray, colour: np.ndarray, material: str, rng: np.random.Generator) -> Mesh:
+def _lofted(
+    vertices: np.ndarray, colour: np.ndarray, material: str, rng: np.random.Generator
+) -> Mesh:
     faces = grid_faces(len(vertices) // _SEGMENTS, _SEGMENTS)
     if material == "cloth":
         drop = smoothstep(vertices[:, 1], -0.25, -0.32)[:, None]
-        vertices = vertices + 0.004 * drop * waves(vertices, rng, 30)[:, None] * np.array([0.2, 0.6, 1.0])
+        vertices = vertices + 0.004 * drop * waves(vertices, rng, 30)[:, None] * np.array(
+            [0.2, 0.6, 1.0]
+        )
     return _textured(vertices, faces, colour, material)
 
 
-def glasses(a: Attributes, shape: HeadShape, surface: HeadSurface, rng: np.random.Generator) -> list[Mesh]:
+def glasses(
+    a: Attributes, shape: HeadShape, surface: HeadSurface, rng: np.random.Generator
+) -> list[Mesh]:
     """Frame, bridge and temples; sunglasses also have dark lenses."""
     if a.glasses == "none":
         return []
     skin = shape.vertices
     pupil = 0.5 * (shape.eyes[0, 0] - shape.eyes[1, 0])
     middle = shape.eyes.mean(axis=0)
-    width, height, power = {"round glasses": (0.036, 0.033, 2.0), "rectangular glasses": (0.043, 0.027, 4.5),
-                            "sunglasses": (0.044, 0.034, 3.0)}[a.glasses]  # fmt: skip
+    width, height, power = {
+        "round glasses": (0.036, 0.033, 2.0),
+        "rectangular glasses": (0.043, 0.027, 4.5),
+        "sunglasses": (0.044, 0.034, 3.0),
+    }[a.glasses]
     width, height = np.array([width, height]) * rng.uniform(0.94, 1.08, 2)
     centre_x, centre_y = max(pupil, width + 0.010) + 0.002, middle[1] - 0.004
-    near = (np.abs(skin[:, 1] - centre_y) < height) & (np.abs(np.abs(skin[:, 0]) - centre_x) < width)
+    near = (np.abs(skin[:, 1] - centre_y) < height) & (
+        np.abs(np.abs(skin[:, 0]) - centre_x) < width
+    )
     front = skin[near & (surface.ears < 0.06), 2].max() + 0.006
     bow = lambda x: front - 2.2 * np.maximum(np.abs(x) - 0.05, 0) ** 2  # noqa: E731
     if a.glasses == "sunglasses":
         frame = linear((24, 22, 24))
     else:
-        frame = linear([(24, 22, 24), (96, 58, 32), (150, 120, 60), (150, 152, 156), (120, 30, 36)][rng.integers(5)])
+        frame = linear(
+            [(24, 22, 24), (96, 58, 32), (150, 120, 60), (150, 152, 156), (120, 30, 36)][
+                rng.integers(5)
+            ]
+        )
     radius = rng.uniform(0.0022, 0.0042)
     turn = np.linspace(0, 2 * np.pi, 36, endpoint=False)
     c, s = np.cos(turn), np.sin(turn)
@@ -144,30 +176,49 @@ def glasses(a: Attributes, shape: HeadShape, surface: HeadSurface, rng: np.rando
         pieces.append(tube(rim, radius, closed=True))
         if a.glasses == "sunglasses":
             lens = np.concatenate([rim.mean(axis=0, keepdims=True) + [0, 0, 0.003], rim])
-            fan = np.stack([np.zeros(36, int), 1 + np.arange(36), 1 + (np.arange(36) + 1) % 36], axis=-1)
+            fan = np.stack(
+                [np.zeros(36, int), 1 + np.arange(36), 1 + (np.arange(36) + 1) % 36], axis=-1
+            )
             parts.append(Mesh.part(lens, fan, linear((22, 20, 22)), "lens"))
-        hinge = np.array([sign * (centre_x + width), centre_y + 0.3 * height, bow(centre_x + width)])
+        hinge = np.array(
+            [sign * (centre_x + width), centre_y + 0.3 * height, bow(centre_x + width)]
+        )
         temple = np.abs(skin[:, 1] - hinge[1]) < 0.02
-        side = (sign * skin[temple & (surface.ears < 0.06) & (np.abs(skin[:, 2]) < 0.10), 0]).max() + 0.004
+        side = (
+            sign * skin[temple & (surface.ears < 0.06) & (np.abs(skin[:, 2]) < 0.10), 0]
+        ).max() + 0.004
         ear = np.array([sign * side, hinge[1] + 0.002, 0.0])
         tip = np.array([sign * side, hinge[1] - 0.03, -0.035])
-        pieces.append(tube(np.stack([hinge, 0.35 * hinge + 0.65 * ear, ear, tip]), radius * 0.85, closed=False))
+        pieces.append(
+            tube(
+                np.stack([hinge, 0.35 * hinge + 0.65 * ear, ear, tip]), radius * 0.85, closed=False
+            )
+        )
     gap = centre_x - width
     arc = np.linspace(-1, 1, 7)
-    bridge = np.stack([gap * arc, centre_y + 0.25 * height + 0.006 * (1 - arc**2), front + 0.004 * (1 - arc**2)], -1)
+    bridge = np.stack(
+        [gap * arc, centre_y + 0.25 * height + 0.006 * (1 - arc**2), front + 0.004 * (1 - arc**2)],
+        -1,
+    )
     pieces.append(tube(bridge, radius, closed=False))
     return parts + [Mesh.part(v, f, frame, "frame") for v, f in pieces]
 
 
 def hat(
-    a: Attributes, shape: HeadShape, surface: HeadSurface, normals: np.ndarray, rng: np.random.Generator
+    a: Attributes,
+    shape: HeadShape,
+    surface: HeadSurface,
+    normals: np.ndarray,
+    rng: np.random.Generator,
 ) -> list[Mesh]:
     """Beanie, cap, brimmed hat or headband, over whatever hair there is."""
     if a.hat == "none":
         return []
     skin, rest, colour = shape.vertices, surface.rest, cloth_colour(a.hat_colour)
     hair = hair_volume(a) if a.hair_style != "bald" else 0.0
-    clear = 0.014 + (1.5 if a.hat != "headband" else 2.0) * min(hair, 0.03) + max(hair - 0.03, 0) * 1.1
+    clear = (
+        0.014 + (1.5 if a.hat != "headband" else 2.0) * min(hair, 0.03) + max(hair - 0.03, 0) * 1.1
+    )
     edge = surface.hat
     ribs = np.stack([np.arctan2(rest[:, 0], rest[:, 2]) * 48, rest[:, 1] * 8], axis=-1)
     weave = np.stack([(rest[:, 0] + rest[:, 2]) * 320, rest[:, 1] * 320], axis=-1)
@@ -185,7 +236,9 @@ def hat(
     return [*parts, _brim(a, skin, normals, surface, clear, colour)]
 
 
-def _brim(a: Attributes, skin, normals, surface: HeadSurface, clear: float, colour: np.ndarray) -> Mesh:
+def _brim(
+    a: Attributes, skin, normals, surface: HeadSurface, clear: float, colour: np.ndarray
+) -> Mesh:
     """A cap's visor or a brim all around, from the hat's edge outwards."""
     line = np.flatnonzero(np.abs(surface.hat - 1) < 3.5)
     around = np.arctan2(surface.rest[line, 0], surface.rest[line, 2])
@@ -193,7 +246,9 @@ def _brim(a: Attributes, skin, normals, surface: HeadSurface, clear: float, colo
     cap = a.hat == "cap"
     turn = np.linspace(-np.pi, np.pi, 96, endpoint=False)
     order = np.argsort(around)
-    inner = np.stack([np.interp(turn, around[order], at[order, i], period=2 * np.pi) for i in range(3)], axis=-1)
+    inner = np.stack(
+        [np.interp(turn, around[order], at[order, i], period=2 * np.pi) for i in range(3)], axis=-1
+    )
     for _ in range(10):
         inner = (np.roll(inner, 1, 0) + inner + np.roll(inner, -1, 0)) / 3
     if cap:
@@ -212,7 +267,9 @@ def _brim(a: Attributes, skin, normals, surface: HeadSurface, clear: float, colo
     faces = grid_faces(4, len(turn), closed=not cap)
     rim = np.concatenate([rows[-1], rows[-1] - np.array([0, 0.006, 0])])
     vertices = np.concatenate([top, bottom, rim])
-    whole = np.concatenate([faces, faces[:, ::-1] + len(top), grid_faces(2, len(turn), not cap) + 2 * len(top)])
+    whole = np.concatenate(
+        [faces, faces[:, ::-1] + len(top), grid_faces(2, len(turn), not cap) + 2 * len(top)]
+    )
     return _textured(vertices, whole, colour * 0.9, "hat")
 
 
@@ -224,7 +281,9 @@ def earrings(a: Attributes, shape: HeadShape, surface: HeadSurface) -> list[Mesh
     parts = []
     for sign in (1, -1):
         ear = np.flatnonzero((surface.ears > 0.06) & (sign * surface.rest[:, 0] > 0))
-        lobe = shape.vertices[ear[surface.rest[ear, 1].argmin()]] + np.array([sign * 0.003, 0.006, 0.002])
+        lobe = shape.vertices[ear[surface.rest[ear, 1].argmin()]] + np.array(
+            [sign * 0.003, 0.006, 0.002]
+        )
         turn = np.linspace(0, 2 * np.pi, 20, endpoint=False)
         if a.earrings == "hoop earrings":
             size = 0.022

@@ -1,1 +1,2 @@
-"""Photographs of people as portraits: an aligned crop, the camera that saw it, and a mask of the head."""
+"""Photographs of people as portraits: an aligned crop, the camera that saw it, and a mask of the
+head."""

@@ -1,4 +1,5 @@
-"""Any photograph of a person as a portrait in our convention: an aligned crop, its camera, and a mask of the head."""
+"""Any photograph of a person as a portrait in our convention: an aligned crop, its camera, and a
+mask of the head."""
 
 from __future__ import annotations
 
@@ -35,12 +36,17 @@ class Portrait:
     """A photograph aligned to the convention of `cameras`."""
 
     name: str  # of the photograph, made fit for a file name
-    image: Tensor  # [3, S, S] uint8; background as in the photograph, edges reflected and blurred beyond it
+    # [3, S, S] uint8; background as in the photograph, edges reflected and blurred beyond it
+    image: Tensor
     camera: Tensor  # [25] float32, on the orbit when it was found from landmarks
     mask: Tensor  # [S, S] uint8 coverage of the head: 0 background, 255 head
     inside: Tensor  # [S, S] uint8: 255 where the crop lies inside the photograph, else 0
-    landmarks: Tensor | None  # [K, 2] float32 in [0, 1], x right, y down, in the crop; None when the camera was given
-    error: float | None  # rms distance of landmarks to those of our head, in shares of the crop's width
+    landmarks: (
+        Tensor | None
+    )  # [K, 2] float32 in [0, 1], x right, y down, in the crop; None when the camera was given
+    error: (
+        float | None
+    )  # rms distance of landmarks to those of our head, in shares of the crop's width
     notes: tuple[str, ...]  # what the user should know, a sentence each
     provenance: dict[str, Any]  # JSON: where camera and mask come from, size of the photograph
 
@@ -60,15 +66,19 @@ def read_portrait(
     *,
     resolution: int = 256,  # pixels a side of the crop
     landmarks: int = 68,  # or 5, whose model has no restriction on its use
-    camera: Tensor | None = None,  # [25]: the photograph is an aligned crop already, seen by this camera
+    camera: Tensor
+    | None = None,  # [25]: the photograph is an aligned crop already, seen by this camera
     mask: Tensor | None = None,  # [H, W] uint8 coverage of the head in the whole photograph
 ) -> Portrait:
     """Read a JPEG, PNG or WebP photograph, find the face, and align it.
 
-    A photograph with a camera label in an EG3D or PanoHead `dataset.json` (in its folder or the one above) counts as
-    aligned: no face is sought. A real alpha channel is the mask, unless one is given; else `silhouette` finds it.
-    Raises FileNotFoundError, or ValueError naming the photograph and what is wrong: no readable image, no face, a
-    face too small or cut off; ModuleNotFoundError with the command that installs dlib or OpenCV (extra `faces`).
+    A photograph with a camera label in an EG3D or PanoHead `dataset.json` (in its folder or the one
+    above) counts as
+    aligned: no face is sought. A real alpha channel is the mask, unless one is given; else
+        `silhouette` finds it.
+    Raises FileNotFoundError, or ValueError naming the photograph and what is wrong: no readable
+    image, no face, a face too small or cut off; ModuleNotFoundError with the command that installs
+    dlib or OpenCV (extra `faces`).
     """
     path = Path(path)
     image, alpha = read_photo(path), None
@@ -80,7 +90,15 @@ def read_portrait(
     if camera is not None:
         source = "given" if given else "label"
         return _aligned_already(image, camera, source, name, resolution, alpha, mask, str(path))
-    return align(image, name=name, resolution=resolution, landmarks=landmarks, alpha=alpha, mask=mask, where=str(path))
+    return align(
+        image,
+        name=name,
+        resolution=resolution,
+        landmarks=landmarks,
+        alpha=alpha,
+        mask=mask,
+        where=str(path),
+    )
 
 
 def align(
@@ -131,7 +149,8 @@ def align(
 
 
 def find_portraits(folder: Path | str) -> list[tuple[str, Path, Tensor | None]]:
-    """Photographs of a folder in order: whom each shows (`find_photos`), its file, its camera label or None.
+    """Photographs of a folder in order: whom each shows (`find_photos`), its file, its camera label
+    or None.
 
     Raises ValueError when there is none, or when a label is no camera.
     """
@@ -139,7 +158,8 @@ def find_portraits(folder: Path | str) -> list[tuple[str, Path, Tensor | None]]:
 
 
 def label_of(path: Path | str) -> Tensor | None:  # [25] float32
-    """Camera of a photograph from the `dataset.json` of its folder or the one above; None where there is none.
+    """Camera of a photograph from the `dataset.json` of its folder or the one above; None where
+    there is none.
 
     Raises ValueError naming the file and what is wrong with it.
     """
@@ -158,7 +178,8 @@ def label_of(path: Path | str) -> Tensor | None:  # [25] float32
 
 
 def overlay(portrait: Portrait) -> Tensor:  # [3, S, S] uint8
-    """The crop with the mask's outline (blue), the landmarks (green), and those of our head from its camera (red)."""
+    """The crop with the mask's outline (blue), the landmarks (green), and those of our head from
+    its camera (red)."""
     image = portrait.image.float()
     head = (portrait.mask > 127).float()[None, None]
     edge = (F.max_pool2d(head, 3, 1, 1) - head)[0, 0] > 0
@@ -166,9 +187,14 @@ def overlay(portrait: Portrait) -> Tensor:  # [3, S, S] uint8
     drawn = Image.fromarray(image.byte().permute(1, 2, 0).contiguous().numpy())
     pen, size = ImageDraw.Draw(drawn), portrait.image.shape[-1]
     if portrait.landmarks is not None:
-        head_points = head_landmarks(len(portrait.landmarks)).seen_from(portrait.azimuth, portrait.elevation)
+        head_points = head_landmarks(len(portrait.landmarks)).seen_from(
+            portrait.azimuth, portrait.elevation
+        )
         radius = max(size / 200, 0.5)
-        for points, colour in ((portrait.landmarks.numpy(), (0, 230, 0)), (head_points, (255, 40, 40))):
+        for points, colour in (
+            (portrait.landmarks.numpy(), (0, 230, 0)),
+            (head_points, (255, 40, 40)),
+        ):
             for x, y in points * size - 0.5:
                 pen.ellipse((x - radius, y - radius, x + radius, y + radius), fill=colour)
     return torch.from_numpy(np.array(drawn)).permute(2, 0, 1)
@@ -178,39 +204,56 @@ def _largest(faces: list[Face], width: int, height: int, where: str) -> Face:
     """The face to take, if it is whole and large enough."""
     if not faces:
         raise ValueError(
-            f"{where}: no face found in {width} x {height} pixels; one is needed, turned by at most about "
+            f"{where}: no face found in {width} x {height} pixels; one is needed, turned by at "
+            "most about "
             f"{_WIDE:.0f} degrees from the camera and at least {_SMALLEST} pixels wide"
         )
     face = faces[0]
     left, top, right, bottom = face.box
     if face.width < _SMALLEST:
-        raise ValueError(f"{where}: the face is {face.width:.0f} pixels wide, at least {_SMALLEST} are needed")
+        raise ValueError(
+            f"{where}: the face is {face.width:.0f} pixels wide, at least {_SMALLEST} are needed"
+        )
     seen = max(min(right, width) - max(left, 0), 0) * max(min(bottom, height) - max(top, 0), 0)
     x, y = face.landmarks.T
     gone = np.mean((x < 0) | (y < 0) | (x > width) | (y > height))
     if seen < _WHOLE * (right - left) * (bottom - top) or gone > 0.05:
-        raise ValueError(f"{where}: the face is cut off by the photo's edge; all of it is needed, from brows to chin")
+        raise ValueError(
+            f"{where}: the face is cut off by the photo's edge; all of it is needed, from brows "
+            "to chin"
+        )
     return face
 
 
-def _notes(fit: CameraFit, camera: Tensor, inside: Tensor, mask: Tensor, landmarks: int) -> list[str]:
+def _notes(
+    fit: CameraFit, camera: Tensor, inside: Tensor, mask: Tensor, landmarks: int
+) -> list[str]:
     notes, size = [], len(mask)
     head = silhouette.prior(camera, size) > 0.5
     lost = float((head & (inside == 0)).sum() / head.sum().clamp_min(1))
     if lost > 0.01:
         notes.append(f"The photo's edge cuts off about {100 * lost:.0f} % of the head.")
     if fit.side < 0.6 * size:
-        notes.append(f"The crop is only {fit.side:.0f} pixels of the photo wide and was enlarged to {size}.")
+        notes.append(
+            f"The crop is only {fit.side:.0f} pixels of the photo wide and was enlarged to {size}."
+        )
     if abs(fit.azimuth) > _WIDE:
-        notes.append(f"The head is turned by {fit.azimuth:.0f} degrees: beyond {_WIDE:.0f} the camera is uncertain.")
+        notes.append(
+            f"The head is turned by {fit.azimuth:.0f} degrees: beyond {_WIDE:.0f} the camera is "
+            "uncertain."
+        )
     if fit.error > _POOR_FIT:
-        notes.append(f"The landmarks are {100 * fit.error:.1f} % of the crop's width off our head's: check the camera.")
+        notes.append(
+            f"The landmarks are {100 * fit.error:.1f} % of the crop's width off our head's: check "
+            "the camera."
+        )
     agreed = float(((mask > 127) & head).sum() / head.sum().clamp_min(1))
     if agreed < 0.6:
         notes.append(f"The mask covers only {100 * agreed:.0f} % of where heads are: check it.")
     if landmarks == 68:
         notes.append(
-            "The 68-landmark model was trained on iBUG 300-W: no commercial use (landmarks=5 has no such term)."
+            "The 68-landmark model was trained on iBUG 300-W: no commercial use (landmarks=5 has "
+            "no such term)."
         )
     return notes
 
@@ -227,7 +270,9 @@ def _aligned_already(
 ) -> Portrait:
     height, width = image.shape[1:]
     if height != width:
-        raise ValueError(f"{where}: a photo with a camera must be a square crop, got {width} x {height} pixels")
+        raise ValueError(
+            f"{where}: a photo with a camera must be a square crop, got {width} x {height} pixels"
+        )
     try:
         Camera(camera)
     except ValueError as error:
@@ -248,7 +293,11 @@ def _coverage(
     """The mask that comes with a photograph, [H, W] uint8, and what it is."""
     if mask is None:
         return alpha, "alpha"
-    if mask.ndim != 2 or mask.dtype != torch.uint8 or abs(mask.shape[0] * size[1] / mask.shape[1] / size[0] - 1) > 0.01:
+    if (
+        mask.ndim != 2
+        or mask.dtype != torch.uint8
+        or abs(mask.shape[0] * size[1] / mask.shape[1] / size[0] - 1) > 0.01
+    ):
         raise ValueError(
             f"{where}: mask must be uint8 of shape [H, W] like the photo's {list(size)}, "
             f"got {mask.dtype} of shape {list(mask.shape)}"
@@ -257,7 +306,8 @@ def _coverage(
 
 
 def _read_alpha(path: Path, size: tuple[int, int]) -> Tensor | None:  # [H, W] uint8
-    """The alpha channel of an image that `read_photo` reads, upright, or None when nothing is transparent."""
+    """The alpha channel of an image that `read_photo` reads, upright, or None when nothing is
+    transparent."""
     with Image.open(path) as opened:
         if "A" not in opened.getbands() and "transparency" not in opened.info:
             return None

@@ -1,7 +1,9 @@
-"""Measure on parametric heads where dlib's landmarks lie and what heads cover: the files of assets/landmarks.
+"""Measure on parametric heads where dlib's landmarks lie and what heads cover: the files of
+assets/landmarks.
 
-`python -m semhead_lib.data.portraits.calibration OUT` makes them again (extras `data` and `faces`; about a quarter
-of an hour on one core). Heads are drawn with all they may wear, in their own light, from random near-frontal cameras.
+`python -m semhead_lib.data.portraits.calibration OUT` makes them again (extras `data` and `faces`;
+about a quarter of an hour on one core). Heads are drawn with all they may wear, in their own light,
+from random near-frontal cameras.
 """
 
 from __future__ import annotations
@@ -29,7 +31,11 @@ AZIMUTH, ELEVATION = 50.0, (-27.0, 37.0)  # degrees: |azimuth| and elevation of 
 _RESOLUTION, _HULL_RESOLUTION = 256, 96  # pixels a side
 _NEAR = (30.0, 20.0)  # degrees of azimuth and elevation within which 3-D landmarks are measured
 _COMPONENTS, _MODES, _DAMPING = {68: 40, 5: 8}, 6, {68: 100.0, 5: 3.0}  # of the correction
-_FAR = (40.0, 40.0, 0.5)  # degrees, degrees, log size: fits that are farther off have the wrong face; left out
+_FAR = (
+    40.0,
+    40.0,
+    0.5,
+)  # degrees, degrees, log size: fits that are farther off have the wrong face; left out
 
 
 @dataclass(frozen=True)
@@ -37,7 +43,9 @@ class Measured:
     """Landmarks found in N views."""
 
     points: dict[int, np.ndarray]  # 68 or 5 -> [N, K, 2] in [0, 1]
-    world: dict[int, np.ndarray]  # 68 or 5 -> [N, K, 3] where they meet the surface, nan where they miss it
+    world: dict[
+        int, np.ndarray
+    ]  # 68 or 5 -> [N, K, 3] where they meet the surface, nan where they miss it
     azimuth: np.ndarray  # [N] degrees
     elevation: np.ndarray  # [N] degrees
     bare: np.ndarray  # [N] bool: the face wears neither glasses nor beard nor fringe nor hat
@@ -45,7 +53,8 @@ class Measured:
 
 
 def measure(seed: int, heads: int, progress: bool = True) -> tuple[Measured, Tensor]:
-    """Draw heads and find their landmarks; also the mean occupancy of the first of them, [N, N, N]."""
+    """Draw heads and find their landmarks; also the mean occupancy of the first of them, [N, N,
+    N]."""
     from semhead_lib.data.parametric import appearance
     from semhead_lib.data.parametric.cast import Caster
     from semhead_lib.data.parametric.source import ParametricSource
@@ -63,13 +72,20 @@ def measure(seed: int, heads: int, progress: bool = True) -> tuple[Measured, Ten
         if index < HULLS:
             masks = caster.cast(around, _HULL_RESOLUTION, appearance.neutral_light(), 2).masks
             hulls.append(silhouette.carve(masks, around))
-        bare = (who.glasses, who.hat, who.fringe) == ("none", "none", False) and who.facial_hair in ("none", "stubble")
+        bare = (who.glasses, who.hat, who.fringe) == (
+            "none",
+            "none",
+            False,
+        ) and who.facial_hair in ("none", "stubble")
         for view in range(VIEWS):
             found = {count: face_finder(count)(seen.images[view]) for count in LANDMARK_MODELS}
             if not all(found.values()):
                 continue
             points = {count: faces[0].landmarks / _RESOLUTION for count, faces in found.items()}
-            world = {count: _on_surface(p, seen.depth[view], cameras[view]) for count, p in points.items()}
+            world = {
+                count: _on_surface(p, seen.depth[view], cameras[view])
+                for count, p in points.items()
+            }
             rows.append((points, world, azimuth[view], elevation[view], bare))
     points, world, azimuth, elevation, bare = zip(*rows, strict=True)
     return Measured(
@@ -88,13 +104,19 @@ def learn(found: Measured, count: int) -> HeadLandmarks:
     mirror, points = MIRRORED[count], found.points[count]
     near = found.bare & (abs(found.azimuth) < _NEAR[0]) & (abs(found.elevation) < _NEAR[1])
     if not near.any():
-        raise ValueError(f"no bare face among {len(near)} views within {_NEAR} degrees of the front: draw more heads")
+        raise ValueError(
+            f"no bare face among {len(near)} views within {_NEAR} degrees of the front: draw more "
+            "heads"
+        )
     mean = np.nanmedian(found.world[count][near], axis=0)
     mean = (mean + mean[mirror] * (-1, 1, 1)) / 2
     angles = list(zip(found.azimuth, found.elevation, strict=True))
     plain = HeadLandmarks(mean, np.ones(count), *_no_correction(count))
     away = np.stack(
-        [_aligned(p, plain.seen_from(*a)) - plain.seen_from(*a) for p, a in zip(points, angles, strict=True)]
+        [
+            _aligned(p, plain.seen_from(*a)) - plain.seen_from(*a)
+            for p, a in zip(points, angles, strict=True)
+        ]
     )
     spread = 1.4826 * np.median(abs(np.concatenate([away, away[:, mirror]])), axis=0)
     plain = HeadLandmarks(mean, np.sqrt((spread**2).mean(axis=-1)), *_no_correction(count))
@@ -105,7 +127,9 @@ def learn(found: Measured, count: int) -> HeadLandmarks:
         crop = fit.to_crop(p)
         for sign, seen in ((1, crop), (-1, crop[mirror] * (-1, 1) + (1, 0))):
             x.append(features(seen, sign * fit.azimuth, fit.elevation))
-            y.append((sign * (azimuth - fit.azimuth), elevation - fit.elevation, np.log(fit.side)))  # true side: 1
+            y.append(
+                (sign * (azimuth - fit.azimuth), elevation - fit.elevation, np.log(fit.side))
+            )  # true side: 1
     x, y = np.stack(x), np.array(y)
     kept = (abs(y) < _FAR).all(axis=1)
     x, y = x[kept], y[kept, :2]
@@ -115,10 +139,18 @@ def learn(found: Measured, count: int) -> HeadLandmarks:
     scaled = axes[:used] / (size[:used, None] / np.sqrt(len(x)))  # unit variance
     z = (x - middle) @ scaled.T
     terms = np.concatenate([np.ones((len(z), 1)), z, pairs(z[:, :_MODES])], axis=1)
-    weight = np.linalg.solve(terms.T @ terms + _DAMPING[count] * np.eye(terms.shape[1]), terms.T @ y).T
+    weight = np.linalg.solve(
+        terms.T @ terms + _DAMPING[count] * np.eye(terms.shape[1]), terms.T @ y
+    ).T
     linear = weight[:, 1 : 1 + z.shape[1]] @ scaled
     return HeadLandmarks(
-        mean, plain.deviation, middle, weight[:, 0], linear, scaled[:_MODES], weight[:, 1 + z.shape[1] :]
+        mean,
+        plain.deviation,
+        middle,
+        weight[:, 0],
+        linear,
+        scaled[:_MODES],
+        weight[:, 1 + z.shape[1] :],
     )
 
 
@@ -132,11 +164,19 @@ def make(out: Path | str, *, seed: int = SEED, heads: int = HEADS, progress: boo
         "source": "parametric heads",
         "seed": seed,
         "heads": heads,
-        "versions": {name: version(name) for name in ("anny", "warp-lang", "dlib-bin", "face-recognition-models")},
+        "versions": {
+            name: version(name)
+            for name in ("anny", "warp-lang", "dlib-bin", "face-recognition-models")
+        },
         "licence": "CC0-1.0",
     }
     for count, (model, terms) in LANDMARK_MODELS.items():
-        about = {**made, "landmark model": f"{model} ({terms})", "views": found.views, "with a face": len(found.bare)}
+        about = {
+            **made,
+            "landmark model": f"{model} ({terms})",
+            "views": found.views,
+            "with a face": len(found.bare),
+        }
         values = {key: _rounded(value) for key, value in vars(learn(found, count)).items()}
         (out / f"landmarks-{count}.json").write_text(_lines({**about, **values}))
     about = {**made, "heads": min(heads, HULLS)}
@@ -144,7 +184,8 @@ def make(out: Path | str, *, seed: int = SEED, heads: int = HEADS, progress: boo
 
 
 def _on_surface(points: np.ndarray, depth: Tensor, label: Tensor) -> np.ndarray:  # [K, 2] -> [K, 3]
-    """World points that a view shows at image coordinates, by the depth of the pixels they fall into."""
+    """World points that a view shows at image coordinates, by the depth of the pixels they fall
+    into."""
     side = depth.shape[-1]
     column, row = np.clip((points * side).astype(int), 0, side - 1).T
     origin, direction = rays(label[None].double(), side)
@@ -157,7 +198,10 @@ def _on_surface(points: np.ndarray, depth: Tensor, label: Tensor) -> np.ndarray:
 
 def _aligned(points: np.ndarray, target: np.ndarray) -> np.ndarray:  # [K, 2], [K, 2] -> [K, 2]
     """Points moved onto the target by the best similarity (least squares)."""
-    a, b = (p.view(np.complex128)[:, 0] for p in (np.ascontiguousarray(points), np.ascontiguousarray(target)))
+    a, b = (
+        p.view(np.complex128)[:, 0]
+        for p in (np.ascontiguousarray(points), np.ascontiguousarray(target))
+    )
     turn = np.vdot(a - a.mean(), b - b.mean()) / np.vdot(a - a.mean(), a - a.mean())
     moved = (a - a.mean()) * turn + b.mean()
     return np.stack([moved.real, moved.imag], axis=-1)
@@ -165,7 +209,13 @@ def _aligned(points: np.ndarray, target: np.ndarray) -> np.ndarray:  # [K, 2], [
 
 def _no_correction(count: int) -> tuple[np.ndarray, ...]:
     width = 2 * count + 2
-    return np.zeros(width), np.zeros(2), np.zeros((2, width)), np.zeros((0, width)), np.zeros((2, 0))
+    return (
+        np.zeros(width),
+        np.zeros(2),
+        np.zeros((2, width)),
+        np.zeros((0, width)),
+        np.zeros((2, 0)),
+    )
 
 
 def _rounded(values: np.ndarray) -> Any:

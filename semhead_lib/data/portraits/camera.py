@@ -1,9 +1,11 @@
-"""The camera of a photograph from landmarks of the face: a camera on the orbit, and how the photograph is turned.
+"""The camera of a photograph from landmarks of the face: a camera on the orbit, and how the
+photograph is turned.
 
-A head in our convention is seen by a camera that looks at the origin from a fixed distance, with y up. Any photograph
-of a head is, near enough, such an image that was turned, scaled and shifted in its plane: so azimuth, elevation and
-that similarity are sought together (perspective-n-point on a known orbit), by robust least squares. dlib's landmarks
-lag behind strong turns of the head: what that does to the angles was measured on our heads and is then corrected.
+A head in our convention is seen by a camera that looks at the origin from a fixed distance, with y
+up. Any photograph of a head is, near enough, such an image that was turned, scaled and shifted in
+its plane: so azimuth, elevation and that similarity are sought together (perspective-n-point on a
+known orbit), by robust least squares. dlib's landmarks lag behind strong turns of the head: what
+that does to the angles was measured on our heads and is then corrected.
 """
 
 from __future__ import annotations
@@ -25,8 +27,12 @@ class CameraFit:
 
     azimuth: float  # degrees
     elevation: float  # degrees
-    similarity: np.ndarray  # [2, 3]: [u, v, 1] in the crop, u and v in [0, 1], to x, y in pixels of the photograph
-    error: float  # rms distance of the landmarks to those of our head, in shares of the crop's width
+    similarity: (
+        np.ndarray
+    )  # [2, 3]: [u, v, 1] in the crop, u and v in [0, 1], to x, y in pixels of the photograph
+    error: (
+        float  # rms distance of the landmarks to those of our head, in shares of the crop's width
+    )
 
     @property
     def side(self) -> float:
@@ -35,10 +41,13 @@ class CameraFit:
 
     @property
     def roll(self) -> float:
-        """How far the head is turned in the photograph's plane, degrees, clockwise as the viewer sees it."""
+        """How far the head is turned in the photograph's plane, degrees, clockwise as the viewer
+        sees it."""
         return float(np.degrees(np.arctan2(self.similarity[1, 0], self.similarity[0, 0])))
 
-    def to_crop(self, points: np.ndarray) -> np.ndarray:  # [K, 2] pixels of the photograph -> [K, 2] in [0, 1]
+    def to_crop(
+        self, points: np.ndarray
+    ) -> np.ndarray:  # [K, 2] pixels of the photograph -> [K, 2] in [0, 1]
         """Where points of the photograph lie in the crop."""
         return np.linalg.solve(self.similarity[:, :2], (points - self.similarity[:, 2]).T).T
 
@@ -51,13 +60,15 @@ def fit_camera(
 ) -> CameraFit:
     """Camera and crop that bring the head's landmarks onto those of a photograph.
 
-    Minimises the soft L1 cost of the distances, each over its landmark's usual deviation; with the corrected angles the
-    crop is fitted once more. Raises ValueError when the
-    points are not finite, all at one place, or not as many as the head's.
+    Minimises the soft L1 cost of the distances, each over its landmark's usual deviation; with the
+    corrected angles the crop is fitted once more. Raises ValueError when the points are not finite,
+    all at one place, or not as many as the head's.
     """
     points = np.asarray(points, dtype=np.float64)
     if points.shape != (len(head.mean), 2) or not np.isfinite(points).all():
-        raise ValueError(f"expected {len(head.mean)} finite landmarks [K, 2], got shape {list(points.shape)}")
+        raise ValueError(
+            f"expected {len(head.mean)} finite landmarks [K, 2], got shape {list(points.shape)}"
+        )
     middle, size = points.mean(axis=0), points.std()
     if size < 1e-9:
         raise ValueError("expected landmarks at different places, got all at one")
@@ -83,7 +94,9 @@ def fit_camera(
     azimuth = (azimuth + 180.0) % 360.0 - 180.0
     elevation = float(np.clip(elevation, *_ELEVATIONS))
     angles = np.radians([azimuth, elevation])
-    placed = least_squares(lambda q: residuals(np.concatenate([angles, q])), p[2:], loss="soft_l1", max_nfev=100).x
+    placed = least_squares(
+        lambda q: residuals(np.concatenate([angles, q])), p[2:], loss="soft_l1", max_nfev=100
+    ).x
     matrix, centre = unit * _rotation(*placed[:2]), middle + unit * placed[2:]
     similarity = np.concatenate([matrix, (centre - matrix @ (0.5, 0.5))[:, None]], axis=1)
     fit = CameraFit(float(azimuth), elevation, similarity, 0.0)

@@ -12,10 +12,12 @@ from torchvision.transforms.functional import gaussian_blur
 
 def cut_square(
     image: Tensor,  # [C, H, W] uint8
-    similarity: np.ndarray,  # [2, 3]: [u, v, 1] in the square, u and v in [0, 1], to x, y in pixels of the image
+    # [2, 3]: [u, v, 1] in the square, u and v in [0, 1], to x, y in pixels of the image
+    similarity: np.ndarray,
     size: int,  # pixels a side
     *,
-    beyond: str = "mirrored",  # and blurred: the image beyond its edges; or "drawn on": its edges' colours
+    # and blurred: the image beyond its edges; or "drawn on": its edges' colours
+    beyond: str = "mirrored",
 ) -> tuple[Tensor, Tensor]:  # [C, size, size] uint8, [size, size] uint8
     """The square, and 255 where it lies in the image, else 0."""
     height, width = image.shape[1:]
@@ -28,7 +30,9 @@ def cut_square(
     inside = (place.abs() <= 1).all(-1)
     layers = image.float()[None]
     padding = "reflection" if beyond == "mirrored" else "border"
-    found = F.grid_sample(layers, place[None], mode="bicubic", padding_mode=padding, align_corners=False)[0]
+    found = F.grid_sample(
+        layers, place[None], mode="bicubic", padding_mode=padding, align_corners=False
+    )[0]
     if beyond == "mirrored" and not inside.all():
         blur = size / 24
         spread = gaussian_blur(found, [2 * int(2 * blur) + 1] * 2, [blur] * 2)
@@ -41,5 +45,8 @@ def resized(image: Tensor, size: tuple[int, int]) -> Tensor:  # [C, H, W] uint8 
     if tuple(image.shape[1:]) == tuple(size):
         return image
     height, width = size
-    layers = [Image.fromarray(layer.numpy()).resize((width, height), Image.Resampling.BICUBIC) for layer in image]
+    layers = [
+        Image.fromarray(layer.numpy()).resize((width, height), Image.Resampling.BICUBIC)
+        for layer in image
+    ]
     return torch.from_numpy(np.stack([np.asarray(layer) for layer in layers]))

@@ -1,6 +1,8 @@
-"""Where dlib's landmarks lie on our heads, in 3-D, and what a camera found from them is systematically off by.
+"""Where dlib's landmarks lie on our heads, in 3-D, and what a camera found from them is
+systematically off by.
 
-Measured on parametric heads by `calibration`, and kept in semhead_lib/assets/landmarks (its card.md says how).
+Measured on parametric heads by `calibration`, and kept in semhead_lib/assets/landmarks (its card.md
+says how).
 """
 
 from __future__ import annotations
@@ -23,20 +25,24 @@ LIMIT = 15.0  # degrees: no correction goes farther
 class HeadLandmarks:
     """K landmarks of the mean head, and the correction of a camera that they were fitted with.
 
-    The correction is a polynomial in the features x, the landmarks in the fitted crop around its middle [2 K] and the
-    two fitted angles: offset + linear (x - middle) + quadratic [products of pairs of modes (x - middle)], degrees of
-    azimuth and elevation.
+    The correction is a polynomial in the features x, the landmarks in the fitted crop around its
+    middle [2 K] and the two fitted angles: offset + linear (x - middle) + quadratic [products of
+    pairs of modes (x - middle)], degrees of azimuth and elevation.
     """
 
     mean: np.ndarray  # [K, 3] world, scene units, the same left and right
-    deviation: np.ndarray  # [K] how far a landmark usually is from there, in shares of the crop's width
+    deviation: (
+        np.ndarray
+    )  # [K] how far a landmark usually is from there, in shares of the crop's width
     middle: np.ndarray  # [F], F = 2 K + 2
     offset: np.ndarray  # [2]
     linear: np.ndarray  # [2, F]
     modes: np.ndarray  # [P, F]
     quadratic: np.ndarray  # [2, P (P + 1) / 2], pairs (0, 0), (0, 1), ... (1, 1), ...
 
-    def seen_from(self, azimuth: float, elevation: float) -> np.ndarray:  # [K, 2] in [0, 1], x right, y down
+    def seen_from(
+        self, azimuth: float, elevation: float
+    ) -> np.ndarray:  # [K, 2] in [0, 1], x right, y down
         """The landmarks in the image of the orbit camera at these angles, degrees."""
         return orbit_projection(self.mean, azimuth, elevation)
 
@@ -50,7 +56,9 @@ class HeadLandmarks:
         return self.offset + self.linear @ away + self.quadratic @ pairs(self.modes @ away)
 
 
-def orbit_projection(points: np.ndarray, azimuth: float, elevation: float) -> np.ndarray:  # [K, 3] -> [K, 2]
+def orbit_projection(
+    points: np.ndarray, azimuth: float, elevation: float
+) -> np.ndarray:  # [K, 3] -> [K, 2]
     """`cameras.project` into the orbit camera at these angles (degrees), in double precision.
 
     >>> orbit_projection(np.array([[0.0, 0.1, 0.0]]), 30.0, 0.0).round(4).tolist()
@@ -63,9 +71,13 @@ def orbit_projection(points: np.ndarray, azimuth: float, elevation: float) -> np
     return 0.5 + FOCAL * flat / (RADIUS - points @ out)[:, None]
 
 
-def features(points: np.ndarray, azimuth: float, elevation: float) -> np.ndarray:  # [K, 2] -> [2 K + 2]
+def features(
+    points: np.ndarray, azimuth: float, elevation: float
+) -> np.ndarray:  # [K, 2] -> [2 K + 2]
     """What the correction depends on."""
-    return np.concatenate([(points - 0.5).reshape(-1), [azimuth / ANGLE_UNIT, elevation / ANGLE_UNIT]])
+    return np.concatenate(
+        [(points - 0.5).reshape(-1), [azimuth / ANGLE_UNIT, elevation / ANGLE_UNIT]]
+    )
 
 
 def pairs(values: np.ndarray) -> np.ndarray:  # [..., P] -> [..., P (P + 1) / 2]

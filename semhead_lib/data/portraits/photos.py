@@ -28,7 +28,8 @@ def decode_photo(data: bytes, name: str) -> Tensor:  # [3, H, W] uint8
 
 
 def as_photo(image: Path | str | Image.Image | np.ndarray | Tensor) -> Tensor:  # [3, H, W] uint8
-    """An image as `read_photo` reads one: a file, a PIL image, an array [H, W, 3] or a tensor [3, H, W] of uint8.
+    """An image as `read_photo` reads one: a file, a PIL image, an array [H, W, 3] or a tensor [3,
+    H, W] of uint8.
 
     Raises what `read_photo` raises, and ValueError for another shape or type.
     """
@@ -38,10 +39,20 @@ def as_photo(image: Path | str | Image.Image | np.ndarray | Tensor) -> Tensor:  
         return _flattened(ImageOps.exif_transpose(image))
     if isinstance(image, np.ndarray) and image.ndim == 3:
         image = torch.from_numpy(image.copy()).permute(2, 0, 1)
-    if not isinstance(image, Tensor) or image.dtype != torch.uint8 or image.ndim != 3 or image.shape[0] != 3:
-        came = f"{image.dtype} {list(image.shape)}" if hasattr(image, "shape") else type(image).__name__
+    if (
+        not isinstance(image, Tensor)
+        or image.dtype != torch.uint8
+        or image.ndim != 3
+        or image.shape[0] != 3
+    ):
+        came = (
+            f"{image.dtype} {list(image.shape)}"
+            if hasattr(image, "shape")
+            else type(image).__name__
+        )
         raise ValueError(
-            f"an image is a path, a PIL image, a uint8 array [H, W, 3] or a uint8 tensor [3, H, W]; got {came}"
+            "an image is a path, a PIL image, a uint8 array [H, W, 3] or a uint8 tensor [3, H, "
+            f"W]; got {came}"
         )
     return image
 
@@ -50,10 +61,18 @@ def _decoded(file: Path | str | io.BytesIO, name: str) -> Tensor:
     try:
         with Image.open(file, formats=("JPEG", "PNG", "WEBP")) as opened:
             opened.draft("RGB", (_LARGEST, _LARGEST))
-            image = ImageOps.exif_transpose(opened).convert("RGBA")  # here, so that a broken file is found
+            image = ImageOps.exif_transpose(opened).convert(
+                "RGBA"
+            )  # here, so that a broken file is found
     except FileNotFoundError:
         raise
-    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
+    except (
+        UnidentifiedImageError,
+        Image.DecompressionBombError,
+        OSError,
+        SyntaxError,
+        ValueError,
+    ) as error:
         why = "of no known kind" if isinstance(error, UnidentifiedImageError) else str(error)
         raise ValueError(f"{name}: no readable JPEG, PNG or WebP image: {why}") from None
     return _flattened(image)
@@ -71,14 +90,16 @@ def _flattened(image: Image.Image) -> Tensor:  # [3, H, W] uint8
 def find_photos(folder: Path | str) -> list[tuple[str, Path]]:
     """Images of a folder in the order of their names, each with whom it shows.
 
-    An image in a subfolder shows the person that the subfolder is named for; one beside them shows a person of its
-    own. Raises ValueError when there is none.
+    An image in a subfolder shows the person that the subfolder is named for; one beside them shows
+    a person of its own. Raises ValueError when there is none.
     """
     folder = Path(folder)
     found = sorted(p for p in folder.glob("*") if p.suffix.lower() in SUFFIXES)
     photos = [(p.stem, p) for p in found]
     for person in sorted(p for p in folder.glob("*") if p.is_dir()):
-        photos += [(person.name, p) for p in sorted(person.glob("*")) if p.suffix.lower() in SUFFIXES]
+        photos += [
+            (person.name, p) for p in sorted(person.glob("*")) if p.suffix.lower() in SUFFIXES
+        ]
     if not photos:
         raise ValueError(f"{folder}: no folder with images ({', '.join(SUFFIXES)})")
     return photos

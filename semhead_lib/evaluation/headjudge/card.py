@@ -29,14 +29,24 @@ CARD, METRICS_FILE = "card.md", "metrics.json"
 _BATCH = 64
 _BETTER = 0.05  # of accuracy beyond the commonest answer, or R^2: less is not reported
 _LOG_LINES = 200  # of the log that ships
-_ANSWERS = ("gender", "hair_colour", "hair_style", "glasses", "hat", "facial_hair", "expression", "eye_colour")
+_ANSWERS = (
+    "gender",
+    "hair_colour",
+    "hair_style",
+    "glasses",
+    "hat",
+    "facial_hair",
+    "expression",
+    "eye_colour",
+)
 _NUMBERS = ("age", "skin_tone", "light_azimuth")
 
 
 @torch.no_grad()
 def held_out(judge: HeadJudge, data: JudgeData) -> dict[str, Any]:
-    """Metrics on whole images: IoU of each class, errors of normals (degrees) and depth (scene units), accuracy of the
-    attributes seen from within 45 degrees of the front beside that of the commonest answer, R^2 of numbers there."""
+    """Metrics on whole images: IoU of each class, errors of normals (degrees) and depth (scene
+    units), accuracy of the attributes seen from within 45 degrees of the front beside that of the
+    commonest answer, R^2 of numbers there."""
     config, front = judge.config, frontal(data.cameras)
     overlap, union = torch.zeros(2, len(config.classes), dtype=torch.float64)
     angles, depths, answers, numbers, towards = [], [], [], [], []
@@ -68,7 +78,9 @@ def held_out(judge: HeadJudge, data: JudgeData) -> dict[str, Any]:
         "accuracy": dict(zip(config.categories, right.tolist(), strict=True)),
         "commonest answer": dict(zip(config.categories, commonest, strict=True)),
         "r2": {name: r2[name] for name in r2 if not name.startswith("shape.")},
-        "r2 of shape controls, mean": float(torch.tensor([r2[n] for n in r2 if n.startswith("shape.")]).mean()),
+        "r2 of shape controls, mean": float(
+            torch.tensor([r2[n] for n in r2 if n.startswith("shape.")]).mean()
+        ),
         "shape controls with r2 above 0.3": sum(r2[n] > 0.3 for n in r2 if n.startswith("shape.")),
         "shape controls": sum(n.startswith("shape.") for n in r2),
     }
@@ -79,7 +91,8 @@ def _commonest(values: Tensor) -> float:
 
 
 def judge_and_describe(out: Path | str, people: Path | str, workers: int) -> dict[str, Any]:
-    """Make unseen people under `people` where they are missing, judge, write metrics and card beside the weights."""
+    """Make unseen people under `people` where they are missing, judge, write metrics and card
+    beside the weights."""
     out, folder = Path(out), Path(people) / "unseen"
     recipe = json.loads((out / SETTINGS).read_text(encoding="utf-8"))["recipe"]
     make_people(folder, UNSEEN_PEOPLE, recipe["views_per_subject"], UNSEEN_SEED, workers)
@@ -91,7 +104,8 @@ def judge_and_describe(out: Path | str, people: Path | str, workers: int) -> dic
 
 
 def ship(out: Path | str, to: Path | str) -> None:
-    """Copy what a package needs of a finished training: weights, config, metrics, card, and the log in 200 lines.
+    """Copy what a package needs of a finished training: weights, config, metrics, card, and the log
+    in 200 lines.
 
     Raises FileNotFoundError where the training or its judgement is not finished.
     """
@@ -102,13 +116,17 @@ def ship(out: Path | str, to: Path | str) -> None:
     lines = [json.loads(line) for line in (out / LOG).read_text(encoding="utf-8").splitlines()]
     size = -(-len(lines) // _LOG_LINES)
     parts = [lines[i : i + size] for i in range(0, len(lines), size)]
-    means = [{name: round(sum(line[name] for line in part) / len(part), 4) for name in part[0]} for part in parts]
+    means = [
+        {name: round(sum(line[name] for line in part) / len(part), 4) for name in part[0]}
+        for part in parts
+    ]
     kept = [mean | {"step": part[-1]["step"]} for mean, part in zip(means, parts, strict=True)]
     write_atomically(to / LOG, "".join(json.dumps(line) + "\n" for line in kept).encode())
 
 
 def _untold(metrics: dict[str, Any]) -> str:
-    """What it does not tell: classes that it misses, attributes at the commonest answer, numbers at their mean."""
+    """What it does not tell: classes that it misses, attributes at the commonest answer, numbers at
+    their mean."""
     right, commonest, known = (
         metrics["accuracy"],
         metrics["commonest answer"],
@@ -116,8 +134,13 @@ def _untold(metrics: dict[str, Any]) -> str:
     )
     names = [name for name in _ANSWERS if right[name] < commonest[name] + _BETTER]
     names += [name for name in _NUMBERS if metrics["r2"][name] < _BETTER]
-    names += [f"where {name} are" for name, overlap in metrics["iou"].items() if overlap < 2 * _BETTER]
-    share = f"{metrics['shape controls'] - known} of {metrics['shape controls']} shape controls of the face"
+    names += [
+        f"where {name} are" for name, overlap in metrics["iou"].items() if overlap < 2 * _BETTER
+    ]
+    share = (
+        f"{metrics['shape controls'] - known} of {metrics['shape controls']} shape controls "
+        "of the face"
+    )
     return ", ".join([*(name.replace("_", " ") for name in names), share])
 
 
@@ -128,11 +151,15 @@ def card(out: Path, judge: HeadJudge, recipe: dict[str, Any], metrics: dict[str,
     minutes = sum(recipe["batch"] / line["images_per_second"] for line in log) / 60
     usual = asdict(Recipe())
     changes = "".join(f" {name}={value}" for name, value in recipe.items() if value != usual[name])
-    parameters, megabytes = sum(p.numel() for p in judge.parameters()), (out / WEIGHTS).stat().st_size / 1e6
+    parameters, megabytes = (
+        sum(p.numel() for p in judge.parameters()),
+        (out / WEIGHTS).stat().st_size / 1e6,
+    )
     views, known = recipe["views_per_subject"], metrics["shape controls with r2 above 0.3"]
     overlap = ", ".join(f"{name} {value:.2f}" for name, value in metrics["iou"].items())
     answers = "\n".join(
-        f"| {name.replace('_', ' ')} | {metrics['accuracy'][name]:.2f} | {metrics['commonest answer'][name]:.2f} |"
+        f"| {name.replace('_', ' ')} | {metrics['accuracy'][name]:.2f} | "
+        f"{metrics['commonest answer'][name]:.2f} |"
         for name in _ANSWERS
     )
     numbers = ", ".join(f"{name.replace('_', ' ')} {metrics['r2'][name]:.2f}" for name in _NUMBERS)

@@ -1,9 +1,11 @@
-"""headjudge: a convolutional network that tells the surface, the shape and the attributes of a head.
+"""headjudge: a convolutional network that tells the surface, the shape and the attributes of a
+head.
 
-Metrics are measured in its features: `features=headjudge` is the one that ships, `features=headjudge/FOLDER` another.
-Trained on parametric heads that nothing else uses, without CLIP and without captions, it shares neither people nor
-objective with what conditions the generator and the discriminator. To tell lips from skin, normals and depth at every
-pixel, it has to look at the parts of a face; its pooled activations are the features.
+Metrics are measured in its features: `features=headjudge` is the one that ships,
+`features=headjudge/FOLDER` another. Trained on parametric heads that nothing else uses, without
+CLIP and without captions, it shares neither people nor objective with what conditions the generator
+and the discriminator. To tell lips from skin, normals and depth at every pixel, it has to look at
+the parts of a face; its pooled activations are the features.
 """
 
 from __future__ import annotations
@@ -35,7 +37,12 @@ class JudgeConfig:
     classes: tuple[str, ...]  # of the surface, the background first
     categories: dict[str, tuple[str, ...]]  # attribute -> its values
     scalars: dict[str, tuple[float, float]]  # attribute -> mean and standard deviation over people
-    widths: tuple[int, int, int, int] = (24, 48, 96, 160)  # channels at 1/2, 1/4, 1/8 and 1/16 of the input
+    widths: tuple[int, int, int, int] = (
+        24,
+        48,
+        96,
+        160,
+    )  # channels at 1/2, 1/4, 1/8 and 1/16 of the input
     decoder: int = 40  # channels of the maps' decoder
 
     @property
@@ -89,13 +96,16 @@ def _stage(inputs: int, outputs: int, blocks: int, stride: int) -> nn.Sequential
 
 
 class HeadJudge(nn.Module):
-    """A residual trunk to 1/16 of the size, a feature pyramid for the maps, linear heads for the attributes."""
+    """A residual trunk to 1/16 of the size, a feature pyramid for the maps, linear heads for the
+    attributes."""
 
     def __init__(self, config: JudgeConfig) -> None:
         super().__init__()
         c = self.config = config
         a, b, d, e = c.widths
-        self.stages = nn.ModuleList([_stage(12, a, 1, 1), _stage(a, b, 1, 2), _stage(b, d, 2, 2), _stage(d, e, 2, 2)])
+        self.stages = nn.ModuleList(
+            [_stage(12, a, 1, 1), _stage(a, b, 1, 2), _stage(b, d, 2, 2), _stage(d, e, 2, 2)]
+        )
         self.lateral = nn.ModuleList(nn.Conv2d(width, c.decoder, 1) for width in c.widths)
         self.smooth = nn.Conv2d(c.decoder, c.decoder, 3, padding=1)
         self.maps = nn.Conv2d(c.decoder, len(c.classes) + 4, 1)
@@ -103,11 +113,15 @@ class HeadJudge(nn.Module):
         self.attributes = nn.Linear(c.dimension, outputs)
         channels_last(self)
 
-    def trunk(self, images: Tensor) -> list[Tensor]:  # [B, 3, H, W] in [-1, 1] -> maps at 1/2 to 1/16 of 128 pixels
+    def trunk(
+        self, images: Tensor
+    ) -> list[Tensor]:  # [B, 3, H, W] in [-1, 1] -> maps at 1/2 to 1/16 of 128 pixels
         """Activations of the four stages."""
         if images.shape[-1] != SIDE or images.shape[-2] != SIDE:
             small = min(images.shape[-2:]) > SIDE
-            images = F.interpolate(images, size=(SIDE, SIDE), mode="bilinear", antialias=small, align_corners=False)
+            images = F.interpolate(
+                images, size=(SIDE, SIDE), mode="bilinear", antialias=small, align_corners=False
+            )
         x = F.pixel_unshuffle(images, 2).contiguous(memory_format=torch.channels_last)
         found = []
         for stage in self.stages:
@@ -129,20 +143,28 @@ class HeadJudge(nn.Module):
         total = None
         for lateral, x in zip(reversed(self.lateral), reversed(stages), strict=True):
             own = lateral(x)
-            total = own if total is None else own + F.interpolate(total, scale_factor=2.0, mode="nearest")
+            total = (
+                own
+                if total is None
+                else own + F.interpolate(total, scale_factor=2.0, mode="nearest")
+            )
         assert total is not None  # there are stages
         maps = self.maps(F.relu(self.smooth(F.relu(total))))
         classes, normals, depth = maps.split([len(c.classes), 3, 1], dim=1)
         widths = [*map(len, c.categories.values()), len(c.scalars), 3]
         *categories, scalars, direction = self.attributes(self.pooled(stages)).split(widths, dim=1)
         named = dict(zip(c.categories, categories, strict=True))
-        return Judgement(classes, F.normalize(normals, dim=1), depth[:, 0], named, scalars, direction)
+        return Judgement(
+            classes, F.normalize(normals, dim=1), depth[:, 0], named, scalars, direction
+        )
 
     def save(self, folder: Path | str) -> None:
         """Write `model.safetensors` (half precision) and `config.json`."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        state = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
+        state = {
+            name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()
+        }
         half = {name: t.half() if t.is_floating_point() else t for name, t in state.items()}
         content = json.dumps(asdict(self.config), indent=1).encode() + b"\n"
         write_atomically(folder / CONFIG, content)
@@ -161,8 +183,13 @@ class HeadJudge(nn.Module):
         try:
             content = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
             judge = cls(JudgeConfig.from_json(content))
-            state = {name: t.float() if t.is_floating_point() else t for name, t in load_file(folder / WEIGHTS).items()}
+            state = {
+                name: t.float() if t.is_floating_point() else t
+                for name, t in load_file(folder / WEIGHTS).items()
+            }
             judge.load_state_dict(state)
         except (KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
-            raise ValueError(f"{folder} holds no {NAME}: {str(error).splitlines()[0][:200]}") from error
+            raise ValueError(
+                f"{folder} holds no {NAME}: {str(error).splitlines()[0][:200]}"
+            ) from error
         return judge.to(device).eval().requires_grad_(False)

@@ -1,4 +1,5 @@
-"""What a judge learns to tell of an image: maps and attributes of parametric heads, in crops of any place and size."""
+"""What a judge learns to tell of an image: maps and attributes of parametric heads, in crops of any
+place and size."""
 
 from __future__ import annotations
 
@@ -16,13 +17,39 @@ from semhead_lib.evaluation.headjudge.network import DEPTH_SCALE, MAP_SIDE, SIDE
 
 # Attributes that an image can show; the light is among them, since it decides what is seen.
 CATEGORIES = (
-    "gender", "eye_colour", "hair_colour", "hair_style", "hair_texture", "parting", "fringe", "receding",
-    "facial_hair", "glasses", "hat", "hat_colour", "earrings", "clothes", "cloth_colour", "expression",
-)  # fmt: skip
+    "gender",
+    "eye_colour",
+    "hair_colour",
+    "hair_style",
+    "hair_texture",
+    "parting",
+    "fringe",
+    "receding",
+    "facial_hair",
+    "glasses",
+    "hat",
+    "hat_colour",
+    "earrings",
+    "clothes",
+    "cloth_colour",
+    "expression",
+)
 SCALARS = (
-    "age", "build", "skin_tone", "undertone", "freckles", "hair_length", "hair_thickness", "brow_thickness",
-    "lip_tint", "expression_strength", "light_azimuth", "light_elevation", "light_warmth", "light_contrast",
-)  # fmt: skip
+    "age",
+    "build",
+    "skin_tone",
+    "undertone",
+    "freckles",
+    "hair_length",
+    "hair_thickness",
+    "brow_thickness",
+    "lip_tint",
+    "expression_strength",
+    "light_azimuth",
+    "light_elevation",
+    "light_warmth",
+    "light_contrast",
+)
 FULL_SHARE = 0.5  # of the images are seen whole, the others in crops
 SMALLEST = 0.4  # side of a crop, in sides of the image: a face fills it
 BACKGROUND_SHARE = 0.5  # of the images get another background
@@ -38,14 +65,18 @@ def flat(attributes: dict[str, Any]) -> dict[str, Any]:
 
 
 def judge_config(people: Sequence[Subject], classes: tuple[str, ...]) -> JudgeConfig:
-    """Values of the categories, and means and deviations of the numbers, over the people trained on."""
+    """Values of the categories, and means and deviations of the numbers, over the people trained
+    on."""
     rows = [flat(subject.attributes) for subject in people]
     categories = {name: tuple(sorted({str(row[name]) for row in rows})) for name in CATEGORIES}
     scalars = {}
     for name in rows[0]:
         if name not in CATEGORIES:
             values = torch.tensor([float(row[name]) for row in rows])
-            scalars[name] = (round(float(values.mean()), 5), round(max(float(values.std()), 1e-3), 5))
+            scalars[name] = (
+                round(float(values.mean()), 5),
+                round(max(float(values.std()), 1e-3), 5),
+            )
     return JudgeConfig(classes, categories, scalars)
 
 
@@ -69,9 +100,15 @@ class JudgeData:
     def __init__(self, people: Sequence[Subject], config: JudgeConfig) -> None:
         """Raises ValueError for people without depth, normals, classes and masks."""
         for subject in people:
-            missing = [n for n in ("masks", "depth", "normals", "segmentation") if getattr(subject, n) is None]
+            missing = [
+                n
+                for n in ("masks", "depth", "normals", "segmentation")
+                if getattr(subject, n) is None
+            ]
             if missing:
-                raise ValueError(f"subject {subject.id} has no {', '.join(missing)}: keep all channels")
+                raise ValueError(
+                    f"subject {subject.id} has no {', '.join(missing)}: keep all channels"
+                )
         self.views = torch.cat([s.views for s in people])
         self.masks = torch.cat(all_present((s.masks for s in people), "masks"))
         self.classes = torch.cat(all_present((s.segmentation for s in people), "segmentation"))
@@ -80,8 +117,13 @@ class JudgeData:
         self.cameras = torch.cat([s.cameras for s in people])
         counts = torch.tensor([len(s.views) for s in people])
         rows = [flat(s.attributes) for s in people]
-        chosen = [[values.index(str(row[name])) for name, values in config.categories.items()] for row in rows]
-        numbers = [[(float(row[name]) - m) / d for name, (m, d) in config.scalars.items()] for row in rows]
+        chosen = [
+            [values.index(str(row[name])) for name, values in config.categories.items()]
+            for row in rows
+        ]
+        numbers = [
+            [(float(row[name]) - m) / d for name, (m, d) in config.scalars.items()] for row in rows
+        ]
         self.categories = torch.tensor(chosen).repeat_interleave(counts, dim=0)
         self.scalars = torch.tensor(numbers).repeat_interleave(counts, dim=0)
 
@@ -100,7 +142,9 @@ class JudgeData:
         coarse = F.affine_grid(theta, [b, 1, MAP_SIDE, MAP_SIDE], align_corners=False)
 
         def at(x: Tensor) -> Tensor:  # of the maps, nearest
-            return F.grid_sample(x.float(), coarse, mode="nearest", padding_mode="border", align_corners=False)
+            return F.grid_sample(
+                x.float(), coarse, mode="nearest", padding_mode="border", align_corners=False
+            )
 
         classes = at(self.classes[rows][:, None])[:, 0].long()
         hit = classes > 0
@@ -130,7 +174,9 @@ def _varied(images: Tensor, masks: Tensor, rng: torch.Generator) -> Tensor:
         return torch.rand(*shape, generator=rng)
 
     b = len(images)
-    other = uniform(b, 3, 1, 1) + 0.3 * (uniform(b, 3, 1, 1) - 0.5) * torch.linspace(-1, 1, images.shape[-1])
+    other = uniform(b, 3, 1, 1) + 0.3 * (uniform(b, 3, 1, 1) - 0.5) * torch.linspace(
+        -1, 1, images.shape[-1]
+    )
     swapped = images + (1 - masks) * (other.clamp(0, 1) - images[:, :, :1, :1])
     images = torch.where(uniform(b, 1, 1, 1) < BACKGROUND_SHARE, swapped, images)
     gain, offset = 1 + GAIN * (2 * uniform(b, 1, 1, 1) - 1), OFFSET * (2 * uniform(b, 1, 1, 1) - 1)

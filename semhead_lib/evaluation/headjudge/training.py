@@ -1,4 +1,5 @@
-"""Training of headjudge on parametric heads of seeds that nothing else uses; the same call resumes."""
+"""Training of headjudge on parametric heads of seeds that nothing else uses; the same call
+resumes."""
 
 from __future__ import annotations
 
@@ -24,7 +25,10 @@ from semhead_lib.evaluation.headjudge.targets import JudgeData, Targets, judge_c
 
 SETTINGS, LOG, STATE = "recipe.json", "log.jsonl", "state.pt"
 GEOMETRY = ("depth", "normals", "segmentation")
-TRAIN_SEED, UNSEEN_SEED = 515001, 515002  # of people that no dataset, encoder or generator here is made from
+TRAIN_SEED, UNSEEN_SEED = (
+    515001,
+    515002,
+)  # of people that no dataset, encoder or generator here is made from
 UNSEEN_PEOPLE = 256
 
 
@@ -46,11 +50,16 @@ class Recipe:
         for name, value in vars(self).items():
             lowest = 0 if name in ("seed", "warmup", "weight_decay", "maps_weight") else 1e-12
             if value < lowest:
-                raise ValueError(f"{name} must be at least {0 if not lowest else 'above 0'}, got {value}")
+                raise ValueError(
+                    f"{name} must be at least {0 if not lowest else 'above 0'}, got {value}"
+                )
 
 
-def make_people(folder: Path, subjects: int, views: int, seed: int, workers: int, progress: bool = True) -> None:
-    """Make people with all channels at 128 pixels, unless they are there; interrupted, the same call goes on."""
+def make_people(
+    folder: Path, subjects: int, views: int, seed: int, workers: int, progress: bool = True
+) -> None:
+    """Make people with all channels at 128 pixels, unless they are there; interrupted, the same
+    call goes on."""
     from semhead_lib.data.parametric.source import ParametricSource
 
     source = partial(ParametricSource, seed=seed, resolution=SIDE, views_per_subject=views)
@@ -62,16 +71,22 @@ def load_people(folder: Path, progress: bool = False) -> SubjectsInMemory:
     return SubjectsInMemory.load(folder, geometry=GEOMETRY, progress=progress)
 
 
-def class_weights(segmentation: Tensor, count: int) -> Tensor:  # [..., H, W] uint8 -> [count], mean 1
-    """Of the loss: rarer classes count more, by the root of their rarity, so that lips and brows are learnt."""
-    share = torch.bincount(segmentation[::8].flatten().int(), minlength=count).double() / segmentation[::8].numel()
+def class_weights(
+    segmentation: Tensor, count: int
+) -> Tensor:  # [..., H, W] uint8 -> [count], mean 1
+    """Of the loss: rarer classes count more, by the root of their rarity, so that lips and brows
+    are learnt."""
+    share = (
+        torch.bincount(segmentation[::8].flatten().int(), minlength=count).double()
+        / segmentation[::8].numel()
+    )
     weights = share.clamp_min(1e-5).rsqrt()
     return (weights / weights.mean()).float()
 
 
 def losses(judged: Judgement, targets: Targets, weights: Tensor) -> dict[str, Tensor]:
-    """What is wrong: cross-entropies (nats), absolute errors of depth (in DEPTH_SCALE), 1 - cosine of normals, squared
-    errors of numbers (variances)."""
+    """What is wrong: cross-entropies (nats), absolute errors of depth (in DEPTH_SCALE), 1 - cosine
+    of normals, squared errors of numbers (variances)."""
     hit = targets.hit.float()
     count = hit.sum().clamp_min(1)
     cosine = (judged.normals * targets.normals).sum(1)
@@ -80,7 +95,9 @@ def losses(judged: Judgement, targets: Targets, weights: Tensor) -> dict[str, Te
         "classes": F.cross_entropy(judged.classes, targets.classes, weights),
         "normals": ((1 - cosine) * hit).sum() / count,
         "depth": ((judged.depth - targets.depth).abs() * hit).sum() / count,
-        "categories": torch.stack([F.cross_entropy(logits, right) for logits, right in answers]).mean(),
+        "categories": torch.stack(
+            [F.cross_entropy(logits, right) for logits, right in answers]
+        ).mean(),
         "scalars": F.mse_loss(judged.scalars, targets.scalars),
         "direction": F.mse_loss(judged.direction, targets.direction),
     }
@@ -96,11 +113,13 @@ def train(
     stop_after: int | None = None,
     progress: bool = True,
 ) -> Path:
-    """Train on the dataset `people` (see `make_people`); returns the path of the weights (beside: config, log).
+    """Train on the dataset `people` (see `make_people`); returns the path of the weights (beside:
+    config, log).
 
-    The state is saved every `save_every` steps and when interrupted; the same call goes on there. `stop_after` ends
-    this call after that many steps. Raises ValueError for a recipe other than the one `out` was begun with,
-    FloatingPointError when the loss is no longer finite, BlockingIOError when another process trains into `out`.
+    The state is saved every `save_every` steps and when interrupted; the same call goes on there.
+    `stop_after` ends this call after that many steps. Raises ValueError for a recipe other than the
+    one `out` was begun with, FloatingPointError when the loss is no longer finite, BlockingIOError
+    when another process trains into `out`.
     """
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
@@ -119,7 +138,9 @@ def train(
 
 
 class _Training:
-    def __init__(self, recipe: Recipe, out: Path, device: str, judge: HeadJudge, data: JudgeData) -> None:
+    def __init__(
+        self, recipe: Recipe, out: Path, device: str, judge: HeadJudge, data: JudgeData
+    ) -> None:
         self.recipe, self.out, self.device, self.judge, self.data = recipe, out, device, judge, data
         self.weights = class_weights(data.classes, len(judge.config.classes)).to(device)
         groups = parameter_groups(judge, recipe.weight_decay)
@@ -131,7 +152,9 @@ class _Training:
     def run(self, save_every: int, stop_after: int | None, progress: bool) -> Path:
         r = self.recipe
         last = r.steps if stop_after is None else min(r.steps, self.step + stop_after)
-        bar = tqdm(total=r.steps, initial=self.step, unit="step", desc="headjudge", disable=not progress)
+        bar = tqdm(
+            total=r.steps, initial=self.step, unit="step", desc="headjudge", disable=not progress
+        )
         with bar, open(self.out / LOG, "a", encoding="utf-8") as log:
             try:
                 while self.step < last:
@@ -155,7 +178,9 @@ class _Training:
     def _one_step(self) -> dict[str, Any]:
         r, start = self.recipe, time.perf_counter()
         epoch, place = divmod(self.step, max(len(self.data) // r.batch, 1))
-        order = torch.randperm(len(self.data), generator=torch.Generator().manual_seed(r.seed * 100003 + epoch))
+        order = torch.randperm(
+            len(self.data), generator=torch.Generator().manual_seed(r.seed * 100003 + epoch)
+        )
         rng = torch.Generator().manual_seed(r.seed * 1000003 + self.step)
         targets = self.data.batch(order[place * r.batch : (place + 1) * r.batch], rng)
         targets = Targets(**{name: value.to(self.device) for name, value in vars(targets).items()})
@@ -165,7 +190,9 @@ class _Training:
         maps = found["classes"] + found["normals"] + found["depth"]
         loss = r.maps_weight * maps + found["categories"] + found["scalars"] + found["direction"]
         if not loss.isfinite():
-            raise FloatingPointError(f"step {self.step}: the loss is {loss.item()}; the last saved state is kept")
+            raise FloatingPointError(
+                f"step {self.step}: the loss is {loss.item()}; the last saved state is kept"
+            )
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.judge.parameters(), 5.0)
@@ -173,11 +200,20 @@ class _Training:
         self.step += 1
         speed = round(r.batch / (time.perf_counter() - start), 1)
         numbers = {name: round(value.item(), 4) for name, value in found.items()}
-        return {"step": self.step, "loss": round(loss.item(), 4), **numbers, "images_per_second": speed}
+        return {
+            "step": self.step,
+            "loss": round(loss.item(), 4),
+            **numbers,
+            "images_per_second": speed,
+        }
 
     def _save(self) -> None:
         content = io.BytesIO()
-        state = {"step": self.step, "judge": self.judge.state_dict(), "optimiser": self.optimiser.state_dict()}
+        state = {
+            "step": self.step,
+            "judge": self.judge.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+        }
         torch.save(state, content)
         write_atomically(self.out / STATE, content.getvalue())
 

@@ -1,9 +1,12 @@
-"""A quarter of an hour on a GPU: build, test, measure, train, and bring home what fits through a thin line.
+"""A quarter of an hour on a GPU: build, test, measure, train, and bring home what fits through a
+thin line.
 
     environments/gpu_quarter.sh MINUTES DATA.tar OUT [STATE]
 
-runs `python -m semhead_lib.reproduce.quarter` on a machine with torch and nvcc and no network, of which nothing else is
-asked: no Hydra, no webdataset, no installation. Each step is a process of its own with a time limit, so that one that
+runs `python -m semhead_lib.reproduce.quarter` on a machine with torch and nvcc and no network, of
+which nothing else is
+asked: no Hydra, no webdataset, no installation. Each step is a process of its own with a time
+    limit, so that one that
 hangs or crashes costs the others nothing but that time:
 
 | step     | what it does                                             | when it fails                                |
@@ -27,16 +30,18 @@ OUT afterwards:
     heads.png, log.jsonl      of the training: the newest heads from all around, and its log
     state/                    at most 8 files of at most 16 MB that STATE takes the next time
 
-Environment: DEVICE (cuda, or cpu for a rehearsal), PRESET (semhead-128), SETTINGS ("subjects_per_batch=16 ..." of the
-training), FILES (the most files that OUT may have: all but the state go into report.tar), STATE_MB (64), LIMITS
-("render=30 tests=0": seconds of steps; 0 leaves one out; "build=0" takes the ops that are there), TESTS (words for
-pytest), PYTHON.
+Environment: DEVICE (cuda, or cpu for a rehearsal), PRESET (semhead-128), SETTINGS
+    ("subjects_per_batch=16 ..." of the
+training), FILES (the most files that OUT may have: all but the state go into report.tar), STATE_MB
+(64), LIMITS ("render=30 tests=0": seconds of steps; 0 leaves one out; "build=0" takes the ops that
+are there), TESTS (words for pytest), PYTHON.
 
-A step is `done`, `failed`, `unfinished` (its time was over), `stopped` (by a signal) or `skipped`. Checks that did not
-finish give up nothing. Measurements that were cut off say so, as do rows that were measured while the machine was busy.
+A step is `done`, `failed`, `unfinished` (its time was over), `stopped` (by a signal) or `skipped`.
+Checks that did not finish give up nothing. Measurements that were cut off say so, as do rows that
+were measured while the machine was busy.
 
-DATA and SETTINGS are looked at first: where nothing could be trained from them, the lease ends at once, exit code 2.
-A STATE that is damaged, or of images of another size or other networks, is named in summary.json, and the training
-starts from the beginning: a lease is too short to ask. One of other data or settings lends its networks to a new
-training.
+DATA and SETTINGS are looked at first: where nothing could be trained from them, the lease ends at
+once, exit code 2. A STATE that is damaged, or of images of another size or other networks, is named
+in summary.json, and the training starts from the beginning: a lease is too short to ask. One of
+other data or settings lends its networks to a new training.
 """

@@ -1,4 +1,5 @@
-"""`python -m semhead_lib.reproduce.quarter MINUTES DATA.tar OUT [STATE]`, or `--table OUT`: see the package."""
+"""`python -m semhead_lib.reproduce.quarter MINUTES DATA.tar OUT [STATE]`, or `--table OUT`: see the
+package."""
 
 import sys
 

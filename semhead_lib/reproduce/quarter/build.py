@@ -1,5 +1,6 @@
-"""Step `build`: looks at DATA and SETTINGS, compiles `csrc` for the card that is there, in place, and sees that the ops
-load and give what the reference implementation does on a small problem: all in one process, whose start takes seconds.
+"""Step `build`: looks at DATA and SETTINGS, compiles `csrc` for the card that is there, in place,
+and sees that the ops load and give what the reference implementation does on a small problem: all
+in one process, whose start takes seconds.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ _BUILT = "built"  # said to the process that goes on with new ops
 def main(words: list[str]) -> str | None:
     """Why it failed; None when the ops for the job's device are there and pass their quick check.
 
-    The answer has `refused`, why nothing could be trained, or `quick`, the verdict on the ops. Where LIMITS leaves the
-    step out, nothing is compiled, and ops that lie there are taken.
+    The answer has `refused`, why nothing could be trained, or `quick`, the verdict on the ops.
+    Where LIMITS leaves the step out, nothing is compiled, and ops that lie there are taken.
     """
     job = Job.read(words)
     if refused := look(job, Path(job.work) / "run"):
@@ -58,7 +59,9 @@ def _compile(job: Job) -> str | None:
         major, minor = torch.cuda.get_device_capability()
         environment["TORCH_CUDA_ARCH_LIST"] = f"{major}.{minor}"
         print(f"{torch.cuda.get_device_name()}, compute capability {major}.{minor}")
-    print(f"torch {torch.__version__}, CUDA {torch.version.cuda}, setuptools {setuptools.__version__}")
+    print(
+        f"torch {torch.__version__}, CUDA {torch.version.cuda}, setuptools {setuptools.__version__}"
+    )
     if _current(root, job.device, environment.get("TORCH_CUDA_ARCH_LIST", "")):
         print(f"nothing to compile: {compiled.COMPILED.detail}")
         return None
@@ -81,10 +84,15 @@ def _current(root: Path, device: str, architecture: str) -> bool:
     if device not in compiled.COMPILED.devices:
         return False
     record = json.loads(library.with_name(compiled.RECORD).read_text(encoding="utf-8"))
-    if device == "cuda" and architecture not in record["cuda_arch_list"].replace("+PTX", "").split(";"):
+    if device == "cuda" and architecture not in record["cuda_arch_list"].replace("+PTX", "").split(
+        ";"
+    ):
         return False
     sources = [path for path in (root / "csrc").rglob("*") if path.is_file()]
-    return max(path.stat().st_mtime for path in [*sources, root / "setup.py"]) <= library.stat().st_mtime
+    return (
+        max(path.stat().st_mtime for path in [*sources, root / "setup.py"])
+        <= library.stat().st_mtime
+    )
 
 
 if __name__ == "__main__":

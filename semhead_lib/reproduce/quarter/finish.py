@@ -1,4 +1,5 @@
-"""Step `finish`: what of a training goes home: its log, its heads in a part of the time, and its compact state."""
+"""Step `finish`: what of a training goes home: its log, its heads in a part of the time, and its
+compact state."""
 
 from __future__ import annotations
 
@@ -39,23 +40,30 @@ def main(words: list[str]) -> str | None:
             try:
                 draw(run / MODEL, out / "heads.png", device, time.time() + _DRAWING * job.left)
                 break
-            except Exception as error:  # of the card: the processor draws, too; the state comes home whatever it is
+            # of the card: the processor draws, too; the state comes home whatever it is
+            except Exception as error:
                 print(f"on {device}: {(str(error).splitlines() or [''])[0]}")
     files = min(_FILES, job.files - 1 if job.files else _FILES)
     try:
         state = compact_state(run, out / "state", files=files, part=_PART, total=job.state_mb)
-        print(f"state of step {state.step}: {state.parts + 1} files, {state.bytes / 1e6:.1f} MB; lost: {state.lost}")
+        print(
+            f"state of step {state.step}: {state.parts + 1} files, {state.bytes / 1e6:.1f} MB; "
+            f"lost: {state.lost}"
+        )
         job.answer(state_step=state.step, state_bytes=state.bytes, state_lost=state.lost)
         failed = None
-    except (ValueError, OSError) as error:  # too large, damaged, or no room: log and heads go home all the same
+    except (
+        ValueError,
+        OSError,
+    ) as error:  # too large, damaged, or no room: log and heads go home all the same
         failed = str(error)
     return failed
 
 
 @torch.no_grad()
 def draw(model: Path, path: Path, device: str, until: float) -> int:
-    """Eight heads of a generator, each from eight azimuths, as one PNG; the number of those that were begun before the
-    time `until`, at least one."""
+    """Eight heads of a generator, each from eight azimuths, as one PNG; the number of those that
+    were begun before the time `until`, at least one."""
     generator, bank = Generator.load(model, device), ConditionBank.load(model)
     semantics = None
     if bank.mode.uses_semantics:

@@ -43,5 +43,7 @@ def use_the_reference() -> None:
     """Have the reference implementation serve in this process, compiled ops or none."""
     from semhead_lib.ops import compiled
 
-    compiled.COMPILED = compiled.Compiled((), "not used: the ops are not built, or failed their checks")
+    compiled.COMPILED = compiled.Compiled(
+        (), "not used: the ops are not built, or failed their checks"
+    )
     print(f"the reference implementation serves: {compiled.COMPILED.detail}")

@@ -1,4 +1,5 @@
-"""The lease from its first second to its last: runs the steps, decides what a failure changes, keeps the summary."""
+"""The lease from its first second to its last: runs the steps, decides what a failure changes,
+keeps the summary."""
 
 from __future__ import annotations
 
@@ -28,17 +29,25 @@ _ATTEMPTS = (  # of the training: what is given up after each that crashed
     {"graphs": False, "reference": True},
     {"graphs": False, "reference": True, "fp32": True},
 )
-_MODULES = {"tests": "gpu_tests", "render": "render_speed", "step": "step_speed", "train": "training"}
+_MODULES = {
+    "tests": "gpu_tests",
+    "render": "render_speed",
+    "step": "step_speed",
+    "train": "training",
+}
 _LEAST = 5.0  # seconds of training that are worth a start
 _REFRESH = 120.0  # seconds between two states during the training
-_LOOK = (60.0, 0.15)  # for a look at DATA and SETTINGS before the build: seconds, share of the lease
+_LOOK = (
+    60.0,
+    0.15,
+)  # for a look at DATA and SETTINGS before the build: seconds, share of the lease
 _PREFIX = "quarter-"  # of the folder for what is too large to bring home
 _SAVING = 60.0  # seconds that one may take
 
 
 def main(words: list[str]) -> int:
-    """Exit code: 0 when every step ended well, 1 when one did not, 2 for wrong arguments, DATA or SETTINGS, 143 after
-    SIGTERM."""
+    """Exit code: 0 when every step ended well, 1 when one did not, 2 for wrong arguments, DATA or
+    SETTINGS, 143 after SIGTERM."""
     if words[:1] == ["--table"]:
         from semhead_lib.reproduce.quarter.table import main as table
 
@@ -50,7 +59,10 @@ def main(words: list[str]) -> int:
         plan = Plan.read(words)
         lease = Lease(plan)
     except (ValueError, OSError) as error:
-        print(f"gpu_quarter: {error}\nusage: gpu_quarter.sh MINUTES DATA.tar OUT [STATE]", file=sys.stderr)
+        print(
+            f"gpu_quarter: {error}\nusage: gpu_quarter.sh MINUTES DATA.tar OUT [STATE]",
+            file=sys.stderr,
+        )
         return 2
     return lease.run()
 
@@ -63,7 +75,9 @@ class Lease:
         self.out = Path(plan.out).resolve()
         self.out.mkdir(parents=True, exist_ok=True)
         remove_leftovers(Path(tempfile.gettempdir()))
-        self.work = Path(tempfile.mkdtemp(prefix=_PREFIX))  # snapshots and all that is too large to bring home
+        self.work = Path(
+            tempfile.mkdtemp(prefix=_PREFIX)
+        )  # snapshots and all that is too large to bring home
         self._held = contextlib.ExitStack()
         self._held.enter_context(folder_lock(self.work))
         self.results = self.work / "results" if plan.files else self.out
@@ -72,14 +86,23 @@ class Lease:
         self.steps: dict[str, dict[str, Any]] = {
             name: {"status": "skipped", "seconds": 0.0, "reason": "not reached"} for name in STEPS
         }
-        self.facts: dict[str, Any] = {"reference": False, "graphs": True, "fp32": False}  # of the training
+        self.facts: dict[str, Any] = {
+            "reference": False,
+            "graphs": True,
+            "fp32": False,
+        }  # of the training
         self._refreshed = time.monotonic()
 
     def run(self) -> int:
         """All steps in their order. What was reached is in OUT whatever ends it."""
-        before = {number: signal.signal(number, self._note) for number in (signal.SIGTERM, signal.SIGINT)}
+        before = {
+            number: signal.signal(number, self._note) for number in (signal.SIGTERM, signal.SIGINT)
+        }
         try:
-            self.log.write("lease", f"{self.plan.minutes:g} minutes on {platform.node()}, device {self.plan.device}")
+            self.log.write(
+                "lease",
+                f"{self.plan.minutes:g} minutes on {platform.node()}, device {self.plan.device}",
+            )
             self._save()
             if self._build():
                 return 2
@@ -96,7 +119,9 @@ class Lease:
             for number, handler in before.items():
                 signal.signal(number, handler)
         ended = self.steps.values()
-        self.log.write("lease", ", ".join(f"{name} {step['status']}" for name, step in self.steps.items()))
+        self.log.write(
+            "lease", ", ".join(f"{name} {step['status']}" for name, step in self.steps.items())
+        )
         return 143 if self.signalled else int(any(step["status"] != "done" for step in ended))
 
     def left(self) -> float:
@@ -106,9 +131,13 @@ class Lease:
     # Steps
 
     def _build(self) -> bool:
-        """Also whether DATA or SETTINGS are such that nothing could be trained: said before the time is spent."""
+        """Also whether DATA or SETTINGS are such that nothing could be trained: said before the
+        time is spent."""
         most = self.plan.limit("build")
-        environment = {"SEMHEAD_CUDA": "1" if self.plan.device == "cuda" else "0", "MAX_JOBS": str(os.cpu_count())}
+        environment = {
+            "SEMHEAD_CUDA": "1" if self.plan.device == "cuda" else "0",
+            "MAX_JOBS": str(os.cpu_count()),
+        }
         limit = max(most, 0) + min(_LOOK[0], _LOOK[1] * self.plan.seconds)
         ended = self._step("build", limit, environment=environment, job={"compile": most > 0})
         found = self._result("build")
@@ -130,17 +159,23 @@ class Lease:
             return  # left out by who says so
         for name, verdict in self._result("checks").items():
             if verdict != "right":
-                self._give_up({"ops": "reference", "graphs": "graphs", "bf16": "fp32"}[name], verdict)
+                self._give_up(
+                    {"ops": "reference", "graphs": "graphs", "bf16": "fp32"}[name], verdict
+                )
         if ended.well or self.facts["reference"] or "ops" in self._result("checks"):
             return
         if ended.cut_off and self._result("build").get("quick") == "right":
-            self.log.write("checks", "not finished: the compiled ops serve, they passed their quick check")
+            self.log.write(
+                "checks", "not finished: the compiled ops serve, they passed their quick check"
+            )
         else:
             self._give_up("reference", f"the compiled ops were not checked: {ended.reason}")
 
     def _tests(self) -> None:
         if self.facts["reference"] and self.plan.device == "cpu":
-            self.steps["tests"]["reason"] = "the reference implementation serves: there are no ops to test"
+            self.steps["tests"]["reason"] = (
+                "the reference implementation serves: there are no ops to test"
+            )
             return
         self._step("tests", self.plan.limit("tests", self.left()))
         result = self._result("tests")
@@ -167,15 +202,30 @@ class Lease:
             self.steps["train"]["failed_attempts"] = tries
 
     def _finish(self) -> None:
-        self._step("finish", 60.0 if self.signalled else max(self.left() - 2, 20.0), even_if_signalled=True)
+        self._step(
+            "finish", 60.0 if self.signalled else max(self.left() - 2, 20.0), even_if_signalled=True
+        )
         self.steps["finish"] |= self._result("finish")
 
     def _refresh(self) -> None:
         """Every two minutes the state so far goes to OUT: a lease may end without a word."""
-        every, near = min(_REFRESH, self.plan.seconds / 5), self.left() < self.plan.reserve + _SAVING
-        if near or time.monotonic() - self._refreshed < every or not any(self.work.glob("run/snapshots/step-*.pt")):
+        every, near = (
+            min(_REFRESH, self.plan.seconds / 5),
+            self.left() < self.plan.reserve + _SAVING,
+        )
+        if (
+            near
+            or time.monotonic() - self._refreshed < every
+            or not any(self.work.glob("run/snapshots/step-*.pt"))
+        ):
             return
-        ended = run("finish", self._command("finish", _SAVING), self.log, _SAVING, stopped=lambda: self.signalled)
+        ended = run(
+            "finish",
+            self._command("finish", _SAVING),
+            self.log,
+            _SAVING,
+            stopped=lambda: self.signalled,
+        )
         self.log.write("finish", f"state so far: {ended.reason or 'written'}")
         self._save()
         self._refreshed = time.monotonic()
@@ -184,16 +234,31 @@ class Lease:
 
     def _command(self, name: str, limit: float, **job: Any) -> list[str]:
         """The command of a step: its module, and a file that says what it needs."""
-        content = self.plan.as_json() | {
-            "work": str(self.work), "out": str(self.results), "prefix": self.plan.table_prefix, "root": str(ROOT),
-            "result": str(self.work / f"{name}.result.json"), "deadline": time.time() + limit,
-        } | {key: self.facts[key] for key in ("reference", "graphs", "fp32")} | job  # fmt: skip
+        content = (
+            self.plan.as_json()
+            | {
+                "work": str(self.work),
+                "out": str(self.results),
+                "prefix": self.plan.table_prefix,
+                "root": str(ROOT),
+                "result": str(self.work / f"{name}.result.json"),
+                "deadline": time.time() + limit,
+            }
+            | {key: self.facts[key] for key in ("reference", "graphs", "fp32")}
+            | job
+        )
         path = self.work / f"{name}.json"
         path.write_text(json.dumps(content), encoding="utf-8")
         return [sys.executable, "-m", f"{_PACKAGE}.{_MODULES.get(name, name)}", str(path)]
 
     def _step(
-        self, name: str, limit: float, *, even_if_signalled: bool = False, job: dict[str, Any] | None = None, **how: Any
+        self,
+        name: str,
+        limit: float,
+        *,
+        even_if_signalled: bool = False,
+        job: dict[str, Any] | None = None,
+        **how: Any,
     ) -> Ended:
         """Run a step and note how it ended."""
         reason = "stopped by a signal before" if self.signalled and not even_if_signalled else ""
@@ -206,10 +271,21 @@ class Lease:
         grace = SPARE if name == "train" else 5
         command = self._command(name, limit, **(job or {}))
         ended = run(name, command, self.log, limit, stopped=asked, grace=grace, **how)
-        status = "done" if ended.well else "stopped" if asked() else "unfinished" if ended.cut_off else "failed"
+        status = (
+            "done"
+            if ended.well
+            else "stopped"
+            if asked()
+            else "unfinished"
+            if ended.cut_off
+            else "failed"
+        )
         seconds = round(self.steps[name]["seconds"] + ended.seconds, 1)
         self.steps[name] = {"status": status, "seconds": seconds, "reason": ended.reason}
-        self.log.write(name, f"{status} after {ended.seconds:.1f} s{': ' if ended.reason else ''}{ended.reason}")
+        self.log.write(
+            name,
+            f"{status} after {ended.seconds:.1f} s{': ' if ended.reason else ''}{ended.reason}",
+        )
         self._save()
         return ended
 
@@ -223,8 +299,11 @@ class Lease:
         """Train without something, and say why."""
         self.facts[what] = what != "graphs"
         self.facts.setdefault("given_up", {}).setdefault(what, why)
-        text = {"reference": "trains with the reference implementation", "graphs": "trains eagerly",
-                "fp32": "trains in fp32"}[what]  # fmt: skip
+        text = {
+            "reference": "trains with the reference implementation",
+            "graphs": "trains eagerly",
+            "fp32": "trains in fp32",
+        }[what]
         self.log.write("lease", f"{text}: {why}")
 
     def _note(self, number: int, frame: object) -> None:
@@ -243,11 +322,15 @@ class Lease:
         content = {
             "plan": self.plan.as_json(),
             "steps": self.steps,
-            "training": {"ops": ops, "graphs": self.facts["graphs"], "fp32": self.facts["fp32"],
-                         "given_up": self.facts.get("given_up", {})},
+            "training": {
+                "ops": ops,
+                "graphs": self.facts["graphs"],
+                "fp32": self.facts["fp32"],
+                "given_up": self.facts.get("given_up", {}),
+            },
             "seconds": round(time.monotonic() - self.began, 1),
             "signalled": self.signalled,
-        }  # fmt: skip
+        }
         partial = self.results / f".{SUMMARY}.partial"
         partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
         partial.replace(self.results / SUMMARY)
@@ -256,8 +339,8 @@ class Lease:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Delete the folders of leases that were killed: those that no process holds. One made this minute may not be held
-    yet."""
+    """Delete the folders of leases that were killed: those that no process holds. One made this
+    minute may not be held yet."""
     for path in folder.glob(f"{_PREFIX}*"):
         with contextlib.suppress(OSError):  # held, or another user's
             if path.is_dir() and not path.is_symlink() and time.time() - path.stat().st_mtime > 60:

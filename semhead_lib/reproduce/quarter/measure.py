@@ -1,4 +1,5 @@
-"""How time and memory are measured on a device, what the device can do at most, and how figures are written."""
+"""How time and memory are measured on a device, what the device can do at most, and how figures are
+written."""
 
 from __future__ import annotations
 
@@ -18,7 +19,8 @@ from semhead_lib.devices import available_cores
 from semhead_lib.ops import compiled
 
 CUT_OFF = "cut off"  # of a kind that was being measured when the process ended
-_BUSY = 1.5  # processes that wait for a core or have one, a core, beyond which times are not to be trusted
+# processes that wait for a core or have one, a core, beyond which times are not to be trusted
+_BUSY = 1.5
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,8 @@ class Meter:
             torch.cuda.synchronize()
 
     def peak_megabytes(self, call: Callable[[], Any]) -> float | None:
-        """Most memory that the call holds beyond what was held before; None where that is not known."""
+        """Most memory that the call holds beyond what was held before; None where that is not
+        known."""
         if self.device != "cuda":
             return None
         torch.cuda.empty_cache()
@@ -71,7 +74,8 @@ class Meter:
         return (torch.cuda.max_memory_allocated() - before) / 1e6
 
     def ceilings(self) -> dict[str, float]:
-        """What the device reaches: TFLOP/s of products in fp32 (without tensor cores) and bf16, TB/s of a copy."""
+        """What the device reaches: TFLOP/s of products in fp32 (without tensor cores) and bf16,
+        TB/s of a copy."""
         side, length = (8192, 1 << 28) if self.device == "cuda" else (512, 1 << 22)
         before = torch.backends.cuda.matmul.allow_tf32
         torch.backends.cuda.matmul.allow_tf32 = False
@@ -101,26 +105,35 @@ class Measurements:
         self._write()
 
     def add(self, name: str, **values: Any) -> None:
-        """Put values into a row, rounded, with the machine's load where that disturbs them, and write the file."""
+        """Put values into a row, rounded, with the machine's load where that disturbs them, and
+        write the file."""
         row = self.rows.setdefault(name, {})
         for kind in [key for key, value in row.items() if value == CUT_OFF]:
             del row[kind]
         load, cores = os.getloadavg()[0], available_cores()
         if load > _BUSY * cores:
             row["disturbed"] = f"load {load:.1f} on {cores} cores"
-        row |= {key: round(value, 3) if isinstance(value, float) else value for key, value in values.items()}
+        row |= {
+            key: round(value, 3) if isinstance(value, float) else value
+            for key, value in values.items()
+        }
         print(f"{name}: {json.dumps({key: row[key] for key in values})}", flush=True)
         self._write()
 
     def _write(self) -> None:
-        card = torch.cuda.get_device_name() if self.device == "cuda" else f"CPU, {torch.get_num_threads()} threads"
+        card = (
+            torch.cuda.get_device_name()
+            if self.device == "cuda"
+            else f"CPU, {torch.get_num_threads()} threads"
+        )
         content = {
             "what": self.what,
             "device": card,
             "ceilings": self.ceilings,
             "rows": self.rows,
             "ops": compiled.COMPILED.detail,
-            "machine": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
+            "machine": f"{platform.system()} {platform.machine()}, Python "
+            f"{platform.python_version()}",
             "versions": {"torch": torch.__version__, "cuda": torch.version.cuda},
             "date": datetime.date.today().isoformat(),
         }

@@ -10,8 +10,15 @@ from pathlib import Path
 from typing import Any
 
 STEPS = ("build", "checks", "tests", "render", "step", "train", "finish")
-# Seconds of each step at most, and its share of the lease: the smaller holds. Training takes what is left.
-_LIMITS = {"build": (240, 0.25), "checks": (60, 0.15), "tests": (90, 0.15), "render": (70, 0.15), "step": (50, 0.15)}
+# Seconds of each step at most, and its share of the lease: the smaller holds. Training takes what
+# is left.
+_LIMITS = {
+    "build": (240, 0.25),
+    "checks": (60, 0.15),
+    "tests": (90, 0.15),
+    "render": (70, 0.15),
+    "step": (50, 0.15),
+}
 SPARE = 20.0  # seconds that a training has for its last snapshot
 _RESERVE = (120, 0.25)  # for grids and state
 _TRAINING = 0.25  # of the lease, which steps before the training leave to it
@@ -31,7 +38,9 @@ class Plan:
     files: int | None = None  # that `out` may have
     state_mb: float = 64.0
     tests: str = ""  # further words for pytest
-    limits: dict[str, float] = field(default_factory=dict)  # seconds of steps, in place of the usual ones; 0: left out
+    limits: dict[str, float] = field(
+        default_factory=dict
+    )  # seconds of steps, in place of the usual ones; 0: left out
 
     def __post_init__(self) -> None:
         if not 1 <= self.minutes < math.inf:
@@ -41,13 +50,21 @@ class Plan:
         if not 0 < self.state_mb < math.inf:
             raise ValueError(f"STATE_MB must be positive, got {self.state_mb:g}")
         if self.state is not None and not Path(self.state).is_dir():
-            raise ValueError(f"STATE must be the folder state/ of a lease before, there is none at {self.state}")
+            raise ValueError(
+                f"STATE must be the folder state/ of a lease before, there is none at {self.state}"
+            )
         if not Path(self.data).is_file():
-            raise ValueError(f"DATA must be a file of 'semhead data pack', there is none at {self.data}")
+            raise ValueError(
+                f"DATA must be a file of 'semhead data pack', there is none at {self.data}"
+            )
         if unknown := self.limits.keys() - _LIMITS.keys():
-            raise ValueError(f"LIMITS may name {', '.join(_LIMITS)}, got {', '.join(sorted(unknown))}")
+            raise ValueError(
+                f"LIMITS may name {', '.join(_LIMITS)}, got {', '.join(sorted(unknown))}"
+            )
         if self.files is not None and self.files < 3:
-            raise ValueError(f"FILES must be at least 3 (report.tar and two of the state), got {self.files}")
+            raise ValueError(
+                f"FILES must be at least 3 (report.tar and two of the state), got {self.files}"
+            )
         if Path(self.out).exists() and not Path(self.out).is_dir():
             raise ValueError(f"OUT must be a folder, {self.out} is a file")
         if Path(self.out).is_dir() and any(Path(self.out).iterdir()):
@@ -65,12 +82,23 @@ class Plan:
             state_mb = float(env.get("STATE_MB") or 64)
             limits = {step: float(seconds) for step, seconds in _pairs(env, "LIMITS").items()}
         except ValueError as error:
-            raise ValueError(f"MINUTES, FILES, STATE_MB and those of LIMITS must be numbers: {error}") from None
+            raise ValueError(
+                f"MINUTES, FILES, STATE_MB and those of LIMITS must be numbers: {error}"
+            ) from None
         state = words[3] if len(words) > 3 else None
         return cls(
-            minutes, words[1], words[2], state, env.get("DEVICE") or "cuda", env.get("PRESET") or None,
-            _pairs(env, "SETTINGS"), files, state_mb, env.get("TESTS", ""), limits,
-        )  # fmt: skip
+            minutes,
+            words[1],
+            words[2],
+            state,
+            env.get("DEVICE") or "cuda",
+            env.get("PRESET") or None,
+            _pairs(env, "SETTINGS"),
+            files,
+            state_mb,
+            env.get("TESTS", ""),
+            limits,
+        )
 
     @property
     def seconds(self) -> float:
@@ -83,7 +111,8 @@ class Plan:
         return min(_RESERVE[0], _RESERVE[1] * self.seconds)
 
     def limit(self, step: str, left: float = math.inf) -> float:
-        """Seconds that a step before the training may take when `left` seconds of the lease are left."""
+        """Seconds that a step before the training may take when `left` seconds of the lease are
+        left."""
         most, share = _LIMITS[step]
         spare = left - self.reserve - _TRAINING * self.seconds
         return self.limits.get(step, min(most, share * self.seconds, spare))

@@ -66,9 +66,15 @@ def run(
         return Ended(-1, 0.0, "no time was left")
     try:
         process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, text=True,
-            errors="replace", start_new_session=True, env=os.environ | (environment or {}),
-        )  # fmt: skip
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            text=True,
+            errors="replace",
+            start_new_session=True,
+            env=os.environ | (environment or {}),
+        )
     except OSError as error:
         return Ended(-1, 0.0, f"{command[0]} does not start: {error}")
 
@@ -94,7 +100,11 @@ def run(
     _kill(process)  # children that outlived it
     listener.join(5)
     if not why and process.returncode:
-        by = f"signal {-process.returncode}" if process.returncode < 0 else f"exit code {process.returncode}"
+        by = (
+            f"signal {-process.returncode}"
+            if process.returncode < 0
+            else f"exit code {process.returncode}"
+        )
         why = f"{last[0] or 'it said nothing'} ({by})"
     return Ended(process.returncode, time.monotonic() - began, why, cut_off)
 

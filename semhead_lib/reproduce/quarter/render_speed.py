@@ -1,4 +1,5 @@
-"""Step `render`: the fused renderer against the reference implementation, eager and compiled; most important first.
+"""Step `render`: the fused renderer against the reference implementation, eager and compiled; most
+important first.
 
 `make bench` runs the same on a machine with a GPU (tests/benchmarks/test_render_gpu_speed.py).
 """
@@ -43,7 +44,8 @@ class Sizes:
 
     def __str__(self) -> str:
         return (
-            f"batch {self.batch}, raw {self.raw}, {self.samples} + {self.samples} samples, planes {self.side}, "
+            f"batch {self.batch}, raw {self.raw}, {self.samples} + {self.samples} samples, planes "
+            f"{self.side}, "
             f"network {self.channels}-{self.hidden}-{1 + self.outputs}"
         )
 
@@ -51,10 +53,15 @@ class Sizes:
 EG3D, TINY = Sizes(), Sizes(1, 32, 16, 8)
 
 
-def measure(path: Path, device: str, left: Callable[[], float], sizes: Sizes = EG3D) -> Measurements:
-    """Write the figures to `path`, row after row, until all are there or `left()` seconds are spent."""
+def measure(
+    path: Path, device: str, left: Callable[[], float], sizes: Sizes = EG3D
+) -> Measurements:
+    """Write the figures to `path`, row after row, until all are there or `left()` seconds are
+    spent."""
     meter = Meter(device, 9 if device == "cuda" else 3)
-    figures = Measurements(path, f"{sizes}, fp32 unless said, medians of {meter.runs} runs", device, meter.ceilings())
+    figures = Measurements(
+        path, f"{sizes}, fp32 unless said, medians of {meter.runs} runs", device, meter.ceilings()
+    )
     cases = list(_cases(sizes, device))
     for kind in ("ours", "reference", "ours, bf16 map", "ours, density grid", "compiled reference"):
         for case in cases:
@@ -89,7 +96,11 @@ class _Case:
         if kind == "ours":
             return lambda f: renderer(f, cameras, raw, seed=1)
         if kind == "ours, bf16 map":
-            return (lambda f: renderer(f.bfloat16(), cameras, raw, seed=1)) if cameras.is_cuda else None
+            return (
+                (lambda f: renderer(f.bfloat16(), cameras, raw, seed=1))
+                if cameras.is_cuda
+                else None
+            )
         if kind == "ours, density grid":
             return lambda f: _with(renderer, grid=_GRID)(f, cameras, raw, seed=1)
 
@@ -107,7 +118,9 @@ class _Case:
         s, layout = self.sizes, self.renderer.planes.layout
         taps = len(layout.windows) * (8 if layout.depth > 1 else 4)
         points = len(self.cameras) * s.raw**2 * 2 * s.samples
-        operations = 2 * points * (taps * s.channels + s.channels * s.hidden + s.hidden * (1 + s.outputs))
+        operations = (
+            2 * points * (taps * s.channels + s.channels * s.hidden + s.hidden * (1 + s.outputs))
+        )
         seconds = row["ours forward ms"] * 1e-3
         texels = points * taps * s.channels * 4 / seconds / 1e12
         return {
@@ -118,7 +131,9 @@ class _Case:
 
 
 def _cases(sizes: Sizes, device: str) -> Iterator[_Case]:
-    cameras = orbit_cameras(torch.linspace(-90, 90, sizes.batch), torch.zeros(sizes.batch)).to(device)
+    cameras = orbit_cameras(torch.linspace(-90, 90, sizes.batch), torch.zeros(sizes.batch)).to(
+        device
+    )
     order = [*_FIRST, *(name for name in REPRESENTATIONS if name not in _FIRST)]
     for position, name in enumerate(order):
         if position == len(_FIRST):
@@ -139,10 +154,14 @@ def _shipped(sizes: Sizes, cameras: Tensor, device: str) -> _Case:
     renderer.settings = replace(renderer.settings, coarse=sizes.samples, fine=sizes.samples)
     with torch.no_grad():
         z = torch.randn(sizes.batch, c.z_dim, generator=torch.Generator().manual_seed(0)).to(device)
-        condition = torch.randn(sizes.batch, c.condition_dim, generator=torch.Generator().manual_seed(1)).to(device)
+        condition = torch.randn(
+            sizes.batch, c.condition_dim, generator=torch.Generator().manual_seed(1)
+        ).to(device)
         condition = torch.nn.functional.normalize(condition, dim=1) if c.condition_dim else None
         features = generator.feature_map(generator.mapping(z, condition)).float()
-    own = replace(sizes, side=c.plane_side, channels=c.plane_channels, hidden=c.hidden, outputs=c.features)
+    own = replace(
+        sizes, side=c.plane_side, channels=c.plane_channels, hidden=c.hidden, outputs=c.features
+    )
     return _Case("heads of semhead-64", renderer, features.requires_grad_(), cameras, own)
 
 
@@ -153,12 +172,16 @@ def _with(renderer: Renderer, **changes: Any) -> Renderer:
     return other
 
 
-def _row(kind: str, render: Callable[[Tensor], Any], features: Tensor, meter: Meter) -> dict[str, Any]:
+def _row(
+    kind: str, render: Callable[[Tensor], Any], features: Tensor, meter: Meter
+) -> dict[str, Any]:
     """Time and memory of the forward pass, and of both."""
 
     def both() -> None:
         out = render(features)
-        torch.autograd.grad(out.features.square().mean() + out.depth.mean() + out.opacity.mean(), features)
+        torch.autograd.grad(
+            out.features.square().mean() + out.depth.mean() + out.opacity.mean(), features
+        )
 
     def forward() -> None:
         with torch.no_grad():
@@ -188,7 +211,9 @@ def _ratios(row: dict[str, Any], kind: str) -> dict[str, float]:
     """How many times as long as ours, and as much memory, another kind takes."""
     names = [f"{what} {unit}" for unit in ("ms", "MB") for what in ("forward", "both")]
     known = [name for name in names if row.get(f"ours {name}") and row.get(f"{kind} {name}")]
-    return {f"{kind} over ours, {name}": row[f"{kind} {name}"] / row[f"ours {name}"] for name in known}
+    return {
+        f"{kind} over ours, {name}": row[f"{kind} {name}"] / row[f"ours {name}"] for name in known
+    }
 
 
 def main(words: list[str]) -> None:

@@ -1,4 +1,5 @@
-"""Step `step`: the whole training step of each preset in images a second, as a graph and eagerly."""
+"""Step `step`: the whole training step of each preset in images a second, as a graph and
+eagerly."""
 
 from __future__ import annotations
 
@@ -16,7 +17,8 @@ from semhead_lib.reproduce.quarter.trial_step import TrialStep
 
 Kind = tuple[str, dict[str, Any]]
 BF16, FP32 = dict(precision="bf16"), dict(precision="fp32")
-# Preset, how it is run; the most important first. semhead-512 last: a step of it takes most of a second.
+# Preset, how it is run; the most important first. semhead-512 last: a step of it takes most of a
+# second.
 _ON_A_GPU: tuple[tuple[str, Kind], ...] = (
     ("semhead-64", ("graphed bf16", BF16 | dict(graphs=True))),
     ("semhead-128", ("graphed bf16", BF16 | dict(graphs=True))),
@@ -28,13 +30,19 @@ _ON_A_GPU: tuple[tuple[str, Kind], ...] = (
     ("semhead-512", ("graphed bf16", BF16 | dict(graphs=True))),
     ("semhead-512", ("eager bf16", BF16 | dict(graphs=False))),
 )
-_ON_A_CPU: tuple[tuple[str, Kind], ...] = (("semhead-32", ("eager fp32", FP32 | dict(subjects_per_batch=2))),)
+_ON_A_CPU: tuple[tuple[str, Kind], ...] = (
+    ("semhead-32", ("eager fp32", FP32 | dict(subjects_per_batch=2))),
+)
 
 
 def measure(path: Path, device: str, left: Callable[[], float]) -> Measurements:
-    """Write the figures to `path`, row after row, until all are there or `left()` seconds are spent."""
+    """Write the figures to `path`, row after row, until all are there or `left()` seconds are
+    spent."""
     meter = Meter(device)
-    what = "whole training steps on noise: both networks, wrong conditions, R1 and density regularisation in turn"
+    what = (
+        "whole training steps on noise: both networks, wrong conditions, R1 and density "
+        "regularisation in turn"
+    )
     figures = Measurements(path, what, device, meter.ceilings() if device == "cuda" else {})
     for preset, (kind, changes) in _ON_A_GPU if device == "cuda" else _ON_A_CPU:
         if left() < 8:
@@ -48,7 +56,10 @@ def measure(path: Path, device: str, left: Callable[[], float]) -> Measurements:
         except Exception as error:
             if device == "cuda" and "CUDA error" in str(error):
                 raise  # nothing works any more in this process
-            figures.add(preset, **{kind: f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:120]}"})
+            figures.add(
+                preset,
+                **{kind: f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:120]}"},
+            )
         gc.collect()
         if device == "cuda":
             torch.cuda.empty_cache()
@@ -56,7 +67,8 @@ def measure(path: Path, device: str, left: Callable[[], float]) -> Measurements:
 
 
 def _row(preset: str, kind: str, changes: dict[str, Any], meter: Meter) -> dict[str, Any]:
-    """Images a second over whole cycles of the lazy terms, after one to warm up, and the most memory held."""
+    """Images a second over whole cycles of the lazy terms, after one to warm up, and the most
+    memory held."""
     if meter.device == "cuda":
         torch.cuda.reset_peak_memory_stats()
     trial = TrialStep(preset, meter.device, **changes)
@@ -77,7 +89,11 @@ def _row(preset: str, kind: str, changes: dict[str, Any], meter: Meter) -> dict[
     if "graphed" in kind and trial.why_eager:
         return {kind: f"eager: {trial.why_eager}"}
     images = trial.settings.batch * cycle * max(cycles, 1)
-    found = {f"{kind} images/s": images / taken, f"{kind} warm-up s": slow, "batch": trial.settings.batch}
+    found = {
+        f"{kind} images/s": images / taken,
+        f"{kind} warm-up s": slow,
+        "batch": trial.settings.batch,
+    }
     if meter.device == "cuda":
         found[f"{kind} peak MB"] = torch.cuda.max_memory_allocated() / 1e6
     return found

@@ -1,7 +1,8 @@
-"""`gpu_quarter.sh --table OUT`: copies a lease's figures of a GPU into the repository and docs/benchmarks.md.
+"""`gpu_quarter.sh --table OUT`: copies a lease's figures of a GPU into the repository and
+docs/benchmarks.md.
 
-The table stands between two markers and comes from papermill_runs/benchmarks/gpu_*.json alone. Where there are none, it
-says that no GPU has been measured.
+The table stands between two markers and comes from papermill_runs/benchmarks/gpu_*.json alone.
+Where there are none, it says that no GPU has been measured.
 """
 
 from __future__ import annotations
@@ -13,16 +14,26 @@ from typing import Any
 
 ROOT = Path(__file__).parents[3]
 BENCHMARKS, PAGE = Path("papermill_runs/benchmarks"), Path("docs/benchmarks.md")
-BEGIN, END = "<!-- gpu figures: written by environments/gpu_quarter.sh --table -->", "<!-- end of gpu figures -->"
+BEGIN, END = (
+    "<!-- gpu figures: written by environments/gpu_quarter.sh --table -->",
+    "<!-- end of gpu figures -->",
+)
 NAMES = ("gpu_render.json", "gpu_step.json")
-NONE = "No GPU has been measured yet: `environments/gpu_quarter.sh` on a machine that has one fills this section."
+NONE = (
+    "No GPU has been measured yet: `environments/gpu_quarter.sh` on a machine that has one "
+    "fills this section."
+)
 
 
 def main(words: list[str], root: Path = ROOT) -> int:
-    """Exit code: 0 when the page has the table, 1 with a sentence when it cannot, 2 for other words than one OUT."""
+    """Exit code: 0 when the page has the table, 1 with a sentence when it cannot, 2 for other words
+    than one OUT."""
     if len(words) != 1:
         missing = "OUT is missing" if not words else f"expected one OUT, got {' '.join(words)}"
-        print(f"gpu_quarter --table: {missing}: the folder of a lease, with {' or '.join(NAMES)}", file=sys.stderr)
+        print(
+            f"gpu_quarter --table: {missing}: the folder of a lease, with {' or '.join(NAMES)}",
+            file=sys.stderr,
+        )
         return 2
     try:
         print("\n".join(f"{path} is new" for path in take(Path(words[0]), root / BENCHMARKS)))
@@ -34,20 +45,26 @@ def main(words: list[str], root: Path = ROOT) -> int:
 
 
 def take(out: Path, benchmarks: Path) -> list[Path]:
-    """Copy the figures of a GPU that a lease brought. Raises ValueError when it brought none, or those of a CPU."""
+    """Copy the figures of a GPU that a lease brought. Raises ValueError when it brought none, or
+    those of a CPU."""
     found = [out / name for name in NAMES if (out / name).is_file()]
     if not found:
         raise ValueError(f"{out} has neither of {', '.join(NAMES)}")
     for path in found:
         content = json.loads(path.read_text(encoding="utf-8"))
-        if not content["rows"] or not content["versions"]["cuda"] or content["device"].startswith("CPU"):
+        if (
+            not content["rows"]
+            or not content["versions"]["cuda"]
+            or content["device"].startswith("CPU")
+        ):
             raise ValueError(f"{path} holds no figures of a GPU (device {content['device']!r})")
         (benchmarks / path.name).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     return [benchmarks / path.name for path in found]
 
 
 def write_page(root: Path) -> None:
-    """Replace what stands between the markers. Raises ValueError when the page has not both, in order."""
+    """Replace what stands between the markers. Raises ValueError when the page has not both, in
+    order."""
     path = root / PAGE
     text = path.read_text(encoding="utf-8")
     head, begin, rest = text.partition(BEGIN)
@@ -60,7 +77,9 @@ def write_page(root: Path) -> None:
 def section(benchmarks: Path) -> str:
     """The section in Markdown; links are relative to docs/."""
     render, step = (
-        json.loads((benchmarks / name).read_text(encoding="utf-8")) if (benchmarks / name).is_file() else None
+        json.loads((benchmarks / name).read_text(encoding="utf-8"))
+        if (benchmarks / name).is_file()
+        else None
         for name in NAMES
     )
     if not render and not step:
@@ -76,17 +95,22 @@ def section(benchmarks: Path) -> str:
 def _render(figures: dict[str, Any]) -> str:
     """Times and memory of the renderer, ours and the reference implementation's."""
     lines = [
-        f"The renderer on one {_where(figures)} ([benchmark](../{BENCHMARKS / NAMES[0]})); {figures['what']}:",
+        f"The renderer on one {_where(figures)} ([benchmark](../{BENCHMARKS / NAMES[0]})); "
+        f"{figures['what']}:",
         "",
-        "| planes | fused: forward / with backward, ms | reference, ms | reference by torch.compile, ms | "
+        "| planes | fused: forward / with backward, ms | reference, ms | reference by "
+        "torch.compile, ms | "
         "memory with backward, MB: fused / reference | share of the GPU's fp32 peak |",
         "|---|---|---|---|---|---|",
     ]
     for name, row in figures["rows"].items():
         kinds = [_pair(row, kind, "ms") for kind in ("ours", "reference", "compiled reference")]
-        memory = " / ".join(_number(row.get(f"{kind} both MB"), 0) for kind in ("ours", "reference"))
+        memory = " / ".join(
+            _number(row.get(f"{kind} both MB"), 0) for kind in ("ours", "reference")
+        )
         lines.append(
-            f"| {_named(name, row)} | {' | '.join(kinds)} | {memory} | {_number(row.get('share of fp32'), 2)} |"
+            f"| {_named(name, row)} | {' | '.join(kinds)} | {memory} | "
+            f"{_number(row.get('share of fp32'), 2)} |"
         )
     return "\n".join(lines)
 
@@ -94,9 +118,12 @@ def _render(figures: dict[str, Any]) -> str:
 def _step(figures: dict[str, Any]) -> str:
     """Images a second of each preset, by how the step is run."""
     names = {key.removesuffix(" images/s"): None for row in figures["rows"].values() for key in row}
-    kinds = [name for name in names if any(f"{name} images/s" in row for row in figures["rows"].values())]
+    kinds = [
+        name for name in names if any(f"{name} images/s" in row for row in figures["rows"].values())
+    ]
     lines = [
-        f"Training on one {_where(figures)}, in images/s ([benchmark](../{BENCHMARKS / NAMES[1]})):",
+        f"Training on one {_where(figures)}, in images/s "
+        f"([benchmark](../{BENCHMARKS / NAMES[1]})):",
         "",
         f"| preset | batch | {' | '.join(kinds)} | peak memory, GB |",
         "|---|---|" + "---|" * (len(kinds) + 1),
@@ -105,7 +132,10 @@ def _step(figures: dict[str, Any]) -> str:
         speeds = [_number(row.get(f"{kind} images/s"), 0) for kind in kinds]
         peaks = [row[f"{kind} peak MB"] for kind in kinds if f"{kind} peak MB" in row]
         peak = _number(max(peaks) / 1000 if peaks else None, 1)
-        lines.append(f"| {_named(f'`{name}`', row)} | {row.get('batch', '–')} | {' | '.join(speeds)} | {peak} |")
+        lines.append(
+            f"| {_named(f'`{name}`', row)} | {row.get('batch', '–')} | {' | '.join(speeds)} | "
+            f"{peak} |"
+        )
     return "\n".join(lines)
 
 

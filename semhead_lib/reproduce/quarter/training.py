@@ -1,4 +1,5 @@
-"""Step `train`: trains on a packed dataset until its time is over, from a compact state where there is one."""
+"""Step `train`: trains on a packed dataset until its time is over, from a compact state where there
+is one."""
 
 from __future__ import annotations
 
@@ -67,15 +68,18 @@ def main(words: list[str]) -> str | None:
     log = read_log(run)
     if log:
         speeds = [line["images_per_second"] for line in log[-20:]]
-        facts |= {"step": log[-1]["step"], "kimg": log[-1]["kimg"],
-                  "images_per_second": round(sorted(speeds)[len(speeds) // 2], 1)}  # fmt: skip
+        facts |= {
+            "step": log[-1]["step"],
+            "kimg": log[-1]["kimg"],
+            "images_per_second": round(sorted(speeds)[len(speeds) // 2], 1),
+        }
     job.answer(**facts)
     return None
 
 
 def look(job: Job, run: Path) -> str | None:
-    """What of DATA, SETTINGS or the machine keeps a new training from beginning, also written down; None when nothing
-    does."""
+    """What of DATA, SETTINGS or the machine keeps a new training from beginning, also written down;
+    None when nothing does."""
     if job.device == "cuda" and not torch.cuda.is_available():
         reason = f"torch {torch.__version__} finds no CUDA device; DEVICE=cpu rehearses without one"
         job.answer(refused=reason)
@@ -91,7 +95,9 @@ def look(job: Job, run: Path) -> str | None:
     return None
 
 
-def _train(job: Job, run: Path, data: SubjectsInMemory, settings: TrainSettings, facts: dict[str, Any]) -> None:
+def _train(
+    job: Job, run: Path, data: SubjectsInMemory, settings: TrainSettings, facts: dict[str, Any]
+) -> None:
     """`train`; a state of other data or settings lends its networks to a new training."""
 
     def listen(line: Line) -> None:
@@ -106,18 +112,32 @@ def _train(job: Job, run: Path, data: SubjectsInMemory, settings: TrainSettings,
             facts["state"] = f"not used, the training starts from the beginning: {error}"
             print(f"STATE: {facts['state']}", flush=True)
             shutil.rmtree(run)
-            train(_settings(job, run, data), data, run, stop_after=max(job.left - SPARE, 1.0), **common)
+            train(
+                _settings(job, run, data),
+                data,
+                run,
+                stop_after=max(job.left - SPARE, 1.0),
+                **common,
+            )
             return
         if "was begun with other settings" not in str(error) or before.exists():
             raise
         facts["state"] = f"its networks begin a new training: {error}"
         print(f"STATE: {facts['state']}", flush=True)
         run.rename(before)
-        train(settings, data, run, init=before / MODEL, stop_after=max(job.left - SPARE, 1.0), **common)
+        train(
+            settings,
+            data,
+            run,
+            init=before / MODEL,
+            stop_after=max(job.left - SPARE, 1.0),
+            **common,
+        )
 
 
 def _restored(state: Path, run: Path) -> str:
-    """What became of the state, in words. One that is damaged is not used: a lease is too short to wait for another."""
+    """What became of the state, in words. One that is damaged is not used: a lease is too short to
+    wait for another."""
     shutil.rmtree(run, ignore_errors=True)
     try:
         return f"goes on at step {restore_state(state, run)}"
@@ -127,9 +147,12 @@ def _restored(state: Path, run: Path) -> str:
 
 
 def _settings(job: Job, run: Path, data: SubjectsInMemory) -> TrainSettings:
-    """The settings of the training that goes on, or of a new one. Raises TypeError or ValueError for wrong ones."""
+    """The settings of the training that goes on, or of a new one. Raises TypeError or ValueError
+    for wrong ones."""
     known = {field.name: field for field in dataclasses.fields(TrainSettings)}
-    asked = old_names.today(old_names.SETTINGS, {key: _value(text) for key, text in job.settings.items()})
+    asked = old_names.today(
+        old_names.SETTINGS, {key: _value(text) for key, text in job.settings.items()}
+    )
     for key, value in asked.items():
         if key in known and isinstance(known[key].default, str) != isinstance(value, str):
             raise ValueError(f"{key} cannot be {value!r}")
@@ -142,9 +165,14 @@ def _settings(job: Job, run: Path, data: SubjectsInMemory) -> TrainSettings:
         begun = begun_settings(json.loads((run / SETTINGS).read_text(encoding="utf-8")))
         chosen: dict[str, Any] = {key: value for key, value in begun.items() if key in known}
         if other := [key for key in asked if key not in free and asked[key] != chosen.get(key)]:
-            print(f"SETTINGS: {', '.join(other)} of the state are kept, they cannot change", flush=True)
+            print(
+                f"SETTINGS: {', '.join(other)} of the state are kept, they cannot change",
+                flush=True,
+            )
     else:
-        shutil.rmtree(run, ignore_errors=True)  # of an attempt that failed before its first snapshot
+        shutil.rmtree(
+            run, ignore_errors=True
+        )  # of an attempt that failed before its first snapshot
         layout = data.manifest.layout
         of_this_size = f"semhead-{layout.resolution}"
         wrong_size = PRESETS[PRESET].resolution != layout.resolution and of_this_size in PRESETS
@@ -158,11 +186,14 @@ def _settings(job: Job, run: Path, data: SubjectsInMemory) -> TrainSettings:
 
 
 def _intervals(job: Job) -> dict[str, float | int]:
-    """Thousands of images between snapshots and grids: about a minute's. On a card, fewer lines: each waits for it."""
+    """Thousands of images between snapshots and grids: about a minute's. On a card, fewer lines:
+    each waits for it."""
     speed = 1000.0 if job.device == "cuda" else 10.0
     seconds = min(_SECONDS, 60 * job.minutes / 4)
     every = max(speed * seconds / 1000, 0.001)
-    return {"snapshot_kimg": every, "tick_kimg": every} | ({"log_every": 50} if job.device == "cuda" else {})
+    return {"snapshot_kimg": every, "tick_kimg": every} | (
+        {"log_every": 50} if job.device == "cuda" else {}
+    )
 
 
 def _value(text: str) -> Any:

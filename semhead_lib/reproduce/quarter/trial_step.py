@@ -1,4 +1,5 @@
-"""A training step on noise, for checks and for measuring: what is in the images does not change how long it takes."""
+"""A training step on noise, for checks and for measuring: what is in the images does not change how
+long it takes."""
 
 from __future__ import annotations
 
@@ -27,13 +28,16 @@ class TrialStep:
         self.settings = TrainSettings(preset=preset, **changes).resolved(1)
         accelerator = Accelerator(cpu=device == "cpu")
         self.networks = Networks(self.settings, SEMANTIC, accelerator.device)
-        self.step = Step(self.settings, self.networks, self.settings.condition_mode(SEMANTIC), accelerator)
+        self.step = Step(
+            self.settings, self.networks, self.settings.condition_mode(SEMANTIC), accelerator
+        )
         resolution = self.settings.generator_config(SEMANTIC).resolution
         self.batches = [noise(self.settings, resolution, seed) for seed in range(4)]
 
     @property
     def why_eager(self) -> str | None:
-        """Why steps are not run as CUDA graphs; None where they are. Known for good after some of each kind."""
+        """Why steps are not run as CUDA graphs; None where they are. Known for good after some of
+        each kind."""
         return self.step.eager
 
     def run(self, number: int) -> dict[str, Tensor]:

@@ -1,8 +1,10 @@
-"""A discriminator that makes reconstructions sharp (VAE-GAN: Larsen et al., 2016; VQGAN: Esser et al., 2021).
+"""A discriminator that makes reconstructions sharp (VAE-GAN: Larsen et al., 2016; VQGAN: Esser et
+al., 2021).
 
-A latent does not determine every detail of an image, and an L1 loss is least for the blurred average of all images that
-it could stand for. The discriminator compares reconstructions with the real images and rewards detail instead, while
-the losses of images, masks and points keep colours and shapes. It also judges heads of random latents.
+A latent does not determine every detail of an image, and an L1 loss is least for the blurred
+average of all images that it could stand for. The discriminator compares reconstructions with the
+real images and rewards detail instead, while the losses of images, masks and points keep colours
+and shapes. It also judges heads of random latents.
 """
 
 from __future__ import annotations
@@ -28,19 +30,25 @@ _BETAS = (0.0, 0.99)
 class Adversary:
     """The discriminator with its optimiser, and the losses of both sides."""
 
-    def __init__(self, settings: ReconstructionSettings, semantic_dimension: int, device: torch.device | str) -> None:
+    def __init__(
+        self, settings: ReconstructionSettings, semantic_dimension: int, device: torch.device | str
+    ) -> None:
         self.settings = settings.adversarial  # with a weight of local logits and of R1
         config = self.settings.discriminator_config(semantic_dimension)
         self.discriminator = Discriminator(config).to(device)
         rate = settings.discriminator_lr
-        self.optimiser = torch.optim.Adam(self.discriminator.parameters(), lr=rate, betas=_BETAS, fused=True)
+        self.optimiser = torch.optim.Adam(
+            self.discriminator.parameters(), lr=rate, betas=_BETAS, fused=True
+        )
 
     def learn(self, sample: Sample, made: Sequence[Render], step: int) -> dict[str, Tensor]:
-        """One step of the discriminator: logistic loss of whole images and of 8 x 8 places, and lazy R1.
+        """One step of the discriminator: logistic loss of whole images and of 8 x 8 places, and
+        lazy R1.
 
         Args:
             sample: B real images with masks, cameras and semantics.
-            made: kinds of generated images, B of each, with the cameras of the real ones; their losses are averaged.
+            made: kinds of generated images, B of each, with the cameras of the real ones; their
+                losses are averaged.
 
         Returns means for the log: loss_d, local_d, and the logits real and fake.
         """
@@ -51,8 +59,13 @@ class Adversary:
         real = real.requires_grad_() if penalised else real
         with equalised(discriminator):
             of_real = self._logits(real, condition)
-            of_made = [self._logits(self._seen(x.image, x.opacity).detach(), condition) for x in made]
-            each = [[losses.discriminator_loss(a, b) for a, b in zip(of_real, x, strict=True)] for x in of_made]
+            of_made = [
+                self._logits(self._seen(x.image, x.opacity).detach(), condition) for x in made
+            ]
+            each = [
+                [losses.discriminator_loss(a, b) for a, b in zip(of_real, x, strict=True)]
+                for x in of_made
+            ]
             found = {
                 "loss_d": sum(x[0] for x in each) / len(each),
                 "local_d": sum(x[1] for x in each) / len(each),
@@ -70,13 +83,18 @@ class Adversary:
         return {name: value.detach() for name, value in found.items()}
 
     def generator_loss(self, sample: Sample, made: Sequence[Render]) -> Tensor:  # -> []
-        """Non-saturating logistic loss of whole images and places, summed over the kinds of generated images."""
+        """Non-saturating logistic loss of whole images and places, summed over the kinds of
+        generated images."""
         s, condition = self.settings, _condition(sample)
         total = sample.images.new_zeros(())
         with equalised(self.discriminator):
             for x in made:
                 whole, local = self._logits(self._seen(x.image, x.opacity), condition)
-                total = total + losses.generator_loss(whole) + s.local_weight * losses.generator_loss(local)
+                total = (
+                    total
+                    + losses.generator_loss(whole)
+                    + s.local_weight * losses.generator_loss(local)
+                )
         return total
 
     def begin_with(self, folder: Path) -> None:
@@ -88,7 +106,10 @@ class Adversary:
             self.discriminator.load_state_dict(Discriminator.load(folder).state_dict())
 
     def state_dict(self) -> dict[str, Any]:
-        return {"discriminator": self.discriminator.state_dict(), "optimiser": self.optimiser.state_dict()}
+        return {
+            "discriminator": self.discriminator.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.discriminator.load_state_dict(state["discriminator"])
@@ -97,14 +118,22 @@ class Adversary:
     def _seen(self, images: Tensor, masks: Tensor) -> DiscriminatorInput:
         return losses.discriminator_input(self.discriminator, images, masks)
 
-    def _logits(self, seen: DiscriminatorInput, condition: Tensor) -> tuple[Tensor, Tensor]:  # [B] and [B, places]
+    def _logits(
+        self, seen: DiscriminatorInput, condition: Tensor
+    ) -> tuple[Tensor, Tensor]:  # [B] and [B, places]
         features = self.discriminator.features(seen)
-        return self.discriminator.logits(features, condition), self.discriminator.local_logits(features)
+        return self.discriminator.logits(features, condition), self.discriminator.local_logits(
+            features
+        )
 
 
 def _condition(sample: Sample) -> Tensor:  # [B, 25 + D] cameras of the crops, semantic features
-    cameras = sample.cameras if sample.windows is None else crop_cameras(sample.cameras, sample.windows)
+    cameras = (
+        sample.cameras if sample.windows is None else crop_cameras(sample.cameras, sample.windows)
+    )
     if sample.semantics is None:
-        raise ValueError("the discriminator of reconstructions needs subjects with semantic features")
+        raise ValueError(
+            "the discriminator of reconstructions needs subjects with semantic features"
+        )
     semantics = sample.semantics.repeat_interleave(len(cameras) // len(sample.semantics), 0)
     return torch.cat([cameras, semantics], dim=1)

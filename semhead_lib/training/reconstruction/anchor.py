@@ -1,4 +1,5 @@
-"""Steps of reconstruction between those of an adversarial training, so that it keeps what the truth taught it."""
+"""Steps of reconstruction between those of an adversarial training, so that it keeps what the truth
+taught it."""
 
 from __future__ import annotations
 
@@ -25,7 +26,12 @@ class Anchor:
     """
 
     def __init__(
-        self, settings: TrainSettings, data: Any, dimension: int, generator: Generator, device: torch.device
+        self,
+        settings: TrainSettings,
+        data: Any,
+        dimension: int,
+        generator: Generator,
+        device: torch.device,
     ) -> None:
         if not isinstance(data, SubjectsInMemory):
             raise ValueError("reconstruct_every needs data in memory: leave out stream=true")

@@ -34,7 +34,8 @@ class Rays:
 
 @dataclass(frozen=True)
 class Sample:
-    """H subjects: an image of each to encode, B images to reconstruct, those of a subject adjacent, and rays."""
+    """H subjects: an image of each to encode, B images to reconstruct, those of a subject adjacent,
+    and rays."""
 
     encoded: Tensor  # [H, 3, S, S] in [-1, 1]
     semantics: Tensor | None  # [H, D]
@@ -49,27 +50,39 @@ class Sample:
         """The same on `device`."""
         rays = Rays(*(getattr(self.rays, f.name).to(device) for f in fields(Rays)))
         moved = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "rays"}
-        return replace(self, rays=rays, **{k: v if v is None else v.to(device) for k, v in moved.items()})
+        return replace(
+            self, rays=rays, **{k: v if v is None else v.to(device) for k, v in moved.items()}
+        )
 
 
 class SubjectBatches:
     """From the number of a step to its sample: a function of data, settings and number alone.
 
-    What is rare counts more: pixels are drawn, and differences of images weighed, by the root of the rarity of the
-    class of their surface, so that eyes, brows and lips are learnt beside skin and clothes.
+    What is rare counts more: pixels are drawn, and differences of images weighed, by the root of
+    the rarity of the class of their surface, so that eyes, brows and lips are learnt beside skin
+    and clothes.
 
-    Raises ValueError for data without masks, depth or classes, or with fewer views than a batch takes.
+    Raises ValueError for data without masks, depth or classes, or with fewer views than a batch
+    takes.
     """
 
     def __init__(self, data: SubjectsInMemory, settings: ReconstructionSettings) -> None:
         self.data, self.settings = data, settings
         for subject in data:
-            missing = [name for name in ("masks", "depth", "segmentation") if getattr(subject, name) is None]
+            missing = [
+                name
+                for name in ("masks", "depth", "segmentation")
+                if getattr(subject, name) is None
+            ]
             if missing:
-                raise ValueError(f"subject {subject.id} has no {' and no '.join(missing)}, which reconstruction needs")
+                raise ValueError(
+                    f"subject {subject.id} has no {' and no '.join(missing)}, which "
+                    "reconstruction needs"
+                )
             if len(subject.views) < settings.views_per_subject:
                 raise ValueError(
-                    f"views_per_subject must be at most {len(subject.views)}, what subject {subject.id} has; "
+                    f"views_per_subject must be at most {len(subject.views)}, what subject "
+                    f"{subject.id} has; "
                     f"got {settings.views_per_subject}"
                 )
         self._facing = [facing(subject.cameras) for subject in data]
@@ -89,7 +102,9 @@ class SubjectBatches:
             chosen.append(subject)
 
         def all_of(name: str) -> Tensor:  # [H, V, ...]
-            return torch.stack([getattr(subject, name)[k] for subject, k in zip(chosen, kept, strict=True)])
+            return torch.stack(
+                [getattr(subject, name)[k] for subject, k in zip(chosen, kept, strict=True)]
+            )
 
         views, masks, depth, segmentation, cameras = (
             all_of(name) for name in ("views", "masks", "depth", "segmentation", "cameras")
@@ -98,7 +113,13 @@ class SubjectBatches:
         side, windows = views.shape[-1], None
         if s.crop:
             windows = draw_windows(
-                cameras.flatten(0, 1), s.views_per_subject, side, s.crop, s.crop_whole, s.crop_face, draws
+                cameras.flatten(0, 1),
+                s.views_per_subject,
+                side,
+                s.crop,
+                s.crop_whole,
+                s.crop_face,
+                draws,
             )
         rays = _rays(views, masks, depth, segmentation, cameras, importance, s.pixels, draws)
         images, masks, importance, cameras = (
@@ -107,8 +128,14 @@ class SubjectBatches:
         masks, importance = masks[:, None], importance[:, None]
         if windows is not None:
             windows = windows.unflatten(0, (len(chosen), -1))[:, : s.rendered].flatten(0, 1)
-            images, masks, importance = (cut(x, windows, s.crop) for x in (images, masks, importance))
-        semantics = None if chosen[0].semantic is None else torch.stack([subject.semantic for subject in chosen])
+            images, masks, importance = (
+                cut(x, windows, s.crop) for x in (images, masks, importance)
+            )
+        semantics = (
+            None
+            if chosen[0].semantic is None
+            else torch.stack([subject.semantic for subject in chosen])
+        )
         return Sample(
             to_model_range(torch.stack(encoded)),
             semantics,
@@ -127,8 +154,11 @@ def facing(cameras: Tensor) -> list[int]:  # [V, 25]
 
 
 def class_importance(data: Sequence[Subject]) -> Tensor:  # [256]
-    """Of each class of surface: the root of its rarity, at most LARGEST times the mean, 1 on average over pixels."""
-    segmentation = all_present((subject.segmentation for subject in data[: min(len(data), 500)]), "classes of surfaces")
+    """Of each class of surface: the root of its rarity, at most LARGEST times the mean, 1 on
+    average over pixels."""
+    segmentation = all_present(
+        (subject.segmentation for subject in data[: min(len(data), 500)]), "classes of surfaces"
+    )
     some = torch.stack([classes[0] for classes in segmentation])
     share = torch.bincount(some.flatten().int(), minlength=256).float() / some.numel()
     importance = share.clamp_min(1e-6).rsqrt()
@@ -146,8 +176,8 @@ def _rays(
     pixels: int,
     rng: torch.Generator,
 ) -> Rays:
-    """Rays through pixels of the images: three quarters drawn by their importance, the others evenly. What is at an
-    edge, where a pixel is covered in part, is not known."""
+    """Rays through pixels of the images: three quarters drawn by their importance, the others
+    evenly. What is at an edge, where a pixel is covered in part, is not known."""
     heads, side = len(views), views.shape[-1]
     views, masks, depth, segmentation, cameras, importance = (
         x.flatten(0, 1) for x in (views, masks, depth, segmentation, cameras, importance)

@@ -39,12 +39,14 @@ def of_points(
     features: Tensor,  # [H, map_channels, map_side, map_side] feature maps
     rays: Rays,
     rng: torch.Generator,  # on the CPU
-    classes: nn.Module | None = None,  # [..., hidden] -> [..., classes] logits; None: classes are not looked at
+    classes: nn.Module
+    | None = None,  # [..., hidden] -> [..., classes] logits; None: classes are not looked at
 ) -> dict[str, Tensor]:
-    """What is wrong at points of rays: of each one before its surface, one behind it, and one on it.
+    """What is wrong at points of rays: of each one before its surface, one behind it, and one on
+    it.
 
-    density: mean of softplus((s - EMPTY) / 3) over points that should be empty, softplus((OPAQUE - s) / 5) over
-             those that should be opaque; s is the raw density
+    density: mean of softplus((s - EMPTY) / 3) over points that should be empty, softplus((OPAQUE -
+             s) / 5) over those that should be opaque; s is the raw density
     colour:  mean of |d| + 2 d^2 over surfaces, d = c - colour of the pixel
     class:   cross-entropy of the class of surfaces, predicted from the field's hidden layer
     """

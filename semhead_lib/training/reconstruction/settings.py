@@ -21,7 +21,9 @@ class ReconstructionSettings:
     preset: str = "semhead-128"  # of the generator
     representation: str = "hyplane"
     background: str = "learnt"
-    generator: dict[str, Any] = field(default_factory=dict)  # what is other than in the preset (`GeneratorConfig`)
+    generator: dict[str, Any] = field(
+        default_factory=dict
+    )  # what is other than in the preset (`GeneratorConfig`)
     kimg: float = 200.0  # thousands of images whose points were looked at
     subjects_per_batch: int = 6
     views_per_subject: int = 6  # images of a subject whose points are looked at
@@ -37,12 +39,13 @@ class ReconstructionSettings:
     mask_weight: float = 0.5
     density_weight: float = 0.3  # at points: empty or opaque
     colour_weight: float = 2.0  # at points on surfaces
-    class_weight: float = (
-        0.2  # of the class of surfaces, predicted from the field's hidden layer at points on them; 0: not
-    )
+    # of the class of surfaces, predicted from the field's hidden layer at points on them; 0: not
+    class_weight: float = 0.2
     kl_weight: float = 2e-3  # of the divergence of latents from N(0, I), nats
     pixels: int = 512  # of an image, whose points are looked at
-    adversarial_weight: float = 0.0  # of a discriminator of reconstructions and of drawn heads; 0: none
+    adversarial_weight: float = (
+        0.0  # of a discriminator of reconstructions and of drawn heads; 0: none
+    )
     discriminator_lr: float = 2e-3  # Adam's learning rate
     discriminator_first: int = 100  # steps in which the generator does not listen to it yet
     r1_gamma: float = 5e-3  # weight of its R1 penalty
@@ -72,23 +75,28 @@ class ReconstructionSettings:
             "seed",
         ):
             if not 0 <= getattr(self, name) < math.inf:
-                raise ValueError(f"{name} must be finite and not negative, got {getattr(self, name)}")
+                raise ValueError(
+                    f"{name} must be finite and not negative, got {getattr(self, name)}"
+                )
         if self.rendered > self.views_per_subject:
             raise ValueError(
-                f"rendered must be at most views_per_subject ({self.views_per_subject}), got {self.rendered}"
+                f"rendered must be at most views_per_subject ({self.views_per_subject}), got "
+                f"{self.rendered}"
             )
         if not 0 <= self.fall <= 1:
             raise ValueError(f"fall must lie in [0, 1], got {self.fall}")
         c = self.adversarial.generator_config(1)  # checks what both have
         if self.adversarial_weight and c.super_channels:
             raise ValueError(
-                f"adversarial_weight needs a preset without super-resolution, got {self.adversarial_weight} for "
+                "adversarial_weight needs a preset without super-resolution, got "
+                f"{self.adversarial_weight} for "
                 f"{self.preset}"
             )
 
     @property
     def adversarial(self) -> TrainSettings:
-        """Settings of an adversarial training of the same generator: with local logits and bands of detail."""
+        """Settings of an adversarial training of the same generator: with local logits and bands of
+        detail."""
         judged = self.adversarial_weight > 0
         return TrainSettings(
             **{name: getattr(self, name) for name in OF_BOTH},
@@ -120,7 +128,12 @@ class ReconstructionSettings:
         return asdict(self)
 
     def differences(self, there: dict[str, Any]) -> list[str]:
-        """What differs from the settings that a training was begun with, in words, but for what may change."""
+        """What differs from the settings that a training was begun with, in words, but for what may
+        change."""
         here, usual = self.as_json(), {f.name: f.default for f in fields(self)}
         there = usual | there
-        return [f"{n} is {there[n]} there, {here[n]} here" for n in usual if n not in FREE and there[n] != here[n]]
+        return [
+            f"{n} is {there[n]} there, {here[n]} here"
+            for n in usual
+            if n not in FREE and there[n] != here[n]
+        ]

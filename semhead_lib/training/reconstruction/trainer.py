@@ -56,19 +56,22 @@ def reconstruct(
     stop_after: float | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Path:
-    """Train until `settings.kimg` thousand images were looked at; returns the folder of the averaged generator.
+    """Train until `settings.kimg` thousand images were looked at; returns the folder of the
+    averaged generator.
 
-    Into `out` go settings.json, log.jsonl, state.pt, grids/*.png (subjects, their reconstructions, and heads of drawn
-    latents) and generator/, which an adversarial training takes as `init`: model.safetensors, config.json,
-    conditions.safetensors, and encoder.safetensors.
+    Into `out` go settings.json, log.jsonl, state.pt, grids/*.png (subjects, their reconstructions,
+    and heads of drawn latents) and generator/, which an adversarial training takes as `init`:
+    model.safetensors, config.json, conditions.safetensors, and encoder.safetensors.
 
     Args:
-        data: subjects with semantic features, masks, depth and segmentation, in memory (`geometry=...`).
+        data: subjects with semantic features, masks, depth and segmentation, in memory
+            (`geometry=...`).
         init: folder of a generator to begin with, and of its encoder, if there.
         stop_after: seconds after which this call saves and returns, finished or not, by `clock`.
 
-    Raises ValueError for data that do not suit the settings, or settings or data other than `out` was begun with;
-    FloatingPointError when a loss or weight is no longer finite; BlockingIOError when another process trains into it.
+    Raises ValueError for data that do not suit the settings, or settings or data other than `out`
+    was begun with; FloatingPointError when a loss or weight is no longer finite; BlockingIOError
+    when another process trains into it.
     """
     device, out = pick_device(device), Path(out)
     if device == "cpu":
@@ -84,7 +87,8 @@ def reconstruct(
 
 
 class Reconstructor:
-    """Encoder and generator, and a step of both. The generator may be one that is trained otherwise as well."""
+    """Encoder and generator, and a step of both. The generator may be one that is trained otherwise
+    as well."""
 
     def __init__(
         self,
@@ -100,11 +104,19 @@ class Reconstructor:
             config = s.adversarial.generator_config(semantic_dimension)
             self.generator = Generator(config).to(device) if generator is None else generator
             self.encoder = ImageEncoder(config.resolution, config.z_dim).to(device)
-            self.classes = EqualLinear(config.hidden, CLASSES).to(device) if s.class_weight else None
-            self.adversary = Adversary(s, semantic_dimension, device) if s.adversarial_weight else None
+            self.classes = (
+                EqualLinear(config.hidden, CLASSES).to(device) if s.class_weight else None
+            )
+            self.adversary = (
+                Adversary(s, semantic_dimension, device) if s.adversarial_weight else None
+            )
         self.average = copy.deepcopy(self.generator).requires_grad_(False).eval() if new else None
         parts = ((self.generator, s.lr), (self.encoder, s.encoder_lr), (self.classes, s.lr))
-        groups = [{"params": list(network.parameters()), "lr": rate} for network, rate in parts if network is not None]
+        groups = [
+            {"params": list(network.parameters()), "lr": rate}
+            for network, rate in parts
+            if network is not None
+        ]
         self.optimiser = torch.optim.Adam(groups, betas=_BETAS, fused=True)
 
     def terms(self, sample: Sample, step: int) -> tuple[dict[str, Tensor], Render]:
@@ -117,7 +129,9 @@ class Reconstructor:
         generator.mapping.track(w.detach())
         features = generator.backbone(w)
         side = s.crop or generator.config.raw_resolution
-        seen = generator.synthesize(w, sample.cameras, side, step, features=features, windows=sample.windows)
+        seen = generator.synthesize(
+            w, sample.cameras, side, step, features=features, windows=sample.windows
+        )
         at_points = of_points(generator, features, sample.rays, rng, self.classes)
         difference = seen.image - sample.images
         wrong = {
@@ -132,7 +146,9 @@ class Reconstructor:
     def _drawn(self, sample: Sample, step: int) -> Render:
         """Heads of drawn latents under the semantics and cameras of a sample."""
         rng = torch.Generator().manual_seed(self.settings.seed * 1_000_003 + step + 500_009)
-        z = torch.randn(len(sample.encoded), self.generator.config.z_dim, generator=rng).to(sample.encoded)
+        z = torch.randn(len(sample.encoded), self.generator.config.z_dim, generator=rng).to(
+            sample.encoded
+        )
         w = self.generator.mapping(z, sample.semantics)
         side = self.settings.crop or self.generator.config.raw_resolution
         return self.generator.synthesize(w, sample.cameras, side, step, windows=sample.windows)
@@ -140,11 +156,20 @@ class Reconstructor:
     def step(self, sample: Sample, step: int) -> dict[str, Tensor]:
         """Learn from a sample; returns the terms."""
         s = self.settings
-        for group, rate in zip(self.optimiser.param_groups, (s.lr, s.encoder_lr, s.lr), strict=False):
+        for group, rate in zip(
+            self.optimiser.param_groups, (s.lr, s.encoder_lr, s.lr), strict=False
+        ):
             group["lr"] = rate * s.share(step)
-        weights = {"image": 1.0, "detail": s.detail_weight, "mask": s.mask_weight, "density": s.density_weight,
-                   "colour": s.colour_weight, "class": s.class_weight, "kl": s.kl_weight,
-                   "adversarial": s.adversarial_weight}  # fmt: skip
+        weights = {
+            "image": 1.0,
+            "detail": s.detail_weight,
+            "mask": s.mask_weight,
+            "density": s.density_weight,
+            "colour": s.colour_weight,
+            "class": s.class_weight,
+            "kl": s.kl_weight,
+            "adversarial": s.adversarial_weight,
+        }
         with equalised(self.generator):
             found, reconstructed = self.terms(sample, step)
             log = {}
@@ -155,26 +180,37 @@ class Reconstructor:
                     found["adversarial"] = self.adversary.generator_loss(sample, made)
             first, *others = (weights[name] * term for name, term in found.items())
             loss = sum(others, start=first)
-            self.optimiser.zero_grad(set_to_none=False)  # gradients stay where they are: another step may share them
+            self.optimiser.zero_grad(
+                set_to_none=False
+            )  # gradients stay where they are: another step may share them
             loss.backward()
         everything = [*self.generator.parameters(), *self.encoder.parameters()]
         norm = torch.nn.utils.clip_grad_norm_(everything, _CLIP)
         self.optimiser.step()
         if self.average is not None:
             self._move_average(self.average, step)
-        return {"loss": loss.detach()} | {k: v.detach() for k, v in found.items()} | log | {"gradient": norm}
+        return (
+            {"loss": loss.detach()}
+            | {k: v.detach() for k, v in found.items()}
+            | log
+            | {"gradient": norm}
+        )
 
     def _move_average(self, average: Generator, step: int) -> None:
         s = self.settings
         beta = ema_beta(step * s.batch, s.batch, int(s.ema_kimg * 1000), ramp_up=0.1)
         with torch.no_grad():
-            torch._foreach_lerp_(list(average.parameters()), list(self.generator.parameters()), 1 - beta)
+            torch._foreach_lerp_(
+                list(average.parameters()), list(self.generator.parameters()), 1 - beta
+            )
             average.mapping.w_mean.copy_(self.generator.mapping.w_mean)
 
     def begin_with(self, folder: Path) -> None:
-        """Take over the generator of a folder, unless it is one that is trained otherwise, and its encoder, if there.
+        """Take over the generator of a folder, unless it is one that is trained otherwise, and its
+        encoder, if there.
 
-        Raises FileNotFoundError when there is no generator, ValueError when they are of other shapes.
+        Raises FileNotFoundError when there is no generator, ValueError when they are of other
+        shapes.
         """
         try:
             if self.average is not None:
@@ -182,12 +218,16 @@ class Reconstructor:
                 self.generator.load_state_dict(state)
                 self.average.load_state_dict(state)
             if (folder / ENCODER).is_file():
-                self.encoder.load_state_dict({k: t.float() for k, t in load_file(folder / ENCODER).items()})
+                self.encoder.load_state_dict(
+                    {k: t.float() for k, t in load_file(folder / ENCODER).items()}
+                )
             if self.adversary is not None:
                 self.adversary.begin_with(folder)
         except (RuntimeError, SafetensorError) as error:
             reason = str(error).splitlines()[0]
-            raise ValueError(f"init={folder}: its networks are not those of these settings: {reason}") from error
+            raise ValueError(
+                f"init={folder}: its networks are not those of these settings: {reason}"
+            ) from error
 
     def state(self) -> dict[str, Any]:
         return {name: getattr(self, name).state_dict() for name in self._parts}
@@ -198,7 +238,11 @@ class Reconstructor:
 
     @property
     def _parts(self) -> tuple[str, ...]:
-        own = ("encoder", "optimiser", *(name for name in ("classes", "adversary") if getattr(self, name) is not None))
+        own = (
+            "encoder",
+            "optimiser",
+            *(name for name in ("classes", "adversary") if getattr(self, name) is not None),
+        )
         return own if self.average is None else ("generator", "average", *own)
 
 
@@ -217,7 +261,13 @@ class _Trainer:
         device: str,
         init: Path | str | None,
     ) -> None:
-        self.settings, self.data, self.batches, self.out, self.device = settings, data, batches, out, device
+        self.settings, self.data, self.batches, self.out, self.device = (
+            settings,
+            data,
+            batches,
+            out,
+            device,
+        )
         dimension = run_folder.semantic_dimension(data)
         self.networks, self.step = Reconstructor(settings, dimension, device), 0
         names, features = data.semantics(_BANK)
@@ -227,7 +277,9 @@ class _Trainer:
             state = torch.load(out / STATE, map_location="cpu", weights_only=True)
             self.networks.restore(state)
             self.step = state["step"]
-            lines = (out / LOG).read_text(encoding="utf-8").splitlines() if (out / LOG).exists() else []
+            lines = (
+                (out / LOG).read_text(encoding="utf-8").splitlines() if (out / LOG).exists() else []
+            )
             kept = [line for line in lines if json.loads(line)["step"] <= self.step]
             write_atomically(out / LOG, "".join(f"{line}\n" for line in kept).encode())
         elif init is not None:
@@ -236,12 +288,23 @@ class _Trainer:
     def run(self, progress: bool, stop_after: float | None, clock: Callable[[], float]) -> Path:
         s, began = self.settings, clock()
         bar = progress_bar(s.kimg, "kimg", initial=self.step * s.batch / 1000, shown=progress)
-        with bar, ThreadPoolExecutor(1) as reader, open(self.out / LOG, "a", encoding="utf-8") as log:
-            ahead, sums, count, since = reader.submit(self.batches, self.step), {}, 0, time.perf_counter()
+        with (
+            bar,
+            ThreadPoolExecutor(1) as reader,
+            open(self.out / LOG, "a", encoding="utf-8") as log,
+        ):
+            ahead, sums, count, since = (
+                reader.submit(self.batches, self.step),
+                {},
+                0,
+                time.perf_counter(),
+            )
             try:
                 while self.step < s.steps:
                     sample, ahead = ahead.result(), reader.submit(self.batches, self.step + 1)
-                    for name, value in self.networks.step(sample.to(self.device), self.step).items():
+                    for name, value in self.networks.step(
+                        sample.to(self.device), self.step
+                    ).items():
                         sums[name] = sums.get(name, 0.0) + value
                     self.step, count = self.step + 1, count + 1
                     bar.update(s.batch / 1000)
@@ -250,7 +313,9 @@ class _Trainer:
                         line = self._line(sums, count, since)
                         log.write(json.dumps(line) + "\n")
                         log.flush()
-                        bar.set_postfix({"image": line["image"], "mask": line["mask"]}, refresh=False)
+                        bar.set_postfix(
+                            {"image": line["image"], "mask": line["mask"]}, refresh=False
+                        )
                         sums, count, since = {}, 0, time.perf_counter()
                     if self.step % s.save_every == 0 and self.step < s.steps and not late:
                         self._save()
@@ -269,8 +334,12 @@ class _Trainer:
         if not torch.tensor(list(means.values())).isfinite().all():
             raise FloatingPointError(f"step {self.step}: {means}; the last saved state is kept")
         s, speed = self.settings, count * self.settings.batch / (time.perf_counter() - since)
-        return {"step": self.step, "kimg": round(self.step * s.batch / 1000, 3), **means,
-                "images_per_second": round(speed, 1)}  # fmt: skip
+        return {
+            "step": self.step,
+            "kimg": round(self.step * s.batch / 1000, 3),
+            **means,
+            "images_per_second": round(speed, 1),
+        }
 
     @property
     def average(self) -> Generator:
@@ -281,7 +350,9 @@ class _Trainer:
     def _save(self) -> None:
         state = self.networks.state()
         if not all_finite(state):
-            raise FloatingPointError(f"step {self.step}: weights are not finite; the last saved state is kept")
+            raise FloatingPointError(
+                f"step {self.step}: weights are not finite; the last saved state is kept"
+            )
         content = io.BytesIO()
         torch.save(state | {"step": self.step}, content)
         write_atomically(self.out / STATE, content.getvalue())
@@ -293,10 +364,13 @@ class _Trainer:
 
     @torch.no_grad()
     def _draw(self) -> None:
-        """Subjects above their reconstructions, then heads of drawn latents under the same semantics."""
+        """Subjects above their reconstructions, then heads of drawn latents under the same
+        semantics."""
         average, encoder, rows = self.average, self.networks.encoder, []
         some = [self.data[i] for i in range(min(_GRID_SUBJECTS, len(self.data)))]
-        semantics = torch.stack(all_present((subject.semantic for subject in some), "semantic features"))
+        semantics = torch.stack(
+            all_present((subject.semantic for subject in some), "semantic features")
+        )
         for subject, condition in zip(some, semantics, strict=True):
             seen = facing(subject.cameras)
             image = subject.views[seen[0]] if seen else subject.frontal
@@ -304,7 +378,11 @@ class _Trainer:
             w = average.mapping(mean, condition[None].to(self.device))
             cameras = subject.cameras[:_GRID_VIEWS].to(self.device)
             rows.append(torch.cat([image[None], subject.views[:_GRID_VIEWS]]))
-            rows.append(torch.cat([subject.frontal[None], sampling.to_uint8(average.synthesize(w, cameras).image)]))
+            rows.append(
+                torch.cat(
+                    [subject.frontal[None], sampling.to_uint8(average.synthesize(w, cameras).image)]
+                )
+            )
         z = sampling.latents(len(some), average.config.z_dim, 0)
         around = torch.linspace(-90, 90, rows[0].shape[0]).tolist()
         drawn = sampling.heads_around(average, z, semantics, tuple(around))
@@ -313,15 +391,21 @@ class _Trainer:
 
 
 def _begun(settings: ReconstructionSettings, data: SubjectsInMemory, out: Path) -> bytes:
-    """The content of settings.json, compared with what is there where something was trained already."""
+    """The content of settings.json, compared with what is there where something was trained
+    already."""
     path, here = out / SETTINGS, {"settings": settings.as_json(), "data": run_folder.identity(data)}
     if path.exists() and (out / STATE).exists():
         there = json.loads(path.read_text(encoding="utf-8"))
         different = settings.differences(old_names.today(old_names.SETTINGS, there["settings"]))
-        different += [f"the data's {key} is {there['data'].get(key)} there, {value} here"
-                      for key, value in here["data"].items() if there["data"].get(key) != value]  # fmt: skip
+        different += [
+            f"the data's {key} is {there['data'].get(key)} there, {value} here"
+            for key, value in here["data"].items()
+            if there["data"].get(key) != value
+        ]
         if different:
-            raise ValueError(f"{out} was begun with other settings: {'; '.join(different)}. Use another folder")
+            raise ValueError(
+                f"{out} was begun with other settings: {'; '.join(different)}. Use another folder"
+            )
     elif not path.exists() and any(not entry.name.startswith(".") for entry in out.iterdir()):
         raise FileExistsError(f"{out} is not empty and holds no training; use another folder")
     here["versions"] = {"torch": torch.__version__}

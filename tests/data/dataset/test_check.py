@@ -33,7 +33,8 @@ def only(problems):
 
 
 def edit(dataset, change):
-    """Rewrite SHARD with its entries ({name: bytes}) passed through `change`, and bring the manifest up to date."""
+    """Rewrite SHARD with its entries ({name: bytes}) passed through `change`, and bring the
+    manifest up to date."""
     with tarfile.open(dataset / SHARD) as tar:
         entries = change({member.name: tar.extractfile(member).read() for member in tar})
     with tarfile.open(dataset / SHARD, "w") as tar:
@@ -45,7 +46,8 @@ def edit(dataset, change):
 
 
 def sign(dataset):
-    """Bring size and checksum of SHARD in the manifest up to date, so that only its content can be at fault."""
+    """Bring size and checksum of SHARD in the manifest up to date, so that only its content can be
+    at fault."""
     import hashlib
 
     content = json.loads((dataset / "dataset.json").read_text())
@@ -70,7 +72,10 @@ def test_truncated_and_altered_and_missing_shards(dataset):
     path.write_bytes(whole[: len(whole) // 10240 * 10240 - 10240])
     assert check(dataset)[0].startswith(f"{path}: truncated")
     path.write_bytes(whole + b"more")
-    assert only(check(dataset)) == f"{path}: has {len(whole) + 4} bytes, dataset.json says {len(whole)}"
+    assert (
+        only(check(dataset))
+        == f"{path}: has {len(whole) + 4} bytes, dataset.json says {len(whole)}"
+    )
     flipped = bytearray(whole)
     flipped[-1] ^= 1
     path.write_bytes(flipped)
@@ -103,13 +108,13 @@ bent[1, 0] += 0.1
     [
         (lambda e: {n: d for n, d in e.items() if n != f"{ID}.view_001.png"}, f"{ID}.view_001.png: missing"),
         (lambda e: {n: d for n, d in e.items() if n != f"{ID}.mask_002.png"}, f"{ID}.mask_002.png: missing"),
-        (lambda e: {n: d for n, d in e.items() if n != f"{ID}.cameras.npy"}, f"{ID}.cameras.npy: missing"),
-        (replaced("view_001.png", png(0, 32)), f"{ID}.view_001.png: is 32 x 32 pixels, expected 16 x 16"),
-        (replaced("view_001.png", image_file("RGBA", (16, 16))), f"{ID}.view_001.png: has mode RGBA, expected RGB"),
+        (lambda e: {n: d for n, d in e.items() if n != f"{ID}.cameras.npy"}, f"{ID}.cameras.npy: " "missing"),
+        (replaced("view_001.png", png(0, 32)), f"{ID}.view_001.png: is 32 x 32 pixels, expected " "16 x 16"),
+        (replaced("view_001.png", image_file("RGBA", (16, 16))), f"{ID}.view_001.png: has mode " "RGBA, expected RGB"),
         (replaced("view_001.png", png(0)[:200]), f"{ID}.view_001.png: is not a readable image: "),
-        (replaced("view_001.png", bomb(60000)), f"{ID}.view_001.png: is not a readable image: Image size"),
-        (replaced("cameras.npy", encode_npy(nan)), f"{ID}.cameras.npy: row 0 has numbers that are not finite"),
-        (replaced("cameras.npy", encode_npy(bent)), f"{ID}.cameras.npy: row 1 the pose is not rigid"),
+        (replaced("view_001.png", bomb(60000)), f"{ID}.view_001.png: is not a readable image: " "Image size"),
+        (replaced("cameras.npy", encode_npy(nan)), f"{ID}.cameras.npy: row 0 has numbers that are " "not finite"),
+        (replaced("cameras.npy", encode_npy(bent)), f"{ID}.cameras.npy: row 1 the pose is not " "rigid"),
         (replaced("cameras.npy", encode_npy(bent[:, :24].contiguous())), f"{ID}.cameras.npy: expected shape [3, 25]"),
         (replaced("code.pkl", b"cos\nsystem\n."), f"{ID}.code.pkl: unexpected entry"),
         (lambda e: {"noise-0-00001" + n[13:] if n.startswith(ID) else n: d for n, d in e.items()},
@@ -173,8 +178,12 @@ def test_counts_and_layout_that_disagree(dataset):
         (dataset / "dataset.json").write_text(json.dumps(altered))
         return check(dataset)
 
-    assert only(with_manifest(lambda m: m.update(subjects=12))).endswith("subjects is 12, its shards together have 11")
-    assert only(with_manifest(lambda m: m.update(views=1))).endswith("views is 1, its shards together have 38")
+    assert only(with_manifest(lambda m: m.update(subjects=12))).endswith(
+        "subjects is 12, its shards together have 11"
+    )
+    assert only(with_manifest(lambda m: m.update(views=1))).endswith(
+        "views is 1, its shards together have 38"
+    )
 
     def more(m):
         m["shards"][1]["views"] += 1
@@ -189,12 +198,22 @@ def test_counts_and_layout_that_disagree(dataset):
     assert len(with_manifest(lambda m: m.update(resolution=32))) == 11
     problems = with_manifest(lambda m: m.update(views_per_subject=[3, 3]))
     assert len(problems) == 5 and all("has 4 views, expected 3 to 3" in p for p in problems)
-    assert only(with_manifest(lambda m: m.update(version=2))).endswith("expected format 'semhead-subjects', version 1")
-    assert "seed must be int | None, got 'x'" in only(with_manifest(lambda m: m["plan"].update(seed="x")))
+    assert only(with_manifest(lambda m: m.update(version=2))).endswith(
+        "expected format 'semhead-subjects', version 1"
+    )
+    assert "seed must be int | None, got 'x'" in only(
+        with_manifest(lambda m: m["plan"].update(seed="x"))
+    )
     assert "sha256 must be str" in only(with_manifest(lambda m: m["shards"][0].update(sha256=None)))
-    assert "must be a plain file name" in only(with_manifest(lambda m: m["shards"][0].update(name="../x.tar")))
-    assert "shards must be a list that is not empty" in only(with_manifest(lambda m: m.update(shards=[])))
-    assert "two shards have one name" in only(with_manifest(lambda m: m["shards"][0].update(name=SHARD)))
+    assert "must be a plain file name" in only(
+        with_manifest(lambda m: m["shards"][0].update(name="../x.tar"))
+    )
+    assert "shards must be a list that is not empty" in only(
+        with_manifest(lambda m: m.update(shards=[]))
+    )
+    assert "two shards have one name" in only(
+        with_manifest(lambda m: m["shards"][0].update(name=SHARD))
+    )
     (dataset / "dataset.json").write_text("{")
     assert "dataset.json: is not JSON" in only(check(dataset))
     (dataset / "dataset.json").unlink()
@@ -204,7 +223,9 @@ def test_counts_and_layout_that_disagree(dataset):
 
 def test_mixed_semantics_are_a_problem(dataset):
     subjects = [noise_subject(i, views=3 + i % 2) for i in (3, 4, 5)]
-    subjects = [dataclasses.replace(s, semantic=torch.ones(4), semantic_encoder="other") for s in subjects]
+    subjects = [
+        dataclasses.replace(s, semantic=torch.ones(4), semantic_encoder="other") for s in subjects
+    ]
     partial, record, _ = write_shard(dataset / SHARD, map(encode_subject, subjects))
     publish(partial, dataset / SHARD)
     manifest = Manifest.load(dataset)
@@ -216,7 +237,8 @@ def test_mixed_semantics_are_a_problem(dataset):
 
 @pytest.mark.parametrize("seed", range(60))
 def test_any_damage_to_a_shard_is_found_and_nothing_raises(dataset, seed):
-    """Random flips, cuts, insertions, overwritten stretches and header numbers; signed ones may at most go unseen."""
+    """Random flips, cuts, insertions, overwritten stretches and header numbers; signed ones may at
+    most go unseen."""
     rng = random.Random(seed)
     path, manifest = dataset / SHARD, (dataset / "dataset.json").read_bytes()
     whole = path.read_bytes()
@@ -258,7 +280,10 @@ def test_any_damage_to_a_shard_is_found_and_nothing_raises(dataset, seed):
 def test_damage_to_the_manifest_or_a_zip_never_raises(dataset, tmp_path, seed):
     rng = random.Random(seed)
     photo_set(tmp_path / "in.zip", zipped=True)
-    for path, target in ((dataset / "dataset.json", dataset), (tmp_path / "in.zip", tmp_path / "in.zip")):
+    for path, target in (
+        (dataset / "dataset.json", dataset),
+        (tmp_path / "in.zip", tmp_path / "in.zip"),
+    ):
         whole = path.read_bytes()
         for _ in range(5):
             data = bytearray(whole)
@@ -284,18 +309,22 @@ LABEL = Camera.orbit(20, 5).label.tolist()
         ([["a.png", LABEL[:24]]], {}, "a.png: label expected 25 numbers, got 24"),
         ([["a.png", [*LABEL[:24], "x"]]], {}, "a.png: label 'x' is not a number"),
         ([["a.png", [*LABEL[:24], "inf"]]], {}, "a.png: label has numbers that are not finite"),
-        ([["a.png", [0.5, *LABEL[1:]]]], {}, "a.png: label the pose is not rigid: its 3x3 block is no rotation"),
+        ([["a.png", [0.5, *LABEL[1:]]]], {}, "a.png: label the pose is not rigid: its 3x3 block " "is no rotation"),
         (None, {}, "dataset.json: has no labels; each image needs its 25-number camera label"),
-        ([["a.png", LABEL], ["b.png", LABEL]], {"b.png": png(1, 32)}, "b.png: is 32 x 32 pixels, expected 16 x 16"),
+        ([["a.png", LABEL], ["b.png", LABEL]], {"b.png": png(1, 32)}, "b.png: is 32 x 32 pixels, " "expected 16 x 16"),
         ([["a.png", LABEL], ["b.png", LABEL]], {"b.png": image_file("L", (16, 16))}, "b.png: has mode L, expected RGB"),
         ([["a.png", LABEL], ["b.png", LABEL]], {"b.png": image_file("RGB", (16, 8))},
          "b.png: is 16 x 8 pixels, expected 16 x 16"),
-        ([["a.png", LABEL], ["b.png", LABEL]], {"b.png": b"GIF89a"}, "b.png: is not a readable image: cannot"),
+        ([["a.png", LABEL], ["b.png", LABEL]], {"b.png": b"GIF89a"}, "b.png: is not a readable " "image: cannot"),
     ],
 )  # fmt: skip
 def test_problems_of_eg3d_sets(tmp_path, labels, entries, message, zipped):
     path = tmp_path / ("in.zip" if zipped else "in")
-    write(path, {"a.png": png(0), "dataset.json": json.dumps({"labels": labels}).encode()} | entries, zipped)
+    write(
+        path,
+        {"a.png": png(0), "dataset.json": json.dumps({"labels": labels}).encode()} | entries,
+        zipped,
+    )
     assert only(check(path)).startswith(f"{path}: {message}")
 
 

@@ -1,4 +1,5 @@
-"""Datasets of EG3D and PanoHead come in, ours go out, and nothing of pixels or labels is lost on the way."""
+"""Datasets of EG3D and PanoHead come in, ours go out, and nothing of pixels or labels is lost on
+the way."""
 
 from __future__ import annotations
 
@@ -34,7 +35,8 @@ def png(seed, size=16):
 
 
 def photo_set(path, style="numbers", zipped=False):
-    """A folder or zip as a stranger would have it: nested folders, labels in another order than the images."""
+    """A folder or zip as a stranger would have it: nested folders, labels in another order than the
+    images."""
     names = ["00000/img00000000.png", "00000/img00000001.png", "00001/sub/img.x.png", "top.png"]
     azimuths = torch.tensor([-60.0, 10.0, 0.0, 170.0])
     labels = orbit_cameras(azimuths, torch.tensor([0.0, 5.0, -10.0, 20.0])).double()
@@ -46,7 +48,9 @@ def photo_set(path, style="numbers", zipped=False):
     }
     rows = [[name, styles[style](label)] for name, label in zip(names, labels, strict=True)][::-1]
     content = {"labels": dict(rows) if style == "text" else rows}
-    entries = {name: png(i) for i, name in enumerate(names)} | {"dataset.json": json.dumps(content).encode()}
+    entries = {name: png(i) for i, name in enumerate(names)} | {
+        "dataset.json": json.dumps(content).encode()
+    }
     write(path, entries, zipped)
     return names, labels.float()
 
@@ -67,19 +71,24 @@ def pixels_of(data):
 
 
 def as_eg3d_reads(path):
-    """[(pixels, float32 label)] in the order in which EG3D's loader numbers the images of a folder or zip."""
+    """[(pixels, float32 label)] in the order in which EG3D's loader numbers the images of a folder
+    or zip."""
     if path.suffix == ".zip":
         with zipfile.ZipFile(path) as archive:
             entries = {name: archive.read(name) for name in archive.namelist()}
     else:
         entries = files_of(path)
     labels = dict(json.loads(entries.pop("dataset.json"))["labels"])
-    return [(pixels_of(entries[name]), np.array(labels[name]).astype(np.float32)) for name in sorted(entries)]
+    return [
+        (pixels_of(entries[name]), np.array(labels[name]).astype(np.float32))
+        for name in sorted(entries)
+    ]
 
 
 def same(one, other):
     return len(one) == len(other) and all(
-        np.array_equal(a, c) and np.array_equal(b, d) for (a, b), (c, d) in zip(one, other, strict=True)
+        np.array_equal(a, c) and np.array_equal(b, d)
+        for (a, b), (c, d) in zip(one, other, strict=True)
     )
 
 
@@ -90,7 +99,11 @@ def test_a_strangers_set_comes_in_and_goes_out_unchanged(tmp_path, style, zipped
     names, labels = photo_set(source, style, zipped)
     assert check(source) == []
     report = bring_in(source, tmp_path / "ours", licence="CC-BY-4.0")
-    assert (report.manifest.subjects, report.manifest.views, report.manifest.licence) == (4, 4, "CC-BY-4.0")
+    assert (report.manifest.subjects, report.manifest.views, report.manifest.licence) == (
+        4,
+        4,
+        "CC-BY-4.0",
+    )
     assert check(tmp_path / "ours") == []
     for index, subject in enumerate(subjects(tmp_path / "ours")):
         assert np.array_equal(subject.views[0].permute(1, 2, 0), pixels_of(png(index)))
@@ -107,9 +120,18 @@ def test_a_strangers_set_comes_in_and_goes_out_unchanged(tmp_path, style, zipped
 
 @pytest.mark.parametrize("image_format", ["png", "webp"])
 def test_ours_go_out_and_come_back(tmp_path, image_format):
-    """Export, import, export: the second export equals the first to the byte, and so do the subjects' views."""
+    """Export, import, export: the second export equals the first to the byte, and so do the
+    subjects' views."""
     source = functools.partial(NoiseSource, varied=True)
-    synthesize(source, tmp_path / "ours", 5, shard_size=2, workers=0, image_format=image_format, progress=False)
+    synthesize(
+        source,
+        tmp_path / "ours",
+        5,
+        shard_size=2,
+        workers=0,
+        image_format=image_format,
+        progress=False,
+    )
     assert send_out(tmp_path / "ours", tmp_path / "first.zip") == 17
     bring_in(tmp_path / "first.zip", tmp_path / "back", group="folder", image_format=image_format)
     send_out(tmp_path / "back", tmp_path / "second.zip")
@@ -119,7 +141,10 @@ def test_ours_go_out_and_come_back(tmp_path, image_format):
     bring_in(tmp_path / "first.zip", tmp_path / "flat")
     send_out(tmp_path / "flat", tmp_path / "third")
     assert same(as_eg3d_reads(tmp_path / "third"), as_eg3d_reads(tmp_path / "first.zip"))
-    assert sorted(files_of(tmp_path / "third"))[:2] == ["00000/img00000000.png", "00000/img00000001.png"]
+    assert sorted(files_of(tmp_path / "third"))[:2] == [
+        "00000/img00000000.png",
+        "00000/img00000001.png",
+    ]
 
 
 def test_grouping_by_folder_takes_the_frontal_view(tmp_path):
@@ -129,7 +154,9 @@ def test_grouping_by_folder_takes_the_frontal_view(tmp_path):
     assert (top.id, first.id, second.id) == ("images", "00000", "00001-sub")
     assert first.views.shape == (2, 3, 16, 16) and torch.equal(first.frontal, first.views[1])
     frontal = first.provenance["frontal"]
-    assert frontal["image"] == "00000/img00000001.png" and frontal["azimuth"] == pytest.approx(10, abs=0.01)
+    assert frontal["image"] == "00000/img00000001.png" and frontal["azimuth"] == pytest.approx(
+        10, abs=0.01
+    )
     assert frontal["elevation"] == pytest.approx(5, abs=0.01)
 
 
@@ -155,12 +182,25 @@ def test_import_in_a_worker_resumes_and_is_the_same(tmp_path):
     assert files_of(tmp_path / "here") == files_of(tmp_path / "there")
     assert bring_in(tmp_path / "in.zip", tmp_path / "here", shard_size=2).views_made == 0
     photo_set(tmp_path / "other.zip", "strings", zipped=True)
-    with pytest.raises(ValueError, match=r"source\.settings\.archive is \"in\.zip\" there, \"other\.zip\" here"):
+    with pytest.raises(
+        ValueError, match=r"source\.settings\.archive is \"in\.zip\" there, \"other\.zip\" here"
+    ):
         bring_in(tmp_path / "other.zip", tmp_path / "here", shard_size=2)
 
 
 def test_labels_are_exact():
-    numbers = [*np.eye(4, dtype=np.float32).reshape(-1).tolist(), 4.2647, 0, 0.5, 0, 4.2647, 0.5, 0, 0, 1]
+    numbers = [
+        *np.eye(4, dtype=np.float32).reshape(-1).tolist(),
+        4.2647,
+        0,
+        0.5,
+        0,
+        4.2647,
+        0.5,
+        0,
+        0,
+        1,
+    ]
     exact = np.asarray(numbers, dtype=np.float32)
     assert np.array_equal(parse_label(numbers), exact)
     assert np.array_equal(parse_label([str(x) for x in exact.astype(np.float64)]), exact)
@@ -182,7 +222,9 @@ def test_bad_sources_are_refused(tmp_path):
     label = Camera.orbit(0, 0).label.tolist()
 
     def refused(name, labels, message, error=ValueError, images=("a.png",)):
-        content = {} if labels is None else {"dataset.json": json.dumps({"labels": labels}).encode()}
+        content = (
+            {} if labels is None else {"dataset.json": json.dumps({"labels": labels}).encode()}
+        )
         write(tmp_path / name, {n: png(0) for n in images} | content)
         with pytest.raises(error, match=message):
             bring_in(tmp_path / name, tmp_path / f"{name}-out")
@@ -192,8 +234,15 @@ def test_bad_sources_are_refused(tmp_path):
     refused("null", {}, r"dataset\.json: has no labels")
     refused("shape", [["a.png"]], r"labels, row 0: expected \[image name, label\]")
     refused("more", [["a.png", label], ["b.png", label]], r"b\.png has no image \(1 such in all\)")
-    refused("fewer", [["a.png", label]], r"c\.png has no label \(1 such in all\)", images=("a.png", "c.png"))
-    refused("short", [["a.png", label[:9]]], r"a\.png: label expected 25 numbers, got 9", SynthesisError)
+    refused(
+        "fewer",
+        [["a.png", label]],
+        r"c\.png has no label \(1 such in all\)",
+        images=("a.png", "c.png"),
+    )
+    refused(
+        "short", [["a.png", label[:9]]], r"a\.png: label expected 25 numbers, got 9", SynthesisError
+    )
     with pytest.raises(FileNotFoundError, match="does not exist"):
         bring_in(tmp_path / "nowhere", tmp_path / "x")
     with pytest.raises(ValueError, match="group must be one of none, folder, got 'person'"):

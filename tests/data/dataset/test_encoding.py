@@ -92,7 +92,10 @@ def test_depth_unit_grows_with_depth(scale, unit):
         ({"provenance": {"x": object()}}, "attributes and provenance must be JSON"),
         ({"cameras": torch.zeros(3, 25)}, "not rigid"),
         ({"semantic": torch.ones(4)}, "semantic needs semantic_encoder"),
-        ({"semantic": torch.full((4,), float("nan")), "semantic_encoder": "e"}, "semantic must be finite"),
+        (
+            {"semantic": torch.full((4,), float("nan")), "semantic_encoder": "e"},
+            "semantic must be finite",
+        ),
     ],
 )
 def test_a_wrong_subject_is_refused(change, message):
@@ -140,7 +143,11 @@ nan_cameras = np.full((3, 25), np.nan, dtype=np.float32)
     [
         ("view_001.png", None, "view_001.png: missing"),
         ("view_001.png", b"no image", "view_001.png: is not a readable image"),
-        ("view_001.png", image_file("RGB", (8, 16)), "view_001.png: is 8 x 16 pixels, expected 16 x 16"),
+        (
+            "view_001.png",
+            image_file("RGB", (8, 16)),
+            "view_001.png: is 8 x 16 pixels, expected 16 x 16",
+        ),
         ("view_001.png", image_file("L", (16, 16)), "view_001.png: has mode L, expected RGB"),
         ("mask_000.png", image_file("RGB", (16, 16)), "mask_000.png: has mode RGB, expected L"),
         ("depth_000.png", image_file("L", (16, 16)), "depth_000.png: has mode L, expected I;16"),
@@ -149,8 +156,16 @@ nan_cameras = np.full((3, 25), np.nan, dtype=np.float32)
         ("cameras.npy", None, "cameras.npy: missing"),
         ("cameras.npy", b"\x93NUMPY", "cameras.npy: is not a readable .npy file"),
         ("cameras.npy", npy(nan_cameras), "cameras.npy: row 0 has numbers that are not finite"),
-        ("cameras.npy", npy(nan_cameras[:, :24]), r"cameras.npy: expected shape \[3, 25\], got \[3, 24\]"),
-        ("cameras.npy", npy(nan_cameras[:2]), r"cameras.npy: expected shape \[3, 25\], got \[2, 25\]"),
+        (
+            "cameras.npy",
+            npy(nan_cameras[:, :24]),
+            r"cameras.npy: expected shape \[3, 25\], got \[3, 24\]",
+        ),
+        (
+            "cameras.npy",
+            npy(nan_cameras[:2]),
+            r"cameras.npy: expected shape \[3, 25\], got \[2, 25\]",
+        ),
         ("cameras.npy", npy(np.zeros((3, 25))), "cameras.npy: expected float32"),
         ("cameras.npy", npy(np.array([{"an": "object"}])), "cameras.npy: expected float32"),
         ("semantic.npy", npy(np.zeros(4, np.float32)), "semantic.npy: unexpected entry"),
@@ -169,7 +184,11 @@ def test_problems_are_named(entry, content, message):
         sample[entry] = content
     (problem,) = sample_problems(sample)
     assert problem.startswith("noise-0-00000.")
-    with pytest.raises(AssertionError) if entry == "semantic.npy" else pytest.raises(ValueError, match=message):
+    with (
+        pytest.raises(AssertionError)
+        if entry == "semantic.npy"
+        else pytest.raises(ValueError, match=message)
+    ):
         decode_subject(sample)
         raise AssertionError("an entry too many does no harm to decoding")
     with pytest.raises(ValueError, match=message):

@@ -1,4 +1,5 @@
-"""A packed dataset: as small as asked, near the original, the same bytes each time, and damage is named."""
+"""A packed dataset: as small as asked, near the original, the same bytes each time, and damage is
+named."""
 
 from __future__ import annotations
 
@@ -34,9 +35,14 @@ class SmoothSource(NoiseSource):
         masks = subject.masks[:, None, :6, :6].float() if self.geometry else colours
         views, masks = (grow(x).round().clamp(0, 255).to(torch.uint8) for x in (colours, masks))
         return type(subject)(
-            **{n: getattr(subject, n) for n in ("id", "cameras", "attributes", "caption", "provenance", "licence")},
-            views=views, frontal=views[0], masks=masks[:, 0] if self.geometry else None,
-        )  # fmt: skip
+            **{
+                n: getattr(subject, n)
+                for n in ("id", "cameras", "attributes", "caption", "provenance", "licence")
+            },
+            views=views,
+            frontal=views[0],
+            masks=masks[:, 0] if self.geometry else None,
+        )
 
 
 def make(folder, subjects=12, semantic=True, **settings):
@@ -77,11 +83,15 @@ def test_what_is_packed_comes_back(folder, file):
             assert getattr(one, name) == getattr(other, name)
         assert psnr(one.views, other.views) > 33
     front = there[0]
-    assert any(front.frontal.data_ptr() == view.data_ptr() for view in front.views), "the nearest view, not a copy"
+    assert any(front.frontal.data_ptr() == view.data_ptr() for view in front.views), (
+        "the nearest view, not a copy"
+    )
 
 
 def test_batches_are_those_of_the_folder(folder, file):
-    one, other = (heads.batch(3, 2, 2, seed=7) for heads in (SubjectsInMemory.load(folder), load_packed(file)))
+    one, other = (
+        heads.batch(3, 2, 2, seed=7) for heads in (SubjectsInMemory.load(folder), load_packed(file))
+    )
     for name in ("cameras", "subject", "semantics", "masks"):
         assert torch.equal(getattr(one, name), getattr(other, name))
     images, packed_images = one.images.double(), other.images.double()
@@ -94,7 +104,9 @@ def test_manifest_is_carried(folder, file):
     assert there.layout.semantic == {"encoder": "test-encoder", "dimension": 16}
     assert there.layout.fields == ("views", "cameras", "frontal", "masks", "semantic")
     assert (there.subjects, there.views, there.layout.image_format) == (12, 48, "webp")
-    assert load_packed(file, limit=5).semantics(9)[0] == SubjectsInMemory.load(folder).semantics(5)[0]
+    assert (
+        load_packed(file, limit=5).semantics(9)[0] == SubjectsInMemory.load(folder).semantics(5)[0]
+    )
 
 
 def test_the_same_dataset_gives_the_same_bytes(folder, file, tmp_path):
@@ -115,9 +127,13 @@ def test_quality_is_the_best_that_fits(folder, file, tmp_path):
     assert 25 <= report.psnr < roomy["psnr_db"] and report.quality < roomy["quality"]
     there, here = load_packed(tmp_path / "small.tar"), SubjectsInMemory.load(folder)
     found = [
-        psnr(a, b) for one, other in zip(here, there, strict=True) for a, b in zip(one.views, other.views, strict=True)
+        psnr(a, b)
+        for one, other in zip(here, there, strict=True)
+        for a, b in zip(one.views, other.views, strict=True)
     ]
-    assert np.mean(found) == pytest.approx(report.psnr, abs=0.5), "the report says what was measured"
+    assert np.mean(found) == pytest.approx(report.psnr, abs=0.5), (
+        "the report says what was measured"
+    )
     assert report.mask_iou == 1.0
 
 
@@ -139,7 +155,9 @@ def test_without_masks_and_features(tmp_path):
     source = make(tmp_path / "bare", subjects=2, semantic=False, views=2, geometry=False)
     report = pack_dataset(source, tmp_path / "bare.tar", 1.0, progress=False)
     packed_subject = load_packed(tmp_path / "bare.tar")[1]
-    assert packed_subject.semantic is None and packed_subject.masks is None and report.mask_iou is None
+    assert (
+        packed_subject.semantic is None and packed_subject.masks is None and report.mask_iou is None
+    )
     assert psnr(packed_subject.views, SubjectsInMemory.load(source)[1].views) > 33
 
 
@@ -148,8 +166,10 @@ def test_a_mask_that_covers_all_is_kept(tmp_path, monkeypatch):
 
     def covered(self, index):
         subject = content(self, index)
-        return type(subject)(**{f: getattr(subject, f) for f in subject.__dataclass_fields__}
-                             | {"masks": torch.full_like(subject.masks, 255)})  # fmt: skip
+        return type(subject)(
+            **{f: getattr(subject, f) for f in subject.__dataclass_fields__}
+            | {"masks": torch.full_like(subject.masks, 255)}
+        )
 
     monkeypatch.setattr(SmoothSource, "subject", covered)
     pack_dataset(make(tmp_path / "full", subjects=2), tmp_path / "full.tar", 1.0, progress=False)
@@ -157,7 +177,10 @@ def test_a_mask_that_covers_all_is_kept(tmp_path, monkeypatch):
 
 
 def test_every_damaged_byte_is_named_or_harmless(folder, file, tmp_path):
-    data, names = file.read_bytes(), ("manifest", "subjects", "lengths", "cameras", "semantics", "images", "packed")
+    data, names = (
+        file.read_bytes(),
+        ("manifest", "subjects", "lengths", "cameras", "semantics", "images", "packed"),
+    )
     whole = load_packed(file)
     broken = tmp_path / "broken.tar"
     named = 0
@@ -178,10 +201,13 @@ def test_every_damaged_byte_is_named_or_harmless(folder, file, tmp_path):
 
 
 def rewritten(file, path, change):
-    """The archive with its content changed and its checksums right again: what a stranger may send."""
+    """The archive with its content changed and its checksums right again: what a stranger may
+    send."""
     content, members = read_packed(file)
     change(content, members)
-    write_packed(path, {k: v for k, v in content.items() if k not in ("sha256", "members")}, members)
+    write_packed(
+        path, {k: v for k, v in content.items() if k not in ("sha256", "members")}, members
+    )
     return path
 
 
@@ -190,15 +216,15 @@ def rewritten(file, path, change):
     [
         (lambda c, m: m.update({"lengths.npy": m["lengths.npy"][:-4] + b"\xff\xff\xff\x7f"}), "add up to"),
         (lambda c, m: m.update({"lengths.npy": m["lengths.npy"][:-4]}), "lengths.npy: has"),
-        (lambda c, m: m.update({"images.bin": m["images.bin"][:-9]}), "lengths.npy: must be positive and add up"),
-        (lambda c, m: m.update({"images.bin": b"\0" * len(m["images.bin"])}), "is not a readable image"),
+        (lambda c, m: m.update({"images.bin": m["images.bin"][:-9]}), "lengths.npy: must be " "positive and add up"),
+        (lambda c, m: m.update({"images.bin": b"\0" * len(m["images.bin"])}), "is not a readable " "image"),
         (lambda c, m: m.update({"subjects.json": b"no"}), "subjects.json: is not readable"),
         (lambda c, m: m.pop("cameras.npy"), "members must name"),
         (lambda c, m: c.update(resolution=64), "is 48 x 48 pixels, expected 64 x 64"),
         (lambda c, m: c.update(subjects=5), "subjects is 5, subjects.json has 12"),
         (lambda c, m: c.update(plan={}), "manifest.json: "),
         (lambda c, m: m.pop("semantics.npy"), "semantics.npy: missing"),
-        (lambda c, m: c.update(semantic={"encoder": "x"}), "semantic must have encoder and dimension"),
+        (lambda c, m: c.update(semantic={"encoder": "x"}), "semantic must have encoder and " "dimension"),
     ],
 )  # fmt: skip
 def test_contradictions_are_named(file, tmp_path, change, message):
@@ -234,7 +260,9 @@ def test_a_header_larger_than_memory_is_no_more_than_damage(tmp_path, kind):
     entry = tarfile.TarInfo("manifest.json")
     entry.type, entry.size = kind, 1 << 50
     (tmp_path / "bad.tar").write_bytes(entry.tobuf(tarfile.GNU_FORMAT) + bytes(4096))
-    with pytest.raises(ValueError, match=r"bad\.tar: is not a packed dataset: a header of it is too large"):
+    with pytest.raises(
+        ValueError, match=r"bad\.tar: is not a packed dataset: a header of it is too large"
+    ):
         load_packed(tmp_path / "bad.tar")
 
 
@@ -268,7 +296,11 @@ def test_the_command(folder, tmp_path, capsys):
     out = tmp_path / "heads.tar"
     assert cli.main(["data", "pack", str(folder), str(out), "size=0.03", "psnr=36"]) == 0
     said = capsys.readouterr()
-    assert "WebP quality" in said.out and "mask IoU 1.0000" in said.out and "own error is 25 dB" in said.out
+    assert (
+        "WebP quality" in said.out
+        and "mask IoU 1.0000" in said.out
+        and "own error is 25 dB" in said.out
+    )
     assert "of 12 subjects are left out, evenly" in said.err
     assert json.loads(json.dumps(read_packed(out)[0]))["packed"]["subjects_left_out"] > 0
     assert packing.GENERATOR_PSNR < packing.FLOOR_PSNR

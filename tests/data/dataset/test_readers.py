@@ -1,4 +1,5 @@
-"""Readers give every subject once per epoch, multi-view batches that belong together, and orders to go on with."""
+"""Readers give every subject once per epoch, multi-view batches that belong together, and orders to
+go on with."""
 
 from __future__ import annotations
 
@@ -30,7 +31,14 @@ def mean_colours(frontals):
 def encoded(tmp_path_factory):
     """11 subjects of 3 or 4 views in 4 shards, with semantics."""
     out = tmp_path_factory.mktemp("encoded") / "noise"
-    synthesize(functools.partial(NoiseSource, varied=True), out, 11, shard_size=3, workers=0, progress=False)
+    synthesize(
+        functools.partial(NoiseSource, varied=True),
+        out,
+        11,
+        shard_size=3,
+        workers=0,
+        progress=False,
+    )
     fill_semantics(out, mean_colours, "mean-colours", progress=False)
     return out
 
@@ -45,9 +53,18 @@ def equal(one: Batch, other: Batch) -> bool:
 
 
 def check_batch(batch, k):
-    """Rows belong to their subject: image, camera, mask and semantic are of one view of it; views are adjacent."""
-    assert batch.images.dtype == batch.masks.dtype == torch.uint8 and batch.subject.dtype == torch.int64
-    assert batch.images.shape == (len(batch), 3, 16, 16) and batch.masks.shape == (len(batch), 1, 16, 16)
+    """Rows belong to their subject: image, camera, mask and semantic are of one view of it; views
+    are adjacent."""
+    assert (
+        batch.images.dtype == batch.masks.dtype == torch.uint8
+        and batch.subject.dtype == torch.int64
+    )
+    assert batch.images.shape == (len(batch), 3, 16, 16) and batch.masks.shape == (
+        len(batch),
+        1,
+        16,
+        16,
+    )
     for group in range(0, len(batch), k):
         (index,) = set(batch.subject[group : group + k].tolist())
         truth, seen = noise_subject(index, views=3 + index % 2), []
@@ -82,14 +99,19 @@ def seen_by(streams):
 @pytest.mark.parametrize("shuffle", [0, 2, 100])
 @pytest.mark.parametrize("ranks", [1, 2, 3])
 def test_ranks_share_an_epoch_exactly(encoded, ranks, shuffle):
-    streams = [SubjectStream(encoded, 2, epochs=1, shuffle=shuffle, rank=r, world_size=ranks) for r in range(ranks)]
+    streams = [
+        SubjectStream(encoded, 2, epochs=1, shuffle=shuffle, rank=r, world_size=ranks)
+        for r in range(ranks)
+    ]
     assert seen_by(streams) == dict.fromkeys(range(11), 1)
     sizes = [sum(len(batch) for batch in stream) for stream in streams]
     assert max(sizes) - min(sizes) <= 1
 
 
 def test_two_ranks_of_two_loader_workers_see_each_subject_once_per_epoch(encoded):
-    streams = [SubjectStream(encoded, 2, 3, epochs=2, seed=5, rank=rank, world_size=2) for rank in range(2)]
+    streams = [
+        SubjectStream(encoded, 2, 3, epochs=2, seed=5, rank=rank, world_size=2) for rank in range(2)
+    ]
     loaders = [DataLoader(stream, batch_size=None, num_workers=2) for stream in streams]
     assert seen_by(loaders) == dict.fromkeys(range(11), 2 * 3)
 
@@ -141,9 +163,15 @@ def test_a_dataset_on_disk_is_a_stream_with_its_first_features(encoded, memory, 
     for count in (2, 5, 1024):
         (names, features), (same_names, same) = disk.semantics(count), memory.semantics(count)
         assert names == same_names and torch.equal(features, same) and len(names) == min(count, 11)
-    assert len(disk) == 11 and disk.order == {"stream_workers": workers, "stream_shuffle": 4} and memory.order == {}
+    assert (
+        len(disk) == 11
+        and disk.order == {"stream_workers": workers, "stream_shuffle": 4}
+        and memory.order == {}
+    )
     state = torch.get_rng_state()
-    whole, rest = (list(islice(disk.batches(2, 3, start=start, seed=1), 9 - start)) for start in (0, 5))
+    whole, rest = (
+        list(islice(disk.batches(2, 3, start=start, seed=1), 9 - start)) for start in (0, 5)
+    )
     assert torch.equal(state, torch.get_rng_state())
     assert all(equal(a, b) for a, b in zip(whole[5:], rest, strict=True))
     check_batch(whole[3], 3)
@@ -171,30 +199,40 @@ def test_a_shard_that_is_gone_is_named_once(encoded, tmp_path, workers):
 
 def test_views_are_chosen_evenly():
     counts = Counter(view for epoch in range(3000) for view in choose_views(0, epoch, 4, 6, 2))
-    assert set(counts) == set(range(6)) and min(counts.values()) > 900 and max(counts.values()) < 1100
+    assert (
+        set(counts) == set(range(6)) and min(counts.values()) > 900 and max(counts.values()) < 1100
+    )
 
 
 def test_only_the_needed_entries_are_read(encoded):
     stream = SubjectStream(encoded, 1, 2, epochs=1)
     for _, subject, _, sample in stream._read(0, 0, 11, set(range(11))):
         assert sum(name.startswith("view_") for name in sample) == 2, subject
-        assert not any(name.startswith(("depth", "normal", "segmentation", "frontal")) for name in sample)
+        assert not any(
+            name.startswith(("depth", "normal", "segmentation", "frontal")) for name in sample
+        )
 
 
 def test_memory_holds_the_subjects(encoded, memory):
     assert len(memory) == 11 and [s.id for s in memory] == [f"noise-0-{i:05d}" for i in range(11)]
     heavy = ("depth", "normals", "segmentation")
-    assert same_subject(memory[4], noise_subject(4, views=3), but=(*heavy, "semantic", "semantic_encoder"))
+    assert same_subject(
+        memory[4], noise_subject(4, views=3), but=(*heavy, "semantic", "semantic_encoder")
+    )
     assert all(getattr(memory[4], name) is None for name in heavy)
     assert SubjectsInMemory.load(encoded, geometry=heavy, limit=2)[1].depth.shape == (4, 16, 16)
     assert len(SubjectsInMemory.load(encoded, limit=5)) == 5
-    with pytest.raises(ValueError, match="geometry may name depth, normals, segmentation, got hair"):
+    with pytest.raises(
+        ValueError, match="geometry may name depth, normals, segmentation, got hair"
+    ):
         SubjectsInMemory.load(encoded, geometry=["hair"])
 
 
 def test_memory_filters_by_attributes_and_keeps_the_index(memory):
     even = memory.filter(lambda attributes: attributes["even"])
-    assert len(even) == 6 and even.indices == [0, 2, 4, 6, 8, 10] and even[1].attributes["index"] == 2
+    assert (
+        len(even) == 6 and even.indices == [0, 2, 4, 6, 8, 10] and even[1].attributes["index"] == 2
+    )
     assert set(even.batch(0, 6).subject.tolist()) == {0, 2, 4, 6, 8, 10}
     check_batch(even.batch(1, 5, 2), 2)
     with pytest.raises(ValueError, match="no subjects to make a batch of"):
@@ -203,8 +241,13 @@ def test_memory_filters_by_attributes_and_keeps_the_index(memory):
 
 @pytest.mark.parametrize("ranks", [1, 2])
 def test_memory_epochs_are_exact_over_ranks(memory, ranks):
-    """Steps of all ranks, laid end to end, are whole epochs: 2 epochs of 11 subjects in batches of 2 are 11 batches."""
-    batches = [memory.batch(step, 2, seed=1, rank=r, world_size=ranks) for step in range(11) for r in range(ranks)]
+    """Steps of all ranks, laid end to end, are whole epochs: 2 epochs of 11 subjects in batches of
+    2 are 11 batches."""
+    batches = [
+        memory.batch(step, 2, seed=1, rank=r, world_size=ranks)
+        for step in range(11)
+        for r in range(ranks)
+    ]
     seen = [i for batch in batches for i in batch.subject.tolist()]
     epochs = [seen[i : i + 11] for i in range(0, len(seen), 11)]
     assert all(sorted(epoch) == list(range(11)) for epoch in epochs) and len(epochs) == 2 * ranks
@@ -218,13 +261,17 @@ def test_memory_batches_are_functions_of_the_step(memory):
     assert equal(memory.batch(4, 3, 2, seed=9), steps[4])
     assert not equal(memory.batch(4, 3, 2, seed=8), steps[4])
     assert memory.batch(1, 4, shuffle=False).subject.tolist() == [4, 5, 6, 7]
-    assert len(memory.batch(0, 30)) == 30, "a batch larger than the dataset reaches into further epochs"
+    assert len(memory.batch(0, 30)) == 30, (
+        "a batch larger than the dataset reaches into further epochs"
+    )
 
 
 def test_arguments_are_checked(encoded, memory, tmp_path):
     for make in (lambda k: memory.batch(0, 2, k), lambda k: SubjectStream(encoded, 2, k)):
         for k in (0, 4):
-            with pytest.raises(ValueError, match=r"views_per_subject must be 1 to 3 \(subjects have 3 to 4 views\)"):
+            with pytest.raises(
+                ValueError, match=r"views_per_subject must be 1 to 3 \(subjects have 3 to 4 views\)"
+            ):
                 make(k)
     for options in ({"subjects_per_batch": 0}, {"shuffle": -1}, {"start": -1}, {"epochs": 0}):
         with pytest.raises(ValueError, match="expected subjects_per_batch >= 1"):
@@ -243,7 +290,10 @@ def test_damage_is_named_while_reading(dataset):
     shard = dataset / "shard-000001.tar"
     whole = shard.read_bytes()
     shard.write_bytes(whole[:20000])
-    for read in (lambda: list(SubjectStream(dataset, 2, epochs=1)), lambda: SubjectsInMemory.load(dataset)):
+    for read in (
+        lambda: list(SubjectStream(dataset, 2, epochs=1)),
+        lambda: SubjectsInMemory.load(dataset),
+    ):
         with pytest.raises(ValueError, match=r"shard-000001\.tar"):
             read()
     shard.write_bytes(whole)

@@ -32,11 +32,19 @@ class Encoder:
 
 
 def test_features_fill_the_slot_and_change_nothing_else(dataset):
-    before = {sample["__key__"]: sample for path in sorted(dataset.glob("*.tar")) for _, sample in read_shard(path)}
+    before = {
+        sample["__key__"]: sample
+        for path in sorted(dataset.glob("*.tar"))
+        for _, sample in read_shard(path)
+    }
     manifest = fill(dataset, Encoder(), "mean", batch=2)
     assert manifest == Manifest.load(dataset)
     assert manifest.layout.semantic == {"encoder": "mean", "dimension": 3}
-    after = {sample["__key__"]: sample for path in sorted(dataset.glob("*.tar")) for _, sample in read_shard(path)}
+    after = {
+        sample["__key__"]: sample
+        for path in sorted(dataset.glob("*.tar"))
+        for _, sample in read_shard(path)
+    }
     assert list(before) == list(after)
     for key, sample in after.items():
         assert {n: v for n, v in sample.items() if n not in ("json", "semantic.npy")} == {
@@ -44,7 +52,9 @@ def test_features_fill_the_slot_and_change_nothing_else(dataset):
         }
 
 
-def test_interrupted_filling_goes_on_and_equals_an_uninterrupted_one(dataset, shared_dataset, tmp_path):
+def test_interrupted_filling_goes_on_and_equals_an_uninterrupted_one(
+    dataset, shared_dataset, tmp_path
+):
     listing = Manifest.load(dataset)
     with pytest.raises(KeyboardInterrupt):
         fill(dataset, Encoder(limit=2), "mean")
@@ -56,7 +66,14 @@ def test_interrupted_filling_goes_on_and_equals_an_uninterrupted_one(dataset, sh
     assert check(dataset) == []
     assert len(list(dataset.glob("*.tar"))) == 4
     whole = tmp_path / "whole"
-    synthesize(functools.partial(NoiseSource, varied=True), whole, 11, shard_size=3, workers=0, progress=False)
+    synthesize(
+        functools.partial(NoiseSource, varied=True),
+        whole,
+        11,
+        shard_size=3,
+        workers=0,
+        progress=False,
+    )
     fill(whole, Encoder(), "mean")
     assert files_of(dataset) == files_of(whole)
     for subject in subjects(dataset):
@@ -72,7 +89,9 @@ def test_features_there_already_are_kept_and_others_replaced(dataset):
     manifest = fill(dataset, lambda frontals: torch.ones(len(frontals), 5), "ones")
     assert manifest.layout.semantic == {"encoder": "ones", "dimension": 5}
     assert check(dataset) == [] and len(list(dataset.glob("*.tar"))) == 4
-    assert all(s.semantic.tolist() == [1.0] * 5 and s.semantic_encoder == "ones" for s in subjects(dataset))
+    assert all(
+        s.semantic.tolist() == [1.0] * 5 and s.semantic_encoder == "ones" for s in subjects(dataset)
+    )
 
 
 def test_a_filled_dataset_is_still_finished_for_synthesis(dataset):
@@ -82,7 +101,9 @@ def test_a_filled_dataset_is_still_finished_for_synthesis(dataset):
 
 
 @pytest.mark.parametrize(
-    "features", [torch.ones(2, 5), torch.ones(3), torch.full((3, 5), float("nan"))], ids=["count", "rank", "nan"]
+    "features",
+    [torch.ones(2, 5), torch.ones(3), torch.full((3, 5), float("nan"))],
+    ids=["count", "rank", "nan"],
 )
 def test_wrong_features_are_refused(dataset, features):
     before = files_of(dataset)

@@ -1,4 +1,5 @@
-"""Processes that share only a folder make one dataset, the same to the byte, whoever of them is killed."""
+"""Processes that share only a folder make one dataset, the same to the byte, whoever of them is
+killed."""
 
 import functools
 import multiprocessing
@@ -42,13 +43,16 @@ def test_one_process_of_many_is_one(tmp_path, alone):
     report = quiet(QUICK, tmp_path, 21)
     assert files_of(tmp_path) == alone and report.views_made == 63
     again = quiet(QUICK, tmp_path, 21)
-    assert again.views_made == 0 and again.manifest == report.manifest and files_of(tmp_path) == alone
+    assert (
+        again.views_made == 0 and again.manifest == report.manifest and files_of(tmp_path) == alone
+    )
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("killed", [False, True], ids=["both live", "one is killed"])
 def test_two_processes_lose_nothing(tmp_path, alone, killed):
-    """kill -9 in the midst of a shard: the other takes it over. No subject is missing, none is there twice."""
+    """kill -9 in the midst of a shard: the other takes it over. No subject is missing, none is
+    there twice."""
     out = tmp_path / "dataset"
     one, other = start(out, 0), start(out, 1)
     until = time.monotonic() + 60
@@ -56,7 +60,9 @@ def test_two_processes_lose_nothing(tmp_path, alone, killed):
         assert time.monotonic() < until and one.is_alive()
         time.sleep(0.02)
     if killed:
-        while not any(str(other.pid) in path.read_text() for path in (out / LEASES).glob("*.lease")):
+        while not any(
+            str(other.pid) in path.read_text() for path in (out / LEASES).glob("*.lease")
+        ):
             time.sleep(0.01)
         os.kill(other.pid, signal.SIGKILL)
     one.join(60)
@@ -74,7 +80,9 @@ def test_all_are_killed_and_others_go_on(tmp_path, alone):
     with pytest.raises(SynthesisError, match="subject 9: ArithmeticError: the noise ran out"):
         quiet(functools.partial(NoiseSource, seed=7, fail_at=9), out, 21)
     assert check(out) == [f"{out}: is not finished; start the same synthesis again to complete it"]
-    with pytest.raises(FileExistsError, match="is being made by several processes: engine=distributed goes on"):
+    with pytest.raises(
+        FileExistsError, match="is being made by several processes: engine=distributed goes on"
+    ):
         synthesize(QUICK, out, 21, shard_size=2, workers=0, progress=False)
     with pytest.raises(ValueError, match=r"begun with other settings: .*seed is 7 there, 8 here"):
         quiet(functools.partial(NoiseSource, seed=8), out, 21)

@@ -1,4 +1,5 @@
-"""Of all processes that share a folder, one has a piece; a lost one's piece is taken over; one outcome counts."""
+"""Of all processes that share a folder, one has a piece; a lost one's piece is taken over; one
+outcome counts."""
 
 import errno
 import json
@@ -119,7 +120,10 @@ def test_errors(tmp_path):
     with pytest.raises(ValueError, match="lease must be more than 0 seconds, got 0"):
         Leases(tmp_path, lease=0)
     (tmp_path / "a.json").write_text(json.dumps({"x": 1})[:4])
-    with Leases(tmp_path) as leases, pytest.raises(ValueError, match=r"a\.json: damaged .*remove it to do this piece"):
+    with (
+        Leases(tmp_path) as leases,
+        pytest.raises(ValueError, match=r"a\.json: damaged .*remove it to do this piece"),
+    ):
         leases.outcome("a")
     with Leases(tmp_path / "gone") as leases, pytest.raises(FileNotFoundError):
         leases.take("a")

@@ -1,4 +1,5 @@
-"""A Ray cluster of this machine makes a dataset, and one of its workers is killed. Needs the extra `scale`."""
+"""A Ray cluster of this machine makes a dataset, and one of its workers is killed. Needs the extra
+`scale`."""
 
 import functools
 import os
@@ -26,7 +27,9 @@ def workers_find_the_source(monkeypatch):
 @pytest.mark.slow
 def test_a_lost_worker_loses_nothing(tmp_path):
     alone, out, killed = tmp_path / "alone", tmp_path / "ray", []
-    synthesize(functools.partial(NoiseSource, seed=7), alone, 41, shard_size=2, workers=0, progress=False)
+    synthesize(
+        functools.partial(NoiseSource, seed=7), alone, 41, shard_size=2, workers=0, progress=False
+    )
 
     def kill():
         while len(list(out.glob("shard-*.tar"))) < 6:
@@ -46,4 +49,6 @@ def test_a_lost_worker_loses_nothing(tmp_path):
 @pytest.mark.slow
 def test_a_subject_that_fails_ends_it(tmp_path):
     with pytest.raises(SynthesisError, match="subject 3: ArithmeticError: the noise ran out"):
-        synthesize_on_ray(functools.partial(NoiseSource, fail_at=3), tmp_path / "ray", 8, workers=1, shard_size=2)
+        synthesize_on_ray(
+            functools.partial(NoiseSource, fail_at=3), tmp_path / "ray", 8, workers=1, shard_size=2
+        )

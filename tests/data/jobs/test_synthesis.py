@@ -33,13 +33,27 @@ def test_the_bytes_do_not_depend_on_the_workers(tmp_path):
     for workers in (1, 2):
         quiet(source, tmp_path / str(workers), 10, shard_size=3, workers=workers)
         assert files_of(tmp_path / str(workers)) == files_of(tmp_path / "none")
-    assert sorted(files_of(tmp_path / "none")) == ["dataset.json", *(f"shard-00000{i}.tar" for i in range(4))]
+    assert sorted(files_of(tmp_path / "none")) == [
+        "dataset.json",
+        *(f"shard-00000{i}.tar" for i in range(4)),
+    ]
     assert report.views_made == report.manifest.views == 35
-    assert report.bytes_made == sum((tmp_path / "none" / s.name).stat().st_size for s in report.manifest.shards)
+    assert report.bytes_made == sum(
+        (tmp_path / "none" / s.name).stat().st_size for s in report.manifest.shards
+    )
     assert report.views_per_second > 0
     assert check(tmp_path / "none") == []
-    quiet(functools.partial(NoiseSource, seed=8, varied=True), tmp_path / "other", 10, shard_size=3, workers=0)
-    assert files_of(tmp_path / "other")["shard-000000.tar"] != files_of(tmp_path / "none")["shard-000000.tar"]
+    quiet(
+        functools.partial(NoiseSource, seed=8, varied=True),
+        tmp_path / "other",
+        10,
+        shard_size=3,
+        workers=0,
+    )
+    assert (
+        files_of(tmp_path / "other")["shard-000000.tar"]
+        != files_of(tmp_path / "none")["shard-000000.tar"]
+    )
 
 
 def test_what_was_made_is_what_is_read(shared_dataset):
@@ -56,10 +70,23 @@ def test_the_manifest_tells_what_there_is(shared_dataset):
     manifest = Manifest.load(shared_dataset)
     assert (manifest.subjects, manifest.views, manifest.licence) == (11, 38, "CC0-1.0")
     assert manifest.layout.views_per_subject == (3, 4)
-    assert manifest.layout.fields == ("views", "cameras", "frontal", "masks", "depth", "normals", "segmentation")
+    assert manifest.layout.fields == (
+        "views",
+        "cameras",
+        "frontal",
+        "masks",
+        "depth",
+        "normals",
+        "segmentation",
+    )
     assert manifest.layout.semantic is None
     assert manifest.plan.seed == 0
-    assert manifest.plan.source["settings"] == {"seed": 0, "views": 3, "resolution": 16, "range": [0, 1]}
+    assert manifest.plan.source["settings"] == {
+        "seed": 0,
+        "views": 3,
+        "resolution": 16,
+        "range": [0, 1],
+    }
     content = json.loads((shared_dataset / "dataset.json").read_text())
     assert content["format"] == "semhead-subjects" and content["cameras"]["radius"] == 2.7
     assert manifest.dumps() == (shared_dataset / "dataset.json").read_bytes()
@@ -75,19 +102,32 @@ def test_shards_are_plain_webdataset(shared_dataset):
 
 def test_a_finished_dataset_is_left_alone(dataset):
     before = {path: path.stat().st_mtime_ns for path in dataset.iterdir()}
-    report = quiet(functools.partial(NoiseSource, varied=True, fail_at=0), dataset, 11, shard_size=3, workers=2)
+    report = quiet(
+        functools.partial(NoiseSource, varied=True, fail_at=0), dataset, 11, shard_size=3, workers=2
+    )
     assert report.views_made == 0 and report.views_per_second == 0 and report.seconds < 1
     assert {path: path.stat().st_mtime_ns for path in dataset.iterdir()} == before
 
 
 def test_other_settings_are_an_error_that_names_them(dataset, tmp_path):
     source = functools.partial(NoiseSource, varied=True, resolution=32)
-    with pytest.raises(ValueError, match=r"shard_size is 3 there, 4 here; source.settings.resolution is 16 there, 32"):
+    with pytest.raises(
+        ValueError,
+        match=r"shard_size is 3 there, 4 here; source.settings.resolution is 16 there, 32",
+    ):
         quiet(source, dataset, 11, shard_size=4, workers=0)
     with pytest.raises(SynthesisError):
-        quiet(functools.partial(NoiseSource, fail_at=1), tmp_path / "begun", 2, shard_size=1, workers=0)
+        quiet(
+            functools.partial(NoiseSource, fail_at=1),
+            tmp_path / "begun",
+            2,
+            shard_size=1,
+            workers=0,
+        )
     with pytest.raises(ValueError, match=r"begun with other settings: seed is 0 there, 1 here"):
-        quiet(functools.partial(NoiseSource, seed=1), tmp_path / "begun", 2, shard_size=1, workers=0)
+        quiet(
+            functools.partial(NoiseSource, seed=1), tmp_path / "begun", 2, shard_size=1, workers=0
+        )
     with pytest.raises(FileExistsError, match="already holds a dataset"):
         quiet(NoiseSource, tmp_path / "begun", 2, shard_size=1, workers=0, resume=False)
     with pytest.raises(ValueError, match="seed is 3, but the source was built with seed 0"):
@@ -119,7 +159,10 @@ def test_foreign_folders_are_refused(tmp_path):
 
 
 def test_two_processes_do_not_write_one_folder(tmp_path):
-    with atomic.folder_lock(tmp_path), pytest.raises(BlockingIOError, match="another process is writing here"):
+    with (
+        atomic.folder_lock(tmp_path),
+        pytest.raises(BlockingIOError, match="another process is writing here"),
+    ):
         quiet(NoiseSource, tmp_path, 2, workers=0)
 
 
@@ -127,7 +170,9 @@ def test_two_processes_do_not_write_one_folder(tmp_path):
 def test_a_failing_subject_is_named_and_finished_shards_stay(tmp_path, workers):
     source = functools.partial(NoiseSource, fail_at=5)
     out = tmp_path / "out"
-    with pytest.raises(SynthesisError, match=r"subject 5: ArithmeticError: the noise ran out; \d of 4 shards are"):
+    with pytest.raises(
+        SynthesisError, match=r"subject 5: ArithmeticError: the noise ran out; \d of 4 shards are"
+    ):
         quiet(source, out, 8, shard_size=2, workers=workers)
     assert not list(atomic.leftovers(out)) and not (out / "dataset.json").exists()
     assert check(out) == [f"{out}: is not finished; start the same synthesis again to complete it"]
@@ -142,7 +187,10 @@ def test_a_failing_subject_is_named_and_finished_shards_stay(tmp_path, workers):
 
 def test_a_killed_worker_is_an_error_not_a_hang(tmp_path):
     source = functools.partial(NoiseSource, die_at=3)
-    with pytest.raises(SynthesisError, match="a worker process was killed by SIGKILL, often for want of memory, after"):
+    with pytest.raises(
+        SynthesisError,
+        match="a worker process was killed by SIGKILL, often for want of memory, after",
+    ):
         quiet(source, tmp_path / "out", 6, shard_size=2, workers=2)
     assert not list(atomic.leftovers(tmp_path / "out"))
 
@@ -157,9 +205,13 @@ def test_subjects_must_agree(tmp_path):
         def subject(self, index):
             return noise_subject(index, resolution=16 + 16 * (index > 2))
 
-    with pytest.raises(ValueError, match="subject noise-0-00003: resolution is 32, the subjects before"):
+    with pytest.raises(
+        ValueError, match="subject noise-0-00003: resolution is 32, the subjects before"
+    ):
         quiet(Growing, tmp_path / "within", 4, shard_size=4, workers=0)
-    with pytest.raises(ValueError, match=r"shard-000001\.tar: resolution is 32, the subjects before it have 16"):
+    with pytest.raises(
+        ValueError, match=r"shard-000001\.tar: resolution is 32, the subjects before it have 16"
+    ):
         quiet(Growing, tmp_path / "between", 6, shard_size=3, workers=0)
 
     class Same(NoiseSource):
@@ -193,15 +245,21 @@ if __name__ == "__main__":
 
 def start(tmp_path, out, hang=""):
     (tmp_path / "make.py").write_text(SCRIPT)
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), *sys.path])}
+    environment = os.environ | {
+        "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), *sys.path])
+    }
     command = [sys.executable, str(tmp_path / "make.py"), str(out), str(hang)]
-    return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    return subprocess.Popen(
+        command, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
 
 
 def wait_for_shards(out, count, process):
     deadline = time.monotonic() + 60
     while len(list(out.glob("shard-*.tar"))) < count:
-        assert process.poll() is None and time.monotonic() < deadline, "the synthesis did not get that far"
+        assert process.poll() is None and time.monotonic() < deadline, (
+            "the synthesis did not get that far"
+        )
         time.sleep(0.01)
 
 
@@ -228,14 +286,18 @@ def test_killed_and_started_again_equals_never_killed(tmp_path):
     kept = sorted(out.glob("shard-*.tar"))
     assert 2 <= len(kept) < 6 and not (out / "dataset.json").exists()
     for path in kept:
-        assert path.read_bytes() == (whole / path.name).read_bytes(), "a shard was visible before it was whole"
+        assert path.read_bytes() == (whole / path.name).read_bytes(), (
+            "a shard was visible before it was whole"
+        )
     with open(out / LOG, "ab") as log:
         log.write(b'{"shard": {"na')  # as if killed within a write
     (out / ".shard-000005.tar.1.partial").write_bytes(b"left over")
     times = {path: path.stat().st_mtime_ns for path in kept}
     report = quiet(NoiseSource, out, 24, shard_size=4, workers=0)
     assert files_of(out) == files_of(whole)
-    assert {path: path.stat().st_mtime_ns for path in kept} == times, "finished shards were made again"
+    assert {path: path.stat().st_mtime_ns for path in kept} == times, (
+        "finished shards were made again"
+    )
     assert report.views_made == 3 * (24 - 4 * len(kept))
 
 

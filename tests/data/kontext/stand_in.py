@@ -1,6 +1,8 @@
-"""An editor that understands its instructions, and knows the truth: parametric heads in FLUX.1 Kontext's place.
+"""An editor that understands its instructions, and knows the truth: parametric heads in FLUX.1
+Kontext's place.
 
-It is told the portrait it was given by its pixels. Some of what it makes is wrong on purpose: see FAULTS.
+It is told the portrait it was given by its pixels. Some of what it makes is wrong on purpose: see
+FAULTS.
 """
 
 from __future__ import annotations
@@ -14,7 +16,12 @@ from semhead_lib.cameras import orbit_cameras
 from semhead_lib.data.kontext.prompts import AZIMUTHS, ELEVATIONS, WORDINGS, View, instruction
 
 FAULTS = ("right", "another person", "another angle", "cut off", "copied")
-ASKED = {instruction(View(a, e), w): View(a, e) for a in AZIMUTHS for e in ELEVATIONS for w in range(len(WORDINGS))}
+ASKED = {
+    instruction(View(a, e), w): View(a, e)
+    for a in AZIMUTHS
+    for e in ELEVATIONS
+    for w in range(len(WORDINGS))
+}
 _OFF = (90.0, -90.0, 180.0, 60.0, -60.0)  # degrees that another angle is away
 
 
@@ -32,9 +39,12 @@ def cast(seed: int, person: int, side: int, *views: View) -> Tensor:  # [V, 3, S
 
     made = source(seed, side)
     cameras = orbit_cameras(
-        torch.tensor([float(v.azimuth) for v in views]), torch.tensor([float(v.elevation) for v in views])
+        torch.tensor([float(v.azimuth) for v in views]),
+        torch.tensor([float(v.elevation) for v in views]),
     )
-    return Caster(made.scene(person), "cpu").cast(cameras, side, appearance.neutral_light(), 2).images
+    return (
+        Caster(made.scene(person), "cpu").cast(cameras, side, appearance.neutral_light(), 2).images
+    )
 
 
 class StandIn:
@@ -43,7 +53,12 @@ class StandIn:
     licence = "CC0-1.0"
 
     def __init__(self, people: int, fault=None, seed: int = 4000, side: int = 128) -> None:
-        self.people, self.fault, self.seed, self.side = people, fault or (lambda *_: "right"), seed, side
+        self.people, self.fault, self.seed, self.side = (
+            people,
+            fault or (lambda *_: "right"),
+            seed,
+            side,
+        )
         self.portraits = [cast(seed, i, side, View(0, 0))[0] for i in range(people)]
         self.asked: list[tuple[int, View, str]] = []  # person, view, what was wrong
 
@@ -61,17 +76,23 @@ class StandIn:
         return wrong(self.seed, person, view, self.side, fault, seed, self.portraits[person])
 
 
-def wrong(seed: int, person: int, view: View, side: int, fault: str, number: int, portrait: Tensor) -> Tensor:
+def wrong(
+    seed: int, person: int, view: View, side: int, fault: str, number: int, portrait: Tensor
+) -> Tensor:
     """A person's view with one thing wrong; also a right one is a few degrees off, as editors are."""
     rng = torch.Generator().manual_seed(number)
-    azimuth, elevation = (torch.randn(2, generator=rng) * torch.tensor([6.0, 4.0])).clamp(-12, 12).tolist()
+    azimuth, elevation = (
+        (torch.randn(2, generator=rng) * torch.tensor([6.0, 4.0])).clamp(-12, 12).tolist()
+    )
     if fault == "another person":
         person += 1000 + int(torch.randint(1000, (1,), generator=rng))
     if fault == "another angle":
         azimuth += _OFF[int(torch.randint(len(_OFF), (1,), generator=rng))]
     if fault == "copied":
         return portrait.flip(2) if number % 2 else portrait
-    seen = View((view.azimuth + azimuth + 180) % 360 - 180, max(min(view.elevation + elevation, 44), -29))
+    seen = View(
+        (view.azimuth + azimuth + 180) % 360 - 180, max(min(view.elevation + elevation, 44), -29)
+    )
     image = cast(seed, person, side, seen)[0]
     if fault == "cut off":
         shift = (side // 3, 0) if number % 2 else (0, (1 if number % 4 < 2 else -1) * side // 3)

@@ -6,7 +6,13 @@ import torch
 from stand_in import View, cast
 
 from semhead_lib.cameras import Camera
-from semhead_lib.data.kontext.framing import Frame, frame_of_face, frame_of_silhouette, frame_of_view, reframed
+from semhead_lib.data.kontext.framing import (
+    Frame,
+    frame_of_face,
+    frame_of_silhouette,
+    frame_of_view,
+    reframed,
+)
 from semhead_lib.data.portraits.camera import CameraFit
 
 for needed in ("anny", "cv2"):
@@ -30,7 +36,8 @@ def overlap(one, other):
 
 
 def test_moving_back_and_forth():
-    """Also where the image ends before the camera's does: its edges go on, and no second square is mirrored there."""
+    """Also where the image ends before the camera's does: its edges go on, and no second square is
+    mirrored there."""
     image = torch.full((3, SIDE, SIDE), 212, dtype=torch.uint8)
     image[:, 40:80, 50:90] = 20
     frame = Frame(1.25, 0.1, -0.05)
@@ -54,10 +61,18 @@ def test_frames_are_found_and_what_is_the_persons_own_is_not_put_right():
             there = moved(image, frame)
             camera = Camera.orbit(view.azimuth, view.elevation).label
             found = frame_of_view(frame_of_silhouette(mask_of(there), camera), own)
-            errors.append([np.log(found.scale / frame.scale), found.right - frame.right, found.down - frame.down])
+            errors.append(
+                [
+                    np.log(found.scale / frame.scale),
+                    found.right - frame.right,
+                    found.down - frame.down,
+                ]
+            )
             asked.append([np.log(frame.scale), frame.right, frame.down])
             truth = mask_of(image)
-            overlaps.append([overlap(mask_of(there), truth), overlap(mask_of(reframed(there, found)), truth)])
+            overlaps.append(
+                [overlap(mask_of(there), truth), overlap(mask_of(reframed(there, found)), truth)]
+            )
     off, before = (np.sqrt(np.square(x).mean(0)) for x in (errors, asked))
     print("off", off, "before", before, "overlap before and after", np.mean(overlaps, 0))
     assert (off < (0.08, 0.03, 0.03)).all() and (off[1:] < 0.6 * before[1:]).all()

@@ -11,7 +11,14 @@ import torch
 from PIL import Image, ImageFilter
 from skimage.data import astronaut, coffee
 
-from semhead_lib.data.kontext.inputs import CHOSEN, COLUMNS, PLAIN, PortraitFilter, choose_portraits, collection
+from semhead_lib.data.kontext.inputs import (
+    CHOSEN,
+    COLUMNS,
+    PLAIN,
+    PortraitFilter,
+    choose_portraits,
+    collection,
+)
 
 for needed in ("dlib", "cv2"):
     pytest.importorskip(needed)
@@ -66,7 +73,11 @@ def test_each_has_a_reason(chosen, images):
     }
     assert counts == {"chosen": 1} | {reason: 1 for reason in reasons.values() if reason}
     row = rows["a/astronaut.png"]
-    assert abs(float(row["azimuth"])) < 20 and float(row["sharpness"]) > 0.02 and row["portrait"] == "000000.png"
+    assert (
+        abs(float(row["azimuth"])) < 20
+        and float(row["sharpness"]) > 0.02
+        and row["portrait"] == "000000.png"
+    )
     assert "no readable JPEG, PNG or WebP" in rows["f/broken.png"]["reason"]
 
 
@@ -74,7 +85,9 @@ def test_a_portrait_stands_before_plain_grey(chosen):
     image = torch.from_numpy(np.array(Image.open(chosen[1] / "000000.png")))
     assert image.shape == (256, 256, 3)
     corners = image[:10, :10].reshape(-1, 3)
-    assert (corners == PLAIN).all() and (image[80:160, 80:160] != PLAIN).any(-1).float().mean() > 0.95
+    assert (corners == PLAIN).all() and (image[80:160, 80:160] != PLAIN).any(
+        -1
+    ).float().mean() > 0.95
 
 
 def test_it_goes_on(chosen, images, tmp_path):
@@ -86,7 +99,9 @@ def test_it_goes_on(chosen, images, tmp_path):
         writer.writerows(list(rows.values())[:2])
     (tmp_path / "000000.png").write_bytes((out / "000000.png").read_bytes())
     assert choose_portraits(folder, tmp_path, WANTED, workers=2, progress=False) == counts
-    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == {p.name: p.read_bytes() for p in out.iterdir()}
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == {
+        p.name: p.read_bytes() for p in out.iterdir()
+    }
 
 
 def test_collections(images, tmp_path):
@@ -100,7 +115,9 @@ def test_collections(images, tmp_path):
             info.size = len(data)
             tar.addfile(info, io.BytesIO(data))
     assert dict(collection(tmp_path / "all.zip")) == images
-    assert dict(collection(tmp_path / "tars")) == {f"0.tar/{name}": data for name, data in images.items()}
+    assert dict(collection(tmp_path / "tars")) == {
+        f"0.tar/{name}": data for name, data in images.items()
+    }
     assert dict(collection(tmp_path / "tars/0.tar")) == dict(collection(tmp_path / "tars"))
 
 

@@ -1,4 +1,5 @@
-"""Portraits become subjects: what passes is kept with the camera it shows, what fails is asked for again."""
+"""Portraits become subjects: what passes is kept with the camera it shows, what fails is asked for
+again."""
 
 import functools
 from collections import Counter
@@ -44,7 +45,9 @@ def folder(tmp_path_factory):
 
 
 def source(folder, editor, **settings):
-    settings = dict(resolution=64, views_per_subject=4, tries=1, attempts=3, limits=LOOSE) | settings
+    settings = (
+        dict(resolution=64, views_per_subject=4, tries=1, attempts=3, limits=LOOSE) | settings
+    )
     return KontextSource(folder, encode=encoder, encoder="headclip-64", editor=editor, **settings)
 
 
@@ -56,9 +59,16 @@ def test_views_that_pass_become_a_subject(folder):
     assert subject.views.shape == (4, 3, 64, 64) and subject.masks is not None and len(made) == 2
     assert subject.attributes == {"complete": True, "views kept": 3, "views asked": 3}
     angles = orbit_angles(subject.cameras)
-    for view, (azimuth, elevation, _) in zip([View(0, 0), *wanted[1:]], angles.tolist(), strict=True):
-        assert abs((azimuth - view.azimuth + 180) % 360 - 180) < 25 and abs(elevation - view.elevation) < 20
-    assert subject.views[0].equal(subject.frontal) and subject.licence.startswith("CC0-1.0 Portraits: not stated")
+    for view, (azimuth, elevation, _) in zip(
+        [View(0, 0), *wanted[1:]], angles.tolist(), strict=True
+    ):
+        assert (
+            abs((azimuth - view.azimuth + 180) % 360 - 180) < 25
+            and abs(elevation - view.elevation) < 20
+        )
+    assert subject.views[0].equal(subject.frontal) and subject.licence.startswith(
+        "CC0-1.0 Portraits: not stated"
+    )
     told = subject.provenance["views"]
     assert [t["asked"]["azimuth"] for t in told] == [v.azimuth for v in wanted[1:]]
     assert all(t["seen"]["certainty"] > 0.3 and len(t["checks"]) == 7 for t in told)
@@ -72,7 +82,9 @@ def test_cameras_are_nearer_to_the_truth_than_what_was_asked(folder):
 
     def one(image, words, seed):
         view = ASKED[words]
-        (person,) = [i for i, portrait in enumerate(too_far.portraits) if torch.equal(portrait, image)]
+        (person,) = [
+            i for i, portrait in enumerate(too_far.portraits) if torch.equal(portrait, image)
+        ]
         return cast(too_far.seed, person, too_far.side, View(view.azimuth + 15, view.elevation))[0]
 
     too_far._one = one
@@ -99,7 +111,9 @@ def test_failures_are_asked_for_again_and_counted(folder):
     assert tries[View(90, 20)] == 3 and tries[View(-90, -15)] < 3
     rejected = {r["asked"]["azimuth"]: r for r in subject.provenance["rejected"]}
     assert not rejected[90]["kept"] and rejected[90]["failed"]["view"] == 3
-    assert len(subject.views) == 1 and not subject.attributes["complete"], "balanced: all views or the front"
+    assert len(subject.views) == 1 and not subject.attributes["complete"], (
+        "balanced: all views or the front"
+    )
     tries.clear()
     some = source(folder, StandIn(2, fault), limits=strict, balance="any").subject(0)
     assert 90 not in [t["asked"]["azimuth"] for t in some.provenance["views"]]
@@ -107,32 +121,65 @@ def test_failures_are_asked_for_again_and_counted(folder):
 
 
 def test_a_dataset_by_the_tiny_model(tiny, tmp_path):
-    """Noise passes no check: every portrait is a subject all the same, and what failed is on record."""
+    """Noise passes no check: every portrait is a subject all the same, and what failed is on
+    record."""
     folder = portraits(tmp_path, StandIn(3, side=64).portraits)
     made = functools.partial(
-        kontext_source, folder, model=str(tiny), pixels=32, steps=1, dtype="float32", device="cpu", views_per_subject=3,
-        resolution=32, tries=1, attempts=2, seed=0, input_terms="CC0-1.0",
-    )  # fmt: skip
+        kontext_source,
+        folder,
+        model=str(tiny),
+        pixels=32,
+        steps=1,
+        dtype="float32",
+        device="cpu",
+        views_per_subject=3,
+        resolution=32,
+        tries=1,
+        attempts=2,
+        seed=0,
+        input_terms="CC0-1.0",
+    )
     report = synthesize_distributed(made, tmp_path / "dataset", 3, shard_size=2, progress=False)
     assert report.manifest.subjects == 3 and check(tmp_path / "dataset") == []
     told = infos(tmp_path / "dataset")
-    assert [info.provenance["portrait"] for info in told] == ["000000.png", "000001.png", "000002.png"]
+    assert [info.provenance["portrait"] for info in told] == [
+        "000000.png",
+        "000001.png",
+        "000002.png",
+    ]
     assert all(len(info.provenance["rejected"]) == 2 for info in told)
     assert load_subject(tmp_path / "dataset", 0).views.shape[0] == 1
-    assert "CC0-1.0" in report.manifest.licence and report.manifest.plan.source["settings"]["editor"]["steps"] == 1
+    assert (
+        "CC0-1.0" in report.manifest.licence
+        and report.manifest.plan.source["settings"]["editor"]["steps"] == 1
+    )
     again = synthesize(made, tmp_path / "alone", 3, shard_size=2, workers=0, progress=False)
     assert again.manifest == report.manifest
 
 
 def test_the_command(tiny, folder, tmp_path, capsys):
-    """In this process, however many cores there are; what it would take is said without writing anything."""
-    settings = dict(portraits=folder, model=tiny, pixels=32, steps=1, dtype="float32", views_per_subject=3,
-                    resolution=32, tries=1, attempts=1, out=tmp_path / "made")  # fmt: skip
+    """In this process, however many cores there are; what it would take is said without writing
+    anything."""
+    settings = dict(
+        portraits=folder,
+        model=tiny,
+        pixels=32,
+        steps=1,
+        dtype="float32",
+        views_per_subject=3,
+        resolution=32,
+        tries=1,
+        attempts=1,
+        out=tmp_path / "made",
+    )
     words = ["synthesize", "source=kontext", *(f"{key}={value}" for key, value in settings.items())]
     assert main([*words, "dry_run=true", "passing=1", "subjects=2"]) == 0
     said = capsys.readouterr().out
     assert "on one device, measured" in said
-    assert said.startswith("2 subjects, 6 views kept, 4 images made") and not (tmp_path / "made").exists()
+    assert (
+        said.startswith("2 subjects, 6 views kept, 4 images made")
+        and not (tmp_path / "made").exists()
+    )
     assert main(words) == 0
     said = capsys.readouterr().out
     assert "licence of what is made: as the model's" in said and "2 subjects" in said
@@ -148,5 +195,7 @@ def test_settings_out_of_range(folder, tmp_path):
     fails(ValueError, "balance must be one of complete, any, got 'some'", balance="some")
     fails(ValueError, "views of Kontext are balanced", view_sampling="front_heavy")
     fails(ValueError, "no portraits in it", portraits=str(tmp_path))
-    fails(FileNotFoundError, "'semhead data portraits' makes one", portraits=str(tmp_path / "nowhere"))
+    fails(
+        FileNotFoundError, "'semhead data portraits' makes one", portraits=str(tmp_path / "nowhere")
+    )
     assert KontextSettings().model.endswith("Kontext-dev")

@@ -7,18 +7,30 @@ from semhead_lib.data.kontext.report import ViewReport, is_balanced, view_report
 
 
 def info(name, kept, rejected):
-    told = {"wanted": [{"azimuth": a} for a in (90, 180)], "views": [{"asked": {"azimuth": a}} for a in kept],
-            "rejected": [{"asked": {"azimuth": a}, "kept": a in kept, "failed": f} for a, f in rejected]}  # fmt: skip
-    return SampleInfo(name, VERSION, 32, 1, "png", ("views",), None, None, None, {}, "", told, "CC0-1.0")
+    told = {
+        "wanted": [{"azimuth": a} for a in (90, 180)],
+        "views": [{"asked": {"azimuth": a}} for a in kept],
+        "rejected": [
+            {"asked": {"azimuth": a}, "kept": a in kept, "failed": f} for a, f in rejected
+        ],
+    }
+    return SampleInfo(
+        name, VERSION, 32, 1, "png", ("views",), None, None, None, {}, "", told, "CC0-1.0"
+    )
 
 
 def test_views_are_counted():
-    reports = view_reports([
-        info("a", [90, 180], [(180, {"view": 2})]),
-        info("b", [], [(90, {"person": 3, "view": 1}), (180, {"view": 3})]),
-        info("c", [90, 180], []),
-    ])  # fmt: skip
-    assert reports == [ViewReport(90, 3, 2, {"view": 1, "person": 3}), ViewReport(180, 3, 2, {"view": 5})]
+    reports = view_reports(
+        [
+            info("a", [90, 180], [(180, {"view": 2})]),
+            info("b", [], [(90, {"person": 3, "view": 1}), (180, {"view": 3})]),
+            info("c", [90, 180], []),
+        ]
+    )
+    assert reports == [
+        ViewReport(90, 3, 2, {"view": 1, "person": 3}),
+        ViewReport(180, 3, 2, {"view": 5}),
+    ]
     assert is_balanced(reports) and not is_balanced([*reports, ViewReport(0, 3, 1, {})])
 
 

@@ -1,4 +1,5 @@
-"""A FLUX.1 Kontext pipeline with random weights and next to no parameters, in diffusers' own form on the disk."""
+"""A FLUX.1 Kontext pipeline with random weights and next to no parameters, in diffusers' own form
+on the disk."""
 
 from __future__ import annotations
 
@@ -10,31 +11,74 @@ import torch
 
 
 def save_tiny_pipeline(folder: Path, merges: int = 500) -> Path:
-    """Make and save one; the same weights each time (its T5 tokeniser is trained, and may differ a little)."""
-    from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, FluxKontextPipeline, FluxTransformer2DModel
+    """Make and save one; the same weights each time (its T5 tokeniser is trained, and may differ a
+    little)."""
+    from diffusers import (
+        AutoencoderKL,
+        FlowMatchEulerDiscreteScheduler,
+        FluxKontextPipeline,
+        FluxTransformer2DModel,
+    )
     from transformers import CLIPTextConfig, CLIPTextModel, T5Config, T5EncoderModel
 
     torch.manual_seed(0)
     clip_tokens, t5_tokens = _clip_tokenizer(merges), _t5_tokenizer()
-    clip = CLIPTextModel(CLIPTextConfig(
-        vocab_size=len(clip_tokens), hidden_size=32, intermediate_size=37, num_hidden_layers=2, num_attention_heads=2,
-        max_position_embeddings=77, projection_dim=32, bos_token_id=clip_tokens.bos_token_id,
-        eos_token_id=clip_tokens.eos_token_id, pad_token_id=clip_tokens.pad_token_id,
-    ))  # fmt: skip
-    t5 = T5EncoderModel(T5Config(
-        vocab_size=len(t5_tokens), d_model=32, d_kv=8, d_ff=37, num_layers=2, num_heads=2, pad_token_id=0,
-        decoder_start_token_id=0,
-    ))  # fmt: skip
+    clip = CLIPTextModel(
+        CLIPTextConfig(
+            vocab_size=len(clip_tokens),
+            hidden_size=32,
+            intermediate_size=37,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            max_position_embeddings=77,
+            projection_dim=32,
+            bos_token_id=clip_tokens.bos_token_id,
+            eos_token_id=clip_tokens.eos_token_id,
+            pad_token_id=clip_tokens.pad_token_id,
+        )
+    )
+    t5 = T5EncoderModel(
+        T5Config(
+            vocab_size=len(t5_tokens),
+            d_model=32,
+            d_kv=8,
+            d_ff=37,
+            num_layers=2,
+            num_heads=2,
+            pad_token_id=0,
+            decoder_start_token_id=0,
+        )
+    )
     transformer = FluxTransformer2DModel(
-        patch_size=1, in_channels=64, num_layers=1, num_single_layers=1, attention_head_dim=16, num_attention_heads=2,
-        joint_attention_dim=32, pooled_projection_dim=32, guidance_embeds=True, axes_dims_rope=(4, 6, 6),
-    )  # fmt: skip
+        patch_size=1,
+        in_channels=64,
+        num_layers=1,
+        num_single_layers=1,
+        attention_head_dim=16,
+        num_attention_heads=2,
+        joint_attention_dim=32,
+        pooled_projection_dim=32,
+        guidance_embeds=True,
+        axes_dims_rope=(4, 6, 6),
+    )
     vae = AutoencoderKL(
-        block_out_channels=(8, 16, 16, 16), latent_channels=16, down_block_types=("DownEncoderBlock2D",) * 4,
-        up_block_types=("UpDecoderBlock2D",) * 4, layers_per_block=1, norm_num_groups=4, use_quant_conv=False,
-        use_post_quant_conv=False, shift_factor=0.1159, scaling_factor=0.3611,
-    )  # fmt: skip
-    for weight in (*transformer.parameters(), *clip.parameters(), *t5.parameters(), *vae.encoder.parameters()):
+        block_out_channels=(8, 16, 16, 16),
+        latent_channels=16,
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        layers_per_block=1,
+        norm_num_groups=4,
+        use_quant_conv=False,
+        use_post_quant_conv=False,
+        shift_factor=0.1159,
+        scaling_factor=0.3611,
+    )
+    for weight in (
+        *transformer.parameters(),
+        *clip.parameters(),
+        *t5.parameters(),
+        *vae.encoder.parameters(),
+    ):
         if weight.dim() > 1:  # large enough for images and words to matter
             torch.nn.init.normal_(weight, std=1.5 * weight[0].numel() ** -0.5)
     FluxKontextPipeline(
@@ -53,12 +97,22 @@ def _clip_tokenizer(merges: int):
     from transformers import CLIPTokenizer
 
     lines = (
-        gzip.decompress(files("open_clip").joinpath("bpe_simple_vocab_16e6.txt.gz").read_bytes()).decode().split("\n")
+        gzip.decompress(files("open_clip").joinpath("bpe_simple_vocab_16e6.txt.gz").read_bytes())
+        .decode()
+        .split("\n")
     )
     pairs = [tuple(line.split()) for line in lines[1 : merges + 1]]
     letters = _bytes_as_letters()
-    words = [*letters, *(x + "</w>" for x in letters), *("".join(p) for p in pairs), "<|startoftext|>", "<|endoftext|>"]
-    return CLIPTokenizer(vocab={w: i for i, w in enumerate(dict.fromkeys(words))}, merges=pairs, model_max_length=77)
+    words = [
+        *letters,
+        *(x + "</w>" for x in letters),
+        *("".join(p) for p in pairs),
+        "<|startoftext|>",
+        "<|endoftext|>",
+    ]
+    return CLIPTokenizer(
+        vocab={w: i for i, w in enumerate(dict.fromkeys(words))}, merges=pairs, model_max_length=77
+    )
 
 
 def _bytes_as_letters() -> list[str]:
@@ -74,11 +128,19 @@ def _t5_tokenizer():
 
     from semhead_lib.data.kontext.prompts import View, instruction
 
-    corpus = [instruction(View(a, e), w) for a in range(-150, 181, 30) for e in (-15, 0, 20) for w in range(3)]
+    corpus = [
+        instruction(View(a, e), w)
+        for a in range(-150, 181, 30)
+        for e in (-15, 0, 20)
+        for w in range(3)
+    ]
     tokens = Tokenizer(models.Unigram())
     tokens.pre_tokenizer, tokens.decoder = pre_tokenizers.Metaspace(), decoders.Metaspace()
     special = ["<pad>", "</s>", "<unk>"]
     tokens.train_from_iterator(
-        corpus, trainers.UnigramTrainer(vocab_size=200, special_tokens=special, unk_token="<unk>", show_progress=False)
+        corpus,
+        trainers.UnigramTrainer(
+            vocab_size=200, special_tokens=special, unk_token="<unk>", show_progress=False
+        ),
     )
     return T5TokenizerFast(tokenizer_object=tokens, extra_ids=0, model_max_length=512)

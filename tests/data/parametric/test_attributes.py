@@ -28,12 +28,14 @@ def test_shares_are_the_documented_ones(people, key, table):
     for word, share in table.items():
         expected = share / sum(table.values())
         assert (
-            abs(found[word] / len(people) - expected) < 4 * np.sqrt(expected * (1 - expected) / len(people)) + 1e-9
+            abs(found[word] / len(people) - expected)
+            < 4 * np.sqrt(expected * (1 - expected) / len(people)) + 1e-9
         ), word
 
 
 def test_no_demographic_ties(people):
-    """Skin tone does not follow ancestry, hair style does not follow gender, glasses do not follow age."""
+    """Skin tone does not follow ancestry, hair style does not follow gender, glasses do not follow
+    age."""
     tone = np.array([p.skin_tone for p in people])
     for share in at.ANCESTRIES:
         assert abs(np.corrcoef(tone, [p.ancestry[share] for p in people])[0, 1]) < 0.06
@@ -53,7 +55,11 @@ def test_what_cannot_be_together(people):
     assert all(p.hat == "none" for p in people if p.hair_style == "afro")
     covered = [p for p in people if p.hat in ("beanie", "cap", "brimmed hat")]
     assert covered and not any(p.receding or p.parting != "none" for p in covered)
-    assert not any(p.fringe for p in people if p.hair_style in ("bald", "shaved") or p.receding or p.hat != "none")
+    assert not any(
+        p.fringe
+        for p in people
+        if p.hair_style in ("bald", "shaved") or p.receding or p.hat != "none"
+    )
     assert all(-1 <= v <= 1 for p in people for v in p.shape.values())
 
 
@@ -62,7 +68,9 @@ def test_captions_tell_the_attributes(people):
         words = at.caption(p)
         for fact in (p.gender, at.age_group(p.age), p.skin, p.cloth_colour, p.clothes):
             assert fact in words, (fact, words)
-        assert (f"{p.eye_colour} eyes" in words) == (p.glasses != "sunglasses")  # what is hidden is not told
+        assert (f"{p.eye_colour} eyes" in words) == (
+            p.glasses != "sunglasses"
+        )  # what is hidden is not told
         assert ("red lips" in words) == (p.lip_tint > 0.5)
         for key in ("glasses", "hat", "earrings", "facial_hair"):
             value = getattr(p, key)

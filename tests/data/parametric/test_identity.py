@@ -3,25 +3,37 @@
 import numpy as np
 import pytest
 
-from semhead_lib.data.parametric.identity import HEAD_HEIGHT, fit_sphere, head_model, loop_subdivision
+from semhead_lib.data.parametric.identity import (
+    HEAD_HEIGHT,
+    fit_sphere,
+    head_model,
+    loop_subdivision,
+)
 from semhead_lib.data.parametric.source import ParametricSource, head_shape, head_surface
 
-OCTAHEDRON = np.array([(0, 2, 4), (2, 1, 4), (1, 3, 4), (3, 0, 4), (2, 0, 5), (1, 2, 5), (3, 1, 5), (0, 3, 5)])
+OCTAHEDRON = np.array(
+    [(0, 2, 4), (2, 1, 4), (1, 3, 4), (3, 0, 4), (2, 0, 5), (1, 2, 5), (3, 1, 5), (0, 3, 5)]
+)
 CORNERS = np.array([(1, 0, 0), (-1, 0, 0), (0, 1, 0), (0, -1, 0), (0, 0, 1), (0, 0, -1)], float)
 
 
 def test_subdivision_by_hand():
-    """A closed octahedron: edge points (3a + 3b + c + d) / 8; a vertex with 4 neighbours moves by beta = 3/32 each."""
+    """A closed octahedron: edge points (3a + 3b + c + d) / 8; a vertex with 4 neighbours moves by
+    beta = 3/32 each."""
     matrix, faces = loop_subdivision(OCTAHEDRON, 6)
     assert matrix.shape == (6 + 12, 6) and faces.shape == (32, 3)
     assert np.allclose(np.asarray(matrix.sum(axis=1)), 1)
     fine = matrix @ CORNERS
     assert np.allclose(fine[0], (1 - 4 * 3 / 32) * CORNERS[0])  # the four neighbours sum to nothing
-    assert np.allclose(np.linalg.norm(fine[6:], axis=1), np.sqrt(2) * 3 / 8)  # the opposite corners sum to nothing too
+    assert np.allclose(
+        np.linalg.norm(fine[6:], axis=1), np.sqrt(2) * 3 / 8
+    )  # the opposite corners sum to nothing too
     edges = np.sort(faces[:, [[0, 1], [1, 2], [2, 0]]].reshape(-1, 2), axis=1)
     assert (np.unique(edges, axis=0, return_counts=True)[1] == 2).all()  # still closed
     a, b, c = (fine[faces[:, i]] for i in range(3))
-    assert (np.einsum("ij,ij->i", np.cross(b - a, c - a), a + b + c) > 0).all()  # still wound outwards
+    assert (
+        np.einsum("ij,ij->i", np.cross(b - a, c - a), a + b + c) > 0
+    ).all()  # still wound outwards
 
 
 def test_subdivision_of_an_open_edge():
@@ -40,7 +52,8 @@ def test_fit_sphere():
 
 
 def test_every_head_is_in_the_frame():
-    """Chin to crown is HEAD_HEIGHT around y = 0, the face looks to +z, the first eye is the subject's left (+x)."""
+    """Chin to crown is HEAD_HEIGHT around y = 0, the face looks to +z, the first eye is the
+    subject's left (+x)."""
     source = ParametricSource(seed=3)
     for index in range(4):
         shape = head_shape(source.attributes(index))

@@ -12,7 +12,12 @@ from semhead_lib import cameras
 from semhead_lib.data.parametric import appearance, attributes
 from semhead_lib.data.parametric.cast import Caster
 from semhead_lib.data.parametric.materials import CLASSES
-from semhead_lib.data.parametric.source import ParametricSource, build_scene, head_shape, head_surface
+from semhead_lib.data.parametric.source import (
+    ParametricSource,
+    build_scene,
+    head_shape,
+    head_surface,
+)
 from semhead_lib.metrics.geometry import reproject
 
 
@@ -29,7 +34,9 @@ def person(source):
 def test_subject_is_complete(person):
     person.validate()
     assert person.views.shape == (4, 3, 64, 64) and person.licence == "CC0-1.0"
-    assert person.depth is not None and person.normals is not None and person.segmentation is not None
+    assert (
+        person.depth is not None and person.normals is not None and person.segmentation is not None
+    )
     assert person.caption == attributes.caption(ParametricSource(seed=11).attributes(5))
     assert ((person.depth > 0) == (person.segmentation > 0)).all()
     assert {"skin", "cloth", "eyes"} <= {CLASSES[i] for i in person.segmentation.unique().tolist()}
@@ -50,16 +57,21 @@ def test_subject_depends_on_its_index_alone(source, person):
 def test_subject_does_not_depend_on_what_was_made_before(source):
     """In a fresh process each, whoever comes first: a bearded man, or one with hair and no beard."""
     script = (
-        "import sys, hashlib; from semhead_lib.data.parametric.source import ParametricSource as P\n"
+        "import sys, hashlib; from semhead_lib.data.parametric.source import ParametricSource as "
+        "P\n"
         "source = P(seed=11, resolution=32, views_per_subject=2)\n"
         "made = {i: source.subject(i) for i in map(int, sys.argv[1:])}\n"
-        "print([hashlib.sha256(made[i].views.numpy().tobytes()).hexdigest() for i in sorted(made)])"
+        "print([hashlib.sha256(made[i].views.numpy().tobytes()).hexdigest() for i in "
+        "sorted(made)])"
     )
     bearded = next(i for i in range(99) if source.attributes(i).facial_hair == "full beard")
     haired = next(i for i in range(99) if source.attributes(i).hair_style in ("long", "short"))
     found = {
         subprocess.run(
-            [sys.executable, "-c", script, *map(str, order)], check=True, capture_output=True, text=True
+            [sys.executable, "-c", script, *map(str, order)],
+            check=True,
+            capture_output=True,
+            text=True,
         ).stdout
         for order in ((bearded, haired), (haired, bearded))
     }
@@ -91,12 +103,16 @@ def styled(**changes):
         facial_hair="none",
         earrings="none",
     )
-    return dataclasses.replace(base, **{**plain, "gender": "man", "clothes": "crew neck", **changes})
+    return dataclasses.replace(
+        base, **{**plain, "gender": "man", "clothes": "crew neck", **changes}
+    )
 
 
 def seen_classes(person, azimuth):
     label = cameras.orbit_cameras(torch.tensor([azimuth]), torch.tensor([0.0]))
-    views = Caster(build_scene(person, np.random.default_rng(0))).cast(label, 96, appearance.light(person))
+    views = Caster(build_scene(person, np.random.default_rng(0))).cast(
+        label, 96, appearance.light(person)
+    )
     count = torch.bincount(views.segmentation.flatten().long(), minlength=len(CLASSES)).tolist()
     return dict(zip(CLASSES, count, strict=True))
 
@@ -131,7 +147,10 @@ def test_backs_of_heads_differ():
     """From behind, two people differ by much more than one person's two casts under other lights."""
     source = ParametricSource(seed=7)
     back = cameras.orbit_cameras(torch.tensor([180.0]), torch.tensor([0.0]))
-    images = [Caster(source.scene(i)).cast(back, 64, appearance.neutral_light()).images[0].float() for i in range(6)]
+    images = [
+        Caster(source.scene(i)).cast(back, 64, appearance.neutral_light()).images[0].float()
+        for i in range(6)
+    ]
     apart = [(images[i] - images[j]).abs().mean() for i in range(6) for j in range(i)]
     assert min(apart) > 3.0
 
@@ -139,9 +158,15 @@ def test_backs_of_heads_differ():
 def test_roots_are_where_they_should_be():
     surface = head_surface()
     assert (surface.scalp_roots.rest[:, 1] > -0.12).all()
-    assert (surface.beard_roots.rest[:, 1] < 0.03).all() and (surface.beard_roots.rest[:, 2] > -0.06).all()
+    assert (surface.beard_roots.rest[:, 1] < 0.03).all() and (
+        surface.beard_roots.rest[:, 2] > -0.06
+    ).all()
     brows, along = surface.brow_roots
-    assert ((brows.rest[:, 1] > 0.02) & (brows.rest[:, 1] < 0.09)).all() and along.min() == 0 and along.max() == 1
+    assert (
+        ((brows.rest[:, 1] > 0.02) & (brows.rest[:, 1] < 0.09)).all()
+        and along.min() == 0
+        and along.max() == 1
+    )
     assert np.allclose(np.asarray(brows.blend.sum(axis=1)), 1)
 
 
@@ -150,7 +175,10 @@ def test_roots_are_where_they_should_be():
     [
         ({"resolution": 4}, "resolution must be at least 8, got 4"),
         ({"view_sampling": "sideways"}, "view_sampling must be one of .*, got 'sideways'"),
-        ({"channels": ("albedo",)}, "channels may name depth, normals and segmentation, got .'albedo'."),
+        (
+            {"channels": ("albedo",)},
+            "channels may name depth, normals and segmentation, got .'albedo'.",
+        ),
     ],
 )
 def test_bad_settings(setting, message):
@@ -160,14 +188,17 @@ def test_bad_settings(setting, message):
 
 @pytest.mark.slow
 def test_an_independent_judge_tells_people_apart():
-    """dlib's face network over 64 subjects and azimuths within +-30 degrees: ROC-AUC of same person against
-    different."""
+    """dlib's face network over 64 subjects and azimuths within +-30 degrees: ROC-AUC of same person
+    against different."""
     pytest.importorskip("dlib")
     from semhead_lib.data.portraits.faces import identity_check
 
     source = ParametricSource(seed=20261122, resolution=128)
     rig = cameras.orbit_cameras(torch.tensor([-30.0, -15.0, 0.0, 15.0, 30.0]), torch.zeros(5))
-    people = [Caster(source.scene(i)).cast(rig, 128, appearance.light(source.attributes(i))).images for i in range(64)]
+    people = [
+        Caster(source.scene(i)).cast(rig, 128, appearance.light(source.attributes(i))).images
+        for i in range(64)
+    ]
     judged = identity_check(people)
     assert judged.auc >= 0.95, judged.auc
     assert judged.faces >= 0.75 * judged.images
@@ -181,13 +212,24 @@ def images_of(person):
 
 @pytest.mark.parametrize(
     "change",
-    [{"freckles": 0.9}, {"lip_tint": 1.0}, {"eye_colour": "blue"}, {"brow_thickness": 1.0}, {"skin_tone": 0.9}],
+    [
+        {"freckles": 0.9},
+        {"lip_tint": 1.0},
+        {"eye_colour": "blue"},
+        {"brow_thickness": 1.0},
+        {"skin_tone": 0.9},
+    ],
     ids=lambda change: next(iter(change)),
 )
 def test_one_attribute_changes_one_thing(change):
     """Turning one attribute moves some pixels and leaves hair, shape and all else where they were."""
     plain = styled(
-        freckles=0.0, lip_tint=0.0, eye_colour="brown", brow_thickness=0.0, skin_tone=0.2, hair_style="medium"
+        freckles=0.0,
+        lip_tint=0.0,
+        eye_colour="brown",
+        brow_thickness=0.0,
+        skin_tone=0.2,
+        hair_style="medium",
     )
     before, after = images_of(plain), images_of(dataclasses.replace(plain, **change))
     moved = ((before - after).abs().amax(dim=0) > 4).float().mean()
@@ -196,6 +238,9 @@ def test_one_attribute_changes_one_thing(change):
 
 @pytest.mark.parametrize("expression", sorted(set(attributes.EXPRESSIONS) - {"neutral"}))
 def test_expressions_show(expression):
-    calm, moved = (head_shape(styled(expression=e, expression_strength=0.6)).vertices for e in ("neutral", expression))
+    calm, moved = (
+        head_shape(styled(expression=e, expression_strength=0.6)).vertices
+        for e in ("neutral", expression)
+    )
     pixels = np.linalg.norm(moved - calm, axis=-1).max() / 2.7 * cameras.FOCAL * 128
     assert pixels > 1.0

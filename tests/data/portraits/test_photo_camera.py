@@ -1,4 +1,5 @@
-"""The camera found from landmarks: exact on exact landmarks, near enough on what dlib finds on heads."""
+"""The camera found from landmarks: exact on exact landmarks, near enough on what dlib finds on
+heads."""
 
 import numpy as np
 import pytest
@@ -12,7 +13,8 @@ VIEWS = ((0.0, 0.0), (35.0, -15.0), (-44.0, 25.0))
 
 
 def photographed(count: int, azimuth: float, elevation: float, roll: float = 0.0) -> np.ndarray:
-    """Our head's landmarks in a photograph whose crop is 300 pixels wide, turned by `roll` about (400, 250)."""
+    """Our head's landmarks in a photograph whose crop is 300 pixels wide, turned by `roll` about
+    (400, 250)."""
     a = np.radians(roll)
     turn = 300 * np.array([[np.cos(a), -np.sin(a)], [np.sin(a), np.cos(a)]])
     return (head_landmarks(count).seen_from(azimuth, elevation) - 0.5) @ turn.T + (400, 250)
@@ -21,7 +23,9 @@ def photographed(count: int, azimuth: float, elevation: float, roll: float = 0.0
 @pytest.mark.parametrize("count", [68, 5])
 @pytest.mark.parametrize(("azimuth", "elevation"), VIEWS)
 def test_exact_landmarks_give_the_exact_camera(count, azimuth, elevation):
-    fit = fit_camera(photographed(count, azimuth, elevation, roll=20.0), head_landmarks(count), corrected=False)
+    fit = fit_camera(
+        photographed(count, azimuth, elevation, roll=20.0), head_landmarks(count), corrected=False
+    )
     assert [fit.azimuth, fit.elevation] == pytest.approx([azimuth, elevation], abs=0.05)
     assert [fit.side, fit.roll] == pytest.approx([300, 20], abs=0.2)
     assert fit.similarity @ [0.5, 0.5, 1] == pytest.approx([400, 250], abs=0.2)
@@ -37,7 +41,9 @@ def test_some_wrong_landmarks_do_little():
 
 @pytest.mark.parametrize("count", [68, 5])
 def test_a_mirrored_photograph_gives_the_mirrored_camera(count):
-    points = photographed(count, 18.0, 6.0, roll=5.0) + np.random.default_rng(0).normal(0, 0.5, (count, 2))
+    points = photographed(count, 18.0, 6.0, roll=5.0) + np.random.default_rng(0).normal(
+        0, 0.5, (count, 2)
+    )
     mirrored = (points * (-1, 1) + (800, 0))[MIRRORED[count]]
     fit, other = (fit_camera(p, head_landmarks(count)) for p in (points, mirrored))
     assert fit.azimuth > 5
@@ -55,7 +61,8 @@ def test_what_are_no_landmarks(points):
 
 @pytest.mark.slow
 def test_cameras_of_unseen_heads():
-    """100 heads of a seed that the landmarks were not made from; the benchmark tells more about the same ones."""
+    """100 heads of a seed that the landmarks were not made from; the benchmark tells more about the
+    same ones."""
     for module in ("dlib", "anny", "warp"):
         pytest.importorskip(module)
     from semhead_lib.cameras import orbit_cameras

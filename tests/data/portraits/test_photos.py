@@ -58,8 +58,15 @@ def test_folders_name_people(tmp_path):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         Image.fromarray(PIXELS).save(tmp_path / name)
     (tmp_path / "ann/notes.txt").write_text("")
-    found = [(person, path.relative_to(tmp_path).as_posix()) for person, path in find_photos(tmp_path)]
-    assert found == [("carl", "carl.webp"), ("ann", "ann/1.png"), ("ann", "ann/2.png"), ("bob", "bob/1.JPG")]
+    found = [
+        (person, path.relative_to(tmp_path).as_posix()) for person, path in find_photos(tmp_path)
+    ]
+    assert found == [
+        ("carl", "carl.webp"),
+        ("ann", "ann/1.png"),
+        ("ann", "ann/2.png"),
+        ("bob", "bob/1.JPG"),
+    ]
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="no folder with images"):
         find_photos(tmp_path / "empty")

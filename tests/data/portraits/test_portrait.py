@@ -1,4 +1,5 @@
-"""From a photograph to a portrait: any file, one face of several, clear refusals, labels that are there already."""
+"""From a photograph to a portrait: any file, one face of several, clear refusals, labels that are
+there already."""
 
 import json
 
@@ -46,24 +47,34 @@ def same(one: alignment.Portrait, other: alignment.Portrait, degrees: float) -> 
 
 def test_a_real_photograph(portrait):
     assert portrait.name == "Eileen-Collins"
-    assert portrait.image.shape == (3, 256, 256) and portrait.mask.shape == portrait.inside.shape == (256, 256)
+    assert portrait.image.shape == (
+        3,
+        256,
+        256,
+    ) and portrait.mask.shape == portrait.inside.shape == (256, 256)
     assert portrait.landmarks.shape == (68, 2) and 0 < portrait.error < 0.04
     assert -5 < portrait.azimuth < 35 and abs(portrait.elevation) < 25
     assert [portrait.azimuth, portrait.elevation, 2.7] == pytest.approx(
         orbit_angles(portrait.camera[None])[0].tolist(), abs=1e-3
     )
-    assert torch.equal(portrait.camera, Camera.orbit(portrait.azimuth, portrait.elevation).label) or np.allclose(
+    assert torch.equal(
+        portrait.camera, Camera.orbit(portrait.azimuth, portrait.elevation).label
+    ) or np.allclose(
         portrait.camera, Camera.orbit(portrait.azimuth, portrait.elevation).label, atol=1e-5
     )
     assert portrait.landmarks.mean(0).tolist() == pytest.approx([0.5, 0.5], abs=0.15)
     assert portrait.mask[128, 128] > 200 and portrait.mask[4, 4] == 0
-    assert portrait.provenance["camera"] == "68 landmarks" and portrait.provenance["mask"] == "grabcut"
+    assert (
+        portrait.provenance["camera"] == "68 landmarks" and portrait.provenance["mask"] == "grabcut"
+    )
     assert portrait.provenance["photo size"] == [512, 512] and json.dumps(portrait.provenance)
     assert any("iBUG 300-W: no commercial use" in note for note in portrait.notes)
 
 
 def test_the_mirror_image_is_seen_from_the_other_side(portrait):
-    other = alignment.align(torch.from_numpy(astronaut()[:, ::-1].copy()).permute(2, 0, 1), name="mirrored")
+    other = alignment.align(
+        torch.from_numpy(astronaut()[:, ::-1].copy()).permute(2, 0, 1), name="mirrored"
+    )
     assert portrait.azimuth + other.azimuth == pytest.approx(0, abs=3)
     assert portrait.elevation == pytest.approx(other.elevation, abs=3)
 
@@ -111,18 +122,25 @@ def test_alpha_is_the_mask(person, portrait, tmp_path):
     cut = Image.fromarray(np.dstack([np.array(person), alpha]))
     found = alignment.read_portrait(write(cut, tmp_path / "cut.png"))
     assert found.provenance["mask"] == "alpha" and same(found, portrait, 6)
-    expected, inside = cut_square(torch.from_numpy(alpha)[None], np.array(found.provenance["crop"]), 256)
+    expected, inside = cut_square(
+        torch.from_numpy(alpha)[None], np.array(found.provenance["crop"]), 256
+    )
     assert torch.equal(found.inside, inside)
     assert (found.mask.float() - torch.where(inside > 0, expected[0], 0).float()).abs().mean() < 2
     opaque = Image.fromarray(np.dstack([np.array(person), np.full_like(alpha, 255)]))
-    assert alignment.read_portrait(write(opaque, tmp_path / "opaque.png")).provenance["mask"] == "grabcut"
+    assert (
+        alignment.read_portrait(write(opaque, tmp_path / "opaque.png")).provenance["mask"]
+        == "grabcut"
+    )
 
 
 def test_a_given_mask(saved, tmp_path):
     mask = torch.zeros(512, 512, dtype=torch.uint8)
     mask[:240, 120:330] = 255
     found = alignment.read_portrait(saved, mask=mask)
-    assert found.provenance["mask"] == "given" and found.mask.max() == 255 and found.mask[-1, 0] == 0
+    assert (
+        found.provenance["mask"] == "given" and found.mask.max() == 255 and found.mask[-1, 0] == 0
+    )
     with pytest.raises(ValueError, match=r"Eileen Collins.png: mask must be uint8 .* \[512, 512\]"):
         alignment.read_portrait(saved, mask=mask[:300])
 
@@ -143,8 +161,12 @@ def test_photographs_without_a_usable_face(person, tmp_path):
     small.paste(person.resize((170, 170), Image.Resampling.LANCZOS), (100, 100))
     refusals = {
         cup: "no face found in 600 x 400 pixels",
-        write(small, tmp_path / "small.png"): r"the face is \d+ pixels wide, at least 40 are needed",
-        write(person.crop((197, 0, 512, 512)), tmp_path / "half.png"): "the face is cut off by the photo's edge",
+        write(
+            small, tmp_path / "small.png"
+        ): r"the face is \d+ pixels wide, at least 40 are needed",
+        write(
+            person.crop((197, 0, 512, 512)), tmp_path / "half.png"
+        ): "the face is cut off by the photo's edge",
     }
     for path, message in refusals.items():
         with pytest.raises(ValueError, match=f"{path.name}: {message}"):
@@ -159,9 +181,14 @@ def test_photographs_without_a_usable_face(person, tmp_path):
 
 
 def test_a_head_that_the_edge_cuts_is_noted(person):
-    close = alignment.align(torch.from_numpy(np.array(person.crop((150, 60, 300, 210)))).permute(2, 0, 1), name="close")
+    close = alignment.align(
+        torch.from_numpy(np.array(person.crop((150, 60, 300, 210)))).permute(2, 0, 1), name="close"
+    )
     assert any("edge cuts off about" in note for note in close.notes)
-    assert any("was enlarged to 256" in note for note in alignment.align(close.image[:, ::2, ::2], name="tiny").notes)
+    assert any(
+        "was enlarged to 256" in note
+        for note in alignment.align(close.image[:, ::2, ::2], name="tiny").notes
+    )
     assert (close.inside == 0).any() and (close.inside == 255).any()
     assert close.mask[close.inside == 0].max() == 0
     assert close.image[:, 0, 0].float().mean() > 0  # mirrored, not black
@@ -176,18 +203,29 @@ def test_labelled_photographs_are_taken_as_they_are(person, tmp_path):
     (tmp_path / "dataset.json").write_text(json.dumps({"labels": labels}))
     found = alignment.read_portrait(square, resolution=64)
     assert torch.equal(found.camera, label) and found.azimuth == pytest.approx(75, abs=1e-3)
-    assert found.image.shape == (3, 64, 64) and found.mask.shape == (64, 64) and bool((found.inside == 255).all())
+    assert (
+        found.image.shape == (3, 64, 64)
+        and found.mask.shape == (64, 64)
+        and bool((found.inside == 255).all())
+    )
     assert found.landmarks is None and found.error is None and found.provenance["camera"] == "label"
     assert alignment.read_portrait(other).provenance["camera"] == "68 landmarks"
     listed = alignment.find_portraits(tmp_path)
-    assert [(path.name, camera is not None) for _, path, camera in listed] == [("one.png", True), ("two.png", False)]
+    assert [(path.name, camera is not None) for _, path, camera in listed] == [
+        ("one.png", True),
+        ("two.png", False),
+    ]
     assert alignment.read_portrait(other, camera=label).provenance["camera"] == "given"
     labels[0][1] = label.tolist()[:24]
     (tmp_path / "dataset.json").write_text(json.dumps({"labels": labels + labels}))
-    with pytest.raises(ValueError, match=r"dataset.json: 00000/one.png: label expected 25 numbers, got 24"):
+    with pytest.raises(
+        ValueError, match=r"dataset.json: 00000/one.png: label expected 25 numbers, got 24"
+    ):
         alignment.read_portrait(square)
     wide = write(person.resize((200, 100)), tmp_path / "00000/wide.png")
-    with pytest.raises(ValueError, match=r"wide.png: a photo with a camera must be a square crop, got 200 x 100"):
+    with pytest.raises(
+        ValueError, match=r"wide.png: a photo with a camera must be a square crop, got 200 x 100"
+    ):
         alignment.read_portrait(wide, camera=label)
 
 

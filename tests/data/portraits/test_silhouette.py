@@ -25,9 +25,13 @@ def test_the_prior_is_a_head_from_every_side():
 
 
 def test_the_hull_of_a_ball_is_a_ball():
-    cameras = orbit_cameras(torch.arange(0.0, 360.0, 30), torch.tensor([-30.0, 0.0, 30.0]).repeat(4))
+    cameras = orbit_cameras(
+        torch.arange(0.0, 360.0, 30), torch.tensor([-30.0, 0.0, 30.0]).repeat(4)
+    )
     v, u = torch.meshgrid(*[(torch.arange(96) + 0.5) / 96 - 0.5] * 2, indexing="ij")
-    disc = ((u.square() + v.square()).sqrt() < 0.2 * 4.2647 / 2.7).byte() * 255  # a ball of radius 0.2
+    disc = (
+        (u.square() + v.square()).sqrt() < 0.2 * 4.2647 / 2.7
+    ).byte() * 255  # a ball of radius 0.2
     hull = silhouette.carve(disc.expand(12, 96, 96), cameras)
     cells = silhouette.pack(hull)["cells"]
     centres = (torch.arange(cells) + 0.5) / cells - 0.5
@@ -40,9 +44,9 @@ def test_a_head_before_a_photograph_is_found():
     prior = silhouette.prior(Camera.orbit(20.0, 5.0).label, 200)
     head = (prior > 0.4).numpy()
     photograph = np.array(coffee()[:200, :200])
-    photograph[head] = (np.array([70, 160, 190]) + np.random.default_rng(0).normal(0, 8, (200, 200, 3)))[head].clip(
-        0, 255
-    )
+    photograph[head] = (
+        np.array([70, 160, 190]) + np.random.default_rng(0).normal(0, 8, (200, 200, 3))
+    )[head].clip(0, 255)
     image, camera = torch.from_numpy(photograph).permute(2, 0, 1), Camera.orbit(20.0, 5.0).label
     mask = silhouette.foreground(image, camera)
     assert mask.shape == (200, 200) and mask.dtype == torch.uint8
@@ -64,7 +68,9 @@ def test_an_even_image_gives_a_mask():
 
 
 def test_bad_images_and_missing_opencv(monkeypatch):
-    with pytest.raises(ValueError, match=r"uint8 of shape \[3, S, S\], got torch.uint8 of shape \[3, 8, 9\]"):
+    with pytest.raises(
+        ValueError, match=r"uint8 of shape \[3, S, S\], got torch.uint8 of shape \[3, 8, 9\]"
+    ):
         silhouette.foreground(torch.zeros(3, 8, 9, dtype=torch.uint8), FRONT)
     monkeypatch.setitem(sys.modules, "cv2", None)
     with pytest.raises(ModuleNotFoundError, match=r"semhead\[faces\]"):
