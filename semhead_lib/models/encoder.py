@@ -1,5 +1,5 @@
-"""From an image to the latent of the head that it shows: half of what learns heads by
-reconstruction."""
+"""From an image of a head, or from what a parametric head was made of, to a distribution of its
+latent: one half of learning heads by reconstruction."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ from torch import Tensor, nn
 from semhead_lib.models.backbone import widths
 from semhead_lib.models.discriminator import Block, EqualConv
 from semhead_lib.models.layers import GAIN, SLOPE, EqualLinear, channels_last, leaky_relu
+
+_LEAST_DEVIATION = 0.05
+_FIRST_LOG_VARIANCE = -2.0  # latents say something from the start
 
 
 class ImageEncoder(nn.Module):
@@ -37,3 +40,38 @@ class ImageEncoder(nn.Module):
             x = block(x)
         mean, log_variance = self.out(leaky_relu(self.flat(x.flatten(1)))).chunk(2, dim=1)
         return mean, log_variance.clamp(-10, 2)
+
+
+class AttributeEncoder(nn.Module):
+    """Attributes of parametric heads to mean and log-variance of their latents: a linear map and a
+    small network beside it.
+
+    An image does not determine what it hides, and a network has to learn first to read it.
+    Attributes say everything, so that the generator alone is what is left to learn.
+    """
+
+    mean: Tensor  # [K] of the numbers of the training data
+    scale: Tensor  # [K]
+
+    def __init__(self, numbers: int, z_dim: int, width: int = 384) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(numbers))
+        self.register_buffer("scale", torch.ones(numbers))
+        self.linear = nn.Linear(numbers, z_dim)
+        self.layers = nn.Sequential(
+            nn.Linear(numbers, width),
+            nn.SiLU(),
+            nn.Linear(width, width),
+            nn.SiLU(),
+            nn.Linear(width, 2 * z_dim),
+        )
+
+    def standardise_by(self, numbers: Tensor) -> None:  # [N, K] of the training data
+        """Bring each number to mean 0 and deviation 1; one that hardly varies stays small."""
+        self.mean.copy_(numbers.mean(0))
+        self.scale.copy_(numbers.std(0).clamp_min(_LEAST_DEVIATION))
+
+    def forward(self, numbers: Tensor) -> tuple[Tensor, Tensor]:  # [B, K] -> [B, Z], [B, Z]
+        x = (numbers - self.mean) / self.scale
+        mean, log_variance = self.layers(x).chunk(2, dim=1)
+        return mean + self.linear(x), (log_variance + _FIRST_LOG_VARIANCE).clamp(-10, 2)

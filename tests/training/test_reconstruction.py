@@ -1,6 +1,7 @@
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -8,12 +9,14 @@ from safetensors.torch import load_file
 from semhead_lib.cameras import project, rays
 from semhead_lib.conf.keys import read_config
 from semhead_lib.data.dataset.memory import SubjectsInMemory
+from semhead_lib.data.parametric.attributes import sample_attributes
 from semhead_lib.data.subjects import Subject
 from semhead_lib.models.generator import Generator
 from semhead_lib.training.reconstruction.batches import NOTHING, UNKNOWN, SubjectBatches
 from semhead_lib.training.reconstruction.losses import divergence, of_points
+from semhead_lib.training.reconstruction.reconstructor import ATTRIBUTE_ENCODER, Reconstructor
 from semhead_lib.training.reconstruction.settings import ReconstructionSettings
-from semhead_lib.training.reconstruction.trainer import Reconstructor, reconstruct
+from semhead_lib.training.reconstruction.trainer import reconstruct
 from semhead_lib.training.settings import TrainSettings
 from semhead_lib.training.trainer import train
 
@@ -312,3 +315,47 @@ def test_data_without_depth_are_refused(data, tmp_path):
         ValueError, match="has no depth and no segmentation, which reconstruction needs"
     ):
         reconstruct(small(), data, tmp_path, device="cpu", progress=False)
+
+
+@pytest.fixture(scope="module")
+def parametric(deep):
+    """The same subjects with attributes as those of parametric heads."""
+    rng = np.random.default_rng(0)
+    controls = ("chin-width-incr", "nose-scale-horiz-incr")
+    people = [replace(s, attributes=asdict(sample_attributes(rng, controls))) for s in deep]
+    return SubjectsInMemory(people, deep.indices, deep.manifest)
+
+
+def test_latents_can_come_from_the_attributes(parametric, tmp_path):
+    settings = small(encode="attributes")
+    begun = reconstruct(settings, parametric, tmp_path / "out", progress=False)
+    state = load_file(begun / ATTRIBUTE_ENCODER)
+    numbers = SubjectBatches(parametric, settings).attributes
+    assert torch.allclose(state["mean"].float(), numbers.mean(0), atol=1e-3)
+    assert not (begun / "encoder.safetensors").exists()
+    networks = Reconstructor(settings, 16, "cpu", attributes=numbers)
+    networks.begin_with(begun)
+    assert torch.equal(
+        networks.encoder.state_dict()["linear.weight"], state["linear.weight"].float()
+    )
+    one, other = (networks.encoder(row[None])[0] for row in numbers[:2])
+    assert not torch.allclose(one, other)
+
+
+def test_attributes_are_asked_of_parametric_subjects(deep, tmp_path):
+    with pytest.raises(ValueError, match="encode=attributes needs parametric subjects"):
+        reconstruct(small(encode="attributes"), deep, tmp_path / "out", progress=False)
+
+
+def test_shared_maps_can_stay_as_they_are(deep):
+    settings = small(maps_lr=0.0, generator=dict(place_gain=10.0))
+    networks = Reconstructor(settings, 16, "cpu")
+    before = {k: v.clone() for k, v in networks.generator.state_dict().items()}
+    networks.step(SubjectBatches(deep, settings)(0), 5)
+    after = networks.generator.state_dict()
+    maps = [name for name in before if name.endswith(".places")]
+    assert maps and all(torch.equal(before[name], after[name]) for name in maps)
+    assert not torch.equal(before["backbone.constant"], after["backbone.constant"])
+    free = Reconstructor(replace(settings, maps_lr=1.0), 16, "cpu")
+    free.step(SubjectBatches(deep, settings)(0), 5)
+    assert any(free.generator.state_dict()[name].abs().max() > 0 for name in maps)

@@ -34,10 +34,10 @@ class Rays:
 
 @dataclass(frozen=True)
 class Sample:
-    """H subjects: an image of each to encode, B images to reconstruct, those of a subject adjacent,
+    """H subjects: what of each is encoded, B images to reconstruct, those of a subject adjacent,
     and rays."""
 
-    encoded: Tensor  # [H, 3, S, S] in [-1, 1]
+    encoded: Tensor  # [H, 3, S, S] in [-1, 1], or [H, K] attributes as numbers
     semantics: Tensor | None  # [H, D]
     cameras: Tensor  # [B, 25] of the whole images
     windows: Tensor | None  # [B, 3] the parts of them that are rendered; None: all
@@ -85,6 +85,9 @@ class SubjectBatches:
                     f"{subject.id} has; "
                     f"got {settings.views_per_subject}"
                 )
+        self.attributes = None  # [N, K] of all subjects, when these are encoded
+        if settings.encode == "attributes":
+            self.attributes = attributes_of(data)
         self._facing = [facing(subject.cameras) for subject in data]
         self.importance = class_importance(data)
 
@@ -97,7 +100,11 @@ class SubjectBatches:
             epoch, position = divmod(place, n)
             i = int(np.random.default_rng((s.seed, 0, epoch)).permutation(n)[position])
             subject, facing = self.data[i], self._facing[i]
-            encoded.append(subject.views[int(rng.choice(facing))] if facing else subject.frontal)
+            if self.attributes is not None:
+                encoded.append(self.attributes[i])
+            else:
+                seen = subject.views[int(rng.choice(facing))] if facing else subject.frontal
+                encoded.append(to_model_range(seen))
             kept.append(rng.permutation(len(subject.views))[: s.views_per_subject].tolist())
             chosen.append(subject)
 
@@ -137,7 +144,7 @@ class SubjectBatches:
             else torch.stack([subject.semantic for subject in chosen])
         )
         return Sample(
-            to_model_range(torch.stack(encoded)),
+            torch.stack(encoded),
             semantics,
             cameras,
             windows,
@@ -146,6 +153,18 @@ class SubjectBatches:
             importance,
             rays,
         )
+
+
+def attributes_of(data: Sequence[Subject]) -> Tensor:  # [N, K]
+    """Attributes of all subjects as numbers. Raises ValueError for subjects that are not
+    parametric."""
+    from semhead_lib.data.parametric.numbers import attribute_numbers
+
+    try:
+        rows = [torch.from_numpy(attribute_numbers(subject.attributes)) for subject in data]
+    except ValueError as error:
+        raise ValueError(f"encode=attributes needs parametric subjects: {error}") from None
+    return torch.stack(rows)
 
 
 def facing(cameras: Tensor) -> list[int]:  # [V, 25]

@@ -11,6 +11,7 @@ from semhead_lib.training.settings import TrainSettings
 
 # What an adversarial training of the same generator has as well.
 OF_BOTH = ("preset", "representation", "background", "generator", "crop", "crop_whole", "crop_face")
+ENCODERS = ("image", "attributes")
 FREE = ("kimg", "save_every")  # what may change when a training goes on
 
 
@@ -31,8 +32,10 @@ class ReconstructionSettings:
     crop: int = 64  # pixels of the square parts that are rendered; 0: whole images
     crop_whole: float = 0.35  # share of parts that are the whole image made smaller
     crop_face: float = 0.6  # share of the others that are cut around the face, where it is seen
+    encode: str = "image"  # what a subject's latent is inferred from: image, or attributes
     lr: float = 3e-3  # Adam's learning rates, the highest: they rise for `warmup` steps ...
     encoder_lr: float = 2e-3
+    maps_lr: float = 1.0  # of maps that all heads share (`place_gain`), over lr; 0: they stay
     warmup: int = 100
     fall: float = 0.25  # ... and fall to 0 over that last share of the training
     detail_weight: float = 1.0  # of differences in what a blur of one pixel takes away
@@ -71,6 +74,7 @@ class ReconstructionSettings:
             "adversarial_weight",
             "discriminator_first",
             "r1_gamma",
+            "maps_lr",
             "warmup",
             "seed",
         ):
@@ -83,6 +87,8 @@ class ReconstructionSettings:
                 f"rendered must be at most views_per_subject ({self.views_per_subject}), got "
                 f"{self.rendered}"
             )
+        if self.encode not in ENCODERS:
+            raise ValueError(f"encode must be one of {', '.join(ENCODERS)}, got {self.encode}")
         if not 0 <= self.fall <= 1:
             raise ValueError(f"fall must lie in [0, 1], got {self.fall}")
         c = self.adversarial.generator_config(1)  # checks what both have

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import io
 import json
 import time
@@ -12,8 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
 from torch import Tensor
 
 from semhead_lib import old_names
@@ -24,23 +21,16 @@ from semhead_lib.data.dataset.memory import SubjectsInMemory
 from semhead_lib.data.subjects import all_present
 from semhead_lib.devices import keep_freed_memory, pick_device
 from semhead_lib.models import sampling
-from semhead_lib.models.encoder import ImageEncoder
-from semhead_lib.models.generator import Generator, Render, packed
-from semhead_lib.models.layers import EqualLinear, equalised
+from semhead_lib.models.generator import Generator
 from semhead_lib.progress import progress_bar
 from semhead_lib.training import run_folder
-from semhead_lib.training.reconstruction.adversary import Adversary
-from semhead_lib.training.reconstruction.batches import Sample, SubjectBatches, facing
-from semhead_lib.training.reconstruction.losses import detail, divergence, of_points
+from semhead_lib.training.reconstruction.batches import SubjectBatches, facing
+from semhead_lib.training.reconstruction.reconstructor import Reconstructor, save_encoder
 from semhead_lib.training.reconstruction.settings import ReconstructionSettings
 from semhead_lib.training.run_folder import GRIDS, MODEL, SETTINGS
-from semhead_lib.training.schedules import ema_beta
 from semhead_lib.training.snapshots import all_finite
 
-STATE, LOG, ENCODER = "state.pt", "log.jsonl", "encoder.safetensors"
-CLASSES = 256  # that a label may name
-_BETAS = (0.5, 0.99)
-_CLIP = 10.0  # norm of the gradient, at most
+STATE, LOG = "state.pt", "log.jsonl"
 _LOG_EVERY = 20  # steps
 _BANK, _GRID_SUBJECTS, _GRID_VIEWS = 1024, 6, 6
 
@@ -61,7 +51,8 @@ def reconstruct(
 
     Into `out` go settings.json, log.jsonl, state.pt, grids/*.png (subjects, their reconstructions,
     and heads of drawn latents) and generator/, which an adversarial training takes as `init`:
-    model.safetensors, config.json, conditions.safetensors, and encoder.safetensors.
+    model.safetensors, config.json, conditions.safetensors, and what encodes subjects
+    (encoder.safetensors, or attribute_encoder.safetensors).
 
     Args:
         data: subjects with semantic features, masks, depth and segmentation, in memory
@@ -86,171 +77,6 @@ def reconstruct(
         return trainer.run(progress, stop_after, clock)
 
 
-class Reconstructor:
-    """Encoder and generator, and a step of both. The generator may be one that is trained otherwise
-    as well."""
-
-    def __init__(
-        self,
-        settings: ReconstructionSettings,
-        semantic_dimension: int,
-        device: torch.device | str,
-        generator: Generator | None = None,  # None: a new one
-    ) -> None:
-        s = self.settings = settings
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(s.seed)
-            new = generator is None
-            config = s.adversarial.generator_config(semantic_dimension)
-            self.generator = Generator(config).to(device) if generator is None else generator
-            self.encoder = ImageEncoder(config.resolution, config.z_dim).to(device)
-            self.classes = (
-                EqualLinear(config.hidden, CLASSES).to(device) if s.class_weight else None
-            )
-            self.adversary = (
-                Adversary(s, semantic_dimension, device) if s.adversarial_weight else None
-            )
-        self.average = copy.deepcopy(self.generator).requires_grad_(False).eval() if new else None
-        parts = ((self.generator, s.lr), (self.encoder, s.encoder_lr), (self.classes, s.lr))
-        groups = [
-            {"params": list(network.parameters()), "lr": rate}
-            for network, rate in parts
-            if network is not None
-        ]
-        self.optimiser = torch.optim.Adam(groups, betas=_BETAS, fused=True)
-
-    def terms(self, sample: Sample, step: int) -> tuple[dict[str, Tensor], Render]:
-        """All that is wrong with the reconstructions of a sample, and these."""
-        s, generator = self.settings, self.generator
-        rng = torch.Generator().manual_seed(s.seed * 1_000_003 + step)
-        mean, log_variance = self.encoder(sample.encoded)
-        noise = torch.randn(mean.shape, generator=rng).to(mean)
-        w = generator.mapping(mean + noise * (log_variance / 2).exp(), sample.semantics)
-        generator.mapping.track(w.detach())
-        features = generator.backbone(w)
-        side = s.crop or generator.config.raw_resolution
-        seen = generator.synthesize(
-            w, sample.cameras, side, step, features=features, windows=sample.windows
-        )
-        at_points = of_points(generator, features, sample.rays, rng, self.classes)
-        difference = seen.image - sample.images
-        wrong = {
-            "image": (difference.abs() * sample.importance).mean(),
-            "detail": (detail(difference).abs() * sample.importance).mean(),
-            "mask": (seen.opacity - sample.masks).abs().mean(),
-            **at_points,
-            "kl": divergence(mean, log_variance),
-        }
-        return wrong, seen
-
-    def _drawn(self, sample: Sample, step: int) -> Render:
-        """Heads of drawn latents under the semantics and cameras of a sample."""
-        rng = torch.Generator().manual_seed(self.settings.seed * 1_000_003 + step + 500_009)
-        z = torch.randn(len(sample.encoded), self.generator.config.z_dim, generator=rng).to(
-            sample.encoded
-        )
-        w = self.generator.mapping(z, sample.semantics)
-        side = self.settings.crop or self.generator.config.raw_resolution
-        return self.generator.synthesize(w, sample.cameras, side, step, windows=sample.windows)
-
-    def step(self, sample: Sample, step: int) -> dict[str, Tensor]:
-        """Learn from a sample; returns the terms."""
-        s = self.settings
-        for group, rate in zip(
-            self.optimiser.param_groups, (s.lr, s.encoder_lr, s.lr), strict=False
-        ):
-            group["lr"] = rate * s.share(step)
-        weights = {
-            "image": 1.0,
-            "detail": s.detail_weight,
-            "mask": s.mask_weight,
-            "density": s.density_weight,
-            "colour": s.colour_weight,
-            "class": s.class_weight,
-            "kl": s.kl_weight,
-            "adversarial": s.adversarial_weight,
-        }
-        with equalised(self.generator):
-            found, reconstructed = self.terms(sample, step)
-            log = {}
-            if self.adversary is not None:
-                made = [reconstructed, self._drawn(sample, step)]
-                log = self.adversary.learn(sample, made, step)
-                if step >= s.discriminator_first:
-                    found["adversarial"] = self.adversary.generator_loss(sample, made)
-            first, *others = (weights[name] * term for name, term in found.items())
-            loss = sum(others, start=first)
-            self.optimiser.zero_grad(
-                set_to_none=False
-            )  # gradients stay where they are: another step may share them
-            loss.backward()
-        everything = [*self.generator.parameters(), *self.encoder.parameters()]
-        norm = torch.nn.utils.clip_grad_norm_(everything, _CLIP)
-        self.optimiser.step()
-        if self.average is not None:
-            self._move_average(self.average, step)
-        return (
-            {"loss": loss.detach()}
-            | {k: v.detach() for k, v in found.items()}
-            | log
-            | {"gradient": norm}
-        )
-
-    def _move_average(self, average: Generator, step: int) -> None:
-        s = self.settings
-        beta = ema_beta(step * s.batch, s.batch, int(s.ema_kimg * 1000), ramp_up=0.1)
-        with torch.no_grad():
-            torch._foreach_lerp_(
-                list(average.parameters()), list(self.generator.parameters()), 1 - beta
-            )
-            average.mapping.w_mean.copy_(self.generator.mapping.w_mean)
-
-    def begin_with(self, folder: Path) -> None:
-        """Take over the generator of a folder, unless it is one that is trained otherwise, and its
-        encoder, if there.
-
-        Raises FileNotFoundError when there is no generator, ValueError when they are of other
-        shapes.
-        """
-        try:
-            if self.average is not None:
-                state = Generator.load(folder).state_dict()
-                self.generator.load_state_dict(state)
-                self.average.load_state_dict(state)
-            if (folder / ENCODER).is_file():
-                self.encoder.load_state_dict(
-                    {k: t.float() for k, t in load_file(folder / ENCODER).items()}
-                )
-            if self.adversary is not None:
-                self.adversary.begin_with(folder)
-        except (RuntimeError, SafetensorError) as error:
-            reason = str(error).splitlines()[0]
-            raise ValueError(
-                f"init={folder}: its networks are not those of these settings: {reason}"
-            ) from error
-
-    def state(self) -> dict[str, Any]:
-        return {name: getattr(self, name).state_dict() for name in self._parts}
-
-    def restore(self, state: dict[str, Any]) -> None:
-        for name in self._parts:
-            getattr(self, name).load_state_dict(state[name])
-
-    @property
-    def _parts(self) -> tuple[str, ...]:
-        own = (
-            "encoder",
-            "optimiser",
-            *(name for name in ("classes", "adversary") if getattr(self, name) is not None),
-        )
-        return own if self.average is None else ("generator", "average", *own)
-
-
-def save_encoder(encoder: ImageEncoder, folder: Path) -> None:
-    """Write it into a generator's folder, in half precision."""
-    write_atomically(folder / ENCODER, save(packed(encoder, half=True)))
-
-
 class _Trainer:
     def __init__(
         self,
@@ -269,7 +95,8 @@ class _Trainer:
             device,
         )
         dimension = run_folder.semantic_dimension(data)
-        self.networks, self.step = Reconstructor(settings, dimension, device), 0
+        self.networks = Reconstructor(settings, dimension, device, attributes=batches.attributes)
+        self.step = 0
         names, features = data.semantics(_BANK)
         encoder = (data.manifest.layout.semantic or {}).get("encoder")
         self.bank = ConditionBank(ConditionMode("semantic", dimension), encoder, features, names)
@@ -368,13 +195,15 @@ class _Trainer:
         semantics."""
         average, encoder, rows = self.average, self.networks.encoder, []
         some = [self.data[i] for i in range(min(_GRID_SUBJECTS, len(self.data)))]
+        attributes = self.batches.attributes
         semantics = torch.stack(
             all_present((subject.semantic for subject in some), "semantic features")
         )
-        for subject, condition in zip(some, semantics, strict=True):
+        for k, (subject, condition) in enumerate(zip(some, semantics, strict=True)):
             seen = facing(subject.cameras)
             image = subject.views[seen[0]] if seen else subject.frontal
-            mean, _ = encoder((image.float() / 127.5 - 1)[None].to(self.device))
+            encoded = image.float() / 127.5 - 1 if attributes is None else attributes[k]
+            mean, _ = encoder(encoded[None].to(self.device))
             w = average.mapping(mean, condition[None].to(self.device))
             cameras = subject.cameras[:_GRID_VIEWS].to(self.device)
             rows.append(torch.cat([image[None], subject.views[:_GRID_VIEWS]]))
