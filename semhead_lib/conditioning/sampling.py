@@ -21,11 +21,10 @@ def sample_conditions(
     """Draw conditions.
 
     data: features of the dataset as they are. perturb: turned in a random direction by `strength`
-        times the median
-    angle between nearest neighbours. interpolate: a random point of the arc between a feature and
-    one of its 1 + 9 * `strength` nearest. gaussian: from the normal distribution fitted to the
-    features, brought back to the sphere. uniform: anywhere on the sphere, which no CLIP fills: the
-    strategy to compare with.
+    times the median angle between nearest neighbours. interpolate: a random point of the arc
+    between a feature and one of its 1 + 9 * `strength` nearest. gaussian: from the normal
+    distribution fitted to the features, brought back to the sphere. uniform: anywhere on the
+    sphere, which no CLIP fills: the strategy to compare with.
 
     Raises ValueError for an unknown strategy, or too few features for it.
     """

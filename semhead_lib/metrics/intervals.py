@@ -3,11 +3,10 @@
 The views of a head belong together, so heads are drawn, not images. The usual bootstrap draws with
 replacement, and duplicates pull every distance between distributions up (a Frechet distance of n
 drawn from n is that of fewer heads). Half of the heads drawn without replacement has no duplicates,
-and spreads around its mean as the whole does around the
-truth: the variance of a mean over n/2 of n is s^2 / (n/2) * (1 - 1/2) = s^2 / n. This is the
-    delete-d jackknife with
-d = n/2 (Shao and Wu, 1989; for distributions: Politis and Romano, 1994). What a metric gains in
-size from fewer heads is the same in all half-samples, so it goes with their mean.
+and spreads around its mean as the whole does around the truth: the variance of a mean over n/2 of n
+is s^2 / (n/2) * (1 - 1/2) = s^2 / n. This is the delete-d jackknife with d = n/2 (Shao and Wu,
+1989; for distributions: Politis and Romano, 1994). What a metric gains in size from fewer heads is
+the same in all half-samples, so it goes with their mean.
 
 For metrics that are second order where the distributions are equal (a Frechet distance at its
 floor) the interval is wider than it need be; it is never too narrow for that reason.

@@ -3,9 +3,8 @@ and a semantic.
 
 It is conditioned by projection (Miyato and Koyama, 2018): one trunk looks at the image, and each
 part of the condition has a vector that the trunk's features are multiplied with. So the same
-features serve any number of
-conditions: showing real images under wrong ones (`semhead_lib.training.losses`) costs nothing but
-    the products.
+features serve any number of conditions: showing real images under wrong ones
+(`semhead_lib.training.losses`) costs nothing but the products.
 """
 
 from __future__ import annotations

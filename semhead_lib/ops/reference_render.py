@@ -45,9 +45,8 @@ def reference_render_rays(
     """`render_rays` in plain torch, as the compiled op is defined (after NeRF, mip-NeRF and EG3D).
 
     Distances: t_i = near + (i + jitter) / coarse * (far - near); then `fine` more, drawn by
-        inverting the cumulative
-    sum of the coarse weights, blurred by (max(w_{i-1}, w_i) + max(w_i, w_{i+1})) / 2 + 0.01. All in
-    ascending order:
+    inverting the cumulative sum of the coarse weights, blurred by (max(w_{i-1}, w_i) + max(w_i,
+    w_{i+1})) / 2 + 0.01. All in ascending order:
 
         s_i, c_i = network_of_features of the feature at p_i = (o + t_i d - center) / half
         tau_i    = softplus((s_i + s_{i+1}) / 2 - 1) (t_{i+1} - t_i)

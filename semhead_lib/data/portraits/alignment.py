@@ -73,12 +73,10 @@ def read_portrait(
     """Read a JPEG, PNG or WebP photograph, find the face, and align it.
 
     A photograph with a camera label in an EG3D or PanoHead `dataset.json` (in its folder or the one
-    above) counts as
-    aligned: no face is sought. A real alpha channel is the mask, unless one is given; else
-        `silhouette` finds it.
-    Raises FileNotFoundError, or ValueError naming the photograph and what is wrong: no readable
-    image, no face, a face too small or cut off; ModuleNotFoundError with the command that installs
-    dlib or OpenCV (extra `faces`).
+    above) counts as aligned: no face is sought. A real alpha channel is the mask, unless one is
+    given; else `silhouette` finds it. Raises FileNotFoundError, or ValueError naming the photograph
+    and what is wrong: no readable image, no face, a face too small or cut off; ModuleNotFoundError
+    with the command that installs dlib or OpenCV (extra `faces`).
     """
     path = Path(path)
     image, alpha = read_photo(path), None

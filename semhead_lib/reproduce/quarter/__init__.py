@@ -4,10 +4,8 @@ thin line.
     environments/gpu_quarter.sh MINUTES DATA.tar OUT [STATE]
 
 runs `python -m semhead_lib.reproduce.quarter` on a machine with torch and nvcc and no network, of
-which nothing else is
-asked: no Hydra, no webdataset, no installation. Each step is a process of its own with a time
-    limit, so that one that
-hangs or crashes costs the others nothing but that time:
+which nothing else is asked: no Hydra, no webdataset, no installation. Each step is a process of its
+own with a time limit, so that one that hangs or crashes costs the others nothing but that time:
 
 | step     | what it does                                             | when it fails                                |
 |----------|----------------------------------------------------------|----------------------------------------------|
@@ -31,10 +29,9 @@ OUT afterwards:
     state/                    at most 8 files of at most 16 MB that STATE takes the next time
 
 Environment: DEVICE (cuda, or cpu for a rehearsal), PRESET (semhead-128), SETTINGS
-    ("subjects_per_batch=16 ..." of the
-training), FILES (the most files that OUT may have: all but the state go into report.tar), STATE_MB
-(64), LIMITS ("render=30 tests=0": seconds of steps; 0 leaves one out; "build=0" takes the ops that
-are there), TESTS (words for pytest), PYTHON.
+("subjects_per_batch=16 ..." of the training), FILES (the most files that OUT may have: all but the
+state go into report.tar), STATE_MB (64), LIMITS ("render=30 tests=0": seconds of steps; 0 leaves
+one out; "build=0" takes the ops that are there), TESTS (words for pytest), PYTHON.
 
 A step is `done`, `failed`, `unfinished` (its time was over), `stopped` (by a signal) or `skipped`.
 Checks that did not finish give up nothing. Measurements that were cut off say so, as do rows that
