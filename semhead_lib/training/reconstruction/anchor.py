@@ -12,8 +12,8 @@ from torch import Tensor
 from semhead_lib.data.dataset.memory import SubjectsInMemory
 from semhead_lib.models.generator import Generator
 from semhead_lib.training.reconstruction.batches import SubjectBatches
-from semhead_lib.training.reconstruction.settings import OF_BOTH, ReconstructionSettings
 from semhead_lib.training.reconstruction.reconstructor import Reconstructor, save_encoder
+from semhead_lib.training.reconstruction.settings import OF_BOTH, ReconstructionSettings
 from semhead_lib.training.settings import TrainSettings
 
 _MOST = 6  # subjects, and images of each, of a step
