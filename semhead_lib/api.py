@@ -1,7 +1,7 @@
 """The façade, which `import semhead_lib as sh` offers: each a few lines over the library's parts.
 
 >>> import semhead_lib as sh
->>> generator = sh.load("semhead-64", device="cpu")
+>>> generator = sh.load("semhead-128", device="cpu")
 >>> head = generator.sample(seed=3)
 >>> head.render(sh.orbit(2)).shape
 torch.Size([2, 3, 64, 64])
@@ -60,7 +60,7 @@ def load(
     """A trained generator, ready to sample heads.
 
     Args:
-        name_or_folder: the name of a generator that ships with the package ("semhead-64"), or the
+        name_or_folder: the name of a generator that ships with the package ("semhead-128"), or the
             folder of one (`train` returns it) with model.safetensors, config.json and
             conditions.safetensors.
         encoder: what makes features of images for `sample(like=...)`; the one it was trained with.

@@ -215,7 +215,7 @@ def reconstruct(config: DictConfig) -> None:
     settings = ReconstructionSettings(**settings | {"generator": changes})
     data = SubjectsInMemory.load(
         config.data,
-        geometry=("depth", "segmentation"),
+        geometry=("depth", "segmentation") if settings.pixels else (),
         limit=config.limit,
         threads=available_cores(),
         progress=True,

@@ -62,7 +62,7 @@ class HeadGenerator:
         conditioned on semantics or was trained with another encoder.
 
         >>> import semhead_lib as sh
-        >>> sh.load("semhead-64", device="cpu").sample(seed=3, like=0).w.shape
+        >>> sh.load("semhead-128", device="cpu").sample(seed=3, like=0).w.shape
         torch.Size([1, 128])
         """
         if seed < 0 or not 0 <= truncation <= 1:
@@ -111,7 +111,7 @@ class Head:
         Raises ValueError for cameras that are none, or a size below 8.
 
         >>> import semhead_lib as sh
-        >>> sh.load("semhead-64", device="cpu").sample(seed=3).render(size=32).shape
+        >>> sh.load("semhead-128", device="cpu").sample(seed=3).render(size=32).shape
         torch.Size([1, 3, 32, 32])
         """
         if cameras is None:

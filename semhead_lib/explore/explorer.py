@@ -20,6 +20,7 @@ from semhead_lib.atomic import write_atomically
 from semhead_lib.cameras import ELEVATION_RANGE, RADIUS
 from semhead_lib.data.portraits.frontal import portrait_of
 from semhead_lib.explore.latest_task import LatestTask
+from semhead_lib.models.generator import DEFAULT
 from semhead_lib.models.mesh import Mesh
 from semhead_lib.viz import scenes
 from semhead_lib.viz.exports import write_mesh
@@ -43,10 +44,7 @@ class HeadExplorer(widgets.VBox):
 
     def __init__(
         self,
-        models: str
-        | Mapping[
-            str, str
-        ] = "semhead-64",  # a model, or name -> model: the first, and those to compare with
+        models: str | Mapping[str, str] = DEFAULT,  # or name -> model: the first, and others
         *,
         asked: HeadRequest | None = None,
         gallery: int = 12,  # people of the data that are offered

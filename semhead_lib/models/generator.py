@@ -21,7 +21,7 @@ from semhead_lib.models.renderer import Renderer, RenderSettings, views_each
 from semhead_lib.ops import Ball, Box
 
 ASSETS = Path(__file__).parents[1] / "assets"
-DEFAULT = "semhead-64"  # of those that ship with the package
+DEFAULT = "semhead-128"  # of those that ship with the package
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 _CHUNK = 1 << 18  # points of a grid at a time
 

@@ -17,7 +17,7 @@ from semhead_lib.conditioning.bank import ConditionBank
 from semhead_lib.conditioning.sampling import slerp
 from semhead_lib.conditioning.semantic import EMBEDDED, SemanticEncoder
 from semhead_lib.devices import keep_freed_memory, pick_device
-from semhead_lib.models.generator import Generator, Render, folder_of
+from semhead_lib.models.generator import DEFAULT, Generator, Render, folder_of
 from semhead_lib.models.mesh import LEVEL, Mesh, mesh
 from semhead_lib.models.sampling import latents, styles_around, to_uint8
 from semhead_lib.viz.plots import depth_colours
@@ -46,7 +46,7 @@ class HeadModel:
     `ConditionBank.load` raise."""
 
     def __init__(
-        self, model: str | Path = "semhead-64", *, encoder: str = EMBEDDED, device: str = "auto"
+        self, model: str | Path = DEFAULT, *, encoder: str = EMBEDDED, device: str = "auto"
     ) -> None:
         self.device = pick_device(device)
         if self.device == "cpu":

@@ -359,3 +359,12 @@ def test_shared_maps_can_stay_as_they_are(deep):
     free = Reconstructor(replace(settings, maps_lr=1.0), 16, "cpu")
     free.step(SubjectBatches(deep, settings)(0), 5)
     assert any(free.generator.state_dict()[name].abs().max() > 0 for name in maps)
+
+
+def test_without_points_data_need_no_depth(data, tmp_path):
+    settings = small(pixels=0, adversarial_weight=0.1, discriminator_first=0)
+    assert SubjectBatches(data, settings)(0).rays is None
+    begun = reconstruct(settings, data, tmp_path, progress=False)
+    last = json.loads((tmp_path / "log.jsonl").read_text().splitlines()[-1])
+    assert {"image", "mask", "adversarial"} <= last.keys() and "density" not in last
+    assert (begun / "encoder.safetensors").is_file()

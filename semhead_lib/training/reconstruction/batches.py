@@ -44,11 +44,13 @@ class Sample:
     images: Tensor  # [B, 3, s, s] those parts, in [-1, 1]
     masks: Tensor  # [B, 1, s, s] in [0, 1]
     importance: Tensor  # [B, 1, s, s] of pixels, about 1 on average over all images
-    rays: Rays
+    rays: Rays | None  # None: points are not looked at
 
     def to(self, device: torch.device | str) -> Sample:
         """The same on `device`."""
-        rays = Rays(*(getattr(self.rays, f.name).to(device) for f in fields(Rays)))
+        rays = self.rays
+        if rays is not None:
+            rays = Rays(*(getattr(rays, f.name).to(device) for f in fields(Rays)))
         moved = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "rays"}
         return replace(
             self, rays=rays, **{k: v if v is None else v.to(device) for k, v in moved.items()}
@@ -60,20 +62,22 @@ class SubjectBatches:
 
     What is rare counts more: pixels are drawn, and differences of images weighed, by the root of
     the rarity of the class of their surface, so that eyes, brows and lips are learnt beside skin
-    and clothes.
+    and clothes. Without points (`pixels=0`), data need no depth, and without classes all pixels
+    count alike.
 
-    Raises ValueError for data without masks, depth or classes, or with fewer views than a batch
-    takes.
+    Raises ValueError for data without what is needed of masks, depth and classes, or with fewer
+    views than a batch takes.
     """
 
     def __init__(self, data: SubjectsInMemory, settings: ReconstructionSettings) -> None:
         self.data, self.settings = data, settings
+        self._fields = ("views", "masks", "cameras")
+        if settings.pixels:
+            self._fields += ("depth", "segmentation")
+        elif all(subject.segmentation is not None for subject in data):
+            self._fields += ("segmentation",)
         for subject in data:
-            missing = [
-                name
-                for name in ("masks", "depth", "segmentation")
-                if getattr(subject, name) is None
-            ]
+            missing = [name for name in self._fields if getattr(subject, name) is None]
             if missing:
                 raise ValueError(
                     f"subject {subject.id} has no {' and no '.join(missing)}, which "
@@ -89,7 +93,7 @@ class SubjectBatches:
         if settings.encode == "attributes":
             self.attributes = attributes_of(data)
         self._facing = [facing(subject.cameras) for subject in data]
-        self.importance = class_importance(data)
+        self.importance = class_importance(data) if "segmentation" in self._fields else None
 
     def __call__(self, step: int) -> Sample:
         s, n = self.settings, len(self.data)
@@ -108,15 +112,17 @@ class SubjectBatches:
             kept.append(rng.permutation(len(subject.views))[: s.views_per_subject].tolist())
             chosen.append(subject)
 
-        def all_of(name: str) -> Tensor:  # [H, V, ...]
-            return torch.stack(
+        some = {  # [H, V, ...] each
+            name: torch.stack(
                 [getattr(subject, name)[k] for subject, k in zip(chosen, kept, strict=True)]
             )
-
-        views, masks, depth, segmentation, cameras = (
-            all_of(name) for name in ("views", "masks", "depth", "segmentation", "cameras")
-        )
-        importance = self.importance[segmentation.long()]
+            for name in self._fields
+        }
+        views, masks, cameras = some["views"], some["masks"], some["cameras"]
+        if self.importance is not None:
+            importance = self.importance[some["segmentation"].long()]
+        else:
+            importance = torch.ones(masks.shape)
         side, windows = views.shape[-1], None
         if s.crop:
             windows = draw_windows(
@@ -128,7 +134,10 @@ class SubjectBatches:
                 s.crop_face,
                 draws,
             )
-        rays = _rays(views, masks, depth, segmentation, cameras, importance, s.pixels, draws)
+        rays = None
+        if s.pixels:
+            depth, segmentation = some["depth"], some["segmentation"]
+            rays = _rays(views, masks, depth, segmentation, cameras, importance, s.pixels, draws)
         images, masks, importance, cameras = (
             x[:, : s.rendered].flatten(0, 1) for x in (views, masks, importance, cameras)
         )

@@ -53,7 +53,9 @@ class Reconstructor:
                 encoder.standardise_by(attributes)
             self.encoder = encoder.to(device)
             self.classes = (
-                EqualLinear(config.hidden, CLASSES).to(device) if s.class_weight else None
+                EqualLinear(config.hidden, CLASSES).to(device)
+                if s.class_weight and s.pixels
+                else None
             )
             self.adversary = (
                 Adversary(s, semantic_dimension, device) if s.adversarial_weight else None
@@ -90,7 +92,9 @@ class Reconstructor:
         seen = generator.synthesize(
             w, sample.cameras, side, step, features=features, windows=sample.windows
         )
-        at_points = of_points(generator, features, sample.rays, rng, self.classes)
+        at_points = {}
+        if sample.rays is not None:
+            at_points = of_points(generator, features, sample.rays, rng, self.classes)
         difference = seen.image - sample.images
         wrong = {
             "image": (difference.abs() * sample.importance).mean(),

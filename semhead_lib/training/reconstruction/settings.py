@@ -45,7 +45,7 @@ class ReconstructionSettings:
     # of the class of surfaces, predicted from the field's hidden layer at points on them; 0: not
     class_weight: float = 0.2
     kl_weight: float = 2e-3  # of the divergence of latents from N(0, I), nats
-    pixels: int = 512  # of an image, whose points are looked at
+    pixels: int = 512  # of an image, whose points are looked at; 0: rendered images alone, no depth
     adversarial_weight: float = (
         0.0  # of a discriminator of reconstructions and of drawn heads; 0: none
     )
@@ -58,7 +58,7 @@ class ReconstructionSettings:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "generator", json.loads(json.dumps(dict(self.generator))))
-        for name in ("subjects_per_batch", "views_per_subject", "rendered", "pixels", "save_every"):
+        for name in ("subjects_per_batch", "views_per_subject", "rendered", "save_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         for name in ("kimg", "lr", "encoder_lr", "discriminator_lr", "ema_kimg"):
@@ -71,6 +71,7 @@ class ReconstructionSettings:
             "colour_weight",
             "class_weight",
             "kl_weight",
+            "pixels",
             "adversarial_weight",
             "discriminator_first",
             "r1_gamma",
