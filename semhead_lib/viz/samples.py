@@ -41,7 +41,7 @@ def sample(
     fps: int = 24,
     device: str = "auto",
 ) -> Path:
-    """What `semhead sample` does (semhead_lib/conf/sample.yaml explains the arguments); returns the
+    """What `semhead sample` does (`conf.models.Sample` explains the arguments); returns the
     sheet's path.
 
     Raises ValueError for a generator that takes no texts or images, another encoder than it was
