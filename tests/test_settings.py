@@ -112,7 +112,6 @@ def test_numbers_of_samples_go_as_far_as_the_renderer_s():
         (models.Evaluate, "semhead_lib.evaluation.report:evaluate"),
         (models.Invert, "semhead_lib.api:invert"),
         (models.Invert, "semhead_lib.inversion.inverter:Inverter"),
-        (models.Sample, "semhead_lib.viz.samples:sample"),
         (data.Import, "semhead_lib.data.jobs.imports:import_dataset"),
         (data.Parametric, "semhead_lib.data.parametric.source:ParametricSource"),
         (data.Generated, "semhead_lib.viz.generated_source:GeneratedSource"),
