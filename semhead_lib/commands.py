@@ -86,7 +86,8 @@ def _say_cost(config: data.Synthesize, source, subjects: int) -> None:
     if isinstance(own, data.Kontext):
         speed, size = (config.images_per_second, own.resolution**2 * 1.5)
         if not speed:
-            speed, size = measure(*source.measured_by(), own.resolution)
+            editor, portrait = source.measured_by()
+            speed, size = measure(editor, portrait, own.resolution)
         whole = estimate(
             subjects,
             own.views_per_subject,

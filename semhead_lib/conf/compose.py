@@ -44,9 +44,8 @@ def compose_config(config: type, words: Words) -> Any:
     for key in known.values():
         if key.default == REQUIRED and key.name not in values:
             raise UsageError(f"{key.name}=... is needed: {key.help}")
-    return _made(
-        config, choices, {known[name].path: value for name, value in values.items()}, named
-    )
+    by_path = {known[name].path: value for name, value in values.items()}
+    return _made(config, choices, by_path, named)
 
 
 def _today(config: type, key: str, text: str) -> tuple[str, str]:
@@ -71,8 +70,9 @@ def _choices(config: type, words: Words) -> dict[str, str]:
 
 
 def _named_value(config: type, name: str, text: str) -> tuple[str, Any] | None:
-    """Name and value of a word like `generator.grid=0`, None for another; values of a field are
-    read as JSON where they are such, words that name the field's values alone stay texts."""
+    """Name and value of a word such as `generator.grid=0`, whose value is JSON or a text. Where the
+    form does not begin with the field, as in `NOTEBOOK.PARAMETER=VALUE`, the name is the whole one
+    and the value a text. None for a word of another form."""
     field = named_values_of(config)
     if field is None or "." not in name:
         return None
