@@ -163,7 +163,7 @@ def invert(
     """
     from semhead_lib.data.portraits.alignment import read_portrait
     from semhead_lib.inversion.inverter import Inverter
-    from semhead_lib.inversion.search import InversionSettings
+    from semhead_lib.inversion.settings import InversionSettings
     from semhead_lib.inversion.targets import prepare_portraits
 
     settings |= dict(steps=steps, pivotal_steps=pivotal_steps)

@@ -1,7 +1,7 @@
 """`semhead COMMAND key=value ...`: the table of commands, their help, and how errors reach the
 terminal.
 
-A command is one entry of `COMMANDS`, one YAML file under `semhead_lib/conf` and one function. Exit
+A command is one entry of `COMMANDS`, one dataclass of `semhead_lib.conf` and one function. Exit
 codes: 0 done, 1 the job failed, 2 the command line is wrong, 130 interrupted. `SEMHEAD_DEBUG=1`
 shows tracebacks.
 """
@@ -18,9 +18,11 @@ import textwrap
 from dataclasses import dataclass
 
 from semhead_lib import __version__
-from semhead_lib.conf.compose import compose_config, config_keys
-from semhead_lib.conf.keys import REQUIRED, options, read_config
+from semhead_lib.conf import data, models, runs
+from semhead_lib.conf.compose import compose_config
+from semhead_lib.conf.keys import about, groups_of, keys_of, named_values_of
 from semhead_lib.errors import UsageError, did_you_mean
+from semhead_lib.settings import REQUIRED
 
 
 @dataclass(frozen=True)
@@ -31,15 +33,10 @@ class Command:
     summary: str  # one line of help
     # "module:function", called with the composed configuration; returns an exit code or None
     function: str
-    config: str | None = None  # YAML file under semhead_lib/conf, None when the command has no keys
+    config: type  # of semhead_lib.conf
     positional: tuple[str, ...] = ()  # keys that may be given without their names, in this order
-    many: str | None = (
-        None  # a key of paths that all words without a name belong to; instead of `positional`
-    )
-    free: str | None = (
-        None  # where dotted keys unknown to the configuration go (see compose_config)
-    )
-    free_help: str = ""  # how help writes those keys, and what they are
+    # a key of paths that all words without a name belong to; instead of `positional`
+    many: str | None = None
 
     @property
     def usage(self) -> str:
@@ -55,13 +52,13 @@ COMMANDS = (
         "synthesize",
         "make a multi-view dataset of heads",
         "semhead_lib.commands:synthesize",
-        config="synthesize",
+        data.Synthesize,
     ),
     Command(
         "data check",
         "look for damage in a dataset; one line for each finding",
         "semhead_lib.commands:data_check",
-        config="data_check",
+        data.Check,
         positional=("path",),
     ),
     Command(
@@ -69,128 +66,119 @@ COMMANDS = (
         "choose frontal faces from any images and align them, for source=kontext; the same "
         "command goes on",
         "semhead_lib.commands:data_portraits",
-        config="data_portraits",
+        data.Portraits,
         positional=("src", "out"),
     ),
     Command(
         "data import",
         "convert an EG3D or PanoHead dataset (folder or zip) into ours",
         "semhead_lib.commands:data_import",
-        config="data_import",
+        data.Import,
         positional=("src", "out"),
     ),
     Command(
         "data export",
         "convert a dataset of ours into EG3D's form (folder or zip)",
         "semhead_lib.commands:data_export",
-        config="data_export",
+        data.Export,
         positional=("path", "out"),
     ),
     Command(
         "data pack",
         "make a dataset one small file, for a machine that gets its data over a thin line",
         "semhead_lib.commands:data_pack",
-        config="data_pack",
+        data.Pack,
         positional=("path", "out"),
     ),
     Command(
         "data encode",
         "store the semantic feature of every subject's frontal view in a dataset",
         "semhead_lib.commands:data_encode",
-        config="data_encode",
+        data.Encode,
         positional=("path",),
     ),
     Command(
         "headclip train",
         "train the embedded CLIP again, judge it, and write its card",
         "semhead_lib.commands:headclip_train",
-        config="headclip_train",
+        models.HeadclipTrain,
         positional=("out",),
     ),
     Command(
         "judge train",
         "train headjudge, the network whose features judge generators, and write its card",
         "semhead_lib.commands:judge_train",
-        config="judge_train",
+        models.JudgeTrain,
         positional=("out",),
     ),
     Command(
         "train",
         "train a generator; the same command resumes",
         "semhead_lib.commands:train",
-        config="train",
+        models.Train,
         positional=("data", "out"),
-        free="generator",
-        free_help="generator.NAME=VALUE  change a number of the preset, e.g. generator.grid=0 "
-        "generator.coarse=24",
     ),
     Command(
         "reconstruct",
         "teach a generator to reconstruct subjects, to begin a training with",
         "semhead_lib.commands:reconstruct",
-        config="reconstruct",
+        models.Reconstruct,
         positional=("data", "out"),
-        free="generator",
-        free_help="generator.NAME=VALUE  change a number of the preset, e.g. "
-        "generator.plane_side=64",
     ),
     Command(
         "evaluate",
         "judge a generator from every side, against people it has not seen",
         "semhead_lib.commands:evaluate",
-        config="evaluate",
+        models.Evaluate,
         positional=("model", "data", "out"),
     ),
     Command(
         "sample",
         "draw heads of a generator from all around: an image and a video",
         "semhead_lib.commands:sample",
-        config="sample",
+        models.Sample,
         positional=("model", "out"),
     ),
     Command(
         "invert",
         "fit a head to photographs, and show it from everywhere; the same command goes on",
         "semhead_lib.commands:invert",
-        config="invert",
+        models.Invert,
         many="photos",
     ),
     Command(
         "inverter train",
         "train the style encoder of a generator, a start for inversions; the same command resumes",
         "semhead_lib.commands:inverter_train",
-        config="inverter_train",
+        models.InverterTrain,
         positional=("model", "out"),
     ),
     Command(
         "reproduce",
         "execute the notebooks of a profile; the same command resumes",
         "semhead_lib.commands:reproduce",
-        config="reproduce",
+        runs.Reproduce,
         positional=("profile",),
-        free="overrides",
-        free_help="NOTEBOOK.PARAMETER=VALUE  replace one parameter, e.g. "
-        "01_dataset_synthesis.subjects=4",
     ),
     Command(
         "ablate",
         "execute the trainings of a study and compare them; the same command goes on",
         "semhead_lib.commands:ablate",
-        config="ablate",
+        runs.Ablate,
         positional=("study",),
     ),
     Command(
         "contest",
         "train designs of a generator for the same minutes and compare them",
         "semhead_lib.commands:contest",
-        config="contest",
+        runs.Contest,
         positional=("contest",),
     ),
     Command(
         "doctor",
         "say what is installed, compiled and found, and how to mend what is not",
         "semhead_lib.commands:doctor",
-        config="doctor",
+        runs.Doctor,
     ),
 )
 
@@ -251,7 +239,7 @@ def find_command(arguments: list[str]) -> tuple[Command, list[str]]:
 
 
 def configure(command: Command, words: list[str]):
-    """The command's checked configuration (None when it has no keys). Raises UsageError."""
+    """The command's checked configuration. Raises UsageError."""
     pairs, bare = [], []
     for word in words:
         if word.startswith("-"):
@@ -269,11 +257,7 @@ def configure(command: Command, words: list[str]):
             f"'{bare[len(command.positional)]}': '{command.name}' takes {takes} and key=value words"
         )
     pairs = list(zip(command.positional, bare, strict=False)) + pairs
-    if command.config is None:
-        if pairs:
-            raise UsageError(f"unknown key '{pairs[0][0]}': '{command.name}' has none")
-        return None
-    return compose_config(command.config, pairs, command.free)
+    return compose_config(command.config, pairs)
 
 
 def overview() -> str:
@@ -294,26 +278,22 @@ def overview() -> str:
 
 
 def command_help(command: Command, words: list[str]) -> str:
-    """`semhead COMMAND [group=option ...] --help`: every key, its default and its comment."""
-    keys = " [key=value ...]" if command.config else ""
-    lines = [f"usage: semhead {command.usage}{keys}", "", f"{command.summary}."]
-    if command.config is None:
-        return "\n".join(lines)
-    file = read_config(command.config)
-    given = dict(word.split("=", 1) for word in words if "=" in word)
-    choices = {group: given[group] for group in file.groups if given.get(group) in options(group)}
-    lines += ["", *file.about.splitlines()] if file.about else []
-    for group, default in file.groups.items():
-        lines += ["", f"{group}={choices.get(group, default)}  one of:"]
-        for option in options(group):
-            lines += _wrapped(f"  {option}", " ".join(read_config(option, group).about.split()))
+    """`semhead COMMAND [group=option ...] --help`: every key, its default and what it means."""
+    lines = [f"usage: semhead {command.usage} [key=value ...]", "", f"{command.summary}.", ""]
+    lines += about(command.config).splitlines()
+    given, choices = dict(word.split("=", 1) for word in words if "=" in word), {}
+    for name, group in groups_of(command.config).items():
+        options = group["options"]
+        choices[name] = given[name] if given.get(name) in options else group["chosen"]
+        lines += ["", f"{name}={choices[name]}  one of:"]
+        for option in sorted(options):
+            lines += _wrapped(f"  {option}", " ".join(about(options[option]).split()))
     lines += ["", "keys:"]
-    for key in config_keys(command.config, choices):
-        default = "(needed)" if key.default == REQUIRED else f"= {key.default}"
-        lines += _wrapped(f"  {key.name} {default}", f"{key.comment} [{key.allowed.text}]")
-    if command.free_help:
-        left, _, right = command.free_help.partition("  ")
-        lines += _wrapped(f"  {left}", right)
+    for key in keys_of(command.config, choices):
+        default = "(needed)" if key.default == REQUIRED else f"= {key.written}"
+        lines += _wrapped(f"  {key.name} {default}", f"{key.help} [{key.allowed.text}]")
+    if field := named_values_of(command.config):
+        lines += _wrapped(f"  {field.metadata['form']}", field.metadata["help"])
     return "\n".join(lines)
 
 

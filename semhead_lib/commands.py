@@ -5,55 +5,35 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Mapping
 from typing import Any
 
-from omegaconf import DictConfig
+from semhead_lib.conf import data, models, runs
+from semhead_lib.settings import part, values_of
 
 _RANKS = (("RANK", 0), ("WORLD_SIZE", 1), ("LOCAL_RANK", 0))  # of torchrun and accelerate
 
 
-def synthesize(config: DictConfig) -> None:
+def synthesize(config: data.Synthesize) -> None:
     """`semhead synthesize out=DIR ...`."""
     from hydra.utils import get_object
-    from omegaconf import OmegaConf
 
     from semhead_lib.devices import pick_device
 
-    of_the_dataset = (
-        "_target_",
-        "out",
-        "subjects",
-        "shard_size",
-        "workers",
-        "image_format",
-        "encoder",
-        "engine",
-        "lease",
-        "address",
-        "dry_run",
-        "passing",
-        "images_per_second",
-    )
     settings = {
-        key: value
-        for key, value in OmegaConf.to_object(config).items()
-        if key not in of_the_dataset
-    }
-    settings = {
-        key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()
+        key: tuple(value) if isinstance(value, list) else value
+        for key, value in values_of(config.source).items()
     }
     rank, ranks, local = (int(os.environ.get(name, low)) for name, low in _RANKS)
-    if "device" in settings:
-        device = pick_device(settings["device"])
-        settings["device"] = f"cuda:{local}" if device == "cuda" and ranks > 1 else device
-    make_source = functools.partial(get_object(config._target_), **settings)
+    device = pick_device(config.source.device)
+    settings["device"] = f"cuda:{local}" if device == "cuda" and ranks > 1 else device
+    make_source = functools.partial(get_object(config.source.TARGET), **settings)
     source = make_source()
     if config.dry_run:  # for as many as are asked for, though there may be fewer portraits yet
         _say_cost(config, source, config.subjects)
         return
     subjects = min(config.subjects, len(source)) if hasattr(source, "__len__") else config.subjects
     print(f"licence of what is made: {source.licence}", flush=True)
+    encoder = None
     if config.encoder is not None:  # before hours of synthesis: a missing encoder is said at once
         from semhead_lib.conditioning.semantic import SemanticEncoder
 
@@ -62,12 +42,12 @@ def synthesize(config: DictConfig) -> None:
     report = _make_dataset(config, make_source, source, subjects, rank, ranks, common)
     if rank == 0:
         _say_made(config.out, report)
-        if config.encoder is not None:
+        if encoder is not None:
             _encode(config.out, encoder)
 
 
 def _make_dataset(
-    config: DictConfig, make_source, source, subjects: int, rank: int, ranks: int, common: dict
+    config: data.Synthesize, make_source, source, subjects: int, rank: int, ranks: int, common: dict
 ):
     """The dataset by the engine that was asked for; started by torchrun, all processes work
     together."""
@@ -98,22 +78,25 @@ def _make_dataset(
     return make(make_source, config.out, subjects, workers=config.workers or own, **common)
 
 
-def _say_cost(config: DictConfig, source, subjects: int) -> None:
+def _say_cost(config: data.Synthesize, source, subjects: int) -> None:
     """What the dataset would take: measured on one device or core here, nothing is written."""
     from semhead_lib.data.kontext.cost import estimate, measure, measure_subject
 
-    if hasattr(source, "measured_by"):
-        speed, size = (config.images_per_second, config.resolution**2 * 1.5)
+    own = config.source
+    if isinstance(own, data.Kontext):
+        speed, size = (config.images_per_second, own.resolution**2 * 1.5)
         if not speed:
-            speed, size = measure(*source.measured_by(), config.resolution)
-        asked = dict(tries=config.tries, attempts=config.attempts, passing=config.passing)
-        asked["complete"] = config.balance == "complete"
+            editor, portrait = source.measured_by()
+            speed, size = measure(editor, portrait, own.resolution)
         whole = estimate(
             subjects,
-            config.views_per_subject,
+            own.views_per_subject,
             images_per_second=speed,
             bytes_per_view=size,
-            **asked,
+            tries=own.tries,
+            attempts=own.attempts,
+            passing=config.passing,
+            complete=own.balance == "complete",
         )
         known = "taken for given" if config.images_per_second else "measured"
         where = (
@@ -122,40 +105,38 @@ def _say_cost(config: DictConfig, source, subjects: int) -> None:
         )
     else:
         speed, size = measure_subject(source)
-        asked = dict(tries=1, attempts=1, passing=1.0)
         whole = estimate(
             subjects,
-            config.views_per_subject + 1,
+            own.views_per_subject + 1,
             images_per_second=speed,
             bytes_per_view=size,
-            **asked,
+            tries=1,
+            attempts=1,
+            passing=1.0,
         )
         where = f"{speed:.3g} images a second on one core"
     print(f"{whole} ({where})")
 
 
-def data_portraits(config: DictConfig) -> None:
+def data_portraits(config: data.Portraits) -> None:
     """`semhead data portraits SRC OUT`."""
     from semhead_lib.data.kontext.inputs import PortraitFilter, choose_portraits
     from semhead_lib.devices import available_cores
 
-    others = ("src", "out", "workers")
-    wanted = PortraitFilter(**{key: value for key, value in config.items() if key not in others})
-    counts = choose_portraits(
-        config.src, config.out, wanted, workers=config.workers or available_cores()
-    )
+    wanted, workers = part(PortraitFilter, config), config.workers or available_cores()
+    counts = choose_portraits(config.src, config.out, wanted, workers=workers)
     print(f"{config.out}: " + ", ".join(f"{count} {what}" for what, count in counts.items()))
 
 
-def data_encode(config: DictConfig) -> None:
+def data_encode(config: data.Encode) -> None:
     """`semhead data encode DIR`."""
     from semhead_lib.conditioning.semantic import SemanticEncoder
 
-    settings = dict(device=config.device, dtype=config.dtype, batch=config.batch)
+    settings = values_of(config, "path", "encoder")
     _encode(config.path, SemanticEncoder.load(config.encoder, **settings))
 
 
-def headclip_train(config: DictConfig) -> None:
+def headclip_train(config: models.HeadclipTrain) -> None:
     """`semhead headclip train OUT`."""
     from pathlib import Path
 
@@ -164,8 +145,7 @@ def headclip_train(config: DictConfig) -> None:
     from semhead_lib.conditioning.headclip.training import make_people, train
     from semhead_lib.devices import available_cores, pick_device
 
-    others = ("out", "people", "workers", "device")
-    recipe = Recipe(**{key: value for key, value in config.items() if key not in others})
+    recipe = part(Recipe, config)
     workers, device = config.workers or available_cores(), pick_device(config.device)
     people = Path(config.people) / f"train-seed-{recipe.data_seed}"
     make_people(recipe, people, workers)
@@ -174,16 +154,16 @@ def headclip_train(config: DictConfig) -> None:
     print(Path(config.out) / CARD)
 
 
-def judge_train(config: DictConfig) -> None:
+def judge_train(config: models.JudgeTrain) -> None:
     """`semhead judge train OUT`."""
     from pathlib import Path
 
     from semhead_lib.devices import available_cores, pick_device
     from semhead_lib.evaluation.headjudge.card import CARD, judge_and_describe
-    from semhead_lib.evaluation.headjudge.training import TRAIN_SEED, Recipe, make_people, train
+    from semhead_lib.evaluation.headjudge.recipe import Recipe
+    from semhead_lib.evaluation.headjudge.training import TRAIN_SEED, make_people, train
 
-    others = ("out", "people", "workers", "device")
-    recipe = Recipe(**{key: value for key, value in config.items() if key not in others})
+    recipe = part(Recipe, config)
     workers, people = config.workers or available_cores(), Path(config.people)
     make_people(people / "train", recipe.subjects, recipe.views_per_subject, TRAIN_SEED, workers)
     train(recipe, people / "train", config.out, device=pick_device(config.device))
@@ -191,56 +171,32 @@ def judge_train(config: DictConfig) -> None:
     print(Path(config.out) / CARD)
 
 
-def train(config: DictConfig) -> None:
+def train(config: models.Train) -> None:
     """`semhead train DATA OUT`."""
     from semhead_lib import api
 
-    changes = _generator_changes(config.get("generator") or {})
-    print(api.train(**{**config, "generator": changes}))
+    print(api.train(**values_of(config)))
 
 
-def reconstruct(config: DictConfig) -> None:
+def reconstruct(config: models.Reconstruct) -> None:
     """`semhead reconstruct DATA OUT`."""
     from semhead_lib.data.dataset.memory import SubjectsInMemory
     from semhead_lib.devices import available_cores
     from semhead_lib.training.reconstruction.settings import ReconstructionSettings
     from semhead_lib.training.reconstruction.trainer import reconstruct as run
 
-    changes = _generator_changes(config.get("generator") or {})
-    settings = {
-        key: value
-        for key, value in config.items()
-        if key not in ("data", "out", "limit", "init", "device")
-    }
-    settings = ReconstructionSettings(**settings | {"generator": changes})
-    data = SubjectsInMemory.load(
+    subjects = SubjectsInMemory.load(
         config.data,
         geometry=("depth", "segmentation") if settings.pixels else (),
         limit=config.limit,
         threads=available_cores(),
         progress=True,
     )
-    print(run(settings, data, config.out, device=config.device, init=config.init))
+    settings = part(ReconstructionSettings, config)
+    print(run(settings, subjects, config.out, device=config.device, init=config.init))
 
 
-def _generator_changes(words: Mapping[str, str]) -> dict[str, Any]:
-    """What `generator.NAME=VALUE` asks for: numbers, words, or lists as in JSON. Raises ValueError
-    for other keys."""
-    import json
-
-    changes = {}
-    for key, text in words.items():
-        group, _, name = key.partition(".")
-        if group != "generator":
-            raise ValueError(f"unknown key '{key}': dotted keys of train begin with generator.")
-        try:
-            changes[name] = json.loads(text)
-        except ValueError:
-            changes[name] = text
-    return changes
-
-
-def evaluate(config: DictConfig) -> None:
+def evaluate(config: models.Evaluate) -> None:
     """`semhead evaluate MODEL DATA OUT`."""
     from pathlib import Path
 
@@ -248,7 +204,7 @@ def evaluate(config: DictConfig) -> None:
     from semhead_lib.atomic import write_atomically
     from semhead_lib.evaluation.protocol import dumps
 
-    settings = {key: value for key, value in config.items() if key not in ("model", "data", "out")}
+    settings = values_of(config, "model", "data", "out")
     found = api.evaluate(config.model, config.data, **settings)
     write_atomically(Path(config.out), dumps(found.as_json()).encode())
     print(
@@ -258,25 +214,24 @@ def evaluate(config: DictConfig) -> None:
     )
 
 
-def sample(config: DictConfig) -> None:
+def sample(config: models.Sample) -> None:
     """`semhead sample MODEL OUT`."""
     from semhead_lib.viz.samples import sample as draw
 
-    print(draw(**config))
+    print(draw(**values_of(config)))
 
 
-def invert(config: DictConfig) -> int:
+def invert(config: models.Invert) -> int:
     """`semhead invert PHOTOS...`: 1 when some of them could not be inverted."""
     from semhead_lib.conditioning.semantic import SemanticEncoder
     from semhead_lib.evaluation.features import FeatureExtractor
-    from semhead_lib.inversion.batch import Files, invert_photos
+    from semhead_lib.inversion.batch import invert_photos
     from semhead_lib.inversion.inverter import Inverter
-    from semhead_lib.inversion.search import InversionSettings
+    from semhead_lib.inversion.settings import Files, InversionSettings
 
-    names = ("space", "steps", "pivotal_steps", "camera_lr", "seed")
     inverter = Inverter(
         config.model,
-        InversionSettings(**{name: config[name] for name in names}),
+        part(InversionSettings, config),
         start_at=config.start,
         candidates=config.candidates,
         perceptual=config.perceptual,
@@ -284,25 +239,24 @@ def invert(config: DictConfig) -> int:
         attention=config.attention,
         device=config.device,
     )
-    files = Files(config.frames, config.mesh, int(config.landmarks))
+    files = part(Files, config)
     extractor = FeatureExtractor.load(config.features, device=_device(config))
-    return (
-        1 if invert_photos(config.photos, config.out, inverter, files, extractor=extractor) else 0
-    )
+    failed = invert_photos(config.photos, config.out, inverter, files, extractor=extractor)
+    return 1 if failed else 0
 
 
-def inverter_train(config: DictConfig) -> None:
+def inverter_train(config: models.InverterTrain) -> None:
     """`semhead inverter train MODEL OUT`."""
     from semhead_lib.conditioning.semantic import SemanticEncoder
-    from semhead_lib.inversion.encoder_training import EncoderRecipe, train_encoder
+    from semhead_lib.inversion.encoder_training import train_encoder
+    from semhead_lib.inversion.settings import EncoderRecipe
 
-    others = ("model", "out", "encoder", "device")
-    recipe = EncoderRecipe(**{key: value for key, value in config.items() if key not in others})
+    recipe = part(EncoderRecipe, config)
     clip = SemanticEncoder.load(config.encoder, device=_device(config))
     print(train_encoder(config.model, config.out, recipe, clip=clip, device=config.device))
 
 
-def data_check(config: DictConfig) -> int:
+def data_check(config: data.Check) -> int:
     """`semhead data check DIR`: a line for each finding on stdout."""
     from semhead_lib.data.dataset.check import check
 
@@ -311,7 +265,7 @@ def data_check(config: DictConfig) -> int:
     return 1 if findings else 0
 
 
-def data_import(config: DictConfig) -> None:
+def data_import(config: data.Import) -> None:
     """`semhead data import SRC OUT`."""
     from semhead_lib.data.jobs.imports import import_dataset
     from semhead_lib.devices import available_cores
@@ -328,14 +282,14 @@ def data_import(config: DictConfig) -> None:
     _say_made(config.out, report)
 
 
-def data_export(config: DictConfig) -> None:
+def data_export(config: data.Export) -> None:
     """`semhead data export DIR OUT`."""
     from semhead_lib.data.dataset.eg3d_format import export_dataset
 
     print(f"{config.out}: {export_dataset(config.path, config.out)} images")
 
 
-def data_pack(config: DictConfig) -> None:
+def data_pack(config: data.Pack) -> None:
     """`semhead data pack DATASET FILE`."""
     import sys
 
@@ -356,38 +310,36 @@ def data_pack(config: DictConfig) -> None:
         )
 
 
-def reproduce(config: DictConfig) -> None:
+def reproduce(config: runs.Reproduce) -> None:
     """`semhead reproduce PROFILE`."""
     from semhead_lib.reproduce.driver import reproduce as execute
 
-    execute(**{**config, "overrides": dict(config.overrides)})
+    execute(**values_of(config))
 
 
-def ablate(config: DictConfig) -> int:
+def ablate(config: runs.Ablate) -> int:
     """`semhead ablate STUDY`."""
     from semhead_lib.ablation.study import ablate as execute
 
-    settings = {
-        name: config[name] for name in ("study", "only", "ignore_code", "dry_run", "report")
-    }
-    return 0 if execute(**settings, launcher=dict(config.launcher)) else 1
+    done = execute(**values_of(config, "launcher"), launcher=values_of(config.launcher))
+    return 0 if done else 1
 
 
-def contest(config: DictConfig) -> int:
+def contest(config: runs.Contest) -> int:
     """`semhead contest CONTEST`."""
     from semhead_lib.ablation.contest import contest as execute
 
-    return 0 if execute(config.contest, config.only, config.workers, config.dry_run) else 1
+    return 0 if execute(config.contest, **values_of(config, "contest")) else 1
 
 
-def doctor(config: DictConfig) -> int:
+def doctor(config: runs.Doctor) -> int:
     """`semhead doctor`."""
     from semhead_lib.doctor import main
 
     return main(as_json=config.json)
 
 
-def _device(config: DictConfig) -> str:
+def _device(config: Any) -> str:
     from semhead_lib.devices import pick_device
 
     return pick_device(config.device)

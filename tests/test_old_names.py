@@ -17,6 +17,7 @@ from semhead_lib import old_names
 from semhead_lib.ablation.analysis import final, load_results, pick
 from semhead_lib.ablation.results import read_results
 from semhead_lib.ablation.table import COLUMNS
+from semhead_lib.conf import data, models
 from semhead_lib.conf.compose import compose_config
 from semhead_lib.data.dataset.check import check
 from semhead_lib.data.dataset.encoding import decode_subject, encode_subject, sample_problems
@@ -159,19 +160,18 @@ def test_settings_of_trainings():
 def test_command_lines():
     needed = [("data", "data"), ("out", "out")]
     config = compose_config(
-        "train", [*needed, ("generator_rate", "0.5"), ("discriminator_rate", "0.25")]
+        models.Train, [*needed, ("generator_rate", "0.5"), ("discriminator_rate", "0.25")]
     )
-    assert (config.generator_lr, config.discriminator_lr) == (
-        0.5,
-        0.25,
-    ) and "generator_rate" not in config
-    assert compose_config("reconstruct", [*needed, ("rate", "0.125")]).lr == 0.125
-    made = compose_config("synthesize", [("out", "out"), ("subjects", "3"), ("engine", "together")])
+    assert (config.generator_lr, config.discriminator_lr) == (0.5, 0.25)
+    assert compose_config(models.Reconstruct, [*needed, ("rate", "0.125")]).lr == 0.125
+    made = compose_config(
+        data.Synthesize, [("out", "out"), ("subjects", "3"), ("engine", "together")]
+    )
     assert made.engine == "distributed"
     made = compose_config(
-        "synthesize", [("out", "out"), ("subjects", "3"), ("channels", "depth,labels")]
+        data.Synthesize, [("out", "out"), ("subjects", "3"), ("channels", "depth,labels")]
     )
-    assert made.channels == ["depth", "segmentation"]
+    assert made.source.channels == ["depth", "segmentation"]
 
 
 def test_files_by_their_earlier_names(tmp_path):

@@ -24,7 +24,7 @@ def ablate(
     ignore_code: bool = False,
     dry_run: bool = False,
     report: bool = True,  # execute notebook 04 on the results
-    launcher: Mapping[str, Any] | None = None,  # keys of conf/launcher/local.yaml or slurm.yaml
+    launcher: Mapping[str, Any] | None = None,  # fields of conf.runs.Local or Slurm
     root: Path | None = None,
 ) -> bool:
     """Execute what is left of a study, write its table and its report; whether every run is

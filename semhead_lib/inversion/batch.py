@@ -7,7 +7,7 @@ import json
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -23,6 +23,7 @@ from semhead_lib.inversion import judging, report
 from semhead_lib.inversion.inverter import Inverter
 from semhead_lib.inversion.report import Result
 from semhead_lib.inversion.search import Inverted
+from semhead_lib.inversion.settings import Files
 from semhead_lib.inversion.targets import Target, prepare_portraits
 from semhead_lib.models.mesh import mesh
 from semhead_lib.models.sampling import styles_around
@@ -38,15 +39,6 @@ METRICS, LATENT, GENERATOR, VIDEO, MESH = (
 _TURNS = tuple(
     range(-60, 61, 15)
 )  # degrees at which the fitted face is compared with the photograph's
-
-
-@dataclass(frozen=True)
-class Files:
-    """What is written beside the report."""
-
-    frames: int = 72  # of the video; 0: none
-    mesh: int = 128  # grid points a side; 0: none
-    landmarks: int = 68
 
 
 def gather(photos: Sequence[Path | str]) -> dict[str, list[Path]]:

@@ -20,7 +20,8 @@ from semhead_lib.evaluation.features import FeatureExtractor
 from semhead_lib.inversion import judging
 from semhead_lib.inversion.held_out import Person
 from semhead_lib.inversion.inverter import Initialisation, Inverter
-from semhead_lib.inversion.search import InversionSettings, Inverted, Search
+from semhead_lib.inversion.search import Inverted, Search
+from semhead_lib.inversion.settings import InversionSettings
 from semhead_lib.inversion.targets import Target, prepare
 
 if TYPE_CHECKING:

@@ -19,6 +19,7 @@ from semhead_lib.conditioning.sampling import sample_conditions
 from semhead_lib.conditioning.semantic import SemanticEncoder, require_encoder
 from semhead_lib.devices import keep_freed_memory, pick_device
 from semhead_lib.inversion.encoder import FILE, EncoderConfig, StyleEncoder, anchor
+from semhead_lib.inversion.settings import EncoderRecipe
 from semhead_lib.inversion.start import other_styles
 from semhead_lib.models.generator import Generator, folder_of
 
@@ -26,19 +27,6 @@ _STATE, _LOG = "state.pt", "log.jsonl"
 _WARMUP, _DECAY = 100, 0.01  # steps; of weights
 _HELD_OUT, _HELD_OUT_SEED = 128, 2**31  # heads that the log's error is measured on
 _ELEVATIONS = (-12.0, 20.0)  # degrees
-
-
-@dataclass(frozen=True)
-class EncoderRecipe:
-    """How a style encoder is trained."""
-
-    steps: int = 6000
-    batch: int = 32
-    lr: float = 5e-4
-    widest: float = 45.0  # degrees of azimuth
-    strategy: str = "interpolate"
-    snapshot_every: int = 250
-    seed: int = 0
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,8 @@ from semhead_lib.inversion.encoder import StyleEncoder
 from semhead_lib.inversion.losses import Objective, Weights
 from semhead_lib.inversion.optimise import search_style
 from semhead_lib.inversion.pivotal import tune
-from semhead_lib.inversion.search import InversionSettings, Inverted
+from semhead_lib.inversion.search import Inverted
+from semhead_lib.inversion.settings import InversionSettings
 from semhead_lib.inversion.targets import Target
 from semhead_lib.models.generator import Generator, folder_of
 

@@ -11,12 +11,12 @@ from semhead_lib.inversion.losses import Objective
 from semhead_lib.inversion.refinement import RefinedCameras
 from semhead_lib.inversion.search import (
     Best,
-    InversionSettings,
     Inverted,
     Search,
     schedule,
     steps_of,
 )
+from semhead_lib.inversion.settings import InversionSettings
 from semhead_lib.models.generator import Generator
 
 _BETAS = (0.9, 0.999)

@@ -14,12 +14,12 @@ from semhead_lib.cameras import ELEVATION_RANGE, orbit_cameras
 from semhead_lib.inversion.losses import Objective, image_distance
 from semhead_lib.inversion.search import (
     Best,
-    InversionSettings,
     Inverted,
     Search,
     schedule,
     steps_of,
 )
+from semhead_lib.inversion.settings import InversionSettings
 from semhead_lib.models.generator import Render
 
 _WAY = 0.5  # how far from the pivot to another head the generator is held

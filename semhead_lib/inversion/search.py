@@ -12,47 +12,13 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from semhead_lib.inversion.settings import InversionSettings
 from semhead_lib.models.generator import Generator
 
-SPACES = ("w", "w+")
 _RISE, _FALL = (
     0.05,
     0.25,
 )  # shares of the steps over which rates rise and fall (Karras et al., 2020, appendix D)
-
-
-@dataclass(frozen=True)
-class InversionSettings:
-    """How a head is fitted. Raises ValueError for a value out of range."""
-
-    space: str = "w+"  # one style for all layers, or each its own
-    steps: int = 200  # of the style
-    lr: float = 0.03  # of the style, in units of the styles' spread
-    leave: float = 0.01  # weight of how far the style leaves its start, in the same units, squared
-    spread: float = (
-        3.0  # weight of how far a layer's style leaves that of all, in the same units, squared
-    )
-    noise: float = 0.05  # added to the style while searching, in the same units; falls to 0
-    # weight of the noise maps' autocorrelation while they are fitted too; 0: they stay as they are
-    maps: float = 0.0
-    camera_lr: float = 0.002  # radians or scene units a step; 0: cameras stay as they are
-    pivotal_steps: int = 100
-    pivotal_lr: float = 0.002
-    locality: float = 4.0  # weight of staying what it was elsewhere
-    locality_interval: int = 2  # steps
-    patience: int = 40  # a search ends when so many steps ...
-    gain: float = 0.005  # ... bring less than this share of the best loss; 0: never
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.space not in SPACES:
-            raise ValueError(f"space must be one of {', '.join(SPACES)}, got {self.space!r}")
-        for name, low in (("locality_interval", 1), ("patience", 1)):
-            if getattr(self, name) < low:
-                raise ValueError(f"{name} must be at least {low}, got {getattr(self, name)}")
-        for name, value in vars(self).items():
-            if name != "space" and not 0 <= value < math.inf:
-                raise ValueError(f"{name} must not be negative, got {value}")
 
 
 @dataclass

@@ -1,20 +1,24 @@
-"""Everything that decides what a training does, checked when it is made."""
+"""Everything that decides what a training does, checked when it is made.
+
+Networks are imported where they are asked about, so that the command line reads the fields at once.
+"""
 
 from __future__ import annotations
 
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any
+from dataclasses import asdict, dataclass, fields, replace
+from typing import TYPE_CHECKING, Any
 
 from semhead_lib import old_names
-from semhead_lib.conditioning.modes import MODES, ConditionMode
-from semhead_lib.models.config import GeneratorConfig, preset
-from semhead_lib.models.discriminator import DiscriminatorConfig
+from semhead_lib.settings import check, named_values, setting
 
-PRECISIONS = ("fp32", "bf16")
-LOSSES = ("logistic", "relativistic")
+if TYPE_CHECKING:
+    from semhead_lib.conditioning.modes import ConditionMode
+    from semhead_lib.models.config import GeneratorConfig
+    from semhead_lib.models.discriminator import DiscriminatorConfig
+
 R1_SCALE = 1.0  # times StyleGAN2's rule: the weight of R1 where none is given
 FORMAT = 2  # of settings.json
 # What may change when a training goes on: how long it lasts, and what it writes on the way.
@@ -26,132 +30,154 @@ class TrainSettings:
     """One training. Numbers of images ("kimg") are thousands of real images shown; raises
     ValueError when made with settings that do not go together."""
 
-    preset: str = "semhead-64"  # of the generator
-    mode: str = "semantic"  # what generator and discriminator are conditioned on
-    representation: str = "hyplane"
-    background: str = "learnt"
-    generator: dict[str, Any] = field(
-        default_factory=dict
-    )  # what is other than in the preset (`GeneratorConfig`)
-    kimg: float = 200.0
-    subjects_per_batch: int = 8  # of one process
-    views_per_subject: int = (
-        4  # real images of each subject in a batch; 1: the single-view baseline
+    preset: str = setting(
+        "semhead-64",
+        "semhead-32 | semhead-64 | semhead-128 | semhead-512",
+        "size of the generator; the dataset has images of its size",
     )
-    views_per_head: int = 4  # generated images of each head in a batch
-    generator_lr: float = 2.5e-3  # Adam's learning rates
-    discriminator_lr: float = 2e-3
-    loss: str = "logistic"  # or "relativistic": of pairs of real and generated images (`losses`)
-    r1_gamma: float | None = None  # None: R1_SCALE times StyleGAN2's rule (`r1_weight`)
-    r1_interval: int = 16  # steps
-    r2_gamma: float = 0.0  # as R1, of generated images; in the same steps
-    crop: int = (
-        0  # pixels of the square parts that the discriminator sees (`crops`); 0: whole images
+    mode: str = setting(
+        "semantic",
+        "none | view | semantic | semantic+view",
+        "what generator and discriminator are conditioned on",
     )
-    crop_whole: float = 0.35  # share of parts that are the whole image made smaller
-    crop_face: float = 0.6  # share of the others that are cut around the face, where it is seen
-    local_weight: float = (
-        0.0  # of the discriminator's 8 x 8 logits of places, beside the one of the image; 0: none
+    representation: str = setting(
+        "hyplane",
+        "triplane | trigrid | spherical | hyplane | hyplane-2+2 | hyplane-channels",
+        "planes",
     )
-    detail_bands: bool = (
-        False  # the discriminator sees octaves of detail, amplified, beside the image
+    background: str = setting(
+        "learnt", "learnt | plain", "behind the head: drawn in two dimensions, or white"
     )
-    discriminator_first: float = 0.0  # kimg in which the generator does not learn yet
-    reconstruct_every: int = (
-        0  # steps from one step of reconstruction to the next, which hold on to the truth; 0: none
+    generator: dict[str, Any] = named_values(
+        "generator.NAME=VALUE",
+        "change a number of the preset, e.g. generator.grid=0 generator.coarse=24",
     )
-    reconstruct_lr: float = 1e-3  # learning rate of those steps
-    density_weight: float = 0.25
-    density_interval: int = 4  # steps
-    density_distance: float = (
-        1.0  # between neighbouring points (standard deviation), texels of the planes (EG3D: 1)
+    kimg: float = setting(200.0, "float > 0", "thousands of real images to show")
+    subjects_per_batch: int = setting(8, "int >= 1", "of one process")
+    views_per_subject: int = setting(
+        4, "int >= 1", "real images of each subject in a batch; 1 = the single-view baseline"
     )
-    vicico_view: float = 0.25  # weight of real images under a wrong camera; of generated ones: 1
-    vicico_condition: float = 0.25  # of real images under another subject's semantic feature
-    wrong_view_angle: float = 30.0  # degrees, at least
-    wrong_condition_cosine: float = 0.8  # at most
-    condition_noise: float = 0.0  # turns the conditions of generated heads, in radians
-    masks: bool = True  # the discriminator sees masks
-    blur_sigma: float = 1.25  # pixels of the final image, at the start
-    blur_kimg: float = 20.0
-    raw_first: int = 0  # pixels of the raw image at the start; 0: the preset's all the time
-    raw_kimg: float = 0.0  # over which it grows to the preset's
-    swap_final: float = (
-        0.5  # of view modes: probability that the mapping network is conditioned on another camera
+    views_per_head: int = setting(
+        4,
+        "int >= 1",
+        "generated images of each head: 1, or views_per_subject; 1 for modes with a view",
     )
-    swap_kimg: float = 100.0
-    ema_kimg: float = 10.0  # half-life of the averaged generator
-    seed: int = 0
-    jitter: bool = True  # of the samples along rays
-    precision: str = (
-        "fp32"  # of the activations of backbone, super-resolution and discriminator blocks
+    generator_lr: float = setting(0.0025, "float > 0", "learning rate of the generator, of Adam")
+    discriminator_lr: float = setting(0.002, "float > 0", "learning rate of the discriminator")
+    loss: str = setting(
+        "logistic",
+        "logistic | relativistic",
+        "non-saturating logistic, or relativistic: of pairs of a real and a generated image",
     )
-    accumulate: int = 1  # micro-batches that a batch is computed in, one after the other
-    checkpoint: bool = (
-        False  # blocks are computed again for the backward pass, which takes time and saves memory
+    r1_gamma: float | None = setting(
+        None,
+        "float >= 0 or null",
+        "weight of the R1 penalty; null = 1 times StyleGAN2's rule, 0.0002 pixels^2 / batch",
     )
-    polyphase: bool = (
-        False  # layers that double the size are one convolution instead of a convolution and a blur
+    r1_interval: int = setting(16, "int >= 1", "steps from one R1 penalty to the next")
+    r2_gamma: float = setting(
+        0.0, "float >= 0", "weight of the R2 penalty, which is R1 on generated images"
     )
-    graphs: bool = True  # steps on a GPU are run as CUDA graphs
-    tick_kimg: float = 4.0  # between image grids
-    snapshot_kimg: float = 4.0  # between snapshots
-    keep: int = 2  # newest snapshots kept
-    log_every: int = 10  # steps
+    crop: int = setting(
+        0, "int >= 0", "the discriminator sees square parts of that many pixels; 0 = whole images"
+    )
+    crop_whole: float = setting(
+        0.35, "0 <= float <= 1", "share of parts that are the whole image made smaller"
+    )
+    crop_face: float = setting(
+        0.6, "0 <= float <= 1", "share of the other parts that are cut around the face"
+    )
+    local_weight: float = setting(
+        0.0,
+        "float >= 0",
+        "weight of the discriminator's 8 x 8 logits of places beside the one of the image",
+    )
+    detail_bands: bool = setting(
+        False, "bool", "the discriminator sees octaves of detail, amplified, beside the image"
+    )
+    discriminator_first: float = setting(
+        0.0, "float >= 0", "kimg in which the generator does not learn yet: to begin with init"
+    )
+    reconstruct_every: int = setting(
+        0,
+        "int >= 0",
+        "steps from one step of reconstruction to the next, on data with depth and classes; 0"
+        " = none",
+    )
+    reconstruct_lr: float = setting(0.001, "float > 0", "learning rate of those steps")
+    density_weight: float = setting(0.25, "float >= 0", "weight of the density regularisation")
+    density_interval: int = setting(
+        4, "int >= 1", "steps from one density regularisation to the next"
+    )
+    density_distance: float = setting(
+        1.0, "float > 0", "between neighbouring points, texels of the planes"
+    )
+    vicico_view: float = setting(
+        0.25,
+        "float >= 0",
+        "weight of real images under a wrong camera (of generated ones: 1); 0 = off",
+    )
+    vicico_condition: float = setting(
+        0.25,
+        "float >= 0",
+        "weight of real images under another subject's semantic feature; 0 = off",
+    )
+    wrong_view_angle: float = setting(
+        30.0, "0 <= float <= 90", "degrees between a true and a wrong camera, at least"
+    )
+    wrong_condition_cosine: float = setting(
+        0.8, "float <= 1", "cosine between a true and a wrong semantic feature, at most"
+    )
+    condition_noise: float = setting(
+        0.0, "float >= 0", "turns the conditions of generated heads by that much, radians"
+    )
+    masks: bool = setting(True, "bool", "the discriminator sees masks")
+    blur_sigma: float = setting(
+        1.25, "float >= 0", "blur of what the discriminator sees at the start, pixels"
+    )
+    blur_kimg: float = setting(20.0, "float >= 0", "over which the blur goes away")
+    raw_first: int = setting(
+        0, "int >= 0", "pixels of the raw image at the start; 0 = the preset's all the time"
+    )
+    raw_kimg: float = setting(0.0, "float >= 0", "over which the raw image grows to the preset's")
+    swap_final: float = setting(
+        0.5,
+        "0 <= float <= 1",
+        "modes with a view: probability that the generator is conditioned on another camera, "
+        "at the end",
+    )
+    swap_kimg: float = setting(100.0, "float >= 0", "over which that probability falls from 1")
+    ema_kimg: float = setting(10.0, "float >= 0", "half-life of the averaged generator")
+    seed: int = setting(0, "int >= 0", "of first weights, batches and everything drawn")
+    jitter: bool = setting(True, "bool", "samples along rays are shifted at random")
+    precision: str = setting("fp32", "fp32 | bf16", "arithmetic of the networks; bf16 for GPUs")
+    accumulate: int = setting(
+        1, "int >= 1", "micro-batches that a batch is computed in: less memory, more time"
+    )
+    checkpoint: bool = setting(
+        False, "bool", "blocks are computed again for the backward pass: less memory, more time"
+    )
+    polyphase: bool = setting(
+        False,
+        "bool",
+        "layers that double the size are one convolution, not a convolution and a blur",
+    )
+    graphs: bool = setting(True, "bool", "steps on a GPU are run as CUDA graphs")
+    tick_kimg: float = setting(4.0, "float > 0", "from one image grid to the next")
+    snapshot_kimg: float = setting(4.0, "float > 0", "from one snapshot to the next")
+    keep: int = setting(2, "int >= 1", "newest snapshots kept")
+    log_every: int = setting(10, "int >= 1", "steps from one line of the log to the next")
 
     def __post_init__(self) -> None:
+        from semhead_lib.models.config import GeneratorConfig
+        from semhead_lib.models.discriminator import DiscriminatorConfig
+
         object.__setattr__(
             self, "generator", json.loads(json.dumps(dict(self.generator)))
         )  # tuples are lists, as saved
-        for name, allowed in (("mode", MODES), ("precision", PRECISIONS), ("loss", LOSSES)):
-            if getattr(self, name) not in allowed:
-                raise ValueError(
-                    f"{name} must be one of {', '.join(allowed)}, got {getattr(self, name)!r}"
-                )
-        for name in (
-            "subjects_per_batch",
-            "views_per_subject",
-            "views_per_head",
-            "r1_interval",
-            "density_interval",
-            "keep",
-            "log_every",
-        ):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        for name in (
-            "kimg",
-            "tick_kimg",
-            "snapshot_kimg",
-            "generator_lr",
-            "discriminator_lr",
-            "reconstruct_lr",
-        ):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
-        for name in (
-            "r1_gamma",
-            "r2_gamma",
-            "local_weight",
-            "discriminator_first",
-            "density_weight",
-            "density_distance",
-            "vicico_view",
-            "vicico_condition",
-            "condition_noise",
-            "blur_sigma",
-            "blur_kimg",
-            "raw_kimg",
-            "swap_kimg",
-            "ema_kimg",
-            "seed",
-        ):
-            if not (getattr(self, name) is None or 0 <= getattr(self, name) < math.inf):
-                raise ValueError(
-                    f"{name} must be finite and not negative, got {getattr(self, name)}"
-                )
+        check(self)
         group = math.gcd(self.subjects_per_batch, DiscriminatorConfig.group)
-        if self.accumulate < 1 or self.subjects_per_batch % (self.accumulate * group):
+        if self.subjects_per_batch % (self.accumulate * group):
             raise ValueError(
                 f"accumulate must divide subjects_per_batch ({self.subjects_per_batch}) into "
                 f"whole groups of {group} "
@@ -168,15 +194,8 @@ class TrainSettings:
                 "one image only: "
                 f"views_per_head must be 1, got {self.views_per_head}"
             )
-        if self.reconstruct_every < 0:
-            raise ValueError(
-                f"reconstruct_every must not be negative, got {self.reconstruct_every}"
-            )
         if self.reconstruct_every and self.mode != "semantic":
             raise ValueError(f"reconstruct_every needs mode semantic, got {self.mode}")
-        for name in ("crop_whole", "crop_face"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} must lie in [0, 1], got {getattr(self, name)}")
         unknown = sorted(set(self.generator) - set(GeneratorConfig.__dataclass_fields__))
         taken = sorted(
             {"name", "condition_dim", "representation", "background"} & set(self.generator)
@@ -187,7 +206,7 @@ class TrainSettings:
             raise ValueError(
                 f"generator may not change {', '.join(taken)}: use the settings of the training"
             )
-        c = preset(self.preset, **self.generator)
+        c = self._changed_preset()
         zoom = c.resolution // self.crop if self.crop else 1
         if self.crop and c.super_channels:
             raise ValueError(
@@ -226,7 +245,7 @@ class TrainSettings:
         """
         if self.r1_gamma is not None:
             return self.r1_gamma
-        side = self.crop or preset(self.preset, **self.generator).resolution
+        side = self.crop or self._changed_preset().resolution
         return float(f"{R1_SCALE * 0.0002 * side**2 / (self.batch * processes):.6g}")
 
     def resolved(self, processes: int = 1) -> TrainSettings:
@@ -234,6 +253,8 @@ class TrainSettings:
         return replace(self, r1_gamma=self.r1_weight(processes))
 
     def condition_mode(self, semantic_dimension: int) -> ConditionMode:
+        from semhead_lib.conditioning.modes import ConditionMode
+
         return ConditionMode(self.mode, semantic_dimension)
 
     def generator_config(self, semantic_dimension: int) -> GeneratorConfig:
@@ -241,9 +262,11 @@ class TrainSettings:
         changes = dict(
             condition_dim=width, representation=self.representation, background=self.background
         )
-        return preset(self.preset, **changes, **self.generator)
+        return self._changed_preset(**changes)
 
     def discriminator_config(self, semantic_dimension: int) -> DiscriminatorConfig:
+        from semhead_lib.models.discriminator import DiscriminatorConfig
+
         used = semantic_dimension if self.condition_mode(semantic_dimension).uses_semantics else 0
         views = self.views_per_subject
         changes = dict(resolution=self.crop, raw_resolution=self.crop) if self.crop else {}
@@ -253,6 +276,11 @@ class TrainSettings:
         return DiscriminatorConfig.of(
             self.generator_config(semantic_dimension), used, views, **changes
         )
+
+    def _changed_preset(self, **changes: Any) -> GeneratorConfig:
+        from semhead_lib.models.config import preset
+
+        return preset(self.preset, **changes, **self.generator)
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -276,6 +304,8 @@ def begun_settings(content: dict[str, Any]) -> dict[str, Any]:
 
     Before format 2, density_distance was in widths of the rendered cube.
     """
+    from semhead_lib.models.config import preset
+
     settings = old_names.today(old_names.SETTINGS, content["settings"])
     if content.get("format", 1) < 2 and "density_distance" in settings:
         settings["density_distance"] = round(

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,6 +18,7 @@ from semhead_lib.devices import keep_freed_memory, pick_device
 from semhead_lib.models.generator import Generator, folder_of
 from semhead_lib.models.sampling import heads_around, latents, save_grid
 from semhead_lib.viz.exports import write_mp4
+from semhead_lib.viz.settings import SampleSettings
 
 IMAGE, VIDEO, RECORD = "heads.png", "heads.mp4", "heads.json"
 
@@ -25,64 +27,52 @@ def sample(
     model: Path | str,
     out: Path | str,
     *,
-    heads: int = 8,
-    seed: int = 0,
-    texts: str | None = None,
-    images: Path | str | None = None,
-    encoder: str = "headclip-64",
-    strategy: str = "interpolate",
-    psi: float = 0.8,
-    views: int = 8,
-    elevation: float = 0.0,
-    grid: int | None = None,
-    coarse: int | None = None,
-    fine: int | None = None,
-    frames: int = 72,
-    fps: int = 24,
     device: str = "auto",
+    **settings: Any,
 ) -> Path:
-    """What `semhead sample` does (semhead_lib/conf/sample.yaml explains the arguments); returns the
-    sheet's path.
+    """What `semhead sample` does, with `settings` of `SampleSettings`; returns the sheet's path.
 
     Raises ValueError for a generator that takes no texts or images, another encoder than it was
     trained with, texts and images at once, or a density grid with less than two samples;
     FileNotFoundError for a model or image that is not there.
     """
+    s = SampleSettings(**settings)
     generator = Generator.load(model, pick_device(device))
-    asked = {
-        name: n for name, n in (("grid", grid), ("coarse", coarse), ("fine", fine)) if n is not None
-    }
+    named = {"grid": s.grid, "coarse": s.coarse, "fine": s.fine}
+    asked = {name: number for name, number in named.items() if number is not None}
     rays = generator.renderer.settings = replace(generator.renderer.settings, **asked)
     if pick_device(device) == "cpu":
         keep_freed_memory()
     bank = ConditionBank.load(folder_of(model))
-    semantics, names = _asked(bank, texts, images, encoder)
+    semantics, names = _asked(bank, s.texts, s.images, s.encoder)
     if semantics is None:
-        condition, names = bank.sample(heads, strategy, seed), [f"{strategy}, seed {seed}"]
-        names = names * heads
+        condition, names = (
+            bank.sample(s.heads, s.strategy, s.seed),
+            [f"{s.strategy}, seed {s.seed}"],
+        )
+        names = names * s.heads
     else:
         condition = bank.mapping_condition(
-            semantics.repeat_interleave(heads, 0), heads * len(semantics)
+            semantics.repeat_interleave(s.heads, 0), s.heads * len(semantics)
         )
-        names = [name for name in names for _ in range(heads)]
-    z = latents(heads, generator.config.z_dim, seed).repeat(len(names) // heads, 1)
+        names = [name for name in names for _ in range(s.heads)]
+    z = latents(s.heads, generator.config.z_dim, s.seed).repeat(len(names) // s.heads, 1)
 
     out = Path(out)
-    turn = tuple(-180 + 360 * i / views for i in range(views))
-    save_grid(out / IMAGE, heads_around(generator, z, condition, turn, elevation, psi))
-    if frames:
-        video = heads_around(
-            generator, z, condition, tuple(360 * i / frames for i in range(frames)), elevation, psi
-        )
-        write_mp4(out / VIDEO, _tiled(video), fps)
+    turn = tuple(-180 + 360 * i / s.views for i in range(s.views))
+    save_grid(out / IMAGE, heads_around(generator, z, condition, turn, s.elevation, s.psi))
+    if s.frames:
+        steps = tuple(360 * i / s.frames for i in range(s.frames))
+        video = heads_around(generator, z, condition, steps, s.elevation, s.psi)
+        write_mp4(out / VIDEO, _tiled(video), s.fps)
     rows = [
-        {"row": i, "latent_seed": seed, "latent": i % heads, "condition": name}
+        {"row": i, "latent_seed": s.seed, "latent": i % s.heads, "condition": name}
         for i, name in enumerate(names)
     ]
     record = {
         "model": generator.config.name,
         "mode": bank.mode.name,
-        "psi": psi,
+        "psi": s.psi,
         "azimuths": turn,
         "heads": rows,
     }

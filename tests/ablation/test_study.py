@@ -15,6 +15,7 @@ from semhead_lib.ablation.plan import load_study
 from semhead_lib.ablation.queue import cluster_overrides, devices, left_to_do
 from semhead_lib.ablation.study import ablate
 from semhead_lib.conf.compose import compose_config
+from semhead_lib.conf.runs import Ablate
 from semhead_lib.errors import UsageError
 
 CPU = {"devices": "cpu"}
@@ -121,7 +122,7 @@ def test_jobs_of_a_cluster(prepared, capfd):
         ("launcher.executor", "local"),
         ("launcher.gpus", "0"),
     ]
-    launcher = dict(compose_config("ablate", keys).launcher)
+    launcher = vars(compose_config(Ablate, keys).launcher)
     assert not ablate("tiny", launcher=launcher, report=False, root=prepared)
     assert "1 of 3 runs are not finished: semantic_seed-1" in capfd.readouterr().out
     assert list((prepared / "papermill_runs/ablations/tiny/submitit").iterdir())
@@ -140,7 +141,7 @@ def test_what_slurm_is_asked_for(checkout):
         ("launcher.hours", "3"),
     ]
     words = cluster_overrides(
-        load_study("tiny", checkout), dict(compose_config("ablate", keys).launcher)
+        load_study("tiny", checkout), vars(compose_config(Ablate, keys).launcher)
     )
     with initialize(config_path=None, version_base="1.3"):
         whole = compose("job", overrides=[*words, "study=tiny", "run=x"], return_hydra_config=True)

@@ -16,7 +16,7 @@ from test_render_speed import OUT, circumstances, seconds
 
 from semhead_lib.cameras import orbit_cameras
 from semhead_lib.inversion.inverter import Inverter
-from semhead_lib.inversion.search import InversionSettings
+from semhead_lib.inversion.settings import InversionSettings
 from semhead_lib.inversion.targets import Target
 
 ROUNDS, STEPS = 3, 12

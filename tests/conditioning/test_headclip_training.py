@@ -125,10 +125,10 @@ def test_a_diverged_loss_stops_with_a_clear_error(people, finished, tmp_path, mo
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"steps": 0}, "steps must not be so small"),
-        ({"frontal_share": 1.5}, "at most 1, got 1.5"),
+        ({"steps": 0}, "steps must be an integer >= 1, got 0"),
+        ({"frontal_share": 1.5}, "frontal_share must be a number >= 0 and <= 1, got 1.5"),
         ({"batch": 13}, "at most the 12 people"),
-        ({"precision": "int8"}, "bf16 or fp32, got 'int8'"),
+        ({"precision": "int8"}, "precision must be one of bf16, fp32, got 'int8'"),
     ],
 )
 def test_recipes_are_checked(changes, message):

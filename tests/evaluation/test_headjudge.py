@@ -11,8 +11,9 @@ from semhead_lib.evaluation.face_crops import face_crops, frontal
 from semhead_lib.evaluation.features import FeatureExtractor
 from semhead_lib.evaluation.headjudge.card import card, held_out, ship
 from semhead_lib.evaluation.headjudge.network import HeadJudge
+from semhead_lib.evaluation.headjudge.recipe import Recipe
 from semhead_lib.evaluation.headjudge.targets import JudgeData, judge_config
-from semhead_lib.evaluation.headjudge.training import Recipe, load_people, make_people, train
+from semhead_lib.evaluation.headjudge.training import load_people, make_people, train
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,7 @@ from semhead_lib.inversion.comparison import (
 )
 from semhead_lib.inversion.held_out import Person
 from semhead_lib.inversion.judging import Truth
-from semhead_lib.inversion.search import InversionSettings
+from semhead_lib.inversion.settings import InversionSettings
 from semhead_lib.inversion.targets import prepare
 from semhead_lib.models.sampling import to_uint8
 

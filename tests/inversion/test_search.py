@@ -15,7 +15,8 @@ from semhead_lib.inversion.losses import Objective
 from semhead_lib.inversion.optimise import autocorrelation, search_style
 from semhead_lib.inversion.pivotal import tune
 from semhead_lib.inversion.refinement import RefinedCameras
-from semhead_lib.inversion.search import InversionSettings, Search, steps_of
+from semhead_lib.inversion.search import Search, steps_of
+from semhead_lib.inversion.settings import InversionSettings
 from semhead_lib.inversion.start import best_of, candidates, condition_of, mean_style
 
 QUICK = InversionSettings(steps=40, pivotal_steps=15, camera_lr=0.0, gain=0.0)
@@ -200,9 +201,9 @@ def test_a_loss_that_is_no_number_stops_with_words():
     ("changes", "message"),
     [
         (dict(space="z"), "space must be one of w, w\\+, got 'z'"),
-        (dict(steps=-1), "steps must not be negative, got -1"),
-        (dict(patience=0), "patience must be at least 1, got 0"),
-        (dict(lr=float("nan")), "lr must not be negative, got nan"),
+        (dict(steps=-1), "steps must be an integer >= 0, got -1"),
+        (dict(patience=0), "patience must be an integer >= 1, got 0"),
+        (dict(lr=float("nan")), "lr must be a number >= 0, got nan"),
     ],
 )
 def test_settings_out_of_range(changes, message):

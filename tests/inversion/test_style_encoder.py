@@ -9,9 +9,10 @@ from own_heads import photographs
 
 from semhead_lib.inversion import encoder_training
 from semhead_lib.inversion.encoder import EncoderConfig, StyleEncoder
-from semhead_lib.inversion.encoder_training import EncoderRecipe, error, make_pairs, train_encoder
+from semhead_lib.inversion.encoder_training import error, make_pairs, train_encoder
 from semhead_lib.inversion.inverter import Inverter
 from semhead_lib.inversion.losses import Objective
+from semhead_lib.inversion.settings import EncoderRecipe
 from semhead_lib.inversion.start import condition_of, encoded
 
 RECIPE = EncoderRecipe(steps=6, batch=4, snapshot_every=3)

@@ -381,7 +381,7 @@ def test_a_summary_that_cannot_be_written_is_said(tmp_path, capsys, monkeypatch)
             "preset semhead-64 makes images of 64 pixels, the dataset has 32",
         ),
         ({"PRESET": "semhead-99"}, "preset must be one of semhead-32, "),
-        ({"SETTINGS": "subjects_per_batch=0"}, "subjects_per_batch must be at least 1, got 0"),
+        ({"SETTINGS": "subjects_per_batch=0"}, "subjects_per_batch must be an integer >= 1, got 0"),
         ({"SETTINGS": "seed=first"}, "seed cannot be 'first'"),
         ({"SETTINGS": "kimgs=3"}, "unexpected keyword argument 'kimgs'"),
         ({"SETTINGS": "views_per_subject=9 views_per_head=9"}, "views_per_subject must be 1 to 4"),

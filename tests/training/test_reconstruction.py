@@ -7,7 +7,6 @@ import torch
 from safetensors.torch import load_file
 
 from semhead_lib.cameras import project, rays
-from semhead_lib.conf.keys import read_config
 from semhead_lib.data.dataset.memory import SubjectsInMemory
 from semhead_lib.data.parametric.attributes import sample_attributes
 from semhead_lib.data.subjects import Subject
@@ -66,15 +65,6 @@ def deep(noise_folder) -> SubjectsInMemory:
         for k, s in enumerate(noise)
     ]
     return SubjectsInMemory(balls, noise.indices, noise.manifest)
-
-
-def test_the_command_has_every_setting_with_the_same_default():
-    keys = {key.name: key for key in read_config("reconstruct").keys}
-    settings = ReconstructionSettings().as_json()
-    settings.pop("generator")  # generator.NAME=VALUE
-    assert keys.keys() - {"data", "out", "limit", "init", "device"} == settings.keys()
-    for name, default in settings.items():
-        assert keys[name].allowed.parse(keys[name].default) == default, name
 
 
 def test_rays_meet_the_surfaces_of_the_pixels(deep):

@@ -2,24 +2,12 @@ from dataclasses import fields
 
 import pytest
 
-from semhead_lib.conf.keys import read_config
 from semhead_lib.training.settings import FREE, R1_SCALE, TrainSettings
 
 
-def test_the_command_has_every_setting_with_the_same_default():
-    keys = {key.name: key for key in read_config("train").keys}
-    others = {"data", "out", "limit", "stream", "workers", "init", "device"}
-    settings = {
-        f.name: f.default for f in fields(TrainSettings) if f.name != "generator"
-    }  # generator.NAME=VALUE
-    assert keys.keys() - others == settings.keys()
-    for name, default in settings.items():
-        assert keys[name].allowed.parse(keys[name].default) == default, name
-
-
 def test_the_command_says_what_r1_weighs_where_nothing_is_said():
-    comment = next(key.comment for key in read_config("train").keys if key.name == "r1_gamma")
-    assert f"null = {R1_SCALE:g} times StyleGAN2's rule" in comment
+    meaning = TrainSettings.__dataclass_fields__["r1_gamma"].metadata["help"]
+    assert f"null = {R1_SCALE:g} times StyleGAN2's rule" in meaning
 
 
 @pytest.mark.parametrize(
@@ -27,9 +15,7 @@ def test_the_command_says_what_r1_weighs_where_nothing_is_said():
 )
 def test_what_would_be_negative_is_named(name):
     for value in (-1, float("nan"), float("inf")):
-        with pytest.raises(
-            ValueError, match=f"{name} must be finite and not negative, got {value}"
-        ):
+        with pytest.raises(ValueError, match=f"{name} must be an? .* >=? 0, got {value}"):
             TrainSettings(**{name: value})
 
 

@@ -246,12 +246,12 @@ def test_says_which_settings_do_not_go_together():
         (dict(mode="view"), "views_per_head must be 1, got 2"),
         (dict(views_per_head=3), r"views_per_head must be 1 or views_per_subject \(2\), got 3"),
         (dict(subjects_per_batch=1), "vicico_condition needs subjects_per_batch >= 2"),
-        (dict(kimg=0), "kimg must be positive, got 0"),
+        (dict(kimg=0), "kimg must be a number > 0, got 0"),
         (
             dict(raw_first=16),
             "raw_first must be 0, or 8 to 32 for a preset with super-resolution; got 16",
         ),
-        (dict(keep=0), "keep must be at least 1, got 0"),
+        (dict(keep=0), "keep must be an integer >= 1, got 0"),
         (dict(precision="fp8"), "precision must be one of fp32, bf16"),
     ):
         with pytest.raises(ValueError, match=message):

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from semhead_lib.settings import check, setting
+
 NAME = "headclip-64"
 CONFIG = (
     "open_clip_config.json"  # a model folder holds these: open_clip reads it as `local-dir:FOLDER`
@@ -41,34 +43,31 @@ def open_clip_config(vocabulary: int) -> dict[str, Any]:
 class Recipe:
     """Settings of a training. Raises ValueError for one out of range."""
 
-    data_seed: int = 1  # of the people trained on; judged people have other seeds
-    subjects: int = 10000  # people, the last `validation` of them for validation only
-    views_per_subject: int = 8  # beside the frontal view
-    validation: int = 256  # people
-    seed: int = 0  # of the first weights, the batches and the captions
-    steps: int = 3600
-    batch: int = 256  # pairs of an image and a caption, each of another person
-    contrast: float = 9.0  # weight of the loss over texts that differ in one attribute only
-    learning_rate: float = 1e-3  # the highest, of AdamW; cosine decay to 0
-    warmup: int = 100  # steps of linear warm-up
-    weight_decay: float = 0.1  # of matrices and filters only
-    frontal_share: float = (
-        0.4  # share of images that are the frontal view; the others are evenly drawn views
+    data_seed: int = setting(
+        1, "int >= 0", "of the people trained on; people are judged from seeds 20261122 and 7"
     )
-    merges: int = 2000  # most merges of the vocabulary
-    precision: str = (
-        "bf16"  # of the image tower's arithmetic, or "fp32": weights and text tower are float32
+    subjects: int = setting(
+        10000, "int >= 2", "people, the last `validation` of them for validation only"
     )
+    views_per_subject: int = setting(8, "int >= 1", "views of each, beside the frontal one")
+    validation: int = setting(256, "int >= 1", "people for validation during the training")
+    seed: int = setting(0, "int >= 0", "of first weights, batches and captions")
+    steps: int = setting(3600, "int >= 1", "batches to train on")
+    batch: int = setting(
+        256, "int >= 2", "pairs of image and caption in a batch, of different people"
+    )
+    contrast: float = setting(
+        9.0, "float >= 0", "weight of the loss over texts that differ in one attribute only"
+    )
+    learning_rate: float = setting(0.001, "float > 0", "highest learning rate, of AdamW")
+    warmup: int = setting(100, "int >= 0", "steps of linear warm-up")
+    weight_decay: float = setting(0.1, "float >= 0", "of matrices and filters")
+    frontal_share: float = setting(0.4, "0 <= float <= 1", "share of images that are frontal views")
+    merges: int = setting(2000, "int >= 0", "most merges of the vocabulary")
+    precision: str = setting("bf16", "bf16 | fp32", "of the image tower's arithmetic")
 
     def __post_init__(self) -> None:
-        if self.precision not in ("bf16", "fp32"):
-            raise ValueError(f"precision must be bf16 or fp32, got {self.precision!r}")
-        for name, value in vars(self).items():
-            lowest = 0 if name in ("data_seed", "seed", "warmup", "contrast", "merges") else 1e-12
-            if name != "precision" and value < lowest:
-                raise ValueError(f"{name} must not be so small, got {value}")
-        if self.frontal_share > 1:
-            raise ValueError(f"frontal_share must be at most 1, got {self.frontal_share}")
+        check(self)
         if self.batch > self.subjects - self.validation:
             raise ValueError(
                 f"batch must be at most the {self.subjects - self.validation} people trained on, "

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,9 +12,9 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from semhead_lib.data.kontext.settings import MODEL, KontextSettings
 from semhead_lib.devices import pick_device
 
-MODEL = "black-forest-labs/FLUX.1-Kontext-dev"
 TERMS = (
     "FLUX.1 Kontext [dev] is under the FLUX.1 [dev] Non-Commercial License: its weights may be "
     "used for research and "
@@ -23,9 +22,6 @@ TERMS = (
     "pictures are passed on."
 )
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
-OFFLOADS = ("none", "model", "sequential")
-QUANTISATIONS = ("none", "8bit", "4bit")
-ATTENTIONS = ("sdpa", "xformers")
 _MEMORY = (
     4 << 30
 )  # bytes that an image of 1024^2 pixels is taken to need beside the weights: batches start there
@@ -44,48 +40,6 @@ class Editor(Protocol):
     def edit(self, images: Sequence[Tensor], words: Sequence[str], seeds: Sequence[int]) -> Tensor:
         """[3, H, W] uint8 each -> [N, 3, S, S] uint8."""
         ...
-
-
-@dataclass(frozen=True)
-class KontextSettings:
-    """How FLUX.1 Kontext is loaded and asked. Raises ValueError for a value out of range."""
-
-    model: str = MODEL  # id on the Hugging Face hub, or a folder in diffusers' form
-    revision: str | None = None  # of the hub's repository
-    resolution: int = 1024  # pixels a side that it works at, a multiple of 16
-    steps: int = 28
-    guidance: float = 2.5
-    dtype: str = "bfloat16"
-    quantise: str = "none"  # 8bit and 4bit need bitsandbytes and a GPU
-    attention: str = "sdpa"
-    compile: bool = False  # torch.compile of the transformer: minutes at first, faster after
-    offload: str = (
-        "none"  # parts (model) or layers (sequential) wait in the machine's memory for their turn
-    )
-    batch: int = 0  # images at a time; 0: as many as memory seems to take
-    device: str = "auto"
-
-    def __post_init__(self) -> None:
-        for name, known in (
-            ("dtype", DTYPES),
-            ("offload", OFFLOADS),
-            ("quantise", QUANTISATIONS),
-            ("attention", ATTENTIONS),
-        ):
-            if getattr(self, name) not in known:
-                raise ValueError(
-                    f"{name} must be one of {', '.join(known)}, got {getattr(self, name)!r}"
-                )
-        for name, low in (("resolution", 16), ("steps", 1), ("batch", 0), ("guidance", 0)):
-            if not getattr(self, name) >= low:
-                raise ValueError(f"{name} must be at least {low}, got {getattr(self, name)}")
-        if self.resolution % 16:
-            raise ValueError(f"resolution must be a multiple of 16, got {self.resolution}")
-
-    def changes_images(self) -> dict[str, Any]:
-        """The settings that change what is made."""
-        others = ("batch", "device", "offload", "compile")
-        return {name: value for name, value in asdict(self).items() if name not in others}
 
 
 class KontextEditor:
@@ -161,14 +115,14 @@ class KontextEditor:
         elif s.quantise == "none":
             loaded.to(device)
         loaded.set_progress_bar_config(disable=True)
-        self.batch = self.batch or _first_batch(s.resolution, device)
+        self.batch = self.batch or _first_batch(s.pixels, device)
         return loaded
 
     def _run(
         self, pipeline, images: Sequence[Tensor], words: Sequence[str], seeds: Sequence[int]
     ) -> list[Tensor]:
         s = self.settings
-        seen = torch.stack([_resized(image, s.resolution) for image in images])
+        seen = torch.stack([_resized(image, s.pixels) for image in images])
         views = [
             word.partition(". ")[0] for word in words
         ]  # CLIP takes 77 tokens: which view; T5 takes all
@@ -176,9 +130,9 @@ class KontextEditor:
             image=seen,
             prompt=views,
             prompt_2=list(words),
-            height=s.resolution,
-            width=s.resolution,
-            max_area=s.resolution**2,
+            height=s.pixels,
+            width=s.pixels,
+            max_area=s.pixels**2,
             _auto_resize=False,
             num_inference_steps=s.steps,
             guidance_scale=s.guidance,

@@ -11,7 +11,6 @@ import io
 import tarfile
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from semhead_lib.atomic import write_atomically
 from semhead_lib.data.dataset.archives import SUFFIXES, ImageArchive, unsafe_name
 from semhead_lib.data.dataset.encoding import MAX_ENTRY, encode_image
 from semhead_lib.data.dataset.shards import read_member
+from semhead_lib.data.kontext.settings import PortraitFilter
 from semhead_lib.data.portraits.alignment import Portrait, align
 from semhead_lib.data.portraits.photos import decode_photo
 
@@ -35,29 +35,6 @@ CHOSEN, COLUMNS = (
 )
 PLAIN = 212  # grey of the background, of 255
 _CHUNK = 16  # images a worker is given at a time
-
-
-@dataclass(frozen=True)
-class PortraitFilter:
-    """Which images become portraits."""
-
-    resolution: int = 1024  # pixels a side of the portraits
-    least: int = 256  # pixels of the image that the crop's side must have
-    azimuth: float = 15.0  # most degrees from the front
-    elevation: float = 15.0
-    sharpness: float = 0.02  # least: see `sharpness`
-    plain: bool = True  # lay the head before grey, so that views have a background to keep
-
-    def __post_init__(self) -> None:
-        for name, low in (
-            ("resolution", 32),
-            ("least", 16),
-            ("azimuth", 0),
-            ("elevation", 0),
-            ("sharpness", 0),
-        ):
-            if not getattr(self, name) >= low:
-                raise ValueError(f"{name} must be at least {low}, got {getattr(self, name)}")
 
 
 def collection(path: Path | str) -> Iterator[tuple[str, bytes]]:

@@ -16,10 +16,11 @@ import torch
 from torch import Tensor
 
 from semhead_lib.cameras import Camera, orbit_cameras
-from semhead_lib.data.kontext.editor import Editor, KontextEditor, KontextSettings
+from semhead_lib.data.kontext.editor import Editor, KontextEditor
 from semhead_lib.data.kontext.framing import reframed
 from semhead_lib.data.kontext.prompts import WORDINGS, View, instruction, views_of
 from semhead_lib.data.kontext.quality import Encode, Inspector, Limits, Origin, Verdict
+from semhead_lib.data.kontext.settings import KontextSettings
 from semhead_lib.data.kontext.viewpoint import Viewpoint
 from semhead_lib.data.portraits.crop import resized
 from semhead_lib.data.portraits.photos import SUFFIXES, read_photo

@@ -13,6 +13,7 @@ from torch import Tensor
 from semhead_lib.atomic import write_atomically
 from semhead_lib.evaluation.face_crops import frontal
 from semhead_lib.evaluation.headjudge.network import CONFIG, DEPTH_SCALE, WEIGHTS, HeadJudge
+from semhead_lib.evaluation.headjudge.recipe import Recipe
 from semhead_lib.evaluation.headjudge.targets import JudgeData
 from semhead_lib.evaluation.headjudge.training import (
     LOG,
@@ -20,7 +21,6 @@ from semhead_lib.evaluation.headjudge.training import (
     TRAIN_SEED,
     UNSEEN_PEOPLE,
     UNSEEN_SEED,
-    Recipe,
     load_people,
     make_people,
 )

@@ -6,7 +6,6 @@ from __future__ import annotations
 import io
 import json
 import time
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from semhead_lib.conditioning.recipes import begin, cut_log, learning_rate, para
 from semhead_lib.data.dataset.memory import SubjectsInMemory
 from semhead_lib.data.jobs.synthesis import synthesize
 from semhead_lib.evaluation.headjudge.network import SIDE, WEIGHTS, HeadJudge, Judgement
+from semhead_lib.evaluation.headjudge.recipe import Recipe
 from semhead_lib.evaluation.headjudge.targets import JudgeData, Targets, judge_config
 
 SETTINGS, LOG, STATE = "recipe.json", "log.jsonl", "state.pt"
@@ -30,29 +30,6 @@ TRAIN_SEED, UNSEEN_SEED = (
     515002,
 )  # of people that no dataset, encoder or generator here is made from
 UNSEEN_PEOPLE = 256
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """Settings of a training. Raises ValueError for one out of range."""
-
-    subjects: int = 2400  # people of TRAIN_SEED
-    views_per_subject: int = 6
-    seed: int = 0  # of first weights, batches and crops
-    steps: int = 4000
-    batch: int = 48  # images
-    learning_rate: float = 2e-3  # the highest, of AdamW; linear warm-up, then cosine decay to 0
-    warmup: int = 100  # steps
-    weight_decay: float = 0.02
-    maps_weight: float = 1.0  # of classes, normals and depth beside the attributes
-
-    def __post_init__(self) -> None:
-        for name, value in vars(self).items():
-            lowest = 0 if name in ("seed", "warmup", "weight_decay", "maps_weight") else 1e-12
-            if value < lowest:
-                raise ValueError(
-                    f"{name} must be at least {0 if not lowest else 'above 0'}, got {value}"
-                )
 
 
 def make_people(

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import math
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from semhead_lib.settings import check, named_values, setting
 from semhead_lib.training.settings import TrainSettings
 
 # What an adversarial training of the same generator has as well.
 OF_BOTH = ("preset", "representation", "background", "generator", "crop", "crop_whole", "crop_face")
-ENCODERS = ("image", "attributes")
 FREE = ("kimg", "save_every")  # what may change when a training goes on
 
 
@@ -19,79 +18,100 @@ FREE = ("kimg", "save_every")  # what may change when a training goes on
 class ReconstructionSettings:
     """One training by reconstruction. Raises ValueError for settings that do not go together."""
 
-    preset: str = "semhead-128"  # of the generator
-    representation: str = "hyplane"
-    background: str = "learnt"
-    generator: dict[str, Any] = field(
-        default_factory=dict
-    )  # what is other than in the preset (`GeneratorConfig`)
-    kimg: float = 200.0  # thousands of images whose points were looked at
-    subjects_per_batch: int = 6
-    views_per_subject: int = 6  # images of a subject whose points are looked at
-    rendered: int = 2  # of them, that are rendered as well
-    crop: int = 64  # pixels of the square parts that are rendered; 0: whole images
-    crop_whole: float = 0.35  # share of parts that are the whole image made smaller
-    crop_face: float = 0.6  # share of the others that are cut around the face, where it is seen
-    encode: str = "image"  # what a subject's latent is inferred from: image, or attributes
-    lr: float = 3e-3  # Adam's learning rates, the highest: they rise for `warmup` steps ...
-    encoder_lr: float = 2e-3
-    maps_lr: float = 1.0  # of maps that all heads share (`place_gain`), over lr; 0: they stay
-    warmup: int = 100
-    fall: float = 0.25  # ... and fall to 0 over that last share of the training
-    detail_weight: float = 1.0  # of differences in what a blur of one pixel takes away
-    mask_weight: float = 0.5
-    density_weight: float = 0.3  # at points: empty or opaque
-    colour_weight: float = 2.0  # at points on surfaces
-    # of the class of surfaces, predicted from the field's hidden layer at points on them; 0: not
-    class_weight: float = 0.2
-    kl_weight: float = 2e-3  # of the divergence of latents from N(0, I), nats
-    pixels: int = 512  # of an image, whose points are looked at; 0: rendered images alone, no depth
-    adversarial_weight: float = (
-        0.0  # of a discriminator of reconstructions and of drawn heads; 0: none
+    preset: str = setting(
+        "semhead-128",
+        "semhead-32 | semhead-64 | semhead-128 | semhead-512",
+        "size of the generator; the dataset has images of its size",
     )
-    discriminator_lr: float = 2e-3  # Adam's learning rate
-    discriminator_first: int = 100  # steps in which the generator does not listen to it yet
-    r1_gamma: float = 5e-3  # weight of its R1 penalty
-    ema_kimg: float = 5.0  # half-life of the averaged generator
-    seed: int = 0
-    save_every: int = 250  # steps from one saved state, and one grid of images, to the next
+    representation: str = setting(
+        "hyplane",
+        "triplane | trigrid | spherical | hyplane | hyplane-2+2 | hyplane-channels",
+        "planes",
+    )
+    background: str = setting(
+        "learnt", "learnt | plain", "behind the head: drawn in two dimensions, or white"
+    )
+    generator: dict[str, Any] = named_values(
+        "generator.NAME=VALUE", "change a number of the preset, e.g. generator.plane_side=64"
+    )
+    kimg: float = setting(200.0, "float > 0", "thousands of images whose points are looked at")
+    subjects_per_batch: int = setting(6, "int >= 1", "subjects of a step")
+    views_per_subject: int = setting(6, "int >= 1", "images of each, whose points are looked at")
+    rendered: int = setting(2, "int >= 1", "of them, that are rendered as well")
+    crop: int = setting(
+        64, "int >= 0", "pixels of the square parts that are rendered; 0 = whole images"
+    )
+    crop_whole: float = setting(
+        0.35, "0 <= float <= 1", "share of parts that are the whole image made smaller"
+    )
+    crop_face: float = setting(
+        0.6, "0 <= float <= 1", "share of the other parts that are cut around the face"
+    )
+    encode: str = setting(
+        "image",
+        "image | attributes",
+        "what the latent of a subject is inferred from: one of its images, or what a "
+        "parametric head was made of",
+    )
+    lr: float = setting(0.003, "float > 0", "highest learning rate of the generator, of Adam")
+    encoder_lr: float = setting(0.002, "float > 0", "highest learning rate of the encoder")
+    maps_lr: float = setting(
+        1.0,
+        "float >= 0",
+        "learning rate of maps that all heads share, over lr; 0 = they stay as they are",
+    )
+    warmup: int = setting(100, "int >= 0", "steps over which the rates rise")
+    fall: float = setting(
+        0.25, "0 <= float <= 1", "last share of the training over which they fall to 0"
+    )
+    detail_weight: float = setting(
+        1.0, "float >= 0", "weight of differences in what a blur of one pixel takes away"
+    )
+    mask_weight: float = setting(
+        0.5, "float >= 0", "weight of differences between opacity and mask"
+    )
+    density_weight: float = setting(
+        0.3, "float >= 0", "weight of points that should be empty or opaque"
+    )
+    colour_weight: float = setting(2.0, "float >= 0", "weight of colours on surfaces")
+    class_weight: float = setting(
+        0.2,
+        "float >= 0",
+        "weight of the class of surfaces, predicted from the field's hidden layer; 0 = not",
+    )
+    kl_weight: float = setting(
+        0.002, "float >= 0", "weight of the divergence of latents from N(0, I), nats"
+    )
+    pixels: int = setting(
+        512,
+        "int >= 0",
+        "pixels of an image whose points are looked at; 0 = rendered images alone: data need no "
+        "depth",
+    )
+    adversarial_weight: float = setting(
+        0.0,
+        "float >= 0",
+        "weight of a discriminator of reconstructions and of heads of drawn latents; 0 = none",
+    )
+    discriminator_lr: float = setting(0.002, "float > 0", "its learning rate")
+    discriminator_first: int = setting(
+        100, "int >= 0", "steps in which the generator does not listen to it yet"
+    )
+    r1_gamma: float = setting(0.005, "float >= 0", "weight of its R1 penalty")
+    ema_kimg: float = setting(5.0, "float > 0", "half-life of the averaged generator")
+    seed: int = setting(0, "int >= 0", "of first weights, batches and everything drawn")
+    save_every: int = setting(
+        250, "int >= 1", "steps from one saved state, and grid of images, to the next"
+    )
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "generator", json.loads(json.dumps(dict(self.generator))))
-        for name in ("subjects_per_batch", "views_per_subject", "rendered", "save_every"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("kimg", "lr", "encoder_lr", "discriminator_lr", "ema_kimg"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise ValueError(f"{name} must be positive and finite, got {getattr(self, name)}")
-        for name in (
-            "detail_weight",
-            "mask_weight",
-            "density_weight",
-            "colour_weight",
-            "class_weight",
-            "kl_weight",
-            "pixels",
-            "adversarial_weight",
-            "discriminator_first",
-            "r1_gamma",
-            "maps_lr",
-            "warmup",
-            "seed",
-        ):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise ValueError(
-                    f"{name} must be finite and not negative, got {getattr(self, name)}"
-                )
+        check(self)
         if self.rendered > self.views_per_subject:
             raise ValueError(
                 f"rendered must be at most views_per_subject ({self.views_per_subject}), got "
                 f"{self.rendered}"
             )
-        if self.encode not in ENCODERS:
-            raise ValueError(f"encode must be one of {', '.join(ENCODERS)}, got {self.encode}")
-        if not 0 <= self.fall <= 1:
-            raise ValueError(f"fall must lie in [0, 1], got {self.fall}")
         c = self.adversarial.generator_config(1)  # checks what both have
         if self.adversarial_weight and c.super_channels:
             raise ValueError(

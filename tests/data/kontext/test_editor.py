@@ -7,9 +7,10 @@ import shutil
 import pytest
 import torch
 
-from semhead_lib.data.kontext.editor import MODEL, KontextEditor, KontextSettings
+from semhead_lib.data.kontext.editor import KontextEditor
+from semhead_lib.data.kontext.settings import MODEL, KontextSettings
 
-SMALL = dict(resolution=32, steps=2, dtype="float32", device="cpu")
+SMALL = dict(pixels=32, steps=2, dtype="float32", device="cpu")
 
 
 @pytest.fixture(scope="module")
@@ -126,10 +127,10 @@ def test_a_gated_model(monkeypatch, images):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (dict(resolution=100), "resolution must be a multiple of 16, got 100"),
+        (dict(pixels=100), "pixels must be a multiple of 16, got 100"),
         (dict(dtype="int8"), "dtype must be one of bfloat16, float16, float32, got 'int8'"),
         (dict(offload="all"), "offload must be one of none, model, sequential"),
-        (dict(steps=0), "steps must be at least 1, got 0"),
+        (dict(steps=0), "steps must be an integer >= 1, got 0"),
     ],
 )
 def test_settings_out_of_range(settings, message):

@@ -15,10 +15,10 @@ from semhead_lib.data.kontext.inputs import (
     CHOSEN,
     COLUMNS,
     PLAIN,
-    PortraitFilter,
     choose_portraits,
     collection,
 )
+from semhead_lib.data.kontext.settings import PortraitFilter
 
 for needed in ("dlib", "cv2"):
     pytest.importorskip(needed)
@@ -136,5 +136,5 @@ def test_collections_that_are_none(tmp_path):
         tar.addfile(tarfile.TarInfo("../up.png"))
     with pytest.raises(ValueError, match=r"'../up\.png': climbs out"):
         list(collection(tmp_path / "unsafe.tar"))
-    with pytest.raises(ValueError, match="least must be at least 16, got 3"):
+    with pytest.raises(ValueError, match="least must be an integer >= 16, got 3"):
         PortraitFilter(least=3)

@@ -17,9 +17,9 @@ from semhead_lib.data.dataset.check import check
 from semhead_lib.data.dataset.reading import infos, load_subject
 from semhead_lib.data.jobs.distributed import synthesize_distributed
 from semhead_lib.data.jobs.synthesis import synthesize
-from semhead_lib.data.kontext.editor import KontextSettings
 from semhead_lib.data.kontext.prompts import View, views_of
 from semhead_lib.data.kontext.quality import Limits
+from semhead_lib.data.kontext.settings import KontextSettings
 from semhead_lib.data.kontext.source import KontextSource
 
 for needed in ("anny", "dlib", "cv2"):

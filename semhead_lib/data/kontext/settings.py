@@ -1,0 +1,75 @@
+"""Settings of FLUX.1 Kontext, and of the portraits it is given."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from semhead_lib.settings import check, setting, values_of
+
+MODEL = "black-forest-labs/FLUX.1-Kontext-dev"
+
+
+@dataclass(frozen=True)
+class PortraitFilter:
+    """Which images become portraits. Raises ValueError for a value out of range."""
+
+    resolution: int = setting(1024, "32 <= int <= 8192", "pixels a side of the portraits")
+    least: int = setting(
+        256, "int >= 16", "pixels of the image that the head's crop must have a side"
+    )
+    azimuth: float = setting(
+        15.0, "0 <= float <= 60", "most degrees that the head may be turned from the front"
+    )
+    elevation: float = setting(15.0, "0 <= float <= 60", "the same, up and down")
+    sharpness: float = setting(0.02, "float >= 0", "least; 0 = blurred ones too")
+    plain: bool = setting(
+        True, "bool", "lay heads before plain grey, so that views have a background to keep"
+    )
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+@dataclass(frozen=True)
+class KontextSettings:
+    """How FLUX.1 Kontext is loaded and asked. Raises ValueError for a value out of range."""
+
+    model: str = setting(MODEL, "path", "on the Hugging Face hub, or a folder in diffusers' form")
+    revision: str | None = setting(None, "text or null", "of the hub's repository")
+    pixels: int = setting(1024, "int >= 16", "a side, that the model works at: a multiple of 16")
+    steps: int = setting(28, "int >= 1", "of denoising")
+    guidance: float = setting(2.5, "float >= 0", "how strictly words are followed")
+    dtype: str = setting("bfloat16", "bfloat16 | float16 | float32", "arithmetic of the model")
+    quantise: str = setting(
+        "none",
+        "none | 8bit | 4bit",
+        "weights in fewer bits; 8bit and 4bit need bitsandbytes and a GPU",
+    )
+    attention: str = setting(
+        "sdpa", "sdpa | xformers", "kernels; xformers has to be installed (extra gpu)"
+    )
+    compile: bool = setting(
+        False, "bool", "compile the transformer: minutes at first, faster after"
+    )
+    offload: str = setting(
+        "none",
+        "none | model | sequential",
+        "parts (model) or layers (sequential) wait in the machine's memory",
+    )
+    batch: int = setting(
+        0,
+        "int >= 0",
+        "images at a time; 0 = as many as memory seems to take; halved when it does not",
+    )
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        check(self)
+        if self.pixels % 16:
+            raise ValueError(f"pixels must be a multiple of 16, got {self.pixels}")
+
+    def changes_images(self) -> dict[str, Any]:
+        """The settings that change what is made, by the names that datasets keep."""
+        own = values_of(self, "pixels", "batch", "device", "offload", "compile")
+        return own | {"resolution": self.pixels}

@@ -1,0 +1,103 @@
+"""Settings of inversions and of the training of style encoders, checked when they are made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from semhead_lib.settings import check, setting
+
+
+@dataclass(frozen=True)
+class InversionSettings:
+    """How a head is fitted. Raises ValueError for a value out of range."""
+
+    space: str = setting("w+", "w | w+", "searched: one style for all layers, or each its own")
+    steps: int = setting(200, "int >= 0", "of the search for the style")
+    lr: float = setting(
+        0.03, "float >= 0", "of the style, in units of the styles' spread", key=False
+    )
+    leave: float = setting(
+        0.01,
+        "float >= 0",
+        "weight of how far the style leaves its start, in the same units, squared",
+        key=False,
+    )
+    spread: float = setting(
+        3.0,
+        "float >= 0",
+        "weight of how far a layer's style leaves that of all, in the same units, squared",
+        key=False,
+    )
+    noise: float = setting(
+        0.05,
+        "float >= 0",
+        "added to the style while searching, in the same units; falls to 0",
+        key=False,
+    )
+    maps: float = setting(
+        0.0,
+        "float >= 0",
+        "weight of the noise maps' autocorrelation while they are fitted too; 0 = they stay",
+        key=False,
+    )
+    camera_lr: float = setting(
+        0.002,
+        "float >= 0",
+        "how fast cameras are refined meanwhile, radians or scene units a step; 0 = they stay",
+    )
+    pivotal_steps: int = setting(
+        100, "int >= 0", "of tuning the generator to the photograph at that style; 0 = none"
+    )
+    pivotal_lr: float = setting(0.002, "float >= 0", "of the generator", key=False)
+    locality: float = setting(
+        4.0, "float >= 0", "weight of staying what it was elsewhere", key=False
+    )
+    locality_interval: int = setting(
+        2, "int >= 1", "steps from one measurement of that to the next", key=False
+    )
+    patience: int = setting(
+        40, "int >= 1", "steps; a search ends when so many bring less than `gain`", key=False
+    )
+    gain: float = setting(
+        0.005, "float >= 0", "share of the best loss; 0 = searches never end early", key=False
+    )
+    seed: int = setting(0, "int >= 0", "of candidates and noise")
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+@dataclass(frozen=True)
+class Files:
+    """What is written beside the report."""
+
+    frames: int = setting(72, "int >= 0", "of the video, a full turn; 0 = no video")
+    mesh: int = setting(128, "int >= 0", "grid points along each side of the mesh; 0 = no mesh")
+    landmarks: int = setting(
+        68, "68 | 5", "dlib's model: 68 (iBUG 300-W, not for commercial use) or 5 points (CC0)"
+    )
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+@dataclass(frozen=True)
+class EncoderRecipe:
+    """How a style encoder is trained."""
+
+    steps: int = setting(6000, "int >= 1", "batches to train on")
+    batch: int = setting(32, "int >= 1", "heads in a batch, each seen once")
+    lr: float = setting(0.0005, "float > 0", "highest learning rate, of AdamW")
+    widest: float = setting(
+        45.0, "0 <= float <= 180", "azimuth of the images, degrees to either side of the front"
+    )
+    strategy: str = setting(
+        "interpolate",
+        "data | perturb | interpolate | gaussian | uniform",
+        "how conditions of the heads are drawn",
+    )
+    snapshot_every: int = setting(250, "int >= 1", "steps between two snapshots")
+    seed: int = setting(0, "int >= 0", "of everything drawn at random")
+
+    def __post_init__(self) -> None:
+        check(self)

@@ -1,0 +1,72 @@
+"""What images and videos of heads are made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from semhead_lib.settings import check, setting
+
+
+@dataclass(frozen=True)
+class SampleSettings:
+    """Which heads are drawn, and from where. Raises ValueError for a value out of range."""
+
+    heads: int = setting(8, "int >= 1", "how many; with texts or images, that many each")
+    seed: int = setting(
+        0,
+        "int >= 0",
+        "of latents and conditions: heads of one seed stay the same when more are asked for",
+    )
+    texts: str | None = setting(
+        None,
+        "text or null",
+        "descriptions, separated by ';', e.g. \"a woman with red hair; a man with a beard\"",
+    )
+    images: str | None = setting(
+        None,
+        "path or null",
+        "a photograph of a face, frontal and cropped as the dataset's, or a folder of them",
+    )
+    encoder: str = setting(
+        "headclip-64",
+        "text",
+        "that makes features of texts and images; the one the generator was trained with",
+    )
+    strategy: str = setting(
+        "interpolate",
+        "data | perturb | interpolate | gaussian | uniform",
+        "how conditions are drawn else: from the kept features, turned, between them, ...",
+    )
+    psi: float = setting(
+        0.8,
+        "0 <= float <= 1",
+        "truncation of the style towards the condition's mean: 1 = none, 0 = the mean head",
+    )
+    views: int = setting(
+        8, "int >= 1", "azimuths in the image, at equal steps from the back over the front"
+    )
+    elevation: float = setting(0.0, "-60 <= float <= 60", "of the cameras, degrees")
+    grid: int | None = setting(
+        None,
+        "0 <= int <= 256 or null",
+        "nodes a side of a density grid of each head, which places the samples: 24 with "
+        "coarse=32 fine=10 is 2 to 3 times as fast for the shipped heads; null = as trained, "
+        "0 = none",
+    )
+    coarse: int | None = setting(
+        None,
+        "2 <= int <= 512 or null",
+        "stratified samples of a ray; with a grid: strata that are looked up in it; null = as"
+        " trained",
+    )
+    fine: int | None = setting(
+        None,
+        "0 <= int <= 512 or null",
+        "samples drawn from their weights; with a grid the only ones, at least 2; null = as "
+        "trained",
+    )
+    frames: int = setting(72, "int >= 0", "of the video, a full turn; 0 = no video")
+    fps: int = setting(24, "int >= 1", "frames a second")
+
+    def __post_init__(self) -> None:
+        check(self)
