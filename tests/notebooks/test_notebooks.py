@@ -31,9 +31,9 @@ SMALL = {
         subjects=5, views_per_subject=4, shard_size=3, identity_subjects=5, workers=2
     ),
     "02_conditioning_analysis": dict(subjects=64, views_per_subject=8, resolution=64, workers=2),
-    "03_training": dict(subjects=16, kimg=0.2, heads=48),
-    "04_ablations": {},
-    "05_inversion": dict(results="", people=1, steps=12, pivotal_steps=5),
+    "04_training": dict(subjects=16, kimg=0.2, heads=48),
+    "05_ablations": {},
+    "06_inversion": dict(results="", people=1, steps=12, pivotal_steps=5),
 }
 
 
@@ -100,7 +100,7 @@ def test_defaults_are_found_where_jupyterlab_starts(tmp_path):
         assert "start_at_root()" in code[1], path.name
     target = tmp_path / "executed.ipynb"
     papermill.execute_notebook(
-        FOLDER / "04_ablations.ipynb",
+        FOLDER / "05_ablations.ipynb",
         target,
         parameters={"out": str(tmp_path / "results")},
         kernel_name="python3",
@@ -181,7 +181,7 @@ def test_conditioning_analysis(executed):
 
 
 @pytest.mark.notebooks
-@pytest.mark.parametrize("executed", ["03_training"], indirect=True)
+@pytest.mark.parametrize("executed", ["04_training"], indirect=True)
 def test_training(executed):
     notebook, path, results = executed
     outputs, metrics = outputs_of(notebook), collect(notebook)
@@ -217,7 +217,7 @@ def test_training_of_another_mode_judged_by_itself(tmp_path):
     """Without semantics there is nothing to adhere to or to remember; the notebook leaves those
     parts out."""
     notebook, _, results = execute(
-        "03_training", tmp_path, mode="view", options="r1_gamma=0.1", judged="", checks=2
+        "04_training", tmp_path, mode="view", options="r1_gamma=0.1", judged="", checks=2
     )
     metrics = collect(notebook)
     outputs_of(notebook)
@@ -246,7 +246,7 @@ def last_bias(study, mode):
 
 
 @pytest.mark.notebooks
-@pytest.mark.parametrize("executed", ["04_ablations"], indirect=True)
+@pytest.mark.parametrize("executed", ["05_ablations"], indirect=True)
 def test_ablations(executed):
     """It only reads tables: what it says is what they hold."""
     notebook, path, results = executed
@@ -276,7 +276,7 @@ def test_ablations(executed):
 def test_ablations_of_two_short_runs(tmp_path):
     """Nothing of them is proven, and there is no longer study."""
     smoke = "papermill_runs/reference/ablations/smoke"
-    notebook, _, results = execute("04_ablations", tmp_path, results=smoke, longer="")
+    notebook, _, results = execute("05_ablations", tmp_path, results=smoke, longer="")
     outputs, metrics = outputs_of(notebook), collect(notebook)
     for mode in ("view", "semantic"):
         assert metrics[f"bias_{mode}"] == pytest.approx(last_bias("smoke", mode), rel=1e-4)
@@ -290,7 +290,7 @@ def test_ablations_of_two_short_runs(tmp_path):
 
 
 @pytest.mark.notebooks
-@pytest.mark.parametrize("executed", ["05_inversion"], indirect=True)
+@pytest.mark.parametrize("executed", ["06_inversion"], indirect=True)
 def test_inversion(executed):
     notebook, path, results = executed
     outputs, metrics = outputs_of(notebook), collect(notebook)
@@ -316,7 +316,7 @@ def test_inversion_of_ones_own_photograph_beside_the_judged_table(tmp_path):
     Image.fromarray(astronaut()).save(tmp_path / "me.png")
     reference = "papermill_runs/reference/inversion"
     own = dict(photos=str(tmp_path / "me.png"), results=reference, steps=3, pivotal_steps=1)
-    notebook, _, results = execute("05_inversion", tmp_path, **own)
+    notebook, _, results = execute("06_inversion", tmp_path, **own)
     outputs, metrics = outputs_of(notebook), collect(notebook)
     judged = comparison.read_table(FOLDER.parent / reference / "judged.csv")
     assert metrics["photographs"] == 1 and metrics["failed"] == 0 and metrics["psnr_me"] > 5
