@@ -186,14 +186,12 @@ def find_root(start: Path) -> Path:
     )
 
 
-def start_at_root() -> Path:
+def start_at_root() -> None:
     """Make the repository's root the working directory where that is its folder notebooks/, in
-    which JupyterLab starts kernels; any other stays. Returns the working directory.
-    """
+    which JupyterLab starts kernels; any other stays."""
     here = Path.cwd()
     if here.name == "notebooks" and here.parent == find_root(here):
         os.chdir(here.parent)
-    return Path.cwd()
 
 
 def library_digest(package: Path = PACKAGE) -> str:
