@@ -8,7 +8,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from semhead_lib.ops import Box
+from semhead_lib.viz.planes import plane_rows
 from semhead_lib.viz.plots import COLOURS, LAYOUT
+
+__all__ = ["enlarged", "false_colours", "grey", "plane_rows", "rays_from_above"]
 
 
 def false_colours(features: Tensor, size: int) -> Tensor:  # [C, H, W] -> [3, size, size] uint8
