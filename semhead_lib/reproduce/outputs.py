@@ -34,6 +34,7 @@ IMAGE, NOTEBOOK, ALL = 80_000, 1_000_000, 6_000_000  # bytes: of an image, a not
 KEY = "semhead"  # in a notebook's metadata: {"executed": digest}
 _PLOTLY = "application/vnd.plotly.v1+json"
 _WIDTH = 820  # pixels of what is photographed
+_PATIENCE = 300  # seconds: 3-D scenes are drawn without a GPU
 _LEAST = 520  # pixels of an image's width, of which smaller ones are enlarged to a multiple
 _MACHINE = re.compile(r"(?<![\w.])/(?:home|root|tmp|work|Users|var|mnt|data|opt)/[\w./-]+")
 _WORDS = re.compile(r'(?:alt|title|aria-label)="([^"]*)"')
@@ -167,9 +168,12 @@ def _of_page(page: str, browser: Any) -> tuple[str, str, bytes]:
 
 def _photograph(content: str, browser: Any, script: str = "", seconds: float = 0.0) -> Image.Image:
     page = browser.new_page(viewport={"width": _WIDTH, "height": 900})
+    page.set_default_timeout(1000 * _PATIENCE)
     page.set_content(_PAGE.format(script=script, width=_WIDTH, content=content))
     page.wait_for_timeout(1000 * seconds)
-    image = Image.open(io.BytesIO(page.locator("#shown").screenshot()))
+    box = page.evaluate("() => document.querySelector('#shown').getBoundingClientRect().toJSON()")
+    clip = {"x": 0, "y": 0, "width": _WIDTH, "height": max(box["height"], 1)}
+    image = Image.open(io.BytesIO(page.screenshot(clip=clip, full_page=True)))
     page.close()
     return image.convert("RGB")
 
@@ -198,7 +202,12 @@ def looping(frames: list[Image.Image], seconds: float = 3.0) -> bytes:
     written, each = io.BytesIO(), round(1000 * seconds / len(small))
     first, *rest = small
     first.save(written, "PNG", save_all=True, append_images=rest, duration=each, loop=0)
-    return written.getvalue() if written.tell() <= IMAGE else looping(frames[::2], seconds)
+    if written.tell() <= IMAGE:
+        return written.getvalue()
+    if len(frames) > 3:
+        return looping(frames[::2], seconds)
+    size = (frames[0].width * 3 // 4, frames[0].height * 3 // 4)
+    return looping([frame.resize(size) for frame in frames], seconds)
 
 
 def _frames(video: bytes) -> list[Image.Image]:

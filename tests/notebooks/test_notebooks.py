@@ -35,7 +35,7 @@ SMALL = {
     ),
     "02_conditioning_analysis": dict(subjects=64, views_per_subject=8, resolution=64, workers=2),
     "03_engine": dict(pixels=24, samples=16, fit_steps=40),
-    "04_training": dict(subjects=16, kimg=0.2, heads=48),
+    "04_training": dict(subjects=16, repeats=3, kimg=0.2, heads=48),
     "05_ablations": {},
     "06_inversion": dict(results="", people=1, steps=12, pivotal_steps=5),
 }
@@ -72,6 +72,13 @@ def test_shape(path):
             statement.value, (ast.Constant, ast.UnaryOp)
         ), line
         assert "  # " in line, line
+    library = [
+        node
+        for cell in code
+        for node in ast.walk(ast.parse(cell.source))
+        if isinstance(node, (ast.Import, ast.ImportFrom)) and "semhead_lib" in ast.unparse(node)
+    ]
+    assert len(library) <= 5, [ast.unparse(node) for node in library]
     headings = [len(m.group(1)) for c in prose for m in re.finditer(r"^(#+) ", c.source, re.M)]
     assert headings[0] == 1 and all(b - a <= 1 for a, b in itertools.pairwise(headings))
 
@@ -233,7 +240,8 @@ def test_training(executed):
     )
 
     pages = pages_of(outputs)
-    assert sum("<img" in p for p in pages) == 7
+    assert metrics["real_minus_generated"] > 0, "the discriminator tells them apart soon"
+    assert sum("<img" in p for p in pages) == 8
     (panel,) = [
         c["outputs"]
         for c in notebook["cells"]
