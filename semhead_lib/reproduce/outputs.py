@@ -34,6 +34,7 @@ IMAGE, NOTEBOOK, ALL = 80_000, 1_000_000, 6_000_000  # bytes: of an image, a not
 KEY = "semhead"  # in a notebook's metadata: {"executed": digest}
 _PLOTLY = "application/vnd.plotly.v1+json"
 _WIDTH = 820  # pixels of what is photographed
+_VIDEO, _COLOURS = 128, 32  # pixels a side of a looping image, and its colours
 _PATIENCE = 300  # seconds: 3-D scenes are drawn without a GPU
 _LEAST = 520  # pixels of an image's width, of which smaller ones are enlarged to a multiple
 _MACHINE = re.compile(r"(?<![\w.])/(?:home|root|tmp|work|Users|var|mnt|data|opt)/[\w./-]+")
@@ -196,17 +197,20 @@ def stored(image: Image.Image, drawn: bool = False) -> tuple[str, bytes]:
 
 def looping(frames: list[Image.Image], seconds: float = 3.0) -> bytes:
     """An animated PNG that shows frames again and again, of at most IMAGE bytes: of every second
-    frame, then every fourth, until it is small enough."""
-    colours = frames[0].quantize(96)
-    small = [frame.quantize(palette=colours, dither=Image.Dither.NONE) for frame in frames]
-    written, each = io.BytesIO(), round(1000 * seconds / len(small))
-    first, *rest = small
+    frame, then every fourth, then smaller ones, until it is small enough."""
+    width, height = frames[0].size
+    strip = Image.new("RGB", (4 * width, height))
+    for k in range(4):
+        strip.paste(frames[k * len(frames) // 4], (k * width, 0))
+    colours = strip.quantize(_COLOURS)  # of all frames
+    first, *rest = (f.quantize(palette=colours, dither=Image.Dither.NONE) for f in frames)
+    written, each = io.BytesIO(), round(1000 * seconds / len(frames))
     first.save(written, "PNG", save_all=True, append_images=rest, duration=each, loop=0)
     if written.tell() <= IMAGE:
         return written.getvalue()
     if len(frames) > 3:
         return looping(frames[::2], seconds)
-    size = (frames[0].width * 3 // 4, frames[0].height * 3 // 4)
+    size = (width * 3 // 4, height * 3 // 4)
     return looping([frame.resize(size) for frame in frames], seconds)
 
 
@@ -219,8 +223,8 @@ def _frames(video: bytes) -> list[Image.Image]:
         reader = imageio_ffmpeg.read_frames(file.name)
         size = next(reader)["size"]
         frames = [Image.frombytes("RGB", size, frame) for frame in reader]
-    side = min(192, frames[0].width)
-    return [frame.resize((side, side * size[1] // size[0])) for frame in frames]
+    small = (_VIDEO, _VIDEO * size[1] // size[0])
+    return [frame.resize(small, Image.Resampling.BICUBIC) for frame in frames]
 
 
 def main(words: list[str]) -> int:
