@@ -18,7 +18,7 @@ SOURCES := pyproject.toml $(wildcard setup.py csrc/* csrc/*/*)
 
 export PYTHONNOUSERSITE := 1
 
-.PHONY: help setup reproduce test lab bench lint lock clean
+.PHONY: help setup reproduce notebooks test lab bench lint lock clean
 
 help:  ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,6 +28,9 @@ setup: $(PROJECT) $(CACHES)  ## make .venv only (LOCK=environments/lock-gpu.txt:
 reproduce: $(PROJECT) $(CACHES)  ## execute the notebooks and the study of a profile (PROFILE=smoke; ARGS="only=01": these only)
 	@.venv/bin/semhead reproduce $(PROFILE) $(ARGS)
 	@test -n "$(ARGS)" -o ! -f papermill_runs/profiles/ablations/$(PROFILE).yaml || .venv/bin/semhead ablate $(PROFILE)
+
+notebooks: $(PROJECT) $(CACHES)  ## execute the notebooks with their defaults and keep their outputs in them (ARGS="03": these only)
+	@$(PYTHON_ENV) -m semhead_lib.reproduce.outputs $(ARGS)
 
 test: $(PROJECT) $(CACHES)  ## run the tests (ARGS="-k cameras"; WORKERS=0: in one process)
 	@OMP_NUM_THREADS=1 $(PYTHON_ENV) -m pytest -n $(WORKERS) --dist loadfile $(ARGS)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         load,
         orbit,
         save_images,
+        synthesize,
         train,
     )
 
@@ -37,6 +38,7 @@ __all__ = [
     "load",
     "orbit",
     "save_images",
+    "synthesize",
     "train",
 ]
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -45,6 +46,7 @@ __all__ = [
     "load",
     "orbit",
     "save_images",
+    "synthesize",
     "train",
 ]
 T = TypeVar("T")
@@ -107,6 +109,44 @@ def orbit(
     if degrees.ndim != 1 or not len(degrees):
         raise ValueError(f"azimuths must be a number >= 1 or a list of degrees, got {azimuths}")
     return orbit_cameras(degrees, torch.full_like(degrees, elevation), radius, focal)
+
+
+def synthesize(
+    out: Path | str,
+    subjects: int,
+    *,
+    encoder: str | SemanticEncoder = EMBEDDED,
+    workers: int = 0,
+    device: str = "auto",
+    progress: bool = True,
+    **settings: Any,
+) -> Path:
+    """Make a dataset of parametric heads with their semantic features; returns its folder.
+
+    The same call goes on where it was interrupted, and returns at once for a finished dataset.
+
+    Args:
+        out: folder to write.
+        subjects: heads, each from several views and once from the front.
+        encoder: of the semantic features, by name or loaded.
+        workers: processes; 0: one a core.
+        settings: of `semhead_lib.data.parametric.source.ParametricSource`, such as seed=0,
+            resolution=128, views_per_subject=8, channels=("depth",).
+
+    Raises ValueError for settings out of range, or a dataset of others in the folder;
+    ModuleNotFoundError without the extra `data`.
+    """
+    from semhead_lib.data.dataset.semantics import fill_semantics
+    from semhead_lib.data.jobs.synthesis import synthesize as make
+    from semhead_lib.data.parametric.source import ParametricSource
+
+    if isinstance(encoder, str):
+        encoder = SemanticEncoder.load(encoder, device=device)
+    source = partial(ParametricSource, device=pick_device(device), **settings)
+    make(source, out, subjects, workers=workers or available_cores(), progress=progress)
+    identity, batch = str(encoder.identity), encoder.batch
+    fill_semantics(out, encoder.images, identity, batch=batch, progress=progress)
+    return Path(out)
 
 
 def encode(

@@ -50,6 +50,11 @@ FILES = {
     "metrics.csv": "figures.csv",
     "metrics": "figures",
 }  # today's to earlier
+NOTEBOOKS = {  # in profiles, command lines and folders of runs
+    "03_training": "04_training",
+    "04_ablations": "05_ablations",
+    "05_inversion": "06_inversion",
+}
 LEASES = "claims"  # the folder `leases` of a dataset in the making
 HEADS = ("-told-", "-azimuth-")  # in names of images of heads: earlier and today's
 
@@ -78,5 +83,7 @@ def fields(names: Iterable[Any]) -> tuple[Any, ...]:
 
 def existing(path: Path) -> Path:
     """A file or folder by its name, or by its earlier one where only that is there."""
-    earlier = path.with_name(FILES.get(path.name, path.name))
+    notebooks = {new: old for old, new in NOTEBOOKS.items()}
+    stem = notebooks.get(path.stem, path.stem)
+    earlier = path.with_name(FILES.get(path.name, f"{stem}{path.suffix}"))
     return earlier if earlier.exists() and not path.exists() else path

@@ -14,6 +14,7 @@ import semhead_lib as sh
 from semhead_lib.cameras import orbit_angles
 from semhead_lib.conditioning.bank import ConditionBank
 from semhead_lib.conditioning.modes import ConditionMode
+from semhead_lib.data.dataset.memory import SubjectsInMemory
 from semhead_lib.models.config import preset
 from semhead_lib.models.generator import DEFAULT, Generator
 from semhead_lib.viz.samples import sample
@@ -206,3 +207,15 @@ def test_a_photograph_is_inverted_to_a_head(generator, tmp_path):
     assert len(found.style.losses) == 2 and found.cameras.shape == (1, 25)
     images = sh.Head(found.generator, found.w).render(found.cameras)
     assert len(images) == 1 and images.float().std() > 10
+
+
+def test_a_dataset_is_made_once(tmp_path):
+    pytest.importorskip("anny")
+    how = dict(seed=5, resolution=32, views_per_subject=2, channels=(), workers=1, device="cpu")
+    folder = sh.synthesize(tmp_path / "heads", 2, progress=False, **how)
+    shards = {path: path.stat().st_mtime_ns for path in folder.glob("*.tar")}
+    people = SubjectsInMemory.load(folder)
+    assert len(people) == 2 and people[0].views.shape == (2, 3, 32, 32)
+    assert people[0].semantic_encoder.startswith("headclip-64 ")
+    assert sh.synthesize(folder, 2, progress=False, **how) == folder
+    assert shards and all(path.stat().st_mtime_ns == time for path, time in shards.items())

@@ -29,6 +29,8 @@ from semhead_lib.evaluation.report import Evaluation
 from semhead_lib.inversion.comparison import read_table
 from semhead_lib.inversion.encoder import FILE, EncoderConfig, StyleEncoder
 from semhead_lib.models.generator import ASSETS
+from semhead_lib.reproduce.profiles import by_prefix, load_profile
+from semhead_lib.reproduce.runs import Run
 from semhead_lib.training.settings import TrainSettings, begun_settings
 
 ROOT = Path(__file__).parents[1]
@@ -39,6 +41,7 @@ TABLES = (
     old_names.COLUMNS,
     old_names.PROTOCOL,
     old_names.TENSORS,
+    old_names.NOTEBOOKS,
 )
 
 
@@ -181,3 +184,30 @@ def test_files_by_their_earlier_names(tmp_path):
     assert old_names.existing(path).name == "figures.csv"
     path.touch()
     assert old_names.existing(path) == path, "today's goes first"
+
+
+def test_notebooks_of_profiles(tmp_path):
+    profile = tmp_path / "old.yaml"
+    profile.write_text(
+        "03_training: {kimg: 2.0}\n04_ablations: {}\n"
+        "05_inversion: {model: '${03_training.out}/run/generator', photos: data/05_inversion}\n"
+    )
+    overrides = {"03_training.seed": "7", "05_inversion.steps": "3"}
+    steps = load_profile(profile, ROOT / "notebooks", "runs/main", overrides)
+    assert [step.name for step in steps] == list(old_names.NOTEBOOKS.values())
+    training, _, inversion = (step.parameters for step in steps)
+    assert training["kimg"] == 2.0 and training["seed"] == 7
+    assert inversion["model"] == "runs/main/04_training/run/generator" and inversion["steps"] == 3
+    assert inversion["photos"] == "data/05_inversion", "a path is left alone"
+    assert by_prefix("05_inversion", [step.name for step in steps]) == "06_inversion"
+
+
+def test_notebooks_of_runs(tmp_path):
+    (tmp_path / "run.json").write_text('{"notebooks": {"03_training": {"status": "finished"}}}')
+    (tmp_path / "03_training.ipynb").touch()
+    (tmp_path / "03_training").mkdir()
+    run = Run(tmp_path, tmp_path)
+    assert run.notebooks == {"04_training": {"status": "finished"}}
+    assert run.executed("04_training").name == "03_training.ipynb"
+    assert run.executed("05_ablations").name == "05_ablations.ipynb"
+    assert old_names.existing(tmp_path / "04_training").name == "03_training"

@@ -12,7 +12,7 @@ papermill_runs/profiles/ablations:
       condition: mode=none,view,semantic,semantic+view seed=0,1,2
       vicico: vicico=off,view,condition seed=0,1
 
-What a run may set: parameters of 03_training (mode, source, features, seed, ...), settings of
+What a run may set: parameters of 04_training (mode, source, features, seed, ...), settings of
 `semhead train`, `data` (the name of a dataset), and `vicico` (both, off, view or condition). What a
 sweep does not name is the baseline's. A run that two sweeps ask for is executed once. Everybody is
 judged on the dataset `unseen`.
@@ -32,7 +32,7 @@ from semhead_lib.models.config import preset
 from semhead_lib.reproduce.profiles import Step, check_parameters, find_profile, read_notebook
 from semhead_lib.training.settings import TrainSettings
 
-NOTEBOOK, UNSEEN = "03_training", "unseen"
+NOTEBOOK, UNSEEN = "04_training", "unseen"
 FACTORS = {  # columns of the table, in the order of names; their levels in the baseline
     "mode": "semantic",
     "vicico": "both",
@@ -62,7 +62,7 @@ class PlannedRun:
 
     name: str  # of its folder
     levels: dict[str, Any]  # of FACTORS, and the seed
-    parameters: dict[str, Any] = field(repr=False)  # of 03_training, without its folders
+    parameters: dict[str, Any] = field(repr=False)  # of 04_training, without its folders
     data: str  # name of the dataset it is trained on
 
 
@@ -114,10 +114,11 @@ class Study:
     def step(self, run: PlannedRun, notebooks: Path = Path("notebooks")) -> Step:
         """The notebook with its parameters, checked against it. Raises UsageError."""
         notebook = read_notebook(notebooks / f"{NOTEBOOK}.ipynb")
+        begun = old_names.existing(notebooks.parent / self.folder / run.name / NOTEBOOK)
         folders = {
             "data": self.dataset(run.data),
             "unseen": self.dataset(UNSEEN),
-            "out": self.folder / run.name / NOTEBOOK,
+            "out": self.folder / run.name / begun.name,
         }
         given = {**run.parameters, **{name: path.as_posix() for name, path in folders.items()}}
         return Step(notebook, check_parameters(notebook, given, self.file))

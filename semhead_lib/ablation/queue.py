@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from semhead_lib import old_names
 from semhead_lib.ablation.job import DATASETS
 from semhead_lib.ablation.plan import NOTEBOOK, Study
 from semhead_lib.errors import UsageError
@@ -190,7 +191,8 @@ def _finish(slot: Slot, study: Study, root: Path, left: int) -> list[str]:
 def _state(slot: Slot, study: Study, root: Path) -> str:
     """Where a running job is."""
     took = duration(time.monotonic() - slot.started)
-    log = root / study.folder / slot.name / NOTEBOOK / "run" / "log.jsonl"
+    trained = old_names.existing(root / study.folder / slot.name / NOTEBOOK)
+    log = trained / "run" / "log.jsonl"
     if slot.name == DATASETS or not log.is_file():
         return f"{slot.name}, {took}"
     with open(log, "rb") as file:

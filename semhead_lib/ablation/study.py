@@ -15,7 +15,7 @@ from semhead_lib.errors import UsageError
 from semhead_lib.reproduce import runs
 from semhead_lib.reproduce.profiles import Step, check_parameters, read_notebook
 
-REPORT = "04_ablations"
+REPORT = "05_ablations"
 
 
 def ablate(
@@ -23,7 +23,7 @@ def ablate(
     only: str | None = None,
     ignore_code: bool = False,
     dry_run: bool = False,
-    report: bool = True,  # execute notebook 04 on the results
+    report: bool = True,  # execute notebook 05 on the results
     launcher: Mapping[str, Any] | None = None,  # fields of conf.runs.Local or Slurm
     root: Path | None = None,
 ) -> bool:

@@ -55,7 +55,7 @@ def write_results(study: Study, root: Path) -> int:
         folder / STUDY, (json.dumps(_described(study, root), indent=1) + "\n").encode()
     )
     for run in study.runs:
-        for path in sorted((root / study.folder / run.name / NOTEBOOK).glob("heads*.png")):
+        for path in sorted(_trained(study, run, root).glob("heads*.png")):
             keep_image(
                 path,
                 folder
@@ -65,12 +65,15 @@ def write_results(study: Study, root: Path) -> int:
     return len(rows)
 
 
+def _trained(study: Study, run: PlannedRun, root: Path) -> Path:
+    """What the notebook of a run wrote."""
+    return old_names.existing(root / study.folder / run.name / NOTEBOOK)
+
+
 def metric_rows(study: Study, run: PlannedRun, root: Path) -> Iterator[list[Any]]:
     """The rows of one run, as COLUMNS."""
     levels = [run.levels[name] for name in LEVELS]
-    for result in read_results(
-        old_names.existing(root / study.folder / run.name / NOTEBOOK / "metrics")
-    ):
+    for result in read_results(old_names.existing(_trained(study, run, root) / "metrics")):
         for scope, metrics in result.evaluation.generated.items():
             for name, metric in metrics.items():
                 real = result.evaluation.real.get(scope, {}).get(name)
@@ -94,7 +97,7 @@ def metric_rows(study: Study, run: PlannedRun, root: Path) -> Iterator[list[Any]
 
 def _run_row(study: Study, run: PlannedRun, root: Path) -> list[Any]:
     entry = runs.Run(root / study.folder / run.name, root).notebooks.get(NOTEBOOK, {})
-    log = root / study.folder / run.name / NOTEBOOK / "run" / "log.jsonl"
+    log = _trained(study, run, root) / "run" / "log.jsonl"
     lines = [json.loads(line) for line in log.read_text().splitlines()] if log.is_file() else []
     speeds = sorted(line["images_per_second"] for line in lines)
     last = [lines[-1]["kimg"], speeds[len(speeds) // 2]] if lines else []
@@ -112,9 +115,7 @@ def _described(study: Study, root: Path) -> dict[str, Any]:
     """What has to be known to judge the metrics, and to measure them again."""
     protocols: dict[str, dict[str, Any]] = {}
     for run in study.runs:
-        for result in read_results(
-            old_names.existing(root / study.folder / run.name / NOTEBOOK / "metrics")
-        ):
+        for result in read_results(old_names.existing(_trained(study, run, root) / "metrics")):
             for metric in result.evaluation.generated["all"].values():
                 protocol = {
                     k: v

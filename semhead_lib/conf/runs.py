@@ -74,7 +74,7 @@ class Reproduce:
 class Ablate:
     """Executes the trainings of a study, papermill_runs/profiles/ablations/STUDY.yaml, each by its
     notebook, into papermill_runs/ablations/STUDY/RUN/; collects a table with a row for each
-    run, azimuth and metric; and executes notebook 04 on it. The same command goes on: with what
+    run, azimuth and metric; and executes notebook 05 on it. The same command goes on: with what
     was interrupted, with what failed, with what is new.
     """
 
@@ -86,7 +86,7 @@ class Ablate:
     )
     ignore_code: bool = setting(False, "bool", "keep what was finished or begun with other sources")
     dry_run: bool = setting(False, "bool", "list the runs and what would be executed, and stop")
-    report: bool = setting(True, "bool", "execute notebook 04 on the results")
+    report: bool = setting(True, "bool", "execute notebook 05 on the results")
     launcher: Any = alternatives("local", local=Local, slurm=Slurm)
 
 

@@ -1,1 +1,5 @@
 """The generator and its parts."""
+
+from semhead_lib.lazy import modules_of
+
+__getattr__ = modules_of(__name__, __path__)

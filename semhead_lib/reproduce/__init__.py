@@ -25,5 +25,6 @@ notebook:
 """
 
 from semhead_lib.reproduce.metrics import record
+from semhead_lib.reproduce.runs import start_at_root
 
-__all__ = ["record"]
+__all__ = ["record", "start_at_root"]

@@ -18,13 +18,18 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
+import re
 import types
 import typing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from semhead_lib import old_names
 from semhead_lib.errors import UsageError, did_you_mean
+
+# an earlier name of a notebook in ${NOTEBOOK.PARAMETER}
+_TAKEN = re.compile(rf"(?<=\$\{{)(?:{'|'.join(old_names.NOTEBOOKS)})(?=\.)")
 
 
 @dataclass(frozen=True)
@@ -116,7 +121,7 @@ def load_profile(
     from yaml import YAMLError
 
     try:
-        sections: Any = OmegaConf.load(path)
+        sections: Any = _todays(OmegaConf.load(path))
         if not OmegaConf.is_dict(sections) or not sections:
             raise UsageError(f"{path}: expected one section a notebook")
         known = {}
@@ -147,8 +152,31 @@ def load_profile(
     ]
 
 
+def _todays(sections: Any) -> Any:
+    """A profile with notebooks by today's names: sections, and what is taken from them."""
+    from omegaconf import OmegaConf
+
+    if not OmegaConf.is_dict(sections):
+        return sections
+
+    def renamed(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: renamed(inner) for key, inner in value.items()}
+        if isinstance(value, list):
+            return [renamed(inner) for inner in value]
+        return _TAKEN.sub(_name_of, value) if isinstance(value, str) else value
+
+    content = OmegaConf.to_container(sections, resolve=False)
+    return OmegaConf.create(renamed(old_names.today(old_names.NOTEBOOKS, content)))
+
+
+def _name_of(found: re.Match[str]) -> str:
+    return old_names.NOTEBOOKS[found[0]]
+
+
 def by_prefix(word: str, names: list[str]) -> str:
     """The one of `names` that is `word` or begins with it. Raises UsageError naming the nearest."""
+    word = word if word in names else old_names.NOTEBOOKS.get(word, word)
     matches = [word] if word in names else [name for name in names if name.startswith(word)]
     if len(matches) != 1:
         hint = f": it may be {' or '.join(matches)}" if matches else did_you_mean(word, names)

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import semhead_lib
+from semhead_lib import old_names
 from semhead_lib.devices import available_cores
 from semhead_lib.reproduce.profiles import Step
 
@@ -51,6 +52,8 @@ class Run:
         if self._file.is_file():
             try:
                 self.state = json.loads(self._file.read_text(encoding="utf-8"))
+                notebooks = old_names.today(old_names.NOTEBOOKS, self.state.get("notebooks", {}))
+                self.state["notebooks"] = notebooks
             except ValueError as error:
                 raise ValueError(
                     f"{self._file}: not JSON ({error}); remove it to begin anew"
@@ -71,7 +74,7 @@ class Run:
 
     def executed(self, name: str) -> Path:
         """Path of notebook `name` as executed."""
-        return self.folder / f"{name}.ipynb"
+        return old_names.existing(self.folder / f"{name}.ipynb")
 
     def outputs(self, step: Step) -> Path | None:
         """Folder that a notebook writes to, None when that lies outside the run folder."""
@@ -183,14 +186,12 @@ def find_root(start: Path) -> Path:
     )
 
 
-def start_at_root() -> Path:
+def start_at_root() -> None:
     """Make the repository's root the working directory where that is its folder notebooks/, in
-    which JupyterLab starts kernels; any other stays. Returns the working directory.
-    """
+    which JupyterLab starts kernels; any other stays."""
     here = Path.cwd()
     if here.name == "notebooks" and here.parent == find_root(here):
         os.chdir(here.parent)
-    return Path.cwd()
 
 
 def library_digest(package: Path = PACKAGE) -> str:

@@ -1,5 +1,5 @@
-"""A tiny checkout with a study: a notebook in place of 03 that only pretends to train, and one in
-place of 04."""
+"""A tiny checkout with a study: a notebook in place of 04 that only pretends to train, and one in
+place of 05."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from semhead_lib.ablation.plan import load_study
 sys.path.insert(0, str(Path(__file__).parent))
 
 PARAMETERS = """\
-out: str = "outputs/03"  # folder
+out: str = "outputs/04"  # folder
 data: str = ""  # dataset
 unseen: str = ""  # dataset
 encoder: str = "headclip-64"  # CLIP
@@ -110,8 +110,8 @@ def prepared(checkout: Path, datasets: Path) -> Path:
 
 
 def _checkout(tmp_path: Path) -> Path:
-    _notebook(tmp_path / "notebooks/03_training.ipynb", "Pretending", PARAMETERS, PRETEND)
-    _notebook(tmp_path / "notebooks/04_ablations.ipynb", "Reading", REPORT, READ)
+    _notebook(tmp_path / "notebooks/04_training.ipynb", "Pretending", PARAMETERS, PRETEND)
+    _notebook(tmp_path / "notebooks/05_ablations.ipynb", "Reading", REPORT, READ)
     studies = tmp_path / "papermill_runs/profiles/ablations"
     studies.mkdir(parents=True)
     (studies / "tiny.yaml").write_text(STUDY)

@@ -68,7 +68,7 @@ def test_a_study_with_a_failing_run(prepared, capfd):
     report = json.loads(
         (prepared / "papermill_runs/ablations/tiny/report/metrics.json").read_text()
     )
-    assert report["04_ablations"]["rows"] == len(
+    assert report["05_ablations"]["rows"] == len(
         analysis.load_results(prepared / "papermill_runs/ablations/tiny/results").metrics
     )
     assert (
@@ -95,7 +95,7 @@ def test_a_study_that_was_killed_goes_on(prepared):
     )
     wait_until((prepared / "signs/waiting-none").exists)
     folder = prepared / "papermill_runs/ablations/tiny"
-    (first,) = (folder / "none_seed-0/03_training/metrics").iterdir()
+    (first,) = (folder / "none_seed-0/04_training/metrics").iterdir()
     before = first.stat().st_mtime_ns
     os.kill(queue.pid, signal.SIGKILL)
     queue.wait()

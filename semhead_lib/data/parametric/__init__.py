@@ -5,6 +5,8 @@ import os
 
 import warp
 
+from semhead_lib.lazy import modules_of
+
 
 def _start_warp() -> None:
     """Start warp without its banner, its note for every cached kernel, and its warning where there
@@ -30,3 +32,4 @@ def _start_warp() -> None:
 
 
 _start_warp()
+__getattr__ = modules_of(__name__, __path__)
