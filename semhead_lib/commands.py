@@ -6,6 +6,7 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from typing import Any
 
 from omegaconf import DictConfig
@@ -245,12 +246,13 @@ def evaluate(config: DictConfig) -> None:
     from pathlib import Path
 
     from semhead_lib import api
-    from semhead_lib.atomic import write_atomically
+    from semhead_lib.atomic import place_lock, write_atomically
     from semhead_lib.evaluation.protocol import dumps
 
     settings = {key: value for key, value in config.items() if key not in ("model", "data", "out")}
-    found = api.evaluate(config.model, config.data, **settings)
-    write_atomically(Path(config.out), dumps(found.as_json()).encode())
+    with place_lock(Path(config.out)):
+        found = api.evaluate(config.model, config.data, **settings)
+        write_atomically(Path(config.out), dumps(found.as_json()).encode())
     print(
         found.overall(),
         found.table(scopes=[name for name in found.generated if name != "all"]),
@@ -262,7 +264,8 @@ def sample(config: DictConfig) -> None:
     """`semhead sample MODEL OUT`."""
     from semhead_lib.viz.samples import sample as draw
 
-    print(draw(**config))
+    with _held(config.out):
+        print(draw(**config))
 
 
 def invert(config: DictConfig) -> int:
@@ -286,9 +289,9 @@ def invert(config: DictConfig) -> int:
     )
     files = Files(config.frames, config.mesh, int(config.landmarks))
     extractor = FeatureExtractor.load(config.features, device=_device(config))
-    return (
-        1 if invert_photos(config.photos, config.out, inverter, files, extractor=extractor) else 0
-    )
+    with _held(config.out):
+        failed = invert_photos(config.photos, config.out, inverter, files, extractor=extractor)
+    return 1 if failed else 0
 
 
 def inverter_train(config: DictConfig) -> None:
@@ -299,7 +302,8 @@ def inverter_train(config: DictConfig) -> None:
     others = ("model", "out", "encoder", "device")
     recipe = EncoderRecipe(**{key: value for key, value in config.items() if key not in others})
     clip = SemanticEncoder.load(config.encoder, device=_device(config))
-    print(train_encoder(config.model, config.out, recipe, clip=clip, device=config.device))
+    with _held(config.out):
+        print(train_encoder(config.model, config.out, recipe, clip=clip, device=config.device))
 
 
 def data_check(config: DictConfig) -> int:
@@ -385,6 +389,16 @@ def doctor(config: DictConfig) -> int:
     from semhead_lib.doctor import main
 
     return main(as_json=config.json)
+
+
+def _held(out: str) -> AbstractContextManager[None]:
+    """The folder `out`, made if missing, held for this process (see `atomic.folder_lock`)."""
+    from pathlib import Path
+
+    from semhead_lib.atomic import folder_lock
+
+    Path(out).mkdir(parents=True, exist_ok=True)
+    return folder_lock(Path(out))
 
 
 def _device(config: DictConfig) -> str:

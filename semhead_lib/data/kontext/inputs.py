@@ -22,7 +22,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from semhead_lib import old_names
-from semhead_lib.atomic import write_atomically
+from semhead_lib.atomic import folder_lock, write_atomically
 from semhead_lib.data.dataset.archives import SUFFIXES, ImageArchive, unsafe_name
 from semhead_lib.data.dataset.encoding import MAX_ENTRY, encode_image
 from semhead_lib.data.dataset.shards import read_member
@@ -93,8 +93,15 @@ def choose_portraits(
     many were not, by the first words of the reason. Raises as `collection`, and ValueError when
     `out` was begun with another collection.
     """
-    wanted, out = wanted or PortraitFilter(), Path(out)
+    out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
+    with folder_lock(out):
+        return _choose(source, out, wanted or PortraitFilter(), workers, progress)
+
+
+def _choose(
+    source: Path | str, out: Path, wanted: PortraitFilter, workers: int, progress: bool
+) -> dict[str, int]:
     rows = _read(out / CHOSEN)
     done = {row["image"] for row in rows}
     todo = ((name, data, wanted) for name, data in collection(source) if name not in done)
