@@ -23,7 +23,7 @@ from semhead_lib.cameras import orbit_angles
 from semhead_lib.data.dataset.archives import ImageArchive, parse_label
 from semhead_lib.data.dataset.encoding import decode_entry, decode_image, decode_info, encode_image
 from semhead_lib.data.dataset.manifest import MANIFEST, Manifest
-from semhead_lib.data.dataset.shards import read_shard
+from semhead_lib.data.dataset.shards import read_listed
 from semhead_lib.data.subjects import Subject
 
 GROUPS = ("none", "folder")
@@ -172,8 +172,8 @@ def _images(folder: Path, manifest: Manifest) -> Iterator[tuple[int, bytes, torc
     """(subject index, PNG file, label [25]) of every view. PNG files pass through as they are."""
     for record, first in zip(manifest.shards, manifest.first_subjects, strict=False):
         path = folder / record.name
-        for position, sample in read_shard(
-            path, lambda _, names: [n for n in names if n.startswith(("view_", "cam", "json"))]
+        for position, sample in read_listed(
+            folder, record, lambda _, names: [n for n in names if n.startswith(("view_", "cam", "json"))]
         ):
             try:
                 info = decode_info(sample)

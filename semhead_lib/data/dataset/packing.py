@@ -45,7 +45,7 @@ from semhead_lib.data.dataset.packed import (
     SUBJECTS,
     write_packed,
 )
-from semhead_lib.data.dataset.shards import read_shard
+from semhead_lib.data.dataset.shards import read_listed
 
 GENERATOR_PSNR = (
     25.0  # dB: how near the shipped generator comes to images of a head that it is fitted to
@@ -262,7 +262,7 @@ def _read(folder: Path, manifest: Manifest, wanted: Collection[int]) -> Iterator
         def choose(position: int, names: list[str], first: int = first) -> list[str] | None:
             return [n for n in names if n.startswith(stems)] if first + position in wanted else None
 
-        for _, sample in read_shard(path, choose):
+        for _, sample in read_listed(folder, record, choose):
             try:
                 info = decode_info(sample)
                 images = [_pixels(sample, info, view) for view in range(info.views)]
