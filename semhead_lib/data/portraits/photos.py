@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import io
-from pathlib import Path
+import warnings
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
+from semhead_lib.data.dataset.archives import folder_labels
+
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
+_OTHERS = (".avif", ".bmp", ".cr2", ".cr3", ".dng", ".gif", ".heic", ".heif", ".jp2", ".jxl")
+_OTHERS += (".nef", ".arw", ".psd", ".tif", ".tiff")
+_OWN = {"report.png": "report.html", "heads.png": "heads.json"}  # images that we write beside these
 _LARGEST = 4096  # pixels of the longer side; what is larger is made smaller as it is read
 
 
@@ -91,15 +97,33 @@ def find_photos(folder: Path | str) -> list[tuple[str, Path]]:
     """Images of a folder in the order of their names, each with whom it shows.
 
     An image in a subfolder shows the person that the subfolder is named for; one beside them shows
-    a person of its own. Raises ValueError when there is none.
+    a person of its own, and so does one that `dataset.json` in `folder` has a camera label for:
+    EG3D's subfolders hold many people each. Hidden files, and what our commands wrote, are no
+    photographs; images of kinds that are not read are named in a warning. Raises ValueError when
+    there is none.
     """
-    folder = Path(folder)
-    found = sorted(p for p in folder.glob("*") if p.suffix.lower() in SUFFIXES)
-    photos = [(p.stem, p) for p in found]
-    for person in sorted(p for p in folder.glob("*") if p.is_dir()):
-        photos += [
-            (person.name, p) for p in sorted(person.glob("*")) if p.suffix.lower() in SUFFIXES
-        ]
+    folder, photos = Path(folder), []
+    labels = {PurePosixPath(name).with_suffix("") for name in folder_labels(folder)}
+    unread: list[str] = []
+    for place in (folder, *(p for p in _visible(folder) if p.is_dir())):
+        for path in _visible(place):
+            kind, name = path.suffix.lower(), path.relative_to(folder)
+            if not path.is_file() or (place / _OWN.get(path.name, ".")).is_file():
+                continue
+            if kind in SUFFIXES:
+                alone = place == folder or PurePosixPath(name.with_suffix("")) in labels
+                photos.append((path.stem if alone else place.name, path))
+            elif kind in _OTHERS:
+                unread.append(name.as_posix())
+    if unread:
+        some = ", ".join(unread[:5]) + f" and {len(unread) - 5} more" * (len(unread) > 5)
+        known = ", ".join(SUFFIXES)
+        warnings.warn(f"{folder}: left out {some}: only {known} are read", stacklevel=2)
     if not photos:
         raise ValueError(f"{folder}: no folder with images ({', '.join(SUFFIXES)})")
     return photos
+
+
+def _visible(folder: Path) -> list[Path]:
+    hidden = (".", "__MACOSX", "@eaDir")
+    return sorted(p for p in folder.iterdir() if not p.name.startswith(hidden))
