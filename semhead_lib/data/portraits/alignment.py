@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image, ImageDraw, ImageOps
+from PIL import Image, ImageDraw
 from torch import Tensor
 
 from semhead_lib.cameras import Camera, orbit_angles
@@ -22,7 +22,7 @@ from semhead_lib.data.portraits.camera import CameraFit, fit_camera
 from semhead_lib.data.portraits.crop import cut_square, resized
 from semhead_lib.data.portraits.faces import LANDMARK_MODELS, Face, face_finder
 from semhead_lib.data.portraits.landmarks import head_landmarks
-from semhead_lib.data.portraits.photos import find_photos, read_photo
+from semhead_lib.data.portraits.photos import find_photos, read_photo_and_alpha
 
 _SMALLEST = 40  # pixels: the width of a face's box below which its landmarks mean little
 _WHOLE = 0.8  # the share of a face's box that has to lie in the photograph
@@ -80,10 +80,8 @@ def read_portrait(
     dlib or OpenCV (extra `faces`).
     """
     path = Path(path)
-    image, alpha = read_photo(path), None
+    image, alpha = read_photo_and_alpha(path)
     name = re.sub(r"[^A-Za-z0-9_-]+", "-", path.stem).strip("-")[:80] or "photo"
-    if mask is None:
-        alpha = _read_alpha(path, (image.shape[1], image.shape[2]))
     given = camera is not None
     labelled = None if given else _labelled(path)
     camera = torch.as_tensor(camera, dtype=torch.float32) if given else labelled and labelled[0]
@@ -317,14 +315,3 @@ def _coverage(
             f"got {mask.dtype} of shape {list(mask.shape)}"
         )
     return resized(mask[None], size)[0], "given"
-
-
-def _read_alpha(path: Path, size: tuple[int, int]) -> Tensor | None:  # [H, W] uint8
-    """The alpha channel of an image that `read_photo` reads, upright, or None when nothing is
-    transparent."""
-    with Image.open(path) as opened:
-        if "A" not in opened.getbands() and "transparency" not in opened.info:
-            return None
-        alpha = ImageOps.exif_transpose(opened).convert("RGBA").getchannel("A")
-    found = torch.from_numpy(np.array(alpha))
-    return None if bool((found > 250).all()) else resized(found[None], size)[0]

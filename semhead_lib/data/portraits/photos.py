@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from semhead_lib.data.dataset.archives import folder_labels
@@ -18,19 +18,41 @@ _OTHERS = (".avif", ".bmp", ".cr2", ".cr3", ".dng", ".gif", ".heic", ".heif", ".
 _OTHERS += (".nef", ".arw", ".psd", ".tif", ".tiff")
 _OWN = {"report.png": "report.html", "heads.png": "heads.json"}  # images that we write beside these
 _LARGEST = 4096  # pixels of the longer side; what is larger is made smaller as it is read
+_MOST, _LONGEST = 200_000_000, 16  # pixels; times the shorter side
+_TURNS = {  # EXIF's orientation -> what makes the image upright
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 def read_photo(path: Path | str) -> Tensor:  # [3, H, W] uint8
-    """Read an image upright, in RGB; what is transparent becomes white.
+    """Read an image upright, in RGB (sRGB, 8 bit); what is transparent becomes white.
 
     Raises FileNotFoundError, or ValueError naming the file and what is wrong with it.
     """
-    return _decoded(path, str(path))
+    return read_photo_and_alpha(path)[0]
+
+
+def read_photo_and_alpha(
+    path: Path | str,
+) -> tuple[Tensor, Tensor | None]:  # [3, H, W] uint8, [H, W] uint8
+    """`read_photo`, and the alpha channel where something is transparent. Raises as it does."""
+    path = Path(path)
+    if path.exists() and not path.is_file():
+        raise ValueError(f"{path}: is no file that can be read to an end")
+    image = _opened(path, str(path))
+    alpha = torch.from_numpy(np.array(image.getchannel("A")))
+    return _over_white(image), None if bool((alpha > 250).all()) else alpha
 
 
 def decode_photo(data: bytes, name: str) -> Tensor:  # [3, H, W] uint8
     """`read_photo` for a file's bytes; errors call it `name`."""
-    return _decoded(io.BytesIO(data), name)
+    return _over_white(_opened(io.BytesIO(data), name))
 
 
 def as_photo(image: Path | str | Image.Image | np.ndarray | Tensor) -> Tensor:  # [3, H, W] uint8
@@ -42,7 +64,8 @@ def as_photo(image: Path | str | Image.Image | np.ndarray | Tensor) -> Tensor:  
     if isinstance(image, (str, Path)):
         return read_photo(image)
     if isinstance(image, Image.Image):
-        return _flattened(ImageOps.exif_transpose(image))
+        _check_size(image)
+        return _over_white(_upright(image))
     if isinstance(image, np.ndarray) and image.ndim == 3:
         image = torch.from_numpy(image.copy()).permute(2, 0, 1)
     if (
@@ -63,31 +86,47 @@ def as_photo(image: Path | str | Image.Image | np.ndarray | Tensor) -> Tensor:  
     return image
 
 
-def _decoded(file: Path | str | io.BytesIO, name: str) -> Tensor:
+def _opened(file: Path | io.BytesIO, name: str) -> Image.Image:  # RGBA
     try:
-        with Image.open(file, formats=("JPEG", "PNG", "WEBP")) as opened:
-            opened.draft("RGB", (_LARGEST, _LARGEST))
-            image = ImageOps.exif_transpose(opened).convert(
-                "RGBA"
-            )  # here, so that a broken file is found
+        with warnings.catch_warnings(action="ignore"):  # of tags that nobody asks for
+            with Image.open(file, formats=("JPEG", "PNG", "WEBP")) as opened:
+                _check_size(opened)
+                opened.draft("RGB", (_LARGEST, _LARGEST))
+                return _upright(opened)  # here, so that a broken file is found
     except FileNotFoundError:
         raise
-    except (
-        UnidentifiedImageError,
-        Image.DecompressionBombError,
-        OSError,
-        SyntaxError,
-        ValueError,
-    ) as error:
+    except Exception as error:  # decoders meet damage with many kinds of exceptions
         why = "of no known kind" if isinstance(error, UnidentifiedImageError) else str(error)
+        why = why or type(error).__name__
         raise ValueError(f"{name}: no readable JPEG, PNG or WebP image: {why}") from None
-    return _flattened(image)
 
 
-def _flattened(image: Image.Image) -> Tensor:  # [3, H, W] uint8
-    """Over white where it is transparent, and not larger than _LARGEST."""
+def _check_size(image: Image.Image) -> None:
+    """Raise ValueError, before anything is decoded, for an image that no photograph can be."""
+    low, high = sorted(image.size)
+    if low < 1 or high > low * _LONGEST or low * high > _MOST:
+        raise ValueError(
+            f"{image.width} x {image.height} pixels; expected at most {_MOST // 10**6} million, the "
+            f"longer side at most {_LONGEST} times the shorter"
+        )
+
+
+def _upright(image: Image.Image) -> Image.Image:  # RGBA, not larger than _LARGEST
+    turn = _TURNS.get(_orientation(image))
     image = image.convert("RGBA")
     image.thumbnail((_LARGEST, _LARGEST))
+    return image if turn is None else image.transpose(turn)
+
+
+def _orientation(image: Image.Image) -> int:
+    """EXIF's orientation, 1 to 8; nothing else is read of what cameras and editors write there."""
+    try:
+        return int(image.getexif().get(0x0112, 1))
+    except Exception:  # damaged in many ways: then it says nothing
+        return 1
+
+
+def _over_white(image: Image.Image) -> Tensor:  # RGBA -> [3, H, W] uint8
     ground = Image.new("RGBA", image.size, "white")
     ground.alpha_composite(image)
     return torch.from_numpy(np.array(ground.convert("RGB"))).permute(2, 0, 1)

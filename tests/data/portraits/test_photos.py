@@ -2,11 +2,13 @@
 
 import json
 import os
+import struct
+from zlib import compress, crc32
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 
 from semhead_lib.cameras import Camera
 from semhead_lib.data.portraits.alignment import label_of, read_portrait
@@ -133,3 +135,59 @@ def test_a_damaged_label_file_is_not_passed_over(tmp_path):
     (tmp_path / "dataset.json").write_text('{"labels": [["b.jpg", [1, 2')
     with pytest.raises(ValueError, match="dataset.json: is not JSON"):
         label_of(tmp_path / "b.jpg")
+
+
+def with_exif(orientation, tag, kind, value):
+    """EXIF with an orientation, and one more tag of any type."""
+    entries = struct.pack(">HHIHH", 0x0112, 3, 1, orientation, 0)
+    entries += struct.pack(">HHI4s", tag, kind, 3, value)
+    return b"Exif\0\0MM\0*\0\0\0\x08" + struct.pack(">H", 2) + entries + bytes(4)
+
+
+@pytest.mark.parametrize("kind", range(15))
+@pytest.mark.parametrize("tag", [0x011A, 0x0131, 0x8769, 0x8825])
+def test_only_the_orientation_is_read_of_exif(tmp_path, tag, kind):
+    upright = Image.fromarray(np.rot90(PIXELS).copy())
+    upright.save(tmp_path / "a.jpg", exif=with_exif(6, tag, kind, b"72\0\0"), quality=95)
+    photo = read_photo(tmp_path / "a.jpg")
+    assert photo.shape == (3, 20, 30) and photo[0, 1, 15] > 150
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_every_orientation(tmp_path, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png", exif=exif)
+    with Image.open(tmp_path / "a.png") as image:
+        expected = np.array(ImageOps.exif_transpose(image))
+    assert np.array_equal(read_photo(tmp_path / "a.png").permute(1, 2, 0), expected)
+    Image.fromarray(pixels).save(tmp_path / "a.png", exif=b"Exif\0\0MM\0*" + bytes(orientation))
+    assert np.array_equal(read_photo(tmp_path / "a.png").permute(1, 2, 0), pixels), "damaged EXIF"
+
+
+def png_of(width, height):
+    """A PNG file of that many pixels, all black, in few bytes."""
+
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", crc32(kind + data))
+
+    row = compress(bytes(1 + 3 * width) * min(height, 2))
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", row) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("size", [(100000, 1), (1, 100000), (60000, 60000), (2000, 100)])
+def test_what_is_too_large_or_thin_is_refused_before_it_is_made(tmp_path, size, monkeypatch):
+    (tmp_path / "thin.png").write_bytes(png_of(*size))
+    monkeypatch.setattr(Image.Image, "convert", None)  # what would decode it
+    with pytest.raises(ValueError, match=r"thin\.png: no readable .*(expected at most|exceeds limit)"):
+        read_photo(tmp_path / "thin.png")
+
+
+def test_pipes_and_devices_are_not_read(tmp_path):
+    os.mkfifo(tmp_path / "a.png")
+    (tmp_path / "b.png").symlink_to("/dev/zero")
+    for name in ("a.png", "b.png"):
+        with pytest.raises(ValueError, match=f"{name}: is no file that can be read to an end"):
+            read_photo(tmp_path / name)
