@@ -5,7 +5,7 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1] / "semhead_lib"
 FLOORS = (  # from the ground up; on a floor, too, a stage imports only from those to its left
-    ("errors", "old_names", "atomic", "progress", "devices", "cameras"),
+    ("errors", "old_names", "files", "atomic", "progress", "devices", "cameras"),
     ("ops", "data"),
     ("metrics", "conditioning", "models"),
     ("viz", "training", "evaluation"),

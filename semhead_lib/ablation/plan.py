@@ -20,6 +20,7 @@ judged on the dataset `unseen`.
 
 from __future__ import annotations
 
+import io
 import re
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -28,6 +29,7 @@ from typing import Any
 from semhead_lib import old_names
 from semhead_lib.data.dataset.manifest import Manifest
 from semhead_lib.errors import UsageError, did_you_mean
+from semhead_lib.files import read_yaml
 from semhead_lib.models.config import preset
 from semhead_lib.reproduce.profiles import Step, check_parameters, find_profile, read_notebook
 from semhead_lib.training.settings import TrainSettings
@@ -133,7 +135,7 @@ def load_study(name: str, root: Path) -> Study:
     path = find_profile(name, root / "papermill_runs" / "profiles" / "ablations").resolve()
     path = path.relative_to(root) if path.is_relative_to(root) else path
     try:
-        content = OmegaConf.to_object(OmegaConf.load(root / path))
+        content = OmegaConf.to_object(OmegaConf.load(io.StringIO(read_yaml(root / path))))
     except (OmegaConfBaseException, YAMLError) as error:
         raise UsageError(f"{path}: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict) or set(content) != {"datasets", "common", "sweeps"}:

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import io
 import json
 import types
 import typing
@@ -25,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from semhead_lib.errors import UsageError, did_you_mean
+from semhead_lib.files import read_yaml
 
 
 @dataclass(frozen=True)
@@ -116,7 +118,7 @@ def load_profile(
     from yaml import YAMLError
 
     try:
-        sections: Any = OmegaConf.load(path)
+        sections: Any = OmegaConf.load(io.StringIO(read_yaml(path)))
         if not OmegaConf.is_dict(sections) or not sections:
             raise UsageError(f"{path}: expected one section a notebook")
         known = {}

@@ -88,16 +88,24 @@ class ImageArchive:
         return parse_labels(self.read(MANIFEST), f"{self.path}: {MANIFEST}")
 
     def _scan_folder(self) -> None:
-        for folder, _, files in os.walk(self.path, followlinks=True):
+        known = set()
+        for folder, below, files in os.walk(self.path, followlinks=True):
+            found = os.stat(folder)
+            if (place := (found.st_dev, found.st_ino)) in known:  # links may go round in circles
+                below.clear()
+                continue
+            known.add(place)
+            below.sort()
             for file in files:
-                name = (Path(folder) / file).relative_to(self.path).as_posix()
-                if not _hidden(name):
-                    self.sizes[name] = (
-                        os.path.getsize(self.path / name) if (self.path / name).exists() else 0
-                    )
+                path = Path(folder) / file
+                name = path.relative_to(self.path).as_posix()
+                if not _hidden(name) and (path.is_file() or not path.exists()):
+                    self.sizes[name] = path.stat().st_size if path.exists() else 0
 
     def _scan_zip(self) -> None:
         try:
+            if not self.path.is_file():
+                raise ValueError("a pipe or a device")
             self.zip = zipfile.ZipFile(self.path)
         except Exception as error:  # damaged zip files fail in many ways
             raise ValueError(

@@ -173,7 +173,9 @@ def _images(folder: Path, manifest: Manifest) -> Iterator[tuple[int, bytes, torc
     for record, first in zip(manifest.shards, manifest.first_subjects, strict=False):
         path = folder / record.name
         for position, sample in read_listed(
-            folder, record, lambda _, names: [n for n in names if n.startswith(("view_", "cam", "json"))]
+            folder,
+            record,
+            lambda _, names: [n for n in names if n.startswith(("view_", "cam", "json"))],
         ):
             try:
                 info = decode_info(sample)

@@ -110,7 +110,9 @@ class SubjectsOnDisk:
         for record in self.manifest.shards:
             path = self.folder / record.name
             for _, sample in read_listed(
-                self.folder, record, lambda _, names: [n for n in names if n in ("json", "semantic.npy")]
+                self.folder,
+                record,
+                lambda _, names: [n for n in names if n in ("json", "semantic.npy")],
             ):
                 yield path, sample
 

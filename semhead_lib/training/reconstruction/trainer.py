@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 from torch import Tensor
 
 from semhead_lib import old_names
@@ -23,6 +23,7 @@ from semhead_lib.conditioning.modes import ConditionMode
 from semhead_lib.data.dataset.memory import SubjectsInMemory
 from semhead_lib.data.subjects import all_present
 from semhead_lib.devices import keep_freed_memory, pick_device
+from semhead_lib.files import read_json, read_tensors
 from semhead_lib.models import sampling
 from semhead_lib.models.encoder import ImageEncoder
 from semhead_lib.models.generator import Generator, Render, packed
@@ -219,7 +220,7 @@ class Reconstructor:
                 self.average.load_state_dict(state)
             if (folder / ENCODER).is_file():
                 self.encoder.load_state_dict(
-                    {k: t.float() for k, t in load_file(folder / ENCODER).items()}
+                    {k: t.float() for k, t in read_tensors(folder / ENCODER).items()}
                 )
             if self.adversary is not None:
                 self.adversary.begin_with(folder)
@@ -395,7 +396,9 @@ def _begun(settings: ReconstructionSettings, data: SubjectsInMemory, out: Path) 
     already."""
     path, here = out / SETTINGS, {"settings": settings.as_json(), "data": run_folder.identity(data)}
     if path.exists() and (out / STATE).exists():
-        there = json.loads(path.read_text(encoding="utf-8"))
+        there = read_json(path)
+        if not all(isinstance(there.get(name), dict) for name in ("settings", "data")):
+            raise ValueError(f"{path} is damaged: expected the settings and the data")
         different = settings.differences(old_names.today(old_names.SETTINGS, there["settings"]))
         different += [
             f"the data's {key} is {there['data'].get(key)} there, {value} here"

@@ -181,7 +181,9 @@ def png_of(width, height):
 def test_what_is_too_large_or_thin_is_refused_before_it_is_made(tmp_path, size, monkeypatch):
     (tmp_path / "thin.png").write_bytes(png_of(*size))
     monkeypatch.setattr(Image.Image, "convert", None)  # what would decode it
-    with pytest.raises(ValueError, match=r"thin\.png: no readable .*(expected at most|exceeds limit)"):
+    with pytest.raises(
+        ValueError, match=r"thin\.png: no readable .*(expected at most|exceeds limit)"
+    ):
         read_photo(tmp_path / "thin.png")
 
 
