@@ -28,7 +28,7 @@ from typing import Any
 
 from semhead_lib import old_names
 from semhead_lib.data.dataset.manifest import Manifest
-from semhead_lib.errors import UsageError, did_you_mean
+from semhead_lib.errors import UsageError, check_name, did_you_mean
 from semhead_lib.files import read_yaml
 from semhead_lib.models.config import preset
 from semhead_lib.reproduce.profiles import Step, check_parameters, find_profile, read_notebook
@@ -142,6 +142,13 @@ def load_study(name: str, root: Path) -> Study:
         raise UsageError(f"{path}: expected the sections datasets, common and sweeps")
     try:
         datasets = {name: DatasetPlan(**settings) for name, settings in content["datasets"].items()}
+        for dataset, plan in datasets.items():
+            check_name(str(dataset), f"{path}: dataset")
+            if not min(plan.subjects, plan.views_per_subject) >= 1 or plan.seed < 0:
+                raise UsageError(
+                    f"{path}: dataset {dataset}: expected subjects and views_per_subject >= 1 and "
+                    f"seed >= 0, got {plan}"
+                )
     except (TypeError, AttributeError) as error:
         raise UsageError(f"{path}: datasets: {error}") from None
     if UNSEEN not in datasets:

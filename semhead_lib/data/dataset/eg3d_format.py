@@ -132,7 +132,7 @@ def export_dataset(folder: Path | str, out: Path | str, *, progress: bool = True
     """
     out, manifest = Path(out), Manifest.load(folder)
     with place_lock(out):
-        if out.exists() and not (out.is_dir() and out.suffix != ".zip" and not any(out.iterdir())):
+        if out.exists() and not (out.is_dir() and not _is_zip(out) and not any(out.iterdir())):
             raise FileExistsError(f"{out} exists already; export into a new name")
         remove_leftovers(out.parent, out.name)
         return _export(Path(folder), manifest, out, progress)
@@ -142,7 +142,7 @@ def _export(folder: Path, manifest: Manifest, out: Path, progress: bool) -> int:
     partial, labels = partial_path(out), []
     single = manifest.layout.views_per_subject == (1, 1)
     try:
-        with _Writer(partial, zipped=out.suffix == ".zip") as write:
+        with _Writer(partial, zipped=_is_zip(out)) as write:
             images = tqdm(
                 _images(folder, manifest),
                 total=manifest.views,
@@ -187,6 +187,10 @@ def _images(folder: Path, manifest: Manifest) -> Iterator[tuple[int, bytes, torc
                     yield first + position, data, cameras[view]
             except ValueError as error:
                 raise ValueError(f"{path}: {error}") from None
+
+
+def _is_zip(out: Path) -> bool:
+    return out.suffix.lower() == ".zip"
 
 
 def _folder(image: str) -> str:

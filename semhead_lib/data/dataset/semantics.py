@@ -130,7 +130,8 @@ class _Begun:
         file was written by it, and none is touched."""
         for name in {*self.replaced, *self.made} - {record.name for record in manifest.shards}:
             (folder / name).unlink(missing_ok=True)
-        (folder / LOG).unlink(missing_ok=True)
+        if (folder / LOG).exists():  # a finished dataset may be on a disk that is only read
+            (folder / LOG).unlink()
 
 
 def _fill(

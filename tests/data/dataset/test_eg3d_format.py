@@ -296,3 +296,8 @@ def test_a_second_export_into_one_place_leaves_the_first_alone(
     count = send_out(dataset, out)
     assert len(as_eg3d_reads(out)) == count == 38
     assert [path.name for path in out.parent.iterdir()] == [name]
+
+
+def test_a_zip_is_a_zip_in_capital_letters_too(dataset, tmp_path):
+    assert send_out(dataset, tmp_path / "x.ZIP") == 38
+    assert zipfile.is_zipfile(tmp_path / "x.ZIP") and check(tmp_path / "x.ZIP") == []
