@@ -70,18 +70,45 @@ def folder_lock(folder: Path) -> Iterator[None]:
     Raises BlockingIOError when another process holds it. File systems that cannot lock a folder are
     not locked.
     """
-    import fcntl
-
     handle = os.open(folder, os.O_RDONLY)
     try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise BlockingIOError(
-                error.errno, "another process is writing here", str(folder)
-            ) from None
-        except OSError:
-            pass
+        _lock(handle, folder)
         yield
     finally:
         os.close(handle)
+
+
+@contextlib.contextmanager
+def place_lock(path: Path) -> Iterator[None]:
+    """Hold the name `path`, of a file or folder that need not be there yet, as `folder_lock` does.
+
+    What is locked is `.NAME.lock` in its parent, which is made if missing; it goes with the lock.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = path.with_name(f".{path.name}.lock")
+    while True:
+        handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            _lock(handle, path)
+            if lock.exists() and os.path.samestat(lock.stat(), os.fstat(handle)):
+                break
+        except BaseException:
+            os.close(handle)
+            raise
+        os.close(handle)  # whoever held it has just removed its file
+    try:
+        yield
+    finally:
+        lock.unlink(missing_ok=True)
+        os.close(handle)
+
+
+def _lock(handle: int, path: Path) -> None:
+    import fcntl
+
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise BlockingIOError(error.errno, "another process is writing here", str(path)) from None
+    except OSError:  # of a file system without locks
+        pass

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import functools
 import os
+from contextlib import AbstractContextManager
 from typing import Any
 
 from semhead_lib.conf import data, models, runs
@@ -185,6 +186,7 @@ def reconstruct(config: models.Reconstruct) -> None:
     from semhead_lib.training.reconstruction.settings import ReconstructionSettings
     from semhead_lib.training.reconstruction.trainer import reconstruct as run
 
+    settings = part(ReconstructionSettings, config)
     subjects = SubjectsInMemory.load(
         config.data,
         geometry=("depth", "segmentation") if settings.pixels else (),
@@ -192,7 +194,6 @@ def reconstruct(config: models.Reconstruct) -> None:
         threads=available_cores(),
         progress=True,
     )
-    settings = part(ReconstructionSettings, config)
     print(run(settings, subjects, config.out, device=config.device, init=config.init))
 
 
@@ -201,12 +202,13 @@ def evaluate(config: models.Evaluate) -> None:
     from pathlib import Path
 
     from semhead_lib import api
-    from semhead_lib.atomic import write_atomically
+    from semhead_lib.atomic import place_lock, write_atomically
     from semhead_lib.evaluation.protocol import dumps
 
     settings = values_of(config, "model", "data", "out")
-    found = api.evaluate(config.model, config.data, **settings)
-    write_atomically(Path(config.out), dumps(found.as_json()).encode())
+    with place_lock(Path(config.out)):
+        found = api.evaluate(config.model, config.data, **settings)
+        write_atomically(Path(config.out), dumps(found.as_json()).encode())
     print(
         found.overall(),
         found.table(scopes=[name for name in found.generated if name != "all"]),
@@ -218,7 +220,8 @@ def sample(config: models.Sample) -> None:
     """`semhead sample MODEL OUT`."""
     from semhead_lib.viz.samples import sample as draw
 
-    print(draw(**values_of(config)))
+    with _held(config.out):
+        print(draw(**values_of(config)))
 
 
 def invert(config: models.Invert) -> int:
@@ -241,7 +244,8 @@ def invert(config: models.Invert) -> int:
     )
     files = part(Files, config)
     extractor = FeatureExtractor.load(config.features, device=_device(config))
-    failed = invert_photos(config.photos, config.out, inverter, files, extractor=extractor)
+    with _held(config.out):
+        failed = invert_photos(config.photos, config.out, inverter, files, extractor=extractor)
     return 1 if failed else 0
 
 
@@ -253,7 +257,8 @@ def inverter_train(config: models.InverterTrain) -> None:
 
     recipe = part(EncoderRecipe, config)
     clip = SemanticEncoder.load(config.encoder, device=_device(config))
-    print(train_encoder(config.model, config.out, recipe, clip=clip, device=config.device))
+    with _held(config.out):
+        print(train_encoder(config.model, config.out, recipe, clip=clip, device=config.device))
 
 
 def data_check(config: data.Check) -> int:
@@ -337,6 +342,16 @@ def doctor(config: runs.Doctor) -> int:
     from semhead_lib.doctor import main
 
     return main(as_json=config.json)
+
+
+def _held(out: str) -> AbstractContextManager[None]:
+    """The folder `out`, made if missing, held for this process (see `atomic.folder_lock`)."""
+    from pathlib import Path
+
+    from semhead_lib.atomic import folder_lock
+
+    Path(out).mkdir(parents=True, exist_ok=True)
+    return folder_lock(Path(out))
 
 
 def _device(config: Any) -> str:

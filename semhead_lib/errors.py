@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import difflib
+import re
 
 
 class UsageError(ValueError):
     """The command line asks for something that does not exist or is not allowed; the message is one
     line."""
+
+
+def check_name(name: str, what: str) -> None:
+    """Raise UsageError unless `name` can be that of a folder within another."""
+    if not re.fullmatch(r"\w[\w.+-]*", name):
+        raise UsageError(f"{what} {name!r}: expected letters, digits, '_', '-', '+' and '.'")
 
 
 def did_you_mean(word: str, known: list[str]) -> str:

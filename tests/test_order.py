@@ -5,7 +5,17 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1] / "semhead_lib"
 FLOORS = (  # from the ground up; on a floor, too, a stage imports only from those to its left
-    ("lazy", "errors", "settings", "old_names", "atomic", "progress", "devices", "cameras"),
+    (
+        "lazy",
+        "errors",
+        "settings",
+        "old_names",
+        "files",
+        "atomic",
+        "progress",
+        "devices",
+        "cameras",
+    ),
     ("ops", "data"),
     ("metrics", "conditioning", "models"),
     ("viz", "training", "evaluation"),

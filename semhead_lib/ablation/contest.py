@@ -29,7 +29,8 @@ from semhead_lib import old_names
 from semhead_lib.ablation.table import keep_image, write_csv
 from semhead_lib.atomic import folder_lock, write_atomically
 from semhead_lib.devices import pick_device
-from semhead_lib.errors import UsageError, did_you_mean
+from semhead_lib.errors import UsageError, check_name, did_you_mean
+from semhead_lib.files import read_yaml
 from semhead_lib.reproduce import runs
 from semhead_lib.reproduce.profiles import find_profile
 from semhead_lib.reproduce.progress import ProgressLine, duration
@@ -119,7 +120,7 @@ def load_contest(name: str, root: Path) -> Contest:
     path = find_profile(name, root / "papermill_runs" / "profiles" / "designs").resolve()
     shown = path.relative_to(root) if path.is_relative_to(root) else path
     try:
-        content = safe_load(path.read_text(encoding="utf-8"))
+        content = safe_load(read_yaml(path))
     except YAMLError as error:
         raise UsageError(f"{shown}: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict) or set(content) != _SECTIONS:
@@ -130,6 +131,7 @@ def load_contest(name: str, root: Path) -> Contest:
         )
     entries = []
     for design, asked in content["designs"].items():
+        check_name(str(design), f"{shown}: design")
         for seed in asked["seeds"]:
             entries.append(_entry(design, seed, asked["parts"], content, f"{shown}: {design}"))
     return Contest(

@@ -20,6 +20,7 @@ judged on the dataset `unseen`.
 
 from __future__ import annotations
 
+import io
 import re
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -27,7 +28,8 @@ from typing import Any
 
 from semhead_lib import old_names
 from semhead_lib.data.dataset.manifest import Manifest
-from semhead_lib.errors import UsageError, did_you_mean
+from semhead_lib.errors import UsageError, check_name, did_you_mean
+from semhead_lib.files import read_yaml
 from semhead_lib.models.config import preset
 from semhead_lib.reproduce.profiles import Step, check_parameters, find_profile, read_notebook
 from semhead_lib.training.settings import TrainSettings
@@ -134,13 +136,20 @@ def load_study(name: str, root: Path) -> Study:
     path = find_profile(name, root / "papermill_runs" / "profiles" / "ablations").resolve()
     path = path.relative_to(root) if path.is_relative_to(root) else path
     try:
-        content = OmegaConf.to_object(OmegaConf.load(root / path))
+        content = OmegaConf.to_object(OmegaConf.load(io.StringIO(read_yaml(root / path))))
     except (OmegaConfBaseException, YAMLError) as error:
         raise UsageError(f"{path}: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict) or set(content) != {"datasets", "common", "sweeps"}:
         raise UsageError(f"{path}: expected the sections datasets, common and sweeps")
     try:
         datasets = {name: DatasetPlan(**settings) for name, settings in content["datasets"].items()}
+        for dataset, plan in datasets.items():
+            check_name(str(dataset), f"{path}: dataset")
+            if not min(plan.subjects, plan.views_per_subject) >= 1 or plan.seed < 0:
+                raise UsageError(
+                    f"{path}: dataset {dataset}: expected subjects and views_per_subject >= 1 and "
+                    f"seed >= 0, got {plan}"
+                )
     except (TypeError, AttributeError) as error:
         raise UsageError(f"{path}: datasets: {error}") from None
     if UNSEEN not in datasets:

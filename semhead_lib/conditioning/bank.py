@@ -17,6 +17,7 @@ from semhead_lib.atomic import write_atomically
 from semhead_lib.cameras import orbit_cameras
 from semhead_lib.conditioning.modes import ConditionMode
 from semhead_lib.conditioning.sampling import sample_conditions
+from semhead_lib.files import read_tensors
 
 if TYPE_CHECKING:
     from semhead_lib.conditioning.semantic import SemanticEncoder
@@ -117,11 +118,9 @@ class ConditionBank:
                 f"{path} is missing: the folder does not say what its generator is conditioned on"
             )
         try:
+            features = read_tensors(path)["features"].float()
             with safe_open(path, "pt") as file:
-                features, content = (
-                    file.get_tensor("features").float(),
-                    json.loads(file.metadata()["semhead"]),
-                )
+                content = json.loads(file.metadata()["semhead"])
             features = torch.nn.functional.normalize(features, dim=-1)
             return cls(
                 ConditionMode(content["mode"], features.shape[1]),

@@ -12,6 +12,7 @@ from typing import Any
 from torch import nn
 
 from semhead_lib.atomic import write_atomically
+from semhead_lib.files import read_json
 
 
 def begin(recipe: Any, out: Path, settings: str, what: str, **about: Any) -> None:
@@ -23,7 +24,9 @@ def begin(recipe: Any, out: Path, settings: str, what: str, **about: Any) -> Non
     """
     here, path = asdict(recipe), out / settings
     if path.exists():
-        there = json.loads(path.read_text(encoding="utf-8"))["recipe"]
+        there = read_json(path).get("recipe")
+        if not isinstance(there, dict):
+            raise ValueError(f"{path} is damaged: expected a recipe, got {there!r:.60}")
         different = [
             f"{k} is {there.get(k)} there, {v} here" for k, v in here.items() if there.get(k) != v
         ]

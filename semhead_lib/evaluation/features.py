@@ -23,7 +23,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 from torch import Tensor
 from tqdm import tqdm
 
@@ -31,6 +31,7 @@ from semhead_lib.atomic import write_atomically
 from semhead_lib.conditioning.semantic import ASSETS, SemanticEncoder
 from semhead_lib.data.dataset.batches import to_model_range
 from semhead_lib.devices import keep_freed_memory, pick_device
+from semhead_lib.files import read_tensors
 
 DEFAULT = "headjudge"  # of every metric that is not of semantics
 
@@ -150,7 +151,7 @@ def stored_features(
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, save({"features": extractor.images(images, progress).contiguous()}))
-    return load_file(path)["features"]
+    return read_tensors(path)["features"]
 
 
 def _headjudge(path: str, device: str, batch: int) -> FeatureExtractor:
@@ -265,7 +266,7 @@ def _hugging_face(repository: str) -> list[Path]:
 def _read(file: Path) -> dict[str, Tensor]:
     """Tensors of a file, without executing anything in it."""
     if file.suffix == ".safetensors":
-        return load_file(file)
+        return read_tensors(file)
     try:
         return torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:

@@ -303,8 +303,8 @@ class HeadExplorer(widgets.VBox):
         """A photograph was given: it becomes the condition."""
         if not self.upload.value:
             return
+        file = self.upload.value[0]
         try:
-            file = self.upload.value[0]
             image, said = portrait_of(bytes(file["content"]), file["name"])
             self._photos[file["name"]] = image
             for model in self._models.values():
@@ -315,6 +315,8 @@ class HeadExplorer(widgets.VBox):
             self._changed()  # another image may have the same name
         except (ValueError, OSError) as error:
             self._fail(error)
+        except Exception as error:  # whatever is wrong with a photograph, the explorer stays
+            self._fail(ValueError(f"{file['name']}: {type(error).__name__}: {error}"))
 
     def _draw_image(self, task: tuple) -> None:
         began = time.perf_counter()

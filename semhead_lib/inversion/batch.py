@@ -89,20 +89,20 @@ def invert_photos(
     people, failed = gather(photos), 0
     for number, (name, paths) in enumerate(people.items(), start=1):
         folder = out / name
-        about = _about(paths, inverter, files, extractor)
-        if (folder / METRICS).is_file() and json.loads((folder / METRICS).read_text()).get(
-            "about"
-        ) == about:
-            _say(f"[{number}/{len(people)}] {name}: was finished already")
-            continue
         try:
+            about = _about(paths, inverter, files, extractor)
+            if _finished(folder / METRICS) == about:
+                _say(f"[{number}/{len(people)}] {name}: was finished already")
+                continue
             result = invert_person(name, paths, inverter, files, extractor, progress)
-        except (ValueError, OSError) as error:
-            _say(f"[{number}/{len(people)}] {name}: {error}")
+            stopped = (result.fitted.style.stopped, result.fitted.pivotal.stopped)
+            interrupted = "interrupted" in stopped
+            write(result, folder, inverter, files, about if not interrupted else None)
+        except Exception as error:  # of one; the others can still be had
+            kind = "" if isinstance(error, ValueError | OSError) else f"{type(error).__name__}: "
+            _say(f"[{number}/{len(people)}] {name}: {kind}{error}")
             failed += 1
             continue
-        interrupted = "interrupted" in (result.fitted.style.stopped, result.fitted.pivotal.stopped)
-        write(result, folder, inverter, files, about if not interrupted else None)
         _say(f"[{number}/{len(people)}] {name}: {folder / report.PAGE}")
         if interrupted:
             raise KeyboardInterrupt
@@ -199,6 +199,15 @@ def write(
     report.write(result, folder)
     metrics = {"about": about, "model": inverter.generator.config.name, **result.metrics}
     write_atomically(folder / METRICS, json.dumps(metrics, indent=1).encode() + b"\n")
+
+
+def _finished(path: Path) -> dict | None:
+    """What the inversion that `metrics.json` is of followed from; None where it is not finished, or
+    the file is damaged."""
+    try:
+        return json.loads(path.read_bytes()).get("about")
+    except (FileNotFoundError, ValueError, AttributeError, RecursionError):
+        return None
 
 
 def _about(

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from semhead_lib import old_names
 from semhead_lib.atomic import write_atomically
 from semhead_lib.cameras import LABEL_LENGTH
+from semhead_lib.files import check_fields, read_tensors
 from semhead_lib.models.generator import Generator, packed
 
 ATTENTION = ("sdpa", "xformers")
@@ -153,10 +154,12 @@ class StyleEncoder(nn.Module):
                 f"{path} is missing: no style encoder was trained for this generator"
             )
         try:
+            tensors = old_names.today(old_names.TENSORS, read_tensors(path))
             with safe_open(path, "pt") as file:
-                encoder = cls(EncoderConfig(**json.loads(file.metadata()["semhead"])), attention)
-                tensors = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
-                encoder.load_state_dict(old_names.today(old_names.TENSORS, tensors))
+                config = EncoderConfig(**json.loads(file.metadata()["semhead"]))
+            check_fields(config, dict.fromkeys(config.__dataclass_fields__, (0, 8192)))
+            encoder = cls(config, attention)
+            encoder.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
         except Exception as error:
             raise ValueError(f"{path} holds no style encoder: {error}") from error
         return encoder.requires_grad_(False).to(device).eval()

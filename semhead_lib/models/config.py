@@ -5,10 +5,26 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from semhead_lib.files import check_fields
 from semhead_lib.ops.field import Box
 from semhead_lib.ops.render_rays import LARGEST_GRID, MOST_SAMPLES
 
 BACKGROUNDS = ("learnt", "plain")
+_RANGES = {  # what a config may ask for: least and most
+    "resolution": (1, 8192),
+    "raw_resolution": (1, 8192),
+    "plane_side": (2, 4096),
+    "plane_channels": (1, 1024),
+    "backbone_base": (1, 1 << 20),
+    "backbone_most": (1, 8192),
+    "super_channels": (1, 8192),
+    "hidden": (1, 8192),
+    "features": (1, 1024),
+    "z_dim": (1, 65536),
+    "w_dim": (1, 65536),
+    "mapping_layers": (1, 64),
+    "condition_dim": (0, 65536),
+}
 
 
 @dataclass(frozen=True)
@@ -58,7 +74,9 @@ class GeneratorConfig:
 
     def __post_init__(self) -> None:
         for name in ("super_channels", "box_center", "box_half"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))
+            if isinstance(getattr(self, name), list):
+                object.__setattr__(self, name, tuple(getattr(self, name)))
+        check_fields(self, _RANGES)
         Box(self.box_center, self.box_half)
         for name, least in (("coarse", 2), ("fine", 0)):
             if not least <= getattr(self, name) <= MOST_SAMPLES:

@@ -18,12 +18,13 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from semhead_lib.atomic import write_atomically
 from semhead_lib.cameras import FOCAL, LABEL_LENGTH, RADIUS
+from semhead_lib.files import check_fields, in_file, read_json
 from semhead_lib.models.backbone import widths
 from semhead_lib.models.config import GeneratorConfig
 from semhead_lib.models.generator import packed
@@ -38,6 +39,7 @@ from semhead_lib.models.layers import (
     upsample,
 )
 from semhead_lib.models.mapping import unit_variance
+from semhead_lib.models.weights import fitted
 
 WEIGHTS, CONFIG = "discriminator.safetensors", "discriminator.json"
 LOCAL = 8  # places along a side that have logits of their own
@@ -47,6 +49,17 @@ BANDS = (
     6.0,
     4.0,
 )  # amplification of each octave of detail, finest first: about to the variance of images
+
+
+_RANGES = {  # what a config may ask for: least and most
+    "resolution": (1, 8192),
+    "raw_resolution": (1, 8192),
+    "base": (1, 1 << 20),
+    "most": (1, 8192),
+    "semantic_dim": (0, 65536),
+    "group": (1, 65536),
+    "views": (1, 65536),
+}
 
 
 @dataclass(frozen=True)
@@ -69,6 +82,7 @@ class DiscriminatorConfig:
     )
 
     def __post_init__(self) -> None:
+        check_fields(self, _RANGES)
         if self.resolution < 8 or self.resolution & (self.resolution - 1):
             raise ValueError(
                 f"resolution must be a power of two, at least 8, got {self.resolution}"
@@ -346,16 +360,11 @@ class Discriminator(nn.Module):
         """The one saved in a folder. Raises FileNotFoundError, or ValueError when config and
         weights do not fit."""
         folder = Path(folder)
-        weights = folder / WEIGHTS
-        config = DiscriminatorConfig(**json.loads((folder / CONFIG).read_text(encoding="utf-8")))
-        discriminator = cls(config)
         try:
-            discriminator.load_state_dict(
-                {key: tensor.float() for key, tensor in load_file(weights).items()}
-            )
-        except RuntimeError as error:
-            raise ValueError(f"{weights} does not fit its {CONFIG}: {error}") from None
-        return discriminator
+            config = DiscriminatorConfig(**read_json(folder / CONFIG))
+        except (ValueError, TypeError) as error:
+            raise ValueError(in_file(folder / CONFIG, error)) from None
+        return fitted(lambda: cls(config), folder / WEIGHTS, CONFIG)
 
 
 def detail_bands(images: Tensor) -> Tensor:  # [B, 3, S, S] -> [B, 18, S / 2, S / 2]

@@ -7,17 +7,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from semhead_lib.atomic import write_atomically
 from semhead_lib.cameras import crop_cameras
+from semhead_lib.files import in_file, read_json
 from semhead_lib.models.backbone import Backbone, Background, SuperResolution
 from semhead_lib.models.config import GeneratorConfig
 from semhead_lib.models.layers import channels_last
 from semhead_lib.models.mapping import MappingNetwork
 from semhead_lib.models.planes import make_planes
 from semhead_lib.models.renderer import Renderer, RenderSettings, views_each
+from semhead_lib.models.weights import fitted
 from semhead_lib.ops import Ball, Box
 
 ASSETS = Path(__file__).parents[1] / "assets"
@@ -200,12 +202,8 @@ class Generator(nn.Module):
                     f"no generator {str(name)!r}: {file} is missing (shipped: "
                     f"{', '.join(shipped) or 'none'})"
                 )
-        generator = cls(
-            GeneratorConfig.from_json(json.loads((folder / CONFIG).read_text(encoding="utf-8")))
-        )
-        tensors = {key: tensor.float() for key, tensor in load_file(folder / WEIGHTS).items()}
         try:
-            generator.load_state_dict(tensors)
-        except RuntimeError as error:
-            raise ValueError(f"{folder / WEIGHTS} does not fit its {CONFIG}: {error}") from None
-        return generator.to(device).eval()
+            config = GeneratorConfig.from_json(read_json(folder / CONFIG))
+        except ValueError as error:
+            raise ValueError(in_file(folder / CONFIG, error)) from None
+        return fitted(lambda: cls(config), folder / WEIGHTS, CONFIG).to(device).eval()

@@ -55,19 +55,21 @@ def write_pages(run: Run, executed: list[str], metrics: dict[str, dict[str, Any]
 
 def _page(run: Run, name: str) -> str:
     import nbformat
-    from nbconvert import HTMLExporter
+
+    from semhead_lib.reproduce.sanitised import SafeExporter, clean_outputs
 
     notebook = nbformat.read(run.executed(name), as_version=4)
     notebook.metadata["title"] = run.notebooks[name]["title"]
     prose = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
     notebook.metadata["has_formulas"] = bool(_FORMULA.search(prose))
+    clean_outputs(notebook)
     notebook.metadata["has_plotly"] = _draw_plotly(notebook)
     script = run.folder / "pages" / "plotly.min.js"
     if notebook.metadata["has_plotly"] and not script.is_file():
         from plotly.offline import get_plotlyjs
 
         write_text(script, get_plotlyjs())
-    return HTMLExporter(raw_template=_TEMPLATE, embed_images=True).from_notebook_node(notebook)[0]
+    return SafeExporter(raw_template=_TEMPLATE, embed_images=True).from_notebook_node(notebook)[0]
 
 
 def _draw_plotly(notebook: Any) -> bool:
@@ -104,7 +106,7 @@ def _index(run: Run, executed: list[str], metrics: dict[str, dict[str, Any]]) ->
         link = f"<a href='pages/{html.escape(name)}.html'>{html.escape(entry['title'])}</a>"
         cells = [
             link,
-            name,
+            html.escape(name),
             duration(entry["seconds"]),
             size(entry["peak_memory_bytes"]),
             _commit(entry),
@@ -142,7 +144,7 @@ def _index(run: Run, executed: list[str], metrics: dict[str, dict[str, Any]]) ->
 def _commit(entry: dict[str, Any]) -> str:
     if not entry["commit"]:
         return "none (not in git)"
-    return f"<code>{entry['commit'][:12]}</code>" + (
+    return f"<code>{html.escape(entry['commit'][:12])}</code>" + (
         " with local changes" if entry["dirty"] else ""
     )
 

@@ -17,7 +17,10 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import io
 import json
+import math
+import os
 import re
 import types
 import typing
@@ -27,6 +30,7 @@ from typing import Any
 
 from semhead_lib import old_names
 from semhead_lib.errors import UsageError, did_you_mean
+from semhead_lib.files import read_yaml
 
 # an earlier name of a notebook in ${NOTEBOOK.PARAMETER}
 _TAKEN = re.compile(rf"(?<=\$\{{)(?:{'|'.join(old_names.NOTEBOOKS)})(?=\.)")
@@ -44,6 +48,13 @@ class Parameter:
         """Whether `value` has this parameter's type; whole numbers pass for floats, booleans never
         for numbers."""
         return _fits(value, self.kind)
+
+    def in_range(self, value: Any) -> bool:
+        """Whether numbers are finite, and not negative unless the default is."""
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            return True
+        default = self.default if isinstance(self.default, (int, float)) else 0
+        return math.isfinite(value) and (value >= 0 or default < 0)
 
     @property
     def kind_name(self) -> str:
@@ -121,7 +132,7 @@ def load_profile(
     from yaml import YAMLError
 
     try:
-        sections: Any = _todays(OmegaConf.load(path))
+        sections: Any = _todays(OmegaConf.load(io.StringIO(read_yaml(path))))
         if not OmegaConf.is_dict(sections) or not sections:
             raise UsageError(f"{path}: expected one section a notebook")
         known = {}
@@ -146,10 +157,26 @@ def load_profile(
         resolved: Any = OmegaConf.to_container(sections, resolve=True)
     except (OmegaConfBaseException, YAMLError) as error:
         raise UsageError(f"{path}: {' '.join(str(error).split())}") from None
-    return [
+    steps = [
         Step(notebook, check_parameters(notebook, resolved[name], path))
         for name, notebook in known.items()
     ]
+    _check_folders(steps, path)
+    return steps
+
+
+def _check_folders(steps: list[Step], profile: Path) -> None:
+    """Raise UsageError where two notebooks would write into one folder, or one into the other's."""
+    folders: list[tuple[Path, str]] = []
+    for step in steps:
+        if isinstance(out := step.parameters.get("out"), str):
+            here = Path(os.path.normpath(out))
+            for there, name in folders:
+                if here.is_relative_to(there) or there.is_relative_to(here):
+                    raise UsageError(
+                        f"{profile}: {step.name}.out: {here} is in the way of {name}'s, {there}"
+                    )
+            folders.append((here, step.name))
 
 
 def _todays(sections: Any) -> Any:
@@ -219,6 +246,10 @@ def check_parameters(notebook: Notebook, given: dict[str, Any], profile: Path) -
         parameter = notebook.parameters[name]
         if not parameter.accepts(value):
             raise UsageError(f"{where}.{name}: expected {parameter.kind_name}, got {value!r}")
+        if not parameter.in_range(value):
+            raise UsageError(
+                f"{where}.{name}: expected a finite number that is not negative, got {value!r}"
+            )
     return {
         name: given.get(name, parameter.default) for name, parameter in notebook.parameters.items()
     }

@@ -12,6 +12,7 @@ from typing import Any
 
 from semhead_lib.atomic import write_atomically
 from semhead_lib.conditioning.bank import ConditionBank
+from semhead_lib.files import read_json
 from semhead_lib.models.cost import cost
 from semhead_lib.models.discriminator import Discriminator
 from semhead_lib.models.generator import Generator
@@ -136,7 +137,7 @@ class _Stage:
 
     @classmethod
     def read(cls, folder: Path) -> _Stage:
-        return cls(json.loads((folder / SETTINGS).read_text(encoding="utf-8")), read_log(folder))
+        return cls(read_json(folder / SETTINGS), read_log(folder))
 
     @property
     def seconds(self) -> float:

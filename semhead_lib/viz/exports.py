@@ -80,13 +80,9 @@ def write_viewer(path: Path | str, mesh: Mesh, title: str) -> None:
     scenes.show_only(plot, scenes.surface(mesh))
     scenes.as_the_generator(plot)
     scenes.look(plot, azimuth=25, elevation=8, radius=RADIUS)
-    page = plot.get_snapshot()
-    _write(
-        path,
-        re.sub(
-            r"<title>.*?</title>", f"<title>{html.escape(title)}</title>", page, count=1
-        ).encode(),
-    )
+    named = f"<title>{html.escape(title)}</title>"
+    page = re.sub(r"<title>.*?</title>", lambda _: named, plot.get_snapshot(), count=1)
+    _write(path, page.encode())
 
 
 def write_mesh(path: Path | str, mesh: Mesh) -> None:

@@ -117,6 +117,12 @@ def test_vicico_and_views_become_settings(checkout):
         ("  views_per_head: 1\n", "", "views_per_head"),
         ("unseen:", "others:", "datasets needs one called unseen"),
         ("subjects: 2, seed: 1,", "people: 2,", "datasets: .*'people'"),
+        (
+            "unseen:",
+            "../../../x: {subjects: 2, seed: 1}\n  unseen:",
+            "dataset '../../../x': expected",
+        ),
+        ("subjects: 2, seed: 1,", "subjects: -4, seed: 1,", "subjects and views_per_subject >= 1"),
         ("sweeps:", "sweep:", "expected the sections datasets, common and sweeps"),
         ("seed=0,1", "kimg=1,2", "two different runs are called semantic_seed-0"),
         ("mode=semantic,none", "preset=semhead-32,semhead-64", "two different runs|one size"),

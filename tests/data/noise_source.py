@@ -125,3 +125,10 @@ def files_of(folder):
         for path in folder.rglob("*")
         if path.is_file()
     }
+
+
+def flipped(path):
+    """Flip a bit in the middle of a file."""
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 4
+    path.write_bytes(data)

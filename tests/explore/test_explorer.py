@@ -13,6 +13,7 @@ from PIL import Image
 from skimage.data import astronaut
 
 from semhead_lib.cameras import RADIUS
+from semhead_lib.explore import explorer as module
 from semhead_lib.explore.explorer import HeadExplorer, in_words
 from semhead_lib.ops import Box
 from semhead_lib.viz import scenes
@@ -113,7 +114,7 @@ def test_two_models_side_by_side(explorer):
     assert explorer.other_image.layout.display == "none"
 
 
-def test_a_photograph_becomes_the_condition(explorer):
+def test_a_photograph_becomes_the_condition(explorer, monkeypatch):
     data = io.BytesIO()
     Image.fromarray(astronaut()).save(data, "PNG")
     before = moved(explorer, condition="subject 0")
@@ -130,6 +131,10 @@ def test_a_photograph_becomes_the_condition(explorer):
     explorer.upload.set_trait("value", ({**file, "name": "text.png", "content": b"no image"},))
     assert "text.png" in explorer.message.value and "alert" in explorer.message.value
     assert explorer.condition.value == "image: astronaut.png"
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "portrait_of", lambda *_: bytes(-1 + 2**62))
+        explorer.upload.set_trait("value", ({**file, "name": "huge.png"},))
+    assert "alert" in explorer.message.value and "huge.png" in explorer.message.value
 
 
 def test_a_snapshot(explorer):

@@ -135,6 +135,25 @@ def test_meshes_survive_the_round_trip(tmp_path, kind):
         write_mesh(tmp_path / "m.stl", Mesh(vertices, faces, colours))
 
 
+def test_any_failure_of_one_is_a_line_and_the_rest_goes_on(
+    inverted, capsys, photos, model, monkeypatch
+):
+    out, _ = inverted
+    (out / "other" / "metrics.json").write_bytes(b'{"about": \xff')
+    read = batch.read_portrait
+
+    def hungry(path, **options):
+        if path.name == "nobody.png":
+            raise MemoryError("no room")
+        return read(path, **options)
+
+    monkeypatch.setattr(batch, "read_portrait", hungry)
+    assert main(["invert", str(photos), f"out={out}", f"model={model}", *QUICK]) == 1
+    said = capsys.readouterr().err
+    assert "nobody: MemoryError: no room" in said and "eileen: was finished already" in said
+    assert json.loads((out / "other" / "metrics.json").read_text())["about"]
+
+
 def test_people_are_gathered_from_files_and_folders(photos, tmp_path):
     people = batch.gather([photos, photos / "eileen" / "1.jpg"])
     assert [len(paths) for paths in people.values()] == [1, 1, 1, 2, 1]

@@ -71,3 +71,11 @@ def test_a_page_to_turn_a_head(head, tmp_path):
     page = (tmp_path / "head.html").read_text()
     assert "<title>one &lt;head&gt;</title>" in page and len(page) < 5_000_000
     assert 'src="http' not in page and "src='http" not in page, "it needs no network"
+
+
+def test_a_viewers_title_is_shown_as_it_is(tmp_path):
+    vertices = np.array([[0, 0, 0], [0.5, 0, 0], [0, 0.25, 0], [0, 0, 0.125]], np.float32)
+    faces = np.array([[0, 2, 1], [0, 1, 3], [0, 3, 2], [1, 2, 3]], np.int32)
+    head = Mesh(vertices, faces, np.zeros((4, 3), np.uint8))
+    write_viewer(tmp_path / "v.html", head, r"C:\1\<b>")
+    assert r"<title>C:\1\&lt;b&gt;</title>" in (tmp_path / "v.html").read_text()

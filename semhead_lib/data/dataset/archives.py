@@ -8,6 +8,7 @@ extracted: entries are read by name, after their names and sizes were looked at.
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import stat
@@ -84,37 +85,27 @@ class ImageArchive:
     def labels(self) -> list[tuple[str, Any]]:
         """The entries of `dataset.json`, as they are: (image name, label). Raises ValueError when
         there are none."""
-        where = f"{self.path}: {MANIFEST}"
-        try:
-            content = json.loads(self.read(MANIFEST))
-        except (ValueError, RecursionError) as error:
-            if MANIFEST not in self.sizes:
-                raise
-            raise ValueError(f"{where}: is not JSON: {error}") from None
-        labels = content.get("labels") if isinstance(content, dict) else None
-        if not labels:
-            raise ValueError(f"{where}: has no labels; each image needs its 25-number camera label")
-        pairs = list(labels.items()) if isinstance(labels, dict) else labels
-        if not isinstance(pairs, list):
-            raise ValueError(f"{where}: labels must be a list of [image name, label]")
-        for row, pair in enumerate(pairs):
-            if not isinstance(pair, list | tuple) or len(pair) != 2 or not isinstance(pair[0], str):
-                raise ValueError(
-                    f"{where}: labels, row {row}: expected [image name, label], got {pair!r:.80}"
-                )
-        return [(name, label) for name, label in pairs]
+        return parse_labels(self.read(MANIFEST), f"{self.path}: {MANIFEST}")
 
     def _scan_folder(self) -> None:
-        for folder, _, files in os.walk(self.path, followlinks=True):
+        known = set()
+        for folder, below, files in os.walk(self.path, followlinks=True):
+            found = os.stat(folder)
+            if (place := (found.st_dev, found.st_ino)) in known:  # links may go round in circles
+                below.clear()
+                continue
+            known.add(place)
+            below.sort()
             for file in files:
-                name = (Path(folder) / file).relative_to(self.path).as_posix()
-                if not _hidden(name):
-                    self.sizes[name] = (
-                        os.path.getsize(self.path / name) if (self.path / name).exists() else 0
-                    )
+                path = Path(folder) / file
+                name = path.relative_to(self.path).as_posix()
+                if not _hidden(name) and (path.is_file() or not path.exists()):
+                    self.sizes[name] = path.stat().st_size if path.exists() else 0
 
     def _scan_zip(self) -> None:
         try:
+            if not self.path.is_file():
+                raise ValueError("a pipe or a device")
             self.zip = zipfile.ZipFile(self.path)
         except Exception as error:  # damaged zip files fail in many ways
             raise ValueError(
@@ -134,6 +125,47 @@ class ImageArchive:
                 self.problems.append(f"{self.path}: {info.filename!r}: {problem}")
             elif not info.is_dir() and not _hidden(info.filename):
                 self.sizes[info.filename] = info.file_size
+
+
+def parse_labels(data: bytes, where: str) -> list[tuple[str, Any]]:
+    """The entries of a `dataset.json`, as they are: (image name, label). Raises ValueError, starting
+    with `where`, when there are none."""
+    try:
+        content = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{where}: is not JSON: {error}") from None
+    labels = content.get("labels") if isinstance(content, dict) else None
+    if not labels:
+        raise ValueError(f"{where}: has no labels; each image needs its 25-number camera label")
+    pairs = list(labels.items()) if isinstance(labels, dict) else labels
+    if not isinstance(pairs, list):
+        raise ValueError(f"{where}: labels must be a list of [image name, label]")
+    for row, pair in enumerate(pairs):
+        if not isinstance(pair, list | tuple) or len(pair) != 2 or not isinstance(pair[0], str):
+            raise ValueError(
+                f"{where}: labels, row {row}: expected [image name, label], got {pair!r:.80}"
+            )
+    return [(name, label) for name, label in pairs]
+
+
+def folder_labels(folder: Path) -> dict[str, Any]:
+    """Camera labels of the `dataset.json` in `folder` by image name; none where there is no such
+    file, or it is of something else. Raises ValueError for one that has labels but is damaged."""
+    path = folder / MANIFEST
+    if not path.is_file() or path.stat().st_size > MAX_BYTES:
+        return {}
+    return _folder_labels(path, path.stat().st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=8)
+def _folder_labels(path: Path, changed: int) -> dict[str, Any]:
+    data = path.read_bytes()
+    try:
+        return dict(parse_labels(data, str(path)))
+    except ValueError:
+        if b'"labels"' in data:
+            raise
+        return {}
 
 
 def parse_label(label: Any) -> np.ndarray:  # [25] float32

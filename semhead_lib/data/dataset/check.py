@@ -17,7 +17,7 @@ from semhead_lib.atomic import leftovers
 from semhead_lib.data.dataset.archives import ImageArchive, parse_label, unsafe_name
 from semhead_lib.data.dataset.encoding import MAX_ENTRY, decode_image, sample_problems
 from semhead_lib.data.dataset.manifest import FORMAT, LEASES, LOG, MANIFEST, Manifest, ShardRecord
-from semhead_lib.data.dataset.shards import file_sha256, read_member, sample_layout
+from semhead_lib.data.dataset.shards import read_member, sample_layout, shard_problem
 
 
 def check(path: Path | str) -> list[str]:
@@ -77,16 +77,10 @@ def _check_dataset(folder: Path) -> Iterator[str]:
 def _check_shard(
     path: Path, record: ShardRecord, manifest: Manifest, owner: dict[str, str]
 ) -> Iterator[str]:
+    if problem := shard_problem(path.parent, record):
+        yield problem
     if not path.is_file():
-        yield f"{path}: missing"
         return
-    size = path.stat().st_size
-    if size < record.bytes:
-        yield f"{path}: truncated: {size} of {record.bytes} bytes"
-    elif size > record.bytes:
-        yield f"{path}: has {size} bytes, {MANIFEST} says {record.bytes}"
-    elif (digest := file_sha256(path)) != record.sha256:
-        yield f"{path}: wrong checksum: SHA-256 is {digest}, {MANIFEST} says {record.sha256}"
     subjects = views = 0
     try:
         for sample in _samples(path):

@@ -18,12 +18,12 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from semhead_lib.atomic import partial_path, publish, remove_leftovers
+from semhead_lib.atomic import partial_path, place_lock, publish, remove_leftovers
 from semhead_lib.cameras import orbit_angles
 from semhead_lib.data.dataset.archives import ImageArchive, parse_label
 from semhead_lib.data.dataset.encoding import decode_entry, decode_image, decode_info, encode_image
 from semhead_lib.data.dataset.manifest import MANIFEST, Manifest
-from semhead_lib.data.dataset.shards import read_shard
+from semhead_lib.data.dataset.shards import read_listed
 from semhead_lib.data.subjects import Subject
 
 GROUPS = ("none", "folder")
@@ -127,19 +127,24 @@ def export_dataset(folder: Path | str, out: Path | str, *, progress: bool = True
     go: that form has no place for masks, depth or attributes. Returns the number of images.
 
     Raises FileNotFoundError or ValueError for a bad dataset, FileExistsError when `out` exists and
-    is not an empty folder; `out` appears only when it is complete.
+    is not an empty folder, BlockingIOError when another process is writing it; `out` appears only
+    when it is complete.
     """
     out, manifest = Path(out), Manifest.load(folder)
-    if out.exists() and not (out.is_dir() and out.suffix != ".zip" and not any(out.iterdir())):
-        raise FileExistsError(f"{out} exists already; export into a new name")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    remove_leftovers(out.parent, out.name)
+    with place_lock(out):
+        if out.exists() and not (out.is_dir() and not _is_zip(out) and not any(out.iterdir())):
+            raise FileExistsError(f"{out} exists already; export into a new name")
+        remove_leftovers(out.parent, out.name)
+        return _export(Path(folder), manifest, out, progress)
+
+
+def _export(folder: Path, manifest: Manifest, out: Path, progress: bool) -> int:
     partial, labels = partial_path(out), []
     single = manifest.layout.views_per_subject == (1, 1)
     try:
-        with _Writer(partial, zipped=out.suffix == ".zip") as write:
+        with _Writer(partial, zipped=_is_zip(out)) as write:
             images = tqdm(
-                _images(Path(folder), manifest),
+                _images(folder, manifest),
                 total=manifest.views,
                 unit="image",
                 disable=not progress,
@@ -167,8 +172,10 @@ def _images(folder: Path, manifest: Manifest) -> Iterator[tuple[int, bytes, torc
     """(subject index, PNG file, label [25]) of every view. PNG files pass through as they are."""
     for record, first in zip(manifest.shards, manifest.first_subjects, strict=False):
         path = folder / record.name
-        for position, sample in read_shard(
-            path, lambda _, names: [n for n in names if n.startswith(("view_", "cam", "json"))]
+        for position, sample in read_listed(
+            folder,
+            record,
+            lambda _, names: [n for n in names if n.startswith(("view_", "cam", "json"))],
         ):
             try:
                 info = decode_info(sample)
@@ -180,6 +187,10 @@ def _images(folder: Path, manifest: Manifest) -> Iterator[tuple[int, bytes, torc
                     yield first + position, data, cameras[view]
             except ValueError as error:
                 raise ValueError(f"{path}: {error}") from None
+
+
+def _is_zip(out: Path) -> bool:
+    return out.suffix.lower() == ".zip"
 
 
 def _folder(image: str) -> str:

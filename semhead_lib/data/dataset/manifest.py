@@ -199,12 +199,17 @@ class Manifest:
 def parse_record(content: Any) -> ShardRecord:
     """A ShardRecord from JSON. Raises ValueError naming what is wrong."""
     record = _build(ShardRecord, content, "shard")
-    path = PurePosixPath(record.name)
-    if path.name != record.name or not record.name.endswith(".tar") or record.name.startswith("."):
-        raise ValueError(f"shard name {record.name!r} must be a plain file name ending in .tar")
+    parse_name(record.name)
     if min(record.subjects, record.views, record.bytes) < 1:
         raise ValueError(f"shard {record.name}: subjects, views and bytes must be positive")
     return record
+
+
+def parse_name(name: str) -> str:
+    """The name of a shard from JSON. Raises ValueError when it could be that of another file."""
+    if PurePosixPath(name).name != name or not name.endswith(".tar") or name.startswith("."):
+        raise ValueError(f"shard name {name!r} must be a plain file name ending in .tar")
+    return name
 
 
 def parse_layout(content: Any) -> Layout:

@@ -19,7 +19,7 @@ from torch import Tensor
 from semhead_lib.data.dataset.batches import Row, check_views, choose_views, collate
 from semhead_lib.data.dataset.encoding import decode_subject
 from semhead_lib.data.dataset.manifest import Manifest
-from semhead_lib.data.dataset.shards import read_shard
+from semhead_lib.data.dataset.shards import read_listed
 from semhead_lib.data.subjects import Batch, Subject, all_present
 from semhead_lib.progress import progress_bar
 
@@ -74,9 +74,13 @@ class SubjectsInMemory(Sequence[Subject]):
             except ValueError as error:
                 raise ValueError(f"{entry[0]}: {error}") from None
 
-        paths = (folder / record.name for record in manifest.shards)
         samples = islice(
-            ((path, sample) for path in paths for _, sample in read_shard(path)), limit
+            (
+                (folder / record.name, sample)
+                for record in manifest.shards
+                for _, sample in read_listed(folder, record)
+            ),
+            limit,
         )
         subjects: list[Subject] = []
         total = manifest.subjects if limit is None else min(limit, manifest.subjects)

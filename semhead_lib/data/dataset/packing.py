@@ -27,7 +27,7 @@ from PIL import Image, features
 from torch import Tensor
 from tqdm import tqdm
 
-from semhead_lib.atomic import remove_leftovers
+from semhead_lib.atomic import place_lock, remove_leftovers
 from semhead_lib.data.dataset.encoding import (
     Sample,
     SampleInfo,
@@ -45,7 +45,7 @@ from semhead_lib.data.dataset.packed import (
     SUBJECTS,
     write_packed,
 )
-from semhead_lib.data.dataset.shards import read_shard
+from semhead_lib.data.dataset.shards import read_listed
 
 GENERATOR_PSNR = (
     25.0  # dB: how near the shipped generator comes to images of a head that it is fitted to
@@ -94,15 +94,30 @@ def pack_dataset(
 
     The same dataset gives the same bytes (of one version of Pillow and libwebp). Raises
     FileNotFoundError, ValueError for a bad dataset or a size that not one subject fits in,
-    FileExistsError when `out` exists, OSError when it cannot be written.
+    FileExistsError when `out` exists, BlockingIOError when another process is writing it, OSError
+    when it cannot be written.
     """
     if not 0 < size < math.inf:
         raise ValueError(f"size must be a positive number of megabytes, got {size:g}")
     if not psnr < math.inf:
         raise ValueError(f"psnr must be a finite number of decibels, got {psnr:g}")
     out, folder, manifest = Path(out), Path(folder), Manifest.load(folder)
-    if out.exists():
-        raise FileExistsError(f"{out} exists already; pack into a new name")
+    with place_lock(out):
+        if out.exists():
+            raise FileExistsError(f"{out} exists already; pack into a new name")
+        remove_leftovers(out.parent, out.name)
+        return _pack(folder, manifest, out, size, psnr, threads, progress)
+
+
+def _pack(
+    folder: Path,
+    manifest: Manifest,
+    out: Path,
+    size: float,
+    psnr: float,
+    threads: int,
+    progress: bool,
+) -> PackReport:
     sample = _Sample(folder, manifest)
     budget = size * 1e6 - _TAR
     table = sample.bytes_of_a_subject
@@ -170,8 +185,6 @@ def _publish(
         "cameras": manifest.cameras,
         "packed": packed,
     }
-    out.parent.mkdir(parents=True, exist_ok=True)
-    remove_leftovers(out.parent, out.name)
     write_packed(out, content, members)
     return PackReport(
         kept,
@@ -249,7 +262,7 @@ def _read(folder: Path, manifest: Manifest, wanted: Collection[int]) -> Iterator
         def choose(position: int, names: list[str], first: int = first) -> list[str] | None:
             return [n for n in names if n.startswith(stems)] if first + position in wanted else None
 
-        for _, sample in read_shard(path, choose):
+        for _, sample in read_listed(folder, record, choose):
             try:
                 info = decode_info(sample)
                 images = [_pixels(sample, info, view) for view in range(info.views)]

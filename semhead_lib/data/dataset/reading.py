@@ -8,7 +8,7 @@ from pathlib import Path
 
 from semhead_lib.data.dataset.encoding import SampleInfo, decode_info, decode_subject
 from semhead_lib.data.dataset.manifest import Manifest
-from semhead_lib.data.dataset.shards import read_shard
+from semhead_lib.data.dataset.shards import read_listed
 from semhead_lib.data.subjects import Subject
 
 
@@ -18,16 +18,14 @@ def load_subject(folder: Path | str, index: int) -> Subject:
     Raises FileNotFoundError, IndexError when there is no such subject, ValueError naming the file
     and what is wrong.
     """
-    manifest = Manifest.load(folder)
+    folder, manifest = Path(folder), Manifest.load(folder)
     if not 0 <= index < manifest.subjects:
         raise IndexError(f"{folder} has subjects 0 to {manifest.subjects - 1}, asked for {index}")
     shard = bisect_right(manifest.first_subjects, index) - 1
-    wanted, path = (
-        index - manifest.first_subjects[shard],
-        Path(folder) / manifest.shards[shard].name,
-    )
-    for _, sample in read_shard(
-        path, lambda position, names: names if position == wanted else None
+    wanted, record = index - manifest.first_subjects[shard], manifest.shards[shard]
+    path = folder / record.name
+    for _, sample in read_listed(
+        folder, record, lambda position, names: names if position == wanted else None
     ):
         return _decode(sample, path)
     raise ValueError(f"{path}: has no subject number {wanted}, against the manifest")
@@ -36,20 +34,21 @@ def load_subject(folder: Path | str, index: int) -> Subject:
 def subjects(folder: Path | str) -> Iterator[Subject]:
     """All subjects of the dataset in `folder`, in order, one in memory at a time. Raises as
     `load_subject`."""
+    folder = Path(folder)
     for record in Manifest.load(folder).shards:
-        path = Path(folder) / record.name
-        for _, sample in read_shard(path):
+        path = folder / record.name
+        for _, sample in read_listed(folder, record):
             yield _decode(sample, path)
 
 
 def infos(folder: Path | str) -> list[SampleInfo]:
     """What is known of each subject of the dataset in `folder`, in order, without its images.
     Raises as `load_subject`."""
-    found = []
+    folder, found = Path(folder), []
     for record in Manifest.load(folder).shards:
-        path = Path(folder) / record.name
-        for _, sample in read_shard(
-            path, lambda _, names: [name for name in names if name == "json"]
+        path = folder / record.name
+        for _, sample in read_listed(
+            folder, record, lambda _, names: [name for name in names if name == "json"]
         ):
             try:
                 found.append(decode_info(sample))

@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 
 from semhead_lib.atomic import partial_path
 from semhead_lib.data.dataset.encoding import MAX_ENTRY, Sample, decode_info, decode_npy
-from semhead_lib.data.dataset.manifest import Layout, ShardRecord
+from semhead_lib.data.dataset.manifest import MANIFEST, Layout, ShardRecord
 
 Choose = Callable[
     [int, list[str]], Collection[str] | None
@@ -105,6 +105,29 @@ def read_shard(path: Path, choose: Choose | None = None) -> Iterator[tuple[int, 
         raise ValueError(f"{path}: is not a readable tar file: {error}") from None
 
 
+def read_listed(
+    folder: Path, record: ShardRecord, choose: Choose | None = None
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """`read_shard` of a shard that the manifest lists, held against what it says.
+
+    A tar file that was cut between two members, or filled with zeros from there on, reads without
+    an error: so its size is compared first, and when all is read its number of subjects. Raises
+    FileNotFoundError, or ValueError naming the file, what was expected and what came.
+    """
+    path, seen = folder / record.name, 0
+    if (size := path.stat().st_size) != record.bytes:
+        raise ValueError(f"{path}: has {size} bytes, {MANIFEST} says {record.bytes}")
+
+    def counted(position: int, names: list[str]) -> Collection[str] | None:
+        nonlocal seen
+        seen = position + 1
+        return names if choose is None else choose(position, names)
+
+    yield from read_shard(path, counted)
+    if seen != record.subjects:
+        raise ValueError(f"{path}: has {seen} subjects, {MANIFEST} says {record.subjects}")
+
+
 def read_member(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
     """The bytes of a member. Raises ValueError when it is no plain file, larger than MAX_ENTRY, or
     cut short."""
@@ -115,6 +138,21 @@ def read_member(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
     if len(data) != member.size:
         raise ValueError(f"{member.name}: cut short: {len(data)} of {member.size} bytes")
     return data
+
+
+def shard_problem(folder: Path, record: ShardRecord) -> str | None:
+    """How a shard's file differs from what the manifest says (one line), or None."""
+    path = folder / record.name
+    if not path.is_file():
+        return f"{path}: missing"
+    size = path.stat().st_size
+    if size < record.bytes:
+        return f"{path}: truncated: {size} of {record.bytes} bytes"
+    if size > record.bytes:
+        return f"{path}: has {size} bytes, {MANIFEST} says {record.bytes}"
+    if (digest := file_sha256(path)) != record.sha256:
+        return f"{path}: wrong checksum: SHA-256 is {digest}, {MANIFEST} says {record.sha256}"
+    return None
 
 
 def file_sha256(path: Path) -> str:

@@ -22,7 +22,7 @@ from semhead_lib.cameras import LABEL_LENGTH, check_cameras
 from semhead_lib.data.dataset.batches import Row, check_views, choose_views, collate
 from semhead_lib.data.dataset.encoding import Sample, decode_entry, decode_info, decode_npy
 from semhead_lib.data.dataset.manifest import Manifest
-from semhead_lib.data.dataset.shards import read_shard
+from semhead_lib.data.dataset.shards import read_listed
 from semhead_lib.data.subjects import Batch
 
 
@@ -164,15 +164,10 @@ class SubjectStream(IterableDataset[Batch]):
                 return self._entries(epoch, first + position, names) if position in chosen else None
 
             path = self.folder / record.name
-            for position, sample in read_shard(path, choose):
+            for position, sample in read_listed(self.folder, record, choose):
                 yield position + offset, first + position, path, sample
                 if position == chosen[-1]:
                     break
-            else:
-                raise ValueError(
-                    f"{path}: holds fewer than the {record.subjects} subjects that the manifest "
-                    "says"
-                )
 
     def _views(self, epoch: int, subject: int, views: int) -> list[int]:
         return choose_views(self.seed, epoch, subject, views, self.views_per_subject)

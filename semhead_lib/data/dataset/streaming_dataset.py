@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 
 from semhead_lib.data.dataset.encoding import decode_entry, decode_info
 from semhead_lib.data.dataset.manifest import Manifest
-from semhead_lib.data.dataset.shards import read_shard
+from semhead_lib.data.dataset.shards import read_listed
 from semhead_lib.data.dataset.streaming import SubjectStream
 from semhead_lib.data.subjects import Batch
 
@@ -109,8 +109,10 @@ class SubjectsOnDisk:
         """The subjects in order, without their images."""
         for record in self.manifest.shards:
             path = self.folder / record.name
-            for _, sample in read_shard(
-                path, lambda _, names: [n for n in names if n in ("json", "semantic.npy")]
+            for _, sample in read_listed(
+                self.folder,
+                record,
+                lambda _, names: [n for n in names if n in ("json", "semantic.npy")],
             ):
                 yield path, sample
 

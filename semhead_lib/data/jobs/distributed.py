@@ -9,7 +9,7 @@ any number may join or be killed at any time.
 
 from __future__ import annotations
 
-import shutil
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -19,7 +19,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from semhead_lib import old_names
-from semhead_lib.atomic import partial_path, publish, remove_leftovers
+from semhead_lib.atomic import publish
 from semhead_lib.data.dataset.manifest import (
     LEASES,
     LOG,
@@ -34,7 +34,7 @@ from semhead_lib.data.dataset.manifest import (
     parse_record,
 )
 from semhead_lib.data.jobs.leases import Leases
-from semhead_lib.data.jobs.synthesis import SynthesisReport, compare_plans, make_plan
+from semhead_lib.data.jobs.synthesis import SynthesisReport, compare_plans, make_plan, tidy
 from semhead_lib.data.jobs.workers import SourceFactory, make_shard
 
 _PLAN = "plan"  # settled by whoever comes first
@@ -76,7 +76,9 @@ def synthesize_distributed(
     plan = make_plan(source, subjects, shard_size, image_format, seed)
     out.mkdir(parents=True, exist_ok=True)
     if (out / MANIFEST).exists():
-        return SynthesisReport(_finished(out, plan), 0, 0, time.perf_counter() - start)
+        manifest = _finished(out, plan)
+        tidy(out)
+        return SynthesisReport(manifest, 0, 0, time.perf_counter() - start)
     if (out / LOG).exists():
         raise FileExistsError(
             f"{out} is being made by one process: the same command with engine=local goes on"
@@ -118,6 +120,7 @@ def _mine(plan: Plan, leases: Leases, rank: int, ranks: int, bar: tqdm) -> Itera
     """Shards to make, claimed, until all are settled; waits while others have the rest."""
     count = plan.shards()
     order = [(i + rank * count // ranks) % count for i in range(count)]
+    said: dict[str, str] = {}
     while True:
         settled = leases.settled()
         bar.n = len(settled) - (_PLAN in settled)
@@ -129,6 +132,11 @@ def _mine(plan: Plan, leases: Leases, rank: int, ranks: int, bar: tqdm) -> Itera
             raise FileNotFoundError(leases.folder)
         shard = next((s for s in left if leases.take(_piece(plan, s))), None)
         if shard is None:
+            holders = leases.holders()
+            if holders != said and holders and not bar.disable:
+                names = ", ".join(f"{piece} of {owner}" for piece, owner in holders.items())
+                bar.write(f"waiting for {names}; at most {leases.lease:g} s if lost", sys.stderr)
+            said = holders
             time.sleep(min(leases.lease / 4, 2.0))
         else:
             yield shard
@@ -173,10 +181,7 @@ def _merge(plan: Plan, out: Path, leases: Leases) -> None:
         records.append(record)
         layouts.append((record.name, parse_layout(outcome["layout"])))
     Manifest(plan, merged_layout(layouts), tuple(records)).save(out)
-    aside = partial_path(leases.folder)
-    leases.folder.rename(aside)  # at once: nobody finds a part of it
-    shutil.rmtree(aside, ignore_errors=True)
-    remove_leftovers(out)
+    tidy(out)
 
 
 def _name(made: Path, path: Path) -> None:

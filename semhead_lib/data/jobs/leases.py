@@ -2,8 +2,8 @@
 system.
 
 A lease is a file that only one process can create, touched every few seconds while its owner lives.
-One that was not touched for a lease, by the file system's own clock, is of a process that is gone,
-and may be taken over. A process that slept through its lease may still go on with a piece that
+One that was not touched for a lease, by the file system's own clock or by that of whoever waits, is
+of a process that is gone, and may be taken over. A process that slept through its lease may still go on with a piece that
 another has taken: so leases only save work. What holds exactly is `settle`: of all who have done a
 piece, the outcome of one counts, and it stays.
 """
@@ -16,6 +16,7 @@ import json
 import os
 import socket
 import threading
+import time
 import uuid
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,7 @@ class Leases:
         self.folder, self.lease = Path(folder), lease
         self.owner = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         self._held: set[str] = set()
+        self._seen: dict[Path, tuple[int, float]] = {}  # when a lease was last found touched anew
         self._changes, self._ended = threading.Lock(), threading.Event()
         self._keeper = threading.Thread(target=self._keep, daemon=True, name="semhead leases")
         self._keeper.start()
@@ -150,13 +152,21 @@ class Leases:
             return None
 
     def _is_stale(self, path: Path) -> bool:
-        """Whether a lease has not been touched for a lease, both times by the file system's clock."""
+        """Whether a lease has not been touched for a lease: both times by the file system's clock,
+        or, where that was set back meanwhile, seen unchanged for so long by our own."""
         clock = self._clock()
         clock.touch()
         try:
-            return clock.stat().st_mtime - path.stat().st_mtime > self.lease
+            now, touched = clock.stat().st_mtime_ns, path.stat().st_mtime_ns
         except FileNotFoundError:  # it was given back just now: the next round sees
             return False
+        if now - touched > self.lease * 1e9:
+            return True
+        seen, since = self._seen.get(path, (None, 0.0))
+        if seen != touched:
+            self._seen[path] = touched, time.monotonic()
+            return False
+        return time.monotonic() - since > self.lease
 
     def _take_over(self, path: Path) -> bool:
         """Replace a stale lease by one of our own, one process at a time."""

@@ -12,13 +12,21 @@ from __future__ import annotations
 import json
 import os
 import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from tqdm import tqdm
 
 from semhead_lib import old_names
-from semhead_lib.atomic import folder_lock, leftovers, publish, remove_leftovers, write_atomically
+from semhead_lib.atomic import (
+    folder_lock,
+    leftovers,
+    partial_path,
+    publish,
+    remove_leftovers,
+    write_atomically,
+)
 from semhead_lib.data.dataset.encoding import IMAGE_FORMATS
 from semhead_lib.data.dataset.manifest import (
     LEASES,
@@ -102,8 +110,7 @@ def synthesize(
         if (out / MANIFEST).exists():
             manifest = Manifest.load(out)
             _compare(manifest.plan, plan, out, resume)
-            (out / LOG).unlink(missing_ok=True)
-            remove_leftovers(out)
+            tidy(out)
             return SynthesisReport(manifest, 0, 0, time.perf_counter() - start)
         done = _begin(plan, out, resume)
         before = sum(record.subjects for record, _ in done.values())
@@ -189,6 +196,18 @@ def _compare(there: Plan, here: Plan, out: Path, resume: bool) -> None:
             f"{out} already holds a dataset, finished or not; allow resuming or use another folder"
         )
     compare_plans(there, here, out)
+
+
+def tidy(out: Path) -> None:
+    """Remove what the making of a finished dataset left there: by a process that was killed between
+    writing `dataset.json` and this. Where the disk cannot be written, it stays."""
+    with suppress(OSError):
+        for name in (LEASES, old_names.LEASES):
+            if (out / name).is_dir():  # at once: nobody finds a part of it
+                (out / name).rename(partial_path(out / name))
+        if (out / LOG).exists():
+            (out / LOG).unlink()
+        remove_leftovers(out)
 
 
 def compare_plans(there: Plan, here: Plan, out: Path) -> None:

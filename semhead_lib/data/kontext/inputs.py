@@ -7,10 +7,13 @@ of tar files (WebDataset). Entries are read by name; nothing is extracted.
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
+import json
 import tarfile
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -21,7 +24,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from semhead_lib import old_names
-from semhead_lib.atomic import write_atomically
+from semhead_lib.atomic import folder_lock, write_atomically
 from semhead_lib.data.dataset.archives import SUFFIXES, ImageArchive, unsafe_name
 from semhead_lib.data.dataset.encoding import MAX_ENTRY, encode_image
 from semhead_lib.data.dataset.shards import read_member
@@ -31,8 +34,9 @@ from semhead_lib.data.portraits.photos import decode_photo
 
 CHOSEN, COLUMNS = (
     "portraits.csv",
-    ("image", "portrait", "reason", "azimuth", "elevation", "sharpness", "pixels"),
+    ("image", "portrait", "reason", "azimuth", "elevation", "sharpness", "pixels", "sha256"),
 )
+SETTINGS = "portraits.json"  # what `portraits.csv` was begun with
 PLAIN = 212  # grey of the background, of 255
 _CHUNK = 16  # images a worker is given at a time
 
@@ -67,12 +71,21 @@ def choose_portraits(
     in `portraits.csv`.
 
     The same call goes on where it was interrupted. Returns how many were chosen ("chosen"), and how
-    many were not, by the first words of the reason. Raises as `collection`, and ValueError when
-    `out` was begun with another collection.
+    many were not, by the first words of the reason. Images may be added to the collection
+    meanwhile. Raises as `collection`, BlockingIOError when another process is writing into `out`,
+    and ValueError when `out` was begun with another collection or other settings.
     """
-    wanted, out = wanted or PortraitFilter(), Path(out)
+    out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
+    with folder_lock(out):
+        return _choose(source, out, wanted or PortraitFilter(), workers, progress)
+
+
+def _choose(
+    source: Path | str, out: Path, wanted: PortraitFilter, workers: int, progress: bool
+) -> dict[str, int]:
     rows = _read(out / CHOSEN)
+    _compare(out, rows, source, wanted)
     done = {row["image"] for row in rows}
     todo = ((name, data, wanted) for name, data in collection(source) if name not in done)
     with tqdm(unit="image", desc="portraits", initial=len(done), disable=not progress) as bar:
@@ -110,7 +123,7 @@ def _judged(job: tuple[str, bytes, PortraitFilter]) -> tuple[dict[str, Any], byt
     """The row of one image, and its portrait as PNG, or None when it was not chosen."""
     name, data, wanted = job
     torch.set_num_threads(1)
-    row: dict[str, Any] = dict.fromkeys(COLUMNS, "") | {"image": name}
+    row: dict[str, Any] = dict.fromkeys(COLUMNS, "") | {"image": name, "sha256": _digest(data)}
     try:
         portrait = align(
             decode_photo(data, name), name="portrait", where=name, resolution=wanted.resolution
@@ -208,11 +221,46 @@ def _read(path: Path) -> list[dict[str, Any]]:
     with open(path, newline="", encoding="utf-8") as file:
         reader = csv.DictReader(file)
         names = tuple(old_names.COLUMNS.get(name, name) for name in reader.fieldnames or ())
-        if names != COLUMNS:
+        if names not in (COLUMNS, COLUMNS[:-1]):  # earlier ones have no checksums
             raise ValueError(
                 f"{path}: expected the columns {', '.join(COLUMNS)}, got {reader.fieldnames}"
             )
-        return [old_names.today(old_names.COLUMNS, row) for row in reader]
+        return [{"sha256": ""} | old_names.today(old_names.COLUMNS, row) for row in reader]
+
+
+def _compare(
+    out: Path, rows: list[dict[str, Any]], source: Path | str, wanted: PortraitFilter
+) -> None:
+    """Raise ValueError unless `rows` are of this collection by these settings; keep the settings
+    where nothing was begun."""
+    path, here = out / SETTINGS, asdict(wanted)
+    if not rows:
+        write_atomically(path, json.dumps(here, indent=1).encode() + b"\n")
+        return
+    if path.is_file():
+        try:
+            there = dict(json.loads(path.read_bytes()))
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"{path}: expected the settings as JSON: {error}") from None
+        if differing := [name for name in here if there.get(name) != here[name]]:
+            name = differing[0]
+            raise ValueError(
+                f"{out} was begun with other settings: {name} is {there.get(name)} there, "
+                f"{here[name]} here. Use another folder"
+            )
+    found = {name: _digest(data) for name, data in collection(source)}
+    for row in rows:
+        name = row["image"]
+        if name not in found or row["sha256"] not in ("", found[name]):
+            what = "is another one in" if name in found else "is not in"
+            raise ValueError(
+                f"{out} was begun with another collection: its image {name} {what} {source}. Use "
+                "another folder"
+            )
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:16]
 
 
 def _write(path: Path, rows: list[dict[str, Any]]) -> None:

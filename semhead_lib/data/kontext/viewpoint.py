@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from semhead_lib.files import read_tensors
+
 SIDE = 32  # pixels a side that it looks at
 ASSETS = Path(__file__).parents[2] / "assets" / "viewpoint"
 WEIGHTS = "viewpoint.safetensors"
@@ -100,15 +102,13 @@ def shipped() -> ViewpointNetwork:
 def load(folder: Path | str) -> ViewpointNetwork:
     """The network in a folder. Raises FileNotFoundError, or ValueError naming a file of another
     kind."""
-    from safetensors.torch import load_file
-
     path, network = Path(folder) / WEIGHTS, ViewpointNetwork()
     if not path.is_file():
         raise FileNotFoundError(
             f"{path}: not there; 'python -m semhead_lib.data.kontext.viewpoint_training' makes it"
         )
     try:
-        network.load_state_dict({name: value.float() for name, value in load_file(path).items()})
+        network.load_state_dict({name: value.float() for name, value in read_tensors(path).items()})
     except Exception as error:
         raise ValueError(f"{path}: not the weights of a viewpoint network: {error}") from None
     return network.eval().requires_grad_(False)

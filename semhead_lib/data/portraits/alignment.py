@@ -3,27 +3,26 @@ mask of the head."""
 
 from __future__ import annotations
 
-import functools
 import re
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image, ImageDraw, ImageOps
+from PIL import Image, ImageDraw
 from torch import Tensor
 
 from semhead_lib.cameras import Camera, orbit_angles
-from semhead_lib.data.dataset.archives import ImageArchive, parse_label
+from semhead_lib.data.dataset.archives import folder_labels, parse_label
 from semhead_lib.data.dataset.manifest import MANIFEST
 from semhead_lib.data.portraits import silhouette
 from semhead_lib.data.portraits.camera import CameraFit, fit_camera
 from semhead_lib.data.portraits.crop import cut_square, resized
 from semhead_lib.data.portraits.faces import LANDMARK_MODELS, Face, face_finder
 from semhead_lib.data.portraits.landmarks import head_landmarks
-from semhead_lib.data.portraits.photos import find_photos, read_photo
+from semhead_lib.data.portraits.photos import find_photos, read_photo_and_alpha
 
 _SMALLEST = 40  # pixels: the width of a face's box below which its landmarks mean little
 _WHOLE = 0.8  # the share of a face's box that has to lie in the photograph
@@ -79,15 +78,16 @@ def read_portrait(
     with the command that installs dlib or OpenCV (extra `faces`).
     """
     path = Path(path)
-    image, alpha = read_photo(path), None
+    image, alpha = read_photo_and_alpha(path)
     name = re.sub(r"[^A-Za-z0-9_-]+", "-", path.stem).strip("-")[:80] or "photo"
-    if mask is None:
-        alpha = _read_alpha(path, (image.shape[1], image.shape[2]))
     given = camera is not None
-    camera = torch.as_tensor(camera, dtype=torch.float32) if given else label_of(path)
+    labelled = None if given else _labelled(path)
+    camera = torch.as_tensor(camera, dtype=torch.float32) if given else labelled and labelled[0]
     if camera is not None:
-        source = "given" if given else "label"
-        return _aligned_already(image, camera, source, name, resolution, alpha, mask, str(path))
+        portrait = _aligned_already(
+            image, camera, "given" if given else "label", name, resolution, alpha, mask, str(path)
+        )
+        return replace(portrait, notes=labelled[1]) if labelled else portrait
     return align(
         image,
         name=name,
@@ -159,19 +159,31 @@ def label_of(path: Path | str) -> Tensor | None:  # [25] float32
     """Camera of a photograph from the `dataset.json` of its folder or the one above; None where
     there is none.
 
-    Raises ValueError naming the file and what is wrong with it.
+    A label of the same name with another suffix counts where there is no other: images are often
+    converted. Raises ValueError naming the file and what is wrong with it.
     """
-    path = Path(path).absolute()
+    found = _labelled(Path(path))
+    return found and found[0]
+
+
+def _labelled(path: Path) -> tuple[Tensor, tuple[str, ...]] | None:
+    """The camera from a label, and a note where it is that of another file's name."""
+    path = path.absolute()
     for folder in path.parents[:2]:
-        labels = folder / MANIFEST
-        if labels.is_file():
-            name = path.relative_to(folder).as_posix()
-            label = _labels(folder, labels.stat().st_mtime_ns).get(name)
-            if label is not None:
-                try:
-                    return torch.from_numpy(parse_label(label))
-                except ValueError as error:
-                    raise ValueError(f"{labels}: {name}: label {error}") from None
+        labels, image = folder_labels(folder), path.relative_to(folder)
+        name = image.as_posix()
+        if name not in labels:
+            stem = PurePosixPath(name).with_suffix("")
+            alike = [n for n in labels if PurePosixPath(n).with_suffix("") == stem]
+            if len(alike) != 1 or (folder / alike[0]).is_file():
+                continue
+            name = alike[0]
+        try:
+            camera = torch.from_numpy(parse_label(labels[name]))
+        except ValueError as error:
+            raise ValueError(f"{folder / MANIFEST}: {name}: label {error}") from None
+        note = f"The camera is that of {name} in {MANIFEST}."
+        return camera, () if name == image.as_posix() else (note,)
     return None
 
 
@@ -301,20 +313,3 @@ def _coverage(
             f"got {mask.dtype} of shape {list(mask.shape)}"
         )
     return resized(mask[None], size)[0], "given"
-
-
-def _read_alpha(path: Path, size: tuple[int, int]) -> Tensor | None:  # [H, W] uint8
-    """The alpha channel of an image that `read_photo` reads, upright, or None when nothing is
-    transparent."""
-    with Image.open(path) as opened:
-        if "A" not in opened.getbands() and "transparency" not in opened.info:
-            return None
-        alpha = ImageOps.exif_transpose(opened).convert("RGBA").getchannel("A")
-    found = torch.from_numpy(np.array(alpha))
-    return None if bool((found > 250).all()) else resized(found[None], size)[0]
-
-
-@functools.lru_cache(maxsize=8)
-def _labels(folder: Path, changed: int) -> dict[str, Any]:
-    """Labels of a folder's `dataset.json`, read again when it has changed."""
-    return dict(ImageArchive(folder).labels())

@@ -3,28 +3,56 @@
 from __future__ import annotations
 
 import io
-from pathlib import Path
+import warnings
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
+from semhead_lib.data.dataset.archives import folder_labels
+
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
+_OTHERS = (".avif", ".bmp", ".cr2", ".cr3", ".dng", ".gif", ".heic", ".heif", ".jp2", ".jxl")
+_OTHERS += (".nef", ".arw", ".psd", ".tif", ".tiff")
+_OWN = {"report.png": "report.html", "heads.png": "heads.json"}  # images that we write beside these
 _LARGEST = 4096  # pixels of the longer side; what is larger is made smaller as it is read
+_MOST, _LONGEST = 200_000_000, 16  # pixels; times the shorter side
+_TURNS = {  # EXIF's orientation -> what makes the image upright
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 def read_photo(path: Path | str) -> Tensor:  # [3, H, W] uint8
-    """Read an image upright, in RGB; what is transparent becomes white.
+    """Read an image upright, in RGB (sRGB, 8 bit); what is transparent becomes white.
 
     Raises FileNotFoundError, or ValueError naming the file and what is wrong with it.
     """
-    return _decoded(path, str(path))
+    return read_photo_and_alpha(path)[0]
+
+
+def read_photo_and_alpha(
+    path: Path | str,
+) -> tuple[Tensor, Tensor | None]:  # [3, H, W] uint8, [H, W] uint8
+    """`read_photo`, and the alpha channel where something is transparent. Raises as it does."""
+    path = Path(path)
+    if path.exists() and not path.is_file():
+        raise ValueError(f"{path}: is no file that can be read to an end")
+    image = _opened(path, str(path))
+    alpha = torch.from_numpy(np.array(image.getchannel("A")))
+    return _over_white(image), None if bool((alpha > 250).all()) else alpha
 
 
 def decode_photo(data: bytes, name: str) -> Tensor:  # [3, H, W] uint8
     """`read_photo` for a file's bytes; errors call it `name`."""
-    return _decoded(io.BytesIO(data), name)
+    return _over_white(_opened(io.BytesIO(data), name))
 
 
 def as_photo(image: Path | str | Image.Image | np.ndarray | Tensor) -> Tensor:  # [3, H, W] uint8
@@ -36,7 +64,8 @@ def as_photo(image: Path | str | Image.Image | np.ndarray | Tensor) -> Tensor:  
     if isinstance(image, (str, Path)):
         return read_photo(image)
     if isinstance(image, Image.Image):
-        return _flattened(ImageOps.exif_transpose(image))
+        _check_size(image)
+        return _over_white(_upright(image))
     if isinstance(image, np.ndarray) and image.ndim == 3:
         image = torch.from_numpy(image.copy()).permute(2, 0, 1)
     if (
@@ -57,31 +86,47 @@ def as_photo(image: Path | str | Image.Image | np.ndarray | Tensor) -> Tensor:  
     return image
 
 
-def _decoded(file: Path | str | io.BytesIO, name: str) -> Tensor:
+def _opened(file: Path | io.BytesIO, name: str) -> Image.Image:  # RGBA
     try:
-        with Image.open(file, formats=("JPEG", "PNG", "WEBP")) as opened:
-            opened.draft("RGB", (_LARGEST, _LARGEST))
-            image = ImageOps.exif_transpose(opened).convert(
-                "RGBA"
-            )  # here, so that a broken file is found
+        with warnings.catch_warnings(action="ignore"):  # of tags that nobody asks for
+            with Image.open(file, formats=("JPEG", "PNG", "WEBP")) as opened:
+                _check_size(opened)
+                opened.draft("RGB", (_LARGEST, _LARGEST))
+                return _upright(opened)  # here, so that a broken file is found
     except FileNotFoundError:
         raise
-    except (
-        UnidentifiedImageError,
-        Image.DecompressionBombError,
-        OSError,
-        SyntaxError,
-        ValueError,
-    ) as error:
+    except Exception as error:  # decoders meet damage with many kinds of exceptions
         why = "of no known kind" if isinstance(error, UnidentifiedImageError) else str(error)
+        why = why or type(error).__name__
         raise ValueError(f"{name}: no readable JPEG, PNG or WebP image: {why}") from None
-    return _flattened(image)
 
 
-def _flattened(image: Image.Image) -> Tensor:  # [3, H, W] uint8
-    """Over white where it is transparent, and not larger than _LARGEST."""
+def _check_size(image: Image.Image) -> None:
+    """Raise ValueError, before anything is decoded, for an image that no photograph can be."""
+    low, high = sorted(image.size)
+    if low < 1 or high > low * _LONGEST or low * high > _MOST:
+        raise ValueError(
+            f"{image.width} x {image.height} pixels; expected at most {_MOST // 10**6} million, the "
+            f"longer side at most {_LONGEST} times the shorter"
+        )
+
+
+def _upright(image: Image.Image) -> Image.Image:  # RGBA, not larger than _LARGEST
+    turn = _TURNS.get(_orientation(image))
     image = image.convert("RGBA")
     image.thumbnail((_LARGEST, _LARGEST))
+    return image if turn is None else image.transpose(turn)
+
+
+def _orientation(image: Image.Image) -> int:
+    """EXIF's orientation, 1 to 8; nothing else is read of what cameras and editors write there."""
+    try:
+        return int(image.getexif().get(0x0112, 1))
+    except Exception:  # damaged in many ways: then it says nothing
+        return 1
+
+
+def _over_white(image: Image.Image) -> Tensor:  # RGBA -> [3, H, W] uint8
     ground = Image.new("RGBA", image.size, "white")
     ground.alpha_composite(image)
     return torch.from_numpy(np.array(ground.convert("RGB"))).permute(2, 0, 1)
@@ -91,15 +136,33 @@ def find_photos(folder: Path | str) -> list[tuple[str, Path]]:
     """Images of a folder in the order of their names, each with whom it shows.
 
     An image in a subfolder shows the person that the subfolder is named for; one beside them shows
-    a person of its own. Raises ValueError when there is none.
+    a person of its own, and so does one that `dataset.json` in `folder` has a camera label for:
+    EG3D's subfolders hold many people each. Hidden files, and what our commands wrote, are no
+    photographs; images of kinds that are not read are named in a warning. Raises ValueError when
+    there is none.
     """
-    folder = Path(folder)
-    found = sorted(p for p in folder.glob("*") if p.suffix.lower() in SUFFIXES)
-    photos = [(p.stem, p) for p in found]
-    for person in sorted(p for p in folder.glob("*") if p.is_dir()):
-        photos += [
-            (person.name, p) for p in sorted(person.glob("*")) if p.suffix.lower() in SUFFIXES
-        ]
+    folder, photos = Path(folder), []
+    labels = {PurePosixPath(name).with_suffix("") for name in folder_labels(folder)}
+    unread: list[str] = []
+    for place in (folder, *(p for p in _visible(folder) if p.is_dir())):
+        for path in _visible(place):
+            kind, name = path.suffix.lower(), path.relative_to(folder)
+            if not path.is_file() or (place / _OWN.get(path.name, ".")).is_file():
+                continue
+            if kind in SUFFIXES:
+                alone = place == folder or PurePosixPath(name.with_suffix("")) in labels
+                photos.append((path.stem if alone else place.name, path))
+            elif kind in _OTHERS:
+                unread.append(name.as_posix())
+    if unread:
+        some = ", ".join(unread[:5]) + f" and {len(unread) - 5} more" * (len(unread) > 5)
+        known = ", ".join(SUFFIXES)
+        warnings.warn(f"{folder}: left out {some}: only {known} are read", stacklevel=2)
     if not photos:
         raise ValueError(f"{folder}: no folder with images ({', '.join(SUFFIXES)})")
     return photos
+
+
+def _visible(folder: Path) -> list[Path]:
+    hidden = (".", "__MACOSX", "@eaDir")
+    return sorted(p for p in folder.iterdir() if not p.name.startswith(hidden))

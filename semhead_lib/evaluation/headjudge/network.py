@@ -16,18 +16,22 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from semhead_lib.atomic import write_atomically
+from semhead_lib.files import read_json
 from semhead_lib.models.layers import channels_last
+from semhead_lib.models.weights import fitted
 
 NAME = "headjudge"
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 SIDE = 128  # pixels of the input; other sizes are resampled
 MAP_SIDE = SIDE // 2  # of the maps it draws
 DEPTH_SCALE = 0.25  # scene units: depth is predicted as (z - 2.7) / DEPTH_SCALE
+
+
+_WIDEST = 4096  # channels that a config may ask for
 
 
 @dataclass(frozen=True)
@@ -181,15 +185,12 @@ class HeadJudge(nn.Module):
             if not file.is_file():
                 raise FileNotFoundError(f"no {NAME} in {folder}: {file} is missing")
         try:
-            content = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-            judge = cls(JudgeConfig.from_json(content))
-            state = {
-                name: t.float() if t.is_floating_point() else t
-                for name, t in load_file(folder / WEIGHTS).items()
-            }
-            judge.load_state_dict(state)
-        except (KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
-            raise ValueError(
-                f"{folder} holds no {NAME}: {str(error).splitlines()[0][:200]}"
-            ) from error
+            config = JudgeConfig.from_json(read_json(folder / CONFIG))
+            if max(config.widths) > _WIDEST or not 1 <= config.decoder <= _WIDEST:
+                raise ValueError(f"widths and decoder must be at most {_WIDEST}")
+            judge = fitted(lambda: cls(config), folder / WEIGHTS, CONFIG)
+        except Exception as error:  # a config of another kind fails in many ways
+            kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
+            words = f"{kind}{str(error).splitlines()[0][:300]}"
+            raise ValueError(f"{folder} holds no {NAME}: {words}") from error
         return judge.to(device).eval().requires_grad_(False)

@@ -8,10 +8,11 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 from torch import Tensor
 
 from semhead_lib.atomic import write_atomically
+from semhead_lib.files import read_tensors
 from semhead_lib.models.encoder import AttributeEncoder, ImageEncoder
 from semhead_lib.models.generator import Generator, Render, packed
 from semhead_lib.models.layers import EqualLinear, equalised
@@ -179,7 +180,7 @@ class Reconstructor:
                 self.generator.load_state_dict(state)
                 self.average.load_state_dict(state)
             if (path := folder / encoder_file(self.encoder)).is_file():
-                state = {name: tensor.float() for name, tensor in load_file(path).items()}
+                state = {name: tensor.float() for name, tensor in read_tensors(path).items()}
                 self.encoder.load_state_dict(state)
             if self.adversary is not None:
                 self.adversary.begin_with(folder)

@@ -20,6 +20,7 @@ from semhead_lib.conditioning.modes import ConditionMode
 from semhead_lib.data.dataset.memory import SubjectsInMemory
 from semhead_lib.data.subjects import all_present
 from semhead_lib.devices import keep_freed_memory, pick_device
+from semhead_lib.files import read_json
 from semhead_lib.models import sampling
 from semhead_lib.models.generator import Generator
 from semhead_lib.progress import progress_bar
@@ -224,7 +225,9 @@ def _begun(settings: ReconstructionSettings, data: SubjectsInMemory, out: Path) 
     already."""
     path, here = out / SETTINGS, {"settings": settings.as_json(), "data": run_folder.identity(data)}
     if path.exists() and (out / STATE).exists():
-        there = json.loads(path.read_text(encoding="utf-8"))
+        there = read_json(path)
+        if not all(isinstance(there.get(name), dict) for name in ("settings", "data")):
+            raise ValueError(f"{path} is damaged: expected the settings and the data")
         different = settings.differences(old_names.today(old_names.SETTINGS, there["settings"]))
         different += [
             f"the data's {key} is {there['data'].get(key)} there, {value} here"

@@ -16,6 +16,7 @@ from PIL import Image
 
 from semhead_lib.atomic import leftovers
 from semhead_lib.cameras import Camera, orbit_cameras
+from semhead_lib.data.dataset import eg3d_format
 from semhead_lib.data.dataset.archives import parse_label
 from semhead_lib.data.dataset.check import check
 from semhead_lib.data.dataset.eg3d_format import export_dataset
@@ -276,3 +277,27 @@ def test_export_overwrites_nothing_and_appears_whole(dataset, tmp_path, monkeypa
             send_out(dataset, out)
         assert not out.exists()
     assert not list(leftovers(tmp_path, "killed")) and not list(leftovers(tmp_path, "killed.zip"))
+
+
+@pytest.mark.parametrize("name", ["out", "out.zip"])
+def test_a_second_export_into_one_place_leaves_the_first_alone(
+    dataset, tmp_path, name, monkeypatch
+):
+    out, whole = tmp_path / "sent" / name, eg3d_format._images
+
+    def during(*arguments):
+        for number, image in enumerate(whole(*arguments)):
+            if number == 1:
+                with pytest.raises(BlockingIOError, match="another process is writing here"):
+                    send_out(dataset, out)
+            yield image
+
+    monkeypatch.setattr(eg3d_format, "_images", during)
+    count = send_out(dataset, out)
+    assert len(as_eg3d_reads(out)) == count == 38
+    assert [path.name for path in out.parent.iterdir()] == [name]
+
+
+def test_a_zip_is_a_zip_in_capital_letters_too(dataset, tmp_path):
+    assert send_out(dataset, tmp_path / "x.ZIP") == 38
+    assert zipfile.is_zipfile(tmp_path / "x.ZIP") and check(tmp_path / "x.ZIP") == []

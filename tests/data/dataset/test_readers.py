@@ -6,6 +6,7 @@ from __future__ import annotations
 import functools
 import re
 import shutil
+import tarfile
 from collections import Counter
 from itertools import islice
 
@@ -15,7 +16,10 @@ from noise_source import NoiseSource, noise_subject, same_subject
 from torch.utils.data import DataLoader
 
 from semhead_lib.data.dataset.batches import choose_views, to_model_range
+from semhead_lib.data.dataset.eg3d_format import export_dataset
 from semhead_lib.data.dataset.memory import SubjectsInMemory
+from semhead_lib.data.dataset.packing import pack_dataset
+from semhead_lib.data.dataset.reading import infos, load_subject, subjects
 from semhead_lib.data.dataset.semantics import fill_semantics
 from semhead_lib.data.dataset.streaming import SubjectStream
 from semhead_lib.data.dataset.streaming_dataset import SubjectsOnDisk
@@ -307,3 +311,36 @@ def test_batches_pin_and_move(memory):
     assert equal(batch.to("cpu"), batch)
     if torch.cuda.is_available():
         assert batch.pin_memory().images.is_pinned()
+
+
+def shortened(path, filled):
+    """Cut a shard before its last subject, or fill it with zeros from there on."""
+    with tarfile.open(path) as tar:
+        members = tar.getmembers()
+    last = members[-1].name.partition(".")[0]
+    start = next(m.offset for m in members if m.name.startswith(f"{last}."))
+    data = path.read_bytes()
+    path.write_bytes(data[:start] + bytes(len(data) - start) * filled)
+
+
+READERS = {
+    "memory": SubjectsInMemory.load,
+    "stream": lambda folder: list(SubjectStream(folder, 2, epochs=1)),
+    "first features": lambda folder: SubjectsOnDisk(folder).semantics(11),
+    "subjects": lambda folder: list(subjects(folder)),
+    "one subject": lambda folder: load_subject(folder, 5),
+    "infos": infos,
+    "export": lambda folder: export_dataset(folder, folder.with_name("sent"), progress=False),
+    "pack": lambda folder: pack_dataset(folder, folder.with_name("packed"), 1.0, psnr=1.0),
+    "encode": lambda folder: fill_semantics(folder, mean_colours, "other", progress=False),
+}
+
+
+@pytest.mark.parametrize("filled", [False, True], ids=["cut", "zeros"])
+@pytest.mark.parametrize("reader", READERS)
+def test_a_shard_that_ends_early_is_named_by_every_reader(encoded, tmp_path, reader, filled):
+    folder = shutil.copytree(encoded, tmp_path / "noise")
+    name = SubjectsOnDisk(folder).manifest.shards[1].name
+    shortened(folder / name, filled)
+    with pytest.raises(ValueError, match=name):
+        READERS[reader](folder)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import functools
+import shutil
 
 import pytest
 import torch
-from noise_source import NoiseSource, files_of
+from noise_source import NoiseSource, files_of, flipped
 
 from semhead_lib.data.dataset.check import check
 from semhead_lib.data.dataset.manifest import Manifest
@@ -125,3 +126,48 @@ def test_the_frontal_view_may_be_one_of_the_views(tmp_path):
     fill(tmp_path / "out", Encoder(), "mean")
     for subject in subjects(tmp_path / "out"):
         assert torch.allclose(subject.semantic, subject.views[2].float().mean(dim=(1, 2)) / 255)
+
+
+def test_damage_gets_no_checksum_of_its_own(dataset):
+    flipped(dataset / "shard-000002.tar")
+    before, found = files_of(dataset), check(dataset)
+    with pytest.raises(ValueError, match="shard-000002.tar: wrong checksum") as caught:
+        fill(dataset, Encoder(), "mean")
+    assert str(caught.value).partition(";")[0] == found[0]
+    after = files_of(dataset)
+    assert {name: after[name] for name in before} == before, "the original was replaced"
+    assert [line for line in check(dataset) if line in found] == found
+
+
+def test_damage_to_what_was_made_before_an_interruption_is_made_again(dataset, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        fill(dataset, Encoder(limit=2), "mean")
+    made = next(dataset.glob("shard-000000.semantic-*.tar"))
+    whole = made.read_bytes()
+    flipped(made)
+    again = Encoder()
+    fill(dataset, again, "mean")
+    assert again.images == 11 - 3 and made.read_bytes() == whole and check(dataset) == []
+    assert not (dataset / "semantics.jsonl").exists()
+
+
+def test_only_what_an_encoding_wrote_is_deleted(dataset):
+    mine = dataset / "shard-000000-of-mine.tar"
+    mine.write_bytes(b"somebody's")
+    with pytest.raises(KeyboardInterrupt):
+        fill(dataset, Encoder(limit=2), "another")
+    fill(dataset, Encoder(), "mean")
+    assert mine.read_bytes() == b"somebody's"
+    mine.unlink()
+    assert check(dataset) == [] and len(list(dataset.glob("*.tar"))) == 4
+
+
+def test_a_file_in_the_way_is_not_overwritten(dataset, shared_dataset):
+    fill(dataset, Encoder(), "mean")
+    name = Manifest.load(dataset).shards[1].name
+    other = dataset.with_name("other")
+    shutil.copytree(shared_dataset, other)
+    (other / name).write_bytes(b"somebody's")
+    with pytest.raises(FileExistsError, match=f"{name} is not in semantics.jsonl"):
+        fill(other, Encoder(), "mean")
+    assert (other / name).read_bytes() == b"somebody's"

@@ -110,6 +110,38 @@ def test_a_maker_that_was_lost_before_the_name(tmp_path, alone, monkeypatch):
     assert files_of(tmp_path) == alone
 
 
+@pytest.mark.parametrize("alone_goes_on", [False, True], ids=["distributed", "local"])
+def test_one_who_was_lost_behind_the_manifest_is_tidied_after(
+    tmp_path, alone, monkeypatch, alone_goes_on
+):
+    from semhead_lib.data.jobs import distributed
+
+    def die(_):
+        raise KeyboardInterrupt
+
+    (tmp_path / ".shard-000001.tar.elsewhere-1-ab.partial").write_bytes(b"half a shard")
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(distributed, "tidy", die)
+        quiet(QUICK, tmp_path, 21)
+    assert (tmp_path / LEASES).is_dir() and check(tmp_path) != []
+    if alone_goes_on:
+        synthesize(QUICK, tmp_path, 21, shard_size=2, workers=0, progress=False)
+    else:
+        quiet(QUICK, tmp_path, 21)
+    assert files_of(tmp_path) == alone and check(tmp_path) == []
+    assert not (tmp_path / LEASES).exists()
+
+
+def test_a_claim_of_the_future_is_waited_for_aloud_and_not_for_ever(tmp_path, alone, capsys):
+    (tmp_path / LEASES).mkdir()
+    claim = tmp_path / LEASES / "shard-000003.lease"
+    claim.write_text("another-machine-7-abc")
+    os.utime(claim, (time.time() + 1e6,) * 2)
+    quiet(QUICK, tmp_path, 21, lease=0.4, progress=True)
+    assert files_of(tmp_path) == alone
+    assert "waiting for shard-000003 of another-machine-7-abc" in capsys.readouterr().err
+
+
 def test_one_who_comes_while_claims_are_put_away(tmp_path, alone):
     """Many in one process, started at odd times: all return, and the dataset is whole."""
     failures = []

@@ -92,6 +92,16 @@ def test_a_claim_that_came_back_to_life_is_given_back(tmp_path, monkeypatch):
         assert heir.holders() == {"a": quick.owner}
 
 
+def test_a_claim_dated_in_the_future_is_taken_over_after_a_lease(tmp_path):
+    """The file server's clock was set back, or the claim is of a machine whose clock is ahead."""
+    lost(tmp_path, "a", seconds=-1e6)
+    with Leases(tmp_path, lease=0.4) as leases, Leases(tmp_path, lease=0.4) as living:
+        assert living.take("b")
+        assert not leases.take("a") and not leases.take("b") and "a" in leases.holders()
+        time.sleep(0.6)
+        assert leases.take("a") and not leases.take("b")
+
+
 def test_an_heir_that_was_lost(tmp_path):
     lost(tmp_path, "a")
     (tmp_path / "a.lease").rename(tmp_path / "a.heir")

@@ -2,8 +2,10 @@
 
 import csv
 import io
+import shutil
 import tarfile
 import zipfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from semhead_lib.data.kontext.inputs import (
     CHOSEN,
     COLUMNS,
     PLAIN,
+    SETTINGS,
     choose_portraits,
     collection,
 )
@@ -97,11 +100,45 @@ def test_it_goes_on(chosen, images, tmp_path):
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         writer.writeheader()
         writer.writerows(list(rows.values())[:2])
-    (tmp_path / "000000.png").write_bytes((out / "000000.png").read_bytes())
+    for name in ("000000.png", SETTINGS):
+        (tmp_path / name).write_bytes((out / name).read_bytes())
     assert choose_portraits(folder, tmp_path, WANTED, workers=2, progress=False) == counts
     assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == {
         p.name: p.read_bytes() for p in out.iterdir()
     }
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("settings", "other settings: least is 64 there, 65 here"),
+        ("content", "another collection: its image c/coffee.png is another one in"),
+        ("names", "another collection: its image a/astronaut.png is not in"),
+    ],
+)
+def test_another_collection_or_other_settings_are_refused(chosen, tmp_path, change, message):
+    source, wanted = shutil.copytree(chosen[0], tmp_path / "in"), WANTED
+    out = shutil.copytree(chosen[1], tmp_path / "out")
+    if change == "settings":
+        wanted = replace(WANTED, least=65)
+    elif change == "content":
+        (source / "c/coffee.png").write_bytes(png(np.zeros((64, 64, 3), np.uint8)))
+    else:
+        (source / "a/astronaut.png").rename(source / "a/z.png")
+    before = {p.name: p.read_bytes() for p in out.iterdir()}
+    with pytest.raises(ValueError, match=message):
+        choose_portraits(source, out, wanted, progress=False)
+    assert {p.name: p.read_bytes() for p in out.iterdir()} == before
+
+
+def test_images_may_be_added_to_a_collection_and_to_an_earlier_table(chosen, tmp_path):
+    folder, out, counts, _ = chosen
+    source, out = shutil.copytree(folder, tmp_path / "in"), shutil.copytree(out, tmp_path / "out")
+    lines = (out / CHOSEN).read_text().splitlines()
+    (out / CHOSEN).write_text("".join(line.rpartition(",")[0] + "\n" for line in lines))
+    (source / "b/new.png").write_bytes(b"no image")
+    found = choose_portraits(source, out, WANTED, progress=False)
+    assert found == counts | {"unreadable": counts["unreadable"] + 1}
 
 
 def test_collections(images, tmp_path):

@@ -1,10 +1,17 @@
 """Photographs come upright and in RGB, whatever their file says."""
 
+import json
+import os
+import struct
+from zlib import compress, crc32
+
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 
+from semhead_lib.cameras import Camera
+from semhead_lib.data.portraits.alignment import label_of, read_portrait
 from semhead_lib.data.portraits.photos import find_photos, read_photo
 
 PIXELS = np.zeros((20, 30, 3), np.uint8)
@@ -70,3 +77,119 @@ def test_folders_name_people(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="no folder with images"):
         find_photos(tmp_path / "empty")
+
+
+def test_hidden_files_and_what_we_wrote_are_no_people(tmp_path):
+    names = ["me.jpg", "._me.jpg", ".ipynb_checkpoints/me-checkpoint.jpg", "__MACOSX/me.jpg"]
+    for name in (*names, "ann/1.jpg", "ann/report.png", "ann/report.html", "heads.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.fromarray(PIXELS).save(tmp_path / name, "PNG")
+    (tmp_path / "fifo").mkdir()
+    os.mkfifo(tmp_path / "fifo" / "a.png")
+    assert [person for person, _ in find_photos(tmp_path)] == ["heads", "me", "ann"]
+    (tmp_path / "heads.json").write_text("{}")
+    assert [person for person, _ in find_photos(tmp_path)] == ["me", "ann"]
+
+
+def test_labelled_images_of_one_folder_are_people_of_their_own(tmp_path):
+    names = ["00000/img00000000.png", "00000/img00000001.png"]
+    for name in (*names, "ann/1.png", "ann/2.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.fromarray(PIXELS).save(tmp_path / name)
+    rows = [[name, Camera.orbit(0, 0).label.tolist()] for name in names]
+    (tmp_path / "dataset.json").write_text(json.dumps({"labels": rows}))
+    people = [person for person, _ in find_photos(tmp_path)]
+    assert people == ["img00000000", "img00000001", "ann", "ann"]
+
+
+def test_images_that_cannot_be_read_are_named(tmp_path):
+    Image.fromarray(PIXELS).save(tmp_path / "a.png")
+    (tmp_path / "ann").mkdir()
+    (tmp_path / "ann" / "IMG_1.HEIC").write_bytes(b"no matter")
+    with pytest.warns(UserWarning, match=r"left out ann/IMG_1.HEIC: only \.jpg"):
+        assert [person for person, _ in find_photos(tmp_path)] == ["a"]
+
+
+def test_a_label_of_the_same_stem_counts_and_is_named(tmp_path):
+    label = Camera.orbit(11, 0).label
+    (tmp_path / "dataset.json").write_text(json.dumps({"labels": [["a.png", label.tolist()]]}))
+    Image.new("RGB", (64, 64), "grey").save(tmp_path / "a.jpg")
+    assert torch.equal(label_of(tmp_path / "a.jpg"), label)
+    found = read_portrait(tmp_path / "a.jpg", resolution=64, mask=torch.zeros(64, 64).byte())
+    assert found.notes == ("The camera is that of a.png in dataset.json.",)
+    Image.new("RGB", (64, 64), "grey").save(tmp_path / "a.png")
+    assert label_of(tmp_path / "a.jpg") is None, "there is the image that the label is of"
+
+
+@pytest.mark.parametrize("content", ['{"name": "my holiday"}', "no JSON", "[1, 2]", "\xff"])
+@pytest.mark.parametrize("place", [".", ".."])
+def test_an_unrelated_json_is_no_label_file(tmp_path, content, place):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / place / "dataset.json").write_text(content, encoding="latin-1")
+    Image.fromarray(PIXELS).save(tmp_path / "photos" / "b.jpg")
+    assert label_of(tmp_path / "photos" / "b.jpg") is None
+    assert [person for person, _ in find_photos(tmp_path / "photos")] == ["b"]
+
+
+def test_a_damaged_label_file_is_not_passed_over(tmp_path):
+    (tmp_path / "dataset.json").write_text('{"labels": [["b.jpg", [1, 2')
+    with pytest.raises(ValueError, match="dataset.json: is not JSON"):
+        label_of(tmp_path / "b.jpg")
+
+
+def with_exif(orientation, tag, kind, value):
+    """EXIF with an orientation, and one more tag of any type."""
+    entries = struct.pack(">HHIHH", 0x0112, 3, 1, orientation, 0)
+    entries += struct.pack(">HHI4s", tag, kind, 3, value)
+    return b"Exif\0\0MM\0*\0\0\0\x08" + struct.pack(">H", 2) + entries + bytes(4)
+
+
+@pytest.mark.parametrize("kind", range(15))
+@pytest.mark.parametrize("tag", [0x011A, 0x0131, 0x8769, 0x8825])
+def test_only_the_orientation_is_read_of_exif(tmp_path, tag, kind):
+    upright = Image.fromarray(np.rot90(PIXELS).copy())
+    upright.save(tmp_path / "a.jpg", exif=with_exif(6, tag, kind, b"72\0\0"), quality=95)
+    photo = read_photo(tmp_path / "a.jpg")
+    assert photo.shape == (3, 20, 30) and photo[0, 1, 15] > 150
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_every_orientation(tmp_path, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png", exif=exif)
+    with Image.open(tmp_path / "a.png") as image:
+        expected = np.array(ImageOps.exif_transpose(image))
+    assert np.array_equal(read_photo(tmp_path / "a.png").permute(1, 2, 0), expected)
+    Image.fromarray(pixels).save(tmp_path / "a.png", exif=b"Exif\0\0MM\0*" + bytes(orientation))
+    assert np.array_equal(read_photo(tmp_path / "a.png").permute(1, 2, 0), pixels), "damaged EXIF"
+
+
+def png_of(width, height):
+    """A PNG file of that many pixels, all black, in few bytes."""
+
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", crc32(kind + data))
+
+    row = compress(bytes(1 + 3 * width) * min(height, 2))
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", row) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("size", [(100000, 1), (1, 100000), (60000, 60000), (2000, 100)])
+def test_what_is_too_large_or_thin_is_refused_before_it_is_made(tmp_path, size, monkeypatch):
+    (tmp_path / "thin.png").write_bytes(png_of(*size))
+    monkeypatch.setattr(Image.Image, "convert", None)  # what would decode it
+    with pytest.raises(
+        ValueError, match=r"thin\.png: no readable .*(expected at most|exceeds limit)"
+    ):
+        read_photo(tmp_path / "thin.png")
+
+
+def test_pipes_and_devices_are_not_read(tmp_path):
+    os.mkfifo(tmp_path / "a.png")
+    (tmp_path / "b.png").symlink_to("/dev/zero")
+    for name in ("a.png", "b.png"):
+        with pytest.raises(ValueError, match=f"{name}: is no file that can be read to an end"):
+            read_photo(tmp_path / name)

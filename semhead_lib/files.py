@@ -1,0 +1,118 @@
+"""Files that come from anywhere, read within bounds: whatever they hold, an error names the file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import fields
+from math import inf, isfinite
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from semhead_lib.errors import UsageError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_MOST = 64 << 20  # bytes of a text
+_NODES = 100_000  # of a YAML file, with every alias written out
+
+
+def read_bytes(path: Path | str, most: int = _MOST) -> bytes:
+    """The content of a file. Raises FileNotFoundError, or ValueError for what has no end (a pipe, a
+    device), for a folder, and for more than `most` bytes."""
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(2, "no such file", str(path))
+    if not path.is_file():
+        raise ValueError(f"{path}: is no file that can be read to an end")
+    if (size := path.stat().st_size) > most:
+        raise ValueError(f"{path}: has {size} bytes, expected at most {most}")
+    return path.read_bytes()
+
+
+def read_json(path: Path | str) -> dict[str, Any]:
+    """An object from a JSON file. Raises FileNotFoundError, or ValueError naming the file."""
+    try:
+        content = json.loads(read_bytes(path))
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        raise ValueError(f"{path}: is not JSON: {error}") from None
+    if not isinstance(content, dict):
+        raise ValueError(f"{path}: expected a JSON object, got {content!r:.60}")
+    return content
+
+
+def in_file(path: Path | str, error: Exception) -> str:
+    """The message of an error about a file's content, with the file's name once."""
+    message = str(error)
+    return message if str(path) in message else f"{path}: {message}"
+
+
+def check_fields(values: Any, ranges: Mapping[str, tuple[float, float]]) -> None:
+    """Raise ValueError naming the field of a dataclass that has not its annotation's type, is no
+    finite number, or leaves its range."""
+    kinds = {"int": int, "float": (int, float), "str": str, "bool": bool}
+    for f in fields(values):
+        value, kind = getattr(values, f.name), str(f.type).partition("[")
+        inner = kind[2].partition(",")[0] if kind[0] == "tuple" else kind[0]
+        if kind[0] == "tuple" and not isinstance(value, (tuple, list)):
+            raise ValueError(f"{f.name} must be {f.type}, got {value!r:.60}")
+        for item in value if kind[0] == "tuple" else (value,):
+            right = isinstance(item, kinds[inner]) and (inner == "bool") == isinstance(item, bool)
+            if not right:
+                raise ValueError(f"{f.name} must be {f.type}, got {value!r:.60}")
+            low, high = ranges.get(f.name, (-inf, inf))
+            if inner in ("int", "float") and not (low <= item <= high and isfinite(item)):
+                raise ValueError(f"{f.name} must lie in {low:g}...{high:g}, got {item}")
+
+
+def read_yaml(path: Path | str) -> str:
+    """The text of a YAML file that can be parsed and is not large, aliases written out: a few lines
+    of aliases of aliases may stand for billions. Raises FileNotFoundError, or UsageError naming the
+    file."""
+    from yaml import SafeLoader, YAMLError, compose
+
+    try:
+        text = read_bytes(path, 1 << 20).decode("utf-8")
+        if _size(compose(text, SafeLoader), {}) > _NODES:
+            raise UsageError(f"{path}: expected at most {_NODES} values, aliases written out")
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path}: is not UTF-8: {error}") from None
+    except RecursionError:
+        raise UsageError(f"{path}: is nested too deeply") from None
+    except YAMLError as error:
+        raise UsageError(f"{path}: {' '.join(str(error).split())}") from None
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    return text
+
+
+def read_tensors(path: Path | str) -> dict[str, Tensor]:
+    """The tensors of a safetensors file. Raises FileNotFoundError, or ValueError naming the file
+    where it is none, is damaged, or holds numbers that are not finite."""
+    from safetensors.torch import load_file
+
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(2, "no such file", str(path))
+    try:
+        tensors = load_file(path)
+    except Exception as error:  # damage is met with many kinds of exceptions
+        with open(path, "rb") as file:
+            hint = ": it is a pointer of Git LFS" if file.read(11) == b"version htt" else ""
+        raise ValueError(f"{path}: is no readable safetensors file{hint}: {error}") from None
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+            raise ValueError(f"{path}: {name} has numbers that are not finite")
+    return tensors
+
+
+def _size(node: Any, known: dict[int, int]) -> int:
+    """Nodes of a YAML document, each as often as it is pointed to."""
+    if node is None or isinstance(node.value, str):
+        return 1
+    if id(node) not in known:
+        known[id(node)] = _NODES + 1  # within itself: without end
+        parts = [p for pair in node.value for p in (pair if isinstance(pair, tuple) else (pair,))]
+        known[id(node)] = 1 + sum(_size(part, known) for part in parts)
+    return known[id(node)]

@@ -1,0 +1,57 @@
+"""Networks from their weights' file."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from torch import nn
+from torch.overrides import TorchFunctionMode
+
+from semhead_lib.files import in_file, read_tensors
+
+Network = TypeVar("Network", bound=nn.Module)
+_FACTORIES = (torch.randn, torch.rand, torch.zeros, torch.ones, torch.empty, torch.full)
+_SLACK = 1 << 20  # numbers, beside twice those of the file
+
+
+def fitted(make: Callable[[], Network], path: Path, config: str) -> Network:
+    """The network that `make` builds of the file `config`, with the weights in `path`.
+
+    A small file's config can ask for a network of any size: building ends as soon as it is larger
+    than its weights. Raises FileNotFoundError, or ValueError naming the file, for what is no file
+    of weights or does not fit.
+    """
+    tensors = read_tensors(path)
+    held = sum(tensor.numel() for tensor in tensors.values())
+    try:
+        with _AtMost(2 * held + _SLACK):
+            network = make()
+    except ValueError as error:
+        raise ValueError(in_file(path.with_name(config), error)) from None
+    found = {name: t.float() if t.is_floating_point() else t for name, t in tensors.items()}
+    try:
+        network.load_state_dict(found)
+    except RuntimeError as error:
+        words = " ".join(str(error).split())
+        raise ValueError(f"{path} does not fit its {config}: {words[:300]}") from None
+    return network
+
+
+class _AtMost(TorchFunctionMode):
+    """Raises ValueError before tensors of more than `most` numbers in all are made."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self.most, self.made = most, 0
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func in _FACTORIES and args:
+            size = args[:1] if func is torch.full else args
+            self.made += math.prod(size[0] if isinstance(size[0], (tuple, list)) else size)
+            if self.made > self.most:
+                raise ValueError("asks for a larger network than its weights are of")
+        return func(*args, **(kwargs or {}))

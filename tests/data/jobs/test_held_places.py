@@ -1,0 +1,55 @@
+"""Commands hold the place that they write: a second one says so and changes nothing."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from noise_source import files_of
+
+from semhead_lib.atomic import folder_lock, place_lock
+from semhead_lib.cli import main
+from semhead_lib.data.dataset.eg3d_format import export_dataset
+
+HOLD = "from semhead_lib.atomic import place_lock\nfrom pathlib import Path\nimport sys, time\n"
+HOLD += "with place_lock(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
+
+
+@pytest.mark.parametrize(
+    ("words", "lock"),
+    [
+        (["data", "export", "DATA", "OUT"], place_lock),
+        (["data", "pack", "DATA", "OUT", "size=1"], place_lock),
+        (["evaluate", "semhead-64", "DATA", "OUT"], place_lock),
+        (["data", "portraits", "PHOTOS", "OUT"], folder_lock),
+        (["data", "import", "PHOTOS", "OUT"], folder_lock),
+        (["sample", "semhead-64", "OUT"], folder_lock),
+    ],
+    ids=lambda words: "-".join(words[:2]) if isinstance(words, list) else "",
+)
+def test_a_place_that_is_held_is_left_alone(dataset, tmp_path, capsys, words, lock):
+    out, photos = tmp_path / "out", tmp_path / "photos"
+    export_dataset(dataset, photos, progress=False)
+    if lock is folder_lock:
+        out.mkdir()
+    before = files_of(tmp_path)
+    places = {"DATA": str(dataset), "OUT": str(out), "PHOTOS": str(photos)}
+    with lock(out):
+        assert main([places.get(word, word) for word in words]) == 1
+    assert f"{out}: another process is writing here" in capsys.readouterr().err
+    assert files_of(tmp_path) == before
+
+
+def test_a_lock_ends_with_its_process_and_leaves_no_file(tmp_path):
+    place = tmp_path / "out.zip"
+    other = subprocess.Popen([sys.executable, "-c", HOLD, place], stdout=subprocess.PIPE)
+    assert other.stdout is not None and other.stdout.readline() == b"held\n"
+    with pytest.raises(BlockingIOError), place_lock(place):
+        pass
+    other.kill()
+    other.wait()
+    other.stdout.close()
+    with place_lock(place):
+        pass
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,137 @@
+"""Files of any content are read within bounds, and errors name them."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from semhead_lib.cli import main
+from semhead_lib.conditioning.bank import FILE as CONDITIONS
+from semhead_lib.data.dataset.archives import ImageArchive
+from semhead_lib.data.dataset.check import check
+from semhead_lib.files import read_bytes, read_json, read_tensors, read_yaml
+from semhead_lib.models.config import preset
+from semhead_lib.models.generator import CONFIG, WEIGHTS, Generator, folder_of
+
+
+@pytest.fixture
+def model(tmp_path):
+    return shutil.copytree(folder_of("semhead-64"), tmp_path / "model")
+
+
+def test_pipes_devices_and_large_files_are_not_read(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "large").write_bytes(bytes(9))
+    for read in (read_bytes, read_json, read_tensors):
+        with pytest.raises((ValueError, FileNotFoundError)):
+            read(tmp_path / "pipe")
+    with pytest.raises(ValueError, match="large: has 9 bytes, expected at most 8"):
+        read_bytes(tmp_path / "large", 8)
+    assert "pipe" in check(tmp_path / "pipe")[0]
+
+
+BOMB = "a0: &a0 [x, x, x, x, x, x, x, x]\n" + "".join(
+    f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 8)}]\n" for i in range(1, 12)
+)
+YAML = {
+    "bomb": (BOMB, "expected at most 100000 values"),
+    "circle": ("a: &a [*a]\n", "expected at most 100000 values"),
+    "deep": ("[" * 3000, "nested too deeply"),
+    "not UTF-8": (b"a: \xff\xfe", "is not UTF-8"),
+    "broken": ("a: [1", "expected"),
+}
+
+
+@pytest.mark.parametrize("kind", YAML)
+@pytest.mark.parametrize("command", ["reproduce", "ablate", "contest"])
+def test_yaml_of_any_content_is_one_line_that_names_it(tmp_path, capsys, kind, command):
+    content, message = YAML[kind]
+    path = tmp_path / "bad.yaml"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    began = time.monotonic()
+    assert main([command, str(path), "dry_run=true"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "bad.yaml" in line and message in line and time.monotonic() - began < 30
+
+
+def test_aliases_within_bounds_are_read(tmp_path):
+    (tmp_path / "a.yaml").write_text("a: &a {x: 1}\nb: *a\n")
+    assert read_yaml(tmp_path / "a.yaml").startswith("a:")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"mapping_layers": 1000000}, r"mapping_layers must lie in 1\.\.\.64, got 1000000"),
+        ({"w_dim": 1 << 40}, "w_dim must lie in"),
+        ({"w_dim": 60000, "z_dim": 60000}, r"config\.json: asks for a larger network"),
+        ({"backbone_base": 1 << 20, "backbone_most": 8192}, "asks for a larger"),
+        ({"z_dim": "128"}, r"z_dim must be int, got '128'"),
+        ({"ball_slope": float("nan")}, "ball_slope must lie in"),
+        ({"box_half": 3}, "box_half must be tuple"),
+        ({"hidden": True}, "hidden must be int, got True"),
+        ({"hidden": 33}, r"model\.safetensors does not fit its config\.json"),
+        ({"representation": ["x"]}, "representation must be str"),
+        ({"representation": "cube"}, "representation|planes"),
+    ],
+)
+def test_a_config_asks_for_no_more_than_its_weights_hold(model, change, message):
+    content = json.loads((model / CONFIG).read_text()) | change
+    (model / CONFIG).write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=message) as caught:
+        Generator.load(model)
+    assert str(model) in str(caught.value)
+
+
+DAMAGE = {
+    "cut": lambda data: data[: len(data) // 2],
+    "empty": lambda data: b"",
+    "text": lambda data: b"version https://git-lfs.github.com/spec/v1\n",
+    "header": lambda data: b"\xff" * 8 + data[8:],
+    "list": lambda data: b"[1, 2]",
+    "bytes": lambda data: bytes(range(256)) * 4,
+}
+
+
+@pytest.mark.parametrize("file", [WEIGHTS, CONFIG, CONDITIONS])
+@pytest.mark.parametrize("kind", DAMAGE)
+def test_damage_to_a_model_names_the_file(model, capsys, tmp_path, file, kind):
+    (model / file).write_bytes(DAMAGE[kind]((model / file).read_bytes()))
+    assert main(["sample", str(model), str(tmp_path / "out")]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert str(model / file) in line
+
+
+@pytest.mark.parametrize("file", [WEIGHTS, CONDITIONS])
+def test_numbers_that_are_not_finite_are_refused(model, tmp_path, capsys, file):
+    tensors = load_file(model / file)
+    largest = max(tensors, key=lambda name: tensors[name].numel())
+    tensors[largest].view(-1)[0] = float("nan")
+    save_file(tensors, model / file)
+    assert main(["sample", str(model), str(tmp_path / "out")]) == 1
+    assert f"{model / file}" in (said := capsys.readouterr().err) and "not finite" in said
+
+
+def test_a_generator_still_comes_back_as_it_was(tmp_path):
+    torch.manual_seed(0)
+    one = Generator(preset("semhead-32", condition_dim=8))
+    one.save(tmp_path)
+    other = Generator.load(tmp_path)
+    assert one.config == other.config
+    assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
+
+
+def test_links_in_circles_are_walked_once(tmp_path):
+    (tmp_path / "c.png").write_bytes(b"no matter")
+    for name in ("a", "b"):
+        (tmp_path / name).symlink_to(".")
+    os.mkfifo(tmp_path / "pipe.png")
+    began = time.monotonic()
+    assert ImageArchive(tmp_path).images() == ["c.png"]
+    assert time.monotonic() - began < 1
