@@ -112,5 +112,5 @@ def contact_sheet(names: tuple[str, ...] = REPRESENTATIONS) -> Image.Image:
 if __name__ == "__main__":
     folder = Path(sys.argv[1])
     folder.mkdir(parents=True, exist_ok=True)
-    contact_sheet().save(folder / "planes.png")
-    image_grid(random_heads()).save(folder / "random_heads.png")
+    contact_sheet().save(folder / "planes.webp", quality=90)
+    image_grid(random_heads()).save(folder / "random_heads.webp", quality=90)
