@@ -85,8 +85,8 @@ class ReconstructionSettings:
     pixels: int = setting(
         512,
         "int >= 0",
-        "pixels of an image whose points are looked at; 0 = rendered images alone: data need no "
-        "depth",
+        "pixels of an image whose points are looked at; 0 = rendered images alone: data need "
+        "no depth",
     )
     adversarial_weight: float = setting(
         0.0,
