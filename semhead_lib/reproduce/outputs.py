@@ -35,6 +35,7 @@ KEY = "semhead"  # in a notebook's metadata: {"executed": digest}
 _PLOTLY = "application/vnd.plotly.v1+json"
 _WIDTH = 820  # pixels of what is photographed
 _VIDEO, _COLOURS = 128, 32  # pixels a side of a looping image, and its colours
+_SWING = 9  # views of a 3-D scene
 _PATIENCE = 300  # seconds: 3-D scenes are drawn without a GPU
 _LEAST = 520  # pixels of an image's width, of which smaller ones are enlarged to a multiple
 _MACHINE = re.compile(r"(?<![\w.])/(?:home|root|tmp|work|Users|var|mnt|data|opt)/[\w./-]+")
@@ -164,19 +165,51 @@ def _of_page(page: str, browser: Any) -> tuple[str, str, bytes]:
         times = -(-_LEAST // image.width)
         size = (image.width * times, image.height * times)
         return alt, *stored(image.resize(size, Image.Resampling.BICUBIC))
+    if "<iframe" in page and not found:
+        return alt, "image/png", looping(_turned(page, browser))
     return alt, *stored(_photograph(page, browser, seconds=6.0 if "<iframe" in page else 0.5))
 
 
 def _photograph(content: str, browser: Any, script: str = "", seconds: float = 0.0) -> Image.Image:
-    page = browser.new_page(viewport={"width": _WIDTH, "height": 900})
-    page.set_default_timeout(1000 * _PATIENCE)
-    page.set_content(_PAGE.format(script=script, width=_WIDTH, content=content))
-    page.wait_for_timeout(1000 * seconds)
+    page = _opened(content, browser, script, seconds)
     box = page.evaluate("() => document.querySelector('#shown').getBoundingClientRect().toJSON()")
     clip = {"x": 0, "y": 0, "width": _WIDTH, "height": max(box["height"], 1)}
     image = Image.open(io.BytesIO(page.screenshot(clip=clip, full_page=True)))
     page.close()
     return image.convert("RGB")
+
+
+def _turned(content: str, browser: Any) -> list[Image.Image]:
+    """A 3-D scene, dragged a quarter of its width to the right and back again."""
+    page = _opened(content, browser, seconds=6.0)
+    box = page.locator("iframe").bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    clip = {
+        "x": x - box["height"] / 2,
+        "y": box["y"],
+        "width": box["height"],
+        "height": box["height"],
+    }
+    page.mouse.move(x, y)
+    page.mouse.down()
+    frames = []
+    for k in range(_SWING):
+        page.mouse.move(x + box["width"] / 4 * k / (_SWING - 1), y)
+        page.wait_for_timeout(400)
+        image = Image.open(io.BytesIO(page.screenshot(clip=clip))).convert("RGB")
+        frames.append(image.resize((_VIDEO * 2, _VIDEO * 2), Image.Resampling.LANCZOS))
+    page.close()
+    return frames + frames[-2:0:-1]
+
+
+def _opened(content: str, browser: Any, script: str = "", seconds: float = 0.0) -> Any:
+    page = browser.new_page(viewport={"width": _WIDTH, "height": 900})
+    page.set_default_timeout(1000 * _PATIENCE)
+    page.set_content(_PAGE.format(script=script, width=_WIDTH, content=content))
+    for frame in page.frames[1:]:
+        frame.add_style_tag(content=".lil-gui, .dg { display: none !important }")  # k3d's menu
+    page.wait_for_timeout(1000 * seconds)
+    return page
 
 
 def stored(image: Image.Image, drawn: bool = False) -> tuple[str, bytes]:
