@@ -149,10 +149,11 @@ def _plot(figure: dict[str, Any], browser: Any) -> tuple[str, str, bytes]:
     parts = {key: figure[key] for key in ("data", "layout")}
     parts["layout"] = {**parts["layout"], "width": _WIDTH}
     content = plotly.io.to_html(
-        parts, {"staticPlot": True}, include_plotlyjs=False, full_html=False, validate=False
+        parts, {"displayModeBar": False}, include_plotlyjs=False, full_html=False, validate=False
     )
     script = f"<script>{get_plotlyjs()}</script>"
-    return alt, *stored(_photograph(content, browser, script, seconds=0.3), drawn=True)
+    seconds = 8.0 if any("3d" in trace.get("type", "") for trace in figure["data"]) else 0.3
+    return alt, *stored(_photograph(content, browser, script, seconds), drawn=True)
 
 
 def _of_page(page: str, browser: Any) -> tuple[str, str, bytes]:
