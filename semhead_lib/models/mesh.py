@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -49,6 +49,37 @@ class Mesh:
             self.vertices, self.faces, vertex_colors=opaque, process=False, metadata=metadata
         )
 
+    def as_glb(self) -> bytes:
+        """The same as a binary glTF 2.0 file: colours are linear, as COLOR_0 has to be (section
+        3.7.2.1), and the material is rough and no metal, so that viewers show them.
+
+        Raises ModuleNotFoundError without the extra `data`.
+        """
+        import trimesh
+        from trimesh.exchange.gltf import export_glb
+
+        share = self.colours.astype(np.float64) / 255
+        linear = np.where(share <= 0.04045, share / 12.92, ((share + 0.055) / 1.055) ** 2.4)
+        attributes = {"color": linear.astype(np.float32)}
+        metadata = {"scale": SCALE, "metres_per_unit": METRES_PER_UNIT}
+        head = trimesh.Trimesh(
+            self.vertices,
+            self.faces,
+            process=False,
+            metadata=metadata,
+            vertex_attributes=attributes,
+        )
+        return export_glb(trimesh.Scene(head), tree_postprocessor=_with_material)
+
+
+def _with_material(tree: dict[str, Any]) -> None:
+    """Name a glTF's own attribute of colours COLOR_0, and give its mesh a material."""
+    rough = {"baseColorFactor": [1, 1, 1, 1], "metallicFactor": 0, "roughnessFactor": 1}
+    tree["materials"] = [{"name": "head", "pbrMetallicRoughness": rough}]
+    (primitive,) = tree["meshes"][0]["primitives"]
+    primitive["attributes"]["COLOR_0"] = primitive["attributes"].pop("_color")
+    primitive["material"] = 0
+
 
 def surface(
     density: Callable[[Tensor], Tensor],  # [N, 3] world -> [N]
@@ -57,6 +88,8 @@ def surface(
     level: float,
 ) -> tuple[np.ndarray, np.ndarray]:  # vertices [V, 3] float32 world, faces [F, 3] int32
     """The surface where density is `level`, on a grid of points whose corners are those of the box.
+
+    It is closed: where the density reaches the box's sides, they close it.
 
     Raises ValueError when the density is nowhere, or everywhere, above the level.
     """
@@ -78,7 +111,9 @@ def surface(
             f"no surface: density lies in {low:.3g}...{high:.3g}, the level is {level:g}"
         )
     # densities fall outwards: "ascent" winds triangles for that
+    volume = np.pad(volume, 1, constant_values=min(low, 0.0))
     vertices, faces, _, _ = marching_cubes(volume, level, gradient_direction="ascent")
+    vertices = (vertices - 1).clip(0, resolution - 1)
     return (vertices * step.numpy() + first.numpy()).astype(np.float32), faces.astype(np.int32)
 
 

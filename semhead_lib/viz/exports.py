@@ -97,7 +97,8 @@ def write_mesh(path: Path | str, mesh: Mesh) -> None:
         raise ValueError(f"{path}: expected a suffix of {', '.join(kinds)}")
     head = mesh.as_trimesh()
     options: dict[str, Any] = {"header": SCALE} if kind == "obj" else {}
-    content: Any = head.export(file_type=kind, **options)  # text for OBJ, else bytes
+    content: Any  # text for OBJ, else bytes
+    content = mesh.as_glb() if kind == "glb" else head.export(file_type=kind, **options)
     if kind == "obj":
         content = content.encode()
     elif kind == "ply":

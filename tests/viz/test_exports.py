@@ -1,5 +1,7 @@
 """Heads as files: other programs open them again, upright and in their colours."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -26,9 +28,16 @@ def test_a_mesh_is_opened_again(head, tmp_path, kind):
     assert np.abs(opened.bounds - [head.vertices.min(0), head.vertices.max(0)]).max() < 1e-5, (
         "y up, in scene units"
     )
+    if kind == "glb":  # linear, as glTF has it
+        (part,) = trimesh.load(path, process=False).geometry.values()
+        linear = part.visual.vertex_attributes["color"]
+        curved = 1.055 * linear ** (1 / 2.4) - 0.055
+        shown = (255 * np.where(linear <= 0.0031308, linear * 12.92, curved)).round()
+    else:
+        shown = opened.visual.vertex_colors[:, :3]
     order = np.lexsort(np.round(opened.vertices, 4).T), np.lexsort(np.round(head.vertices, 4).T)
     found, expected = (
-        opened.visual.vertex_colors[order[0], :3].astype(int),
+        shown[order[0]].astype(int),
         head.colours[order[1]].astype(int),
     )
     assert np.abs(np.sort(found, 0) - np.sort(expected, 0)).max() <= 1
@@ -79,3 +88,34 @@ def test_a_viewers_title_is_shown_as_it_is(tmp_path):
     head = Mesh(vertices, faces, np.zeros((4, 3), np.uint8))
     write_viewer(tmp_path / "v.html", head, r"C:\1\<b>")
     assert r"<title>C:\1\&lt;b&gt;</title>" in (tmp_path / "v.html").read_text()
+
+
+def test_a_glb_has_linear_colours_and_a_rough_material(tmp_path):
+    vertices = np.array([[0, 0, 0], [0.5, 0, 0], [0, 0.25, 0], [0, 0, 0.125]], np.float32)
+    faces = np.array([[0, 2, 1], [0, 1, 3], [0, 3, 2], [1, 2, 3]], np.int32)
+    colours = np.array([[255, 0, 0], [0, 188, 0], [0, 0, 10], [1, 2, 3]], np.uint8)
+    write_mesh(tmp_path / "m.glb", Mesh(vertices, faces, colours))
+    data = (tmp_path / "m.glb").read_bytes()
+    length = int.from_bytes(data[12:16], "little")
+    tree, binary = json.loads(data[20 : 20 + length]), data[20 + length + 8 :]
+    (primitive,) = tree["meshes"][0]["primitives"]
+    rough = tree["materials"][primitive["material"]]["pbrMetallicRoughness"]
+    assert rough["metallicFactor"] == 0 and rough["roughnessFactor"] == 1
+    accessor = tree["accessors"][primitive["attributes"]["COLOR_0"]]
+    assert (accessor["componentType"], accessor["type"], accessor["count"]) == (5126, "VEC3", 4)
+    start = tree["bufferViews"][accessor["bufferView"]].get("byteOffset", 0)
+    start += accessor.get("byteOffset", 0)
+    linear = np.frombuffer(binary[start : start + 48], "<f4").reshape(4, 3)
+    known = [[1, 0, 0], [0, 0.5028865, 0], [0, 0, 0.0030353], [0.00030353, 0.00060705, 0.00091058]]
+    assert np.abs(linear - known).max() < 1e-6
+
+
+def test_every_mesh_is_closed():
+    generator = Generator.load("semhead-64")
+    for seed in range(4):
+        z = torch.randn(1, 128, generator=torch.Generator().manual_seed(seed))
+        w = generator.mapping(z, torch.zeros(1, generator.config.condition_dim))
+        head = mesh(generator, w[0].detach(), 32).as_trimesh()
+        assert head.is_watertight and head.is_winding_consistent and head.volume > 0
+        center, half = generator.config.box_center, generator.config.box_half
+        assert (np.abs(head.vertices - center) <= np.array(half) + 1e-6).all()

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageCms, UnidentifiedImageError
 from torch import Tensor
 
 from semhead_lib.data.dataset.archives import folder_labels
@@ -112,10 +112,34 @@ def _check_size(image: Image.Image) -> None:
 
 
 def _upright(image: Image.Image) -> Image.Image:  # RGBA, not larger than _LARGEST
-    turn = _TURNS.get(_orientation(image))
-    image = image.convert("RGBA")
+    turn, profile = _TURNS.get(_orientation(image)), image.info.get("icc_profile")
+    if image.mode.startswith("I"):  # 16 bits of grey, which Pillow would cut off at 255
+        grey = np.asarray(image).astype(np.float32) / 257
+        image = Image.fromarray(grey.round().clip(0, 255).astype(np.uint8))
+    image = _in_srgb(image, profile).convert("RGBA")
     image.thumbnail((_LARGEST, _LARGEST))
     return image if turn is None else image.transpose(turn)
+
+
+def _in_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
+    """The image's colours by its ICC profile as those of sRGB; as they are where it has none, or one
+    that cannot be read."""
+    if not profile:
+        return image
+    try:
+        its, ours = ImageCms.ImageCmsProfile(io.BytesIO(profile)), ImageCms.createProfile("sRGB")
+        if "sRGB" in ImageCms.getProfileDescription(its):
+            return image
+        alpha = None
+        if image.mode in ("P", "PA", "LA", "RGBA"):
+            alpha = image.convert("RGBA").getchannel("A")
+            image = image.convert("L" if image.mode == "LA" else "RGB")
+        found = ImageCms.profileToProfile(image, its, ours, outputMode="RGB")
+        if alpha is not None and found is not None:
+            found.putalpha(alpha)
+        return image if found is None else found
+    except (ImageCms.PyCMSError, ValueError, OSError, TypeError):
+        return image
 
 
 def _orientation(image: Image.Image) -> int:

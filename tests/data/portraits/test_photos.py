@@ -193,3 +193,49 @@ def test_pipes_and_devices_are_not_read(tmp_path):
     for name in ("a.png", "b.png"):
         with pytest.raises(ValueError, match=f"{name}: is no file that can be read to an end"):
             read_photo(tmp_path / name)
+
+
+def test_sixteen_bits_of_grey_look_as_eight(tmp_path):
+    grey = np.random.default_rng(0).integers(0, 256, (20, 30), np.uint8)
+    Image.fromarray(grey.astype(np.uint16) * 257).save(tmp_path / "grey.png")
+    assert np.array_equal(read_photo(tmp_path / "grey.png")[1], grey)
+
+
+def wide_gamut(gamma: float) -> bytes:
+    """An ICC profile with the primaries of Adobe RGB (1998)."""
+    s15 = lambda *v: b"".join(struct.pack(">i", round(x * 65536)) for x in v)  # noqa: E731
+    xyz = lambda *v: b"XYZ " + bytes(4) + s15(*v)  # noqa: E731
+    curve = b"curv" + bytes(4) + struct.pack(">IH", 1, round(gamma * 256)) + bytes(2)
+    text = b"wide"
+    named = b"desc" + bytes(4) + struct.pack(">I", len(text) + 1) + text + bytes(1 + 79)
+    tags = {
+        b"desc": named + bytes(-len(named) % 4),
+        b"wtpt": xyz(0.9642, 1.0, 0.8249),
+        b"rXYZ": xyz(0.60974, 0.31111, 0.01947),
+        b"gXYZ": xyz(0.20528, 0.62567, 0.06087),
+        b"bXYZ": xyz(0.14919, 0.06322, 0.74457),
+        **dict.fromkeys((b"rTRC", b"gTRC", b"bTRC"), curve),
+    }
+    table, body, at = struct.pack(">I", len(tags)), b"", 128 + 4 + 12 * len(tags)
+    for name, data in tags.items():
+        table += name + struct.pack(">II", at + len(body), len(data))
+        body += data
+    header = struct.pack(">I4sI4s4s4s", at + len(body), bytes(4), 0x02100000, b"mntr", b"RGB ", b"XYZ ")
+    header += bytes(12) + b"acsp" + bytes(28) + s15(0.9642, 1.0, 0.8249)
+    return header.ljust(128, b"\0") + table + body
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp"])
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+def test_colours_are_those_of_the_profile(tmp_path, suffix, mode):
+    if suffix == "jpg" and mode == "RGBA":
+        pytest.skip("JPEG has no alpha")
+    profile = wide_gamut(2.2)
+    own = np.full((16, 16, 3), (150, 120, 100), np.uint8)
+    image = Image.fromarray(own).convert(mode)
+    image.save(tmp_path / f"a.{suffix}", icc_profile=profile, quality=100)
+    found = read_photo(tmp_path / f"a.{suffix}")[:, 8, 8].tolist()
+    # by the matrices of Adobe RGB and sRGB: red grows, the rest hardly changes
+    assert abs(found[0] - 160) <= 3 and abs(found[1] - 120) <= 3 and abs(found[2] - 99) <= 3
+    image.save(tmp_path / f"a.{suffix}", icc_profile=profile[:60], quality=100)
+    assert abs(read_photo(tmp_path / f"a.{suffix}")[0, 8, 8] - 150) <= 2, "no profile to read"
