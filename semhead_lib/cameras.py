@@ -31,6 +31,7 @@ FOCAL = 4.2647  # focal length, in image widths
 LABEL_LENGTH = 25
 FACE = (0.0, -0.06, 0.15)  # centre of a face of average size, between eyes and mouth, scene units
 ELEVATION_RANGE = (-30.0, 45.0)  # degrees, what the datasets cover
+NEARLY_RIGID = 0.06  # most that R R^T of a label may differ from the identity to be mended
 _RIGID_TOLERANCE = 1e-3  # labels are often stored with 4 to 7 digits
 
 
@@ -181,6 +182,23 @@ def label_error(label) -> str | None:
     ):
         return "the intrinsics need positive focal lengths and a last row [0, 0, 1]"
     return None
+
+
+def nearest_rigid(label: np.ndarray) -> np.ndarray:  # [25] -> [25]
+    """A camera label whose rotation is off by at most `NEARLY_RIGID`, as the tools of PanoHead and
+    SphereHead write, with the nearest rotation in its place (by its singular values; Schönemann,
+    1966). Any other label comes back as it is."""
+    values = np.asarray(label, dtype=np.float64)
+    if values.size != LABEL_LENGTH or not np.isfinite(values).all():
+        return values
+    rotation = values[:16].reshape(4, 4)[:3, :3]
+    off = np.abs(rotation @ rotation.T - np.eye(3)).max()
+    if not _RIGID_TOLERANCE < off <= NEARLY_RIGID or np.linalg.det(rotation) < 0:
+        return values
+    u, _, v = np.linalg.svd(rotation)
+    values = values.copy()
+    values[:12].reshape(3, 4)[:, :3] = u @ v
+    return values
 
 
 def check_cameras(cameras: Tensor, what: str = "camera labels") -> None:  # [B, 25]

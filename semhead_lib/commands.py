@@ -280,6 +280,9 @@ def data_import(config: data.Import) -> None:
         config.out,
         group=config.group,
         licence=config.licence,
+        camera=config.camera,
+        masks=config.masks or "",
+        resolution=config.resolution,
         image_format=config.image_format,
         shard_size=config.shard_size,
         workers=config.workers or available_cores(),
@@ -291,7 +294,8 @@ def data_export(config: data.Export) -> None:
     """`semhead data export DIR OUT`."""
     from semhead_lib.data.dataset.eg3d_format import export_dataset
 
-    print(f"{config.out}: {export_dataset(config.path, config.out)} images")
+    count = export_dataset(config.path, config.out, masks=config.masks or "")
+    print(f"{config.out}: {count} images")
 
 
 def data_pack(config: data.Pack) -> None:

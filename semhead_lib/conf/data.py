@@ -189,6 +189,20 @@ class Import:
         "none | folder",
         "none = each image is a subject; folder = the images of a folder are one subject's views",
     )
+    camera: str = setting(
+        "auto",
+        "text",
+        "convention of the labels: auto = EG3D's, refused where they look like another; opencv = "
+        "EG3D's; or w2c, opengl, zup, pixels, joined by +",
+    )
+    masks: str | None = setting(
+        None,
+        "path or null",
+        "folder or zip of masks with the images' names, as PanoHead has them",
+    )
+    resolution: int = setting(
+        0, "int >= 0", "pixels a side to bring images (and masks) to; 0 = theirs"
+    )
     licence: str = setting(
         "unknown",
         "text",
@@ -204,11 +218,16 @@ class Import:
 @dataclass(frozen=True)
 class Export:
     """Writes all views as PNG with their 25-number labels in dataset.json: what EG3D and PanoHead
-    train on. Masks, depth and attributes stay behind: that form has no place for them.
+    train on. Depth and attributes stay behind: that form has no place for them.
     """
 
     path: str = needed("path", "dataset of ours, a folder")
     out: str = needed("path", "what to write: a zip when it ends in .zip, else a folder")
+    masks: str | None = setting(
+        None,
+        "path or null",
+        "where to write masks of the same names, as PanoHead has them: a zip or folder",
+    )
 
 
 @dataclass(frozen=True)

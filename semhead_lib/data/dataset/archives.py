@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from semhead_lib.cameras import label_error
+from semhead_lib.cameras import label_error, nearest_rigid
 from semhead_lib.data.dataset.encoding import MAX_ENTRY
 from semhead_lib.data.dataset.manifest import MANIFEST, MAX_BYTES
 
@@ -50,6 +50,7 @@ class ImageArchive:
             raise FileNotFoundError(f"{self.path} does not exist")
         self.zip: zipfile.ZipFile | None = None
         self.sizes: dict[str, int] = {}  # entry name -> bytes
+        self._stored: dict[str, str] = {}  # entry name -> what the zip file calls it
         self.problems: list[str] = []  # entries that are not looked into, and why
         if self.path.is_dir():
             self._scan_folder()
@@ -77,7 +78,7 @@ class ImageArchive:
         try:
             if self.zip is None:
                 return (self.path / name).read_bytes()
-            with self.zip.open(name) as file:
+            with self.zip.open(self._stored.get(name, name)) as file:
                 return file.read(limit)
         except Exception as error:  # damaged zip files fail in many ways
             raise ValueError(f"{self.path}: {name}: cannot be read: {error}") from None
@@ -112,6 +113,7 @@ class ImageArchive:
                 f"{self.path}: is neither a folder nor a readable zip file: {error}"
             ) from None
         for info in self.zip.infolist():
+            stored = info.orig_filename.replace("\\", "/")
             problem = unsafe_name(info.filename)
             if problem:
                 problem = f"unsafe path: {problem}"
@@ -119,12 +121,21 @@ class ImageArchive:
                 problem = "is a link"
             elif info.flag_bits & 1:
                 problem = "is encrypted"
-            elif info.filename in self.sizes:
+            elif stored in self.sizes:
                 problem = "appears twice"
             if problem:
                 self.problems.append(f"{self.path}: {info.filename!r}: {problem}")
-            elif not info.is_dir() and not _hidden(info.filename):
-                self.sizes[info.filename] = info.file_size
+            elif not info.is_dir() and not _hidden(stored):
+                self.sizes[stored], self._stored[stored] = info.file_size, info.filename
+        top = {name.partition("/")[0] for name in self.sizes}
+        if (
+            MANIFEST not in self.sizes
+            and len(top) == 1
+            and f"{(top := top.pop())}/{MANIFEST}" in self.sizes
+        ):
+            cut = len(top) + 1  # a folder was zipped, not what is in it
+            self.sizes = {name[cut:]: size for name, size in self.sizes.items()}
+            self._stored = {name[cut:]: stored for name, stored in self._stored.items()}
 
 
 def parse_labels(data: bytes, where: str) -> list[tuple[str, Any]]:
@@ -145,7 +156,7 @@ def parse_labels(data: bytes, where: str) -> list[tuple[str, Any]]:
             raise ValueError(
                 f"{where}: labels, row {row}: expected [image name, label], got {pair!r:.80}"
             )
-    return [(name, label) for name, label in pairs]
+    return [(name.replace("\\", "/"), label) for name, label in pairs]  # as EG3D reads them
 
 
 def folder_labels(folder: Path) -> dict[str, Any]:
@@ -169,7 +180,8 @@ def _folder_labels(path: Path, changed: int) -> dict[str, Any]:
 
 
 def parse_label(label: Any) -> np.ndarray:  # [25] float32
-    """A camera label from JSON: a list of numbers or numeric strings, or one string of them.
+    """A camera label from JSON: a list of numbers or numeric strings, or one string of them. A
+    rotation that is off a little becomes the nearest one (`nearest_rigid`).
 
     Raises ValueError saying what is wrong; the caller knows of which image.
     """
@@ -184,9 +196,10 @@ def parse_label(label: Any) -> np.ndarray:  # [25] float32
             values.append(float(part))
         except (ValueError, OverflowError):
             raise ValueError(f"{part!r:.40} is not a number") from None
-    if error := label_error(values):
+    rigid = nearest_rigid(np.asarray(values))
+    if error := label_error(rigid):
         raise ValueError(error)
-    return np.asarray(values, dtype=np.float32)
+    return rigid.astype(np.float32)
 
 
 def _hidden(name: str) -> bool:

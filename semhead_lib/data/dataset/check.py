@@ -12,9 +12,12 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+
 from semhead_lib import old_names
 from semhead_lib.atomic import leftovers
 from semhead_lib.data.dataset.archives import ImageArchive, parse_label, unsafe_name
+from semhead_lib.data.dataset.conventions import foreign, looks_like
 from semhead_lib.data.dataset.encoding import MAX_ENTRY, decode_image, sample_problems
 from semhead_lib.data.dataset.manifest import FORMAT, LEASES, LOG, MANIFEST, Manifest, ShardRecord
 from semhead_lib.data.dataset.shards import read_member, sample_layout, shard_problem
@@ -166,15 +169,17 @@ def _check_archive(path: Path) -> Iterator[str]:
         except ValueError as error:
             yield str(error)
             labels = []
-        counts = Counter(name for name, _ in labels)
+        counts, cameras = Counter(name for name, _ in labels), []
         yield from (f"{path}: {name}: has {n} labels" for name, n in counts.items() if n > 1)
         for name, label in labels:
             if name not in archive.sizes:
                 yield f"{path}: {name}: has a label, but there is no such image"
             try:
-                parse_label(label)
+                cameras.append(parse_label(label))
             except ValueError as error:
                 yield f"{path}: {name}: label {error}"
+        if cameras and (camera := looks_like(np.stack(cameras))):
+            yield f"{path}: {MANIFEST}: {foreign(camera)}"
         if not images:
             yield f"{path}: has no images"
         resolution = None

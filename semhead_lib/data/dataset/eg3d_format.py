@@ -8,25 +8,37 @@ import hashlib
 import json
 import re
 import shutil
+import warnings
 import zipfile
+from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
 from itertools import groupby
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from tqdm import tqdm
 
 from semhead_lib.atomic import partial_path, place_lock, publish, remove_leftovers
 from semhead_lib.cameras import orbit_angles
 from semhead_lib.data.dataset.archives import ImageArchive, parse_label
-from semhead_lib.data.dataset.encoding import decode_entry, decode_image, decode_info, encode_image
+from semhead_lib.data.dataset.conventions import converted, foreign, looks_like, parse_camera
+from semhead_lib.data.dataset.encoding import (
+    MAX_SIDE,
+    decode_entry,
+    decode_image,
+    decode_info,
+    encode_image,
+)
 from semhead_lib.data.dataset.manifest import MANIFEST, Manifest
 from semhead_lib.data.dataset.shards import read_listed
 from semhead_lib.data.subjects import Subject
 
 GROUPS = ("none", "folder")
+_MENDED = 1e-4  # by how much a number of a label has to change to count
 _FOLDER_SIZE = 1000  # images a folder, when every subject has one
 
 
@@ -35,26 +47,47 @@ class ArchiveSource:
 
     `group` "none" makes each image a subject with one view; "folder" makes the images of a folder
     the views of one subject. The frontal image, from which semantics come, is the view nearest
-    azimuth 0 and elevation 0; provenance names it with its angles. Raises FileNotFoundError, or
-    ValueError naming the image or label that is wrong.
+    azimuth 0 and elevation 0; provenance names it with its angles. `camera` says of which
+    convention the labels are (`conventions.parse_camera`); "auto" takes EG3D's and refuses what
+    looks like another. `masks` is a folder or zip of masks with the images' names, as PanoHead has
+    them; `resolution` makes images of another size. Raises FileNotFoundError, or ValueError naming
+    the image or label that is wrong.
     """
 
     name = "eg3d"
 
-    def __init__(self, path: Path | str, group: str = "none", licence: str = "unknown") -> None:
+    def __init__(
+        self,
+        path: Path | str,
+        group: str = "none",
+        licence: str = "unknown",
+        camera: str = "auto",
+        masks: Path | str = "",
+        resolution: int = 0,
+    ) -> None:
         if group not in GROUPS:
             raise ValueError(f"group must be one of {', '.join(GROUPS)}, got {group!r}")
+        if resolution and not 8 <= resolution <= MAX_SIDE:
+            raise ValueError(f"resolution must be 0 or 8 to {MAX_SIDE} pixels, got {resolution}")
         self.archive, self.group, self.licence = ImageArchive(path), group, licence
-        if self.archive.problems:
-            raise ValueError(self.archive.problems[0])
-        self._labels = dict(self.archive.labels())
-        images = self.archive.images()
-        for one, other, what in (
-            (images, self._labels, "has no label"),
-            (self._labels, set(images), "has no image"),
-        ):
-            if missing := [name for name in one if name not in other]:
-                raise ValueError(f"{path}: {missing[0]} {what} ({len(missing)} such in all)")
+        self._camera, self._steps, self._size = camera, parse_camera(camera), resolution
+        self._masks = ImageArchive(masks) if str(masks) else None
+        for archive in filter(None, (self.archive, self._masks)):
+            if archive.problems:
+                raise ValueError(archive.problems[0])
+        pairs = self.archive.labels()
+        self._labels, images = dict(pairs), self.archive.images()
+        if len(self._labels) < len(pairs):
+            name, count = Counter(name for name, _ in pairs).most_common(1)[0]
+            raise ValueError(f"{path}: {name} has {count} labels")
+        if missing := [name for name in images if name not in self._labels]:
+            raise ValueError(f"{path}: {missing[0]} has no label ({len(missing)} such in all)")
+        if not images:
+            raise ValueError(f"{path}: has no images")
+        if absent := len(self._labels) - len(images):  # EG3D passes them over
+            warnings.warn(f"{path}: {absent} labels have no image", stacklevel=2)
+        self._masked = self._mask_names(images)
+        self._look_at_cameras(images)
         self._digest = hashlib.sha256(self.archive.read(MANIFEST)).hexdigest()
         if group == "none":
             keyed = [(str(PurePosixPath(image).with_suffix("")), [image]) for image in images]
@@ -73,25 +106,28 @@ class ArchiveSource:
 
     def describe(self) -> dict[str, Any]:
         """What is imported: the archive's name, the SHA-256 of its labels, and the grouping."""
+        own: dict[str, Any] = {"camera": "+".join(self._steps), "resolution": self._size}
+        own["masks"] = self._masks and self._masks.path.name
         return {
             "archive": self.archive.path.name,
             "labels_sha256": self._digest,
             "group": self.group,
-        }
+        } | {name: value for name, value in own.items() if value}
 
     def subject(self, index: int) -> Subject:
         """Read subject `index`. Raises ValueError naming the image that is not a square RGB image,
         or its label."""
-        names, views, cameras = self._groups[index], [], []
+        names, views, cameras, masks = self._groups[index], [], [], []
+        side = None
         for name in names:
             where = f"{self.archive.path}: {name}"
-            views.append(
-                decode_image(
-                    self.archive.read(name), where, resolution=views[0].shape[-1] if views else None
-                )
-            )
+            image = decode_image(self.archive.read(name), where, resolution=side)
+            side = image.shape[-1]
+            views.append(self._resized(image))
+            if self._masks is not None:
+                masks.append(self._resized(self._mask(name, side)[None])[0])
             try:
-                cameras.append(torch.from_numpy(parse_label(self._labels[name])))
+                cameras.append(torch.from_numpy(self._label(name, side)))
             except ValueError as error:
                 raise ValueError(f"{where}: label {error}") from None
         labels = torch.stack(cameras)
@@ -103,6 +139,7 @@ class ArchiveSource:
             views=torch.stack(views),
             cameras=labels,
             frontal=views[front],
+            masks=torch.stack(masks) if masks else None,
             provenance={
                 "source": self.name,
                 "images": names,
@@ -116,35 +153,100 @@ class ArchiveSource:
             licence=self.licence,
         )
 
+    def _label(self, name: str, size: int) -> np.ndarray:  # [25] float32
+        label = parse_label(self._labels[name])
+        if not self._steps:
+            return label
+        return parse_label(converted(label[None], self._steps, size)[0].tolist())
 
-def export_dataset(folder: Path | str, out: Path | str, *, progress: bool = True) -> int:
+    def _look_at_cameras(self, images: list[str]) -> None:
+        """Raise ValueError where labels look like another convention and nobody said which they
+        are of; warn of rotations that were mended."""
+        raw, labels = [], []
+        for name in images:
+            with suppress(ValueError, TypeError):  # said with the image's name when it is read
+                labels.append(parse_label(self._labels[name]))
+                raw.append(np.asarray(self._labels[name], dtype=np.float64))
+        if self._camera == "auto" and labels and (camera := looks_like(np.stack(labels))):
+            raise ValueError(
+                f"{self.archive.path}: {MANIFEST}: {foreign(camera)} (camera=opencv: as they are)"
+            )
+        moved = [
+            np.abs(a - b).max() for a, b in zip(raw, labels, strict=False) if a.shape == b.shape
+        ]
+        if mended := sum(distance > _MENDED for distance in moved):
+            warnings.warn(
+                f"{self.archive.path}: {mended} of {len(images)} cameras are rotations only nearly "
+                "(as PanoHead's and SphereHead's tools write them); the nearest ones were taken",
+                stacklevel=3,
+            )
+
+    def _mask_names(self, images: list[str]) -> dict[str, str]:
+        """Which mask belongs to each image: of the same name, whatever its suffix."""
+        if self._masks is None:
+            return {}
+        stems = {str(PurePosixPath(name).with_suffix("")): name for name in self._masks.images()}
+        found = {name: stems.get(str(PurePosixPath(name).with_suffix(""))) for name in images}
+        if missing := [name for name, mask in found.items() if mask is None]:
+            raise ValueError(
+                f"{self._masks.path}: {missing[0]} has no mask ({len(missing)} such in all)"
+            )
+        return {name: mask for name, mask in found.items() if mask is not None}
+
+    def _mask(self, name: str, side: int) -> torch.Tensor:  # [side, side] uint8
+        assert self._masks is not None
+        where = f"{self._masks.path}: {self._masked[name]}"
+        mask = decode_image(self._masks.read(self._masked[name]), where, ("L", "RGB"), side)
+        return mask if mask.ndim == 2 else mask[0]
+
+    def _resized(self, layers: torch.Tensor) -> torch.Tensor:  # [C, H, W] uint8
+        if self._size in (0, layers.shape[-1]):
+            return layers
+        size = (self._size, self._size)
+        found = F.interpolate(layers[None].float(), size, mode="bilinear", antialias=True)[0]
+        return found.round().clamp(0, 255).byte()
+
+
+def export_dataset(
+    folder: Path | str, out: Path | str, *, masks: Path | str = "", progress: bool = True
+) -> int:
     """Write the views of our dataset in `folder` in EG3D's form: a zip if `out` ends in .zip, else
     a folder.
 
     Images are PNG, named `00000/img00000000.png` in the order of subjects and views: a folder for
     each subject, or for each 1000 images when every subject has one view. Labels are the float32
-    numbers exactly. Only images and labels
-    go: that form has no place for masks, depth or attributes. Returns the number of images.
+    numbers exactly. Only images and labels go, and to `masks`, another zip or folder, masks of the
+    same names, as PanoHead has them: that form has no place for depth or attributes. Returns the
+    number of images.
 
     Raises FileNotFoundError or ValueError for a bad dataset, FileExistsError when `out` exists and
     is not an empty folder, BlockingIOError when another process is writing it; `out` appears only
     when it is complete.
     """
-    out, manifest = Path(out), Manifest.load(folder)
-    with place_lock(out):
-        if out.exists() and not (out.is_dir() and not _is_zip(out) and not any(out.iterdir())):
-            raise FileExistsError(f"{out} exists already; export into a new name")
-        remove_leftovers(out.parent, out.name)
-        return _export(Path(folder), manifest, out, progress)
+    folder, manifest = Path(folder), Manifest.load(folder)
+    if masks and "masks" not in manifest.layout.fields:
+        raise ValueError(f"{folder}: its subjects have no masks")
+    places = {"masks": Path(masks)} if masks else {}
+    places["views"] = Path(out)  # last: it stands for the whole
+    with ExitStack() as held:
+        for place in places.values():
+            held.enter_context(place_lock(place))
+            if place.exists() and (_is_zip(place) or not place.is_dir() or any(place.iterdir())):
+                raise FileExistsError(f"{place} exists already; export into a new name")
+            remove_leftovers(place.parent, place.name)
+        for field, place in places.items():
+            count = _export(folder, manifest, field, place, progress)
+    return count
 
 
-def _export(folder: Path, manifest: Manifest, out: Path, progress: bool) -> int:
+def _export(folder: Path, manifest: Manifest, field: str, out: Path, progress: bool) -> int:
+    """Write one field of all subjects, "views" with their labels or "masks"; how many."""
     partial, labels = partial_path(out), []
     single = manifest.layout.views_per_subject == (1, 1)
     try:
         with _Writer(partial, zipped=_is_zip(out)) as write:
             images = tqdm(
-                _images(folder, manifest),
+                _images(folder, manifest, field),
                 total=manifest.views,
                 unit="image",
                 disable=not progress,
@@ -156,7 +258,8 @@ def _export(folder: Path, manifest: Manifest, out: Path, progress: bool) -> int:
                     f" [{json.dumps(name)}, "
                     f"{json.dumps(np.asarray(camera, dtype=np.float64).tolist())}]"
                 )
-            write(MANIFEST, ('{"labels": [\n' + ",\n".join(labels) + "\n]}\n").encode())
+            if field == "views":
+                write(MANIFEST, ('{"labels": [\n' + ",\n".join(labels) + "\n]}\n").encode())
         publish(partial, out)
     except BaseException as error:
         shutil.rmtree(partial) if partial.is_dir() else partial.unlink(missing_ok=True)
@@ -168,22 +271,24 @@ def _export(folder: Path, manifest: Manifest, out: Path, progress: bool) -> int:
     return len(labels)
 
 
-def _images(folder: Path, manifest: Manifest) -> Iterator[tuple[int, bytes, torch.Tensor]]:
-    """(subject index, PNG file, label [25]) of every view. PNG files pass through as they are."""
+def _images(
+    folder: Path, manifest: Manifest, field: str
+) -> Iterator[tuple[int, bytes, torch.Tensor]]:
+    """(subject index, PNG file, label [25]) of every view, or of its mask. PNG files pass through as
+    they are."""
+    needed = ("view_" if field == "views" else "mask_", "cam", "json")
     for record, first in zip(manifest.shards, manifest.first_subjects, strict=False):
         path = folder / record.name
         for position, sample in read_listed(
-            folder,
-            record,
-            lambda _, names: [n for n in names if n.startswith(("view_", "cam", "json"))],
+            folder, record, lambda _, names: [n for n in names if n.startswith(needed)]
         ):
             try:
                 info = decode_info(sample)
                 cameras = decode_entry(sample, info, "cameras.npy")
                 for view in range(info.views):
-                    entry = info.entry("views", view)
+                    entry = info.entry(field, view)
                     pixels = decode_entry(sample, info, entry)
-                    data = sample[entry] if info.image_format == "png" else encode_image(pixels)
+                    data = sample[entry] if entry.endswith(".png") else encode_image(pixels)
                     yield first + position, data, cameras[view]
             except ValueError as error:
                 raise ValueError(f"{path}: {error}") from None

@@ -56,8 +56,8 @@ def fill_semantics(
     what the manifest says is an error, and stays; other files in the folder are not touched.
 
     Raises FileNotFoundError or ValueError for a bad dataset, ValueError for features of a wrong
-    shape or not finite, FileExistsError for a file in the way, BlockingIOError when another process is writing here, OSError when the disk
-    is full.
+    shape or not finite, FileExistsError for a file in the way, BlockingIOError when another process
+    is writing here, OSError when the disk is full.
     """
     folder = Path(folder)
     if not encoder:

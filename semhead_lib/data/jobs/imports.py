@@ -15,6 +15,9 @@ def import_dataset(
     *,
     group: str = "none",
     licence: str = "unknown",
+    camera: str = "auto",
+    masks: Path | str = "",
+    resolution: int = 0,
     image_format: str = "png",
     shard_size: int = 256,
     workers: int = 1,
@@ -22,12 +25,15 @@ def import_dataset(
 ) -> SynthesisReport:
     """Bring an EG3D or PanoHead dataset (folder or zip) into our form, in the folder `out`.
 
-    Resumable and atomic as `synthesize`, which does the work. See `ArchiveSource` for `group`.
+    Resumable and atomic as `synthesize`, which does the work. See `ArchiveSource` for `group`, `camera`,
+    `masks` and `resolution`.
     Raises FileNotFoundError, ValueError, FileExistsError or OSError with one message naming what is
     wrong, and SynthesisError naming the image that is not a square RGB image or whose label is no
     camera.
     """
-    make_source = functools.partial(ArchiveSource, str(source), group, licence)
+    make_source = functools.partial(
+        ArchiveSource, str(source), group, licence, camera, str(masks), resolution
+    )
     return synthesize(
         make_source,
         out,

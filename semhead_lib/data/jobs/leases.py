@@ -3,9 +3,9 @@ system.
 
 A lease is a file that only one process can create, touched every few seconds while its owner lives.
 One that was not touched for a lease, by the file system's own clock or by that of whoever waits, is
-of a process that is gone, and may be taken over. A process that slept through its lease may still go on with a piece that
-another has taken: so leases only save work. What holds exactly is `settle`: of all who have done a
-piece, the outcome of one counts, and it stays.
+of a process that is gone, and may be taken over. A process that slept through its lease may still
+go on with a piece that another has taken: so leases only save work. What holds exactly is `settle`:
+of all who have done a piece, the outcome of one counts, and it stays.
 """
 
 from __future__ import annotations

@@ -88,11 +88,13 @@ def as_photo(image: Path | str | Image.Image | np.ndarray | Tensor) -> Tensor:  
 
 def _opened(file: Path | io.BytesIO, name: str) -> Image.Image:  # RGBA
     try:
-        with warnings.catch_warnings(action="ignore"):  # of tags that nobody asks for
-            with Image.open(file, formats=("JPEG", "PNG", "WEBP")) as opened:
-                _check_size(opened)
-                opened.draft("RGB", (_LARGEST, _LARGEST))
-                return _upright(opened)  # here, so that a broken file is found
+        with (
+            warnings.catch_warnings(action="ignore"),  # of tags that nobody asks for
+            Image.open(file, formats=("JPEG", "PNG", "WEBP")) as opened,
+        ):
+            _check_size(opened)
+            opened.draft("RGB", (_LARGEST, _LARGEST))
+            return _upright(opened)  # here, so that a broken file is found
     except FileNotFoundError:
         raise
     except Exception as error:  # decoders meet damage with many kinds of exceptions

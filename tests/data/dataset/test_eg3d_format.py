@@ -19,6 +19,7 @@ from semhead_lib.cameras import Camera, orbit_cameras
 from semhead_lib.data.dataset import eg3d_format
 from semhead_lib.data.dataset.archives import parse_label
 from semhead_lib.data.dataset.check import check
+from semhead_lib.data.dataset.conventions import looks_like
 from semhead_lib.data.dataset.eg3d_format import export_dataset
 from semhead_lib.data.dataset.reading import subjects
 from semhead_lib.data.jobs.imports import import_dataset
@@ -234,7 +235,7 @@ def test_bad_sources_are_refused(tmp_path):
     refused("none", None, r"has no dataset\.json")
     refused("null", {}, r"dataset\.json: has no labels")
     refused("shape", [["a.png"]], r"labels, row 0: expected \[image name, label\]")
-    refused("more", [["a.png", label], ["b.png", label]], r"b\.png has no image \(1 such in all\)")
+    refused("twice", [["a.png", label], ["a.png", label]], r"a\.png has 2 labels")
     refused(
         "fewer",
         [["a.png", label]],
@@ -273,7 +274,7 @@ def test_export_overwrites_nothing_and_appears_whole(dataset, tmp_path, monkeypa
     (dataset / "shard-000002.tar").write_bytes(b"\0" * 10240)
     for out in (tmp_path / "killed", tmp_path / "killed.zip"):
         (dataset / "shard-000003.tar").unlink(missing_ok=True)
-        with pytest.raises(FileNotFoundError):
+        with pytest.raises((FileNotFoundError, ValueError), match="shard-00000"):
             send_out(dataset, out)
         assert not out.exists()
     assert not list(leftovers(tmp_path, "killed")) and not list(leftovers(tmp_path, "killed.zip"))
@@ -301,3 +302,125 @@ def test_a_second_export_into_one_place_leaves_the_first_alone(
 def test_a_zip_is_a_zip_in_capital_letters_too(dataset, tmp_path):
     assert send_out(dataset, tmp_path / "x.ZIP") == 38
     assert zipfile.is_zipfile(tmp_path / "x.ZIP") and check(tmp_path / "x.ZIP") == []
+
+
+def turned(labels, kind):
+    """Labels of ours as other tools write them."""
+    poses, rest = labels[:, :16].reshape(-1, 4, 4).double().numpy(), labels[:, 16:].double().numpy()
+    zup = np.array([[1, 0, 0, 0], [0, 0, -1, 0], [0, 1, 0, 0], [0, 0, 0, 1.0]])
+    poses = zup @ poses if "zup" in kind else poses
+    poses = poses @ np.diag([1, -1, -1, 1.0]) if "opengl" in kind else poses
+    poses = np.linalg.inv(poses) if "w2c" in kind else poses
+    if "pixels" in kind:
+        rest = rest * [16, 1, 16, 1, 16, 16, 1, 1, 1]
+    return np.concatenate([poses.reshape(-1, 16), rest], axis=1)
+
+
+def labelled(path, labels, names=None):
+    """A folder of images with these labels."""
+    names = names or [f"00000/img{i:08d}.png" for i in range(len(labels))]
+    rows = [[name, np.asarray(label).tolist()] for name, label in zip(names, labels, strict=True)]
+    content = json.dumps({"labels": rows}).encode()
+    write(path, {name: png(i, 16) for i, name in enumerate(names)} | {"dataset.json": content})
+    return path
+
+
+AROUND = orbit_cameras(torch.tensor([-60.0, -10.0, 0.0, 25.0, 170.0]), torch.full((5,), 8.0))
+
+
+@pytest.mark.parametrize("kind", ["opengl", "w2c", "w2c+opengl", "zup", "pixels", "opengl+zup"])
+def test_foreign_cameras_are_named_and_converted(tmp_path, kind):
+    source = labelled(tmp_path / "in", turned(AROUND, kind) * 1.0)
+    if kind == "pixels":  # 16 pixels are no focal length that would stand out
+        big = turned(AROUND, kind)
+        big[:, [16, 20]] *= 8
+        labelled(tmp_path / "in", big)
+    (line,) = check(source)
+    assert f"camera={kind} of data import converts them" in line
+    with pytest.raises(ValueError, match="the cameras look like"):
+        bring_in(source, tmp_path / "refused")
+    bring_in(source, tmp_path / "as-they-are", camera="opencv")
+    if kind != "pixels":
+        bring_in(source, tmp_path / "ours", camera=kind)
+        cameras = torch.cat([s.cameras for s in subjects(tmp_path / "ours")])
+        assert torch.allclose(cameras, AROUND, atol=1e-5)
+    else:
+        bring_in(labelled(tmp_path / "small", turned(AROUND, kind)), tmp_path / "ours", camera=kind)
+        cameras = torch.cat([s.cameras for s in subjects(tmp_path / "ours")])
+        assert torch.allclose(cameras, AROUND, atol=1e-5)
+    with pytest.raises(ValueError, match="camera must be auto, opencv, or one or more of"):
+        bring_in(source, tmp_path / "x", camera="blender")
+
+
+def test_cameras_of_ours_look_like_ours(tmp_path):
+    for azimuths in ([0.0], [-10.0, 0.0, 10.0], [170.0, 180.0], [0.0, 90.0, 180.0, -90.0]):
+        labels = orbit_cameras(torch.tensor(azimuths), torch.full((len(azimuths),), 20.0))
+        assert looks_like(labels.numpy()) is None
+
+
+@pytest.mark.parametrize("shear", [0.002, 0.007, 0.027])
+def test_rotations_that_are_nearly_ones_are_mended_with_one_note(tmp_path, shear):
+    labels = AROUND.double().numpy()
+    poses = labels[:, :16].reshape(-1, 4, 4)
+    poses[:, :3, :3] += shear * np.array([[0, 1, 0], [0, 0, -1], [1, 0, 0]])
+    source = labelled(tmp_path / "in", labels)
+    assert check(source) == []
+    with pytest.warns(UserWarning, match="5 of 5 cameras are rotations only nearly") as said:
+        bring_in(source, tmp_path / "ours")
+    assert len(said) == 2  # the source is built twice
+    for subject, label in zip(subjects(tmp_path / "ours"), labels, strict=True):
+        rotation = subject.cameras[0, :16].reshape(4, 4)[:3, :3].double()
+        assert torch.allclose(rotation @ rotation.T, torch.eye(3).double(), atol=1e-6)
+        assert np.abs(subject.cameras[0].numpy() - label).max() < 1.5 * shear
+    poses[:, 0, 0] += 0.2
+    with pytest.raises(SynthesisError, match="the pose is not rigid"):
+        bring_in(labelled(tmp_path / "off", labels), tmp_path / "x")
+
+
+def test_names_are_read_as_eg3d_reads_them(tmp_path):
+    """Backslashes of Windows, labels of images that are not there, a zip with a top folder."""
+    names = ["00000/a.png", "00000/b.png", "00000/absent.png"]
+    rows = [[n.replace("/", "\\"), AROUND[0].tolist()] for n in names]
+    entries = {f"set/{n}": png(i) for i, n in enumerate(names[:2])}
+    entries["set/dataset.json"] = json.dumps({"labels": rows}).encode()
+    write(tmp_path / "in.zip", entries, zipped=True)
+    with pytest.warns(UserWarning, match="1 labels have no image"):
+        report = bring_in(tmp_path / "in.zip", tmp_path / "ours")
+    assert report.manifest.subjects == 2
+    assert [s.provenance["images"] for s in subjects(tmp_path / "ours")] == [[names[0]], [names[1]]]
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+def test_masks_come_in_and_go_out(tmp_path, zipped):
+    source, end = labelled(tmp_path / "in", AROUND), ".zip" if zipped else ""
+    masks = {}
+    for i in range(5):
+        file, pixels = io.BytesIO(), np.random.default_rng(i).integers(0, 256, (16, 16), np.uint8)
+        Image.fromarray(pixels).convert("L" if i % 2 else "RGB").save(file, "PNG")
+        masks[f"00000/img{i:08d}.png"] = file.getvalue()
+    write(tmp_path / f"masks{end}", masks, zipped)
+    bring_in(source, tmp_path / "ours", masks=tmp_path / f"masks{end}")
+    for subject, data in zip(subjects(tmp_path / "ours"), masks.values(), strict=True):
+        assert np.array_equal(subject.masks[0], np.array(Image.open(io.BytesIO(data)).convert("L")))
+    send_out(tmp_path / "ours", tmp_path / "out", masks=tmp_path / f"out-masks{end}")
+    bring_in(tmp_path / "out", tmp_path / "again", masks=tmp_path / f"out-masks{end}")
+    for one, other in zip(subjects(tmp_path / "ours"), subjects(tmp_path / "again"), strict=True):
+        assert torch.equal(one.masks, other.masks) and torch.equal(one.views, other.views)
+    write(tmp_path / "fewer", dict(list(masks.items())[:4]))
+    with pytest.raises(ValueError, match=r"img00000004\.png has no mask \(1 such in all\)"):
+        bring_in(source, tmp_path / "x", masks=tmp_path / "fewer")
+    bring_in(source, tmp_path / "bare")
+    with pytest.raises(ValueError, match="have no masks"):
+        send_out(tmp_path / "bare", tmp_path / "y", masks=tmp_path / "z")
+
+
+def test_images_are_brought_to_a_resolution(tmp_path):
+    source = labelled(tmp_path / "in", AROUND)
+    bring_in(source, tmp_path / "ours", resolution=8, masks=source)
+    for i, subject in enumerate(subjects(tmp_path / "ours")):
+        assert subject.views.shape == (1, 3, 8, 8) and subject.masks.shape == (1, 8, 8)
+        means = pixels_of(png(i)).reshape(8, 2, 8, 2, 3).mean((1, 3)).transpose(2, 0, 1)
+        assert np.abs(subject.views[0].numpy() - means).mean() < 20
+        assert torch.equal(subject.cameras[0], AROUND[i])
+    with pytest.raises(ValueError, match="resolution must be 0 or 8 to"):
+        bring_in(source, tmp_path / "x", resolution=3)

@@ -131,7 +131,7 @@ def test_the_frontal_view_may_be_one_of_the_views(tmp_path):
 def test_damage_gets_no_checksum_of_its_own(dataset):
     flipped(dataset / "shard-000002.tar")
     before, found = files_of(dataset), check(dataset)
-    with pytest.raises(ValueError, match="shard-000002.tar: wrong checksum") as caught:
+    with pytest.raises(ValueError, match=r"shard-000002\.tar: wrong checksum") as caught:
         fill(dataset, Encoder(), "mean")
     assert str(caught.value).partition(";")[0] == found[0]
     after = files_of(dataset)

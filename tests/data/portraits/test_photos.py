@@ -133,7 +133,7 @@ def test_an_unrelated_json_is_no_label_file(tmp_path, content, place):
 
 def test_a_damaged_label_file_is_not_passed_over(tmp_path):
     (tmp_path / "dataset.json").write_text('{"labels": [["b.jpg", [1, 2')
-    with pytest.raises(ValueError, match="dataset.json: is not JSON"):
+    with pytest.raises(ValueError, match=r"dataset\.json: is not JSON"):
         label_of(tmp_path / "b.jpg")
 
 
@@ -220,7 +220,9 @@ def wide_gamut(gamma: float) -> bytes:
     for name, data in tags.items():
         table += name + struct.pack(">II", at + len(body), len(data))
         body += data
-    header = struct.pack(">I4sI4s4s4s", at + len(body), bytes(4), 0x02100000, b"mntr", b"RGB ", b"XYZ ")
+    header = struct.pack(
+        ">I4sI4s4s4s", at + len(body), bytes(4), 0x02100000, b"mntr", b"RGB ", b"XYZ "
+    )
     header += bytes(12) + b"acsp" + bytes(28) + s15(0.9642, 1.0, 0.8249)
     return header.ljust(128, b"\0") + table + body
 
