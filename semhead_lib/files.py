@@ -53,7 +53,8 @@ def check_fields(values: Any, ranges: Mapping[str, tuple[float, float]]) -> None
     finite number, or leaves its range."""
     kinds = {"int": int, "float": (int, float), "str": str, "bool": bool}
     for f in fields(values):
-        value, kind = getattr(values, f.name), str(f.type).partition("[")
+        value: Any = getattr(values, f.name)
+        kind = str(f.type).partition("[")
         inner = kind[2].partition(",")[0] if kind[0] == "tuple" else kind[0]
         if kind[0] == "tuple" and not isinstance(value, (tuple, list)):
             raise ValueError(f"{f.name} must be {f.type}, got {value!r:.60}")

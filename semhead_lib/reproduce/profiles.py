@@ -193,7 +193,7 @@ def _todays(sections: Any) -> Any:
             return [renamed(inner) for inner in value]
         return _TAKEN.sub(_name_of, value) if isinstance(value, str) else value
 
-    content = OmegaConf.to_container(sections, resolve=False)
+    content: Any = OmegaConf.to_container(sections, resolve=False)
     return OmegaConf.create(renamed(old_names.today(old_names.NOTEBOOKS, content)))
 
 

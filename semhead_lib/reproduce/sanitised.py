@@ -15,7 +15,7 @@ from functools import cache
 from typing import Any
 
 from bleach.css_sanitizer import ALLOWED_CSS_PROPERTIES, CSSSanitizer
-from bleach.html5lib_shim import Filter
+from bleach.html5lib_shim import Filter  # pyright: ignore[reportAttributeAccessIssue]
 from bleach.sanitizer import ALLOWED_TAGS, Cleaner
 from jinja2 import pass_context
 from nbconvert import HTMLExporter
@@ -95,7 +95,7 @@ def _cleaner() -> Cleaner:
         _allowed,
         protocols={"http", "https", "mailto", "data"},
         css_sanitizer=CSSSanitizer([*ALLOWED_CSS_PROPERTIES, *_STYLES.split()]),
-        filters=[_Sandboxed],
+        filters=[_Sandboxed],  # pyright: ignore[reportArgumentType]
     )
 
 
