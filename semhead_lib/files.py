@@ -58,7 +58,8 @@ def check_fields(values: Any, ranges: Mapping[str, tuple[float, float]]) -> None
         inner = kind[2].partition(",")[0] if kind[0] == "tuple" else kind[0]
         if kind[0] == "tuple" and not isinstance(value, (tuple, list)):
             raise ValueError(f"{f.name} must be {f.type}, got {value!r:.60}")
-        for item in value if kind[0] == "tuple" else (value,):
+        items: list[Any] = list(value) if kind[0] == "tuple" else [value]
+        for item in items:
             right = isinstance(item, kinds[inner]) and (inner == "bool") == isinstance(item, bool)
             if not right:
                 raise ValueError(f"{f.name} must be {f.type}, got {value!r:.60}")

@@ -60,7 +60,7 @@ class Mesh:
 
         share = self.colours.astype(np.float64) / 255
         linear = np.where(share <= 0.04045, share / 12.92, ((share + 0.055) / 1.055) ** 2.4)
-        attributes = {"color": linear.astype(np.float32)}
+        attributes: dict[str, Any] = {"color": linear.astype(np.float32)}
         metadata = {"scale": SCALE, "metres_per_unit": METRES_PER_UNIT}
         head = trimesh.Trimesh(
             self.vertices,
