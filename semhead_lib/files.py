@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _MOST = 64 << 20  # bytes of a text
+_LOG = 1 << 30  # bytes of a log
 _NODES = 100_000  # of a YAML file, with every alias written out
 
 
@@ -40,6 +41,36 @@ def read_json(path: Path | str) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ValueError(f"{path}: expected a JSON object, got {content!r:.60}")
     return content
+
+
+def read_json_lines(path: Path | str) -> list[dict[str, Any]]:
+    """The objects of a file of JSON lines; none where there is no file. A last line that was cut off
+    is left out. Raises ValueError naming the file and the line that is none."""
+    path = Path(path)
+    lines = read_bytes(path, _LOG).split(b"\n") if path.exists() else []
+    found = []
+    for number, line in enumerate(lines, 1):
+        try:
+            if line.strip():
+                found.append(dict(json.loads(line)))
+        except (ValueError, TypeError, RecursionError):
+            if number < len(lines):
+                raise ValueError(f"{path}, line {number}: expected a JSON object") from None
+    return found
+
+
+def read_state(path: Path | str, device: str = "cpu") -> dict[str, Any]:
+    """What a training saved of itself (`torch.load` without code). Raises FileNotFoundError, or
+    ValueError naming a file that is damaged."""
+    import torch
+
+    if not Path(path).is_file():
+        raise FileNotFoundError(2, "no such file", str(path))
+    try:
+        return dict(torch.load(path, map_location=device, weights_only=True))
+    except Exception as error:  # damage is met with many kinds of exceptions
+        words = " ".join(str(error).split())[:200]
+        raise ValueError(f"{path}: is no readable state of a training: {words}") from None
 
 
 def in_file(path: Path | str, error: Exception) -> str:

@@ -15,7 +15,14 @@ from semhead_lib.cli import main
 from semhead_lib.conditioning.bank import FILE as CONDITIONS
 from semhead_lib.data.dataset.archives import ImageArchive
 from semhead_lib.data.dataset.check import check
-from semhead_lib.files import read_bytes, read_json, read_tensors, read_yaml
+from semhead_lib.files import (
+    read_bytes,
+    read_json,
+    read_json_lines,
+    read_state,
+    read_tensors,
+    read_yaml,
+)
 from semhead_lib.models.config import preset
 from semhead_lib.models.generator import CONFIG, WEIGHTS, Generator, folder_of
 
@@ -135,3 +142,20 @@ def test_links_in_circles_are_walked_once(tmp_path):
     began = time.monotonic()
     assert ImageArchive(tmp_path).images() == ["c.png"]
     assert time.monotonic() - began < 1
+
+
+def test_damaged_logs_and_states_are_named(tmp_path):
+    assert read_json_lines(tmp_path / "none.jsonl") == []
+    log, state = tmp_path / "log.jsonl", tmp_path / "state.pt"
+    log.write_bytes(b'{"step": 1}\n{"step": 2}\n{"st')
+    assert read_json_lines(log) == [{"step": 1}, {"step": 2}]
+    for bad in (b"[1, 2]", b"\xff", b"x", b"[" * 100_000):
+        log.write_bytes(b'{"step": 1}\n' + bad + b"\n{}\n")
+        with pytest.raises(ValueError, match=r"log\.jsonl, line 2: expected a JSON object"):
+            read_json_lines(log)
+    torch.save({"step": 3}, state)
+    assert read_state(state) == {"step": 3}
+    for bad in (b"", b"x", state.read_bytes()[:200], bytes(99)):
+        state.write_bytes(bad)
+        with pytest.raises(ValueError, match=r"state\.pt: is no readable state of a training"):
+            read_state(state)

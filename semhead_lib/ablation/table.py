@@ -23,6 +23,7 @@ from semhead_lib import old_names
 from semhead_lib.ablation.plan import FACTORS, NOTEBOOK, PlannedRun, Study
 from semhead_lib.ablation.results import read_results
 from semhead_lib.atomic import write_atomically
+from semhead_lib.files import read_json_lines
 from semhead_lib.reproduce import runs
 
 RESULTS, TABLE, RUNS, STUDY, HEADS = "results", "metrics.csv", "runs.csv", "study.json", "heads"
@@ -98,7 +99,7 @@ def metric_rows(study: Study, run: PlannedRun, root: Path) -> Iterator[list[Any]
 def _run_row(study: Study, run: PlannedRun, root: Path) -> list[Any]:
     entry = runs.Run(root / study.folder / run.name, root).notebooks.get(NOTEBOOK, {})
     log = _trained(study, run, root) / "run" / "log.jsonl"
-    lines = [json.loads(line) for line in log.read_text().splitlines()] if log.is_file() else []
+    lines = read_json_lines(log)
     speeds = sorted(line["images_per_second"] for line in lines)
     last = [lines[-1]["kimg"], speeds[len(speeds) // 2]] if lines else []
     state = entry.get("status", "not begun")

@@ -18,6 +18,7 @@ from semhead_lib.conditioning.bank import ConditionBank
 from semhead_lib.conditioning.sampling import sample_conditions
 from semhead_lib.conditioning.semantic import SemanticEncoder, require_encoder
 from semhead_lib.devices import keep_freed_memory, pick_device
+from semhead_lib.files import read_state
 from semhead_lib.inversion.encoder import FILE, EncoderConfig, StyleEncoder, anchor
 from semhead_lib.inversion.settings import EncoderRecipe
 from semhead_lib.inversion.start import other_styles
@@ -104,7 +105,7 @@ def train_encoder(
     out, first, log = Path(out), 0, []
     about = {"model": c.name, "recipe": asdict(recipe)}
     if (out / _STATE).is_file():
-        state = torch.load(out / _STATE, map_location="cpu", weights_only=True)
+        state = read_state(out / _STATE)
         if state["about"] != json.dumps(about):
             raise ValueError(
                 f"{out} was begun by another command: {state['about']}, now {json.dumps(about)}"

@@ -32,6 +32,7 @@ from semhead_lib.conditioning.headclip.vocabulary import learn_merges, write_voc
 from semhead_lib.conditioning.recipes import begin, cut_log, learning_rate, parameter_groups
 from semhead_lib.data.dataset.memory import SubjectsInMemory
 from semhead_lib.data.jobs.synthesis import synthesize
+from semhead_lib.files import read_state
 
 SETTINGS, LOG, STATE = "config.json", "log.jsonl", "state.pt"
 _CAPTIONS_EACH = 4  # captions of every person that the vocabulary is learnt from
@@ -242,7 +243,7 @@ class _Training:
         write_atomically(self.out / STATE, data.getvalue())
 
     def _restore(self) -> None:
-        state = torch.load(self.out / STATE, map_location=self.device, weights_only=True)
+        state = read_state(self.out / STATE, self.device)
         self.model.load_state_dict(state["model"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.step = state["step"]

@@ -22,6 +22,7 @@ from semhead_lib.data.jobs.synthesis import synthesize
 from semhead_lib.evaluation.headjudge.network import SIDE, WEIGHTS, HeadJudge, Judgement
 from semhead_lib.evaluation.headjudge.recipe import Recipe
 from semhead_lib.evaluation.headjudge.targets import JudgeData, Targets, judge_config
+from semhead_lib.files import read_state
 
 SETTINGS, LOG, STATE = "recipe.json", "log.jsonl", "state.pt"
 GEOMETRY = ("depth", "normals", "segmentation")
@@ -195,7 +196,7 @@ class _Training:
         write_atomically(self.out / STATE, content.getvalue())
 
     def _restore(self) -> None:
-        state = torch.load(self.out / STATE, map_location=self.device, weights_only=True)
+        state = read_state(self.out / STATE, self.device)
         self.judge.load_state_dict(state["judge"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.step = state["step"]

@@ -20,7 +20,7 @@ from semhead_lib.conditioning.modes import ConditionMode
 from semhead_lib.data.dataset.memory import SubjectsInMemory
 from semhead_lib.data.subjects import all_present
 from semhead_lib.devices import keep_freed_memory, pick_device
-from semhead_lib.files import read_json
+from semhead_lib.files import read_json, read_json_lines, read_state
 from semhead_lib.models import sampling
 from semhead_lib.models.generator import Generator
 from semhead_lib.progress import progress_bar
@@ -102,14 +102,12 @@ class _Trainer:
         encoder = (data.manifest.layout.semantic or {}).get("encoder")
         self.bank = ConditionBank(ConditionMode("semantic", dimension), encoder, features, names)
         if (out / STATE).exists():
-            state = torch.load(out / STATE, map_location="cpu", weights_only=True)
+            state = read_state(out / STATE)
             self.networks.restore(state)
             self.step = state["step"]
-            lines = (
-                (out / LOG).read_text(encoding="utf-8").splitlines() if (out / LOG).exists() else []
-            )
-            kept = [line for line in lines if json.loads(line)["step"] <= self.step]
-            write_atomically(out / LOG, "".join(f"{line}\n" for line in kept).encode())
+            kept = [line for line in read_json_lines(out / LOG) if line["step"] <= self.step]
+            text = "".join(json.dumps(line) + "\n" for line in kept)
+            write_atomically(out / LOG, text.encode())
         elif init is not None:
             self.networks.begin_with(Path(init))
 
