@@ -166,7 +166,7 @@ def _of_page(page: str, browser: Any) -> tuple[str, str, bytes]:
         times = -(-_LEAST // image.width)
         size = (image.width * times, image.height * times)
         return alt, *stored(image.resize(size, Image.Resampling.BICUBIC))
-    if "<iframe" in page and not found and "K3D" in page:
+    if "<iframe" in page and not found and "plotly" not in page:
         return alt, "image/png", looping(_turned(page, browser))
     return alt, *stored(_photograph(page, browser, seconds=6.0 if "<iframe" in page else 0.5))
 
