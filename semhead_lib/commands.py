@@ -281,7 +281,7 @@ def data_import(config: data.Import) -> None:
         group=config.group,
         licence=config.licence,
         camera=config.camera,
-        masks=config.masks or "",
+        masks=config.masks,
         resolution=config.resolution,
         image_format=config.image_format,
         shard_size=config.shard_size,
@@ -294,7 +294,7 @@ def data_export(config: data.Export) -> None:
     """`semhead data export DIR OUT`."""
     from semhead_lib.data.dataset.eg3d_format import export_dataset
 
-    count = export_dataset(config.path, config.out, masks=config.masks or "")
+    count = export_dataset(config.path, config.out, masks=config.masks)
     print(f"{config.out}: {count} images")
 
 

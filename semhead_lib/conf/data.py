@@ -85,7 +85,7 @@ class Generated(Source):
 
     TARGET: ClassVar[str] = "semhead_lib.viz.generated_source.GeneratedSource"
     model: str = setting(
-        "semhead-128",
+        "semhead-64",
         "path",
         "generator: the name of one that ships with the package, or a folder of 'semhead train'",
     )

@@ -13,7 +13,7 @@ import torch
 
 from semhead_lib import cameras
 from semhead_lib.data.subjects import Subject
-from semhead_lib.models.generator import CONFIG, DEFAULT, WEIGHTS, folder_of
+from semhead_lib.models.generator import CONFIG, WEIGHTS, folder_of
 from semhead_lib.models.sampling import latents, to_uint8
 from semhead_lib.viz.heads import HeadModel
 
@@ -28,7 +28,7 @@ class GeneratedSource:
     there.
     """
 
-    model: str = DEFAULT
+    model: str = "semhead-64"
     seed: int = 0
     resolution: int = 64  # the generator's
     views_per_subject: int = 12

@@ -83,9 +83,7 @@ def test_weights_are_small_and_complete():
     with safe_open(FOLDER / "model.safetensors", "pt") as weights:
         assert all(weights.get_tensor(name).isfinite().all() for name in weights.keys())  # noqa: SIM118
     log = [json.loads(line) for line in (FOLDER / "log.jsonl").read_text().splitlines()]
-    steps = [line["step"] for line in log]
-    assert steps[0] == 1 and steps[-1] == RECIPE.steps
-    assert steps == sorted(steps) and set(range(8, RECIPE.steps + 1, 8)) <= set(steps)
+    assert [line["step"] for line in log] == list(range(1, RECIPE.steps + 1))
     assert log[-1]["loss"] < log[0]["loss"] / 3
 
 

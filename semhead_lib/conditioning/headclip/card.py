@@ -64,7 +64,7 @@ or, with the same result, by `SemanticEncoder.load("{name}")`.
   64 pixels, count three times (with equal weights and a third of the steps: 0.93 and 0.79).
 - Steps: {recipe.steps} ({thousand_pairs} thousand pairs); AdamW, learning rate {rate} with {recipe.warmup} steps of
   warm-up and a cosine to 0, weight decay {recipe.weight_decay}. Seed {recipe.seed}.
-- Budget: {hours} hours on {hardware}, the image tower in {recipe.precision}; {versions}. `log.jsonl` is its log.
+- Budget: {hours} hours on {hardware}, the image tower in {recipe.precision}; {versions}. `log.jsonl` has every step.
 - Again: `semhead headclip train OUT{settings}`.
 
 ## Metrics

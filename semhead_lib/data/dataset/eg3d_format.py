@@ -62,7 +62,7 @@ class ArchiveSource:
         group: str = "none",
         licence: str = "unknown",
         camera: str = "auto",
-        masks: Path | str = "",
+        masks: Path | str | None = None,
         resolution: int = 0,
     ) -> None:
         if group not in GROUPS:
@@ -71,7 +71,7 @@ class ArchiveSource:
             raise ValueError(f"resolution must be 0 or 8 to {MAX_SIDE} pixels, got {resolution}")
         self.archive, self.group, self.licence = ImageArchive(path), group, licence
         self._camera, self._steps, self._size = camera, parse_camera(camera), resolution
-        self._masks = ImageArchive(masks) if str(masks) else None
+        self._masks = ImageArchive(masks) if masks else None
         for archive in filter(None, (self.archive, self._masks)):
             if archive.problems:
                 raise ValueError(archive.problems[0])
@@ -208,7 +208,7 @@ class ArchiveSource:
 
 
 def export_dataset(
-    folder: Path | str, out: Path | str, *, masks: Path | str = "", progress: bool = True
+    folder: Path | str, out: Path | str, *, masks: Path | str | None = None, progress: bool = True
 ) -> int:
     """Write the views of our dataset in `folder` in EG3D's form: a zip if `out` ends in .zip, else
     a folder.

@@ -16,7 +16,7 @@ def import_dataset(
     group: str = "none",
     licence: str = "unknown",
     camera: str = "auto",
-    masks: Path | str = "",
+    masks: Path | str | None = None,
     resolution: int = 0,
     image_format: str = "png",
     shard_size: int = 256,
@@ -32,7 +32,7 @@ def import_dataset(
     camera.
     """
     make_source = functools.partial(
-        ArchiveSource, str(source), group, licence, camera, str(masks), resolution
+        ArchiveSource, str(source), group, licence, camera, masks and str(masks), resolution
     )
     return synthesize(
         make_source,
