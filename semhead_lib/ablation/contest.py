@@ -64,9 +64,8 @@ class Entry:
     seed: int
     parts: tuple[str, ...]
     train: dict[str, Any]  # settings of `semhead train`
-    reconstruct: dict[
-        str, Any
-    ]  # settings of `semhead reconstruct`, and `share` of the minutes; empty: none
+    # settings of `semhead reconstruct`, `share` of the minutes, and what `then` differs; empty: none
+    reconstruct: dict[str, Any]
 
     @property
     def name(self) -> str:
@@ -80,12 +79,24 @@ class Entry:
     @property
     def beginning(self) -> ReconstructionSettings | None:
         """Settings of the reconstruction that it begins with."""
-        if not self.reconstruct:
-            return None
+        return self._reconstruction({}) if self.reconstruct else None
+
+    @property
+    def ending(self) -> ReconstructionSettings | None:
+        """Settings of the reconstruction that follows, in place of an adversarial training."""
+        then = self.reconstruct.get("then")
+        return None if then is None else self._reconstruction(then)
+
+    def _reconstruction(self, changes: dict[str, Any]) -> ReconstructionSettings:
         given = {name: value for name, value in self.train.items() if name in OF_BOTH}
-        own = {name: value for name, value in self.reconstruct.items() if name != "share"}
+        own = {k: v for k, v in self.reconstruct.items() if k not in ("share", "then")}
         return ReconstructionSettings(
-            **given, **own, kimg=_ENDLESS, fall=0.0, save_every=10**9, seed=self.seed
+            **given,
+            **own | changes,
+            kimg=_ENDLESS,
+            fall=0.0,
+            save_every=10**9,
+            seed=self.seed,
         )
 
 
@@ -131,7 +142,6 @@ def load_contest(name: str, root: Path) -> Contest:
         )
     entries = []
     for design, asked in content["designs"].items():
-        check_name(str(design), f"{shown}: design")
         for seed in asked["seeds"]:
             entries.append(_entry(design, seed, asked["parts"], content, f"{shown}: {design}"))
     return Contest(
@@ -162,9 +172,10 @@ def _entry(design: str, seed: int, parts: list[str], content: dict[str, Any], wh
         train["generator"] |= changes.pop("generator", {})
         reconstruct |= old_names.today(old_names.SETTINGS, changes.pop("reconstruct", {}))
         train |= changes
-    entry = Entry(design, seed, tuple(parts), train, reconstruct)
+    entry = Entry(str(design), seed, tuple(parts), train, reconstruct)
+    check_name(entry.name, f"{where}: its folder")
     try:
-        _ = entry.settings, entry.beginning
+        _ = entry.settings, entry.beginning, entry.ending
     except (TypeError, ValueError) as error:
         raise UsageError(f"{where}: {error}") from None
     return entry
@@ -305,15 +316,27 @@ def execute(plan: Contest, entry: Entry, root: Path) -> None:
             clock=clock,
         )
         seconds *= 1 - share
-    model = train(
-        entry.settings,
-        people,
-        folder / "run",
-        init=begin,
-        progress=False,
-        stop_after=seconds,
-        clock=clock,
-    )
+    run = folder / "run"
+    if entry.ending:
+        model = reconstruct(
+            entry.ending,
+            people,
+            run,
+            init=begin,
+            progress=False,
+            stop_after=seconds,
+            clock=clock,
+        )
+    else:
+        model = train(
+            entry.settings,
+            people,
+            run,
+            init=begin,
+            progress=False,
+            stop_after=seconds,
+            clock=clock,
+        )
     del people
     found = judged(plan, model, root)
     images = found.pop("heads")

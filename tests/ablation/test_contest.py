@@ -112,6 +112,40 @@ def test_designs_are_trained_for_their_minutes_and_judged(plan, tmp_path, monkey
     assert this.finished(this.entries[0], tmp_path) and not this.finished(this.entries[2], tmp_path)
 
 
+def test_a_reconstruction_can_take_all_the_minutes(plan, tmp_path, monkeypatch):
+    then = {"maps_lr": 0.0, "kl_weight": 0.0}
+    warm = {"reconstruct": SMALL["parts"]["warm"]["reconstruct"] | {"then": then}}
+    designs = {"all": {"parts": ["crops", "warm"], "seeds": [0]}}
+    small = plan(parts=SMALL["parts"] | {"warm": warm}, designs=designs)
+    [entry] = small.entries
+    assert entry.beginning.kl_weight > 0 and entry.ending.kl_weight == 0 == entry.ending.maps_lr
+    make_noise(tmp_path / small.dataset("people"))
+    nothing = {
+        "evaluation": {"generated": {}, "real": {}},
+        "heads": torch.zeros(1, 1, 3, 8, 8).byte(),
+    }
+    monkeypatch.setattr(module, "judged", lambda plan, model, root: dict(nothing))
+    execute(small, entry, tmp_path)
+    run = tmp_path / small.folder / entry.name / "run"
+    settings = json.loads((run / "settings.json").read_text())["settings"]
+    assert settings["kl_weight"] == 0 and (run / "generator" / "encoder.safetensors").is_file()
+
+
+def test_mistakes_in_what_follows_are_named(plan):
+    warm = {"reconstruct": {"share": 0.5, "then": {"adversarial_weight": -1}}}
+    with pytest.raises(UsageError, match="adversarial_weight must be"):
+        plan(
+            parts=SMALL["parts"] | {"warm": warm},
+            designs={"all": {"parts": ["crops", "warm"], "seeds": [0]}},
+        )
+
+
+@pytest.mark.parametrize("name", ["../out", "..."])
+def test_designs_stay_in_their_folder(plan, name):
+    with pytest.raises(UsageError, match="its folder"):
+        plan(designs={name: {"parts": [], "seeds": [0]}})
+
+
 def test_what_is_finished_is_left(plan, tmp_path, capsys):
     plan()
     file = str(tmp_path / "small.yaml")
