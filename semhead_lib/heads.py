@@ -19,6 +19,7 @@ from semhead_lib.data.portraits.photos import as_photo
 from semhead_lib.models import mesh
 from semhead_lib.models.generator import Generator
 from semhead_lib.models.sampling import head_styles, latents, render_views
+from semhead_lib.viz.exports import write_mesh
 
 if TYPE_CHECKING:
     import trimesh
@@ -126,8 +127,17 @@ class Head:
     def mesh(self, side: int = 128) -> trimesh.Trimesh:
         """The surface with colours at its vertices, by marching cubes through side ** 3 densities.
 
-        In scene units, y up, the face towards +z. `mesh().export("head.glb")` writes it (or .ply).
+        In scene units, y up, the face towards +z; `save_mesh` writes it.
 
         Raises ValueError where there is no surface; ModuleNotFoundError without the extra `data`.
         """
         return mesh.mesh(self.network, self.w[0], side).as_trimesh()
+
+    def save_mesh(self, path: str | Path, side: int = 128) -> Path:
+        """Write the surface with its colours as GLB, PLY or OBJ, by the path's suffix. GLB has
+        linear colours and a rough material, as glTF defines them.
+
+        Raises as `mesh`, and ValueError for another suffix.
+        """
+        write_mesh(path, mesh.mesh(self.network, self.w[0], side))
+        return Path(path)

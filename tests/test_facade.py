@@ -72,13 +72,15 @@ def test_five_lines_from_a_name_to_images_and_a_mesh(tmp_path, monkeypatch):
     head = generator.sample(seed=3)
     images = head.render(sh.orbit(8))
     sh.save_images(images, "head.png")
-    head.mesh(side=48).export("head.glb")
+    head.save_mesh("head.glb", side=48)
 
     side = generator.network.config.resolution
     assert images.shape == (8, 3, side, side) and images.dtype == torch.uint8
     assert Image.open("head.png").size == (8 * (side + 1) - 1, side)
-    mesh = trimesh.load("head.glb", force="mesh")
-    assert 0.5 < mesh.extents.max() < 2.0 and len(mesh.visual.vertex_colors) == len(mesh.vertices)
+    [mesh] = trimesh.load("head.glb").geometry.values()
+    assert 0.5 < mesh.extents.max() < 2.0 and mesh.is_watertight
+    assert b'"COLOR_0"' in (tmp_path / "head.glb").read_bytes()
+    assert head.mesh(side=48).vertices.shape == mesh.vertices.shape
     assert sorted(path.name for path in tmp_path.iterdir()) == ["head.glb", "head.png"]
 
 
