@@ -4,7 +4,7 @@
 >>> generator = sh.load("semhead-128", device="cpu")
 >>> head = generator.sample(seed=3)
 >>> head.render(sh.orbit(2)).shape
-torch.Size([2, 3, 64, 64])
+torch.Size([2, 3, 128, 128])
 
 Images are uint8 tensors [N, 3, H, W], cameras float32 tensors [N, 25] (`semhead_lib.cameras`).
 """

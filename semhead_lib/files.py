@@ -95,7 +95,9 @@ def check_fields(values: Any, ranges: Mapping[str, tuple[float, float]]) -> None
             if not right:
                 raise ValueError(f"{f.name} must be {f.type}, got {value!r:.60}")
             low, high = ranges.get(f.name, (-inf, inf))
-            if inner in ("int", "float") and not (low <= item <= high and isfinite(item)):
+            if inner in ("int", "float") and not isfinite(item):
+                raise ValueError(f"{f.name} must be finite, got {item}")
+            if inner in ("int", "float") and not low <= item <= high:
                 raise ValueError(f"{f.name} must lie in {low:g}...{high:g}, got {item}")
 
 

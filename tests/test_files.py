@@ -80,7 +80,7 @@ def test_aliases_within_bounds_are_read(tmp_path):
         ({"w_dim": 60000, "z_dim": 60000}, r"config\.json: asks for a larger network"),
         ({"backbone_base": 1 << 20, "backbone_most": 8192}, "asks for a larger"),
         ({"z_dim": "128"}, r"z_dim must be int, got '128'"),
-        ({"ball_slope": float("nan")}, "ball_slope must lie in"),
+        ({"ball_slope": float("nan")}, "ball_slope must be finite"),
         ({"box_half": 3}, "box_half must be tuple"),
         ({"hidden": True}, "hidden must be int, got True"),
         ({"hidden": 33}, r"model\.safetensors does not fit its config\.json"),

@@ -52,7 +52,7 @@ def test_configs_without_a_box_have_the_usual_one():
         ({"box_half": (0.5, -0.5, 0.5)}, "half-extents must be positive"),
         ({"box_center": (0.0,)}, "center must be three numbers"),
         ({"grid": 1}, "grid must be 0 or lie in 2...256, got 1"),
-        ({"box_center": (float("nan"), 0.0, 0.0)}, "the box must be finite"),
+        ({"box_center": (float("nan"), 0.0, 0.0)}, "box_center must be finite"),
         ({"coarse": 1}, r"coarse must lie in 2\.\.\.512, got 1"),
         ({"fine": 513}, r"fine must lie in 0\.\.\.512, got 513"),
         ({"grid": 16, "fine": 1}, "fine must be at least 2 with a density grid, got 1"),

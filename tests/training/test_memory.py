@@ -50,7 +50,9 @@ def test_micro_batches_add_up(data, number, changes):
 
 
 def test_micro_batches_are_whole_groups():
-    for subjects, parts in ((8, 4), (8, 3), (8, 0), (6, 2)):
+    with pytest.raises(ValueError, match="accumulate must be an integer >= 1, got 0"):
+        small(accumulate=0)
+    for subjects, parts in ((8, 4), (8, 3), (6, 2)):
         with pytest.raises(ValueError, match=rf"into whole groups of .* subjects, .* got {parts}"):
             small(subjects_per_batch=subjects, accumulate=parts)
     assert small(subjects_per_batch=6, accumulate=3).accumulate == 3
