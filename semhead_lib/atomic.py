@@ -4,11 +4,17 @@ renamed."""
 from __future__ import annotations
 
 import contextlib
+import functools
+import inspect
 import os
 import shutil
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 _SUFFIX = ".partial"  # temporary names are `.NAME.HOST-PID.partial`, beside the final one
 
@@ -76,6 +82,20 @@ def folder_lock(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
+
+
+def holds_out(function: Callable[P, R]) -> Callable[P, R]:
+    """A function that writes into the folder `out`: it is made if missing, and held meanwhile."""
+    signature = inspect.signature(function)
+
+    @functools.wraps(function)
+    def held(*args: P.args, **kwargs: P.kwargs) -> R:
+        out = Path(signature.bind(*args, **kwargs).arguments["out"])
+        out.mkdir(parents=True, exist_ok=True)
+        with folder_lock(out):
+            return function(*args, **kwargs)
+
+    return held
 
 
 @contextlib.contextmanager

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import functools
 import os
-from contextlib import AbstractContextManager
 from typing import Any
 
 from semhead_lib.conf import data, models, runs
@@ -220,8 +219,7 @@ def sample(config: models.Sample) -> None:
     """`semhead sample MODEL OUT`."""
     from semhead_lib.viz.samples import sample as draw
 
-    with _held(config.out):
-        print(draw(**values_of(config)))
+    print(draw(**values_of(config)))
 
 
 def invert(config: models.Invert) -> int:
@@ -244,8 +242,7 @@ def invert(config: models.Invert) -> int:
     )
     files = part(Files, config)
     extractor = FeatureExtractor.load(config.features, device=_device(config))
-    with _held(config.out):
-        failed = invert_photos(config.photos, config.out, inverter, files, extractor=extractor)
+    failed = invert_photos(config.photos, config.out, inverter, files, extractor=extractor)
     return 1 if failed else 0
 
 
@@ -257,8 +254,7 @@ def inverter_train(config: models.InverterTrain) -> None:
 
     recipe = part(EncoderRecipe, config)
     clip = SemanticEncoder.load(config.encoder, device=_device(config))
-    with _held(config.out):
-        print(train_encoder(config.model, config.out, recipe, clip=clip, device=config.device))
+    print(train_encoder(config.model, config.out, recipe, clip=clip, device=config.device))
 
 
 def data_check(config: data.Check) -> int:
@@ -346,16 +342,6 @@ def doctor(config: runs.Doctor) -> int:
     from semhead_lib.doctor import main
 
     return main(as_json=config.json)
-
-
-def _held(out: str) -> AbstractContextManager[None]:
-    """The folder `out`, made if missing, held for this process (see `atomic.folder_lock`)."""
-    from pathlib import Path
-
-    from semhead_lib.atomic import folder_lock
-
-    Path(out).mkdir(parents=True, exist_ok=True)
-    return folder_lock(Path(out))
 
 
 def _device(config: Any) -> str:

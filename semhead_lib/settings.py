@@ -57,6 +57,12 @@ def setting(default: Any, allowed: str, help: str, *, key: bool = True) -> Any:
     return field(default=default, metadata=metadata)
 
 
+def inherited(parent: type, name: str, default: Any) -> Any:
+    """The field `name` of a parent class, with another default."""
+    metadata = next(f.metadata for f in fields(parent) if f.name == name)
+    return field(default=default, metadata=metadata)
+
+
 def needed(allowed: str, help: str) -> Any:
     """A field of a command's configuration that must be given."""
     return setting(REQUIRED, allowed, help)

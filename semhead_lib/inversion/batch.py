@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from semhead_lib.atomic import write_atomically
+from semhead_lib.atomic import holds_out, write_atomically
 from semhead_lib.cameras import orbit_angles
 from semhead_lib.data.portraits.alignment import Portrait, read_portrait
 from semhead_lib.data.portraits.photos import SUFFIXES, find_photos
@@ -66,6 +66,7 @@ def gather(photos: Sequence[Path | str]) -> dict[str, list[Path]]:
     return people
 
 
+@holds_out
 def invert_photos(
     photos: Sequence[Path | str],
     out: Path | str,

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from semhead_lib.atomic import write_atomically
+from semhead_lib.atomic import holds_out, write_atomically
 from semhead_lib.cameras import orbit_cameras
 from semhead_lib.conditioning.bank import ConditionBank
 from semhead_lib.conditioning.sampling import sample_conditions
@@ -78,6 +78,7 @@ def error(encoder: StyleEncoder, generator: Generator, pairs: Pairs) -> Tensor:
     return ((found - pairs.w) / encoder.spread).square().mean()
 
 
+@holds_out
 def train_encoder(
     model: str | Path,
     out: Path | str,

@@ -26,19 +26,14 @@ FREE = ("kimg", "tick_kimg", "snapshot_kimg", "keep", "log_every", "checkpoint",
 
 
 @dataclass(frozen=True)
-class TrainSettings:
-    """One training. Numbers of images ("kimg") are thousands of real images shown; raises
-    ValueError when made with settings that do not go together."""
+class GeneratorSettings:
+    """What every training of a generator has: its networks, and the parts of images that they are
+    shown."""
 
     preset: str = setting(
         "semhead-64",
         "semhead-32 | semhead-64 | semhead-128 | semhead-512",
         "size of the generator; the dataset has images of its size",
-    )
-    mode: str = setting(
-        "semantic",
-        "none | view | semantic | semantic+view",
-        "what generator and discriminator are conditioned on",
     )
     representation: str = setting(
         "hyplane",
@@ -51,6 +46,27 @@ class TrainSettings:
     generator: dict[str, Any] = named_values(
         "generator.NAME=VALUE",
         "change a number of the preset, e.g. generator.grid=0 generator.coarse=24",
+    )
+    crop: int = setting(
+        0, "int >= 0", "pixels of the square parts of images that are rendered; 0 = whole images"
+    )
+    crop_whole: float = setting(
+        0.35, "0 <= float <= 1", "share of parts that are the whole image made smaller"
+    )
+    crop_face: float = setting(
+        0.6, "0 <= float <= 1", "share of the other parts that are cut around the face"
+    )
+
+
+@dataclass(frozen=True)
+class TrainSettings(GeneratorSettings):
+    """One training. Numbers of images ("kimg") are thousands of real images shown; raises
+    ValueError when made with settings that do not go together."""
+
+    mode: str = setting(
+        "semantic",
+        "none | view | semantic | semantic+view",
+        "what generator and discriminator are conditioned on",
     )
     kimg: float = setting(200.0, "float > 0", "thousands of real images to show")
     subjects_per_batch: int = setting(8, "int >= 1", "of one process")
@@ -77,15 +93,6 @@ class TrainSettings:
     r1_interval: int = setting(16, "int >= 1", "steps from one R1 penalty to the next")
     r2_gamma: float = setting(
         0.0, "float >= 0", "weight of the R2 penalty, which is R1 on generated images"
-    )
-    crop: int = setting(
-        0, "int >= 0", "the discriminator sees square parts of that many pixels; 0 = whole images"
-    )
-    crop_whole: float = setting(
-        0.35, "0 <= float <= 1", "share of parts that are the whole image made smaller"
-    )
-    crop_face: float = setting(
-        0.6, "0 <= float <= 1", "share of the other parts that are cut around the face"
     )
     local_weight: float = setting(
         0.0,

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from semhead_lib.atomic import write_atomically
+from semhead_lib.atomic import holds_out, write_atomically
 from semhead_lib.conditioning.bank import ConditionBank
 from semhead_lib.data.portraits.photos import find_photos, read_photo
 from semhead_lib.devices import keep_freed_memory, pick_device
@@ -23,6 +23,7 @@ from semhead_lib.viz.settings import SampleSettings
 IMAGE, VIDEO, RECORD = "heads.png", "heads.mp4", "heads.json"
 
 
+@holds_out
 def sample(
     model: Path | str,
     out: Path | str,

@@ -8,7 +8,8 @@ import torch
 import yaml
 
 from semhead_lib.ablation import contest as module
-from semhead_lib.ablation.contest import contest, execute, load_contest, write_results
+from semhead_lib.ablation.contest import contest, execute, write_results
+from semhead_lib.ablation.designs import load_contest
 from semhead_lib.errors import UsageError
 from semhead_lib.evaluation.protocol import Metric, Protocol
 

@@ -6,47 +6,24 @@ import json
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from semhead_lib.settings import check, named_values, setting
-from semhead_lib.training.settings import TrainSettings
+from semhead_lib.settings import check, inherited, setting
+from semhead_lib.training.settings import GeneratorSettings, TrainSettings
 
 # What an adversarial training of the same generator has as well.
-OF_BOTH = ("preset", "representation", "background", "generator", "crop", "crop_whole", "crop_face")
+OF_BOTH = tuple(f.name for f in fields(GeneratorSettings))
 FREE = ("kimg", "save_every")  # what may change when a training goes on
 
 
 @dataclass(frozen=True)
-class ReconstructionSettings:
+class ReconstructionSettings(GeneratorSettings):
     """One training by reconstruction. Raises ValueError for settings that do not go together."""
 
-    preset: str = setting(
-        "semhead-128",
-        "semhead-32 | semhead-64 | semhead-128 | semhead-512",
-        "size of the generator; the dataset has images of its size",
-    )
-    representation: str = setting(
-        "hyplane",
-        "triplane | trigrid | spherical | hyplane | hyplane-2+2 | hyplane-channels",
-        "planes",
-    )
-    background: str = setting(
-        "learnt", "learnt | plain", "behind the head: drawn in two dimensions, or white"
-    )
-    generator: dict[str, Any] = named_values(
-        "generator.NAME=VALUE", "change a number of the preset, e.g. generator.plane_side=64"
-    )
+    preset: str = inherited(GeneratorSettings, "preset", "semhead-128")
+    crop: int = inherited(GeneratorSettings, "crop", 64)
     kimg: float = setting(200.0, "float > 0", "thousands of images whose points are looked at")
     subjects_per_batch: int = setting(6, "int >= 1", "subjects of a step")
     views_per_subject: int = setting(6, "int >= 1", "images of each, whose points are looked at")
     rendered: int = setting(2, "int >= 1", "of them, that are rendered as well")
-    crop: int = setting(
-        64, "int >= 0", "pixels of the square parts that are rendered; 0 = whole images"
-    )
-    crop_whole: float = setting(
-        0.35, "0 <= float <= 1", "share of parts that are the whole image made smaller"
-    )
-    crop_face: float = setting(
-        0.6, "0 <= float <= 1", "share of the other parts that are cut around the face"
-    )
     encode: str = setting(
         "image",
         "image | attributes",

@@ -1,0 +1,145 @@
+"""The plan of a contest: a YAML file in papermill_runs/profiles/designs, and the trainings that it
+asks for."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from semhead_lib import old_names
+from semhead_lib.errors import UsageError, check_name, did_you_mean
+from semhead_lib.files import read_yaml
+from semhead_lib.reproduce.profiles import find_profile
+from semhead_lib.training.reconstruction.settings import OF_BOTH, ReconstructionSettings
+from semhead_lib.training.settings import TrainSettings
+
+METRICS_FILE = "metrics.json"
+_SECTIONS = {"minutes", "datasets", "resolution", "heads", "common", "parts", "designs"}
+_ENDLESS = 1e6  # kimg: time ends a training
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One training of one design."""
+
+    design: str
+    seed: int
+    parts: tuple[str, ...]
+    train: dict[str, Any]  # settings of `semhead train`
+    # settings of `semhead reconstruct`, `share` of the minutes, and what `then` differs; empty: none
+    reconstruct: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        """Of its folder."""
+        return f"{re.sub(r'[^a-z0-9.]+', '-', self.design.lower())}_seed-{self.seed}"
+
+    @property
+    def settings(self) -> TrainSettings:
+        return TrainSettings(**self.train, kimg=_ENDLESS, seed=self.seed)
+
+    @property
+    def beginning(self) -> ReconstructionSettings | None:
+        """Settings of the reconstruction that it begins with."""
+        return self._reconstruction({}) if self.reconstruct else None
+
+    @property
+    def ending(self) -> ReconstructionSettings | None:
+        """Settings of the reconstruction that follows, in place of an adversarial training."""
+        then = self.reconstruct.get("then")
+        return None if then is None else self._reconstruction(then)
+
+    def _reconstruction(self, changes: dict[str, Any]) -> ReconstructionSettings:
+        given = {name: value for name, value in self.train.items() if name in OF_BOTH}
+        own = {k: v for k, v in self.reconstruct.items() if k not in ("share", "then")}
+        return ReconstructionSettings(
+            **given,
+            **own | changes,
+            kimg=_ENDLESS,
+            fall=0.0,
+            save_every=10**9,
+            seed=self.seed,
+        )
+
+
+@dataclass(frozen=True)
+class Contest:
+    """All designs, and where they go."""
+
+    name: str
+    file: Path
+    minutes: float
+    datasets: dict[str, dict[str, Any]]
+    resolution: int
+    heads: int
+    entries: tuple[Entry, ...]
+
+    @property
+    def folder(self) -> Path:
+        return Path("papermill_runs") / "designs" / self.name
+
+    def dataset(self, name: str) -> Path:
+        return self.folder / "datasets" / name
+
+    def finished(self, entry: Entry, root: Path) -> bool:
+        return old_names.existing(root / self.folder / entry.name / METRICS_FILE).is_file()
+
+
+def load_contest(name: str, root: Path) -> Contest:
+    """The contest `name`, or that in the YAML file of that path. Raises UsageError on any mistake
+    in it."""
+    from yaml import YAMLError, safe_load
+
+    path = find_profile(name, root / "papermill_runs" / "profiles" / "designs").resolve()
+    shown = path.relative_to(root) if path.is_relative_to(root) else path
+    try:
+        content = safe_load(read_yaml(path))
+    except YAMLError as error:
+        raise UsageError(f"{shown}: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict) or set(content) != _SECTIONS:
+        raise UsageError(f"{shown}: expected the sections {', '.join(sorted(_SECTIONS))}")
+    if set(content["datasets"]) != {"people", "unseen"}:
+        raise UsageError(
+            f"{shown}: datasets needs people and unseen, got {', '.join(content['datasets'])}"
+        )
+    entries = []
+    for design, asked in content["designs"].items():
+        for seed in asked["seeds"]:
+            entries.append(_entry(design, seed, asked["parts"], content, f"{shown}: {design}"))
+    return Contest(
+        path.stem,
+        shown,
+        content["minutes"],
+        content["datasets"],
+        content["resolution"],
+        content["heads"],
+        tuple(entries),
+    )
+
+
+def _entry(design: str, seed: int, parts: list[str], content: dict[str, Any], where: str) -> Entry:
+    train = {
+        **old_names.today(old_names.SETTINGS, content["common"]),
+        "generator": dict(content["common"].get("generator", {})),
+    }
+    reconstruct: dict[str, Any] = {}
+    for part in parts:
+        if part not in content["parts"]:
+            hint = (
+                did_you_mean(part, [*content["parts"]])
+                or f": there are {', '.join(content['parts'])}"
+            )
+            raise UsageError(f"{where}: no part '{part}'{hint}")
+        changes = old_names.today(old_names.SETTINGS, content["parts"][part])
+        train["generator"] |= changes.pop("generator", {})
+        reconstruct |= old_names.today(old_names.SETTINGS, changes.pop("reconstruct", {}))
+        train |= changes
+    entry = Entry(str(design), seed, tuple(parts), train, reconstruct)
+    check_name(entry.name, f"{where}: its folder")
+    try:
+        _ = entry.settings, entry.beginning, entry.ending
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"{where}: {error}") from None
+    return entry
