@@ -53,6 +53,16 @@ def widths(side: int, base: int, most: int) -> int:
     return max(min(base // side, most), 8)
 
 
+def blend_maps_of(side: int, most: int) -> int:
+    """Blend maps at a size: `most` up to 32 pixels a side, then half as many each time it doubles.
+    Blocks under 8 pixels have none.
+
+    >>> [blend_maps_of(side, 128) for side in (4, 8, 32, 64, 128)]
+    [0, 128, 128, 64, 32]
+    """
+    return 0 if side < 8 else min(most, most * 32 // side)
+
+
 class Backbone(BlockStack):
     """From w to a square map: a learnt 4 x 4 constant, doubled in size by blocks whose features add
     up (skips).
@@ -61,7 +71,14 @@ class Backbone(BlockStack):
     """
 
     def __init__(
-        self, w_dim: int, side: int, features: int, base: int, most: int, place_gain: float = 0.0
+        self,
+        w_dim: int,
+        side: int,
+        features: int,
+        base: int,
+        most: int,
+        place_gain: float = 0.0,
+        blend_maps: int = 0,
     ) -> None:
         super().__init__()
         if side < 4 or side & (side - 1):
@@ -72,7 +89,16 @@ class Backbone(BlockStack):
         channels = [widths(s, base, most) for s in sides]
         self.constant = nn.Parameter(torch.randn(1, channels[0], 4, 4))
         self.blocks = nn.ModuleList(
-            StyleBlock(before, after, w_dim, s, features, up=s > 4, place_gain=place_gain)
+            StyleBlock(
+                before,
+                after,
+                w_dim,
+                s,
+                features,
+                up=s > 4,
+                place_gain=place_gain,
+                blend=blend_maps_of(s, blend_maps),
+            )
             for s, before, after in zip(sides, [channels[0], *channels], channels, strict=False)
         )
 

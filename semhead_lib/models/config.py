@@ -24,6 +24,7 @@ _RANGES = {  # what a config may ask for: least and most
     "w_dim": (1, 65536),
     "mapping_layers": (1, 64),
     "condition_dim": (0, 65536),
+    "blend_maps": (0, 4096),
 }
 
 
@@ -69,6 +70,9 @@ class GeneratorConfig:
     place_gain: float = (
         0.0  # of maps that all heads share, learnt by every block (`StyleLayer`); 0: none
     )
+    # maps of a block that each head adds up by coefficients of its own (`BlendMaps`): most of them
+    # up to 32 pixels a side, fewer above; 0: none
+    blend_maps: int = 0
     # nodes a side of each head's density grid, which takes the place of the coarse samples; 0: none
     grid: int = 0
 

@@ -237,6 +237,33 @@ def _four_phases(
     return x.reshape(b, 2 * h, 2 * w, -1).permute(0, 3, 1, 2)
 
 
+class BlendMaps(nn.Module):
+    """Maps that are added up for each head by coefficients of its own, as the blend shapes of a face
+    model are: sum over k of (affine_k(w) direction_k) map_k, where a direction is a vector of
+    channels and a map has one number a pixel.
+
+    A style only scales the channels of a whole layer, so that a stack of convolutions has to find
+    out by itself how a chin gets longer. Here w moves what lies at a place directly. Maps start at
+    zero.
+    """
+
+    def __init__(self, count: int, channels: int, w_dim: int, side: int, gain: float) -> None:
+        super().__init__()
+        self.affine = EqualLinear(w_dim, count)
+        self.directions = nn.Parameter(torch.randn(count, channels))
+        self.maps = nn.Parameter(torch.zeros(side * side, count))
+        self.scale = gain / math.sqrt(count)
+
+    def added(self, x: Tensor, w: Tensor, gain: float) -> Tensor:
+        """x, [B, C, S, S] channels last, with gain times the sum."""
+        b, c, h, _ = x.shape
+        directions = self.affine(w)[:, :, None] * (self.directions * (self.scale * gain))
+        pixels = x.permute(0, 2, 3, 1).reshape(b, h * h, c)
+        maps = self.maps.to(x.dtype).expand(b, -1, -1)
+        pixels = torch.baddbmm(pixels, maps, directions.to(x.dtype))
+        return pixels.view(b, h, h, c).permute(0, 3, 1, 2)
+
+
 class StyleLayer(nn.Module):
     """Modulated 3 x 3 convolution, noise, bias and leaky ReLU.
 
@@ -244,7 +271,8 @@ class StyleLayer(nn.Module):
     all heads. The next layer weighs them by the style, so heads are sums of learnt maps as well as
     of convolved ones: what always lies at the same place, such as eyes and lips, is sharp long
     before convolutions have worked out from a smooth constant where they are. CIPS calls such maps
-    coordinate embeddings (Anokhin et al., 2021).
+    coordinate embeddings (Anokhin et al., 2021). With `blend`, maps are added whose coefficients
+    depend on w (`BlendMaps`), as quick to learn as those.
     """
 
     noise: Tensor  # [side, side]
@@ -257,6 +285,7 @@ class StyleLayer(nn.Module):
         side: int,
         up: bool = False,
         place_gain: float = 0.0,
+        blend: int = 0,
     ) -> None:
         super().__init__()
         self.conv = ModulatedConv(inputs, outputs, 3, w_dim, up)
@@ -266,6 +295,7 @@ class StyleLayer(nn.Module):
         # of what the optimiser learns: with Adam, the maps' rate over that of the others
         self.place_gain = place_gain
         self.places = nn.Parameter(torch.zeros(outputs, side, side)) if place_gain else None
+        self.blend = BlendMaps(blend, outputs, w_dim, side, place_gain or 1.0) if blend else None
 
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
         x = self.conv(
@@ -274,6 +304,8 @@ class StyleLayer(nn.Module):
         x = x.add_((self.noise * (self.noise_strength * GAIN)).to(x.dtype))
         if self.places is not None:
             x = x.add_((self.places * (self.place_gain * GAIN)).to(x.dtype))
+        if self.blend is not None:
+            x = self.blend.added(x, w, GAIN)
         return F.leaky_relu_(x, SLOPE)
 
 
@@ -304,10 +336,11 @@ class StyleBlock(nn.Module):
         up: bool = True,
         skip: bool = True,
         place_gain: float = 0.0,
+        blend: int = 0,
     ) -> None:
         super().__init__()
         self.first = StyleLayer(inputs, outputs, w_dim, side, up)
-        self.second = StyleLayer(outputs, outputs, w_dim, side, place_gain=place_gain)
+        self.second = StyleLayer(outputs, outputs, w_dim, side, place_gain=place_gain, blend=blend)
         self.to_features = ToFeatures(outputs, features, w_dim) if skip else None
         self.up = up
 

@@ -1,11 +1,20 @@
 """Layers against the formulas they are written from."""
 
+import math
+
 import pytest
 import torch
 import torch.nn.functional as F
 
 from semhead_lib.models.backbone import Backbone, Background, SuperResolution
-from semhead_lib.models.layers import EqualLinear, ModulatedConv, StyleLayer, equalised, upsample
+from semhead_lib.models.layers import (
+    BlendMaps,
+    EqualLinear,
+    ModulatedConv,
+    StyleLayer,
+    equalised,
+    upsample,
+)
 from semhead_lib.models.mapping import MappingNetwork, unit_variance
 
 
@@ -135,6 +144,35 @@ def test_maps_of_places_begin_at_zero_and_lie_where_they_are_learnt():
     changed = (placed(w) - plain(w)).abs().sum((0, 1)) > 1e-6
     assert changed[5, 7] and changed.sum() == 1
     assert sum("places" in name for name, _ in placed.named_parameters()) == len(placed.blocks)
+
+
+def test_blend_maps_begin_at_zero_and_move_with_the_style():
+    torch.manual_seed(0)
+    sizes = dict(w_dim=8, side=16, features=6, base=128, most=16)
+    plain, blended = Backbone(**sizes), Backbone(**sizes, blend_maps=12)
+    missing = blended.load_state_dict(plain.state_dict(), strict=False).missing_keys
+    assert missing and all(".second.blend." in name for name in missing)
+    w = torch.randn(2, 8)
+    assert torch.allclose(blended(w), plain(w), atol=1e-6)
+    blend = blended.blocks[-1].second.blend
+    with torch.no_grad():
+        blend.maps[5 * 16 + 7, 3] = 0.1
+    moved = (blended(w) - plain(w)).abs().sum(1) > 1e-6
+    assert moved[:, 5, 7].all() and moved.sum() == 2
+    with torch.no_grad():  # what is added is as large as its coefficient
+        blend.affine.weight[3], blend.affine.bias[3] = 0, 0
+    assert torch.allclose(blended(w), plain(w), atol=1e-6)
+
+
+def test_blend_maps_are_the_sum_that_their_docstring_states():
+    torch.manual_seed(0)
+    blend = BlendMaps(count=3, channels=4, w_dim=5, side=6, gain=10.0)
+    with torch.no_grad():
+        blend.maps.normal_()
+    x, w = torch.randn(2, 4, 6, 6), torch.randn(2, 5)
+    expected = torch.einsum("bk,kc,pk->bcp", blend.affine(w), blend.directions, blend.maps)
+    expected = x + 2 * 10 / math.sqrt(3) * expected.view(2, 4, 6, 6)
+    assert torch.allclose(blend.added(x, w, 2.0), expected, atol=1e-5)
 
 
 def test_super_resolution_and_background():

@@ -351,6 +351,22 @@ def test_shared_maps_can_stay_as_they_are(deep):
     assert any(free.generator.state_dict()[name].abs().max() > 0 for name in maps)
 
 
+def test_a_generator_without_blend_maps_begins_one_with_them(deep, tmp_path):
+    begun = reconstruct(small(), deep, tmp_path / "begun", progress=False)
+    settings = small(generator=dict(blend_maps=8))
+    networks = Reconstructor(settings, 16, "cpu")
+    networks.begin_with(begun)
+    blend = [k for k in networks.generator.state_dict() if ".blend.maps" in k]
+    assert blend and all(networks.generator.state_dict()[k].abs().max() == 0 for k in blend)
+    old = Generator.load(begun).state_dict()
+    new = networks.generator.state_dict()
+    assert all(torch.equal(old[name], new[name]) for name in old)
+    networks.step(SubjectBatches(deep, settings)(0), 5)
+    assert all(networks.generator.state_dict()[k].abs().max() > 0 for k in blend)
+    with pytest.raises(ValueError, match="its networks are not those of these settings"):
+        Reconstructor(small(generator=dict(plane_side=16)), 16, "cpu").begin_with(begun)
+
+
 def test_without_points_data_need_no_depth(data, tmp_path):
     settings = small(pixels=0, adversarial_weight=0.1, discriminator_first=0)
     assert SubjectBatches(data, settings)(0).rays is None

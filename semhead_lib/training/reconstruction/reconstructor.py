@@ -24,6 +24,7 @@ from semhead_lib.training.schedules import ema_beta
 
 ENCODER, ATTRIBUTE_ENCODER = "encoder.safetensors", "attribute_encoder.safetensors"
 SHARED_MAPS = ".places"  # parameters of `StyleLayer` that all heads share
+BLEND = ".blend."  # parameters of its `BlendMaps`, which begin at zero
 CLASSES = 256  # that a label may name
 _BETAS = (0.5, 0.99)
 _CLIP = 10.0  # norm of the gradient, at most
@@ -169,7 +170,7 @@ class Reconstructor:
 
     def begin_with(self, folder: Path) -> None:
         """Take over the generator of a folder, unless it is one that is trained otherwise, and its
-        encoder, if there.
+        encoder, if there. It may lack the blend maps that these settings ask for.
 
         Raises FileNotFoundError when there is no generator, ValueError when they are of other
         shapes.
@@ -177,6 +178,11 @@ class Reconstructor:
         try:
             if self.average is not None:
                 state = Generator.load(folder).state_dict()
+                state = {
+                    name: tensor
+                    for name, tensor in self.generator.state_dict().items()
+                    if BLEND in name
+                } | state
                 self.generator.load_state_dict(state)
                 self.average.load_state_dict(state)
             if (path := folder / encoder_file(self.encoder)).is_file():
