@@ -54,13 +54,13 @@ def widths(side: int, base: int, most: int) -> int:
 
 
 def blend_maps_of(side: int, most: int) -> int:
-    """Blend maps at a size: `most` up to 32 pixels a side, then half as many each time it doubles.
-    Blocks under 8 pixels have none.
+    """Blend maps at a size: `most` from 8 to 32 pixels a side, half of them at 64, a quarter at
+    128, none elsewhere.
 
-    >>> [blend_maps_of(side, 128) for side in (4, 8, 32, 64, 128)]
-    [0, 128, 128, 64, 32]
+    >>> [blend_maps_of(side, 128) for side in (4, 8, 32, 64, 128, 256)]
+    [0, 128, 128, 64, 32, 0]
     """
-    return 0 if side < 8 else min(most, most * 32 // side)
+    return min(most, most * 32 // side) if 8 <= side <= 128 else 0
 
 
 class Backbone(BlockStack):
