@@ -262,7 +262,12 @@ class Discriminator(nn.Module):
         self.semantic = ConditionVector(c.semantic_dim, last) if c.semantic_dim else None
         channels_last(self)
 
-    def features(self, seen: DiscriminatorInput, sets: int = 1) -> Tensor:
+    def features(
+        self,
+        seen: DiscriminatorInput,
+        sets: int = 1,
+        activations: list[Tensor] | None = None,  # those of all sizes are appended, finest first
+    ) -> Tensor:
         """What is seen to [B, 1 + parts * d]: psi and phi; after them 64 local logits, where there
         are any.
 
@@ -278,6 +283,8 @@ class Discriminator(nn.Module):
         x = F.leaky_relu_(self.from_picture(x), SLOPE)
         local = None
         for block in self.blocks:
+            if activations is not None:
+                activations.append(x)
             if self.local is not None and x.shape[-1] == LOCAL:
                 local = self.local(x.to(self.local.weight.dtype)).flatten(1)
             if self.checkpoint and torch.is_grad_enabled():

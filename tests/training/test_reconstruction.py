@@ -194,10 +194,33 @@ def test_the_discriminator_tells_reconstructions_from_images(deep):
         last = networks.adversary.learn(sample, [made], 1)["loss_d"]
     assert last < 0.5 * first
     image = made.image.detach().requires_grad_()
-    loss = networks.adversary.generator_loss(sample, [replace(made, image=image)])
+    loss = networks.adversary.generator_losses(sample, [replace(made, image=image)])["adversarial"]
     (gradient,) = torch.autograd.grad(loss, image)
     moved = replace(made, image=image.detach() - 0.02 * gradient.sign())
-    assert networks.adversary.generator_loss(sample, [moved]) < loss
+    assert networks.adversary.generator_losses(sample, [moved])["adversarial"] < loss
+
+
+def test_activations_of_the_discriminator_are_matched(deep):
+    torch.manual_seed(0)
+    settings = small(adversarial_weight=0.01, matching_weight=1.0, discriminator_first=0)
+    networks = Reconstructor(settings, deep[0].semantic.numel(), "cpu")
+    sample = SubjectBatches(deep, settings)(0)
+    _, made = networks.terms(sample, 0)
+
+    def mismatch(image, opacity):
+        seen = replace(made, image=image, opacity=opacity)
+        return networks.adversary.generator_losses(sample, [seen, made])["matching"]
+
+    assert mismatch(sample.images, sample.masks) == 0
+    half = (made.image.detach() + sample.images) / 2
+    between = mismatch(half, sample.masks)
+    assert 0 < between < mismatch(made.image.detach(), sample.masks)
+    image = half.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(mismatch(image, sample.masks), image)
+    assert mismatch(half - 0.01 * gradient.sign(), sample.masks) < between
+    assert {"adversarial", "matching"} <= networks.step(sample, 1).keys()
+    with pytest.raises(ValueError, match="matching_weight needs a discriminator"):
+        small(matching_weight=1.0)
 
 
 def test_an_adversarial_training_begins_with_it(deep, tmp_path):

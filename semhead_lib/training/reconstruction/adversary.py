@@ -36,6 +36,7 @@ class Adversary:
         self.settings = settings.adversarial  # with a weight of local logits and of R1
         config = self.settings.discriminator_config(semantic_dimension)
         self.discriminator = Discriminator(config).to(device)
+        self.matches = settings.matching_weight > 0
         rate = settings.discriminator_lr
         self.optimiser = torch.optim.Adam(
             self.discriminator.parameters(), lr=rate, betas=_BETAS, fused=True
@@ -82,20 +83,35 @@ class Adversary:
         discriminator.requires_grad_(False)
         return {name: value.detach() for name, value in found.items()}
 
-    def generator_loss(self, sample: Sample, made: Sequence[Render]) -> Tensor:  # -> []
-        """Non-saturating logistic loss of whole images and places, summed over the kinds of
-        generated images."""
+    def generator_losses(self, sample: Sample, made: Sequence[Render]) -> dict[str, Tensor]:
+        """What the discriminator has against generated images, each a number.
+
+        "adversarial" is the non-saturating logistic loss of whole images and places, summed over
+        the kinds of generated images. "matching", where it has a weight, compares reconstructions,
+        the first kind, with the real images in the discriminator's activations (Larsen et al.,
+        2016, equation 7): mean absolute difference over mean magnitude, averaged over all sizes.
+        """
         s, condition = self.settings, _condition(sample)
-        total = sample.images.new_zeros(())
+        found = {"adversarial": sample.images.new_zeros(())}
         with equalised(self.discriminator):
-            for x in made:
-                whole, local = self._logits(self._seen(x.image, x.opacity), condition)
-                total = (
-                    total
+            for k, x in enumerate(made):
+                activations = [] if self.matches and k == 0 else None
+                whole, local = self._logits(self._seen(x.image, x.opacity), condition, activations)
+                found["adversarial"] = (
+                    found["adversarial"]
                     + losses.generator_loss(whole)
                     + s.local_weight * losses.generator_loss(local)
                 )
-        return total
+                if activations is not None:
+                    found["matching"] = self._mismatch(sample, activations)
+        return found
+
+    def _mismatch(self, sample: Sample, made: Sequence[Tensor]) -> Tensor:  # -> []
+        real: list[Tensor] = []
+        with torch.no_grad():
+            self.discriminator.features(self._seen(sample.images, sample.masks), activations=real)
+        each = [(a - b).abs().mean() / b.abs().mean() for a, b in zip(made, real, strict=True)]
+        return torch.stack(each).mean()
 
     def begin_with(self, folder: Path) -> None:
         """Start from the discriminator in a generator's folder, where there is one.
@@ -119,9 +135,12 @@ class Adversary:
         return losses.discriminator_input(self.discriminator, images, masks)
 
     def _logits(
-        self, seen: DiscriminatorInput, condition: Tensor
+        self,
+        seen: DiscriminatorInput,
+        condition: Tensor,
+        activations: list[Tensor] | None = None,
     ) -> tuple[Tensor, Tensor]:  # [B] and [B, places]
-        features = self.discriminator.features(seen)
+        features = self.discriminator.features(seen, activations=activations)
         return self.discriminator.logits(features, condition), self.discriminator.local_logits(
             features
         )

@@ -131,6 +131,7 @@ class Reconstructor:
             "class": s.class_weight,
             "kl": s.kl_weight,
             "adversarial": s.adversarial_weight,
+            "matching": s.matching_weight,
         }
         with equalised(self.generator):
             found, reconstructed = self.terms(sample, step)
@@ -139,7 +140,7 @@ class Reconstructor:
                 made = [reconstructed, self._drawn(sample, step)]
                 log = self.adversary.learn(sample, made, step)
                 if step >= s.discriminator_first:
-                    found["adversarial"] = self.adversary.generator_loss(sample, made)
+                    found |= self.adversary.generator_losses(sample, made)
             first, *others = (weights[name] * term for name, term in found.items())
             loss = sum(others, start=first)
             self.optimiser.zero_grad(

@@ -70,6 +70,12 @@ class ReconstructionSettings(GeneratorSettings):
         "float >= 0",
         "weight of a discriminator of reconstructions and of heads of drawn latents; 0 = none",
     )
+    matching_weight: float = setting(
+        0.0,
+        "float >= 0",
+        "weight of differences between the discriminator's activations for reconstructions and for "
+        "real images; needs adversarial_weight",
+    )
     discriminator_lr: float = setting(0.002, "float > 0", "its learning rate")
     discriminator_first: int = setting(
         100, "int >= 0", "steps in which the generator does not listen to it yet"
@@ -95,6 +101,12 @@ class ReconstructionSettings(GeneratorSettings):
                 "adversarial_weight needs a preset without super-resolution, got "
                 f"{self.adversarial_weight} for "
                 f"{self.preset}"
+            )
+
+        if self.matching_weight and not self.adversarial_weight:
+            raise ValueError(
+                f"matching_weight needs a discriminator (adversarial_weight > 0), got "
+                f"{self.matching_weight}"
             )
 
     @property
