@@ -29,17 +29,38 @@ def wait_until(there, seconds=120):
 
 
 @pytest.mark.slow
-def test_a_study_with_a_failing_run(prepared, capfd):
-    """The others finish, the failure is told, and the same command executes only what is left."""
+def test_a_study_that_is_killed_and_then_fails_is_finished(prepared, capfd):
+    """With the queue its jobs end, too, and what was measured before is kept. The others finish
+    beside a failing run, the failure is told, and the same command executes only what is left."""
+    folder = prepared / "papermill_runs/ablations/tiny"
+    (prepared / "signs/wait-none-2").touch()
+    command = [sys.executable, "-m", "semhead_lib", "ablate", "tiny", "launcher.devices=cpu"]
+    queue = subprocess.Popen(
+        command, cwd=prepared, stdout=subprocess.DEVNULL, start_new_session=True
+    )
+    wait_until((prepared / "signs/waiting-none").exists)
+    (first,) = (folder / "none_seed-0/04_training/metrics").iterdir()
+    before = first.stat().st_mtime_ns
+    os.kill(queue.pid, signal.SIGKILL)
+    queue.wait()
+    study = load_study("tiny", prepared)
+    assert left_to_do(study, ["semantic_seed-0", "none_seed-0", "semantic_seed-1"], prepared) == {
+        "none_seed-0": "was interrupted",
+        "semantic_seed-1": "not executed yet",
+    }
+
+    (prepared / "signs/wait-none-2").unlink()
     (prepared / "signs/fail-semantic").touch()
     assert not ablate("tiny", launcher=CPU, report=False, root=prepared)
     told = capfd.readouterr().out
+    assert "3 runs, 2 to execute" in told and "semantic_seed-0:" not in told
+    assert first.stat().st_mtime_ns == before, "not measured again"
     assert (
         "semantic_seed-1: failed after" in told
         and "ArithmeticError: the losses are not finite" in told
     )
     assert "1 of 3 runs are not finished: semantic_seed-1" in told
-    known = analysis.load_results(prepared / "papermill_runs/ablations/tiny/results")
+    known = analysis.load_results(folder / "results")
     assert known.runs.set_index("run")["state"].to_dict() == {
         "semantic_seed-0": "finished",
         "none_seed-0": "finished",
@@ -64,51 +85,14 @@ def test_a_study_with_a_failing_run(prepared, capfd):
         and "semantic_seed-1: finished" in told
         and "none_seed-0:" not in told
     )
-    assert len(analysis.load_results(prepared / "papermill_runs/ablations/tiny/results").heads) == 3
-    report = json.loads(
-        (prepared / "papermill_runs/ablations/tiny/report/metrics.json").read_text()
-    )
-    assert report["05_ablations"]["rows"] == len(
-        analysis.load_results(prepared / "papermill_runs/ablations/tiny/results").metrics
-    )
+    whole = analysis.load_results(folder / "results")
+    assert len(whole.heads) == 3
+    report = json.loads((folder / "report/metrics.json").read_text())
+    assert report["05_ablations"]["rows"] == len(whole.metrics)
     assert (
         ablate("tiny", launcher=CPU, report=False, root=prepared)
         and "0 to execute" in capfd.readouterr().out
     )
-
-
-@pytest.mark.slow
-def test_a_study_that_was_killed_goes_on(prepared):
-    """With the queue its jobs end, too; what was measured before is kept."""
-    (prepared / "signs/wait-none-2").touch()
-    command = [
-        sys.executable,
-        "-m",
-        "semhead_lib",
-        "ablate",
-        "tiny",
-        "launcher.devices=cpu",
-        "report=false",
-    ]
-    queue = subprocess.Popen(
-        command, cwd=prepared, stdout=subprocess.PIPE, text=True, start_new_session=True
-    )
-    wait_until((prepared / "signs/waiting-none").exists)
-    folder = prepared / "papermill_runs/ablations/tiny"
-    (first,) = (folder / "none_seed-0/04_training/metrics").iterdir()
-    before = first.stat().st_mtime_ns
-    os.kill(queue.pid, signal.SIGKILL)
-    queue.wait()
-    study = load_study("tiny", prepared)
-    assert left_to_do(study, ["semantic_seed-0", "none_seed-0", "semantic_seed-1"], prepared) == {
-        "none_seed-0": "was interrupted",
-        "semantic_seed-1": "not executed yet",
-    }
-    (prepared / "signs/wait-none-2").unlink()
-    done = subprocess.run(command, cwd=prepared, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "2 to execute" in done.stdout and "semantic_seed-0:" not in done.stdout
-    assert first.stat().st_mtime_ns == before, "not measured again"
 
 
 @pytest.mark.slow
@@ -123,8 +107,8 @@ def test_jobs_of_a_cluster(prepared, capfd):
         ("launcher.gpus", "0"),
     ]
     launcher = vars(compose_config(Ablate, keys).launcher)
-    assert not ablate("tiny", launcher=launcher, report=False, root=prepared)
-    assert "1 of 3 runs are not finished: semantic_seed-1" in capfd.readouterr().out
+    assert not ablate("tiny", only="semantic", launcher=launcher, report=False, root=prepared)
+    assert "1 of 2 runs are not finished: semantic_seed-1" in capfd.readouterr().out
     assert list((prepared / "papermill_runs/ablations/tiny/submitit").iterdir())
 
 

@@ -4,6 +4,7 @@ import ast
 import itertools
 import json
 import re
+import shutil
 from pathlib import Path
 
 import nbformat
@@ -102,36 +103,25 @@ def executed(request, tmp_path_factory):
 
 
 def execute(name, out, **parameters):
+    """Execute a notebook from the repository's root, or the one with its defaults from notebooks/,
+    where JupyterLab's kernels begin."""
     target = out / "executed.ipynb"
     papermill.execute_notebook(
         FOLDER / f"{name}.ipynb",
         target,
         parameters={"out": str(out / "results"), **SMALL[name], **parameters},
         kernel_name="python3",
-        cwd=FOLDER.parent,
+        cwd=FOLDER.parent if SMALL[name] or parameters else FOLDER,
         progress_bar=False,
     )
     return json.loads(target.read_text()), target, out / "results"
 
 
-@pytest.mark.notebooks
-def test_defaults_are_found_where_jupyterlab_starts(tmp_path):
-    """JupyterLab's kernels begin in notebooks/. All go to the repository's root before anything
-    else."""
+def test_all_go_to_the_root_before_anything_else():
+    """JupyterLab's kernels begin in notebooks/; that this is enough, `test_ablations` shows."""
     for path in NOTEBOOKS:
         code = [c.source for c in nbformat.read(path, as_version=4).cells if c.cell_type == "code"]
         assert "start_at_root()" in code[1], path.name
-    target = tmp_path / "executed.ipynb"
-    papermill.execute_notebook(
-        FOLDER / "05_ablations.ipynb",
-        target,
-        parameters={"out": str(tmp_path / "results")},
-        kernel_name="python3",
-        cwd=FOLDER,
-        progress_bar=False,
-    )
-    outputs_of(json.loads(target.read_text()))
-    assert (tmp_path / "results/claims.csv").is_file()
 
 
 def outputs_of(notebook):
@@ -260,7 +250,7 @@ def test_training_of_another_mode_judged_by_itself(tmp_path):
     """Without semantics there is nothing to adhere to or to remember; the notebook leaves those
     parts out."""
     notebook, _, results = execute(
-        "04_training", tmp_path, mode="view", options="r1_gamma=0.1", judged="", checks=2
+        "04_training", tmp_path, mode="view", options="r1_gamma=0.1", judged="", checks=2, heads=32
     )
     metrics = collect(notebook)
     outputs_of(notebook)
@@ -291,7 +281,8 @@ def last_bias(study, mode):
 @pytest.mark.notebooks
 @pytest.mark.parametrize("executed", ["05_ablations"], indirect=True)
 def test_ablations(executed):
-    """It only reads tables: what it says is what they hold."""
+    """It only reads tables: what it says is what they hold. Its defaults are found from
+    notebooks/, too."""
     notebook, path, results = executed
     outputs, metrics = outputs_of(notebook), collect(notebook)
     for mode in ("none", "view", "semantic"):
@@ -388,11 +379,13 @@ def test_quickstart(executed):
 
 @pytest.mark.notebooks
 @pytest.mark.slow
-def test_conditioning_analysis_with_a_file_of_weights_and_photos(tmp_path):
-    """The same notebook with another open_clip model from a file: random weights know nothing, and
-    it says so."""
+@pytest.mark.parametrize("executed", ["02_conditioning_analysis"], indirect=True)
+def test_conditioning_analysis_with_a_file_of_weights_and_photos(executed, tmp_path):
+    """The same notebook with another open_clip model from a file, on the dataset that is there:
+    random weights know nothing, and it says so."""
+    shutil.copytree(executed[2] / "dataset", tmp_path / "results/dataset")
     torch.manual_seed(0)
-    model = open_clip.create_model("ViT-B-32")
+    model = open_clip.create_model("ViT-S-32-alt")
     save_file(
         {k: v.half().contiguous() for k, v in model.state_dict().items()},
         tmp_path / "clip.safetensors",
@@ -401,13 +394,15 @@ def test_conditioning_analysis_with_a_file_of_weights_and_photos(tmp_path):
     image = Image.fromarray(astronaut())
     image.save(tmp_path / "photos/astronaut/1.png")
     image.crop((100, 0, 400, 300)).save(tmp_path / "photos/astronaut/2.jpg")
-    encoder, photos = f"ViT-B-32/{tmp_path}/clip.safetensors", str(tmp_path / "photos")
+    encoder, photos = f"ViT-S-32-alt/{tmp_path}/clip.safetensors", str(tmp_path / "photos")
     notebook, *_ = execute("02_conditioning_analysis", tmp_path, encoder=encoder, photos=photos)
     outputs, metrics = outputs_of(notebook), collect(notebook)
     assert (
-        metrics["encoder"].startswith("ViT-B-32 [weights ")
+        metrics["encoder"].startswith("ViT-S-32-alt [weights ")
         and str(tmp_path) not in metrics["encoder"]
     )
+    semantic = Manifest.load(tmp_path / "results/dataset").layout.semantic
+    assert semantic == {"encoder": metrics["encoder"], "dimension": 256}, "encoded again"
     assert metrics["hair_colour"] < 0.5, "random weights cannot read"
     assert metrics["claims_held"] < metrics["claims"]
     assert sum("application/vnd.plotly.v1+json" in o.get("data", {}) for o in outputs) == 8

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.stats import spearmanr
 from torch import Tensor
 
 from semhead_lib.cameras import orbit_angles
@@ -86,6 +85,8 @@ def agreement_with_dlib(
 ) -> dict[str, float]:  # [N, D], [N, 3, R, R] uint8
     """Spearman's rank correlation between distances here and in dlib's identity space, over pairs
     of frontal images."""
+    from scipy.stats import spearmanr
+
     from semhead_lib.data.portraits.faces import face_judge
 
     found = [(i, f) for i, f in enumerate(map(face_judge().identity, frontal)) if f is not None]

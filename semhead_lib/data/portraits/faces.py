@@ -15,7 +15,6 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from scipy.stats import rankdata
 from torch import Tensor
 
 _UPSCALED = 384  # pixels a side: the detector was trained on faces of about 80 pixels
@@ -274,6 +273,8 @@ def roc_auc(positive: np.ndarray, negative: np.ndarray) -> float:
     >>> roc_auc(np.array([2.0, 3.0]), np.array([1.0, 2.0]))
     0.875
     """
+    from scipy.stats import rankdata  # takes half as long to import as torch
+
     ranks = rankdata(np.concatenate([positive, negative]))[: len(positive)]
     return float(
         (ranks.sum() - len(positive) * (len(positive) + 1) / 2) / (len(positive) * len(negative))
