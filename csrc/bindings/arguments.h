@@ -10,7 +10,7 @@
 namespace semhead {
 
 inline Layout layout_of(at::IntArrayRef numbers, const at::Tensor& map) {
-    TORCH_CHECK(map.dim() == 4, "map must be [batch, rows, columns, channels], got ", map.sizes());
+    TORCH_CHECK(map.dim() == 4, "feature_map must be [batch, rows, columns, channels], got ", map.sizes());
     TORCH_CHECK(numbers.size() >= 8 && (numbers.size() - 4) % 4 == 0, "layout must hold 4 numbers and 4 a plane, got ",
                 numbers.size());
     Layout l{};
@@ -26,7 +26,7 @@ inline Layout layout_of(at::IntArrayRef numbers, const at::Tensor& map) {
     TORCH_CHECK(l.channels >= 1 && l.channels <= kMaxWidth, "channels must lie in 1...", kMaxWidth, ", got ", l.channels);
     TORCH_CHECK(l.height >= 1 && l.width >= 1 && l.depth >= 1, "planes must have texels, got ", l.height, " x ", l.width,
                 " x ", l.depth);
-    TORCH_CHECK(l.texels() < (int64_t(1) << 31), "a map may hold 2^31 numbers an item, got ", l.texels());
+    TORCH_CHECK(l.texels() < (int64_t(1) << 31), "a feature map may hold 2^31 numbers an item, got ", l.texels());
     for (int p = 0; p < l.planes; ++p) {
         Window& w = l.windows[p];
         const int64_t* from = numbers.data() + 4 + 4 * p;
@@ -34,7 +34,7 @@ inline Layout layout_of(at::IntArrayRef numbers, const at::Tensor& map) {
         TORCH_CHECK(w.projection >= 0 && w.projection < kProjections, "no projection has the number ", w.projection);
         TORCH_CHECK(w.row >= 0 && w.column >= 0 && w.channel >= 0 && w.row + l.height <= l.rows &&
                         w.column + l.width <= l.columns && w.channel + l.depth * l.channels <= l.stride,
-                    "plane ", p, " reaches beyond the map ", map.sizes());
+                    "plane ", p, " reaches beyond the feature map ", map.sizes());
     }
     return l;
 }

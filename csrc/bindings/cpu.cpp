@@ -34,13 +34,13 @@ Tensor density_grid(const Tensor& map, const Tensor& w1, const Tensor& b1, const
                     at::IntArrayRef numbers, double slope, double radius, int64_t side) {
     const Layout layout = layout_of(numbers, map);
     const int64_t batch = map.size(0), hidden = b1.numel();
-    expect(map, "map", map.sizes(), map);
+    expect(map, "feature_map", map.sizes(), map);
     expect(w1, "w1", {hidden, layout.channels}, map);
     expect(b1, "b1", {hidden}, map);
     expect(w2, "w2", {b2.numel(), hidden}, map);
     for (const Tensor* t : {&w1, &b1, &w2, &b2})
-        TORCH_CHECK(t->scalar_type() == map.scalar_type(), "the network must be ", map.scalar_type(), " like the map, got ",
-                    t->scalar_type());
+        TORCH_CHECK(t->scalar_type() == map.scalar_type(), "the network must be ", map.scalar_type(),
+                    " like the feature map, got ", t->scalar_type());
     TORCH_CHECK(b2.is_contiguous() && b2.numel() >= 1, "b2 must be contiguous, and hold the density's bias");
     TORCH_CHECK(hidden >= 1 && hidden <= kMaxWidth, "the hidden layer may be 1...", kMaxWidth, " wide, got ", hidden);
     TORCH_CHECK(side >= 2 && side <= kMaxGrid, "a grid has 2...", kMaxGrid, " nodes a side, got ", side);
@@ -56,7 +56,7 @@ Tensor density_grid(const Tensor& map, const Tensor& w1, const Tensor& b1, const
 
 Tensor sample_planes(const Tensor& map, const Tensor& points, at::IntArrayRef numbers) {
     const Layout layout = layout_of(numbers, map);
-    expect(map, "map", map.sizes(), map);
+    expect(map, "feature_map", map.sizes(), map);
     expect(points, "points", {map.size(0), points.dim() == 3 ? points.size(1) : -1, 3}, map);
     const Tensor features = at::empty({map.size(0), points.size(1), layout.channels}, map.options());
     with_scalar(map, [&](auto zero) {
@@ -70,7 +70,7 @@ Tensor sample_planes(const Tensor& map, const Tensor& points, at::IntArrayRef nu
 std::tuple<Tensor, Tensor> sample_planes_backward(const Tensor& d_features, const Tensor& map, const Tensor& points,
                                                   at::IntArrayRef numbers, bool for_map, bool for_points) {
     const Layout layout = layout_of(numbers, map);
-    expect(map, "map", map.sizes(), map);
+    expect(map, "feature_map", map.sizes(), map);
     expect(points, "points", {map.size(0), points.dim() == 3 ? points.size(1) : -1, 3}, map);
     expect(d_features, "d_features", {map.size(0), points.size(1), layout.channels}, map);
     const Tensor g_map = for_map ? at::zeros(map.sizes(), map.options()) : at::empty({0}, map.options());

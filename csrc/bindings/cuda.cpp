@@ -13,7 +13,7 @@ MapType type_of(const Tensor& map) {
         case at::kFloat: return MapType::kFloat;
         case at::kHalf: return MapType::kHalf;
         case at::kBFloat16: return MapType::kBfloat;
-        default: TORCH_CHECK(false, "on CUDA maps are float32, float16 or bfloat16, got ", map.scalar_type());
+        default: TORCH_CHECK(false, "on CUDA feature maps are float32, float16 or bfloat16, got ", map.scalar_type());
     }
 }
 

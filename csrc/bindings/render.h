@@ -35,7 +35,7 @@ struct RenderTensors {  // the arguments of the renderer, checked
                  static_cast<int>(b1.numel()), static_cast<int>(b2.numel()) - 1,
                  this->grid.defined() ? static_cast<int>(this->grid.size(-1)) : 0, {box[0], box[1], box[2]},
                  {box[3], box[4], box[5]}, slope, radius, layout_of(layout, map)};
-        expect(map, "map", map.sizes(), map);
+        expect(map, "feature_map", map.sizes(), map);
         expect(origins, "origins", {batch, rays, 3}, map);
         expect(directions, "directions", {batch, rays, 3}, map);
         expect(near, "near", {batch, rays}, map);
@@ -50,7 +50,8 @@ struct RenderTensors {  // the arguments of the renderer, checked
                     seed.scalar_type());
         const at::ScalarType expected = map.is_cuda() ? at::kFloat : map.scalar_type();  // on CUDA only maps may be smaller
         for (const Tensor* t : {&origins, &directions, &near, &far, &w1, &b1, &w2, &b2, &this->grid})
-            TORCH_CHECK(!t->defined() || t->scalar_type() == expected, "all inputs but the map must be ", expected, ", got ", t->scalar_type());
+            TORCH_CHECK(!t->defined() || t->scalar_type() == expected, "all inputs but the feature map must be ",
+                        expected, ", got ", t->scalar_type());
         TORCH_CHECK(shape.hidden >= 1 && shape.hidden <= kMaxWidth, "the hidden layer may be 1...", kMaxWidth, " wide, got ",
                     shape.hidden);
         TORCH_CHECK(shape.outputs >= 1 && shape.outputs <= kMaxWidth, "colour features may be 1...", kMaxWidth, ", got ",

@@ -104,7 +104,7 @@ def _check(
     for name, tensor in (("grid", grid), *((name, tensor) for name, (tensor, _) in shapes.items())):
         if tensor is not None and tensor.device != feature_map.device:
             raise ValueError(
-                f"{name} must be on {feature_map.device} like the map, got {tensor.device}"
+                f"{name} must be on {feature_map.device} like the feature map, got {tensor.device}"
             )
     widths = {"channels": layout.channels, "the hidden layer": hidden, "colour features": outputs}
     for name, width in widths.items():
@@ -181,11 +181,11 @@ def _register() -> None:
         radius,
         coarse,
         fine,
-        for_map,
+        for_feature_map,
         for_rays,
         for_network,
     ):
-        wanted = [(feature_map, for_map), (origins, for_rays), (directions, for_rays)]
+        wanted = [(feature_map, for_feature_map), (origins, for_rays), (directions, for_rays)]
         wanted += [(t, for_network) for t in (w1, b1, w2, b2)]
         return tuple(t.new_empty(t.shape if want else 0) for t, want in wanted)
 

@@ -66,8 +66,8 @@ def _register() -> None:
         return feature_map.new_empty(feature_map.shape[0], points.shape[1], layout[3])
 
     @torch.library.register_fake("semhead::sample_planes_backward")
-    def _(d_features, feature_map, points, layout, for_map, for_points):
-        return feature_map.new_empty(feature_map.shape if for_map else 0), points.new_empty(
+    def _(d_features, feature_map, points, layout, for_feature_map, for_points):
+        return feature_map.new_empty(feature_map.shape if for_feature_map else 0), points.new_empty(
             points.shape if for_points else 0
         )
 

@@ -98,12 +98,12 @@ Shape = structure(
     | {"layout": Planes}
 )
 Inputs = structure(
-    {"map": POINTER, "type": INT}
+    {"feature_map": POINTER, "type": INT}
     | same(POINTER, "origins directions near far w1 b1 w2 b2 grid seed")
 )
 Outputs = structure(same(POINTER, "features depth opacity"))
 Gradients = structure(
-    same(POINTER, "d_features d_depth d_opacity map origins directions w1 b1 w2 b2")
+    same(POINTER, "d_features d_depth d_opacity feature_map origins directions w1 b1 w2 b2")
 )
 
 
@@ -158,7 +158,7 @@ class Emulator:
 
     def render_rays(
         self,
-        map: Tensor,
+        feature_map: Tensor,
         origins,
         directions,
         near,
@@ -177,7 +177,9 @@ class Emulator:
         emulation fails."""
         numbers = coarse, fine, box, ball, grid, torch.tensor(-1 if seed is None else seed)
         return Rendered(
-            *_Render.apply(self, layout, numbers, map, origins, directions, near, far, *network)
+            *_Render.apply(
+                self, layout, numbers, feature_map, origins, directions, near, far, *network
+            )
         )
 
 
@@ -187,15 +189,15 @@ class _Render(torch.autograd.Function):
     @staticmethod
     def forward(ctx, emulator, layout, numbers, *tensors):
         tensors = [tensor.detach().contiguous() for tensor in tensors]
-        map, origins, _, near, _, w1, _, w2, _ = tensors
+        feature_map, origins, _, near, _, w1, _, w2, _ = tensors
         coarse, fine, box, ball, grid, seed = numbers
         windows = (Window * 6)(
             *[Window(w.projection, w.row, w.column, w.channel) for w in layout.windows]
         )
         sizes = layout.height, layout.width, layout.depth, layout.channels, len(layout.windows)
-        widths = map.shape[0], origins.shape[1], coarse, fine, len(w1), len(w2) - 1
+        widths = feature_map.shape[0], origins.shape[1], coarse, fine, len(w1), len(w2) - 1
         center, half = ((ctypes.c_double * 3)(*numbers) for numbers in (box.center, box.half))
-        planes = Planes(*map.shape[1:], *sizes, windows)
+        planes = Planes(*feature_map.shape[1:], *sizes, windows)
         shape = Shape(
             *widths,
             0 if grid is None else grid.shape[-1],
@@ -205,7 +207,9 @@ class _Render(torch.autograd.Function):
             ball.radius,
             planes,
         )
-        inputs = Inputs(map.data_ptr(), TYPES[map.dtype], *addresses([*tensors[1:], grid, seed]))
+        inputs = Inputs(
+            feature_map.data_ptr(), TYPES[feature_map.dtype], *addresses([*tensors[1:], grid, seed])
+        )
         outputs = (
             near.new_full((*near.shape, len(w2) - 1), 9.0),
             near.new_full(near.shape, 9.0),
@@ -219,11 +223,11 @@ class _Render(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, *upstream):
-        emulator, shape, inputs, (map, origins, directions, _, _, *network) = ctx.kept
-        for_map, *for_rays = ctx.needs_input_grad[3:6]
+        emulator, shape, inputs, (feature_map, origins, directions, _, _, *network) = ctx.kept
+        for_feature_map, *for_rays = ctx.needs_input_grad[3:6]
         for_network = any(ctx.needs_input_grad[8:])
-        wanted = [for_map, *[any(for_rays)] * 2, *[for_network] * 4]
-        leaves = map, origins, directions, *network
+        wanted = [for_feature_map, *[any(for_rays)] * 2, *[for_network] * 4]
+        leaves = feature_map, origins, directions, *network
         grads = [
             torch.zeros(leaf.shape) if want else None
             for leaf, want in zip(leaves, wanted, strict=True)
@@ -233,12 +237,12 @@ class _Render(torch.autograd.Function):
         partials = torch.full((scratch,), torch.nan) if for_network else None
         arrays = Gradients(*addresses([*upstream, *grads]))
         emulator.call("emulated_render_backward", shape, inputs, arrays, last=addresses([partials]))
-        for_map, *others = grads
+        for_feature_map, *others = grads
         return (
             None,
             None,
             None,
-            None if for_map is None else for_map.to(map.dtype),
+            None if for_feature_map is None else for_feature_map.to(feature_map.dtype),
             *others[:2],
             None,
             None,

@@ -14,7 +14,7 @@ BALL = Ball(slope=2.0, radius=0.6)
 
 @dataclass(frozen=True)
 class Problem:
-    map: Tensor
+    feature_map: Tensor
     origins: Tensor
     directions: Tensor
     near: Tensor
@@ -24,7 +24,7 @@ class Problem:
 
     def arguments(self) -> tuple:
         return (
-            self.map,
+            self.feature_map,
             self.origins,
             self.directions,
             self.near,
@@ -35,12 +35,16 @@ class Problem:
 
     def leaves(self) -> list[Tensor]:
         """What can be differentiated by."""
-        return [self.map, self.origins, self.directions, *self.network]
+        return [self.feature_map, self.origins, self.directions, *self.network]
 
     def with_leaves(self, leaves) -> "Problem":
-        map, origins, directions, *network = leaves
+        feature_map, origins, directions, *network = leaves
         return replace(
-            self, map=map, origins=origins, directions=directions, network=FieldNetwork(*network)
+            self,
+            feature_map=feature_map,
+            origins=origins,
+            directions=directions,
+            network=FieldNetwork(*network),
         )
 
 
@@ -75,8 +79,10 @@ def make_problem(
         normal(1 + outputs, hidden, scale=0.5),
         normal(1 + outputs, scale=0.1),
     ]
-    map, origins, directions, near, far, *network = (t.to(device, dtype) for t in made)
-    return Problem(map, origins, directions, near, far, FieldNetwork(*network), planes.layout)
+    feature_map, origins, directions, near, far, *network = (t.to(device, dtype) for t in made)
+    return Problem(
+        feature_map, origins, directions, near, far, FieldNetwork(*network), planes.layout
+    )
 
 
 def upstream(outputs, seed: int = 3) -> list[Tensor]:

@@ -22,7 +22,18 @@ RESIDENT = {
     "semhead-128": [8, 4, 12, 8, 18, 12],
     "semhead-512": [3, 2, 5, 4, 8, 6],
 }
-NAMES = ("features", "depth", "opacity", "map", "origins", "directions", "w1", "b1", "w2", "b2")
+NAMES = (
+    "features",
+    "depth",
+    "opacity",
+    "feature_map",
+    "origins",
+    "directions",
+    "w1",
+    "b1",
+    "w2",
+    "b2",
+)
 
 
 @pytest.fixture(scope="module")
@@ -89,12 +100,12 @@ def test_odd_sizes(gpu, sizes, samples):
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_maps_of_half_precision(gpu, dtype, channels):
     problem = problem_of("trigrid", channels=channels)
-    rounded = replace(problem, map=problem.map.to(dtype))
+    rounded = replace(problem, feature_map=problem.feature_map.to(dtype))
     ours = outputs_and_gradients(gpu.render_rays, rounded, **SAMPLES)
     expected = outputs_and_gradients(
-        gpu.render_rays, replace(problem, map=rounded.map.float()), **SAMPLES
+        gpu.render_rays, replace(problem, feature_map=rounded.feature_map.float()), **SAMPLES
     )
-    assert ours["map"].dtype == dtype
+    assert ours["feature_map"].dtype == dtype
     for name in NAMES:
         assert torch.equal(ours[name], expected[name].to(ours[name].dtype)), name
 
@@ -103,10 +114,12 @@ def test_texels_that_cannot_be_read_four_at_a_time(gpu):
     """A map that begins at any number of its storage: the same numbers, one at a time."""
     problem = problem_of(channels=16)
     whole = (
-        problem.map.new_zeros(problem.map.numel() + 1)[1:].view_as(problem.map).copy_(problem.map)
+        problem.feature_map.new_zeros(problem.feature_map.numel() + 1)[1:]
+        .view_as(problem.feature_map)
+        .copy_(problem.feature_map)
     )
     expected = outputs_and_gradients(gpu.render_rays, problem, **SAMPLES)
-    ours = outputs_and_gradients(gpu.render_rays, replace(problem, map=whole), **SAMPLES)
+    ours = outputs_and_gradients(gpu.render_rays, replace(problem, feature_map=whole), **SAMPLES)
     for name in NAMES:
         assert largest_difference(ours[name], expected[name]) < 1e-6, name
 
@@ -115,7 +128,7 @@ def headlike(ball=Ball(60.0, 0.5), **sizes):  # noqa: B008 (frozen)
     """A solid ball among empty space, and a density grid of it: some rays end in it, others meet
     nothing."""
     problem = problem_of(**{"rays": 9, "channels": 16} | sizes)
-    grid = density_grid(problem.map, problem.network, problem.layout, 8, ball)
+    grid = density_grid(problem.feature_map, problem.network, problem.layout, 8, ball)
     return problem, dict(coarse=40, fine=20, seed=5, ball=ball, grid=grid)
 
 
@@ -131,7 +144,7 @@ def test_a_grid_of_densities_places_the_samples(gpu, name, fine):
 
 def test_a_grid_of_a_soft_ball_leaves_nothing_out(gpu):
     problem = problem_of()
-    grid = density_grid(problem.map, problem.network, problem.layout, 5, BALL)
+    grid = density_grid(problem.feature_map, problem.network, problem.layout, 5, BALL)
     assert (gpu.render_rays(*problem.arguments(), **SAMPLES, grid=grid).opacity > 0.01).all()
     assert_twin(gpu, problem, **SAMPLES, grid=grid)
 
@@ -161,13 +174,13 @@ def test_what_no_light_reaches_counts_for_nothing(gpu, with_grid):
     problem = replace(problem, directions=straight)
     if not with_grid:
         options = options | {"grid": None}
-    hidden = problem.map.clone()
+    hidden = problem.feature_map.clone()
     hidden[:, :3, :, 16:32] = torch.nan  # XZ, where z < -1/3: behind the middle of the ball
     clean = outputs_and_gradients(gpu.render_rays, problem, **options)
-    ours = outputs_and_gradients(gpu.render_rays, replace(problem, map=hidden), **options)
+    ours = outputs_and_gradients(gpu.render_rays, replace(problem, feature_map=hidden), **options)
     assert clean["opacity"].min() > 1 - 1e-6
     assert (
-        gpu.render_rays(*replace(problem, map=hidden).arguments(), coarse=40, fine=0)
+        gpu.render_rays(*replace(problem, feature_map=hidden).arguments(), coarse=40, fine=0)
         .opacity.isnan()
         .any()
     )
@@ -183,7 +196,7 @@ def test_the_order_of_threads_changes_nothing(gpu, name, order, seed):
     gpu.set(order=order, seed=seed)
     ours = outputs_and_gradients(gpu.render_rays, problem, **options)
     for name in NAMES:
-        if name == "map":  # sums of atomic additions
+        if name == "feature_map":  # sums of atomic additions
             assert largest_difference(ours[name], forwards[name]) < 1e-6
         else:
             assert torch.equal(ours[name], forwards[name]), name
@@ -273,10 +286,10 @@ def test_rays_that_miss_see_nothing_and_broken_ones_say_so(gpu):
 
 def test_broken_texels_show_where_they_are_read(gpu):
     problem = problem_of("triplane", side=8, channels=16, batch=1, rays=20)
-    map = problem.map.clone()
-    map[0, 4, 4, 0] = torch.nan
+    feature_map = problem.feature_map.clone()
+    feature_map[0, 4, 4, 0] = torch.nan
     options = dict(coarse=8, fine=6, seed=0)
-    out = gpu.render_rays(*replace(problem, map=map).arguments(), **options)
+    out = gpu.render_rays(*replace(problem, feature_map=feature_map).arguments(), **options)
     clean = gpu.render_rays(*problem.arguments(), **options)
     broken = out.opacity.isnan()
     assert 0 < broken.sum() < broken.numel()

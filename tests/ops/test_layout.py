@@ -34,15 +34,15 @@ def test_one_lit_texel_lights_one_line_along_the_third_axis(sample, projection, 
     """The mistake of EG3D's published projection, where the third plane is a second XZ, would fail
     here."""
     row, column = 3, 11
-    map = torch.zeros(1, SIDE, SIDE, 1, dtype=torch.float64)
-    map[0, row, column] = 1.0
+    feature_map = torch.zeros(1, SIDE, SIDE, 1, dtype=torch.float64)
+    feature_map[0, row, column] = 1.0
     layout = Layout(SIDE, SIDE, 1, (Window(projection),))
     points = torch.zeros(SIDE * SIDE, 3, dtype=torch.float64)
     grid = torch.cartesian_prod(CENTRES, CENTRES)
     points[:, axes[0]], points[:, axes[1]] = grid[:, 0], grid[:, 1]
     for along in (-0.9, 0.0, 0.7):
         points[:, 3 - sum(axes)] = along
-        lit = sample(map, points[None], layout)[0, :, 0]
+        lit = sample(feature_map, points[None], layout)[0, :, 0]
         expected = torch.zeros(SIDE, SIDE, dtype=torch.float64)
         expected[column, row] = 1.0
         assert torch.allclose(lit.view(SIDE, SIDE), expected, atol=1e-12)
@@ -51,11 +51,11 @@ def test_one_lit_texel_lights_one_line_along_the_third_axis(sample, projection, 
 def test_a_triplane_with_a_lit_texel_in_each_plane_lights_one_point():
     target = (12, 4, 9)  # texel along x, y, z
     planes = make_planes("triplane", SIDE, 1)
-    map = torch.zeros(1, SIDE, SIDE, 3, dtype=torch.float64)
+    feature_map = torch.zeros(1, SIDE, SIDE, 3, dtype=torch.float64)
     for channel, (a, b) in enumerate(((0, 1), (0, 2), (1, 2))):
-        map[0, target[b], target[a], channel] = 1.0
+        feature_map[0, target[b], target[a], channel] = 1.0
     points = torch.cartesian_prod(CENTRES, CENTRES, CENTRES)
-    read = sample_planes(map, points[None], planes.layout)[0, :, 0].view(SIDE, SIDE, SIDE)
+    read = sample_planes(feature_map, points[None], planes.layout)[0, :, 0].view(SIDE, SIDE, SIDE)
     assert read[target] == pytest.approx(1.0)
     assert (read > 0.99).sum() == 1 and (read > 0.34).sum() == 1, (
         "elsewhere at most one plane in three is lit"
@@ -65,11 +65,11 @@ def test_a_triplane_with_a_lit_texel_in_each_plane_lights_one_point():
 @pytest.mark.parametrize("slice_", [0, 1, 2])
 def test_slices_of_a_trigrid_follow_the_third_axis(slice_):
     layout = Layout(SIDE, SIDE, 1, (Window(Projection.XY),), depth=3)
-    map = torch.zeros(1, SIDE, SIDE, 3, dtype=torch.float64)
-    map[..., slice_] = 1.0
+    feature_map = torch.zeros(1, SIDE, SIDE, 3, dtype=torch.float64)
+    feature_map[..., slice_] = 1.0
     z = torch.linspace(-1, 1, 13, dtype=torch.float64)
     points = torch.stack([torch.zeros_like(z), torch.zeros_like(z), z], -1)
-    read = sample_planes(map, points[None], layout)[0, :, 0]
+    read = sample_planes(feature_map, points[None], layout)[0, :, 0]
     assert torch.allclose(read, (1 - ((z * 1.5 + 1).clamp(0, 2) - slice_).abs()).clamp(0, 1))
 
 
@@ -178,12 +178,12 @@ def test_planes_are_views_of_the_map_and_cover_it(name):
     features = torch.randn(2, planes.map_channels, planes.map_side, planes.map_side).contiguous(
         memory_format=torch.channels_last
     )
-    map = planes.map(features)
-    assert map.data_ptr() == features.data_ptr() and map.is_contiguous()
-    covered = torch.zeros(map.shape)
+    feature_map = planes.map(features)
+    assert feature_map.data_ptr() == features.data_ptr() and feature_map.is_contiguous()
+    covered = torch.zeros(feature_map.shape)
     for window in planes.layout.windows:
         planes.layout.plane(covered, window).add_(1)
-    assert (covered == 1).all(), "every number of the map belongs to one plane"
+    assert (covered == 1).all(), "every number of the feature map belongs to one plane"
 
 
 def test_wrong_names_sizes_and_shapes_are_refused():

@@ -11,7 +11,18 @@ pytestmark = pytest.mark.skipif(
     not torch.cuda.is_available() or "cuda" not in compiled.COMPILED.devices,
     reason="needs a GPU and the CUDA ops",
 )
-NAMES = ("features", "depth", "opacity", "map", "origins", "directions", "w1", "b1", "w2", "b2")
+NAMES = (
+    "features",
+    "depth",
+    "opacity",
+    "feature_map",
+    "origins",
+    "directions",
+    "w1",
+    "b1",
+    "w2",
+    "b2",
+)
 
 
 def step_of(render, *, with_grid=False, half=False, rays=64, **sizes):
@@ -23,7 +34,9 @@ def step_of(render, *, with_grid=False, half=False, rays=64, **sizes):
     if half:
         leaves[0] = leaves[0].detach().bfloat16().requires_grad_()
     made = problem.with_leaves(leaves)
-    grid = density_grid(made.map, made.network, made.layout, 12, BALL) if with_grid else None
+    grid = (
+        density_grid(made.feature_map, made.network, made.layout, 12, BALL) if with_grid else None
+    )
     outer = upstream(render(*made.arguments(), coarse=12, fine=12, grid=grid, ball=BALL))
 
     def step(seed) -> dict[str, torch.Tensor]:
@@ -38,7 +51,7 @@ def step_of(render, *, with_grid=False, half=False, rays=64, **sizes):
 def assert_same(ours, expected):
     for name in NAMES:  # those of the map are sums in no fixed order
         assert largest_difference(ours[name].float(), expected[name].float()) < (
-            1e-2 if name == "map" else 1e-5
+            1e-2 if name == "feature_map" else 1e-5
         ), name
 
 

@@ -30,7 +30,7 @@ def assert_same(problem, tolerance, **options):
     expected, expected_gradients = outputs_and_gradients(reference_render_rays, problem, **options)
     for name, a, b in zip(expected._fields, ours, expected, strict=True):
         assert largest_difference(a, b) < tolerance, name
-    names = ("map", "origins", "directions", "w1", "b1", "w2", "b2")
+    names = ("feature_map", "origins", "directions", "w1", "b1", "w2", "b2")
     for name, a, b in zip(names, our_gradients, expected_gradients, strict=True):
         assert largest_difference(a, b) < tolerance, name
 
@@ -90,7 +90,7 @@ def test_the_op_is_registered_as_torch_asks(device):
     leaves = [leaf.clone().requires_grad_() for leaf in problem.leaves()]
     made = problem.with_leaves(leaves)
     numbers = (made.layout.numbers(), [0.1, 0.0, 0.0, 0.5, 0.4, 0.6], 2.0, 0.6, 6, 5)
-    tensors = (made.map, made.origins, made.directions, made.near, made.far, *made.network)
+    tensors = (made.feature_map, made.origins, made.directions, made.near, made.far, *made.network)
     seed = torch.tensor(3, device=device)
     for grid in (None, torch.rand(2, 4, 4, 4)) if device == "cpu" else (None,):
         torch.library.opcheck(
@@ -104,15 +104,15 @@ def test_it_compiles_and_exports(device):
     problem = make_problem("hyplane", rays=6, dtype=torch.float32, device=device)
 
     class Render(torch.nn.Module):
-        def forward(self, map, origins):
-            made = replace(problem, map=map * 2, origins=origins)
+        def forward(self, feature_map, origins):
+            made = replace(problem, feature_map=feature_map * 2, origins=origins)
             return render_rays(*made.arguments(), coarse=6, fine=4, seed=2).features.sum(1)
 
-    expected = Render()(problem.map, problem.origins)
+    expected = Render()(problem.feature_map, problem.origins)
     compiled_module = torch.compile(Render(), fullgraph=True, backend="aot_eager")
-    assert torch.allclose(compiled_module(problem.map, problem.origins), expected)
-    program = torch.export.export(Render(), (problem.map, problem.origins))
-    assert torch.allclose(program.module()(problem.map, problem.origins), expected)
+    assert torch.allclose(compiled_module(problem.feature_map, problem.origins), expected)
+    program = torch.export.export(Render(), (problem.feature_map, problem.origins))
+    assert torch.allclose(program.module()(problem.feature_map, problem.origins), expected)
 
 
 @pytest.mark.parametrize(
@@ -147,9 +147,9 @@ def test_rays_that_miss_see_nothing_and_broken_ones_say_so(render, device):
 )
 def test_broken_texels_show_where_they_are_read(render):
     problem = make_problem("triplane", side=8, channels=16, batch=1, rays=60, dtype=torch.float32)
-    map = problem.map.clone()
-    map[0, 4, 4, 0] = torch.nan  # XY, the middle
-    out = render(*replace(problem, map=map).arguments(), coarse=8, fine=6, seed=0)
+    feature_map = problem.feature_map.clone()
+    feature_map[0, 4, 4, 0] = torch.nan  # XY, the middle
+    out = render(*replace(problem, feature_map=feature_map).arguments(), coarse=8, fine=6, seed=0)
     broken = out.opacity.isnan()
     assert 0 < broken.sum() < broken.numel()
     assert (out.features.isnan().any(-1) == broken).all() and (out.depth.isnan() == broken).all()
@@ -190,7 +190,7 @@ def test_empty_batches_and_no_rays():
         problem,
         **{
             name: getattr(problem, name)[:0]
-            for name in ("map", "origins", "directions", "near", "far")
+            for name in ("feature_map", "origins", "directions", "near", "far")
         },
     )
     outputs, gradients = outputs_and_gradients(render_rays, nobody, **SAMPLES)
@@ -265,9 +265,11 @@ def test_maps_of_half_precision_are_rendered_in_float32(device):
     """As mixed precision leaves them: the same as from the rounded map, and the gradient has the
     map's type."""
     problem = make_problem("hyplane", channels=16, dtype=torch.float32, device=device)
-    half = problem.map.bfloat16().requires_grad_()
-    out = render_rays(*replace(problem, map=half).arguments(), **SAMPLES)
-    rounded = render_rays(*replace(problem, map=half.detach().float()).arguments(), **SAMPLES)
+    half = problem.feature_map.bfloat16().requires_grad_()
+    out = render_rays(*replace(problem, feature_map=half).arguments(), **SAMPLES)
+    rounded = render_rays(
+        *replace(problem, feature_map=half.detach().float()).arguments(), **SAMPLES
+    )
     assert out.features.dtype == torch.float32 and torch.allclose(
         out.features, rounded.features, atol=1e-5
     )
@@ -307,12 +309,12 @@ def test_seeds_move_samples_and_none_is_the_middle():
     [
         ({"near": torch.zeros(2, 3)}, {}, r"near must be \[2, 37\], got \[2, 3\]"),
         (
-            {"map": torch.zeros(2, 9, 9, 14)},
+            {"feature_map": torch.zeros(2, 9, 9, 14)},
             {},
             r"plane YZ ends at \(9, 9, 15\), beyond a map of \(9, 9, 14\)",
         ),
         (
-            {"map": torch.zeros(2, 9, 9)},
+            {"feature_map": torch.zeros(2, 9, 9)},
             {},
             r"feature_map must be \[B, rows, columns, channels\], got \[2, 9, 9\]",
         ),
@@ -355,7 +357,7 @@ def test_the_op_itself_checks_what_it_is_given():
         5,
     )
     tensors = [
-        problem.map,
+        problem.feature_map,
         problem.origins,
         problem.directions,
         problem.near,
@@ -371,13 +373,15 @@ def test_the_op_itself_checks_what_it_is_given():
 
     with pytest.raises(RuntimeError, match="origins must be"):
         call(o=problem.origins[:, :5])
-    with pytest.raises(RuntimeError, match="map must be contiguous"):
-        call(m=problem.map.transpose(1, 2))
-    with pytest.raises(RuntimeError, match="all inputs but the map must be Float, got Double"):
+    with pytest.raises(RuntimeError, match="feature_map must be contiguous"):
+        call(m=problem.feature_map.transpose(1, 2))
+    with pytest.raises(
+        RuntimeError, match="all inputs but the feature map must be Float, got Double"
+    ):
         call(w=problem.network.w1.double())
     with pytest.raises(RuntimeError, match="no projection has the number 99"):
         call(numbers=(*numbers[:2], [9, 9, 1, 5, 99, 0, 0, 0], *numbers[3:]))
-    with pytest.raises(RuntimeError, match="reaches beyond the map"):
+    with pytest.raises(RuntimeError, match="reaches beyond the feature map"):
         call(numbers=(*numbers[:2], [9, 9, 1, 5, 0, 1, 0, 0], *numbers[3:]))
     with pytest.raises(RuntimeError, match=r"grid must be \[2, 3, 3, 3\], got \[2, 4, 4, 3\]"):
         call(numbers=(torch.zeros(2, 4, 4, 3), *numbers[1:]))

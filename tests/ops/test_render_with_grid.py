@@ -29,11 +29,22 @@ BOX = Box((0.03, -0.05, 0.02), (0.5, 0.4, 0.45))
 SAMPLES = dict(coarse=17, fine=12, seed=5, ball=BALL, box=BOX)
 TOLERANCE = {torch.float64: 1e-12, torch.float32: 1e-4}
 SHARP = Ball(slope=3000.0, radius=0.5)  # opaque within a hundredth of the box, nothing around it
-NAMES = ("features", "depth", "opacity", "map", "origins", "directions", "w1", "b1", "w2", "b2")
+NAMES = (
+    "features",
+    "depth",
+    "opacity",
+    "feature_map",
+    "origins",
+    "directions",
+    "w1",
+    "b1",
+    "w2",
+    "b2",
+)
 
 
 def grid_of(problem, side=9, ball=BALL):
-    return density_grid(problem.map, problem.network, problem.layout, side, ball)
+    return density_grid(problem.feature_map, problem.network, problem.layout, side, ball)
 
 
 def outputs_and_gradients(render, problem, **options) -> dict[str, torch.Tensor]:
@@ -97,11 +108,11 @@ def test_derivatives_by_finite_differences(render):
     problem = make_problem("hyplane", side=4, channels=3, hidden=4, outputs=2, batch=2, rays=3)
     grid = grid_of(problem, 5)
 
-    def function(map, *network):
-        made = problem.with_leaves([map, problem.origins, problem.directions, *network])
+    def function(feature_map, *network):
+        made = problem.with_leaves([feature_map, problem.origins, problem.directions, *network])
         return tuple(render(*made.arguments(), grid=grid, coarse=7, fine=6, seed=1, ball=BALL))
 
-    leaves = [leaf.clone().requires_grad_() for leaf in (problem.map, *problem.network)]
+    leaves = [leaf.clone().requires_grad_() for leaf in (problem.feature_map, *problem.network)]
     assert torch.autograd.gradcheck(function, leaves, eps=1e-7, atol=1e-5, rtol=1e-3)
 
 
@@ -150,7 +161,7 @@ def test_empty_rays_see_nothing(render):
     found = outputs_and_gradients(render, problem, grid=grid, **SAMPLES)
     assert (found["features"][0] == 0).all() and (found["opacity"][0] == 0).all()
     assert torch.equal(found["depth"][0], problem.far[0]) and (found["opacity"][1] > 0).all()
-    for name in ("map", "origins", "directions"):
+    for name in ("feature_map", "origins", "directions"):
         assert (found[name][0] == 0).all() and (found[name][1] != 0).any(), name
 
 
@@ -190,9 +201,9 @@ def test_what_is_broken_behind_a_wall_is_not_seen(with_grid):
     problem = towards_the_middle(
         make_problem("triplane", side=8, channels=16, batch=1, rays=60, dtype=torch.float32)
     )
-    map = problem.map.clone()
-    map[0, 1, 3:5, 16] = torch.nan  # XZ, at the back
-    broken = replace(problem, map=map)
+    feature_map = problem.feature_map.clone()
+    feature_map[0, 1, 3:5, 16] = torch.nan  # XZ, at the back
+    broken = replace(problem, feature_map=feature_map)
     grid = grid_of(problem, 9, SHARP) if with_grid else None
     options = SAMPLES | dict(coarse=30, ball=SHARP, box=Box(), grid=grid)
     hit = render_rays(*problem.arguments(), **options).opacity == 1
@@ -208,9 +219,9 @@ def test_what_is_broken_behind_a_wall_is_not_seen(with_grid):
 def test_what_is_broken_right_behind_a_wall_is_not_seen():
     """Whichever sample is the last one that light reaches: they are computed in blocks."""
     problem = towards_the_middle(make_problem("triplane", side=64, channels=16, batch=1, rays=200))
-    map = problem.map.clone()
-    map[0, :41, :, 16] = torch.nan  # XZ, all behind the first tenth of the ball
-    broken = replace(problem, map=map)
+    feature_map = problem.feature_map.clone()
+    feature_map[0, :41, :, 16] = torch.nan  # XZ, all behind the first tenth of the ball
+    broken = replace(problem, feature_map=feature_map)
     for coarse in range(20, 60, 2):
         options = dict(coarse=coarse, fine=0, seed=coarse, ball=SHARP)
         ours, expected = (
@@ -232,11 +243,13 @@ def test_broken_maps_break_the_same_rays(name, with_grid, value):
     for trial, ball in enumerate([BALL, Ball(300.0, 0.6), SHARP] * 6):
         problem = make_problem(name, side=8, channels=16, batch=1, rays=200, dtype=torch.float64)
         problem = problem if ball is BALL else towards_the_middle(problem)
-        map = problem.map.clone()
-        map.view(-1)[
-            torch.randint(map.numel(), (1 + trial,), generator=torch.Generator().manual_seed(trial))
+        feature_map = problem.feature_map.clone()
+        feature_map.view(-1)[
+            torch.randint(
+                feature_map.numel(), (1 + trial,), generator=torch.Generator().manual_seed(trial)
+            )
         ] = value
-        broken = replace(problem, map=map)
+        broken = replace(problem, feature_map=feature_map)
         grids = {
             "none": None,
             "clean": grid_of(problem, 9, ball),
@@ -305,7 +318,7 @@ def test_boxes_are_checked():
 def test_a_grid_on_another_device_or_without_sides_is_named():
     problem = make_problem()
     grid = grid_of(problem)
-    with pytest.raises(ValueError, match="grid must be on cpu like the map, got meta"):
+    with pytest.raises(ValueError, match="grid must be on cpu like the feature map, got meta"):
         render_rays(*problem.arguments(), grid=grid.to("meta"), **SAMPLES)
     with pytest.raises(ValueError, match=r"grid must be \[\d, G, G, G\] .* got \[\]"):
         render_rays(*problem.arguments(), grid=grid[0, 0, 0, 0], **SAMPLES)
@@ -334,7 +347,7 @@ def test_the_same_numbers_with_any_threads(batch):
 @pytest.mark.parametrize("name", REPRESENTATIONS)
 def test_density_grids_are_the_reference(name, channels, dtype):
     problem = make_problem(name, channels=channels, dtype=dtype)
-    arguments = (problem.map, problem.network, problem.layout, 9, BALL)
+    arguments = (problem.feature_map, problem.network, problem.layout, 9, BALL)
     found, expected = density_grid(*arguments), reference_density_grid(*arguments)
     assert found.dtype == dtype and largest_difference(found, expected) < TOLERANCE[dtype]
 
@@ -344,9 +357,9 @@ def test_density_grids_are_the_reference(name, channels, dtype):
 )
 def test_nodes_are_the_field_at_their_places(make):
     problem = make_problem("hyplane")
-    grid = make(problem.map, problem.network, problem.layout, 5, BALL)
+    grid = make(problem.feature_map, problem.network, problem.layout, 5, BALL)
     points = torch.tensor([[[-0.5, 1.0, 0.0]]] * 2, dtype=torch.float64)  # x, y, z
-    read = reference_sample_planes(problem.map, points, problem.layout)
+    read = reference_sample_planes(problem.feature_map, points, problem.layout)
     raw = network_of_features(read, points, problem.network, BALL)[0]
     assert torch.allclose(grid[:, 2, 4, 1], raw[:, 0])
 
@@ -356,11 +369,11 @@ def test_arguments_of_density_grids_are_checked():
     with pytest.raises(ValueError, match="a density grid has 2 to 256 nodes a side, got 1"):
         grid_of(problem, 1)
     with pytest.raises(ValueError, match="beyond a map of"):
-        density_grid(problem.map[..., :4], problem.network, problem.layout, 5)
+        density_grid(problem.feature_map[..., :4], problem.network, problem.layout, 5)
 
 
 @needs_compiled
 def test_the_op_is_registered_as_torch_asks():
     problem = make_problem(dtype=torch.float32)
-    arguments = (problem.map, *problem.network, problem.layout.numbers(), 2.0, 0.6, 4)
+    arguments = (problem.feature_map, *problem.network, problem.layout.numbers(), 2.0, 0.6, 4)
     torch.library.opcheck(torch.ops.semhead.density_grid.default, arguments)

@@ -14,7 +14,9 @@ def problem(name: str, *, channels: int = 5, points: int = 131, dtype=torch.floa
     planes = make_planes(name, 7, channels)
     generator = torch.Generator().manual_seed(4)
     side = planes.map_side
-    map = torch.randn(2, side, side, planes.map_channels, generator=generator, dtype=torch.float64)
+    feature_map = torch.randn(
+        2, side, side, planes.map_channels, generator=generator, dtype=torch.float64
+    )
     xyz = (
         torch.rand(2, points, 3, generator=generator, dtype=torch.float64) * 2.4 - 1.2
     )  # some beyond the planes
@@ -22,17 +24,17 @@ def problem(name: str, *, channels: int = 5, points: int = 131, dtype=torch.floa
         [torch.zeros(1, 3), torch.eye(3), -torch.eye(3)]
     ).double()  # the origin and the poles
     xyz[:, : min(7, points)] = axes[: min(7, points)]
-    return map.to(dtype), xyz.to(dtype), planes.layout
+    return feature_map.to(dtype), xyz.to(dtype), planes.layout
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 2e-5)])
 @pytest.mark.parametrize("channels", [1, 16, 35])
 @pytest.mark.parametrize("name", REPRESENTATIONS)
 def test_values_and_gradients_are_the_twins(name, channels, dtype, tolerance):
-    map, xyz, layout = problem(name, channels=channels, dtype=dtype)
+    feature_map, xyz, layout = problem(name, channels=channels, dtype=dtype)
     results = []
     for sample in (sample_planes, reference_sample_planes):
-        leaves = [map.clone().requires_grad_(), xyz.clone().requires_grad_()]
+        leaves = [feature_map.clone().requires_grad_(), xyz.clone().requires_grad_()]
         features = sample(*leaves, layout)
         upstream = torch.randn(
             features.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64
@@ -48,9 +50,9 @@ def test_values_and_gradients_are_the_twins(name, channels, dtype, tolerance):
 
 @pytest.mark.parametrize("name", ["trigrid", "hyplane-2+2", "spherical"])
 def test_derivatives_by_finite_differences(name):
-    map, xyz, layout = problem(name, channels=2, points=16)
+    feature_map, xyz, layout = problem(name, channels=2, points=16)
     leaves = [
-        map.requires_grad_(),
+        feature_map.requires_grad_(),
         (xyz[:, 7:] * 0.7).requires_grad_(),
     ]  # at poles there is no derivative
     assert torch.autograd.gradcheck(
@@ -59,17 +61,17 @@ def test_derivatives_by_finite_differences(name):
 
 
 def test_the_op_is_registered_as_torch_asks():
-    map, xyz, layout = problem("hyplane", dtype=torch.float32, points=5)
-    arguments = (map.requires_grad_(), xyz.requires_grad_(), layout.numbers())
+    feature_map, xyz, layout = problem("hyplane", dtype=torch.float32, points=5)
+    arguments = (feature_map.requires_grad_(), xyz.requires_grad_(), layout.numbers())
     torch.library.opcheck(torch.ops.semhead.sample_planes.default, arguments)
 
 
 @pytest.mark.parametrize("sample", [sample_planes, reference_sample_planes])
 def test_broken_points_are_broken_alone(sample):
-    map, xyz, layout = problem("hyplane")
-    whole = sample(map, xyz, layout)
+    feature_map, xyz, layout = problem("hyplane")
+    whole = sample(feature_map, xyz, layout)
     xyz[0, 3, 1], xyz[1, 5, 0] = torch.nan, torch.inf
-    leaves = [map.clone().requires_grad_(), xyz.clone().requires_grad_()]
+    leaves = [feature_map.clone().requires_grad_(), xyz.clone().requires_grad_()]
     features = sample(*leaves, layout)
     broken = features.isnan().all(-1)
     assert broken.sum() == 2 and broken[0, 3] and broken[1, 5]
@@ -79,7 +81,7 @@ def test_broken_points_are_broken_alone(sample):
 
 
 def test_no_points_and_wrong_shapes():
-    map, xyz, layout = problem("triplane")
-    assert sample_planes(map, xyz[:, :0], layout).shape == (2, 0, 5)
+    feature_map, xyz, layout = problem("triplane")
+    assert sample_planes(feature_map, xyz[:, :0], layout).shape == (2, 0, 5)
     with pytest.raises(ValueError, match=r"points must be \[2, N, 3\], got \[2, 131, 2\]"):
-        sample_planes(map, xyz[..., :2], layout)
+        sample_planes(feature_map, xyz[..., :2], layout)

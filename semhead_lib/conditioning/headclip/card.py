@@ -56,8 +56,8 @@ or, with the same result, by `SemanticEncoder.load("{name}")`.
 ## How it was made
 
 - Data: {trained_on} subjects of the parametric source (seed {recipe.data_seed}), {recipe.views_per_subject} views
-  evenly around each and the frontal view; {recipe.validation} more subjects for validation. Captions are written from the
-  attributes: many words and templates, with and without words for the view, telling what the view shows.
+  evenly around each and the frontal view; {recipe.validation} more subjects for validation. Captions are written
+  from the attributes: many words and templates, with and without words for the view, telling what the view shows.
 - Loss: open_clip's contrastive loss over batches of {recipe.batch} different subjects; and the same loss (weight
   {recipe.contrast:g}) of each image among texts that differ in one attribute only, as hard negatives: without these the
   obvious attributes suffice, and zero-shot accuracy on glasses stayed at 0.56. Glasses and gender, small or subtle in
