@@ -127,7 +127,7 @@ COMMANDS = (
     ),
     Command(
         "evaluate",
-        "judge a generator from every side, against people it has not seen",
+        "judge a generator from every side, against subjects it has not seen",
         "semhead_lib.commands:evaluate",
         models.Evaluate,
         positional=("model", "data", "out"),

@@ -142,15 +142,15 @@ def headclip_train(config: models.HeadclipTrain) -> None:
 
     from semhead_lib.conditioning.headclip.card import CARD, judge_and_describe
     from semhead_lib.conditioning.headclip.recipe import Recipe
-    from semhead_lib.conditioning.headclip.training import make_people, train
+    from semhead_lib.conditioning.headclip.training import make_subjects, train
     from semhead_lib.devices import available_cores, pick_device
 
     recipe = part(Recipe, config)
     workers, device = config.workers or available_cores(), pick_device(config.device)
-    people = Path(config.people) / f"train-seed-{recipe.data_seed}"
-    make_people(recipe, people, workers)
-    train(recipe, people, config.out, device=device)
-    judge_and_describe(config.out, config.people, workers=workers, device=device)
+    data = Path(config.data) / f"train-seed-{recipe.data_seed}"
+    make_subjects(recipe, data, workers)
+    train(recipe, data, config.out, device=device)
+    judge_and_describe(config.out, config.data, workers=workers, device=device)
     print(Path(config.out) / CARD)
 
 
@@ -161,13 +161,13 @@ def judge_train(config: models.JudgeTrain) -> None:
     from semhead_lib.devices import available_cores, pick_device
     from semhead_lib.evaluation.headjudge.card import CARD, judge_and_describe
     from semhead_lib.evaluation.headjudge.recipe import Recipe
-    from semhead_lib.evaluation.headjudge.training import TRAIN_SEED, make_people, train
+    from semhead_lib.evaluation.headjudge.training import TRAIN_SEED, make_subjects, train
 
     recipe = part(Recipe, config)
-    workers, people = config.workers or available_cores(), Path(config.people)
-    make_people(people / "train", recipe.subjects, recipe.views_per_subject, TRAIN_SEED, workers)
-    train(recipe, people / "train", config.out, device=pick_device(config.device))
-    judge_and_describe(config.out, people, workers)
+    workers, data = config.workers or available_cores(), Path(config.data)
+    make_subjects(data / "train", recipe.subjects, recipe.views_per_subject, TRAIN_SEED, workers)
+    train(recipe, data / "train", config.out, device=pick_device(config.device))
+    judge_and_describe(config.out, data, workers)
     print(Path(config.out) / CARD)
 
 

@@ -19,6 +19,7 @@ SETTINGS = {  # keys of settings.json, studies, profiles and command lines
     "rate": "lr",
     "camera_rate": "camera_lr",
     "pivotal_rate": "pivotal_lr",
+    "people": "data",  # of `headclip train` and `judge train`
     "told": "condition",  # of a training's data: what each view is conditioned on
 }
 FIELDS = {

@@ -216,8 +216,8 @@ def test_a_dataset_is_made_once(tmp_path):
     how = dict(seed=5, resolution=32, views_per_subject=2, channels=(), workers=1, device="cpu")
     folder = sh.synthesize(tmp_path / "heads", 2, progress=False, **how)
     shards = {path: path.stat().st_mtime_ns for path in folder.glob("*.tar")}
-    people = SubjectsInMemory.load(folder)
-    assert len(people) == 2 and people[0].views.shape == (2, 3, 32, 32)
-    assert people[0].semantic_encoder.startswith("headclip-64 ")
+    subjects = SubjectsInMemory.load(folder)
+    assert len(subjects) == 2 and subjects[0].views.shape == (2, 3, 32, 32)
+    assert subjects[0].semantic_encoder.startswith("headclip-64 ")
     assert sh.synthesize(folder, 2, progress=False, **how) == folder
     assert shards and all(path.stat().st_mtime_ns == time for path, time in shards.items())

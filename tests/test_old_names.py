@@ -167,6 +167,8 @@ def test_command_lines():
     )
     assert (config.generator_lr, config.discriminator_lr) == (0.5, 0.25)
     assert compose_config(models.Reconstruct, [*needed, ("rate", "0.125")]).lr == 0.125
+    for command in (models.HeadclipTrain, models.JudgeTrain):
+        assert compose_config(command, [("out", "out"), ("people", "made")]).data == "made"
     made = compose_config(
         data.Synthesize, [("out", "out"), ("subjects", "3"), ("engine", "together")]
     )

@@ -153,7 +153,9 @@ def load_study(name: str, root: Path) -> Study:
     except (TypeError, AttributeError) as error:
         raise UsageError(f"{path}: datasets: {error}") from None
     if UNSEEN not in datasets:
-        raise UsageError(f"{path}: datasets needs one called {UNSEEN}, of people to judge against")
+        raise UsageError(
+            f"{path}: datasets needs one called {UNSEEN}, of subjects to judge against"
+        )
     common = old_names.today(old_names.SETTINGS, content["common"])
     encoder = common.pop("encoder", "headclip-64")
     runs: dict[str, PlannedRun] = {}

@@ -4,7 +4,7 @@ results/
     metrics.csv      a row for each run, measurement, scope (an azimuth or "all") and metric
     runs.csv         a row for each run: levels of the factors, state, seconds, images a second
     study.json       plan, protocol of the metrics, commit, versions, devices
-    heads/RUN.webp   the same six heads of every run: those people's conditions, those latents
+    heads/RUN.webp   the same six heads of every run: those subjects' conditions, those latents
 """
 
 from __future__ import annotations

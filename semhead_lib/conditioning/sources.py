@@ -27,50 +27,52 @@ SOURCES = ("frontal", "view", "mean", "attributes")
 
 
 def with_source(
-    people: SubjectsInMemory, source: str, encoder: SemanticEncoder
+    subjects: SubjectsInMemory, source: str, encoder: SemanticEncoder
 ) -> SubjectsInMemory:
-    """The same people under conditions from another source; `people` have the frontal features of
-    `encoder`.
+    """The same subjects under conditions from another source; `subjects` have the frontal features
+    of `encoder`.
 
-    Raises ValueError for a source not in SOURCES, people with features of another encoder, and for
-    "attributes" when they are not parametric.
+    Raises ValueError for a source not in SOURCES, subjects with features of another encoder, and
+    for "attributes" when they are not parametric.
     """
     if source not in SOURCES:
         raise ValueError(f"source must be one of {', '.join(SOURCES)}, got {source!r}")
-    layout = people.manifest.layout
+    layout = subjects.manifest.layout
     require_encoder((layout.semantic or {}).get("encoder"), str(encoder.identity), "the dataset")
     if source == "frontal":
-        return people
+        return subjects
     if source == "attributes":
         from semhead_lib.data.parametric.numbers import attribute_numbers
 
         numbers = torch.stack(
-            [torch.from_numpy(attribute_numbers(person.attributes)) for person in people]
+            [torch.from_numpy(attribute_numbers(subject.attributes)) for subject in subjects]
         )
         identity = f"attributes [of parametric heads; {numbers.shape[1]} numbers, unit length]"
-        return _under(people, F.normalize(numbers, dim=1), identity)
-    of_views = encoder.images(torch.cat([person.views for person in people]))
-    parts = of_views.split([len(person.views) for person in people])
+        return _under(subjects, F.normalize(numbers, dim=1), identity)
+    of_views = encoder.images(torch.cat([subject.views for subject in subjects]))
+    parts = of_views.split([len(subject.views) for subject in subjects])
     if source == "view":
-        return SubjectsInMemory(list(people), people.indices, people.manifest, parts)
+        return SubjectsInMemory(list(subjects), subjects.indices, subjects.manifest, parts)
     name, _, rest = str(encoder.identity).partition(" [")
     return _under(
-        people,
+        subjects,
         F.normalize(torch.stack([part.mean(0) for part in parts]), dim=1),
         f"{name} [mean; {rest}",
     )
 
 
 def _under(
-    people: SubjectsInMemory, features: Tensor, identity: str
+    subjects: SubjectsInMemory, features: Tensor, identity: str
 ) -> SubjectsInMemory:  # features [N, D]
-    def conditioned(person: Subject, feature: Tensor) -> Subject:
-        return replace(person, semantic=feature, semantic_encoder=identity)
+    def conditioned(subject: Subject, feature: Tensor) -> Subject:
+        return replace(subject, semantic=feature, semantic_encoder=identity)
 
     semantic = {"encoder": identity, "dimension": features.shape[1]}
-    manifest = replace(people.manifest, layout=replace(people.manifest.layout, semantic=semantic))
-    subjects = [
-        conditioned(person, feature.clone())
-        for person, feature in zip(people, features, strict=True)
+    manifest = replace(
+        subjects.manifest, layout=replace(subjects.manifest.layout, semantic=semantic)
+    )
+    changed = [
+        conditioned(subject, feature.clone())
+        for subject, feature in zip(subjects, features, strict=True)
     ]
-    return SubjectsInMemory(subjects, people.indices, manifest)
+    return SubjectsInMemory(changed, subjects.indices, manifest)

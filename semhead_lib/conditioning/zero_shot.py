@@ -32,7 +32,7 @@ _COLOURS = (
 
 @dataclass(frozen=True)
 class Question:
-    """One zero-shot classification: the answers in words, and the true one of a person (None: it
+    """One zero-shot classification: the answers in words, and the true one of a subject (None: it
     cannot be asked)."""
 
     answers: Mapping[str, tuple[str, ...]]  # answer -> phrases that mean it
@@ -110,21 +110,21 @@ QUESTIONS: dict[str, Question] = {
 class Answers:
     """How one question was answered."""
 
-    accuracy: float  # share of people answered rightly
+    accuracy: float  # share of subjects answered rightly
     # mean over the true answers of the share answered rightly: guessing the commonest is no skill
     balanced: float
-    asked: int  # people
+    asked: int  # subjects
 
 
 def answer(
     encoder: SemanticEncoder,
     question: Question,
     features: Tensor,  # [N, D] of images
-    people: Sequence[Mapping[str, Any]],  # their attributes
+    subjects: Sequence[Mapping[str, Any]],  # their attributes
 ) -> Answers:
     """Classify images by the nearest text: of each answer the phrase that is nearest, its templates
     averaged."""
-    truth = np.array([question.truth(a) or "" for a in people])
+    truth = np.array([question.truth(a) or "" for a in subjects])
     names, scores = list(question.answers), []
     for phrases in question.answers.values():
         texts = [encoder.texts([t.format(phrase) for t in TEMPLATES]).mean(0) for phrase in phrases]

@@ -15,20 +15,20 @@ from semhead_lib.viz.settings import SampleSettings
 
 @dataclass(frozen=True)
 class HeadclipTrain(HeadclipRecipe):
-    """Makes parametric people, trains a small open_clip model on them and their captions, judges
-    it on people of other seeds, and writes a model folder: weights, vocabulary, configuration,
+    """Makes parametric subjects, trains a small open_clip model on them and their captions, judges
+    it on subjects of other seeds, and writes a model folder: weights, vocabulary, configuration,
     log, metrics and card. The same command resumes.
 
-    time       about 20 minutes for the people and 80 minutes of training on 2 cores with the
+    time       about 20 minutes for the subjects and 80 minutes of training on 2 cores with the
                values below
     use        encoder=OUT wherever an encoder is asked for
     """
 
     out: str = needed("path", "model folder to write; new, empty, or begun by the same command")
-    people: str = setting(
-        "datasets/headclip", "path", "where the datasets of people are made, or were made before"
+    data: str = setting(
+        "datasets/headclip", "path", "where the datasets of subjects are made, or were made before"
     )
-    workers: int = setting(0, "int >= 0", "processes that make people; 0 = one a core")
+    workers: int = setting(0, "int >= 0", "processes that make subjects; 0 = one a core")
     device: str = setting(
         "auto", "auto | cpu | cuda", "where to train; auto = the GPU where there is one"
     )
@@ -36,21 +36,21 @@ class HeadclipTrain(HeadclipRecipe):
 
 @dataclass(frozen=True)
 class JudgeTrain(JudgeRecipe):
-    """Makes parametric people of a seed that nothing else uses, trains headjudge to tell the class
-    of the surface, normals, depth and attributes of every image, judges it on unseen people,
+    """Makes parametric subjects of a seed that nothing else uses, trains headjudge to tell the
+    class of the surface, normals, depth and attributes of every image, judges it on unseen subjects,
     and writes a folder with weights, log, metrics and card. The same command resumes.
 
-    time       about ten minutes for the people and half an hour of training on 2 cores with the
+    time       about ten minutes for the subjects and half an hour of training on 2 cores with the
                values below
     use        features=headjudge/OUT in 'semhead evaluate'; features=headjudge is the one that
                ships
     """
 
     out: str = needed("path", "folder to write; new, empty, or begun by the same command")
-    people: str = setting(
-        "datasets/headjudge", "path", "where the people are made, or were made before"
+    data: str = setting(
+        "datasets/headjudge", "path", "where the subjects are made, or were made before"
     )
-    workers: int = setting(0, "int >= 0", "processes that make people; 0 = one a core")
+    workers: int = setting(0, "int >= 0", "processes that make subjects; 0 = one a core")
     device: str = setting(
         "auto", "auto | cpu | cuda", "where to train; auto = the GPU where there is one"
     )
@@ -133,7 +133,7 @@ class Evaluate:
     )
     data: str = needed(
         "path",
-        "dataset of other people, with features by the encoder the generator was trained with",
+        "dataset of other subjects, with features by the encoder the generator was trained with",
     )
     out: str = needed("path", "JSON file to write")
     features: str = setting(
@@ -144,7 +144,7 @@ class Evaluate:
     )
     encoder: str = setting("headclip-64", "text", "of the conditions, and of semantic agreement")
     heads: int = setting(
-        256, "int >= 48", "heads judged; the dataset must have twice as many people"
+        256, "int >= 48", "heads judged; the dataset must have twice as many subjects"
     )
     views: int | None = setting(
         None, "int >= 1 or null", "of each head; null = all that the dataset has"

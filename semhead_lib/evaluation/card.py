@@ -18,11 +18,11 @@ _OF_SIDES = (
 _LEFT_OUT = ("consistency_l1", "consistency_seen_twice")  # of all views: psnr says it
 
 
-def metrics_section(found: Evaluation, people: str) -> str:
+def metrics_section(found: Evaluation, subjects: str) -> str:
     """Markdown: how it was measured and in which features, all metrics over all views, and those of
     each side.
 
-    `people` says who they are that the generator is judged on, such as "parametric, seed 2".
+    `subjects` says who they are that the generator is judged on, such as "parametric, seed 2".
     """
     overall = found.generated[ALL]
     p = overall["frechet"].protocol
@@ -30,7 +30,7 @@ def metrics_section(found: Evaluation, people: str) -> str:
     semantic = overall["mode_coverage"].protocol.features
     sides = found.table(_OF_SIDES, [scope for scope in found.generated if scope != ALL])
     return f"""\
-On {p.heads} people ({people}) who were never trained on: heads at their conditions and from their
+On {p.heads} subjects ({subjects}) that were never trained on: heads at their conditions and from their
 {p.images // p.heads} cameras each, against {p.reference // (p.images // p.heads)} others, at {p.resolution} pixels.
 Distances, coverage, diversity and bias are in features by `{p.features}`; cross-view recall, conditions and mode
 coverage in features by `{semantic}`. Intervals: {p.interval}. `metrics.json` has every metric with its protocol.

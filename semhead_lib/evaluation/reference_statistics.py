@@ -40,7 +40,7 @@ class ReferenceStatistics:
     semantic: tuple[
         Tensor, Tensor
     ]  # of the matched heads by the encoder: views [N, V, D], fronts [N, D]
-    people: Tensor  # [N, D] of the reference by the encoder: fronts
+    subjects: Tensor  # [N, D] of the reference by the encoder: fronts
     faces: tuple[
         FaceFeatures | None, FaceFeatures | None
     ]  # of the reference and the matched heads by the extractor
@@ -94,7 +94,7 @@ class ReferenceStatistics:
         comparison.comparable_counts(binned, binned_twins, bins)
         views = binned_twins.features.float() if encoder.identity == extractor.identity else None
         views = encoded(encoder, matched.images, store, progress) if views is None else views
-        people, fronts = (encoded(encoder, s.fronts, store) for s in (reference, matched))
+        subjects, fronts = (encoded(encoder, s.fronts, store) for s in (reference, matched))
         both = (reference, matched)
         faces = [
             FaceFeatures.of(s.images, s.cameras, lambda x: encoded(extractor, x, store))
@@ -107,7 +107,7 @@ class ReferenceStatistics:
             binned_twins,
             matched,
             (views, fronts),
-            people,
+            subjects,
             (faces[0], faces[1]),
             (power[0], power[1]),
             extractor,

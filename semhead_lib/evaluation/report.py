@@ -330,18 +330,18 @@ def _adherence(
 
 
 def _mode_coverage(fronts: Tensor, reference_stats: ReferenceStatistics, made: str) -> Metrics:
-    people, real = reference_stats.people, reference_stats.semantic[1]
+    subjects, real = reference_stats.subjects, reference_stats.semantic[1]
     protocol = protocol_of(
         reference_stats,
         made,
         reference_stats.encoder.identity,
         len(fronts),
         len(fronts),
-        len(people),
+        len(subjects),
     )
 
     def ratio(heads: Tensor) -> float:
-        return mode_coverage(fronts[heads], people) / mode_coverage(real[heads], people)
+        return mode_coverage(fronts[heads], subjects) / mode_coverage(real[heads], subjects)
 
     return {ALL: {"mode_coverage": measured(ratio, protocol, reference_stats)}}
 

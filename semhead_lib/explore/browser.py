@@ -1,4 +1,4 @@
-"""A dataset to leaf through: its people by captions and attributes, each with all views and
+"""A dataset to leaf through: its subjects by captions and attributes, each with all views and
 channels."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The explorer: ask for heads by seed, words, photographs or people of the data, and turn them."""
+"""The explorer: ask for heads by seed, words, photographs or subjects of the data; turn them."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class HeadExplorer(widgets.VBox):
         models: str | Mapping[str, str] = DEFAULT,  # or name -> model: the first, and others
         *,
         asked: HeadRequest | None = None,
-        gallery: int = 12,  # people of the data that are offered
+        gallery: int = 12,  # subjects of the data that are offered
         mesh: int = 96,  # grid points a side of the surface
         out: Path | str = "outputs/explorer",  # folder of snapshots
         device: str = "auto",
@@ -60,7 +60,7 @@ class HeadExplorer(widgets.VBox):
         ] = {}  # that were given: models which are loaded later have to know them, too
         self._first = next(iter(self._folders))
         model, asked = self._model(self._first), asked or HeadRequest()
-        self._people = model.in_gallery(gallery)
+        self._subjects = model.in_gallery(gallery)
         self._make_controls(model, asked)
         self._plot = scenes.new_plot(SIDE)
         self._plot.menu_visibility = False
@@ -162,12 +162,12 @@ class HeadExplorer(widgets.VBox):
             )
 
         number, whole = widgets.FloatSlider, widgets.IntSlider
-        people = [f"subject {i}" for i in range(self._people)]
+        subjects = [f"subject {i}" for i in range(self._subjects)]
 
         def condition(value, words):
             return widgets.Combobox(
                 value=value,
-                options=people,
+                options=subjects,
                 placeholder=_HINT,
                 description=words,
                 layout=wide,
@@ -242,13 +242,13 @@ class HeadExplorer(widgets.VBox):
             ]
         )
         gallery = []
-        if self._people:
-            images = model.gallery(self._people)
+        if self._subjects:
+            images = model.gallery(self._subjects)
             rows = list(images.split(_GALLERY_COLUMNS))
             strip = _png(image_grid(rows), 1)
             first = ", ".join(str(k * _GALLERY_COLUMNS) for k in range(len(rows)))
             caption = widgets.HTML(
-                f"<small>people of the data, subject 0, 1, 2 ...; rows begin with {first}</small>"
+                f"<small>subjects of the data, subject 0, 1, 2 ...; rows begin with {first}</small>"
             )
             gallery = [widgets.VBox([widgets.Image(value=strip, format="png"), caption])]
         columns = [

@@ -1,5 +1,5 @@
 """Diversity: how many heads' worth of difference there is among images of many heads from one side,
-and how many real people they resemble.
+and how many real subjects they resemble.
 
 The mean distance between images hardly sees the failure that matters, a few heads shown over and
 over: with K of them it falls by 1/K. The Vendi score counts: it is K then.
@@ -59,13 +59,13 @@ def diversity_ratio(real: Tensor, samples: Tensor, scale: float) -> float:  # [N
     return effective_heads(samples, scale) / effective_heads(real, scale)
 
 
-def mode_coverage(features: Tensor, people: Tensor) -> float:  # [N, D], [M, D]
-    """Effective number of people whom N images resemble: exp of the entropy of "who is nearest",
+def mode_coverage(features: Tensor, subjects: Tensor) -> float:  # [N, D], [M, D]
+    """Effective number of subjects that N images resemble: exp of the entropy of "who is nearest",
     from 1 to M.
 
-    Each of M real people stands for a mode, its cell all features nearer to it than to the others.
-    Unlike coverage it asks for no fidelity: images far from all people still fall into cells, into
-    one if they are all alike.
+    Each of M real subjects stands for a mode, its cell all features nearer to it than to others.
+    Unlike coverage it asks for no fidelity: images far from all subjects still fall into cells,
+    into one if they are all alike.
 
     >>> mode_coverage(torch.tensor([[0.1], [0.2], [5.1], [5.2]]), torch.tensor([[0.0], [5.0], [9.0]]))
     2.0
@@ -74,13 +74,13 @@ def mode_coverage(features: Tensor, people: Tensor) -> float:  # [N, D], [M, D]
     """
     if (
         features.ndim != 2
-        or people.ndim != 2
-        or features.shape[1] != people.shape[1]
+        or subjects.ndim != 2
+        or features.shape[1] != subjects.shape[1]
         or not len(features)
     ):
         raise ValueError(
-            f"expected [N, D] and [M, D], got {list(features.shape)} and {list(people.shape)}"
+            f"expected [N, D] and [M, D], got {list(features.shape)} and {list(subjects.shape)}"
         )
-    nearest = torch.cdist(features.double(), people.double()).argmin(1)
-    shares = torch.bincount(nearest, minlength=len(people)).double() / len(features)
+    nearest = torch.cdist(features.double(), subjects.double()).argmin(1)
+    shares = torch.bincount(nearest, minlength=len(subjects)).double() / len(features)
     return round(float(torch.exp(-torch.special.xlogy(shares, shares).sum())), 9)

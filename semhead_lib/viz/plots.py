@@ -170,7 +170,7 @@ def histograms(
 
 
 def distance_histogram(same: np.ndarray, different: np.ndarray, title: str) -> go.Figure:
-    """Two overlaid densities of distances between images: of one person, and of two people."""
+    """Two overlaid densities of distances between images: of one subject, and of two subjects."""
     figure = go.Figure(
         [
             go.Histogram(
@@ -182,8 +182,8 @@ def distance_histogram(same: np.ndarray, different: np.ndarray, title: str) -> g
                 nbinsx=60,
             )
             for values, name, colour in (
-                (same, "same person", COLOURS[0]),
-                (different, "different people", COLOURS[1]),
+                (same, "same subject", COLOURS[0]),
+                (different, "different subjects", COLOURS[1]),
             )
         ]
     )

@@ -19,13 +19,13 @@ from semhead_lib.data.parametric.attributes import (
 from semhead_lib.data.parametric.source import ParametricSource
 
 SOURCE = ParametricSource(seed=11)
-PEOPLE = [SOURCE.attributes(i) for i in range(60)]
+SUBJECTS = [SOURCE.attributes(i) for i in range(60)]
 
 
-def said(person, azimuth, seed=0, elevation=0.0, times=40):
+def said(subject, azimuth, seed=0, elevation=0.0, times=40):
     rng = Random(seed)
     return [
-        describe(person.as_json(), "the full caption", azimuth, elevation, rng)
+        describe(subject.as_json(), "the full caption", azimuth, elevation, rng)
         for _ in range(times)
     ]
 
@@ -38,27 +38,27 @@ def test_every_value_of_every_attribute_has_words():
 
 @pytest.mark.parametrize("azimuth", [0.0, 45.0, -90.0, 180.0])
 def test_captions_say_nothing_untrue(azimuth):
-    for person in PEOPLE:
-        other = "man" if person.gender == "woman" else "woman"
-        for text in said(person, azimuth):
+    for subject in SUBJECTS:
+        other = "man" if subject.gender == "woman" else "woman"
+        for text in said(subject, azimuth):
             words = text.replace(",", " ").split()
             assert other not in words
             for colour in EYE_COLOURS:
-                assert f"{colour} eyes" not in text or text.count(f"{person.eye_colour} eyes")
-            for colour in set(HAIR_COLOURS) - {person.hair_colour}:
-                if colour not in person.hair_colour:
+                assert f"{colour} eyes" not in text or text.count(f"{subject.eye_colour} eyes")
+            for colour in set(HAIR_COLOURS) - {subject.hair_colour}:
+                if colour not in subject.hair_colour:
                     assert f"{colour} hair" not in text
-            if person.glasses == "none":
+            if subject.glasses == "none":
                 assert "glasses" not in text.replace("no glasses", "")
-            if person.facial_hair == "none":
+            if subject.facial_hair == "none":
                 assert "beard" not in text.replace("no beard", "")
-            if person.hat == "none":
+            if subject.hat == "none":
                 assert " hat" not in text.replace("no hat", "")
 
 
 def test_from_behind_the_face_is_not_told():
-    for person in PEOPLE:
-        for text in said(person, 180.0):
+    for subject in SUBJECTS:
+        for text in said(subject, 180.0):
             assert (
                 "eyes" not in text
                 and "glasses" not in text
@@ -68,10 +68,10 @@ def test_from_behind_the_face_is_not_told():
 
 
 def test_a_bun_shows_from_the_side_and_not_from_the_front():
-    person = next(p for p in PEOPLE if p.hair_style == "bun")
-    assert not any(" bun" in text for text in said(person, 0.0))
-    assert any("back" in text for text in said(person, 0.0))
-    assert any(" bun" in text for text in said(person, 90.0))
+    subject = next(p for p in SUBJECTS if p.hair_style == "bun")
+    assert not any(" bun" in text for text in said(subject, 0.0))
+    assert any("back" in text for text in said(subject, 0.0))
+    assert any(" bun" in text for text in said(subject, 90.0))
 
 
 @pytest.mark.parametrize(
@@ -86,18 +86,18 @@ def test_a_bun_shows_from_the_side_and_not_from_the_front():
     ],
 )
 def test_some_captions_tell_the_view_and_most_do_not(azimuth, elevation, told):
-    texts = [t for p in PEOPLE[:10] for t in said(p, azimuth, elevation=elevation, times=60)]
+    texts = [t for p in SUBJECTS[:10] for t in said(p, azimuth, elevation=elevation, times=60)]
     share = sum(told in t for t in texts) / len(texts)
     assert 0.03 < share < 0.5
 
 
 def test_some_captions_are_the_full_one():
-    texts = [t for p in PEOPLE[:20] for t in said(p, 120.0)]
+    texts = [t for p in SUBJECTS[:20] for t in said(p, 120.0)]
     assert 0.1 < texts.count("the full caption") / len(texts) < 0.3
 
 
 def test_the_same_seed_gives_the_same_words_and_there_are_many():
-    person = PEOPLE[0]
-    assert said(person, 30.0, seed=4) == said(person, 30.0, seed=4)
-    assert len(set(said(person, 30.0, times=200))) > 120
-    assert caption(person)  # the source's own, which `describe` is given
+    subject = SUBJECTS[0]
+    assert said(subject, 30.0, seed=4) == said(subject, 30.0, seed=4)
+    assert len(set(said(subject, 30.0, times=200))) > 120
+    assert caption(subject)  # the source's own, which `describe` is given

@@ -22,16 +22,16 @@ RECIPE = Recipe(data_seed=5, learning_rate=2e-3, **SMALL)
 
 
 @pytest.fixture(scope="module")
-def people(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("headclip") / "people"
-    training.make_people(RECIPE, folder, workers=0, progress=False)
+def subjects(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("headclip") / "subjects"
+    training.make_subjects(RECIPE, folder, workers=0, progress=False)
     return folder
 
 
 @pytest.fixture(scope="module")
-def finished(people, tmp_path_factory):
+def finished(subjects, tmp_path_factory):
     out = tmp_path_factory.mktemp("headclip") / "model"
-    training.train(RECIPE, people, out, save_every=3, progress=False)
+    training.train(RECIPE, subjects, out, save_every=3, progress=False)
     return out
 
 
@@ -49,18 +49,20 @@ def test_a_finished_training_is_a_model_folder(finished):
     assert ["validation_rank" in line for line in log] == [False, False, True, False, False, True]
 
 
-def test_training_again_gives_the_same_bytes_and_a_finished_one_stays(people, finished, tmp_path):
+def test_training_again_gives_the_same_bytes_and_a_finished_one_stays(subjects, finished, tmp_path):
     weights = (finished / "model.safetensors").read_bytes()
     stamp = (finished / "model.safetensors").stat().st_mtime_ns
-    training.train(RECIPE, people, finished, progress=False)
+    training.train(RECIPE, subjects, finished, progress=False)
     assert (finished / "model.safetensors").stat().st_mtime_ns == stamp
-    training.train(RECIPE, people, tmp_path / "again", progress=False)
+    training.train(RECIPE, subjects, tmp_path / "again", progress=False)
     assert (tmp_path / "again/model.safetensors").read_bytes() == weights
 
 
-def test_interrupted_training_equals_an_uninterrupted_one(people, finished, tmp_path, monkeypatch):
+def test_interrupted_training_equals_an_uninterrupted_one(
+    subjects, finished, tmp_path, monkeypatch
+):
     out = tmp_path / "model"
-    training.train(RECIPE, people, out, stop_after=1, progress=False)
+    training.train(RECIPE, subjects, out, stop_after=1, progress=False)
     assert not (out / "model.safetensors").exists()
     batch = Pairs.batch
 
@@ -71,13 +73,13 @@ def test_interrupted_training_equals_an_uninterrupted_one(people, finished, tmp_
 
     monkeypatch.setattr(Pairs, "batch", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        training.train(RECIPE, people, out, progress=False)
+        training.train(RECIPE, subjects, out, progress=False)
     monkeypatch.undo()
     with open(
         out / "log.jsonl", "a"
     ) as log:  # a killed process may have logged a step that it did not save
         log.write('{"step": 5, "loss": 0.0}\n')
-    training.train(RECIPE, people, out, progress=False)
+    training.train(RECIPE, subjects, out, progress=False)
     assert (out / "model.safetensors").read_bytes() == (finished / "model.safetensors").read_bytes()
     assert [json.loads(line)["step"] for line in (out / "log.jsonl").read_text().splitlines()] == [
         1,
@@ -89,12 +91,12 @@ def test_interrupted_training_equals_an_uninterrupted_one(people, finished, tmp_
     ]
 
 
-def test_open_clip_reads_it_by_ordinary_calls(people, finished):
+def test_open_clip_reads_it_by_ordinary_calls(subjects, finished):
     source = f"local-dir:{finished}"
     model, _, preprocess = open_clip.create_model_and_transforms(source)
     tokenizer = open_clip.get_tokenizer(source, bpe_path=str(finished / "bpe.txt.gz"))
     encoder = SemanticEncoder.load(str(finished), device="cpu")
-    subject = next(iter(SubjectsInMemory.load(people, limit=1)))
+    subject = next(iter(SubjectsInMemory.load(subjects, limit=1)))
     prepared = Image.fromarray(subject.frontal.permute(1, 2, 0).numpy())
     with torch.no_grad():
         image = model.eval().encode_image(preprocess(prepared)[None], normalize=True)
@@ -103,23 +105,23 @@ def test_open_clip_reads_it_by_ordinary_calls(people, finished):
     assert torch.allclose(encoder.texts(["a man with a beard"]), text, atol=1e-5)
 
 
-def test_another_recipe_other_data_or_a_strange_folder_is_refused(people, finished, tmp_path):
+def test_another_recipe_other_data_or_a_strange_folder_is_refused(subjects, finished, tmp_path):
     with pytest.raises(ValueError, match="steps is 6 there, 7 here"):
-        training.train(replace(RECIPE, steps=7), people, finished, progress=False)
+        training.train(replace(RECIPE, steps=7), subjects, finished, progress=False)
     with pytest.raises(ValueError, match="seed should be 6, is 5"):
-        training.train(replace(RECIPE, data_seed=6), people, tmp_path / "new", progress=False)
+        training.train(replace(RECIPE, data_seed=6), subjects, tmp_path / "new", progress=False)
     (tmp_path / "full").mkdir()
     (tmp_path / "full/thesis.txt").write_text("precious")
     with pytest.raises(FileExistsError, match="is not empty"):
-        training.train(RECIPE, people, tmp_path / "full", progress=False)
+        training.train(RECIPE, subjects, tmp_path / "full", progress=False)
 
 
-def test_a_diverged_loss_stops_with_a_clear_error(people, finished, tmp_path, monkeypatch):
+def test_a_diverged_loss_stops_with_a_clear_error(subjects, finished, tmp_path, monkeypatch):
     monkeypatch.setattr(
         training.open_clip, "ClipLoss", lambda: lambda *_: torch.tensor(float("nan"))
     )
     with pytest.raises(FloatingPointError, match="step 0: the loss is nan"):
-        training.train(RECIPE, people, tmp_path / "model", progress=False)
+        training.train(RECIPE, subjects, tmp_path / "model", progress=False)
 
 
 @pytest.mark.parametrize(
@@ -127,7 +129,7 @@ def test_a_diverged_loss_stops_with_a_clear_error(people, finished, tmp_path, mo
     [
         ({"steps": 0}, "steps must be an integer >= 1, got 0"),
         ({"frontal_share": 1.5}, "frontal_share must be a number >= 0 and <= 1, got 1.5"),
-        ({"batch": 13}, "at most the 12 people"),
+        ({"batch": 13}, "at most the 12 subjects"),
         ({"precision": "int8"}, "precision must be one of bf16, fp32, got 'int8'"),
     ],
 )
@@ -136,8 +138,8 @@ def test_recipes_are_checked(changes, message):
         replace(RECIPE, **changes)
 
 
-def test_batches_are_of_different_people_and_a_function_of_the_step(people):
-    pairs = Pairs(list(SubjectsInMemory.load(people)), replace(RECIPE, validation=1, batch=19))
+def test_batches_are_of_different_subjects_and_a_function_of_the_step(subjects):
+    pairs = Pairs(list(SubjectsInMemory.load(subjects)), replace(RECIPE, validation=1, batch=19))
     one, again = pairs.batch(3), pairs.batch(3)
     assert (
         torch.equal(one.images, again.images)

@@ -31,29 +31,29 @@ CLIP = SimpleNamespace(identity=ENCODER, images=features)
 
 
 @pytest.fixture(scope="module")
-def people(tmp_path_factory) -> SubjectsInMemory:
-    return SubjectsInMemory.load(make_noise(tmp_path_factory.mktemp("people") / "noise"))
+def subjects(tmp_path_factory) -> SubjectsInMemory:
+    return SubjectsInMemory.load(make_noise(tmp_path_factory.mktemp("subjects") / "noise"))
 
 
-def person(seed: int) -> dict:
+def attributes(seed: int) -> dict:
     return sample_attributes(np.random.default_rng(seed), ("nose", "chin", "brow")).as_json()
 
 
 @pytest.fixture(scope="module")
-def described(people) -> SubjectsInMemory:
-    subjects = [replace(s, attributes=person(i)) for i, s in enumerate(people)]
-    return SubjectsInMemory(subjects, people.indices, people.manifest)
+def described(subjects) -> SubjectsInMemory:
+    described = [replace(s, attributes=attributes(i)) for i, s in enumerate(subjects)]
+    return SubjectsInMemory(described, subjects.indices, subjects.manifest)
 
 
-def test_frontal_is_the_dataset_as_it_is(people):
-    assert with_source(people, "frontal", CLIP) is people
+def test_frontal_is_the_dataset_as_it_is(subjects):
+    assert with_source(subjects, "frontal", CLIP) is subjects
 
 
-def test_views_have_features_of_their_own(people):
-    conditioned = with_source(people, "view", CLIP)
+def test_views_have_features_of_their_own(subjects):
+    conditioned = with_source(subjects, "view", CLIP)
     batch = conditioned.batch(0, 4, 3, seed=5)
     assert torch.allclose(batch.semantics, features(batch.images), atol=1e-6)
-    assert torch.equal(conditioned[0].semantic, people[0].semantic), (
+    assert torch.equal(conditioned[0].semantic, subjects[0].semantic), (
         "for use it is the frontal feature"
     )
     kept = conditioned.filter(lambda attributes: attributes["even"])
@@ -63,9 +63,9 @@ def test_views_have_features_of_their_own(people):
     )
 
 
-def test_the_mean_is_one_feature_of_all_views(people):
-    conditioned = with_source(people, "mean", CLIP)
-    expected = normalize(features(people[3].views).mean(0), dim=0)
+def test_the_mean_is_one_feature_of_all_views(subjects):
+    conditioned = with_source(subjects, "mean", CLIP)
+    expected = normalize(features(subjects[3].views).mean(0), dim=0)
     assert torch.allclose(conditioned[3].semantic, expected, atol=1e-6)
     batch = conditioned.batch(0, 2, 2)
     assert torch.equal(batch.semantics[0], batch.semantics[1])
@@ -89,7 +89,7 @@ def test_attributes_are_numbers_of_who_it_is(described):
 
 
 def test_numbers_of_attributes():
-    one = person(0)
+    one = attributes(0)
     numbers = attribute_numbers(one)
     assert numbers.dtype == np.float32 and np.abs(numbers).max() <= 1
     for name, value in (
@@ -102,7 +102,7 @@ def test_numbers_of_attributes():
     assert (attribute_numbers(one | {"shape": one["shape"] | {"chin": 0.5}}) != numbers).sum() == 1
     with pytest.raises(ValueError, match="hair_colour is 'plaid'"):
         attribute_numbers(one | {"hair_colour": "plaid"})
-    with pytest.raises(ValueError, match="parametric person: 'gender' is missing"):
+    with pytest.raises(ValueError, match="parametric subject: 'gender' is missing"):
         attribute_numbers({"name": "Zoë"})
 
 
@@ -123,10 +123,12 @@ def test_a_generator_trains_under_conditions_of_another_source(described, source
             train(small(kimg=0.008), conditioned, tmp_path / "other", device="cpu", progress=False)
 
 
-def test_errors(people):
+def test_errors(subjects):
     with pytest.raises(ValueError, match="frontal, view, mean, attributes, got 'back'"):
-        with_source(people, "back", CLIP)
+        with_source(subjects, "back", CLIP)
     with pytest.raises(ValueError, match="features of two encoders"):
-        with_source(people, "mean", SimpleNamespace(identity="other [weights 1]", images=features))
-    with pytest.raises(ValueError, match="not the attributes of a parametric person"):
-        with_source(people, "attributes", CLIP)
+        with_source(
+            subjects, "mean", SimpleNamespace(identity="other [weights 1]", images=features)
+        )
+    with pytest.raises(ValueError, match="not the attributes of a parametric subject"):
+        with_source(subjects, "attributes", CLIP)

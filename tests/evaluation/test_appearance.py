@@ -172,7 +172,7 @@ def test_the_card_names_the_features_of_every_kind(known):
     found = judge(known.matched_samples, known)
     text = metrics_section(found, "noise, seed 2")
     assert (
-        f"On {HEADS} people (noise, seed 2)" in text
+        f"On {HEADS} subjects (noise, seed 2)" in text
         and f"in features by `{EXTRACTOR.identity}`" in text
     )
     assert (

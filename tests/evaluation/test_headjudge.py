@@ -13,34 +13,34 @@ from semhead_lib.evaluation.headjudge.card import card, held_out, ship
 from semhead_lib.evaluation.headjudge.network import HeadJudge
 from semhead_lib.evaluation.headjudge.recipe import Recipe
 from semhead_lib.evaluation.headjudge.targets import JudgeData, judge_config
-from semhead_lib.evaluation.headjudge.training import load_people, make_people, train
+from semhead_lib.evaluation.headjudge.training import load_subjects, make_subjects, train
 
 
 @pytest.fixture(scope="module")
-def people(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("people")
-    make_people(folder, 6, 3, seed=5, workers=1, progress=False)
+def subjects(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("subjects")
+    make_subjects(folder, 6, 3, seed=5, workers=1, progress=False)
     return folder
 
 
 @pytest.fixture(scope="module")
-def data(people):
-    heads = load_people(people)
+def data(subjects):
+    heads = load_subjects(subjects)
     return JudgeData(
         heads, judge_config(heads, tuple(heads.manifest.plan.source["settings"]["classes"]))
     )
 
 
-def config_of(people):
-    heads = load_people(people)
+def config_of(subjects):
+    heads = load_subjects(subjects)
     return judge_config(heads, tuple(heads.manifest.plan.source["settings"]["classes"]))
 
 
-def test_targets_are_the_truth_of_the_data(people, data):
+def test_targets_are_the_truth_of_the_data(subjects, data):
     """Normals face the camera, depth and classes are where the mask is, and a whole image is the
     image."""
     targets = data.batch(torch.arange(len(data)))
-    heads = load_people(people)
+    heads = load_subjects(subjects)
     views = torch.cat([s.views for s in heads]).float() / 127.5 - 1
     assert torch.allclose(targets.images, views, atol=1e-5)
     towards_camera = targets.normals[:, 2][targets.hit]
@@ -60,11 +60,11 @@ def test_crops_show_the_same_surface(data):
     assert torch.equal(crops.images, again.images)
 
 
-def test_training_learns_resumes_and_ships(people, data, tmp_path):
+def test_training_learns_resumes_and_ships(subjects, data, tmp_path):
     recipe = Recipe(steps=30, batch=6, warmup=2, subjects=6, views_per_subject=3)
-    whole = train(recipe, people, tmp_path / "whole", progress=False)
-    train(recipe, people, tmp_path / "parts", stop_after=11, progress=False)
-    parts = train(recipe, people, tmp_path / "parts", progress=False)
+    whole = train(recipe, subjects, tmp_path / "whole", progress=False)
+    train(recipe, subjects, tmp_path / "parts", stop_after=11, progress=False)
+    parts = train(recipe, subjects, tmp_path / "parts", progress=False)
     assert whole.read_bytes() == parts.read_bytes()
     judge = HeadJudge.load(tmp_path / "whole")
     begun = HeadJudge(judge.config).eval()
@@ -89,13 +89,13 @@ def test_training_learns_resumes_and_ships(people, data, tmp_path):
     with pytest.raises(ValueError, match="begun with another recipe: steps is 30 there, 31 here"):
         train(
             Recipe(steps=31, batch=6, warmup=2, subjects=6, views_per_subject=3),
-            people,
+            subjects,
             tmp_path / "whole",
         )
 
 
 def test_what_ships_with_the_package():
-    """Small, trained to the end on people that nothing else has seen, and its card tells what was
+    """Small, trained to the end on subjects that nothing else has seen, and its card tells what was
     measured."""
     folder = ASSETS / "headjudge"
     assert (folder / "model.safetensors").stat().st_size <= 6e6
@@ -117,22 +117,22 @@ def test_what_ships_with_the_package():
     assert lines[-1]["loss"] < 0.7 * lines[0]["loss"] and "CC0-1.0" in text
 
 
-def test_damaged_weights_are_named(people, tmp_path):
-    HeadJudge(config_of(people)).save(tmp_path)
+def test_damaged_weights_are_named(subjects, tmp_path):
+    HeadJudge(config_of(subjects)).save(tmp_path)
     HeadJudge.load(tmp_path)
     (tmp_path / "model.safetensors").write_bytes(b"x" * 100)
     with pytest.raises(Exception, match=str(tmp_path)):
         HeadJudge.load(tmp_path)
 
 
-def test_people_without_geometry_are_refused(people):
-    heads = SubjectsInMemory.load(people)
+def test_subjects_without_geometry_are_refused(subjects):
+    heads = SubjectsInMemory.load(subjects)
     with pytest.raises(ValueError, match="has no depth, normals, segmentation"):
-        JudgeData(heads, config_of(people))
+        JudgeData(heads, config_of(subjects))
 
 
-def test_face_crops_hold_the_face(people):
-    heads = load_people(people)
+def test_face_crops_hold_the_face(subjects):
+    heads = load_subjects(subjects)
     cameras = torch.cat([s.cameras for s in heads])
     front = frontal(cameras)
     skin = (torch.cat([s.segmentation for s in heads])[front] <= 5) & (

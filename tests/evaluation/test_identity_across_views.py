@@ -43,9 +43,9 @@ def test_heads_that_keep_their_face_and_heads_that_do_not(judge):
 
 
 def test_images_without_a_face_are_counted(judge):
-    people = [head(40 * i + 10, 8, i) for i in range(2)]
-    people[1][2:] = 0
-    found = identity.find_identities(people)
+    subjects = [head(40 * i + 10, 8, i) for i in range(2)]
+    subjects[1][2:] = 0
+    found = identity.find_identities(subjects)
     assert found.found == pytest.approx(8 / 12) and found.head.tolist() == [0] * 6 + [1] * 2
     nobody = identity.find_identities([torch.zeros(3, 3, 4, 4, dtype=torch.uint8)])
     assert nobody.found == 0 and np.isnan(nobody.auc()) and np.isnan(found.auc(torch.tensor([0])))

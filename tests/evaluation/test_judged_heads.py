@@ -10,31 +10,31 @@ from semhead_lib.cameras import orbit_cameras
 from semhead_lib.conditioning.modes import MODES, ConditionMode
 from semhead_lib.evaluation.samples import Samples, generated_samples, real_samples, styles
 
-PEOPLE = subjects(20)
+DATASET = subjects(20)
 
 
 def test_two_sets_share_nobody_and_keep_what_belongs_together():
-    reference, matched = real_samples(PEOPLE, 9, seed=3)
-    known = {bytes(s.frontal.numpy().tobytes()): s for s in PEOPLE}
+    reference, matched = real_samples(DATASET, 9, seed=3)
+    known = {bytes(s.frontal.numpy().tobytes()): s for s in DATASET}
     found = [
         known[bytes(front.numpy().tobytes())]
         for samples in (reference, matched)
         for front in samples.fronts
     ]
     assert len({s.id for s in found}) == 18 and len(reference) == len(matched) == 9
-    for samples, people in ((reference, found[:9]), (matched, found[9:])):
-        for i, person in enumerate(people):
-            assert torch.equal(samples.images[i], person.views) and torch.equal(
-                samples.cameras[i], person.cameras
+    for samples, dataset in ((reference, found[:9]), (matched, found[9:])):
+        for i, subject in enumerate(dataset):
+            assert torch.equal(samples.images[i], subject.views) and torch.equal(
+                samples.cameras[i], subject.cameras
             )
             assert (
-                torch.equal(samples.conditions[i], person.semantic)
+                torch.equal(samples.conditions[i], subject.semantic)
                 and samples.encoder == ENCODER.identity
             )
 
 
 def test_the_seed_decides():
-    one, again, other = (real_samples(PEOPLE, 8, views=2, seed=s)[1] for s in (1, 1, 2))
+    one, again, other = (real_samples(DATASET, 8, views=2, seed=s)[1] for s in (1, 1, 2))
     assert one.hash() == again.hash() != other.hash() and one.images.shape[1] == 2
     changed = replace(one, images=one.images.clone())
     changed.images[0, 0, 0, 0, 0] ^= 1
@@ -42,8 +42,8 @@ def test_the_seed_decides():
 
 
 def test_larger_images_are_brought_to_size():
-    reference, _ = real_samples(PEOPLE, 4, resolution=16)
-    whole, _ = real_samples(PEOPLE, 4)
+    reference, _ = real_samples(DATASET, 4, resolution=16)
+    whole, _ = real_samples(DATASET, 4)
     assert reference.resolution == 16
     middle = [slice(2, 6), slice(10, 14)]  # of the four colours
     for rows in middle:
@@ -54,12 +54,12 @@ def test_larger_images_are_brought_to_size():
             ]
             assert torch.allclose(small, large.float().mean((-1, -2)), atol=1.5)
     with pytest.raises(ValueError, match="64 pixels a side or more, got 32"):
-        real_samples(PEOPLE, 4, resolution=64)
+        real_samples(DATASET, 4, resolution=64)
 
 
 @pytest.mark.parametrize("name", MODES)
 def test_generated_heads_stand_in_the_twins_places(name):
-    mode, (_, matched) = ConditionMode(name, 12), real_samples(PEOPLE, 5)
+    mode, (_, matched) = ConditionMode(name, 12), real_samples(DATASET, 5)
     generator = small_generator(mode)
     made = generated_samples(generator, mode, matched, seed=4)
     assert made.images.shape == matched.images.shape and torch.equal(made.cameras, matched.cameras)
@@ -78,7 +78,7 @@ def test_generated_heads_stand_in_the_twins_places(name):
 
 
 def test_view_modes_are_told_the_frontal_camera():
-    mode, (_, matched) = ConditionMode("view", 12), real_samples(PEOPLE, 5)
+    mode, (_, matched) = ConditionMode("view", 12), real_samples(DATASET, 5)
     turned = replace(
         matched, cameras=orbit_cameras(torch.rand(20) * 360, torch.zeros(20)).reshape(5, 4, 25)
     )
@@ -88,16 +88,16 @@ def test_view_modes_are_told_the_frontal_camera():
 
 def test_errors():
     with pytest.raises(ValueError, match=r"two sets of 11 heads need 22 subjects .*, got 20"):
-        real_samples(PEOPLE, 11)
+        real_samples(DATASET, 11)
     with pytest.raises(ValueError, match=r"views must be 1 to 4, .*; got 5"):
-        real_samples(PEOPLE, 5, views=5)
+        real_samples(DATASET, 5, views=5)
     with pytest.raises(ValueError, match="features of two encoders cannot be mixed"):
-        real_samples([*PEOPLE[:9], replace(PEOPLE[9], semantic_encoder="another [weights 1]")], 5)
+        real_samples([*DATASET[:9], replace(DATASET[9], semantic_encoder="another [weights 1]")], 5)
     mode = ConditionMode("semantic", 12)
     with pytest.raises(ValueError, match="needs semantics"):
         generated_samples(
             small_generator(mode), mode, real_samples(subjects(20, semantic=False), 5)[1]
         )
-    _, matched = real_samples(PEOPLE, 5)
+    _, matched = real_samples(DATASET, 5)
     with pytest.raises(ValueError, match="expected images"):
         Samples(matched.images, matched.cameras[:, :2], matched.fronts, "real")

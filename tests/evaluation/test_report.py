@@ -117,7 +117,7 @@ def test_heads_that_do_not_follow_their_condition(known):
     assert "condition_cosine" not in judge(made, known).generated["all"], "made without conditions"
 
 
-def test_heads_that_are_few_people(known, of_twins):
+def test_heads_that_are_few_subjects(known, of_twins):
     assert (
         of_twins.generated["all"]["mode_coverage"].value
         == of_twins.real["all"]["mode_coverage"].value
@@ -134,7 +134,7 @@ def test_heads_that_are_few_people(known, of_twins):
 def test_conditions_that_are_no_features_of_fronts():
     """The condition may be anything: heads are compared with the fronts of those whose condition
     they have."""
-    people = [
+    dataset = [
         replace(s, semantic=torch.tensor([i % 2, 1.0 - i % 2]), semantic_encoder=PARITY)
         for i, s in enumerate(subjects(60))
     ]
@@ -142,7 +142,7 @@ def test_conditions_that_are_no_features_of_fronts():
     settings = dict(heads=30, bins=BINS, consistency_heads=0)
     found = evaluate(
         small_generator(mode),
-        people,
+        dataset,
         mode,
         EXTRACTOR,
         ENCODER,
@@ -152,7 +152,7 @@ def test_conditions_that_are_no_features_of_fronts():
     cosine = found.generated["all"]["condition_cosine"]
     assert cosine.protocol.features == ENCODER.identity and -1 <= cosine.value <= 1
     with pytest.raises(ValueError, match="features of two encoders"):
-        evaluate(small_generator(mode), people, mode, EXTRACTOR, ENCODER, **settings)
+        evaluate(small_generator(mode), dataset, mode, EXTRACTOR, ENCODER, **settings)
 
 
 @pytest.mark.parametrize("name", ["semantic", "view"])
@@ -174,10 +174,10 @@ def test_told_another_camera(known, name):
 
 @pytest.mark.parametrize("name", MODES)
 def test_an_untrained_generator_of_every_mode(name):
-    mode, people = ConditionMode(name, 12), subjects(60, semantic="semantic" in name)
+    mode, dataset = ConditionMode(name, 12), subjects(60, semantic="semantic" in name)
     found = evaluate(
         small_generator(mode),
-        people,
+        dataset,
         mode,
         EXTRACTOR,
         ENCODER,
@@ -249,9 +249,9 @@ def test_identity_is_there_when_asked_for(known, monkeypatch):
 
 def test_judged_by_headjudge_and_semantics_by_the_embedded_encoder():
     """Unless others are given; a CLIP that is given judges both."""
-    mode, people = ConditionMode("none", 12), subjects(48, semantic=False)
+    mode, dataset = ConditionMode("none", 12), subjects(48, semantic=False)
     settings = dict(heads=24, bins=BINS, consistency_heads=0)
-    whole = evaluate(small_generator(mode), people, mode, **settings)
+    whole = evaluate(small_generator(mode), dataset, mode, **settings)
     kinds = {
         name: f.protocol.features.partition(" [")[0] for name, f in whole.generated["all"].items()
     }
@@ -267,7 +267,7 @@ def test_judged_by_headjudge_and_semantics_by_the_embedded_encoder():
     )
     clip = FeatureExtractor.load("headclip-64", device="cpu")
     assert (
-        evaluate(small_generator(mode), people, mode, clip, **settings).features() == clip.identity
+        evaluate(small_generator(mode), dataset, mode, clip, **settings).features() == clip.identity
     )
 
 

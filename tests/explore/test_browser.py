@@ -1,4 +1,4 @@
-"""A dataset is leafed through: words of captions find people, every channel is shown."""
+"""A dataset is leafed through: words of captions find subjects, every channel is shown."""
 
 import io
 from functools import partial
@@ -33,7 +33,7 @@ def test_infos_are_those_of_the_subjects(folder):
     ]
 
 
-def test_words_find_people(folder):
+def test_words_find_subjects(folder):
     browser, told = DatasetBrowser(folder), [info.caption for info in infos(folder)]
     assert browser.found() == [0, 1, 2, 3, 4, 5] and browser.place.max == 5
     word = next(
@@ -50,7 +50,7 @@ def test_words_find_people(folder):
     assert browser.found() == list(range(6)) and browser.sheet.value
 
 
-def test_attributes_find_people(folder):
+def test_attributes_find_subjects(folder):
     browser, told = DatasetBrowser(folder), [info.attributes for info in infos(folder)]
     assert "hair colour" in browser.attribute.options and "shape" not in browser.attribute.options
     browser.attribute.value = "hair colour"

@@ -60,13 +60,13 @@ def test_errors():
         total_variance(heads(1))
 
 
-def test_people_who_are_reached():
-    people = heads(50)
-    assert mode_coverage(people + 1e-6, people) == pytest.approx(50)
-    assert mode_coverage(people[:10].repeat(5, 1), people) == pytest.approx(10)
-    uneven = people[torch.tensor([0] * 3 + [1])]  # shares 3/4 and 1/4
-    assert mode_coverage(uneven, people) == pytest.approx(4 / 3**0.75)
-    far = people[:1] + 100 + 0.01 * heads(20, 1)
-    assert mode_coverage(far, people) < 3, "far from all, but alike"
+def test_subjects_that_are_reached():
+    subjects = heads(50)
+    assert mode_coverage(subjects + 1e-6, subjects) == pytest.approx(50)
+    assert mode_coverage(subjects[:10].repeat(5, 1), subjects) == pytest.approx(10)
+    uneven = subjects[torch.tensor([0] * 3 + [1])]  # shares 3/4 and 1/4
+    assert mode_coverage(uneven, subjects) == pytest.approx(4 / 3**0.75)
+    far = subjects[:1] + 100 + 0.01 * heads(20, 1)
+    assert mode_coverage(far, subjects) < 3, "far from all, but alike"
     with pytest.raises(ValueError, match=r"expected \[N, D\] and \[M, D\]"):
-        mode_coverage(people[:, :3], people)
+        mode_coverage(subjects[:, :3], subjects)

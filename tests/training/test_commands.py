@@ -25,10 +25,18 @@ def run(*words) -> int:
 
 @pytest.mark.slow
 def test_train_evaluate_and_sample(tmp_path, capsys):
-    people = make_noise(tmp_path / "people", semantic=False, subjects=96, views=8)
+    subjects = make_noise(tmp_path / "subjects", semantic=False, subjects=96, views=8)
     model = tmp_path / "run" / "generator"
-    assert run("data", "encode", people, "encoder=headclip-64", "device=cpu") == 0
-    command = ("train", people, tmp_path / "run", "kimg=0.008", "limit=32", "device=cpu", *SETTINGS)
+    assert run("data", "encode", subjects, "encoder=headclip-64", "device=cpu") == 0
+    command = (
+        "train",
+        subjects,
+        tmp_path / "run",
+        "kimg=0.008",
+        "limit=32",
+        "device=cpu",
+        *SETTINGS,
+    )
     assert run(*command) == 0 and capsys.readouterr().out.splitlines()[-1] == str(model)
     assert run(*command) == 0 and len(read_log(tmp_path / "run")) == 2, (
         "a finished training was begun again"
@@ -36,7 +44,7 @@ def test_train_evaluate_and_sample(tmp_path, capsys):
 
     judged = tmp_path / "figures.json"
     options = ("heads=48", "consistency_heads=2", "device=cpu")
-    assert run("evaluate", model, people, judged, *options) == 0
+    assert run("evaluate", model, subjects, judged, *options) == 0
     table = capsys.readouterr().out
     assert (
         "| directional bias | " in table and "| scope | frechet |" in table and "| -135 | " in table

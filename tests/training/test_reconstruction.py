@@ -335,8 +335,8 @@ def parametric(deep):
     """The same subjects with attributes as those of parametric heads."""
     rng = np.random.default_rng(0)
     controls = ("chin-width-incr", "nose-scale-horiz-incr")
-    people = [replace(s, attributes=asdict(sample_attributes(rng, controls))) for s in deep]
-    return SubjectsInMemory(people, deep.indices, deep.manifest)
+    subjects = [replace(s, attributes=asdict(sample_attributes(rng, controls))) for s in deep]
+    return SubjectsInMemory(subjects, deep.indices, deep.manifest)
 
 
 def test_latents_can_come_from_the_attributes(parametric, tmp_path):

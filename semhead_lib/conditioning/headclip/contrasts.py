@@ -1,7 +1,7 @@
 """Texts that differ in one attribute only: hard negatives, without which a CLIP learns the obvious
 attributes alone.
 
-Among 256 people hair, skin and clothes tell nearly everybody apart, so the contrastive loss over
+Among 256 subjects hair, skin and clothes tell nearly everybody apart, so the contrastive loss over
 whole captions soon has nothing left to ask for, and glasses stay unseen (measured: zero-shot
 accuracy 0.56 after 600 thousand pairs). Here each image is held against one text for every value of
 an attribute, as in NegCLIP (Yuksekgonul et al., 2023).
@@ -158,9 +158,9 @@ class ContrastBatch:
 
 
 def ask(
-    people: Sequence[Mapping[str, Any]], azimuths: Sequence[float], rng: Random
+    subjects: Sequence[Mapping[str, Any]], azimuths: Sequence[float], rng: Random
 ) -> list[ContrastBatch]:
-    """All contrasts for a batch of images of `people` seen from `azimuths`; those that no image
+    """All contrasts for a batch of images of `subjects` seen from `azimuths`; those that no image
     shows are left out."""
     asked = []
     for contrast in CONTRASTS.values():
@@ -168,8 +168,8 @@ def ask(
         frame = rng.choice(captions.FRAMES)
         texts = [frame.format(rng.choice(contrast.texts[value])) for value in values]
         images, truths = [], []
-        for row, (person, azimuth) in enumerate(zip(people, azimuths, strict=True)):
-            value = contrast.value(person)
+        for row, (subject, azimuth) in enumerate(zip(subjects, azimuths, strict=True)):
+            value = contrast.value(subject)
             if value is not None and contrast.seen_beyond <= abs(azimuth) <= contrast.seen_from:
                 images.append(row)
                 truths.append(values.index(value))

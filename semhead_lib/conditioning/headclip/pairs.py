@@ -28,7 +28,7 @@ _SMALLEST = 24  # pixels a side of those, at least
 
 @dataclass(frozen=True)
 class Batch:
-    """B images of different people, a caption of each, and texts to hold the images against
+    """B images of different subjects, a caption of each, and texts to hold the images against
     attribute by attribute."""
 
     images: Tensor  # [B, 3, R, R] float32 in [0, 1]
@@ -67,9 +67,9 @@ class Pairs:
         ]
 
     def batch(self, step: int) -> Batch:
-        """Batch number `step`: B different people, in a new order each epoch."""
-        recipe, people = self.recipe, len(self.who)
-        epoch, position = divmod(step, people // recipe.batch)
+        """Batch number `step`: B different subjects, in a new order each epoch."""
+        recipe, subjects = self.recipe, len(self.who)
+        epoch, position = divmod(step, subjects // recipe.batch)
         chosen = self.order(epoch)[position * recipe.batch : (position + 1) * recipe.batch]
         rng = Random(f"{recipe.seed} {step}")
         views, captions, azimuths = [], [], []
@@ -88,7 +88,7 @@ class Pairs:
         )
 
     def order(self, epoch: int) -> np.ndarray:  # [N]
-        """All people in the order of an epoch."""
+        """All subjects in the order of an epoch."""
         if self._order[0] != epoch:
             self._order = (
                 epoch,

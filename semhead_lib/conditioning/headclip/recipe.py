@@ -44,17 +44,17 @@ class Recipe:
     """Settings of a training. Raises ValueError for one out of range."""
 
     data_seed: int = setting(
-        1, "int >= 0", "of the people trained on; people are judged from seeds 20261122 and 7"
+        1, "int >= 0", "of the subjects trained on; subjects are judged from seeds 20261122 and 7"
     )
     subjects: int = setting(
-        10000, "int >= 2", "people, the last `validation` of them for validation only"
+        10000, "int >= 2", "how many, the last `validation` of them for validation only"
     )
     views_per_subject: int = setting(8, "int >= 1", "views of each, beside the frontal one")
-    validation: int = setting(256, "int >= 1", "people for validation during the training")
+    validation: int = setting(256, "int >= 1", "subjects for validation during the training")
     seed: int = setting(0, "int >= 0", "of first weights, batches and captions")
     steps: int = setting(3600, "int >= 1", "batches to train on")
     batch: int = setting(
-        256, "int >= 2", "pairs of image and caption in a batch, of different people"
+        256, "int >= 2", "pairs of image and caption in a batch, of different subjects"
     )
     contrast: float = setting(
         9.0, "float >= 0", "weight of the loss over texts that differ in one attribute only"
@@ -70,6 +70,6 @@ class Recipe:
         check(self)
         if self.batch > self.subjects - self.validation:
             raise ValueError(
-                f"batch must be at most the {self.subjects - self.validation} people trained on, "
+                f"batch must be at most the {self.subjects - self.validation} subjects trained on, "
                 f"got {self.batch}"
             )

@@ -35,12 +35,12 @@ from semhead_lib.data.jobs.synthesis import synthesize
 from semhead_lib.files import read_state
 
 SETTINGS, LOG, STATE = "config.json", "log.jsonl", "state.pt"
-_CAPTIONS_EACH = 4  # captions of every person that the vocabulary is learnt from
+_CAPTIONS_EACH = 4  # captions of every subject that the vocabulary is learnt from
 _HIGHEST_SCALE = math.log(100)  # of the logits, as in CLIP
 
 
-def make_people(recipe: Recipe, folder: Path, workers: int, progress: bool = True) -> None:
-    """Make the people to train on, unless they are there already; interrupted, the same call goes
+def make_subjects(recipe: Recipe, folder: Path, workers: int, progress: bool = True) -> None:
+    """Make the subjects to train on, unless they are there already; interrupted, the same call goes
     on."""
     from semhead_lib.data.parametric.source import ParametricSource
 
@@ -56,7 +56,7 @@ def make_people(recipe: Recipe, folder: Path, workers: int, progress: bool = Tru
 
 def train(
     recipe: Recipe,
-    people: Path | str,
+    data: Path | str,
     out: Path | str,
     *,
     device: str = "cpu",
@@ -64,7 +64,7 @@ def train(
     stop_after: int | None = None,
     progress: bool = True,
 ) -> Path:
-    """Train on the dataset `people` (see `make_people`) and write a model folder that open_clip
+    """Train on the dataset `data` (see `make_subjects`) and write a model folder that open_clip
     reads as `local-dir:`.
 
     The state is saved every `save_every` steps, and when interrupted: the same call goes on there
@@ -75,7 +75,7 @@ def train(
     Raises ValueError for data or a recipe other than those `out` was begun with, FloatingPointError
     when the loss is no longer finite, BlockingIOError when another process trains into `out`.
     """
-    people, out = Path(people), Path(out)
+    data, out = Path(data), Path(out)
     out.mkdir(parents=True, exist_ok=True)
     with folder_lock(out):
         versions = {"torch": torch.__version__, "open_clip": open_clip.__version__}
@@ -83,8 +83,8 @@ def train(
         begin(recipe, out, SETTINGS, "headclip-64", **about)
         if (out / WEIGHTS).exists():
             return out / WEIGHTS
-        subjects = SubjectsInMemory.load(people, progress=progress)
-        _check(recipe, subjects, people)
+        subjects = SubjectsInMemory.load(data, progress=progress)
+        _check(recipe, subjects, data)
         pairs = Pairs(subjects[: -recipe.validation], recipe)
         unseen = Pairs(subjects[-recipe.validation :], recipe)
         del subjects
@@ -216,8 +216,8 @@ class _Training:
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
-        """Unseen people: how often a full caption finds its frontal image first, and at which rank
-        in the median."""
+        """Unseen subjects: how often a full caption finds its frontal image first, and at which
+        rank in the median."""
         images, captions = self.unseen
         self.model.eval()
         encoded = [
@@ -256,7 +256,7 @@ def normalise(images: Tensor) -> Tensor:  # [B, 3, R, R] in [0, 1]
     return ((images - mean) / std).contiguous(memory_format=torch.channels_last)
 
 
-def _check(recipe: Recipe, subjects: SubjectsInMemory, people: Path) -> None:
+def _check(recipe: Recipe, subjects: SubjectsInMemory, data: Path) -> None:
     """Raise ValueError unless `subjects` are those of the recipe."""
     found = subjects.manifest
     expected = {
@@ -268,4 +268,4 @@ def _check(recipe: Recipe, subjects: SubjectsInMemory, people: Path) -> None:
     }
     for name, (wanted, came) in expected.items():
         if wanted != came:
-            raise ValueError(f"{people}: {name} should be {wanted}, is {came}")
+            raise ValueError(f"{data}: {name} should be {wanted}, is {came}")

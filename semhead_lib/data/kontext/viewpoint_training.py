@@ -1,4 +1,4 @@
-"""Train the viewpoint network again, judge it on unseen people, and write its card.
+"""Train the viewpoint network again, judge it on unseen subjects, and write its card.
 
 `python -m semhead_lib.data.kontext.viewpoint_training OUT` (extra `data`; about a quarter of an
 hour on two cores, most of it for the heads). The same seed, versions and machine give the same
@@ -30,15 +30,15 @@ from semhead_lib.data.subjects import all_present
 from semhead_lib.devices import available_cores
 
 EPOCHS, BATCH, RATE, DECAY, SEED = 20, 128, 2e-3, 1e-2, 0
-PEOPLE = {"train": (2000, 1), "unseen": (512, 1000)}  # how many, and the seed
+SUBJECTS = {"train": (2000, 1), "unseen": (512, 1000)}  # how many, and the seed
 VIEWS, _CARD = 8, "card.md"
 
 
-def people(folder: Path, name: str) -> SubjectsInMemory:
+def subjects(folder: Path, name: str) -> SubjectsInMemory:
     """The parametric heads of one kind, made where they are missing."""
     from semhead_lib.data.parametric.source import ParametricSource
 
-    count, seed = PEOPLE[name]
+    count, seed = SUBJECTS[name]
     source = partial(
         ParametricSource, seed=seed, resolution=SIDE, views_per_subject=VIEWS, channels=()
     )
@@ -113,7 +113,7 @@ def varied(images: Tensor, masks: Tensor, towards: Tensor) -> tuple[Tensor, Tens
 
 
 def judge(network: ViewpointNetwork, heads: SubjectsInMemory) -> dict[str, float]:
-    """Errors in degrees on people it has not seen, over all sides and on the back half."""
+    """Errors in degrees on subjects it has not seen, over all sides and on the back half."""
     images, _, towards = stacked(heads)
     found = viewpoints(images, network)
     azimuth = torch.rad2deg(torch.atan2(towards[:, 0], towards[:, 2]))
@@ -143,8 +143,8 @@ def main(out: Path) -> None:
     """Make the heads, train, judge, write."""
     from safetensors.torch import save
 
-    data = out / "people"
-    seen, unseen = (people(data, name) for name in PEOPLE)
+    data = out / "subjects"
+    seen, unseen = (subjects(data, name) for name in SUBJECTS)
     network = train(*stacked(seen))
     figures = judge(network, unseen)
     weights = {

@@ -1,4 +1,4 @@
-"""Parametric heads: people drawn from documented distributions, built as meshes, cast with exact
+"""Parametric heads: subjects drawn from documented distributions, built as meshes, cast with exact
 ground truth."""
 
 import os

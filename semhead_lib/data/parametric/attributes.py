@@ -1,5 +1,5 @@
-"""Who a parametric person is: attributes drawn from the distributions written here, and the caption
-that tells them.
+"""Who a parametric subject is: attributes drawn from the distributions written here, and the
+caption that tells them.
 
 Attributes are drawn independently of each other wherever a body allows it: skin tone does not
 follow from ancestry, hair style, jewellery and lipstick do not follow from gender. The only ties
@@ -113,7 +113,7 @@ _PARTED = ("short", "medium", "bob", "long")
 
 @dataclass(frozen=True)
 class Attributes:
-    """Everything that makes a person, as plain JSON values."""
+    """Everything that makes a subject, as plain JSON values."""
 
     gender: str
     age: int  # years
@@ -166,7 +166,7 @@ def _pick(rng: np.random.Generator, table: dict[str, float]) -> str:
 
 
 def sample_attributes(rng: np.random.Generator, controls: tuple[str, ...]) -> Attributes:
-    """Draw a person; `controls` are the names of the tied shape controls of the head model."""
+    """Draw a subject; `controls` are the names of the tied shape controls of the head model."""
     gender, age = GENDERS[rng.integers(2)], int(rng.integers(AGE_RANGE[0], AGE_RANGE[1] + 1))
     style, colour = _pick(rng, HAIR_STYLES), _pick(rng, HAIR_COLOURS)
     if rng.random() < np.clip((age - 50) / 40, 0, 0.7):

@@ -66,7 +66,7 @@ def hair_volume(a: Attributes) -> float:
 
 
 class Styling:
-    """One person's hair being made: the head, the surface, the attributes and the random numbers."""
+    """A subject's hair being made: the head, the surface, the attributes and the random numbers."""
 
     def __init__(
         self,

@@ -40,7 +40,7 @@ _HEAD_CONTROLS = (
 
 @dataclass(frozen=True)
 class HeadShape:
-    """One person's bare head in scene units. Vertices are in the order of `HeadModel.faces`."""
+    """One subject's bare head in scene units. Vertices are in the order of `HeadModel.faces`."""
 
     vertices: np.ndarray  # [N, 3] float32
     eyes: np.ndarray  # [2, 3] centres of the left and right eyeball

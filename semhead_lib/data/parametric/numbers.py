@@ -1,5 +1,5 @@
-"""Who a parametric person is, as one row of numbers: everything that is known, for what learns from
-it."""
+"""Who a parametric subject is, as one row of numbers: everything that is known, for what learns
+from it."""
 
 from __future__ import annotations
 
@@ -48,11 +48,11 @@ _RANGES = {  # brought to [-1, 1]
 
 
 def attribute_numbers(attributes: Mapping[str, Any]) -> np.ndarray:  # [K] float32
-    """Attributes of a parametric person as numbers of about -1 to 1: a 1 for the right word of
+    """Attributes of a parametric subject as numbers of about -1 to 1: a 1 for the right word of
     every category, ranges brought to [-1, 1], shares of ancestry, and the tied shape controls in
     the order of their names.
 
-    Raises ValueError naming the attribute that is missing or unknown: not a parametric person's.
+    Raises ValueError naming the attribute that is missing or unknown: not a parametric subject's.
     """
     try:
         words = [
@@ -65,10 +65,12 @@ def attribute_numbers(attributes: Mapping[str, Any]) -> np.ndarray:  # [K] float
         shares = [float(attributes["ancestry"][name]) for name in tables.ANCESTRIES]
         shape = [float(value) for _, value in sorted(attributes["shape"].items())]
     except (KeyError, TypeError) as error:
-        raise ValueError(f"not the attributes of a parametric person: {error} is missing") from None
+        raise ValueError(
+            f"not the attributes of a parametric subject: {error} is missing"
+        ) from None
     if sum(words) != len(_CATEGORIES):
         wrong = next(name for name, known in _CATEGORIES.items() if attributes[name] not in known)
         raise ValueError(
-            f"not the attributes of a parametric person: {wrong} is {attributes[wrong]!r}"
+            f"not the attributes of a parametric subject: {wrong} is {attributes[wrong]!r}"
         )
     return np.asarray([*words, *ranges, *shares, *shape], dtype=np.float32)

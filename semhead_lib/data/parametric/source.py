@@ -34,7 +34,7 @@ def head_surface() -> HeadSurface:
 
 
 def head_shape(a: Attributes) -> HeadShape:
-    """The bare head of a person: phenotypes, tied controls with their asymmetry, and the
+    """The bare head of a subject: phenotypes, tied controls with their asymmetry, and the
     expression."""
     model = head_model()
     controls = {}
@@ -46,7 +46,7 @@ def head_shape(a: Attributes) -> HeadShape:
 
 
 def build_scene(a: Attributes, rng: np.random.Generator) -> Scene:
-    """Everything that is seen of a person, as one mesh."""
+    """Everything that is seen of a subject, as one mesh."""
     surface, shape = head_surface(), head_shape(a)
     head = appearance.skin(a, shape, surface, rng)
     dressed = wearables.clothes(a, shape, surface, rng)

@@ -1,7 +1,7 @@
-"""Places on the head that every person shares: hairline, beard line, lips, lids, and roots where
+"""Places on the head that every subject shares: hairline, beard line, lips, lids, and roots where
 hair grows.
 
-All are worked out once on the neutral head, in scene units, and carried to a person by vertex: a
+All are worked out once on the neutral head, in scene units, and carried to a subject by vertex: a
 region is a weight a vertex, a set of roots is a sparse matrix that blends vertices.
 """
 
@@ -225,7 +225,7 @@ class HeadSurface:
         (farthest points first)."""
         rng = np.random.default_rng(
             1
-        )  # roots are part of the model, not of a person, nor of what was asked before
+        )  # roots are part of the model, not of a subject, nor of what was asked before
         a, b, c = (self.rest[self.faces[:, i]] for i in range(3))
         area = np.linalg.norm(np.cross(b - a, c - a), axis=-1) * (
             weight[self.faces].min(axis=1) > 0

@@ -1,5 +1,5 @@
-"""What a person wears: clothes with shoulders under them, glasses, hats and earrings, fitted to the
-head's shape."""
+"""What a subject wears: clothes with shoulders under them, glasses, hats and earrings, fitted to
+the head's shape."""
 
 from __future__ import annotations
 

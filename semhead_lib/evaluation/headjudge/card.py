@@ -1,4 +1,4 @@
-"""What headjudge is worth on people it has never seen, and its card."""
+"""What headjudge is worth on subjects it has never seen, and its card."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from semhead_lib.evaluation.headjudge.training import (
     LOG,
     SETTINGS,
     TRAIN_SEED,
-    UNSEEN_PEOPLE,
     UNSEEN_SEED,
-    load_people,
-    make_people,
+    UNSEEN_SUBJECTS,
+    load_subjects,
+    make_subjects,
 )
 
 CARD, METRICS_FILE = "card.md", "metrics.json"
@@ -90,14 +90,14 @@ def _commonest(values: Tensor) -> float:
     return float(values.bincount().max() / len(values))
 
 
-def judge_and_describe(out: Path | str, people: Path | str, workers: int) -> dict[str, Any]:
-    """Make unseen people under `people` where they are missing, judge, write metrics and card
+def judge_and_describe(out: Path | str, data: Path | str, workers: int) -> dict[str, Any]:
+    """Make unseen subjects under `data` where they are missing, judge, write metrics and card
     beside the weights."""
-    out, folder = Path(out), Path(people) / "unseen"
+    out, folder = Path(out), Path(data) / "unseen"
     recipe = json.loads((out / SETTINGS).read_text(encoding="utf-8"))["recipe"]
-    make_people(folder, UNSEEN_PEOPLE, recipe["views_per_subject"], UNSEEN_SEED, workers)
+    make_subjects(folder, UNSEEN_SUBJECTS, recipe["views_per_subject"], UNSEEN_SEED, workers)
     judge = HeadJudge.load(out)
-    metrics = held_out(judge, JudgeData(load_people(folder), judge.config))
+    metrics = held_out(judge, JudgeData(load_subjects(folder), judge.config))
     write_atomically(out / METRICS_FILE, json.dumps(metrics, indent=1).encode() + b"\n")
     write_atomically(out / CARD, card(out, judge, recipe, metrics).encode())
     return metrics
@@ -166,9 +166,9 @@ def card(out: Path, judge: HeadJudge, recipe: dict[str, Any], metrics: dict[str,
     return f"""# headjudge
 
 A small convolutional network that tells the class of the surface, normals and depth of every pixel of a head, and the
-attributes of the person. Metrics are measured in its pooled activations ({judge.config.dimension} numbers): it was
-trained without CLIP and without captions, on people that no dataset, encoder or generator here is made from, so it
-shares neither people nor objective with what conditions generator and discriminator.
+attributes of the subject. Metrics are measured in its pooled activations ({judge.config.dimension} numbers): it was
+trained without CLIP and without captions, on subjects that no dataset, encoder or generator here is made from, so it
+shares neither subjects nor objective with what conditions generator and discriminator.
 
 - {parameters:,} parameters, input 128 x 128 pixels (other sizes are resampled), {megabytes:.1f} MB in half precision.
 - Trained for {log[-1]["step"]} steps of {recipe["batch"]} images on {recipe["subjects"]} parametric heads (seed
@@ -176,7 +176,7 @@ shares neither people nor objective with what conditions generator and discrimin
 - Budget: {minutes:.0f} minutes beside other work, torch {versions["torch"]}. `log.jsonl` has the losses.
 - Again: `semhead judge train OUT{changes}`.
 
-On {UNSEEN_PEOPLE} people it has not seen (seed {UNSEEN_SEED}, {metrics["images"]} images):
+On {UNSEEN_SUBJECTS} subjects it has not seen (seed {UNSEEN_SEED}, {metrics["images"]} images):
 
 | what | |
 |---|---|

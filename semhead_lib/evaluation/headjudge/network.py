@@ -3,9 +3,9 @@ head.
 
 Metrics are measured in its features: `features=headjudge` is the one that ships,
 `features=headjudge/FOLDER` another. Trained on parametric heads that nothing else uses, without
-CLIP and without captions, it shares neither people nor objective with what conditions the generator
-and the discriminator. To tell lips from skin, normals and depth at every pixel, it has to look at
-the parts of a face; its pooled activations are the features.
+CLIP and without captions, it shares neither subjects nor objective with what conditions the
+generator and the discriminator. To tell lips from skin, normals and depth at every pixel, it has to
+look at the parts of a face; its pooled activations are the features.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class JudgeConfig:
 
     classes: tuple[str, ...]  # of the surface, the background first
     categories: dict[str, tuple[str, ...]]  # attribute -> its values
-    scalars: dict[str, tuple[float, float]]  # attribute -> mean and standard deviation over people
+    scalars: dict[str, tuple[float, float]]  # attribute -> mean and deviation over subjects
     widths: tuple[int, int, int, int] = (
         24,
         48,

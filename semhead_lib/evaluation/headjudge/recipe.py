@@ -11,7 +11,7 @@ from semhead_lib.settings import check, setting
 class Recipe:
     """Settings of a training. Raises ValueError for one out of range."""
 
-    subjects: int = setting(2400, "int >= 1", "people to train on")
+    subjects: int = setting(2400, "int >= 1", "subjects to train on")
     views_per_subject: int = setting(6, "int >= 1", "views of each")
     seed: int = setting(0, "int >= 0", "of first weights, batches and crops")
     steps: int = setting(4000, "int >= 1", "batches to train on")

@@ -57,17 +57,17 @@ GAIN, OFFSET = 0.1, 0.05  # how far contrast and brightness are changed
 
 
 def flat(attributes: dict[str, Any]) -> dict[str, Any]:
-    """All attributes of a person on one level: ancestry and shape controls by their names."""
+    """All attributes of a subject on one level: ancestry and shape controls by their names."""
     found = {name: attributes[name] for name in (*CATEGORIES, *SCALARS)}
     for group in ("ancestry", "shape"):
         found |= {f"{group}.{name}": value for name, value in attributes[group].items()}
     return found
 
 
-def judge_config(people: Sequence[Subject], classes: tuple[str, ...]) -> JudgeConfig:
-    """Values of the categories, and means and deviations of the numbers, over the people trained
+def judge_config(subjects: Sequence[Subject], classes: tuple[str, ...]) -> JudgeConfig:
+    """Values of the categories, and means and deviations of the numbers, over the subjects trained
     on."""
-    rows = [flat(subject.attributes) for subject in people]
+    rows = [flat(subject.attributes) for subject in subjects]
     categories = {name: tuple(sorted({str(row[name]) for row in rows})) for name in CATEGORIES}
     scalars = {}
     for name in rows[0]:
@@ -95,11 +95,11 @@ class Targets:
 
 
 class JudgeData:
-    """All views of people, as tensors that batches are cut from."""
+    """All views of subjects, as tensors that batches are cut from."""
 
-    def __init__(self, people: Sequence[Subject], config: JudgeConfig) -> None:
-        """Raises ValueError for people without depth, normals, classes and masks."""
-        for subject in people:
+    def __init__(self, subjects: Sequence[Subject], config: JudgeConfig) -> None:
+        """Raises ValueError for subjects without depth, normals, classes and masks."""
+        for subject in subjects:
             missing = [
                 n
                 for n in ("masks", "depth", "normals", "segmentation")
@@ -109,14 +109,14 @@ class JudgeData:
                 raise ValueError(
                     f"subject {subject.id} has no {', '.join(missing)}: keep all channels"
                 )
-        self.views = torch.cat([s.views for s in people])
-        self.masks = torch.cat(all_present((s.masks for s in people), "masks"))
-        self.classes = torch.cat(all_present((s.segmentation for s in people), "segmentation"))
-        self.depth = torch.cat(all_present((s.depth for s in people), "depth")).half()
-        self.normals = torch.cat(all_present((s.normals for s in people), "normals"))
-        self.cameras = torch.cat([s.cameras for s in people])
-        counts = torch.tensor([len(s.views) for s in people])
-        rows = [flat(s.attributes) for s in people]
+        self.views = torch.cat([s.views for s in subjects])
+        self.masks = torch.cat(all_present((s.masks for s in subjects), "masks"))
+        self.classes = torch.cat(all_present((s.segmentation for s in subjects), "segmentation"))
+        self.depth = torch.cat(all_present((s.depth for s in subjects), "depth")).half()
+        self.normals = torch.cat(all_present((s.normals for s in subjects), "normals"))
+        self.cameras = torch.cat([s.cameras for s in subjects])
+        counts = torch.tensor([len(s.views) for s in subjects])
+        rows = [flat(s.attributes) for s in subjects]
         chosen = [
             [values.index(str(row[name])) for name, values in config.categories.items()]
             for row in rows

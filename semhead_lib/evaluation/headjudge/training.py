@@ -29,14 +29,14 @@ GEOMETRY = ("depth", "normals", "segmentation")
 TRAIN_SEED, UNSEEN_SEED = (
     515001,
     515002,
-)  # of people that no dataset, encoder or generator here is made from
-UNSEEN_PEOPLE = 256
+)  # of subjects that no dataset, encoder or generator here is made from
+UNSEEN_SUBJECTS = 256
 
 
-def make_people(
+def make_subjects(
     folder: Path, subjects: int, views: int, seed: int, workers: int, progress: bool = True
 ) -> None:
-    """Make people with all channels at 128 pixels, unless they are there; interrupted, the same
+    """Make subjects with all channels at 128 pixels, unless they are there; interrupted, the same
     call goes on."""
     from semhead_lib.data.parametric.source import ParametricSource
 
@@ -44,8 +44,8 @@ def make_people(
     synthesize(source, folder, subjects, image_format="webp", workers=workers, progress=progress)
 
 
-def load_people(folder: Path, progress: bool = False) -> SubjectsInMemory:
-    """People with what the judge learns from."""
+def load_subjects(folder: Path, progress: bool = False) -> SubjectsInMemory:
+    """Subjects with what the judge learns from."""
     return SubjectsInMemory.load(folder, geometry=GEOMETRY, progress=progress)
 
 
@@ -83,7 +83,7 @@ def losses(judged: Judgement, targets: Targets, weights: Tensor) -> dict[str, Te
 
 def train(
     recipe: Recipe,
-    people: Path | str,
+    data: Path | str,
     out: Path | str,
     *,
     device: str = "cpu",
@@ -91,7 +91,7 @@ def train(
     stop_after: int | None = None,
     progress: bool = True,
 ) -> Path:
-    """Train on the dataset `people` (see `make_people`); returns the path of the weights (beside:
+    """Train on the dataset `data` (see `make_subjects`); returns the path of the weights (beside:
     config, log).
 
     The state is saved every `save_every` steps and when interrupted; the same call goes on there.
@@ -105,14 +105,14 @@ def train(
         begin(recipe, out, SETTINGS, "headjudge", versions={"torch": torch.__version__})
         if (out / WEIGHTS).exists():
             return out / WEIGHTS
-        subjects = load_people(Path(people), progress)
+        subjects = load_subjects(Path(data), progress)
         classes = tuple(subjects.manifest.plan.source["settings"]["classes"])
         config = judge_config(subjects, classes)
-        data = JudgeData(subjects, config)
+        judged = JudgeData(subjects, config)
         del subjects
         torch.manual_seed(recipe.seed)
         judge = HeadJudge(config).to(device)
-        return _Training(recipe, out, device, judge, data).run(save_every, stop_after, progress)
+        return _Training(recipe, out, device, judge, judged).run(save_every, stop_after, progress)
 
 
 class _Training:

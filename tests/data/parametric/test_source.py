@@ -27,31 +27,33 @@ def source():
 
 
 @pytest.fixture(scope="module")
-def person(source):
+def subject(source):
     return source.subject(5)
 
 
-def test_subject_is_complete(person):
-    person.validate()
-    assert person.views.shape == (4, 3, 64, 64) and person.licence == "CC0-1.0"
+def test_subject_is_complete(subject):
+    subject.validate()
+    assert subject.views.shape == (4, 3, 64, 64) and subject.licence == "CC0-1.0"
     assert (
-        person.depth is not None and person.normals is not None and person.segmentation is not None
+        subject.depth is not None
+        and subject.normals is not None
+        and subject.segmentation is not None
     )
-    assert person.caption == attributes.caption(ParametricSource(seed=11).attributes(5))
-    assert ((person.depth > 0) == (person.segmentation > 0)).all()
-    assert {"skin", "cloth", "eyes"} <= {CLASSES[i] for i in person.segmentation.unique().tolist()}
-    assert 0.1 < (person.masks > 0).float().mean() < 0.7
+    assert subject.caption == attributes.caption(ParametricSource(seed=11).attributes(5))
+    assert ((subject.depth > 0) == (subject.segmentation > 0)).all()
+    assert {"skin", "cloth", "eyes"} <= {CLASSES[i] for i in subject.segmentation.unique().tolist()}
+    assert 0.1 < (subject.masks > 0).float().mean() < 0.7
 
 
-def test_subject_depends_on_its_index_alone(source, person):
+def test_subject_depends_on_its_index_alone(source, subject):
     fresh = dataclasses.replace(source)
     fresh.subject(2)
     again = fresh.subject(5)
     for key in ("views", "frontal", "depth", "cameras", "masks", "normals", "segmentation"):
-        assert torch.equal(getattr(again, key), getattr(person, key)), key
-    assert again.attributes == person.attributes
+        assert torch.equal(getattr(again, key), getattr(subject, key)), key
+    assert again.attributes == subject.attributes
     other = ParametricSource(seed=12, resolution=64, views_per_subject=4).subject(5)
-    assert other.attributes != person.attributes and not torch.equal(other.views, person.views)
+    assert other.attributes != subject.attributes and not torch.equal(other.views, subject.views)
 
 
 def test_subject_does_not_depend_on_what_was_made_before(source):
@@ -78,21 +80,21 @@ def test_subject_does_not_depend_on_what_was_made_before(source):
     assert len(found) == 1
 
 
-def test_resolution_does_not_change_the_person(source):
+def test_resolution_does_not_change_the_subject(source):
     large = dataclasses.replace(source, resolution=128).attributes(5)
     assert large == source.attributes(5)
 
 
-def test_mesh_lies_where_the_views_say(source, person):
+def test_mesh_lies_where_the_views_say(source, subject):
     points = torch.from_numpy(build_scene(source.attributes(5), source._rng(5, 1)).mesh.vertices)
-    found = reproject(points, person.cameras, person.depth, person.masks, tolerance=0.02)
+    found = reproject(points, subject.cameras, subject.depth, subject.masks, tolerance=0.02)
     assert found.visible.float().mean() > 0.1
     assert found.depth_error < 0.005
     assert found.in_front < 0.03  # strands thinner than a pixel
 
 
 def styled(**changes):
-    """One person with chosen attributes."""
+    """One subject with chosen attributes."""
     base = ParametricSource(seed=1).attributes(0)
     plain = dict(
         hair_style="short",
@@ -108,10 +110,10 @@ def styled(**changes):
     )
 
 
-def seen_classes(person, azimuth):
+def seen_classes(subject, azimuth):
     label = cameras.orbit_cameras(torch.tensor([azimuth]), torch.tensor([0.0]))
-    views = Caster(build_scene(person, np.random.default_rng(0))).cast(
-        label, 96, appearance.light(person)
+    views = Caster(build_scene(subject, np.random.default_rng(0))).cast(
+        label, 96, appearance.light(subject)
     )
     count = torch.bincount(views.segmentation.flatten().long(), minlength=len(CLASSES)).tolist()
     return dict(zip(CLASSES, count, strict=True))
@@ -144,7 +146,7 @@ def test_worn_things_are_seen(change, kind):
 
 
 def test_backs_of_heads_differ():
-    """From behind, two people differ by much more than one person's two casts under other lights."""
+    """From behind, two subjects differ by much more than two casts of one under other lights."""
     source = ParametricSource(seed=7)
     back = cameras.orbit_cameras(torch.tensor([180.0]), torch.tensor([0.0]))
     images = [
@@ -187,27 +189,27 @@ def test_bad_settings(setting, message):
 
 
 @pytest.mark.slow
-def test_an_independent_judge_tells_people_apart():
-    """dlib's face network over 64 subjects and azimuths within +-30 degrees: ROC-AUC of same person
+def test_an_independent_judge_tells_subjects_apart():
+    """dlib's face network over 64 subjects and azimuths within +-30 degrees: ROC-AUC of same subject
     against different."""
     pytest.importorskip("dlib")
     from semhead_lib.data.portraits.faces import identity_check
 
     source = ParametricSource(seed=20261122, resolution=128)
     rig = cameras.orbit_cameras(torch.tensor([-30.0, -15.0, 0.0, 15.0, 30.0]), torch.zeros(5))
-    people = [
+    subjects = [
         Caster(source.scene(i)).cast(rig, 128, appearance.light(source.attributes(i))).images
         for i in range(64)
     ]
-    judged = identity_check(people)
+    judged = identity_check(subjects)
     assert judged.auc >= 0.95, judged.auc
     assert judged.faces >= 0.75 * judged.images
 
 
-def images_of(person):
+def images_of(subject):
     label = cameras.orbit_cameras(torch.tensor([0.0]), torch.tensor([0.0]))
-    scene = build_scene(person, np.random.default_rng(0))
-    return Caster(scene).cast(label, 64, appearance.light(person)).images[0].float()
+    scene = build_scene(subject, np.random.default_rng(0))
+    return Caster(scene).cast(label, 64, appearance.light(subject)).images[0].float()
 
 
 @pytest.mark.parametrize(
