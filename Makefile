@@ -33,7 +33,7 @@ notebooks: $(PROJECT) $(CACHES)  ## execute the notebooks with their defaults an
 	@$(PYTHON_ENV) -m semhead_lib.reproduce.outputs $(ARGS)
 
 test: $(PROJECT) $(CACHES)  ## run the tests (ARGS="-k cameras"; WORKERS=0: in one process)
-	@OMP_NUM_THREADS=1 $(PYTHON_ENV) -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
+	@OMP_NUM_THREADS=1 $(PYTHON_ENV) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lab: $(PROJECT) $(CACHES)  ## open JupyterLab on the notebooks
 	@.venv/bin/jupyter lab --LabApp.default_url=/lab/tree/notebooks $(ARGS)

@@ -7,7 +7,7 @@ FAULTS.
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, lru_cache
 
 import torch
 from torch import Tensor
@@ -26,25 +26,28 @@ _OFF = (90.0, -90.0, 180.0, 60.0, -60.0)  # degrees that another angle is away
 
 
 @cache
-def source(seed: int, side: int):
+def source(seed: int):
     from semhead_lib.data.parametric.source import ParametricSource
 
-    return ParametricSource(seed=seed, resolution=side, views_per_subject=1, channels=())
+    return ParametricSource(seed=seed, views_per_subject=1, channels=())
+
+
+@lru_cache(16)  # of one person most views are asked for in turn
+def caster(seed: int, person: int):
+    from semhead_lib.data.parametric.cast import Caster
+
+    return Caster(source(seed).scene(person), "cpu")
 
 
 def cast(seed: int, person: int, side: int, *views: View) -> Tensor:  # [V, 3, S, S] uint8
     """A person from some sides, in neutral light: the frontal image's."""
     from semhead_lib.data.parametric import appearance
-    from semhead_lib.data.parametric.cast import Caster
 
-    made = source(seed, side)
     cameras = orbit_cameras(
         torch.tensor([float(v.azimuth) for v in views]),
         torch.tensor([float(v.elevation) for v in views]),
     )
-    return (
-        Caster(made.scene(person), "cpu").cast(cameras, side, appearance.neutral_light(), 2).images
-    )
+    return caster(seed, person).cast(cameras, side, appearance.neutral_light(), 2).images
 
 
 class StandIn:
