@@ -91,7 +91,11 @@ def datasets(tmp_path_factory) -> Path:
     root = _checkout(tmp_path_factory.mktemp("datasets"))
     study = load_study("tiny", root)
     assert not study.has_datasets(root)
-    make_datasets(study, root)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            "semhead_lib.devices.available_cores", lambda: 0
+        )  # no processes for two heads
+        make_datasets(study, root)
     assert study.has_datasets(root)
     return root / study.folder / "datasets"
 
