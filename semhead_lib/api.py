@@ -26,7 +26,9 @@ from semhead_lib.conditioning.bank import ConditionBank
 from semhead_lib.conditioning.semantic import EMBEDDED, SemanticEncoder
 from semhead_lib.data.portraits.photos import as_photo
 from semhead_lib.devices import available_cores, keep_freed_memory, pick_device
+from semhead_lib.evaluation.settings import EvaluationSettings
 from semhead_lib.heads import AnyImage, Head, HeadGenerator
+from semhead_lib.inversion.settings import Files, InversionSettings, InverterSettings
 from semhead_lib.models.generator import DEFAULT, Generator, folder_of
 from semhead_lib.models.sampling import save_grid
 
@@ -174,11 +176,11 @@ def invert(
     photo: Path | str | Sequence[Path | str],
     generator: HeadGenerator | str | Path = DEFAULT,
     *,
-    steps: int = 200,
-    pivotal_steps: int = 100,
-    start: str = "best",
+    steps: int = InversionSettings.steps,
+    pivotal_steps: int = InversionSettings.pivotal_steps,
+    start: str = InverterSettings.start,
     encoder: str = EMBEDDED,
-    landmarks: int = 68,
+    landmarks: int = Files.landmarks,
     device: str = "auto",
     progress: bool = True,
     **settings: Any,
@@ -203,7 +205,6 @@ def invert(
     """
     from semhead_lib.data.portraits.alignment import read_portrait
     from semhead_lib.inversion.inverter import Inverter
-    from semhead_lib.inversion.settings import InversionSettings
     from semhead_lib.inversion.targets import prepare_portraits
 
     settings |= dict(steps=steps, pivotal_steps=pivotal_steps)
@@ -269,7 +270,7 @@ def evaluate(
     generator: HeadGenerator | Path | str,
     data: Path | str | Sequence[Subject],
     *,
-    heads: int = 256,
+    heads: int = EvaluationSettings.heads,
     features: str = "headjudge",
     encoder: str = EMBEDDED,
     device: str = "auto",

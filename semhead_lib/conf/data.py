@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from semhead_lib.data.kontext.settings import KontextSettings, PortraitFilter
+from semhead_lib.data.jobs.settings import ImportSettings
+from semhead_lib.data.kontext.settings import Choice, KontextSettings, PortraitFilter
 from semhead_lib.settings import alternatives, needed, setting
+from semhead_lib.viz.settings import GeneratedSettings
 
 
 @dataclass(frozen=True)
@@ -47,58 +49,29 @@ class Parametric(Source):
 
 
 @dataclass(frozen=True)
-class Kontext(KontextSettings, Source):
+class Kontext(Choice, KontextSettings, Source):
     """Photographs turned around by FLUX.1 Kontext: portraits= a folder that 'semhead data
     portraits' wrote. A GPU, and a licence to accept.
     """
 
     TARGET: ClassVar[str] = "semhead_lib.conditioning.kontext.kontext_source"
     portraits: str = needed("path", "folder of frontal crops, by 'semhead data portraits'")
-    tries: int = setting(
-        2, "int >= 1", "seeds for each view at a time; the best image that passes is kept"
-    )
-    attempts: int = setting(
-        3, "int >= 1", "times that views which failed are asked for again, in other words"
-    )
-    balance: str = setting(
-        "complete",
-        "complete | any",
-        "complete = of a subject all views or only the front; any = whatever passed",
-    )
     judged_by: str = setting(
         "headclip-64",
         "text",
         "encoder that tells people apart: headclip-64, an open_clip MODEL/WEIGHTS, "
         "hf-hub:..., or a folder",
     )
-    input_terms: str = setting(
-        "not stated", "text", "licence of the portraits: is kept with every subject"
-    )
     device: str = setting("auto", "auto | cpu | cuda", "auto = the GPU where there is one")
 
 
 @dataclass(frozen=True)
-class Generated(Source):
+class Generated(GeneratedSettings, Source):
     """Heads of a generator, so that they can be stored, judged and exported like all others:
     source=generated resolution=64.
     """
 
     TARGET: ClassVar[str] = "semhead_lib.viz.generated_source.GeneratedSource"
-    model: str = setting(
-        "semhead-64",
-        "path",
-        "generator: the name of one that ships with the package, or a folder of 'semhead train'",
-    )
-    psi: float = setting(
-        0.8,
-        "0 <= float <= 2",
-        "truncation of the style towards the condition's mean: 1 = none, 0 = the mean head",
-    )
-    strategy: str = setting(
-        "interpolate",
-        "data | perturb | interpolate | gaussian | uniform",
-        "how conditions are drawn from the features that the generator keeps",
-    )
     device: str = setting("auto", "auto | cpu | cuda", "auto = the GPU where there is one")
 
 
@@ -176,7 +149,7 @@ class Portraits(PortraitFilter):
 
 
 @dataclass(frozen=True)
-class Import:
+class Import(ImportSettings):
     """Reads square RGB images with 25-number labels from dataset.json, checks every one, and
     writes shards of ours. The same command resumes. Pixels and labels come through unchanged
     (image_format png or webp).
@@ -184,34 +157,6 @@ class Import:
 
     src: str = needed("path", "dataset folder or zip in the form of EG3D or PanoHead")
     out: str = needed("path", "folder to write; new, empty, or begun by the same command")
-    group: str = setting(
-        "none",
-        "none | folder",
-        "none = each image is a subject; folder = the images of a folder are one subject's views",
-    )
-    camera: str = setting(
-        "auto",
-        "text",
-        "convention of the labels: auto = EG3D's, refused where they look like another; opencv = "
-        "EG3D's; or w2c, opengl, zup, pixels, joined by +",
-    )
-    masks: str | None = setting(
-        None,
-        "path or null",
-        "folder or zip of masks with the images' names, as PanoHead has them",
-    )
-    resolution: int = setting(
-        0, "int >= 0", "pixels a side to bring images (and masks) to; 0 = theirs"
-    )
-    licence: str = setting(
-        "unknown",
-        "text",
-        "licence of the images, kept in the dataset: an SPDX identifier or a sentence",
-    )
-    image_format: str = setting(
-        "png", "png | webp | jpg", "how views are stored: png and webp are lossless, jpg is not"
-    )
-    shard_size: int = setting(256, "int >= 1", "subjects a tar file")
     workers: int = setting(0, "int >= 0", "processes; 0 = one a core")
 
 

@@ -6,7 +6,13 @@ from dataclasses import dataclass
 
 from semhead_lib.conditioning.headclip.recipe import Recipe as HeadclipRecipe
 from semhead_lib.evaluation.headjudge.recipe import Recipe as JudgeRecipe
-from semhead_lib.inversion.settings import EncoderRecipe, Files, InversionSettings
+from semhead_lib.evaluation.settings import EvaluationSettings
+from semhead_lib.inversion.settings import (
+    EncoderRecipe,
+    Files,
+    InversionSettings,
+    InverterSettings,
+)
 from semhead_lib.settings import needed, setting
 from semhead_lib.training.reconstruction.settings import ReconstructionSettings
 from semhead_lib.training.settings import TrainSettings
@@ -120,7 +126,7 @@ class Reconstruct(ReconstructionSettings):
 
 
 @dataclass(frozen=True)
-class Evaluate:
+class Evaluate(EvaluationSettings):
     """Judges a generator on subjects it was not trained on: distances, recall and diversity for
     every side of a head, its directional bias, its faces, its detail at each frequency, how it
     follows its condition, whether all sides agree. Writes OUT (JSON: every metric with its
@@ -143,26 +149,6 @@ class Evaluate:
         "MODEL/WEIGHTS, inception or dinov2",
     )
     encoder: str = setting("headclip-64", "text", "of the conditions, and of semantic agreement")
-    heads: int = setting(
-        256, "int >= 48", "heads judged; the dataset must have twice as many subjects"
-    )
-    views: int | None = setting(
-        None, "int >= 1 or null", "of each head; null = all that the dataset has"
-    )
-    psi: float = setting(1.0, "0 <= float <= 1", "truncation: 1 = none")
-    seed: int = setting(0, "int >= 0", "of latents, splits and intervals")
-    consistency_heads: int = setting(
-        16, "int >= 0", "heads whose views are compared with each other; 0 = none"
-    )
-    identity_heads: int = setting(
-        0,
-        "int >= 0",
-        "heads shown to dlib's face network (extra faces), 0.4 s each: are faces found as "
-        "often as on real heads? 0 = none",
-    )
-    store: str | None = setting(
-        None, "path or null", "folder that keeps features of real images for the next time"
-    )
     device: str = setting("auto", "auto | cpu | cuda", "auto = the GPU where there is one")
 
 
@@ -183,7 +169,7 @@ class Sample(SampleSettings):
 
 @dataclass(frozen=True)
 class Photographs:
-    """What is inverted, and where the search starts."""
+    """What is inverted, and by which generator."""
 
     photos: list[str] = needed(
         "paths",
@@ -196,27 +182,15 @@ class Photographs:
         "path",
         "generator: the name of one that ships with the package, or a folder of 'semhead train'",
     )
-    start: str = setting(
-        "best",
-        "mean | best | encoder",
-        "where the search starts: the condition's mean style, the best of `candidates`, the "
-        "style encoder's",
-    )
-    candidates: int = setting(64, "int >= 1", "styles that the best is taken of")
 
 
 @dataclass(frozen=True)
-class Invert(Files, InversionSettings, Photographs):
+class Invert(Files, InversionSettings, InverterSettings, Photographs):
     """From photographs to heads: OUT/NAME/ gets report.png and report.html, the latent and the
     tuned generator, a video of the head turning, its mesh (GLB) and metrics.json. Photographs
     in one subfolder of a folder show one person.
     """
 
-    perceptual: str = setting(
-        "encoder",
-        "encoder | lpips",
-        "images are compared by the encoder's maps, or by LPIPS where its weights are",
-    )
     encoder: str = setting(
         "headclip-64", "text", "that makes the condition; the one the generator was trained with"
     )
@@ -226,7 +200,6 @@ class Invert(Files, InversionSettings, Photographs):
         "whose maps judge how alike images look: headjudge, headclip-64, an open_clip "
         "MODEL/WEIGHTS, inception or dinov2",
     )
-    attention: str = setting("sdpa", "sdpa | xformers", "of the style encoder")
     device: str = setting("auto", "auto | cpu | cuda", "auto = the GPU where there is one")
 
 

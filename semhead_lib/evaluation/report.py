@@ -47,6 +47,7 @@ from semhead_lib.evaluation.generated_views import head_consistency
 from semhead_lib.evaluation.protocol import Metric
 from semhead_lib.evaluation.reference_statistics import ReferenceStatistics
 from semhead_lib.evaluation.samples import Samples, generated_samples, real_samples, styles
+from semhead_lib.evaluation.settings import EvaluationSettings
 from semhead_lib.evaluation.statistics import (
     Metrics,
     interval_of_splits,
@@ -153,14 +154,16 @@ def evaluate(
     condition_encoder: str
     | None = None,  # identity of what made the features it was trained with; None: the encoder's
     condition_azimuth: float = 0.0,  # degrees; the camera that modes with a view take as condition
-    heads: int = 256,
-    views: int | None = None,  # of each head; None: all that the subjects have
+    heads: int = EvaluationSettings.heads,
+    views: int | None = EvaluationSettings.views,  # of each head; None: all that the subjects have
     bins: AzimuthBins = AzimuthBins(),  # noqa: B008 (frozen)
-    seed: int = 0,
-    psi: float = 1.0,
-    consistency_heads: int = 16,  # 0: leave it out
-    identity_heads: int = 0,  # 0: leave it out; about 0.4 s a head
-    store: Path | str | None = None,  # folder that keeps features of real images between runs
+    seed: int = EvaluationSettings.seed,
+    psi: float = EvaluationSettings.psi,
+    consistency_heads: int = EvaluationSettings.consistency_heads,  # 0: leave it out
+    identity_heads: int = EvaluationSettings.identity_heads,  # 0: leave it out; about 0.4 s a head
+    store: Path
+    | str
+    | None = EvaluationSettings.store,  # folder that keeps features of real images between runs
     progress: bool = False,
 ) -> Evaluation:
     """Generate a head for each of `heads` real subjects, under its condition and from its cameras,

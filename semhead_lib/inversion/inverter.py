@@ -17,7 +17,7 @@ from semhead_lib.inversion.losses import Objective, Weights
 from semhead_lib.inversion.optimise import search_style
 from semhead_lib.inversion.pivotal import tune
 from semhead_lib.inversion.search import Inverted
-from semhead_lib.inversion.settings import InversionSettings
+from semhead_lib.inversion.settings import InversionSettings, InverterSettings
 from semhead_lib.inversion.targets import Target
 from semhead_lib.models.generator import Generator, folder_of
 
@@ -43,12 +43,12 @@ class Inverter:
         model: str | Path,
         settings: InversionSettings | None = None,
         *,
-        start_at: str = "best",  # one of start.STARTS
-        candidates: int = 64,  # styles that the best is taken of
+        start_at: str = InverterSettings.start,  # one of start.STARTS
+        candidates: int = InverterSettings.candidates,  # styles that the best is taken of
         weights: Weights | None = None,
-        perceptual: str = "encoder",
+        perceptual: str = InverterSettings.perceptual,
         encoder: SemanticEncoder | None = None,
-        attention: str = "sdpa",
+        attention: str = InverterSettings.attention,
         device: str = "auto",
     ) -> None:
         self.device = pick_device(device)

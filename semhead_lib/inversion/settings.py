@@ -68,6 +68,25 @@ class InversionSettings:
 
 
 @dataclass(frozen=True)
+class InverterSettings:
+    """Where a search starts, and what compares images."""
+
+    start: str = setting(
+        "best",
+        "mean | best | encoder",
+        "where the search starts: the condition's mean style, the best of `candidates`, the "
+        "style encoder's",
+    )
+    candidates: int = setting(64, "int >= 1", "styles that the best is taken of")
+    perceptual: str = setting(
+        "encoder",
+        "encoder | lpips",
+        "images are compared by the encoder's maps, or by LPIPS where its weights are",
+    )
+    attention: str = setting("sdpa", "sdpa | xformers", "of the style encoder")
+
+
+@dataclass(frozen=True)
 class Files:
     """What is written beside the report."""
 

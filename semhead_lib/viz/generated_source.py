@@ -16,6 +16,7 @@ from semhead_lib.data.subjects import Subject
 from semhead_lib.models.generator import CONFIG, WEIGHTS, folder_of
 from semhead_lib.models.sampling import latents, to_uint8
 from semhead_lib.viz.heads import HeadModel
+from semhead_lib.viz.settings import GeneratedSettings
 
 _VIEWS = 8  # at a time
 
@@ -28,13 +29,13 @@ class GeneratedSource:
     there.
     """
 
-    model: str = "semhead-64"
+    model: str = GeneratedSettings.model
     seed: int = 0
     resolution: int = 64  # the generator's
     views_per_subject: int = 12
     view_sampling: str = "balanced"  # a key of cameras.VIEW_SAMPLERS
-    psi: float = 0.8  # truncation towards the condition's mean
-    strategy: str = "interpolate"  # how conditions are drawn
+    psi: float = GeneratedSettings.psi  # truncation towards the condition's mean
+    strategy: str = GeneratedSettings.strategy  # how conditions are drawn
     device: str = "cpu"
     name: str = "generated"
     licence: str = "as the generator's: see its card"

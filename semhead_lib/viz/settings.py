@@ -70,3 +70,24 @@ class SampleSettings:
 
     def __post_init__(self) -> None:
         check(self)
+
+
+@dataclass(frozen=True)
+class GeneratedSettings:
+    """Which generator's heads are stored, and under which conditions."""
+
+    model: str = setting(
+        "semhead-64",
+        "path",
+        "generator: the name of one that ships with the package, or a folder of 'semhead train'",
+    )
+    psi: float = setting(
+        0.8,
+        "0 <= float <= 2",
+        "truncation of the style towards the condition's mean: 1 = none, 0 = the mean head",
+    )
+    strategy: str = setting(
+        "interpolate",
+        "data | perturb | interpolate | gaussian | uniform",
+        "how conditions are drawn from the features that the generator keeps",
+    )

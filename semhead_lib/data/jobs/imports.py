@@ -6,6 +6,7 @@ import functools
 from pathlib import Path
 
 from semhead_lib.data.dataset.eg3d_format import ArchiveSource
+from semhead_lib.data.jobs.settings import ImportSettings
 from semhead_lib.data.jobs.synthesis import SynthesisReport, synthesize
 
 
@@ -13,13 +14,13 @@ def import_dataset(
     source: Path | str,
     out: Path | str,
     *,
-    group: str = "none",
-    licence: str = "unknown",
-    camera: str = "auto",
-    masks: Path | str | None = None,
-    resolution: int = 0,
-    image_format: str = "png",
-    shard_size: int = 256,
+    group: str = ImportSettings.group,
+    licence: str = ImportSettings.licence,
+    camera: str = ImportSettings.camera,
+    masks: Path | str | None = ImportSettings.masks,
+    resolution: int = ImportSettings.resolution,
+    image_format: str = ImportSettings.image_format,
+    shard_size: int = ImportSettings.shard_size,
     workers: int = 1,
     progress: bool = True,
 ) -> SynthesisReport:

@@ -32,6 +32,26 @@ class PortraitFilter:
 
 
 @dataclass(frozen=True)
+class Choice:
+    """Which of the model's views are kept."""
+
+    tries: int = setting(
+        2, "int >= 1", "seeds for each view at a time; the best image that passes is kept"
+    )
+    attempts: int = setting(
+        3, "int >= 1", "times that views which failed are asked for again, in other words"
+    )
+    balance: str = setting(
+        "complete",
+        "complete | any",
+        "complete = of a subject all views or only the front; any = whatever passed",
+    )
+    input_terms: str = setting(
+        "not stated", "text", "licence of the portraits: is kept with every subject"
+    )
+
+
+@dataclass(frozen=True)
 class KontextSettings:
     """How FLUX.1 Kontext is loaded and asked. Raises ValueError for a value out of range."""
 

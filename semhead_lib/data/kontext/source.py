@@ -20,7 +20,7 @@ from semhead_lib.data.kontext.editor import Editor, KontextEditor
 from semhead_lib.data.kontext.framing import reframed
 from semhead_lib.data.kontext.prompts import WORDINGS, View, instruction, views_of
 from semhead_lib.data.kontext.quality import Encode, Inspector, Limits, Origin, Verdict
-from semhead_lib.data.kontext.settings import KontextSettings
+from semhead_lib.data.kontext.settings import Choice, KontextSettings
 from semhead_lib.data.kontext.viewpoint import Viewpoint
 from semhead_lib.data.portraits.crop import resized
 from semhead_lib.data.portraits.photos import SUFFIXES, read_photo
@@ -50,16 +50,18 @@ class KontextSource:
     kontext: KontextSettings = field(default_factory=KontextSettings)
     views_per_subject: int = 12  # around the head, the frontal one included
     resolution: int = 512  # pixels a side that are stored
-    tries: int = 2  # seeds for each view at a time: the best is kept
-    attempts: int = 3  # times that views which failed are asked for again, in other words
-    balance: str = "complete"
+    tries: int = Choice.tries  # seeds for each view at a time: the best is kept
+    attempts: int = (
+        Choice.attempts
+    )  # times that views which failed are asked for again, in other words
+    balance: str = Choice.balance
     seed: int = 0
     limits: Limits = field(default_factory=Limits)
     encode: Callable[[], Encode] | None = (
         None  # makes what makes features: called where they are needed first
     )
     encoder: str = ""  # its identity
-    input_terms: str = "not stated"  # licence of the portraits
+    input_terms: str = Choice.input_terms  # licence of the portraits
     editor: Editor | None = None  # in FLUX.1 Kontext's place
     name: str = "kontext"
 
