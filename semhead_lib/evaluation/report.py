@@ -161,9 +161,7 @@ def evaluate(
     psi: float = EvaluationSettings.psi,
     consistency_heads: int = EvaluationSettings.consistency_heads,  # 0: leave it out
     identity_heads: int = EvaluationSettings.identity_heads,  # 0: leave it out; about 0.4 s a head
-    store: Path
-    | str
-    | None = EvaluationSettings.store,  # folder that keeps features of real images between runs
+    store: Path | str | None = EvaluationSettings.store,  # folder that keeps real images' features
     progress: bool = False,
 ) -> Evaluation:
     """Generate a head for each of `heads` real subjects, under its condition and from its cameras,

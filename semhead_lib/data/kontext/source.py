@@ -51,9 +51,7 @@ class KontextSource:
     views_per_subject: int = 12  # around the head, the frontal one included
     resolution: int = 512  # pixels a side that are stored
     tries: int = Choice.tries  # seeds for each view at a time: the best is kept
-    attempts: int = (
-        Choice.attempts
-    )  # times that views which failed are asked for again, in other words
+    attempts: int = Choice.attempts  # times that what failed is asked for again, in other words
     balance: str = Choice.balance
     seed: int = 0
     limits: Limits = field(default_factory=Limits)
