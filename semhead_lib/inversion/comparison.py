@@ -1,5 +1,5 @@
-"""Ways to invert, compared on people whose every side is known: metrics of each, with intervals
-over people."""
+"""Ways to invert, compared on subjects whose every side is known: metrics of each, with intervals
+over subjects."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from semhead_lib.atomic import write_atomically
 from semhead_lib.cameras import orbit_angles
 from semhead_lib.evaluation.features import FeatureExtractor
 from semhead_lib.inversion import judging
-from semhead_lib.inversion.held_out import Person
+from semhead_lib.inversion.held_out import KnownSubject
 from semhead_lib.inversion.inverter import Initialisation, Inverter
 from semhead_lib.inversion.search import Inverted, Search
 from semhead_lib.inversion.settings import InversionSettings
@@ -50,9 +50,9 @@ class Method:
 
 def compare(
     methods: Sequence[Method],
-    people: Callable[
-        [int], Iterable[Person]
-    ],  # the same people for images of so many pixels a side
+    subjects: Callable[
+        [int], Iterable[KnownSubject]
+    ],  # the same subjects for images of so many pixels a side
     out: Path | str,
     settings: InversionSettings | None = None,
     *,
@@ -61,10 +61,10 @@ def compare(
     device: str = "auto",
     progress: bool = False,
 ) -> pandas.DataFrame:
-    """Invert every person by every method; what `out` holds already is read from it. One row a
+    """Invert every subject by every method; what `out` holds already is read from it. One row a
     metric: `table_of`.
 
-    OUT/METHOD/PERSON.json keeps the metrics of one inversion. Raises ValueError where such a file
+    OUT/METHOD/SUBJECT.json keeps the metrics of one inversion. Raises ValueError where such a file
     is of other settings.
     """
     out, settings = Path(out), settings or InversionSettings()
@@ -80,25 +80,25 @@ def compare(
             "features": extractor.identity,
         }
         inverter = Inverter(method.model, chosen, start_at=method.start, device=device)
-        for person in tqdm(
-            people(inverter.generator.config.resolution), desc=method.name, disable=not progress
+        for subject in tqdm(
+            subjects(inverter.generator.config.resolution), desc=method.name, disable=not progress
         ):
-            path = out / method.name / f"{person.name}.json"
+            path = out / method.name / f"{subject.name}.json"
             kept = _kept(path) if path.is_file() else None
             if kept is not None and kept["about"] != about:
                 raise ValueError(
                     f"{path} was made by other settings: delete it, or write to another folder"
                 )
             if kept is None:
-                kept = {"about": about, "rows": judged(inverter, method, person, extractor)}
+                kept = {"about": about, "rows": judged(inverter, method, subject, extractor)}
                 path.parent.mkdir(parents=True, exist_ok=True)
                 write_atomically(path, json.dumps(kept).encode())
-            rows += [{"method": method.name, "person": person.name, **row} for row in kept["rows"]]
+            rows += [{"method": method.name, "person": subject.name, **row} for row in kept["rows"]]
     return table_of(rows)
 
 
 def _kept(path: Path) -> dict:
-    """What OUT/METHOD/PERSON.json holds, by today's names."""
+    """What OUT/METHOD/SUBJECT.json holds, by today's names."""
     content = json.loads(path.read_text())
     about = old_names.today(old_names.COLUMNS, content["about"])
     about["settings"] = old_names.today(old_names.SETTINGS, about["settings"])
@@ -109,11 +109,11 @@ def _kept(path: Path) -> dict:
 
 
 def judged(
-    inverter: Inverter, method: Method, person: Person, extractor: FeatureExtractor
+    inverter: Inverter, method: Method, subject: KnownSubject, extractor: FeatureExtractor
 ) -> list[dict]:
-    """Invert one person; the metrics of every stage. One whose face is not found has one row that
+    """Invert one subject; the metrics of every stage. One whose face is not found has one row that
     says so."""
-    target, off = target_of(inverter, method, person)
+    target, off = target_of(inverter, method, subject)
     if target is None:
         return [_row("start", "all", "face_found", 0.0)]
     began = time.perf_counter()
@@ -132,25 +132,27 @@ def judged(
     rows = [_row("start", "all", "face_found", 1.0), _row("start", "all", "camera_error", off)]
     for stage, fitted in stages.items():
         rows.append(_row(stage, "all", "seconds", seconds[stage]))
-        rows += _metrics(stage, method, fitted, initialisation, person, inverter, extractor)
+        rows += _metrics(stage, method, fitted, initialisation, subject, inverter, extractor)
     return rows
 
 
-def target_of(inverter: Inverter, method: Method, person: Person) -> tuple[Target | None, float]:
-    """What the method sees of a person, and the camera's error in degrees; None where no face is
+def target_of(
+    inverter: Inverter, method: Method, subject: KnownSubject
+) -> tuple[Target | None, float]:
+    """What the method sees of a subject, and the camera's error in degrees; None where no face is
     found."""
     generator = inverter.generator
     if method.cameras == "known":
-        return prepare(generator, [person.photo], [person.mask], person.camera[None]), 0.0
+        return prepare(generator, [subject.photo], [subject.mask], subject.camera[None]), 0.0
     from semhead_lib.data.portraits.alignment import align
 
     try:
         portrait = align(
-            person.photo, name=person.name, resolution=person.photo.shape[-1], mask=person.mask
+            subject.photo, name=subject.name, resolution=subject.photo.shape[-1], mask=subject.mask
         )
     except ValueError:
         return None, float("nan")
-    true, found = (orbit_angles(label[None])[0, :2] for label in (person.camera, portrait.camera))
+    true, found = (orbit_angles(label[None])[0, :2] for label in (subject.camera, portrait.camera))
     return prepare(
         generator, [portrait.image], [portrait.mask], portrait.camera[None], [portrait.inside]
     ), float((found - true).norm())
@@ -161,13 +163,13 @@ def _metrics(
     method: Method,
     fitted: Inverted,
     initialisation: Initialisation,
-    person: Person,
+    subject: KnownSubject,
     inverter: Inverter,
     extractor: FeatureExtractor,
 ) -> list[dict]:
-    azimuths = orbit_angles(person.around.cameras)[:, 0]
+    azimuths = orbit_angles(subject.around.cameras)[:, 0]
     here = (
-        person.here
+        subject.here
         if method.cameras == "known"
         else judging.as_aligned(initialisation.objective.target, fitted)
     )
@@ -175,15 +177,15 @@ def _metrics(
         _row(stage, scope, name, float(value))
         for truth, scopes in (
             (here, ["input"]),
-            (person.around, [f"{a:g}" for a in azimuths.round().tolist()]),
+            (subject.around, [f"{a:g}" for a in azimuths.round().tolist()]),
         )
         for name, values in judging.view_metrics(fitted, truth, inverter.encoder, extractor).items()
         for scope, value in zip(scopes, values, strict=True)
     ]
     rows.append(
-        _row(stage, "all", "identity", judging.identity_metric(fitted, person.around, azimuths))
+        _row(stage, "all", "identity", judging.identity_metric(fitted, subject.around, azimuths))
     )
-    return [*rows, _row(stage, "all", "chamfer", judging.shape_metric(fitted, person.around))]
+    return [*rows, _row(stage, "all", "chamfer", judging.shape_metric(fitted, subject.around))]
 
 
 def _row(stage: str, scope: str, metric: str, value: float) -> dict:
@@ -196,7 +198,7 @@ def _row(stage: str, scope: str, metric: str, value: float) -> dict:
 
 
 def table_of(rows: list[dict]) -> pandas.DataFrame:
-    """One row a method, person, stage, scope ("input", an azimuth in degrees, or "all") and
+    """One row a method, subject, stage, scope ("input", an azimuth in degrees, or "all") and
     metric."""
     import pandas
 
@@ -219,15 +221,15 @@ def read_table(path: Path | str) -> pandas.DataFrame:
 
 @dataclass(frozen=True)
 class MeanOverSubjects:
-    """The mean over people, with a bootstrap interval of 95 %; NaN where nobody has the metric."""
+    """The mean over subjects, with a bootstrap interval of 95 %; NaN where none has the metric."""
 
     value: float
     low: float
     high: float
-    people: int
+    subjects: int
 
     def __str__(self) -> str:
-        if not self.people:
+        if not self.subjects:
             return "–"
         digits = (
             1
@@ -242,8 +244,8 @@ class MeanOverSubjects:
 
 
 def mean_over_subjects(table: pandas.DataFrame, seed: int = 0) -> MeanOverSubjects:
-    """Of rows of one method, stage and metric: first the mean over each person's scopes, then over
-    people."""
+    """Of rows of one method, stage and metric: first the mean over each subject's scopes, then over
+    subjects."""
     values = table.dropna(subset="value").groupby("person")["value"].mean().to_numpy()
     if not len(values):
         return MeanOverSubjects(float("nan"), float("nan"), float("nan"), 0)
@@ -265,7 +267,7 @@ def metric(
 def gain(
     table: pandas.DataFrame, name: str, where: str, before: tuple[str, str], after: tuple[str, str]
 ) -> MeanOverSubjects:  # (method, stage) twice
-    """How much a metric grows from one method and stage to another: differences of each person who
+    """How much a metric grows from one method and stage to another: differences of each subject that
     has both."""
     each = []
     for method, stage in (before, after):
@@ -290,7 +292,7 @@ def summary(table: pandas.DataFrame, metrics: dict[str, str]) -> pandas.DataFram
 
     rows = []
     for (method, stage), part in table.groupby(["method", "stage"], sort=False):
-        row = {"method": method, "stage": stage, "people": part["person"].nunique()}
+        row = {"method": method, "stage": stage, "subjects": part["person"].nunique()}
         for name, heading in metrics.items():
             chosen = part[part["metric"] == name]
             if (chosen["scope"] == "all").all():

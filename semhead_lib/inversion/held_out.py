@@ -1,5 +1,5 @@
-"""People whose every side is known: parametric heads that no generator was trained on, photographed
-once.
+"""Subjects whose every side is known: parametric heads that no generator was trained on,
+photographed once.
 
 Making them needs the extra `data`; judging what was fitted to them does not.
 """
@@ -29,7 +29,7 @@ _SURFACE_SIDE, _SURFACE_POINTS = 128, 20_000
 
 
 @dataclass(frozen=True)
-class Person:
+class KnownSubject:
     """One photograph of a head, and the truth about it."""
 
     name: str
@@ -49,9 +49,9 @@ def held_out(
     photo: int = 256,  # pixels a side of the photograph
     seed: int = SEED,
     first: int = 0,
-) -> Iterator[Person]:
-    """People `first` ... of a seed. Photographs are taken within 40 degrees of the front, 10 below
-    to 20 above.
+) -> Iterator[KnownSubject]:
+    """Subjects `first` ... of a seed. Photographs are taken within 40 degrees of the front, 10
+    below to 20 above.
 
     Raises ModuleNotFoundError without the extra `data`.
     """
@@ -76,7 +76,7 @@ def held_out(
             for part, labels in ((slice(0, 1), camera), (slice(1, None), around))
         ]
         caption = attributes.caption(who)
-        yield Person(
+        yield KnownSubject(
             f"p{seed}-{index:04d}",
             taken.images[0],
             taken.masks[0],

@@ -19,7 +19,7 @@ from semhead_lib.inversion.comparison import (
     summary,
     table_of,
 )
-from semhead_lib.inversion.held_out import Person
+from semhead_lib.inversion.held_out import KnownSubject
 from semhead_lib.inversion.judging import Truth
 from semhead_lib.inversion.settings import InversionSettings
 from semhead_lib.inversion.targets import prepare
@@ -29,8 +29,8 @@ QUICK = InversionSettings(steps=25, pivotal_steps=5)
 
 
 @pytest.fixture(scope="module")
-def people(generator, others):
-    """Two of the generator's own heads as people, over the background that it fits to."""
+def subjects(generator, others):
+    """Two of the generator's own heads as subjects, over the background that it fits to."""
 
     def truth(w, azimuths):
         own = photographs(generator, w, azimuths)
@@ -38,13 +38,15 @@ def people(generator, others):
         shown = prepare(generator, [*to_uint8(own.images)], [*masks], own.cameras)
         return Truth(to_uint8(shown.images), masks, own.cameras, surface=torch.zeros(10, 3))
 
-    def person(i):
+    def subject(i):
         here, around = (
             truth(others[i : i + 1], azimuths) for azimuths in ((10.0,), (-180.0, -90.0, 0.0, 90.0))
         )
-        return Person(f"head-{i}", here.images[0], here.masks[0], here.cameras[0], here, around, "")
+        return KnownSubject(
+            f"head-{i}", here.images[0], here.masks[0], here.cameras[0], here, around, ""
+        )
 
-    return [person(0), person(1)]
+    return [subject(0), subject(1)]
 
 
 @pytest.fixture(scope="module")
@@ -52,37 +54,37 @@ def methods(folder):
     return [Method("mean", str(folder), "mean"), Method("best, w", str(folder), space="w")]
 
 
-def test_a_comparison_goes_on_where_it_was(people, methods, tmp_path, monkeypatch):
+def test_a_comparison_goes_on_where_it_was(subjects, methods, tmp_path, monkeypatch):
     pytest.importorskip("dlib")
-    table = compare(methods, lambda side: people, tmp_path, QUICK, device="cpu")
+    table = compare(methods, lambda side: subjects, tmp_path, QUICK, device="cpu")
     assert set(table["stage"]) == {"start", "style", "tuned"} and set(table["method"]) == {
         "mean",
         "best, w",
     }
     assert set(table["scope"]) == {"input", "all", "-180", "-90", "0", "90"}
     nearer = gain(table, "psnr", "input", ("mean", "start"), ("mean", "tuned"))
-    assert nearer.people == 2 and nearer.low > 0
+    assert nearer.subjects == 2 and nearer.low > 0
     rows = summary(table, {"psnr": "PSNR", "chamfer": "Chamfer"})
     assert (
-        list(rows["method"]) == ["mean"] * 3 + ["best, w"] * 3 and list(rows["people"]) == [2] * 6
+        list(rows["method"]) == ["mean"] * 3 + ["best, w"] * 3 and list(rows["subjects"]) == [2] * 6
     )
     assert {"PSNR, input", "PSNR, around", "Chamfer"} <= set(rows.columns)
 
     monkeypatch.setattr(comparison, "judged", lambda *_: pytest.fail("it is there already"))
-    again = compare(methods, lambda side: people, tmp_path, QUICK, device="cpu")
+    again = compare(methods, lambda side: subjects, tmp_path, QUICK, device="cpu")
     pandas.testing.assert_frame_equal(again, table)
     with pytest.raises(ValueError, match=r"head-0\.json was made by other settings"):
-        compare(methods, lambda side: people, tmp_path, InversionSettings(steps=9), device="cpu")
+        compare(methods, lambda side: subjects, tmp_path, InversionSettings(steps=9), device="cpu")
     about = json.loads((tmp_path / "mean" / "head-0.json").read_text())["about"]
     assert about["settings"]["steps"] == 25 and about["features"].startswith("headjudge [weights ")
     with pytest.raises(ValueError, match=r"head-0\.json was made by other settings"):
         clip = FeatureExtractor.load("headclip-64", device="cpu")
-        compare(methods, lambda side: people, tmp_path, QUICK, extractor=clip, device="cpu")
+        compare(methods, lambda side: subjects, tmp_path, QUICK, extractor=clip, device="cpu")
 
 
 def test_means_are_over_people_and_pairs():
-    def row(person, stage, scope, value, name="psnr"):
-        return dict(method="a", person=person, stage=stage, scope=scope, metric=name, value=value)
+    def row(subject, stage, scope, value, name="psnr"):
+        return dict(method="a", person=subject, stage=stage, scope=scope, metric=name, value=value)
 
     table = table_of([
         row("x", "start", "0", 1.0), row("x", "start", "90", 3.0),
@@ -94,11 +96,11 @@ def test_means_are_over_people_and_pairs():
     assert metric(table, "psnr", "around", "a", "start").value == pytest.approx((2 + 10 + 7) / 3)
     assert metric(table, "psnr", "90", "a", "tuned").value == pytest.approx((5 + 16) / 2)
     found = gain(table, "psnr", "around", ("a", "start"), ("a", "tuned"))
-    assert (found.value, found.people) == (pytest.approx((3 + 4) / 2), 2), (
+    assert (found.value, found.subjects) == (pytest.approx((3 + 4) / 2), 2), (
         "only those who have both"
     )
     assert 3 <= found.low <= found.value <= found.high <= 4
-    assert mean_over_subjects(table[table["metric"] == "nothing"]).people == 0
+    assert mean_over_subjects(table[table["metric"] == "nothing"]).subjects == 0
 
 
 def test_a_table_is_read_as_it_was_written(tmp_path):
