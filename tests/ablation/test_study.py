@@ -21,7 +21,7 @@ from semhead_lib.errors import UsageError
 CPU = {"devices": "cpu"}
 
 
-def wait_until(there, seconds=120):
+def wait_until(there, seconds=300):
     end = time.monotonic() + seconds
     while not there():
         assert time.monotonic() < end, "it did not happen in time"
