@@ -251,7 +251,7 @@ def test_training_of_another_mode_judged_by_itself(executed, tmp_path):
     """On datasets that are there. Without semantics there is nothing to adhere to or to remember;
     the notebook leaves those parts out."""
     there = {"data": str(executed[2] / "dataset"), "unseen": str(executed[2] / "unseen")}
-    other = dict(mode="view", options="r1_gamma=0.1", judged="", checks=2, heads=32)
+    other = dict(mode="view", options="r1_gamma=0.1", judged="", checks=2)
     notebook, _, results = execute("04_training", tmp_path, **there, **other)
     assert not (results / "dataset").exists() and not (results / "unseen").exists()
     metrics = collect(notebook)
