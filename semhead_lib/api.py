@@ -287,8 +287,8 @@ def evaluate(
             "MODEL/WEIGHTS", "inception" or "dinov2".
         encoder: of the conditions and of semantic agreement.
         device: where a generator that is not loaded yet is loaded.
-        settings: of `semhead_lib.evaluation.report.evaluate`: views, psi, seed, consistency_heads,
-            identity_heads, store.
+        settings: of `semhead_lib.evaluation.report.evaluate`: views, psi, seed, condition_camera,
+            consistency_heads, identity_heads, store.
 
     The report prints itself by `overall()` and `table()`, and `as_json()` gives plain values.
     Raises ValueError for too few subjects, or conditions of another encoder.

@@ -36,7 +36,8 @@ METRICS = {  # in evaluations and tables
     "own_front_recall_5": "cross_view_recall_5",
 }
 COLUMNS = {  # of tables, and keys of measurements
-    "told_azimuth": "condition_azimuth",
+    "told_azimuth": "condition_camera",
+    "condition_azimuth": "condition_camera",
     "figure": "metric",
     "way": "method",
     "picture": "image",

@@ -57,7 +57,7 @@ def test_tables_of_studies(study):
     names = set(found.metrics["metric"])
     assert not names & set(old_names.METRICS) and set(old_names.METRICS.values()) <= names
     front, back = (
-        pick(final(found.of(mode="view"), azimuth), "frechet") for azimuth in (0.0, 180.0)
+        pick(final(found.of(mode="view"), camera), "frechet") for camera in ("front", "180")
     )
     assert len(front) and len(back) and "view_seed-0-azimuth-180" in found.heads
     raw = pd.read_csv(REFERENCE / "ablations" / study / "figures.csv")
@@ -88,7 +88,7 @@ def test_evaluations(tmp_path):
     )
     content = {"kimg": 1.0, "told_azimuth": 90.0, "evaluation": kept}
     (tmp_path / "kimg-00001.000-told-90.json").write_text(json.dumps(content))
-    assert [result.condition_azimuth for result in read_results(tmp_path)] == [90.0]
+    assert [result.condition_camera for result in read_results(tmp_path)] == ["90"]
 
 
 def of_version_1(sample: dict[str, bytes]) -> dict[str, bytes]:

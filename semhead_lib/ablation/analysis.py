@@ -21,6 +21,7 @@ import pandas as pd
 from semhead_lib import old_names
 from semhead_lib.ablation.plan import FACTORS
 from semhead_lib.ablation.table import COLUMNS, HEADS, RUNS, STUDY, TABLE
+from semhead_lib.conditioning.cameras import FRONT, condition_camera_name
 
 _DRAWS, _NORMAL = 4000, 3.92  # bootstrap samples; width of a 95 % interval in standard deviations
 
@@ -71,6 +72,7 @@ def load_results(folder: Path | str) -> Results:
         raise ValueError(
             f"{path}: expected the columns {', '.join(COLUMNS)}, got {', '.join(metrics.columns)}"
         )
+    metrics["condition_camera"] = metrics["condition_camera"].map(condition_camera_name)
     study = json.loads((folder / STUDY).read_text(encoding="utf-8"))
     metrics["metric"] = metrics["metric"].replace(old_names.METRICS)
     heads = {
@@ -80,9 +82,9 @@ def load_results(folder: Path | str) -> Results:
     return Results(metrics, pd.read_csv(folder / RUNS), study, heads)
 
 
-def final(rows: pd.DataFrame, condition_azimuth: float = 0.0) -> pd.DataFrame:
-    """The last measurement of every run, with the condition's camera at that azimuth."""
-    rows = rows[rows["condition_azimuth"] == condition_azimuth]
+def final(rows: pd.DataFrame, condition_camera: str = FRONT) -> pd.DataFrame:
+    """The last measurement of every run, with that condition camera."""
+    rows = rows[rows["condition_camera"] == condition_camera]
     return rows[rows["kimg"] == rows.groupby("run")["kimg"].transform("max")]
 
 
@@ -151,7 +153,7 @@ def _bootstrap(values: np.ndarray, noise: np.ndarray) -> np.ndarray:  # [S], [S]
 
 def curve(rows: pd.DataFrame, metric: str, scope: str = "all") -> tuple[list[float], list[Spread]]:
     """A metric along the training: thousands of images shown, and its spread over seeds at each."""
-    rows = rows[rows["condition_azimuth"] == 0]
+    rows = rows[rows["condition_camera"] == FRONT]
     stops = sorted(rows["kimg"].unique().tolist())
     return stops, [spread(pick(rows[rows["kimg"] == stop], metric, scope)) for stop in stops]
 
@@ -176,7 +178,7 @@ def kimg_to_reach(rows: pd.DataFrame, level: float, metric: str = "frechet") -> 
     """
     found = []
     for run, its in rows[
-        (rows["condition_azimuth"] == 0) & (rows["metric"] == metric) & (rows["scope"] == "all")
+        (rows["condition_camera"] == FRONT) & (rows["metric"] == metric) & (rows["scope"] == "all")
     ].groupby("run"):
         its = its.sort_values("kimg")
         kimg, value = its["kimg"].to_numpy(float), its["value"].to_numpy(float)

@@ -18,6 +18,7 @@ from semhead_lib.ablation.analysis import (
     pick,
     spread,
 )
+from semhead_lib.conditioning.cameras import FRONT
 
 SUPPORTED, NOT_SUPPORTED, OPPOSITE, OPEN = (
     "supported",
@@ -38,10 +39,7 @@ class Claim:
     better: dict[str, Any]
     worse: dict[str, Any]
     scope: str = "all"
-    azimuths: tuple[float, float] = (
-        0.0,
-        0.0,
-    )  # degrees, of the camera that better and worse are conditioned on
+    cameras: tuple[str, str] = (FRONT, FRONT)  # that better and worse are conditioned on
 
 
 CLAIMS = (
@@ -67,7 +65,7 @@ CLAIMS = (
         {"mode": "view"},
         {"mode": "view"},
         scope="180",
-        azimuths=(180.0, 0.0),
+        cameras=("180", FRONT),
     ),
     Claim(
         "… and its fronts get worse",
@@ -76,7 +74,7 @@ CLAIMS = (
         {"mode": "view"},
         {"mode": "view"},
         scope="0",
-        azimuths=(0.0, 180.0),
+        cameras=(FRONT, "180"),
     ),
     Claim(
         "A semantic condition gives better heads than the view, over all sides",
@@ -177,8 +175,8 @@ def _verdict(results: Results, claim: Claim) -> Verdict:
         better, worse = _until_both(*sides)
     else:
         better, worse = (
-            pick(final(rows, azimuth), claim.metric, claim.scope)
-            for rows, azimuth in zip(sides, claim.azimuths, strict=True)
+            pick(final(rows, camera), claim.metric, claim.scope)
+            for rows, camera in zip(sides, claim.cameras, strict=True)
         )
     if better.empty or worse.empty or not set(better["seed"]) & set(worse["seed"]):
         return Verdict(claim, None, None, None, OPEN)
@@ -196,7 +194,9 @@ def _until_both(one: pd.DataFrame, other: pd.DataFrame) -> list[pd.DataFrame]:
     reach."""
     both = pd.concat([one, other])
     whole = both[
-        (both["metric"] == "frechet") & (both["scope"] == "all") & (both["condition_azimuth"] == 0)
+        (both["metric"] == "frechet")
+        & (both["scope"] == "all")
+        & (both["condition_camera"] == FRONT)
     ]
     level = whole.groupby("run")["value"].min().max()
     return [kimg_to_reach(side, level) for side in (one, other)]

@@ -10,6 +10,7 @@ found on real heads.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -27,7 +28,7 @@ from semhead_lib.evaluation.statistics import (
     protocol_of,
 )
 from semhead_lib.metrics.comparison import ALL, LEAST_HEADS
-from semhead_lib.metrics.frechet import frechet_distance
+from semhead_lib.metrics.frechet import frechet_distance, kernel_distance
 from semhead_lib.metrics.spectrum import head_band_power
 
 _NETWORK = "dlib face recognition resnet v1"
@@ -75,6 +76,42 @@ def face_distance(
     return {ALL: {"frechet_of_faces": found}}, {
         ALL: {"frechet_of_faces": of_splits(real, protocol)}
     }
+
+
+def front_distances(
+    fronts: Tensor,  # [N, D] features of the judged heads' frontal images
+    made: str,
+    reference_stats: ReferenceStatistics,
+) -> tuple[Metrics, Metrics]:
+    """frechet_front and kernel_front, generated and real: the distances of frontal images alone, at
+    azimuth and elevation 0.
+
+    With the front as condition camera, the first is what the paper calls FID-front, as we read it.
+    """
+    reference, matched = reference_stats.fronts
+    n, gamma = len(matched), reference_stats.extractor.gamma
+    pool = torch.cat([reference, matched])
+    identity, interval = reference_stats.extractor.identity, interval_of_splits(reference_stats)
+    protocol = protocol_of(reference_stats, made, identity, n, n, n)
+    of_real = reference_stats.matched_samples.made, identity, n, n, n, interval
+    distances: dict[str, Callable[[Tensor, Tensor], float]] = {
+        "frechet_front": frechet_distance,
+        "kernel_front": lambda y, x: kernel_distance(y, x, gamma),
+    }
+    generated, real = {}, {}
+    with one_thread():
+        for name, distance in distances.items():
+            generated[name] = compared(
+                lambda mine, its, d=distance: d(reference[its], fronts[mine]),
+                protocol,
+                reference_stats,
+            )
+            splits = [
+                distance(pool[other[:n]], pool[one[:n]])
+                for one, other in reference_stats.real_splits()
+            ]
+            real[name] = of_splits(splits, protocol_of(reference_stats, *of_real))
+    return {ALL: generated}, {ALL: real}
 
 
 def power_ratios(samples: Samples, reference_stats: ReferenceStatistics) -> tuple[Metrics, Metrics]:

@@ -41,6 +41,7 @@ class ReferenceStatistics:
         Tensor, Tensor
     ]  # of the matched heads by the encoder: views [N, V, D], fronts [N, D]
     subjects: Tensor  # [N, D] of the reference by the encoder: fronts
+    fronts: tuple[Tensor, Tensor]  # [N, D] of the reference and the matched heads by the extractor
     faces: tuple[
         FaceFeatures | None, FaceFeatures | None
     ]  # of the reference and the matched heads by the extractor
@@ -92,10 +93,14 @@ class ReferenceStatistics:
             for s in (reference, matched)
         )
         comparison.comparable_counts(binned, binned_twins, bins)
-        views = binned_twins.features.float() if encoder.identity == extractor.identity else None
+        same = encoder.identity == extractor.identity
+        views = binned_twins.features.float() if same else None
         views = encoded(encoder, matched.images, store, progress) if views is None else views
         subjects, fronts = (encoded(encoder, s.fronts, store) for s in (reference, matched))
         both = (reference, matched)
+        own_fronts = (
+            [subjects, fronts] if same else [encoded(extractor, s.fronts, store) for s in both]
+        )
         faces = [
             FaceFeatures.of(s.images, s.cameras, lambda x: encoded(extractor, x, store))
             for s in both
@@ -108,6 +113,7 @@ class ReferenceStatistics:
             matched,
             (views, fronts),
             subjects,
+            (own_fronts[0], own_fronts[1]),
             (faces[0], faces[1]),
             (power[0], power[1]),
             extractor,

@@ -14,6 +14,7 @@ with known cameras.
 | consistency_psnr, _l1        | all, bins | agreement of two views 15 degrees apart where both see (consistency.py) |
 | consistency_seen_twice       | all, bins | share of the surface on which that was compared                         |
 | mode_coverage                | all       | effective number of subjects that the fronts resemble, over real heads' |
+| frechet_front, kernel_front  | all       | the distances of frontal images alone (appearance.py)                   |
 | frechet_of_faces             | all       | the Frechet distance of faces cut out of the views (appearance.py)      |
 | power_8-12, ...              | all       | power over that of real images, by cycles an image (appearance.py)      |
 | faces_found, identity_auc    | all       | faces that dlib finds; one person from left to right? (when asked for)  |
@@ -38,10 +39,16 @@ import torch
 from torch import Tensor
 
 from semhead_lib import old_names
+from semhead_lib.conditioning.cameras import EACH_VIEW, condition_camera_name
 from semhead_lib.conditioning.modes import ConditionMode
 from semhead_lib.conditioning.semantic import require_encoder
 from semhead_lib.data.subjects import Subject
-from semhead_lib.evaluation.appearance import face_distance, identities, power_ratios
+from semhead_lib.evaluation.appearance import (
+    face_distance,
+    front_distances,
+    identities,
+    power_ratios,
+)
 from semhead_lib.evaluation.features import FeatureExtractor
 from semhead_lib.evaluation.generated_views import head_consistency
 from semhead_lib.evaluation.protocol import Metric
@@ -153,7 +160,7 @@ def evaluate(
     *,
     condition_encoder: str
     | None = None,  # identity of what made the features it was trained with; None: the encoder's
-    condition_azimuth: float = 0.0,  # degrees; the camera that modes with a view take as condition
+    condition_camera: str | float = EvaluationSettings.condition_camera,  # of modes with a view
     heads: int = EvaluationSettings.heads,
     views: int | None = EvaluationSettings.views,  # of each head; None: all that the subjects have
     bins: AzimuthBins = AzimuthBins(),  # noqa: B008 (frozen)
@@ -170,9 +177,13 @@ def evaluate(
     With subjects as `real`, 2 * `heads` of them are taken; reference statistics have their own, and
     then `heads`, `views`, `bins` and `store` say nothing. Heads follow their condition when their
     front resembles that of the subject it came from: conditions need not be features of fronts.
-    Raises ValueError for too few subjects, too few heads in a bin, conditions of another encoder;
+    Where every view has a condition camera of its own, views are not of one head and their
+    consistency is left out.
+    Raises ValueError for too few subjects, too few heads in a bin, conditions of another encoder, an
+    unknown condition camera;
     ModuleNotFoundError when identity is asked for without the extra `faces`.
     """
+    camera = condition_camera_name(condition_camera)
     if isinstance(real, ReferenceStatistics):
         reference_stats = real
     else:
@@ -186,10 +197,11 @@ def evaluate(
         require_encoder(
             matched.encoder, condition_encoder or reference_stats.encoder.identity, "the conditions"
         )
-    drawn: dict[str, Any] = dict(psi=psi, seed=seed, condition_azimuth=condition_azimuth)
+    drawn: dict[str, Any] = dict(psi=psi, seed=seed, condition_camera=camera)
     samples = generated_samples(generator, mode, matched, **drawn, progress=progress)
     found = judge(samples, reference_stats, progress=progress)
-    if consistency_heads:
+    of_heads = not mode.shows_view or camera not in EACH_VIEW
+    if consistency_heads and of_heads:
         w = styles(generator, mode, matched, **drawn)[:consistency_heads]
         seen = head_consistency(generator, w, reference_stats.bins.centres)
         merge(found.generated, _consistency(seen, len(w), reference_stats, samples.made))
@@ -221,6 +233,7 @@ def judge(
     same = encoder.identity == extractor.identity
     semantic = features if same else encoder.images(samples.images, progress)
     fronts = encoder.images(samples.fronts)
+    own_fronts = fronts if same else extractor.images(samples.fronts)
 
     numbers, halves = reference_stats.measure(
         BinnedFeatures.of(features, samples.cameras, reference_stats.bins), progress
@@ -244,6 +257,7 @@ def judge(
         )
         merge(generated, _adherence(fronts, asked, reference_stats, samples.made))
     found = Evaluation(generated, real)
+    _merge_both(found, front_distances(own_fronts, samples.made, reference_stats))
     _merge_both(found, face_distance(samples, reference_stats))
     _merge_both(found, power_ratios(samples, reference_stats))
     return found

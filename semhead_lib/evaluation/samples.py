@@ -19,7 +19,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from semhead_lib.cameras import orbit_cameras
-from semhead_lib.conditioning.bank import ConditionBank
+from semhead_lib.conditioning.cameras import FRONT, condition_camera_name, condition_cameras
 from semhead_lib.conditioning.modes import ConditionMode
 from semhead_lib.conditioning.semantic import require_encoder
 from semhead_lib.data.dataset.batches import choose_views
@@ -110,32 +110,30 @@ def generated_samples(
     *,
     psi: float = 1.0,
     seed: int = 0,
-    condition_azimuth: float = 0.0,  # degrees
+    condition_camera: str | float = FRONT,
     progress: bool = False,
 ) -> Samples:
     """One head for each matched real one: its condition, a latent of its own, seen from its cameras
     and from the front.
 
-    Modes with a view are conditioned on one camera, whatever camera looks on: the frontal one, as
-    at every use of a generator, unless `condition_azimuth` says otherwise. Raises ValueError for a
-    mode with semantics where the matched heads have none.
+    Modes with a view are conditioned on the frontal camera, as at every use of a generator, unless
+    `condition_camera` says otherwise (conditioning/cameras.py); the front of a head counts as one
+    of its views. Raises ValueError for a mode with semantics where the matched heads have none, and
+    for a camera that is none.
     """
     n, v = matched.cameras.shape[:2]
     device = generator.mapping.w_mean.device
-    w = styles(generator, mode, matched, psi=psi, seed=seed, condition_azimuth=condition_azimuth)
-    front = orbit_cameras(torch.zeros(1), torch.zeros(1))
-    cameras = torch.cat([matched.cameras, front.expand(n, 1, 25)], dim=1).to(device)
+    name = condition_camera_name(condition_camera)
+    w = styles(generator, mode, matched, psi=psi, seed=seed, condition_camera=name)
+    cameras = _with_front(matched.cameras).to(device)
     at_once, parts = max(_IMAGES_AT_ONCE // (v + 1), 1), []
     for start in tqdm(range(0, n, at_once), unit="batch", desc="generating", disable=not progress):
         some = slice(start, start + at_once)
-        parts.append(to_uint8(generator.synthesize(w[some], cameras[some].flatten(0, 1)).image))
+        of_images = w[some] if w.ndim == 2 else w[some].flatten(0, 1)
+        parts.append(to_uint8(generator.synthesize(of_images, cameras[some].flatten(0, 1)).image))
     images = torch.cat(parts).unflatten(0, (n, v + 1))
     conditions = (matched.conditions, matched.encoder) if mode.uses_semantics else (None, None)
-    aside = (
-        f", condition azimuth {condition_azimuth:g}"
-        if mode.shows_view and condition_azimuth
-        else ""
-    )
+    aside = f", condition camera {name}" if mode.shows_view and name != FRONT else ""
     made = (
         f"{generator.config.name} [weights {_hash_of(generator)}], mode {mode.name}{aside}, "
         f"psi {psi:g}, seed {seed}"
@@ -151,15 +149,25 @@ def styles(
     *,
     psi: float = 1.0,
     seed: int = 0,
-    condition_azimuth: float = 0.0,
-) -> Tensor:  # [N, W]
+    condition_camera: str | float = FRONT,
+) -> Tensor:  # [N, W], or [N, V + 1, W] where every view of a head, its front last, has its own
     """Styles of the heads that `generated_samples` shows."""
-    device = generator.mapping.w_mean.device
+    n, device = len(matched), generator.mapping.w_mean.device
+    cameras = _with_front(matched.cameras)
+    asked = condition_cameras(condition_camera if mode.shows_view else FRONT, cameras, seed)
+    each = asked.shape[1]
     features = matched.conditions if mode.uses_semantics else None
-    bank = ConditionBank(mode, matched.encoder, torch.zeros(0, mode.semantic_dimension))
-    condition = bank.mapping_condition(features, len(matched), condition_azimuth)
-    z = latents(len(matched), generator.config.z_dim, seed).to(device)
-    return generator.mapping(z, None if condition is None else condition.to(device), psi)
+    if features is not None:
+        features = features.repeat_interleave(each, 0)
+    condition = mode.generated(asked.flatten(0, 1), features).generator.to(device)
+    z = latents(n, generator.config.z_dim, seed).to(device).repeat_interleave(each, 0)
+    w = generator.mapping(z, condition if mode.generator_width else None, psi)
+    return w if each == 1 else w.unflatten(0, (n, each))
+
+
+def _with_front(cameras: Tensor) -> Tensor:  # [N, V, 25] -> [N, V + 1, 25]
+    front = orbit_cameras(torch.zeros(1), torch.zeros(1))
+    return torch.cat([cameras, front.expand(len(cameras), 1, -1)], dim=1)
 
 
 def _stacked(rows: list[tuple[Subject, list[int]]], resolution: int | None) -> Samples:

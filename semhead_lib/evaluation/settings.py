@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from semhead_lib.conditioning.cameras import condition_camera_name
 from semhead_lib.settings import check, setting
 
 
@@ -19,6 +20,12 @@ class EvaluationSettings:
     )
     psi: float = setting(1.0, "0 <= float <= 1", "truncation: 1 = none")
     seed: int = setting(0, "int >= 0", "of latents, splits and intervals")
+    condition_camera: str = setting(
+        "front",
+        "text",
+        "that the mapping network of a mode with a view is conditioned on: front, an azimuth in "
+        "degrees, rendered (the camera an image is rendered from) or random (another image's)",
+    )
     consistency_heads: int = setting(
         16, "int >= 0", "heads whose views are compared with each other; 0 = none"
     )
@@ -34,3 +41,4 @@ class EvaluationSettings:
 
     def __post_init__(self) -> None:
         check(self)
+        object.__setattr__(self, "condition_camera", condition_camera_name(self.condition_camera))

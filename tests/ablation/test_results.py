@@ -1,5 +1,7 @@
 """Measurements that are kept, and what a study's metrics say."""
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -21,20 +23,30 @@ def test_nothing_is_measured_twice(tmp_path):
     first, again = (measured(tmp_path / "metrics", 0.5, 90.0, measure) for _ in range(2))
     assert first == again == evaluation("view", 0, 1) and len(calls) == 1
     measured(tmp_path / "metrics", 0.5, 0.0, measure)
-    assert [(r.kimg, r.condition_azimuth) for r in read_results(tmp_path / "metrics")] == [
-        (0.5, 0.0),
-        (0.5, 90.0),
+    assert [(r.kimg, r.condition_camera) for r in read_results(tmp_path / "metrics")] == [
+        (0.5, "90"),
+        (0.5, "front"),
     ]
     measured(tmp_path / "metrics", 0.5, 90.0, measure, features="toy")
     assert len(calls) == 2
     measured(tmp_path / "metrics", 0.5, 90.0, measure, features="other features")
     assert len(calls) == 3, "what was measured in other features is measured again"
-    damaged = next((tmp_path / "metrics").glob("*azimuth-90*"))
+    damaged = next((tmp_path / "metrics").glob("*camera-90*"))
     damaged.write_text(damaged.read_text()[:100])
     with pytest.raises(
-        ValueError, match=r"azimuth-90.json: not a result .*remove it to measure anew"
+        ValueError, match=r"camera-90.json: not a result .*remove it to measure anew"
     ):
         measured(tmp_path / "metrics", 0.5, 90.0, measure)
+
+
+def test_a_measurement_of_an_earlier_version_is_not_made_again(tmp_path):
+    kept = {"kimg": 0.5, "condition_azimuth": 0.0, "evaluation": evaluation("view", 0, 1).as_json()}
+    (tmp_path / "kimg-00000.500-azimuth-0.json").write_text(json.dumps(kept))
+    assert measured(tmp_path, 0.5, "front", lambda: 1 / 0) == evaluation("view", 0, 1)
+    measured(tmp_path, 0.5, "rendered", lambda: evaluation("view", 1, 1))
+    assert [r.condition_camera for r in read_results(tmp_path)] == ["front", "rendered"]
+    with pytest.raises(ValueError, match="condition_camera must be front, rendered, random or"):
+        measured(tmp_path, 0.5, "side", lambda: 1 / 0)
 
 
 def metrics(modes=tuple(LEVEL), seeds=(0, 1, 2), **levels) -> pd.DataFrame:
@@ -65,7 +77,10 @@ def metrics(modes=tuple(LEVEL), seeds=(0, 1, 2), **levels) -> pd.DataFrame:
                         rows.append(
                             its
                             | dict(
-                                kimg=10.0 * check, condition_azimuth=0.0, scope=scope, metric=name
+                                kimg=10.0 * check,
+                                condition_camera="front",
+                                scope=scope,
+                                metric=name,
                             )
                             | numbers
                         )

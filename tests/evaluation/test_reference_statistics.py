@@ -131,7 +131,7 @@ def test_stored_features_serve_again(tmp_path, known):
     second = ReferenceStatistics.of(*sets, EXTRACTOR, ENCODER, bins=BINS, store=tmp_path)
     assert {file: file.stat().st_mtime_ns for file in tmp_path.iterdir()} == written and len(
         written
-    ) == 5
+    ) == 7
     assert (
         torch.equal(first.reference.features, second.reference.features)
         and first.data == second.data != known.data

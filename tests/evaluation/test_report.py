@@ -19,11 +19,13 @@ from toy_heads import (
 
 from semhead_lib.conditioning.modes import MODES, ConditionMode
 from semhead_lib.evaluation import identity
+from semhead_lib.evaluation.appearance import front_distances
 from semhead_lib.evaluation.features import FeatureExtractor
 from semhead_lib.evaluation.generated_views import head_consistency
 from semhead_lib.evaluation.protocol import dumps
 from semhead_lib.evaluation.report import Evaluation, evaluate, judge
 from semhead_lib.evaluation.samples import styles
+from semhead_lib.metrics.frechet import frechet_distance, kernel_distance
 
 DISTANCES = {"frechet", "kernel"}
 PARITY = "odd or even [numbers 2]"
@@ -156,20 +158,42 @@ def test_conditions_that_are_no_features_of_fronts():
 
 
 @pytest.mark.parametrize("name", ["semantic", "view"])
-def test_told_another_camera(known, name):
+def test_conditioned_on_another_camera(known, name):
     mode = ConditionMode(name, 12)
-    front, side = (
+    front, *others = (
         evaluate(
-            small_generator(mode), known, mode, condition_azimuth=a, consistency_heads=2
+            small_generator(mode), known, mode, condition_camera=camera, consistency_heads=2
         ).generated["all"]
-        for a in (0.0, 90.0)
+        for camera in ("front", 90, "rendered", "random")
     )
-    if mode.shows_view:
+    if not mode.shows_view:
+        assert all(other == front for other in others), "it is conditioned on no camera"
+        return
+    values = {tuple(m.value for m in x.values()) for x in (front, *others)}
+    assert len(values) == 4
+    for camera, found in zip(("90", "rendered", "random"), others, strict=True):
         assert (
-            front != side and "mode view, condition azimuth 90" in side["frechet"].protocol.judged
+            found["frechet"]
+            .protocol.judged.split(", psi")[0]
+            .endswith(f"mode view, condition camera {camera}")
         )
-    else:
-        assert front == side, "it is conditioned on no camera"
+    assert "consistency_psnr" in others[0] and "consistency_psnr" not in others[1]
+    with pytest.raises(ValueError, match=r"condition_camera must be front, .* got 'left'"):
+        evaluate(small_generator(mode), known, mode, condition_camera="left")
+
+
+def test_fronts_are_compared_with_fronts(known):
+    """A generator of the reference's own fronts has distance 0, and real heads their floor."""
+    mode = ConditionMode("none", 0)
+    found = evaluate(small_generator(mode), known, mode, consistency_heads=0)
+    for name, distance in (("frechet_front", frechet_distance), ("kernel_front", kernel_distance)):
+        judged, real = found.generated["all"][name], found.real["all"][name]
+        assert judged.low <= judged.value <= judged.high and real.value < judged.value
+        copies = front_distances(known.fronts[0], "copies", known)[0]["all"][name]
+        gamma = {} if name == "frechet_front" else {"gamma": EXTRACTOR.gamma}
+        expected = distance(known.fronts[0], known.fronts[0], **gamma)
+        assert copies.value == pytest.approx(expected, abs=1e-6) and copies.value < real.value
+        assert judged.protocol.images == judged.protocol.heads == len(known.matched)
 
 
 @pytest.mark.parametrize("name", MODES)
@@ -280,7 +304,7 @@ def test_all_views_as_a_list(of_twins):
     )
     assert f"| condition recall 1 | {mine['condition_recall_1']} | – |" in rows
     assert of_twins.overall(["kernel", "nothing"]).splitlines()[2:] == [
-        row for row in rows if row[:8] == "| kernel"
+        row for row in rows if row.startswith("| kernel |")
     ]
 
 
