@@ -17,6 +17,8 @@ CACHES := .venv/.caches
 SOURCES := pyproject.toml $(wildcard setup.py csrc/* csrc/*/*)
 
 export PYTHONNOUSERSITE := 1
+# Compiled modules are kept even where the machine says not to: importing torch anew takes seconds of each process.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help setup reproduce notebooks test lab bench lint lock clean
 
