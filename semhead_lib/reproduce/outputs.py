@@ -5,7 +5,7 @@
 
 A page that shows a repository draws no widgets, no plotly figures and no 3-D scenes. Each of them is
 photographed by a headless Chromium, a video becomes a looping image, and every image is stored as
-PNG or JPEG with its description. Sources are left as they are; the notebook's metadata keep a digest
+PNG or JPEG with its description; below what could be turned, a line says where it still can. Sources are left as they are; the notebook's metadata keep a digest
 of the sources that were executed, by which `problems` finds outputs that are out of date.
 """
 
@@ -41,6 +41,10 @@ _LEAST = 520  # pixels of an image's width, of which smaller ones are enlarged t
 _MACHINE = re.compile(r"(?<![\w.])/(?:home|root|tmp|work|Users|var|mnt|data|opt)/[\w./-]+")
 _WORDS = re.compile(r'(?:alt|title|aria-label)="([^"]*)"')
 _DATA = re.compile(r'src="data:(?:image|video)/\w+;base64,([^"]*)"')
+_ALIVE = (  # below the image of a scene or a hover plot
+    "*Interactive on [the page of a run](../docs/scaling.md#the-pages-of-a-run): "
+    '`make reproduce ARGS="only={number}"` writes `papermill_runs/smoke/main/pages/{name}.html`.*'
+)
 _PAGE = """<!doctype html><meta charset="utf-8"><style>
 body {{ margin: 0; background: white; font: 14px system-ui, sans-serif; }} img {{ max-width: 100%; }}
 </style>{script}<div id="shown" style="width:{width}px">{content}</div>"""
@@ -72,7 +76,7 @@ def with_outputs(path: Path, executed: dict[str, Any], browser: Any) -> dict[str
         if cell["cell_type"] == "code":
             count += 1
             cell["execution_count"] = count
-            cell["outputs"] = list(_still(ran["outputs"], count, browser))
+            cell["outputs"] = list(_still(ran["outputs"], count, browser, path.stem))
     notebook["metadata"][KEY] = {"executed": read_notebook(path).digest}
     return notebook
 
@@ -112,7 +116,9 @@ def problems(path: Path) -> list[str]:
     return found
 
 
-def _still(outputs: list[dict[str, Any]], count: int, browser: Any) -> Iterator[dict[str, Any]]:
+def _still(
+    outputs: list[dict[str, Any]], count: int, browser: Any, name: str
+) -> Iterator[dict[str, Any]]:
     for output in outputs:
         data, kind = output.get("data", {}), output["output_type"]
         if kind == "error":
@@ -135,6 +141,10 @@ def _still(outputs: list[dict[str, Any]], count: int, browser: Any) -> Iterator[
         code = base64.b64encode(image).decode()
         shown = {"data": {mime: code, "text/plain": [alt]}, "metadata": {mime: {"alt": alt}}}
         yield {**shown, "output_type": kind} | _counted(output, count)
+        if "<iframe" in page:
+            words = _ALIVE.format(number=name.partition("_")[0], name=name)
+            said = {"text/markdown": [words], "text/plain": [words.strip("*")]}
+            yield {"output_type": "display_data", "data": said, "metadata": {}}
 
 
 def _counted(output: dict[str, Any], count: int) -> dict[str, Any]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import io
 import json
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from PIL import Image
 from semhead_lib.reproduce import outputs
 from semhead_lib.viz import plots
 
+ROOT = Path(__file__).parents[2]
 WIDGET = {"application/vnd.jupyter.widget-view+json": {}, "text/plain": "HeadExplorer()"}
 
 
@@ -66,6 +69,23 @@ def test_what_is_kept(committed):
     opened = Image.open(io.BytesIO(base64.b64decode(shown["data"]["image/jpeg"])))
     assert opened.width >= 500 and opened.width % 66 == 0, "a multiple of its pixels"
     assert [cell["execution_count"] for cell in cells] == [1, 2, 3, 4]
+
+
+def test_scenes_say_where_they_can_be_turned(executed, monkeypatch):
+    """Below the image is a link to what the repository says of pages, and the command that makes
+    this one."""
+    path, ran = executed
+    frame = "<iframe title='a head' srcdoc='...'></iframe>"
+    ran["cells"][3]["outputs"] = [new_output("display_data", {"text/html": frame})]
+    monkeypatch.setattr(outputs, "_of_page", lambda page, browser: ("a head", "image/png", b"PNG"))
+    cells = outputs.with_outputs(path, ran, browser=None)["cells"]
+    image, words = cells[3]["outputs"]
+    assert list(image["data"]) == ["image/png", "text/plain"]
+    said = words["data"]["text/markdown"][0]
+    file, heading = re.search(r"\(\.\./(.*\.md)#(.*?)\)", said).groups()
+    headings = re.findall(r"^#+ (.*)$", (ROOT / file).read_text(), re.M)
+    assert heading in [title.lower().replace(" ", "-") for title in headings]
+    assert f"only={path.stem.partition('_')[0]}" in said and f"pages/{path.stem}.html" in said
 
 
 @pytest.mark.parametrize(

@@ -84,7 +84,8 @@ def synthesize(
         out: folder to write; made if missing. It must be empty, or hold this dataset, finished or
             not.
         shard_size: subjects a shard: the unit of work, and of what an interruption loses.
-        workers: processes that make subjects; 0 makes them in this process.
+        workers: processes that make subjects; 0 makes them in this process, as several do where a
+            single shard is left: there is nothing to share.
         seed: the seed the source was given, for the manifest; by default what its `describe()` has
             under "seed".
         image_format: "png" (lossless), "webp" (lossless, smaller, slower) or "jpg" (quality 95).
@@ -142,7 +143,7 @@ def synthesize(
 
             todo = [shard for shard in range(plan.shards()) if shard not in done]
             try:
-                if workers == 0:
+                if workers == 0 or (workers > 1 and len(todo) == 1):
                     for shard in todo:
                         on_shard(shard, *make_shard(source, plan, out, shard, on_subject))
                 else:

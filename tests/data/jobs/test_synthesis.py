@@ -200,6 +200,12 @@ def test_a_source_that_cannot_be_sent_is_an_error(tmp_path):
         quiet(lambda: NoiseSource(), tmp_path / "out", 2, workers=1)
 
 
+def test_a_single_shard_is_made_in_this_process(tmp_path):
+    """A function that no process could be sent makes it."""
+    report = quiet(lambda: NoiseSource(), tmp_path / "out", 2, shard_size=2, workers=2)
+    assert report.manifest.subjects == 2
+
+
 def test_subjects_must_agree(tmp_path):
     class Growing(NoiseSource):
         def subject(self, index):
