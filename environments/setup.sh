@@ -4,7 +4,7 @@
 #   setup.sh packages LOCK   makes .venv and installs what LOCK pins, hashes checked
 #   setup.sh project         installs semhead itself (editable) and its Jupyter kernel
 #   setup.sh caches          makes one head, which fills the caches of its model and its rendering kernels
-#   setup.sh browser         installs Debian's Chromium where there is none and it may (root, apt-get): for tests/browser
+#   setup.sh browser         installs Debian's Chromium where there is none and it may (root, apt-get): for tests/notebooks
 #   setup.sh locks [...]     makes the locks again; further words go to `uv pip compile`
 #
 # Needs Python 3.11, 3.12 or 3.13 (PYTHON=/path/to/python chooses one). uv is used from PATH when it works there, else

@@ -1,5 +1,6 @@
 """JupyterLab and a headless Chromium that looks at it."""
 
+import importlib.util
 import json
 import os
 import shutil
@@ -7,8 +8,10 @@ import subprocess
 import sys
 import time
 import urllib.request
+from dataclasses import dataclass
 from pathlib import Path
 
+import nbformat
 import pytest
 
 ROOT = Path(__file__).parents[2]
@@ -25,14 +28,21 @@ _SETTINGS = {
 }
 
 
+def chromium() -> str | None:
+    """The program that shows JupyterLab, where there is one that can be driven."""
+    if not all(map(importlib.util.find_spec, ("playwright", "jupyterlab"))):
+        return None
+    names = ("chromium", "chromium-browser", "google-chrome")
+    return next(filter(None, map(shutil.which, names)), None)
+
+
 @pytest.fixture(scope="session")
 def browser():
-    sync = pytest.importorskip("playwright.sync_api")
-    program = next(
-        filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-    )
+    program = chromium()
     if program is None:
         pytest.skip("needs Chromium or Chrome")
+    from playwright import sync_api as sync
+
     with sync.sync_playwright() as driver:
         opened = driver.chromium.launch(executable_path=program, args=list(FLAGS))
         yield opened
@@ -48,17 +58,41 @@ def artefacts(tmp_path_factory) -> Path:
     return folder
 
 
+@dataclass(frozen=True)
+class Lab:
+    """A JupyterLab that runs."""
+
+    address: str  # ends in "/"
+    checkout: Path
+
+    def open(self, name: str) -> str:
+        """The address of a notebook, in a workspace where nothing else is open."""
+        return f"{self.address}lab/workspaces/{name}/tree/notebooks/{name}.ipynb?token={TOKEN}"
+
+    def end_kernels(self) -> None:
+        """End what executes notebooks, and free its memory."""
+        sessions = f"{self.address}api/sessions"
+        with urllib.request.urlopen(f"{sessions}?token={TOKEN}", timeout=10) as answer:
+            running = json.loads(answer.read())
+        for session in running:
+            one = f"{sessions}/{session['id']}?token={TOKEN}"
+            urllib.request.urlopen(urllib.request.Request(one, method="DELETE"), timeout=30).close()
+
+
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory):
-    """The address of a JupyterLab whose folder holds copies of the notebooks, started with this
-    Python."""
-    pytest.importorskip("jupyterlab")
-    folder = tmp_path_factory.mktemp("lab")
-    shutil.copytree(
-        ROOT / "notebooks",
-        folder / "notebooks",
-        ignore=shutil.ignore_patterns(".ipynb_checkpoints"),
-    )
+    """A JupyterLab, started with this Python, in a checkout: its own copies of the notebooks without
+    their outputs, no outputs of earlier runs, and all else that the repository has."""
+    folder = tmp_path_factory.mktemp("lab") / "checkout"
+    (folder / "notebooks").mkdir(parents=True)
+    for path in (ROOT / "notebooks").glob("*.ipynb"):
+        notebook = nbformat.read(path, as_version=4)
+        for cell in notebook.cells:
+            cell.update(dict(outputs=[], execution_count=None) if cell.cell_type == "code" else {})
+        nbformat.write(notebook, folder / "notebooks" / path.name)
+    for path in ROOT.iterdir():
+        if path.name not in ("notebooks", "outputs", ".git"):
+            (folder / path.name).symlink_to(path)
     own = {
         name: str(tmp_path_factory.mktemp(name.lower()))
         for name in ("JUPYTER_RUNTIME_DIR", "JUPYTER_CONFIG_DIR")
@@ -81,18 +115,19 @@ def lab(tmp_path_factory):
         "--ServerApp.ip=127.0.0.1",
         f"--ServerApp.root_dir={folder}",
     ]
-    log = (folder / "lab.log").open("w")
+    log = (folder.parent / "lab.log").open("w")
     process = subprocess.Popen(
         command, stdout=log, stderr=subprocess.STDOUT, env={**os.environ, **own}, cwd=folder
     )
     try:
-        yield f"{_address(process, Path(own['JUPYTER_RUNTIME_DIR']), folder / 'lab.log')}lab/tree/notebooks"
+        runtime = Path(own["JUPYTER_RUNTIME_DIR"])
+        yield Lab(_address(process, runtime, folder.parent / "lab.log"), folder)
     finally:
         process.terminate()
         process.wait(20)
 
 
-def _address(process: subprocess.Popen, runtime: Path, log: Path, seconds: float = 60) -> str:
+def _address(process: subprocess.Popen, runtime: Path, log: Path, seconds: float = 240) -> str:
     """Where the server listens, once it answers."""
     until = time.monotonic() + seconds
     while time.monotonic() < until:

@@ -1,5 +1,5 @@
-"""The first five minutes, as a user has them: JupyterLab opens, 00_quickstart runs, a slider
-changes the head."""
+"""The notebooks as users have them: JupyterLab opens each, runs it with its defaults and shows what
+it makes; in 00_quickstart a slider changes the head."""
 
 import io
 import json
@@ -8,15 +8,17 @@ import time
 
 import numpy as np
 import pytest
-from conftest import TOKEN
+from checks import FOLDER, shown_by
 from PIL import Image
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
-_STARTED, _EXECUTED, _CHANGED = 60_000, 240.0, 30.0  # milliseconds, seconds, seconds
+QUICKSTART, *OTHERS = sorted(path.stem for path in FOLDER.glob("*.ipynb"))
+_STARTED, _EXECUTED, _CHANGED = 240_000, 900.0, 60.0  # milliseconds, seconds, seconds
+_DRAWN = "canvas, iframe, img, .js-plotly-plot, video"  # of outputs
 _STATE = """() => {
     const cells = [...document.querySelectorAll('.jp-Notebook .jp-CodeCell')];
     return {cells: cells.length, prompts: cells.map(c => c.querySelector('.jp-InputPrompt')?.textContent ?? ''),
-            errors: [...document.querySelectorAll('[data-mime-type="application/vnd.jupyter.stderr"], .jp-mod-error')]
+            errors: [...document.querySelectorAll('.jp-mod-error, [data-mime-type="application/vnd.jupyter.error"]')]
                 .map(e => e.textContent.slice(0, 500))};
 }"""
 
@@ -46,6 +48,15 @@ def until_stable(place, least: int = 12, seconds: float = _CHANGED) -> np.ndarra
     raise AssertionError(f"nothing stable to see within {seconds} s: {colours(before)} colours")
 
 
+def until_drawn(place, what, seconds: float = _CHANGED) -> None:
+    """Wait until a place shows something."""
+    place.scroll_into_view_if_needed()
+    until = time.monotonic() + seconds
+    while colours(seen(place)) < 3:
+        assert time.monotonic() < until, f"blank: {what}"
+        time.sleep(0.3)
+
+
 def changed(place, before: np.ndarray, seconds: float = _CHANGED) -> float:
     """Seconds until a place looks different."""
     began = time.monotonic()
@@ -62,11 +73,10 @@ def executed(state: dict) -> bool:
     return all(re.search(r"\[\d+\]", prompt) for prompt in state["prompts"])
 
 
-@pytest.fixture(scope="module")
-def notebook(browser, lab, artefacts):
-    """00_quickstart, executed cell by cell from the menu as a user does."""
+def run_all(browser, lab, name, artefacts):
+    """A notebook executed from the menu, as a user does, and saved; its page."""
     page = browser.new_page(viewport={"width": 1500, "height": 1100})
-    page.goto(f"{lab}/00_quickstart.ipynb?token={TOKEN}", timeout=_STARTED)
+    page.goto(lab.open(name), timeout=_STARTED)
     page.wait_for_selector(".jp-Notebook .jp-CodeCell", timeout=_STARTED)
     page.wait_for_selector(".jp-Toolbar-kernelName:has-text('Python 3')", timeout=_STARTED)
     page.wait_for_selector(".jp-Notebook-ExecutionIndicator[data-status=idle]", timeout=_STARTED)
@@ -75,16 +85,50 @@ def notebook(browser, lab, artefacts):
     until = time.monotonic() + _EXECUTED
     while not executed(state := page.evaluate(_STATE)):
         if state["errors"] or time.monotonic() > until:
-            page.screenshot(path=artefacts / "failure.png")
-            raise AssertionError(f"the notebook did not run: {state}")
+            page.screenshot(path=artefacts / f"{name}-failure.png")
+            raise AssertionError(f"{name} did not run: {state}")
         time.sleep(0.5)
+    page.click("text=File >> nth=0")
+    page.click("li[data-command='docmanager:save']")
+    while not saved(lab.checkout / "notebooks" / f"{name}.ipynb"):
+        assert time.monotonic() < until, f"{name} was not saved"
+        time.sleep(0.5)
+    return page
+
+
+def saved(path) -> bool:
+    """Whether the file has the number of every cell."""
+    cells = json.loads(path.read_text())["cells"]
+    return all(cell["execution_count"] for cell in cells if cell["cell_type"] == "code")
+
+
+def look_at(page, lab, name):
+    """Everything that a notebook draws is there, and what it writes is in the checkout's outputs/."""
+    state = page.evaluate(_STATE)
+    assert not state["errors"] and state["cells"] > 8
+    drawn = page.locator(".jp-OutputArea-output").locator(_DRAWN)
+    count = drawn.count()
+    assert count >= 3
+    for i in range(count):
+        if drawn.nth(i).is_visible():
+            until_drawn(drawn.nth(i), f"{name}, {i + 1} of {count} images, plots and scenes")
+    path, results = lab.checkout / "notebooks" / f"{name}.ipynb", lab.checkout / "outputs" / name
+    shown_by(path, results)
+    assert not (lab.checkout / "notebooks" / "outputs").exists()
+
+
+@pytest.fixture(scope="module")
+def notebook(browser, lab, artefacts):
+    """00_quickstart, executed."""
+    page = run_all(browser, lab, QUICKSTART, artefacts)
     yield page
     page.close()
+    lab.end_kernels()
 
 
-def test_the_quickstart_runs_and_its_head_obeys(notebook, artefacts):
-    state = notebook.evaluate(_STATE)
-    assert not state["errors"] and state["cells"] > 8
+def test_the_quickstart_runs_and_its_head_obeys(notebook, lab, artefacts):
+    look_at(notebook, lab, QUICKSTART)
+    assert not notebook.locator('[data-mime-type="application/vnd.jupyter.stderr"]').count()
     scene = notebook.locator(
         ".jp-OutputArea-output .k3d-target canvas, .jupyter-widgets canvas"
     ).first
@@ -129,3 +173,12 @@ def test_turning_the_scene_turns_the_image(notebook, artefacts):
     assert changed(image, before) < _CHANGED
     until_stable(scene)
     notebook.screenshot(path=artefacts / "explorer-turned.png")
+
+
+@pytest.mark.notebooks
+@pytest.mark.parametrize("name", OTHERS)
+def test_notebooks_run_with_their_defaults(browser, lab, artefacts, name):
+    page = run_all(browser, lab, name, artefacts)
+    look_at(page, lab, name)
+    page.close()
+    lab.end_kernels()
