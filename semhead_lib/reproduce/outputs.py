@@ -3,10 +3,11 @@
     python -m semhead_lib.reproduce.outputs            (`make notebooks`)
     python -m semhead_lib.reproduce.outputs 03 05      these alone
 
-A page that shows a repository draws no widgets, no plotly figures and no 3-D scenes. Each of them is
-photographed by a headless Chromium, a video becomes a looping image, and every image is stored as
-PNG or JPEG with its description; below what could be turned, a line says where it still can. Sources are left as they are; the notebook's metadata keep a digest
-of the sources that were executed, by which `problems` finds outputs that are out of date.
+A page that shows a repository draws no widgets, no plotly figures and no 3-D scenes. Each of them
+is photographed by a headless Chromium, a video becomes a looping image, and every image is stored
+as PNG or JPEG with its description; below what could be turned, a line says where it still can.
+Sources are left as they are; the notebook's metadata keep a digest of the sources that were
+executed, by which `problems` finds outputs that are out of date.
 """
 
 from __future__ import annotations
