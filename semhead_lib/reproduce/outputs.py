@@ -232,7 +232,7 @@ def stored(image: Image.Image, drawn: bool = False) -> tuple[str, bytes]:
         image.quantize(64, dither=Image.Dither.NONE).save(written, "PNG", optimize=True)
         if written.tell() <= IMAGE:
             return "image/png", written.getvalue()
-    for quality in range(80, 20, -8):
+    for quality in range(72, 20, -8):
         written = io.BytesIO()
         image.save(written, "JPEG", quality=quality, optimize=True)
         if written.tell() <= IMAGE:
