@@ -44,7 +44,8 @@ FACTORS = {  # columns of the table, in the order of names; their levels in the 
     "source": "frontal",
 }
 _VICICO = {"both": (), "off": ("view", "condition"), "view": ("condition",), "condition": ("view",)}
-_OF_NOTEBOOK = ("preset", "mode", "source", "kimg", "features", "heads", "checks", "seed", "device")
+_OF_NOTEBOOK = ("preset", "mode", "source", "repeats", "kimg", "features", "heads", "checks")
+_OF_NOTEBOOK += ("seed", "device")
 _IMAGES = 32  # in a batch, unless the study says otherwise
 
 
