@@ -1,9 +1,7 @@
 """JupyterLab and a headless Chromium that looks at it."""
 
-import importlib.util
 import json
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -13,6 +11,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from browsers import chromium
 
 ROOT = Path(__file__).parents[2]
 FLAGS = (
@@ -26,14 +25,6 @@ _SETTINGS = {
     "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
     "notebook-extension/tracker": {"windowingMode": "none"},  # cells out of sight are there, too
 }
-
-
-def chromium() -> str | None:
-    """The program that shows JupyterLab, where there is one that can be driven."""
-    if not all(map(importlib.util.find_spec, ("playwright", "jupyterlab"))):
-        return None
-    names = ("chromium", "chromium-browser", "google-chrome")
-    return next(filter(None, map(shutil.which, names)), None)
 
 
 @pytest.fixture(scope="session")

@@ -12,8 +12,8 @@ import pandas
 import papermill
 import pytest
 import torch
+from browsers import chromium
 from checks import FOLDER, last_bias, outputs_of, pages_of, plots_of, shown_by
-from conftest import chromium
 from PIL import Image
 from safetensors.torch import save_file
 from skimage.data import astronaut
