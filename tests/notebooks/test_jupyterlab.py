@@ -97,8 +97,11 @@ def run_all(browser, lab, name, artefacts):
 
 
 def saved(path) -> bool:
-    """Whether the file has the number of every cell."""
-    cells = json.loads(path.read_text())["cells"]
+    """Whether the file, which the server writes in place, has the number of every cell."""
+    try:
+        cells = json.loads(path.read_text())["cells"]
+    except ValueError:
+        return False
     return all(cell["execution_count"] for cell in cells if cell["cell_type"] == "code")
 
 
