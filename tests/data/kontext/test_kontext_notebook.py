@@ -62,10 +62,10 @@ def test_photographs_turned_around_by_the_tiny_model(tiny, tmp_path):
         "CC0-1.0" in info.licence and len(info.provenance["rejected"]) == 3 for info in found
     )
     printed = "".join("".join(o["text"]) for o in outputs if o["output_type"] == "stream")
-    assert "no face" in printed and "licence of what is made" in printed
+    assert "no face" in printed and "licence of the data" in printed
     (table,) = [
         t
         for o in outputs
-        if "| azimuth | asked" in (t := "".join(o.get("data", {}).get("text/markdown", "")))
+        if "| azimuth | generated" in (t := "".join(o.get("data", {}).get("text/markdown", "")))
     ]
     assert table.count("\n") == 4 and "view: " in table
