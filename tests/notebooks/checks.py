@@ -158,7 +158,7 @@ def last_bias(study, mode):
     )
     table = table[table["run"].str.fullmatch(rf"{mode}_seed-\d")]
     last = table[(table["kimg"] == table["kimg"].max()) & (table["metric"] == "directional_bias")]
-    return last[last["condition_azimuth"].fillna(0) == 0]["value"].mean()
+    return last[last["condition_camera"].fillna(0).astype(float) == 0]["value"].mean()
 
 
 _CHECKS = {

@@ -129,8 +129,9 @@ def test_training_of_another_mode_judged_by_itself(tmp_path):
     )
     metrics = collect(notebook)
     outputs_of(notebook)
-    kept = [(r.kimg, r.condition_azimuth) for r in read_results(results / "metrics")]
-    assert kept == [(0.1, 0.0), (0.2, 0.0), (0.2, 90.0), (0.2, 180.0)]
+    kept = [(r.kimg, r.condition_camera) for r in read_results(results / "metrics")]
+    cameras = ["180", "90", "front", "random", "rendered"]
+    assert kept == [(0.1, "front"), *((0.2, camera) for camera in cameras)]
     assert {p.name for p in results.glob("heads*.png")} == {
         "heads.png",
         "heads-azimuth-90.png",
