@@ -4,11 +4,26 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 class UsageError(ValueError):
     """The command line asks for something that does not exist or is not allowed; the message is one
     line."""
+
+
+@contextmanager
+def usage_errors(where: str) -> Iterator[None]:
+    """What fails within, for values that no code expects, as a UsageError that begins with `where`."""
+    try:
+        yield
+    except UsageError:
+        raise
+    except (ValueError, TypeError, KeyError, AttributeError, IndexError, OverflowError) as error:
+        words = " ".join(str(error).split())
+        kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
+        raise UsageError(f"{where}: {kind}{words[:300]}") from None
 
 
 def check_name(name: str, what: str) -> None:

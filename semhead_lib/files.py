@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import fields
-from math import inf, isfinite
+from math import inf, isfinite, isinf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,6 +59,34 @@ def read_json_lines(path: Path | str) -> list[dict[str, Any]]:
             if number < len(lines):
                 raise ValueError(f"{path}, line {number}: expected a JSON object") from None
     return found
+
+
+def read_rows(path: Path | str, numbers: Collection[str] = ()) -> list[dict[str, str]]:
+    """The rows of a CSV table with a header, each as wide as that; columns named in `numbers` hold
+    numbers that are not infinite, or nothing. Raises FileNotFoundError, or ValueError naming the
+    file, and the line and column that are wrong."""
+    try:
+        text = read_bytes(path, _LOG).decode("utf-8")
+        rows = [row for row in csv.reader(io.StringIO(text, newline=""), strict=True) if row]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{path}: is no CSV table: {error}") from None
+    header, rows = (rows[0], rows[1:]) if rows else ([], [])
+    if len(set(header)) != len(header) or "\0" in text:
+        raise ValueError(f"{path}: is no CSV table: two columns of one name, or a zero byte")
+    for line, row in enumerate(rows, 2):
+        if len(row) != len(header):
+            raise ValueError(f"{path}, row {line}: expected {len(header)} cells, got {len(row)}")
+        for name, cell in zip(header, row, strict=True):
+            if name in numbers and cell and not _is_number(cell):
+                raise ValueError(f"{path}, row {line}: {name} must be a number, got {cell!r:.60}")
+    return [dict(zip(header, row, strict=True)) for row in rows]
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        return not isinf(float(cell))
+    except ValueError:
+        return False
 
 
 def read_state(path: Path | str, device: str = "cpu") -> dict[str, Any]:

@@ -9,7 +9,6 @@ as shown only when every seed agrees with it too.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +21,9 @@ from semhead_lib import old_names
 from semhead_lib.ablation.plan import FACTORS
 from semhead_lib.ablation.table import COLUMNS, HEADS, RUNS, STUDY, TABLE
 from semhead_lib.conditioning.cameras import FRONT, condition_camera_name
+from semhead_lib.files import read_json, read_rows
 
+_NUMBERS = ("seed", "kimg", "value", "low", "high", "real", "real_low", "real_high")
 _DRAWS, _NORMAL = 4000, 3.92  # bootstrap samples; width of a 95 % interval in standard deviations
 
 
@@ -61,19 +62,24 @@ class Results:
 
 def load_results(folder: Path | str) -> Results:
     """Read a results folder. Raises FileNotFoundError, or ValueError naming the file that is not
-    one of a study."""
+    one of a study, or is damaged."""
     folder = Path(folder)
     path = old_names.existing(folder / TABLE)
     for file in (path, folder / RUNS, folder / STUDY):
         if not file.is_file():
             raise FileNotFoundError(f"{file}: not there; 'semhead ablate STUDY' writes it")
+    read_rows(path, _NUMBERS)
+    read_rows(folder / RUNS, ("seconds", "kimg", "images_per_second"))
     metrics = pd.read_csv(path, dtype={"scope": str, "seed": int}).rename(columns=old_names.COLUMNS)
     if tuple(metrics.columns) != COLUMNS:
         raise ValueError(
             f"{path}: expected the columns {', '.join(COLUMNS)}, got {', '.join(metrics.columns)}"
         )
-    metrics["condition_camera"] = metrics["condition_camera"].map(condition_camera_name)
-    study = json.loads((folder / STUDY).read_text(encoding="utf-8"))
+    try:
+        metrics["condition_camera"] = metrics["condition_camera"].map(condition_camera_name)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+    study = read_json(folder / STUDY)
     metrics["metric"] = metrics["metric"].replace(old_names.METRICS)
     heads = {
         path.stem.replace(*old_names.HEADS): path

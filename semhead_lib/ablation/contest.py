@@ -29,6 +29,7 @@ from semhead_lib.ablation.table import keep_image, write_csv
 from semhead_lib.atomic import folder_lock, write_atomically
 from semhead_lib.devices import pick_device
 from semhead_lib.errors import UsageError
+from semhead_lib.files import read_json, read_json_lines
 from semhead_lib.reproduce import runs
 from semhead_lib.reproduce.progress import ProgressLine, duration
 
@@ -246,8 +247,8 @@ def judged(plan: Contest, model: Path, root: Path) -> dict[str, Any]:
 def _last(folder: Path) -> float:
     """Thousands of images that a training saw."""
     log = folder / "log.jsonl"
-    lines = log.read_text(encoding="utf-8").splitlines() if log.is_file() else []
-    return json.loads(lines[-1])["kimg"] if lines else 0.0
+    lines = read_json_lines(log)
+    return lines[-1]["kimg"] if lines else 0.0
 
 
 def write_results(plan: Contest, root: Path) -> int:
@@ -259,8 +260,12 @@ def write_results(plan: Contest, root: Path) -> int:
         if not plan.finished(entry, root):
             continue
         own = root / plan.folder / entry.name
-        found = json.loads(old_names.existing(own / METRICS_FILE).read_text(encoding="utf-8"))
-        evaluation = Evaluation.from_json(found["evaluation"])
+        kept = old_names.existing(own / METRICS_FILE)
+        found = read_json(kept)
+        try:
+            evaluation = Evaluation.from_json(found["evaluation"])
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"{kept}: holds no metrics of a design: {error!r:.100}") from None
         for scope, named in evaluation.generated.items():
             for name, metric in named.items():
                 real = evaluation.real.get(scope, {}).get(name)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from semhead_lib import old_names
-from semhead_lib.errors import UsageError, check_name, did_you_mean
+from semhead_lib.errors import UsageError, check_name, did_you_mean, usage_errors
 from semhead_lib.files import read_yaml
 from semhead_lib.reproduce.profiles import find_profile
 from semhead_lib.training.reconstruction.settings import OF_BOTH, ReconstructionSettings
@@ -100,14 +100,16 @@ def load_contest(name: str, root: Path) -> Contest:
         raise UsageError(f"{shown}: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict) or set(content) != _SECTIONS:
         raise UsageError(f"{shown}: expected the sections {', '.join(sorted(_SECTIONS))}")
-    if set(content["datasets"]) != {"people", "unseen"}:
-        raise UsageError(
-            f"{shown}: datasets needs people and unseen, got {', '.join(content['datasets'])}"
-        )
+    _check_numbers(content, str(shown))
     entries = []
     for design, asked in content["designs"].items():
+        if not isinstance(asked, dict) or set(asked) != {"parts", "seeds"} or not asked["seeds"]:
+            raise UsageError(f"{shown}: {design}: expected parts and seeds, got {asked!r:.60}")
         for seed in asked["seeds"]:
-            entries.append(_entry(design, seed, asked["parts"], content, f"{shown}: {design}"))
+            with usage_errors(f"{shown}: {design}"):
+                entries.append(_entry(design, seed, asked["parts"], content, f"{shown}: {design}"))
+    if not entries:
+        raise UsageError(f"{shown}: designs must name one at least")
     return Contest(
         path.stem,
         shown,
@@ -117,6 +119,31 @@ def load_contest(name: str, root: Path) -> Contest:
         content["heads"],
         tuple(entries),
     )
+
+
+def _check_numbers(content: dict[str, Any], where: str) -> None:
+    """Raise UsageError for sections of another kind, and numbers that no contest can have."""
+    for name in ("datasets", "common", "parts", "designs"):
+        if not isinstance(content[name], dict):
+            raise UsageError(f"{where}: {name} must be a mapping, got {content[name]!r:.60}")
+    for name, part in content["parts"].items():
+        if not isinstance(part, dict):
+            raise UsageError(f"{where}: part {name} must be a mapping, got {part!r:.60}")
+    if set(content["datasets"]) != {"people", "unseen"}:
+        named = ", ".join(map(str, content["datasets"]))
+        raise UsageError(f"{where}: datasets needs people and unseen, got {named}")
+    whole: dict[str, Any] = {name: content[name] for name in ("resolution", "heads")}
+    for name, plan in content["datasets"].items():
+        if not isinstance(plan, dict) or not {"subjects", "seed"} <= set(plan):
+            raise UsageError(f"{where}: dataset {name} needs subjects and seed, got {plan!r:.60}")
+        whole |= {f"{name}.{key}": plan[key] for key in ("subjects", "seed")}
+    for name, value in whole.items():
+        low = 0 if name.endswith(".seed") else 1
+        if not isinstance(value, int) or isinstance(value, bool) or not low <= value < 1 << 31:
+            raise UsageError(f"{where}: {name} must be an integer >= {low}, got {value!r:.60}")
+    minutes = content["minutes"]
+    if not isinstance(minutes, int | float) or not 0 < minutes < 1e6 or isinstance(minutes, bool):
+        raise UsageError(f"{where}: minutes must be a number > 0, got {minutes!r:.60}")
 
 
 def _entry(design: str, seed: int, parts: list[str], content: dict[str, Any], where: str) -> Entry:

@@ -28,7 +28,7 @@ from typing import Any
 
 from semhead_lib import old_names
 from semhead_lib.data.dataset.manifest import Manifest
-from semhead_lib.errors import UsageError, check_name, did_you_mean
+from semhead_lib.errors import UsageError, check_name, did_you_mean, usage_errors
 from semhead_lib.files import read_yaml
 from semhead_lib.models.config import preset
 from semhead_lib.reproduce.profiles import Step, check_parameters, find_profile, read_notebook
@@ -142,6 +142,14 @@ def load_study(name: str, root: Path) -> Study:
         raise UsageError(f"{path}: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict) or set(content) != {"datasets", "common", "sweeps"}:
         raise UsageError(f"{path}: expected the sections datasets, common and sweeps")
+    for name, section in content.items():
+        if not isinstance(section, dict) or not section:
+            raise UsageError(f"{path}: {name} must be a mapping, got {section!r:.60}")
+    with usage_errors(str(path)):
+        return _study(path, content)
+
+
+def _study(path: Path, content: dict[str, Any]) -> Study:
     try:
         datasets = {name: DatasetPlan(**settings) for name, settings in content["datasets"].items()}
         for dataset, plan in datasets.items():

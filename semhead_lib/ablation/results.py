@@ -72,7 +72,7 @@ def _read(path: Path) -> Result:
         camera = condition_camera_name(content["condition_camera"])
         evaluation = Evaluation.from_json(content["evaluation"])
         return Result(float(content["kimg"]), camera, evaluation)
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(
             f"{path}: not a result ({type(error).__name__}: {error}); remove it to measure anew"
         ) from None

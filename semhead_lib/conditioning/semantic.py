@@ -7,6 +7,7 @@ import difflib
 import hashlib
 import json
 import logging
+import zipfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -19,11 +20,13 @@ from torch import Tensor
 from tqdm import tqdm
 
 from semhead_lib.data.subjects import Subject
+from semhead_lib.files import read_json, read_tensors
 
 EMBEDDED = "headclip-64"
 ASSETS = Path(__file__).parents[1] / "assets"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _MAPS = 4  # of a transformer, that images are compared by
+CONFIG, WEIGHTS = "open_clip_config.json", "model.safetensors"  # of a model folder
 _VOCABULARY = "bpe.txt.gz"  # in a model folder: its own vocabulary for open_clip's tokeniser
 
 
@@ -208,9 +211,13 @@ class SemanticEncoder:
             raise ValueError(f"texts must be a list of texts, got the one text {texts!r:.80}")
         if self._tokens is None:
             own = Path(self._source.removeprefix("local-dir:")) / _VOCABULARY
-            with _quiet():
-                options: dict[str, Any] = {"bpe_path": str(own)} if own.is_file() else {}
-                self._tokens = open_clip.get_tokenizer(self._source, **options)
+            options: dict[str, Any] = {"bpe_path": str(own)} if own.is_file() else {}
+            try:
+                with _quiet():
+                    self._tokens = open_clip.get_tokenizer(self._source, **options)
+            except Exception as error:  # damage is met with many kinds of exceptions
+                words = " ".join(str(error).split())[:200]
+                raise ValueError(f"{own}: is no readable vocabulary: {words}") from error
         features = [torch.zeros(0, self.dimension)]
         for start in range(0, len(texts), self.batch):
             tokens = self._tokens(list(texts[start : start + self.batch])).to(self.device)
@@ -316,6 +323,8 @@ def _create(source: str, weights: str | None, name: str) -> torch.nn.Module:
     import open_clip
 
     fetched = not source.startswith("local-dir:") and not (weights and Path(weights).is_file())
+    if not fetched:
+        _check_files(source, weights)
     try:
         with _quiet():
             return open_clip.create_model(source, pretrained=weights, require_pretrained=True)
@@ -324,7 +333,8 @@ def _create(source: str, weights: str | None, name: str) -> torch.nn.Module:
     ) as error:  # of the network, the hub, the file: all mean that there is no such encoder here
         reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
         if not fetched:
-            raise ValueError(f"encoder {name!r} cannot be loaded: {reason}") from error
+            files = weights or f"{CONFIG} and {WEIGHTS}"
+            raise ValueError(f"encoder {name!r} cannot be loaded from {files}: {reason}") from error
         call = f"open_clip.create_model({source!r}" + (
             f", pretrained={weights!r})" if weights else ")"
         )
@@ -333,6 +343,28 @@ def _create(source: str, weights: str | None, name: str) -> torch.nn.Module:
             f'Fetch them where there is a network: python -c "import open_clip; {call}". '
             f"Without them use the embedded default: encoder={EMBEDDED}"
         ) from error
+
+
+def _check_files(source: str, weights: str | None) -> None:
+    """Raise ValueError naming a file of an encoder that is damaged, holds numbers that are not
+    finite, or is a TorchScript archive, as OpenAI's weights of CLIP are: that is a program, and none
+    is run here."""
+    folder = Path(source.removeprefix("local-dir:"))
+    if not weights:
+        read_json(folder / CONFIG)
+        weights = str(folder / WEIGHTS)
+    path = Path(weights)
+    if path.suffix == ".safetensors" and path.is_file():
+        read_tensors(path)
+    elif path.is_file() and zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            code = any(name.partition("/")[2].startswith("code/") for name in archive.namelist())
+        if code:
+            raise ValueError(
+                f"{path}: is a TorchScript archive, which is a program; expected tensors. Convert "
+                "it where you trust it: model = torch.jit.load(FILE, 'cpu'); "
+                "safetensors.torch.save_file(model.float().state_dict(), 'clip.safetensors')"
+            )
 
 
 @contextmanager

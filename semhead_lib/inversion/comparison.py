@@ -17,6 +17,7 @@ from semhead_lib import old_names
 from semhead_lib.atomic import write_atomically
 from semhead_lib.cameras import orbit_angles
 from semhead_lib.evaluation.features import FeatureExtractor
+from semhead_lib.files import read_json, read_rows
 from semhead_lib.inversion import judging
 from semhead_lib.inversion.held_out import KnownSubject
 from semhead_lib.inversion.inverter import Initialisation, Inverter
@@ -99,13 +100,14 @@ def compare(
 
 def _kept(path: Path) -> dict:
     """What OUT/METHOD/SUBJECT.json holds, by today's names."""
-    content = json.loads(path.read_text())
-    about = old_names.today(old_names.COLUMNS, content["about"])
-    about["settings"] = old_names.today(old_names.SETTINGS, about["settings"])
-    return {
-        "about": about,
-        "rows": [old_names.today(old_names.COLUMNS, row) for row in content["rows"]],
-    }
+    content = read_json(path)
+    try:
+        about = old_names.today(old_names.COLUMNS, content["about"])
+        about["settings"] = old_names.today(old_names.SETTINGS, about["settings"])
+        rows = [old_names.today(old_names.COLUMNS, row) for row in content["rows"]]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path}: holds no metrics of an inversion: {error!r:.100}") from None
+    return {"about": about, "rows": rows}
 
 
 def judged(
@@ -207,10 +209,11 @@ def table_of(rows: list[dict]) -> pandas.DataFrame:
 
 
 def read_table(path: Path | str) -> pandas.DataFrame:
-    """A `table_of` that was written as CSV. Raises FileNotFoundError, or ValueError for another
-    table."""
+    """A `table_of` that was written as CSV. Raises FileNotFoundError, or ValueError naming the file
+    for another table, or a damaged one."""
     import pandas
 
+    read_rows(path, ("value",))
     table = pandas.read_csv(path, dtype={"scope": str}).rename(columns=old_names.COLUMNS)
     if list(table.columns) != list(_COLUMNS):
         raise ValueError(

@@ -21,11 +21,14 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from random import Random
 
 HERE = Path(__file__).parent
+TESTS = HERE.parent
 sys.path[:0] = [str(HERE), str(HERE.parents[1])]
+sys.path += [str(TESTS / name) for name in ("data", "training", "ablation")]
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 A_MINUTE = {"inputs": 50, "kills": 6}
 
@@ -36,11 +39,10 @@ def damaged_inputs(
     count: int, seed: int, folder: Path, only: str = "", number: int | None = None
 ) -> Iterator[Row]:
     """Outcomes of that many damaged inputs, evenly over all readers whose names hold `only`."""
-    from inputs import make_inputs
-    from readers import READERS, Reader
-
     import attempts
     import mutations
+    from inputs import make_inputs
+    from readers import READERS, Reader
 
     inputs, work, truth = folder / "inputs", folder / "work", {}
     make_inputs(inputs)
@@ -57,7 +59,7 @@ def damaged_inputs(
         if reader.name not in truth:
             place = fresh(reader)
             good, truth[reader.name] = attempts.attempt(
-                lambda: reader.read(place), None, None, (), folder, seconds=120
+                partial(reader.read, place), None, None, place, folder, seconds=120
             )
             if not good.good:
                 raise RuntimeError(f"{reader.name}: the good input gives {good}")
@@ -65,11 +67,9 @@ def damaged_inputs(
         rng, place = Random(f"{seed} {reader.name} {at}"), fresh(reader)
         path = _chosen(rng, reader, place)
         done = mutations.mutate(rng, path, pixels=reader.whole)
-        plain = reader.plain and (lambda: reader.plain(place))
-        names = {path.name} | ({place.name} if path.name == "dataset.json" else set())  # its labels
-        outcome, _ = attempts.attempt(
-            lambda: reader.read(place), plain, truth[reader.name], names, folder
-        )
+        plain = reader.plain and partial(reader.plain, place)
+        read, expected = partial(reader.read, place), truth[reader.name]
+        outcome, _ = attempts.attempt(read, plain, expected, path, folder)
         yield reader.name, at, outcome.kind, f"{path.relative_to(work)}: {done}", outcome.said
 
 
@@ -87,7 +87,9 @@ def table(rows: Sequence[Row]) -> str:
     """Attempts and outcomes in Markdown, a line each reader or command."""
     import attempts
 
-    kinds = [kind for kind in (*attempts.GOOD, *attempts.BAD) if any(row[2] == kind for row in rows)]
+    kinds = [
+        kind for kind in (*attempts.GOOD, *attempts.BAD) if any(row[2] == kind for row in rows)
+    ]
     lines = [f"| | attempts | {' | '.join(kinds)} |", "|---|--:|" + "--:|" * len(kinds)]
     for name in [*dict.fromkeys(row[0] for row in rows), "all"]:
         counts = Counter(row[2] for row in rows if name in (row[0], "all"))
@@ -98,7 +100,6 @@ def table(rows: Sequence[Row]) -> str:
 
 def _run(part: str, arguments: argparse.Namespace, folder: str, found: Path) -> None:
     """One half of the attack; its rows go into a file of JSON lines."""
-    sys.path[:0] = [str(HERE.parent / name) for name in ("data", "training", "ablation")]
     import attempts
     import torch
 

@@ -3,6 +3,7 @@ of it is classified."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -11,7 +12,7 @@ import select
 import signal
 import sys
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -70,7 +71,7 @@ def attempt(
     read: Callable[[], Any],
     plain: Callable[[], Any] | None,  # what another reader finds in the same input
     truth: str | None,  # digest of what the undamaged input gives; None: find it
-    names: Collection[str],  # one of which an error has to name
+    path: Path,  # of what was damaged, which an error has to name
     folder: Path,  # for what the child prints
     seconds: float = 60.0,
     memory: int = 2 << 30,  # bytes beyond what is held now
@@ -94,19 +95,19 @@ def attempt(
         return Outcome("crash", f"{how}: {said[-300:]}", took), None
     answered = json.loads(text)
     if answered["code"]:
-        return _refused(said, names, took), None
+        return _refused(said, path, took), None
     found = answered["found"]
     if truth is None or found == truth:
         return Outcome("identical", said[-300:], took), found
     if found == answered["plain"]:
         return Outcome("harmless", said[-300:], took), found
-    lines = [line for line in said.splitlines() if any(name in line for name in names)]
+    lines = [line for line in said.splitlines() if path.name in line]
     if lines:  # it went on without what was damaged, and said so
         return Outcome("refused", lines[-1][:300], took), found
     return Outcome("silent", said[-300:], took), found
 
 
-def _refused(said: str, names: Collection[str], took: float) -> Outcome:
+def _refused(said: str, path: Path, took: float) -> Outcome:
     at = said.rfind("semhead: ")
     message = said[max(at, 0) :].strip()
     kind = "refused"
@@ -114,9 +115,16 @@ def _refused(said: str, names: Collection[str], took: float) -> Outcome:
         kind = "memory"
     elif at < 0 or "SEMHEAD_DEBUG" in message or "Traceback" in said or "\n" in message:
         kind = "unclear"
-    elif not any(name in message for name in names):
+    elif path.name not in message and not _of_folder(path, message):
         kind = "unnamed"
     return Outcome(kind, message[-400:], took)
+
+
+def _of_folder(path: Path, message: str) -> bool:
+    """Whether the message is of a folder and one of its settings or images, which files beside
+    them describe."""
+    begun = "was begun with" in message or path.name == "dataset.json"
+    return begun and any(str(folder) in message for folder in list(path.parents)[:2])
 
 
 def _child(read, plain, truth, answer: int, printed: Path, memory: int) -> None:
@@ -169,10 +177,8 @@ def _wait(result: int, pid: int, until: float) -> tuple[bytes, bool]:
             hung = not ready
             break
     os.close(result)
-    try:  # the child is the leader of its group: its own processes end with it
+    with contextlib.suppress(ProcessLookupError):  # its own processes, which are of its group, too
         os.killpg(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
     return text, hung
 
 

@@ -6,17 +6,12 @@ import contextlib
 import io
 import json
 import shutil
-import sys
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageDraw
-
-HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE), *(str(HERE.parent / name) for name in ("data", "training", "ablation"))]
-
 from made_up import evaluation
+from PIL import Image, ImageDraw
 from readers import ROOT, SOURCE, TRAIN, WANTED
 from small_training import _features, make_noise
 
@@ -150,7 +145,9 @@ def _photographs(folder: Path) -> None:
     face(shift=8).save(photos / "c.webp", lossless=True)
     grey = np.asarray(face(mode="L")).astype(np.uint16) * 257
     Image.fromarray(grey).save(photos / "d.png")
-    labels = [[name, Camera.orbit(turn, 0).label.tolist()] for name, turn in (("a.jpg", 9), ("b.png", -9))]
+    labels = [
+        [name, Camera.orbit(turn, 0).label.tolist()] for name, turn in (("a.jpg", 9), ("b.png", -9))
+    ]
     (photos / "dataset.json").write_text(json.dumps({"labels": labels}))
     images = folder / "portraits" / "images"
     images.mkdir(parents=True)

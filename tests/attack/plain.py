@@ -17,7 +17,15 @@ import numpy as np
 from PIL import Image
 
 _ARRAYS = {"view": "views", "mask": "masks", "normal": "normals", "segmentation": "segmentation"}
-_TYPES = {"F16": "<f2", "F32": "<f4", "F64": "<f8", "I64": "<i8", "I32": "<i4", "U8": "u1", "BOOL": "?"}
+_TYPES = {
+    "F16": "<f2",
+    "F32": "<f4",
+    "F64": "<f8",
+    "I64": "<i8",
+    "I32": "<i4",
+    "U8": "u1",
+    "BOOL": "?",
+}
 
 
 def pixels(data: bytes) -> np.ndarray:  # [C, H, W] or [H, W] uint8

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,7 +58,9 @@ class Reader:
     source: str  # name of the good input: a folder, or a file
     damaged: str  # patterns of what is damaged in a folder
     read: Callable[[Path], Any]
-    plain: Callable[[Path], Any] | None = None  # what another reader finds; None: nothing else is right
+    plain: Callable[[Path], Any] | None = (
+        None  # what another reader finds; None: nothing else is right
+    )
     # changes within pixels and tensors that nothing can notice are left out
     whole: bool = True
 
@@ -74,6 +76,14 @@ def described(subject: Subject) -> dict[str, Any]:
 def _in_memory(folder: Path) -> Any:
     held = SubjectsInMemory.load(folder, geometry=("normals", "segmentation"))
     return [described(subject) for subject in held]
+
+
+def _infos(folder: Path) -> Any:
+    return [(info.id, info.caption) for info in infos(folder)]
+
+
+def _plain_infos(folder: Path) -> Any:
+    return [(subject["id"], subject["caption"]) for subject in plain.dataset(folder)]
 
 
 def _checked(folder: Path) -> Any:
@@ -102,12 +112,12 @@ def _exported(folder: Path) -> Any:
 def _packed(path: Path) -> Any:
     out = path.parent / "packed.tar"
     pack_dataset(path, out, 1.0, psnr=5, progress=False)
-    return out.read_bytes()
+    return [described(subject) for subject in load_packed(out)]
 
 
 def _encoded(folder: Path) -> Any:
     fill_semantics(folder, features, "another", progress=False)
-    return tree(folder)
+    return _in_memory(folder)
 
 
 def _imported(path: Path, **options: Any) -> Any:
@@ -169,12 +179,16 @@ def _plain_generator(folder: Path) -> Any:
     return config, plain.tensors(folder / "model.safetensors"), features, about
 
 
+def _state(network: Any, names: Collection[str]) -> dict[str, Any]:
+    return {name: value for name, value in network.state_dict().items() if name in names}
+
+
 def _encoder(folder: Path) -> Any:
     encoder = SemanticEncoder.load(str(folder), device="cpu")
     made = [encoder.images(torch.zeros(1, 3, 32, 32).byte()), encoder.texts(["an old man"])]
     if not all(bool(feature.isfinite().all()) for feature in made):
         raise AssertionError("its features are not finite")
-    return encoder._model.state_dict()
+    return _state(encoder._model, plain.tensors(folder / "model.safetensors"))
 
 
 def _judge(folder: Path) -> Any:
@@ -206,8 +220,8 @@ def _restored(folder: Path) -> Any:
 
 
 def _profile(path: Path) -> Any:
-    given = yaml.safe_load(path.read_bytes())
     steps = profiles.load_profile(path, ROOT / "notebooks", "runs/attack")
+    given = yaml.safe_load(path.read_bytes())
     found = {step.name: step.parameters for step in steps}
     return {name: {key: found[name][key] for key in given[name] or {}} for name in given}
 
@@ -317,19 +331,21 @@ def _continued_together(folder: Path) -> Any:
 
 def _encoding_continued(folder: Path) -> Any:
     fill_semantics(folder, features, ENCODER + " 2", progress=False)
-    return tree(folder)
+    return _in_memory(folder)
 
 
 def _run(folder: Path) -> Any:
-    steps = profiles.load_profile(ROOT / "papermill_runs/profiles/smoke.yaml", ROOT / "notebooks", "x")
+    steps = profiles.load_profile(
+        ROOT / "papermill_runs/profiles/smoke.yaml", ROOT / "notebooks", "x"
+    )
     run = runs.Run(folder, ROOT)
-    return [run.why_execute(step, steps[:i], "library", True) for i, step in enumerate(steps)]
+    return len([run.why_execute(step, steps[:i], "", True) for i, step in enumerate(steps)])
 
 
 READERS = (
     Reader("dataset: in memory", "dataset", "*", _in_memory, plain.dataset),
     Reader("dataset: one by one", "dataset", "*", lambda f: [described(s) for s in subjects(f)], plain.dataset),
-    Reader("dataset: infos", "dataset", "*", lambda f: [i.id for i in infos(f)], lambda f: [s["id"] for s in plain.dataset(f)]),
+    Reader("dataset: infos", "dataset", "*", _infos, _plain_infos, False),
     Reader("dataset: streamed", "dataset", "*", _streamed, None, False),
     Reader("dataset: check", "dataset", "*", _checked),
     Reader("dataset: export", "dataset", "*", _exported),
@@ -359,4 +375,3 @@ READERS = (
     Reader("measurements of a run", "measured", "*", _measured, _plain_measured),
     Reader("table of inversions", "judged", "*", _judged, lambda f: _cells(plain.table(f / "judged.csv"))),
 )  # fmt: skip
-

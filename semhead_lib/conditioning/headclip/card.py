@@ -22,6 +22,7 @@ from semhead_lib.conditioning.headclip.held_out import (
 )
 from semhead_lib.conditioning.headclip.recipe import NAME, WEIGHTS, Recipe
 from semhead_lib.conditioning.semantic import SemanticEncoder
+from semhead_lib.files import read_json, read_json_lines
 
 METRICS_FILE, CARD = "metrics.json", "card.md"
 
@@ -100,7 +101,7 @@ def judge_and_describe(
     """Judge the model in `out` on subjects of the held-out seeds (made in `held_out`), write
     metrics.json and card.md."""
     out, held_out = Path(out), Path(held_out)
-    recipe = Recipe(**json.loads((out / "config.json").read_text(encoding="utf-8"))["recipe"])
+    recipe = Recipe(**read_json(out / "config.json")["recipe"])
     encoder = SemanticEncoder.load(str(out), device=device)
     metrics: dict[str, Any] = {
         "encoder": str(replace(encoder.identity, name=NAME)),
@@ -123,10 +124,7 @@ def judge_and_describe(
 
 def card(out: Path, recipe: Recipe, metrics: dict[str, Any]) -> str:
     """The text of card.md."""
-    settings = json.loads((out / "config.json").read_text(encoding="utf-8"))
-    log = [
-        json.loads(line) for line in (out / "log.jsonl").read_text(encoding="utf-8").splitlines()
-    ]
+    settings, log = read_json(out / "config.json"), read_json_lines(out / "log.jsonl")
     versions = settings["versions"]
     return _TEMPLATE.format(
         name=NAME,

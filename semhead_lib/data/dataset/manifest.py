@@ -215,6 +215,8 @@ def parse_name(name: str) -> str:
 def parse_layout(content: Any) -> Layout:
     """A Layout from JSON. Raises ValueError naming what is wrong."""
     layout = _build(Layout, content, "layout")
+    if not all(isinstance(name, str) for name in layout.fields):
+        raise ValueError(f"fields must be names, got {layout.fields!r:.80}")
     views = tuple(layout.views_per_subject)
     if len(views) != 2 or not all(isinstance(v, int) for v in views):
         raise ValueError(

@@ -33,9 +33,11 @@ from semhead_lib.data.dataset.manifest import (
     parse_plan,
     parse_record,
 )
+from semhead_lib.data.dataset.shards import shard_problem
 from semhead_lib.data.jobs.leases import Leases
 from semhead_lib.data.jobs.synthesis import SynthesisReport, compare_plans, make_plan, tidy
 from semhead_lib.data.jobs.workers import SourceFactory, make_shard
+from semhead_lib.files import in_file
 
 _PLAN = "plan"  # settled by whoever comes first
 
@@ -95,7 +97,8 @@ def synthesize_distributed(
     try:
         with Leases(folder, lease) as leases:
             if not leases.settle(_PLAN, asdict(plan)):
-                compare_plans(parse_plan(leases.outcome(_PLAN)), plan, out)
+                compare_plans(_plan_of(leases), plan, out)
+                _give_back_damaged(plan, out, leases, rank, ranks)
             bar = tqdm(
                 total=plan.shards(),
                 unit="shard",
@@ -114,6 +117,41 @@ def synthesize_distributed(
     return SynthesisReport(
         manifest, sum(r.views for r in made), sum(r.bytes for r in made), seconds
     )
+
+
+def _plan_of(leases: Leases) -> Plan:
+    try:
+        return parse_plan(leases.outcome(_PLAN))
+    except ValueError as error:
+        raise ValueError(in_file(leases.folder / f"{_PLAN}.json", error)) from None
+
+
+def _give_back_damaged(plan: Plan, out: Path, leases: Leases, rank: int, ranks: int) -> None:
+    """Of the shards that were made before, this process's part: those that were damaged since are to
+    be made again."""
+    for shard in range(rank, plan.shards(), ranks):
+        piece = _piece(plan, shard)
+        if piece in leases.settled():
+            record = _outcome(leases, piece)[0]
+            if (out / record.name).is_file() and shard_problem(out, record):
+                leases.forget(piece)
+
+
+def _outcome(leases: Leases, piece: str) -> tuple[ShardRecord, Layout, str]:
+    """What was made of a piece, its layout, and its temporary name. Raises ValueError naming a file
+    that is damaged."""
+    outcome = leases.outcome(piece)
+    if outcome is None:
+        raise FileNotFoundError(leases.folder)
+    try:
+        record, layout = parse_record(outcome["shard"]), parse_layout(outcome["layout"])
+        made = str(outcome["file"])
+        if record.name != f"{piece}.tar" or Path(made).name != made or not made.startswith("."):
+            raise ValueError(f"names {record.name!r:.60} and {made!r:.60}")
+        return record, layout, made
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        path = leases.folder / f"{piece}.json"
+        raise ValueError(f"{path}: damaged ({error}); remove it to do this piece again") from None
 
 
 def _mine(plan: Plan, leases: Leases, rank: int, ranks: int, bar: tqdm) -> Iterator[int]:
@@ -173,13 +211,10 @@ def _merge(plan: Plan, out: Path, leases: Leases) -> None:
     records: list[ShardRecord] = []
     layouts: list[tuple[str, Layout]] = []
     for shard in range(plan.shards()):
-        outcome = leases.outcome(_piece(plan, shard))
-        if outcome is None:
-            raise FileNotFoundError(leases.folder)
-        record = parse_record(outcome["shard"])
-        _name(out / outcome["file"], out / record.name)
+        record, layout, made = _outcome(leases, _piece(plan, shard))
+        _name(out / made, out / record.name)
         records.append(record)
-        layouts.append((record.name, parse_layout(outcome["layout"])))
+        layouts.append((record.name, layout))
     Manifest(plan, merged_layout(layouts), tuple(records)).save(out)
     tidy(out)
 

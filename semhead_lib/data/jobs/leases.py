@@ -21,6 +21,8 @@ import uuid
 from pathlib import Path
 from typing import Any
 
+from semhead_lib.files import read_bytes
+
 _BEATS = 4  # touches a lease
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 
@@ -93,13 +95,17 @@ class Leases:
         """The outcome of a piece, or None. Raises ValueError naming a file that is damaged."""
         path = self._outcome_path(piece)
         try:
-            return json.loads(path.read_text(encoding="utf-8"))
+            return dict(json.loads(read_bytes(path)))
         except FileNotFoundError:
             return None
-        except ValueError as error:
+        except (ValueError, TypeError, RecursionError) as error:
             raise ValueError(
                 f"{path}: damaged ({error}); remove it to do this piece again"
             ) from None
+
+    def forget(self, piece: str) -> None:
+        """Take the outcome of a piece away: it is to be done again."""
+        self._outcome_path(piece).unlink(missing_ok=True)
 
     def settled(self) -> set[str]:
         """All pieces that have an outcome."""

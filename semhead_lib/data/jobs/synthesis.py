@@ -41,6 +41,7 @@ from semhead_lib.data.dataset.manifest import (
     parse_plan,
     parse_record,
 )
+from semhead_lib.data.dataset.shards import shard_problem
 from semhead_lib.data.jobs.workers import SourceFactory, SynthesisError, make_shard, make_shards
 from semhead_lib.data.subjects import SubjectSource
 
@@ -220,15 +221,15 @@ def compare_plans(there: Plan, here: Plan, out: Path) -> None:
 
 
 def _begin(plan: Plan, out: Path, resume: bool) -> dict[int, tuple[ShardRecord, Layout]]:
-    """Prepare `out` for writing and return what is already finished, by shard number."""
+    """Prepare `out` for writing and return what is already finished, by shard number. A shard that
+    was damaged since is none of them: it is made again."""
     done = {}
     if (out / LOG).exists():
         there, records = _read_log(out / LOG)
         _compare(there, plan, out, resume)
         numbers = {plan.shard_name(shard): shard for shard in range(plan.shards())}
         for record, layout in records:
-            shard = out / record.name
-            if record.name in numbers and shard.is_file() and shard.stat().st_size == record.bytes:
+            if record.name in numbers and not shard_problem(out, record):
                 done[numbers[record.name]] = record, layout
     elif (out / LEASES).exists() or (out / old_names.LEASES).exists():
         raise FileExistsError(
@@ -256,7 +257,7 @@ def _read_log(path: Path) -> tuple[Plan, list[tuple[ShardRecord, Layout]]]:
         plan = parse_plan(json.loads(first)["plan"])
         lines = [json.loads(line) for line in rest[:-1]]
         return plan, [(parse_record(line["shard"]), parse_layout(line["layout"])) for line in lines]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"{path}: damaged: {error}; delete the folder to begin anew") from None
 
 

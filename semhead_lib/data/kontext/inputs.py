@@ -31,6 +31,7 @@ from semhead_lib.data.dataset.shards import read_member
 from semhead_lib.data.kontext.settings import PortraitFilter
 from semhead_lib.data.portraits.alignment import Portrait, align
 from semhead_lib.data.portraits.photos import decode_photo
+from semhead_lib.files import read_rows
 
 CHOSEN, COLUMNS = (
     "portraits.csv",
@@ -218,14 +219,12 @@ def _mapped(work, jobs: Iterator, workers: int) -> Iterator:
 def _read(path: Path) -> list[dict[str, Any]]:
     if not path.is_file():
         return []
-    with open(path, newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file)
-        names = tuple(old_names.COLUMNS.get(name, name) for name in reader.fieldnames or ())
-        if names not in (COLUMNS, COLUMNS[:-1]):  # earlier ones have no checksums
-            raise ValueError(
-                f"{path}: expected the columns {', '.join(COLUMNS)}, got {reader.fieldnames}"
-            )
-        return [{"sha256": ""} | old_names.today(old_names.COLUMNS, row) for row in reader]
+    found = [old_names.today(old_names.COLUMNS, row) for row in read_rows(path)]
+    if found and tuple(found[0]) not in (COLUMNS, COLUMNS[:-1]):  # earlier ones have no checksums
+        raise ValueError(
+            f"{path}: expected the columns {', '.join(COLUMNS)}, got {', '.join(found[0])}"
+        )
+    return [{"sha256": ""} | row for row in found]
 
 
 def _compare(
@@ -240,12 +239,12 @@ def _compare(
     if path.is_file():
         try:
             there = dict(json.loads(path.read_bytes()))
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, RecursionError) as error:
             raise ValueError(f"{path}: expected the settings as JSON: {error}") from None
         if differing := [name for name in here if there.get(name) != here[name]]:
             name = differing[0]
             raise ValueError(
-                f"{out} was begun with other settings: {name} is {there.get(name)} there, "
+                f"{out} was begun with other settings: {name} is {there.get(name)!r:.60} there, "
                 f"{here[name]} here. Use another folder"
             )
     found = {name: _digest(data) for name, data in collection(source)}

@@ -94,7 +94,8 @@ def _opened(file: Path | io.BytesIO, name: str) -> Image.Image:  # RGBA
         ):
             _check_size(opened)
             opened.draft("RGB", (_LARGEST, _LARGEST))
-            return _upright(opened)  # here, so that a broken file is found
+            opened.load()  # here: of a PNG, reading EXIF would decode it, and pass over what is broken
+            return _upright(opened)
     except FileNotFoundError:
         raise
     except Exception as error:  # decoders meet damage with many kinds of exceptions

@@ -24,6 +24,7 @@ from semhead_lib.evaluation.headjudge.training import (
     load_subjects,
     make_subjects,
 )
+from semhead_lib.files import read_json, read_json_lines
 
 CARD, METRICS_FILE = "card.md", "metrics.json"
 _BATCH = 64
@@ -94,7 +95,7 @@ def judge_and_describe(out: Path | str, data: Path | str, workers: int) -> dict[
     """Make unseen subjects under `data` where they are missing, judge, write metrics and card
     beside the weights."""
     out, folder = Path(out), Path(data) / "unseen"
-    recipe = json.loads((out / SETTINGS).read_text(encoding="utf-8"))["recipe"]
+    recipe = read_json(out / SETTINGS)["recipe"]
     make_subjects(folder, UNSEEN_SUBJECTS, recipe["views_per_subject"], UNSEEN_SEED, workers)
     judge = HeadJudge.load(out)
     metrics = held_out(judge, JudgeData(load_subjects(folder), judge.config))
@@ -113,7 +114,7 @@ def ship(out: Path | str, to: Path | str) -> None:
     to.mkdir(parents=True, exist_ok=True)
     for name in (WEIGHTS, CONFIG, METRICS_FILE, CARD):
         write_atomically(to / name, (out / name).read_bytes())
-    lines = [json.loads(line) for line in (out / LOG).read_text(encoding="utf-8").splitlines()]
+    lines = read_json_lines(out / LOG)
     size = -(-len(lines) // _LOG_LINES)
     parts = [lines[i : i + size] for i in range(0, len(lines), size)]
     means = [
@@ -146,8 +147,8 @@ def _untold(metrics: dict[str, Any]) -> str:
 
 def card(out: Path, judge: HeadJudge, recipe: dict[str, Any], metrics: dict[str, Any]) -> str:
     """The card in Markdown."""
-    log = [json.loads(line) for line in (out / LOG).read_text(encoding="utf-8").splitlines()]
-    versions = json.loads((out / SETTINGS).read_text(encoding="utf-8"))["versions"]
+    log = read_json_lines(out / LOG)
+    versions = read_json(out / SETTINGS)["versions"]
     minutes = sum(recipe["batch"] / line["images_per_second"] for line in log) / 60
     usual = asdict(Recipe())
     changes = "".join(f" {name}={value}" for name, value in recipe.items() if value != usual[name])
