@@ -58,11 +58,12 @@ def damaged_inputs(
         reader, place = chosen[turn % len(chosen)], None
         if reader.name not in truth:
             place = fresh(reader)
-            good, truth[reader.name] = attempts.attempt(
-                partial(reader.read, place), None, None, place, folder, seconds=120
-            )
-            if not good.good:
-                raise RuntimeError(f"{reader.name}: the good input gives {good}")
+            read, plain = partial(reader.read, place), partial(reader.plain or reader.read, place)
+            good, found = attempts.attempt(read, None, None, place, folder, seconds=120)
+            same, _ = attempts.attempt(plain, None, found, place, folder)
+            if not good.good or (reader.plain and same.kind != "identical"):
+                raise RuntimeError(f"{reader.name}: the good input gives {good} and {same}")
+            truth[reader.name] = found
         at = turn // len(chosen)
         rng, place = Random(f"{seed} {reader.name} {at}"), fresh(reader)
         path = _chosen(rng, reader, place)

@@ -28,6 +28,7 @@ from semhead_lib.data.dataset.semantics import fill_semantics
 from semhead_lib.data.jobs.distributed import synthesize_distributed
 from semhead_lib.data.jobs.synthesis import synthesize
 from semhead_lib.data.kontext.inputs import choose_portraits
+from semhead_lib.inversion.comparison import read_table
 from semhead_lib.inversion.encoder import EncoderConfig, StyleEncoder
 from semhead_lib.models.config import preset
 from semhead_lib.models.generator import Generator, folder_of
@@ -197,6 +198,6 @@ def _studies(folder: Path) -> None:
     face(32).save(out / "heads" / "semantic_seed-0.webp")
     for check in (1, 2):
         measured(folder / "measured", check / 10, 0.0, lambda c=check: evaluation("semantic", 0, c))
-    lines = (kept / "inversion" / "judged.csv").read_text().splitlines(keepends=True)[:25]
+    table = read_table(kept / "inversion" / "judged.csv").head(24)
     (folder / "judged").mkdir()
-    (folder / "judged" / "judged.csv").write_text("".join(lines))
+    table.to_csv(folder / "judged" / "judged.csv", index=False)

@@ -154,7 +154,7 @@ def _plain_photos(folder: Path) -> Any:
         labels = dict(json.loads((folder / "dataset.json").read_bytes()).get("labels") or {})
     found = []
     for path in sorted(folder.glob("*.*")):
-        if path.name != "dataset.json":
+        if path.name != "dataset.json" and path.is_file():
             label = labels.get(path.name)
             label = None if label is None else nearest_rigid(np.float64(label)).astype(np.float32)
             found.append((path.stem, path.name, plain.photo(path.read_bytes()), label))

@@ -108,6 +108,9 @@ class _Begun:
             found = [(parse_record(r["shard"]), parse_layout(r["layout"])) for r in rest]
             replaced = [parse_name(name) for name in first["replaced"]]
             made = {record.name: (record, layout) for record, layout in found}
+            named = {str((layout.semantic or {}).get("encoder")) for _, layout in found}
+            if named - {first["encoder"]}:
+                raise ValueError(f"features of {', '.join(named)}, begun with {first['encoder']}")
             return cls(str(first["encoder"]), str(first["digest"]), replaced, made)
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{path}: damaged: {error}; remove it to encode anew") from None
