@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _MOST = 64 << 20  # bytes of a text
 _LOG = 1 << 30  # bytes of a log
+_DEEPEST = 40  # levels of a YAML file, which others read by recursion
 _NODES = 100_000  # of a YAML file, with every alias written out
 
 
@@ -139,8 +140,11 @@ def read_yaml(path: Path | str) -> str:
 
     try:
         text = read_bytes(path, 1 << 20).decode("utf-8")
-        if _size(compose(text, SafeLoader), {}) > _NODES:
+        node = compose(text, SafeLoader)
+        if _size(node, {}) > _NODES:
             raise UsageError(f"{path}: expected at most {_NODES} values, aliases written out")
+        if _depth(node) > _DEEPEST:
+            raise RecursionError
     except UnicodeDecodeError as error:
         raise UsageError(f"{path}: is not UTF-8: {error}") from None
     except RecursionError:
@@ -170,6 +174,14 @@ def read_tensors(path: Path | str) -> dict[str, Tensor]:
         if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
             raise ValueError(f"{path}: {name} has numbers that are not finite")
     return tensors
+
+
+def _depth(node: Any, levels: int = 0) -> int:
+    """Levels of a YAML document; more than `_DEEPEST` are not counted."""
+    if node is None or isinstance(node.value, str) or levels > _DEEPEST:
+        return levels
+    parts = [p for pair in node.value for p in (pair if isinstance(pair, tuple) else (pair,))]
+    return max((_depth(part, levels + 1) for part in parts), default=levels + 1)
 
 
 def _size(node: Any, known: dict[int, int]) -> int:

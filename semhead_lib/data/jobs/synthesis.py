@@ -256,7 +256,9 @@ def _read_log(path: Path) -> tuple[Plan, list[tuple[ShardRecord, Layout]]]:
     try:
         plan = parse_plan(json.loads(first)["plan"])
         lines = [json.loads(line) for line in rest[:-1]]
-        return plan, [(parse_record(line["shard"]), parse_layout(line["layout"])) for line in lines]
+        done = [(parse_record(line["shard"]), parse_layout(line["layout"])) for line in lines]
+        merge_layouts((record.name, layout) for record, layout in done)
+        return plan, done
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"{path}: damaged: {error}; delete the folder to begin anew") from None
 
