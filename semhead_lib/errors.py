@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import numbers
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,6 +25,19 @@ def usage_errors(where: str) -> Iterator[None]:
         words = " ".join(str(error).split())
         kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
         raise UsageError(f"{where}: {kind}{words[:300]}") from None
+
+
+def check_numbers(**named: object) -> None:
+    """Raise ValueError for what is no number, such as a text that looks like one: Papermill hands
+    those over that follow `-r`.
+
+    >>> check_numbers(subjects="4")
+    Traceback (most recent call last):
+    ValueError: subjects must be a number, got '4'
+    """
+    for name, value in named.items():
+        if isinstance(value, bool) or not isinstance(value, numbers.Real):
+            raise ValueError(f"{name} must be a number, got {value!r:.60}")
 
 
 def check_name(name: str, what: str) -> None:

@@ -15,14 +15,17 @@ from semhead_lib.cli import main
 from semhead_lib.conditioning.bank import FILE as CONDITIONS
 from semhead_lib.data.dataset.archives import ImageArchive
 from semhead_lib.data.dataset.check import check
+from semhead_lib.errors import UsageError
 from semhead_lib.files import (
     read_bytes,
     read_json,
     read_json_lines,
+    read_rows,
     read_state,
     read_tensors,
     read_yaml,
 )
+from semhead_lib.inversion.comparison import read_table
 from semhead_lib.models.config import preset
 from semhead_lib.models.generator import CONFIG, WEIGHTS, Generator, folder_of
 
@@ -159,3 +162,38 @@ def test_damaged_logs_and_states_are_named(tmp_path):
         state.write_bytes(bad)
         with pytest.raises(ValueError, match=r"state\.pt: is no readable state of a training"):
             read_state(state)
+
+
+TABLES = {
+    "no number": (b"name,value\na,x\n", "row 2: value must be a number, got 'x'"),
+    "infinite": (b"name,value\na,inf\n", "row 2: value must be a number"),
+    "short": (b"name,value\na,1\na\n", "row 3: expected 2 cells, got 1"),
+    "twice": (b"value,value\n1,1\n", "two columns of one name"),
+    "zero byte": (b"name,value\na\0,1\n", "is no CSV table"),
+    "not UTF-8": (b"name,value\n\xff,1\n", "is no CSV table"),
+    "open": (b'name,value\n"a,1\n', "is no CSV table"),
+}
+
+
+@pytest.mark.parametrize("kind", TABLES)
+def test_a_damaged_table_is_named(tmp_path, kind):
+    content, message = TABLES[kind]
+    path = tmp_path / "table.csv"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=f"table.csv.*{message}"):
+        read_rows(path, ("value",))
+    with pytest.raises(ValueError, match=r"judged\.csv"):
+        read_table(path.rename(tmp_path / "judged.csv"))
+
+
+def test_a_table_is_read_as_it_is(tmp_path):
+    path = tmp_path / "table.csv"
+    path.write_text('name,value\n"a, b\nc",1\nd,\ne,nan\n', newline="")
+    names = [(row["name"], row["value"]) for row in read_rows(path, ("value",))]
+    assert names == [("a, b\nc", "1"), ("d", ""), ("e", "nan")]
+
+
+def test_deep_yaml_that_can_be_parsed_is_refused(tmp_path):
+    (tmp_path / "deep.yaml").write_text("a: " + "[" * 100 + "]" * 100)
+    with pytest.raises(UsageError, match=r"deep\.yaml: is nested too deeply"):
+        read_yaml(tmp_path / "deep.yaml")

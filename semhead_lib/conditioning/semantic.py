@@ -361,9 +361,8 @@ def _check_files(source: str, weights: str | None) -> None:
             code = any(name.partition("/")[2].startswith("code/") for name in archive.namelist())
         if code:
             raise ValueError(
-                f"{path}: is a TorchScript archive, which is a program; expected tensors. Convert "
-                "it where you trust it: model = torch.jit.load(FILE, 'cpu'); "
-                "safetensors.torch.save_file(model.float().state_dict(), 'clip.safetensors')"
+                f"{path}: is a TorchScript archive, which is a program; expected tensors. In place "
+                "of OpenAI's files name the tag, as ViT-B-32/openai: open_clip has them as tensors"
             )
 
 

@@ -17,6 +17,7 @@ from semhead_lib.conditioning.bank import ConditionBank
 from semhead_lib.conditioning.sampling import slerp
 from semhead_lib.conditioning.semantic import EMBEDDED, SemanticEncoder
 from semhead_lib.devices import keep_freed_memory, pick_device
+from semhead_lib.errors import check_numbers
 from semhead_lib.models.generator import DEFAULT, Generator, Render, folder_of
 from semhead_lib.models.mesh import LEVEL, Mesh, mesh
 from semhead_lib.models.sampling import latents, styles_around, to_uint8
@@ -39,6 +40,10 @@ class HeadRequest:
     condition_azimuth: float = (
         0.0  # degrees, of the camera that conditions on, where it takes views
     )
+
+    def __post_init__(self) -> None:
+        names = ("seed", "other_seed", "along", "psi", "mixed", "condition_azimuth")
+        check_numbers(**{name: getattr(self, name) for name in names})
 
 
 class HeadModel:
@@ -130,6 +135,7 @@ class HeadModel:
     def sampled(self, count: int, seed: int = 0, psi: float = 0.7) -> list[HeadRequest]:
         """Heads drawn at random: each a seed of its own under the condition of somebody of the
         data."""
+        check_numbers(count=count, seed=seed, psi=psi)
         rng = np.random.default_rng(seed)
         subjects = rng.permutation(max(len(self.bank.features), 1))
         return [
@@ -147,6 +153,7 @@ class HeadModel:
         self, styles: Tensor, views: int = 8, elevation: float = 0.0
     ) -> Tensor:  # [N, views, 3, S, S] uint8
         """Each head from equal steps of azimuth, from the back over its right side and the front."""
+        check_numbers(views=views, elevation=elevation)
         azimuths = torch.arange(views) * (360.0 / views) - 180.0
         return styles_around(self.generator, styles, azimuths, elevation)
 
@@ -193,6 +200,7 @@ class HeadModel:
 
     def mesh(self, w: Tensor, resolution: int = 96) -> Mesh:  # [1, W]
         """The head's surface in colours. Raises ValueError where it has none."""
+        check_numbers(resolution=resolution)
         return mesh(self.generator, w[0], resolution)
 
     @torch.no_grad()

@@ -154,3 +154,27 @@ def test_what_is_finished_is_left(plan, tmp_path, capsys):
     assert "3 trainings, 3 to execute" in capsys.readouterr().out
     with pytest.raises(UsageError, match="no design begins so; there are plain_seed-0"):
         contest(file, only="planes", root=tmp_path)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"minutes": -1},
+        {"minutes": "1"},
+        {"minutes": float("nan")},
+        {"heads": 0.5},
+        {"resolution": None},
+        {"datasets": []},
+        {"datasets": {"people": {"subjects": -1, "seed": 1}, "unseen": {"subjects": 9, "seed": 1}}},
+        {"datasets": {"people": {}, "unseen": {}}},
+        {"common": None},
+        {"parts": {"x": 3}},
+        {"designs": {}},
+        {"designs": {"x": {"parts": []}}},
+        {"designs": {"x": {"parts": 3, "seeds": [0]}}},
+        {"designs": {"x": {"parts": [], "seeds": 0}}},
+    ],
+)
+def test_values_that_no_contest_can_have_are_named(plan, changes):
+    with pytest.raises(UsageError, match=r"small\.yaml: "):
+        plan(**changes)

@@ -149,3 +149,23 @@ def test_unknown_names(checkout):
         load_study("tinny", checkout)
     with pytest.raises(UsageError, match="no run 'semantic_seed-9': did you mean 'semantic_seed-"):
         load_study("tiny", checkout).run("semantic_seed-9")
+
+
+@pytest.mark.parametrize(
+    ("section", "value"),
+    [
+        ("common", {}),
+        ("common", {"preset": ["semhead-32"]}),
+        ("common", {"preset": "semhead-32", "views_per_subject": "x"}),
+        ("datasets", [1]),
+        ("datasets", {"balanced": {"subjects": "2", "seed": 1}, "unseen": {}}),
+        ("sweeps", ["mode=none"]),
+        ("sweeps", {"condition": None}),
+    ],
+)
+def test_sections_of_another_kind_are_named(checkout, section, value):
+    path = checkout / "papermill_runs/profiles/ablations/tiny.yaml"
+    content = OmegaConf.to_container(OmegaConf.load(path)) | {section: value}
+    OmegaConf.save(content, path)
+    with pytest.raises(UsageError, match=r"tiny\.yaml"):
+        load_study("tiny", checkout)

@@ -214,7 +214,7 @@ def _kill(command: Command, wanted: int, rng: Random, folder: Path) -> Iterator[
     took = time.monotonic() - began
     if code:
         raise RuntimeError(f"{command.name} fails undisturbed: {said[-2000:]}")
-    truth, done = digest(command.result(place)), 0
+    truth, done = command.result(place), 0
     while done < wanted:
         place, moments = _fresh(command, folder / "killed"), []
         while len(moments) < min(CHAIN, wanted - done):
@@ -238,7 +238,7 @@ def _fresh(command: Command, place: Path) -> Path:
     return place
 
 
-def _compared(command: Command, place: Path, truth: str) -> tuple[str, str]:
+def _compared(command: Command, place: Path, truth: Any) -> tuple[str, str]:
     """What came of a chain of kills, after the same command was let end."""
     code, said = _finish(command, place)
     if code is None:
@@ -246,14 +246,28 @@ def _compared(command: Command, place: Path, truth: str) -> tuple[str, str]:
     if code:
         return "unclear", said[-400:]
     try:
-        found = digest(command.result(place))
+        found = command.result(place)
     except Exception as error:
         return "lost", f"{type(error).__name__}: {error}"
-    if found != truth:
-        return "lost", f"another result: {sorted(str(p) for p in place.rglob('*'))[:20]}"
+    if digest(found) != digest(truth):
+        return "lost", f"other results: {', '.join(_differing(found, truth))[:400]}"
     if left := _left(20.0):
         return "hang", f"left behind: {left}"
     return "identical", ""
+
+
+def _differing(one: Any, other: Any, where: str = "") -> Iterator[str]:
+    """Places at which two values differ."""
+    if digest(one) == digest(other):
+        return
+    if isinstance(one, dict) and isinstance(other, dict):
+        for key in sorted({*one, *other}, key=str):
+            yield from _differing(one.get(key), other.get(key), f"{where}/{key}")
+    elif isinstance(one, list | tuple) and len(one) == len(other):
+        for number, pair in enumerate(zip(one, other, strict=True)):
+            yield from _differing(*pair, f"{where}/{number}")
+    else:
+        yield f"{where}: {one!r:.60} in place of {other!r:.60}"
 
 
 def _finish(command: Command, place: Path) -> tuple[int | None, str]:

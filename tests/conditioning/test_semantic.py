@@ -1,5 +1,7 @@
 """The encoder: names, identity, preprocessing, gradients, and errors that say what to do."""
 
+import shutil
+
 import numpy as np
 import open_clip
 import pytest
@@ -10,6 +12,8 @@ from skimage.data import astronaut
 
 from semhead_lib.conditioning import semantic
 from semhead_lib.conditioning.semantic import (
+    ASSETS,
+    EMBEDDED,
     SemanticEncoder,
     parse_name,
     require_encoder,
@@ -223,3 +227,35 @@ def test_long_texts_are_cut(encoder):
     long = "a man with a beard " * 40
     assert torch.allclose(encoder.texts([long]), encoder.texts([long * 2]), atol=1e-6)
     assert np.isfinite(encoder.texts(["", "日本語"]).numpy()).all()
+
+
+def test_a_torchscript_archive_is_not_run(tmp_path):
+    """OpenAI's own files of CLIP are such programs."""
+    path = tmp_path / "ViT-B-32.pt"
+    torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), path)
+    with pytest.raises(
+        ValueError, match=r"ViT-B-32\.pt: is a TorchScript archive.*ViT-B-32/openai"
+    ):
+        SemanticEncoder.load(f"ViT-B-32/{path}", device="cpu")
+
+
+def nan_weights(path):
+    tensors = load_file(path)
+    save_file({name: t * float("nan") for name, t in tensors.items()}, path)
+
+
+@pytest.mark.parametrize(
+    ("file", "damage"),
+    [
+        ("model.safetensors", lambda path: path.write_bytes(path.read_bytes()[:99])),
+        ("model.safetensors", nan_weights),
+        ("open_clip_config.json", lambda path: path.write_bytes(b'{"model_cfg":')),
+        ("open_clip_config.json", lambda path: path.write_bytes(b'{"model_cfg": {}}')),
+        ("bpe.txt.gz", lambda path: path.write_bytes(b"version https://git-lfs")),
+    ],
+)
+def test_a_damaged_folder_names_the_file(tmp_path, file, damage):
+    folder = shutil.copytree(ASSETS / EMBEDDED, tmp_path / "clip")
+    damage(folder / file)
+    with pytest.raises(ValueError, match=file.replace(".", r"\.")):
+        SemanticEncoder.load(str(folder), device="cpu").texts(["an old man"])

@@ -280,7 +280,10 @@ def _images(
     for record, first in zip(manifest.shards, manifest.first_subjects, strict=False):
         path = folder / record.name
         for position, sample in read_listed(
-            folder, record, lambda _, names: [n for n in names if n.startswith(needed)]
+            folder,
+            record,
+            lambda _, names: [n for n in names if n.startswith(needed)],
+            verify=True,
         ):
             try:
                 info = decode_info(sample)

@@ -262,7 +262,7 @@ def _read(folder: Path, manifest: Manifest, wanted: Collection[int]) -> Iterator
         def choose(position: int, names: list[str], first: int = first) -> list[str] | None:
             return [n for n in names if n.startswith(stems)] if first + position in wanted else None
 
-        for _, sample in read_listed(folder, record, choose):
+        for _, sample in read_listed(folder, record, choose, verify=True):
             try:
                 info = decode_info(sample)
                 images = [_pixels(sample, info, view) for view in range(info.views)]

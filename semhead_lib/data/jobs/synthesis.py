@@ -44,6 +44,7 @@ from semhead_lib.data.dataset.manifest import (
 from semhead_lib.data.dataset.shards import shard_problem
 from semhead_lib.data.jobs.workers import SourceFactory, SynthesisError, make_shard, make_shards
 from semhead_lib.data.subjects import SubjectSource
+from semhead_lib.errors import check_numbers
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,7 @@ def synthesize(
         OSError: `out` cannot be written, or the disk is full.
         Finished shards are kept whatever happens.
     """
+    check_numbers(workers=workers)
     if workers < 0:
         raise ValueError(f"workers must be at least 0, got {workers}")
     start, out = time.perf_counter(), Path(out)
@@ -177,6 +179,7 @@ def make_plan(
     """The settings of a dataset as its manifest keeps them. Raises ValueError for a seed that is
     not the source's, or a number out of range."""
     for name, value in (("subjects", subjects), ("shard_size", shard_size)):
+        check_numbers(**{name: value})
         if value < 1:
             raise ValueError(f"{name} must be at least 1, got {value}")
     if image_format not in IMAGE_FORMATS:

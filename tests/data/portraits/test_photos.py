@@ -241,3 +241,18 @@ def test_colours_are_those_of_the_profile(tmp_path, suffix, mode):
     assert abs(found[0] - 160) <= 3 and abs(found[1] - 120) <= 3 and abs(found[2] - 99) <= 3
     image.save(tmp_path / f"a.{suffix}", icc_profile=profile[:60], quality=100)
     assert abs(read_photo(tmp_path / f"a.{suffix}")[0, 8, 8] - 150) <= 2, "no profile to read"
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "I;16"])
+def test_a_png_with_a_bit_flipped_is_refused(tmp_path, mode):
+    """Pillow decodes a PNG to look for EXIF: a failure there must not be passed over."""
+    pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 4), np.uint8)
+    kinds = {"L": pixels[..., 0], "RGB": pixels[..., :3].copy(), "RGBA": pixels}
+    array = kinds.get(mode, pixels[..., 0].astype(np.uint16) * 257)
+    Image.fromarray(array).save(tmp_path / "a.png")
+    read_photo(tmp_path / "a.png")
+    data = bytearray((tmp_path / "a.png").read_bytes())
+    data[len(data) // 2] ^= 4
+    (tmp_path / "a.png").write_bytes(data)
+    with pytest.raises(ValueError, match=r"a\.png: no readable"):
+        read_photo(tmp_path / "a.png")
