@@ -9,6 +9,7 @@ ARGS ?=
 LOCK ?= environments/lock-suite.txt
 UPGRADE ?=
 WORKERS ?= 2
+MINUTES ?= 10
 
 PYTHON_ENV := .venv/bin/python
 PACKAGES := .venv/.packages-$(basename $(notdir $(LOCK)))
@@ -20,7 +21,7 @@ export PYTHONNOUSERSITE := 1
 # Compiled modules are kept even where the machine says not to: importing torch anew takes seconds of each process.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup reproduce notebooks test lab bench lint lock clean
+.PHONY: help setup reproduce notebooks test attack lab bench lint lock clean
 
 help:  ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,6 +37,9 @@ notebooks: $(PROJECT) $(CACHES)  ## execute the notebooks with their defaults an
 
 test: $(PROJECT) $(CACHES)  ## run the tests (ARGS="-k cameras"; WORKERS=0: in one process)
 	@OMP_NUM_THREADS=1 $(PYTHON_ENV) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
+
+attack: $(PROJECT) $(CACHES)  ## damage inputs of everything that reads, and kill commands (MINUTES=10; ARGS="--seed 1")
+	@OMP_NUM_THREADS=1 $(PYTHON_ENV) tests/attack/attack.py --minutes $(MINUTES) $(ARGS)
 
 lab: $(PROJECT) $(CACHES)  ## open JupyterLab on the notebooks
 	@.venv/bin/jupyter lab --LabApp.default_url=/lab/tree/notebooks $(ARGS)
