@@ -71,14 +71,17 @@ def remove_leftovers(folder: Path, name: str = "*") -> None:
 
 @contextlib.contextmanager
 def folder_lock(folder: Path) -> Iterator[None]:
-    """Hold `folder` for this process; the lock ends with the process, however that ends.
+    """Hold `folder` for this process; the lock ends with the process, however that ends. What a
+    process that was killed here left half written is removed.
 
     Raises BlockingIOError when another process holds it. File systems that cannot lock a folder are
     not locked.
     """
     handle = os.open(folder, os.O_RDONLY)
     try:
-        _lock(handle, folder)
+        if _lock(handle, folder):
+            with contextlib.suppress(OSError):  # of a disk that is only read
+                remove_leftovers(folder)
         yield
     finally:
         os.close(handle)
@@ -123,12 +126,14 @@ def place_lock(path: Path) -> Iterator[None]:
         os.close(handle)
 
 
-def _lock(handle: int, path: Path) -> None:
+def _lock(handle: int, path: Path) -> bool:
+    """Whether it is held now, and not merely of a file system without locks."""
     import fcntl
 
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         raise BlockingIOError(error.errno, "another process is writing here", str(path)) from None
-    except OSError:  # of a file system without locks
-        pass
+    except OSError:
+        return False
+    return True

@@ -201,13 +201,14 @@ def evaluate(config: models.Evaluate) -> None:
     from pathlib import Path
 
     from semhead_lib import api
-    from semhead_lib.atomic import place_lock, write_atomically
+    from semhead_lib.atomic import place_lock, remove_leftovers, write_atomically
     from semhead_lib.evaluation.protocol import dumps
 
     settings = values_of(config, "model", "data", "out")
-    with place_lock(Path(config.out)):
+    with place_lock(out := Path(config.out)):
+        remove_leftovers(out.parent, out.name)
         found = api.evaluate(config.model, config.data, **settings)
-        write_atomically(Path(config.out), dumps(found.as_json()).encode())
+        write_atomically(out, dumps(found.as_json()).encode())
     print(
         found.overall(),
         found.table(scopes=[name for name in found.generated if name != "all"]),

@@ -22,7 +22,7 @@ from PIL import Image
 from semhead_lib import old_names
 from semhead_lib.ablation.plan import FACTORS, NOTEBOOK, PlannedRun, Study
 from semhead_lib.ablation.results import read_results
-from semhead_lib.atomic import write_atomically
+from semhead_lib.atomic import remove_leftovers, write_atomically
 from semhead_lib.files import read_json_lines
 from semhead_lib.reproduce import runs
 
@@ -49,6 +49,8 @@ def write_results(study: Study, root: Path) -> int:
     """Write the results of all runs that have any; the number of rows of metrics.csv."""
     folder = root / study.folder / RESULTS
     folder.mkdir(parents=True, exist_ok=True)
+    for place in (folder, folder / HEADS):  # of one that was killed while it wrote
+        remove_leftovers(place)
     rows = [row for run in study.runs for row in metric_rows(study, run, root)]
     write_csv(folder / TABLE, COLUMNS, rows)
     write_csv(folder / RUNS, _OF_RUNS, [_run_row(study, run, root) for run in study.runs])

@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from semhead_lib.atomic import holds_out, write_atomically
+from semhead_lib.atomic import holds_out, remove_leftovers, write_atomically
 from semhead_lib.cameras import orbit_angles
 from semhead_lib.data.portraits.alignment import Portrait, read_portrait
 from semhead_lib.data.portraits.photos import SUFFIXES, find_photos
@@ -181,6 +181,8 @@ def write(
     fitted = result.fitted
     folder.mkdir(parents=True, exist_ok=True)
     (folder / METRICS).unlink(missing_ok=True)
+    for place in (folder, folder / GENERATOR):  # of one that was killed while it wrote
+        remove_leftovers(place)
     tensors = {"w": fitted.w, "cameras": fitted.cameras}
     if result.initialisation.condition is not None:
         tensors["condition"] = result.initialisation.condition

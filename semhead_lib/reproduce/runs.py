@@ -168,6 +168,8 @@ class Run:
                 raise RuntimeError(
                     f"{self.folder}: another process is executing this run"
                 ) from None
+            for left in self.folder.glob(".*.tmp"):  # of one that was killed while it wrote
+                left.unlink(missing_ok=True)
             self.load()
             yield
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import subprocess
 import sys
 
@@ -53,3 +55,23 @@ def test_a_lock_ends_with_its_process_and_leaves_no_file(tmp_path):
     with place_lock(place):
         pass
     assert list(tmp_path.iterdir()) == []
+
+
+def test_whoever_holds_a_folder_removes_what_a_killed_one_left(tmp_path, monkeypatch):
+    left = tmp_path / ".weights.some-machine-7.partial"
+    left.touch()
+    with folder_lock(tmp_path):
+        assert not left.exists()
+    left.touch()
+    with folder_lock(tmp_path):
+        left.touch()
+        with pytest.raises(BlockingIOError), folder_lock(tmp_path):
+            pass
+        assert left.exists(), "it is of whoever holds the folder"
+
+    def no_locks(*_):
+        raise OSError(errno.ENOLCK, "no locks available")
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    with folder_lock(tmp_path):
+        assert left.exists(), "it may be of a process that lives"
