@@ -26,7 +26,7 @@ unexport PYTHONDONTWRITEBYTECODE
 help:  ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: $(PROJECT) $(CACHES)  ## make .venv only (LOCK=environments/lock-gpu.txt: with xformers and Ray, too)
+setup: $(PROJECT) $(CACHES)  ## make .venv only (LOCK=environments/lock-gpu.txt: with xformers, too)
 
 reproduce: $(PROJECT) $(CACHES)  ## execute the notebooks and the study of a profile (PROFILE=smoke; ARGS="only=01": these only)
 	@.venv/bin/semhead reproduce $(PROFILE) $(ARGS)

@@ -104,8 +104,8 @@ locks() {
     local bound=environments/constraints.txt
     for part in gpu suite; do
         case $part in
-            gpu) extras="data notebooks faces kontext cluster dev gpu scale" ;;
-            suite) extras="data notebooks faces kontext cluster dev" ;;
+            gpu) extras="data notebooks faces kontext cluster scale dev gpu" ;;
+            suite) extras="data notebooks faces kontext cluster scale dev" ;;
         esac
         say "making environments/lock-$part.txt"
         # shellcheck disable=SC2046

@@ -37,6 +37,8 @@ class Command:
     positional: tuple[str, ...] = ()  # keys that may be given without their names, in this order
     # a key of paths that all words without a name belong to; instead of `positional`
     many: str | None = None
+    # processes that torchrun started share the work; any other command is the first one's alone
+    shared: bool = False
 
     @property
     def usage(self) -> str:
@@ -53,6 +55,7 @@ COMMANDS = (
         "make a multi-view dataset of heads",
         "semhead_lib.commands:synthesize",
         data.Synthesize,
+        shared=True,
     ),
     Command(
         "data check",
@@ -117,6 +120,7 @@ COMMANDS = (
         "semhead_lib.commands:train",
         models.Train,
         positional=("data", "out"),
+        shared=True,
     ),
     Command(
         "reconstruct",
@@ -218,6 +222,9 @@ def _dispatch(arguments: list[str]) -> int:
         print(command_help(command, rest))
         return 0
     config = configure(command, rest)
+    if not command.shared and int(os.environ.get("RANK", 0)) > 0:
+        _say(f"'{command.name}' is done by the first process alone")
+        return 0
     module, function = command.function.split(":")
     return int(getattr(importlib.import_module(module), function)(config) or 0)
 

@@ -28,9 +28,7 @@ from semhead_lib.devices import available_cores
 PACKAGE = Path(__file__).parent
 ROOT = PACKAGE.parent  # the checkout, when this is one
 PYTHON = ((3, 11), (3, 14))  # supported: from the first, up to but not including the second
-LOCKS: dict[str, str] = dict.fromkeys(
-    ("gpu", "scale"), "environments/lock-gpu.txt"
-)  # extras outside the suite's
+LOCKS = {"gpu": "environments/lock-gpu.txt"}  # extras outside the suite's
 LOW_DISK = 10e9  # bytes; less is too little for a dataset and a run
 _SIGNS = {"ok": ("ok", "green"), "note": ("-", "yellow"), "broken": ("BROKEN", "bold red")}
 

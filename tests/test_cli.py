@@ -266,3 +266,15 @@ def test_values_that_are_not_allowed(rule, text, message):
 def test_a_rule_that_is_none():
     with pytest.raises(ValueError, match="is no rule for a value"):
         Allowed("integer")
+
+
+@pytest.mark.parametrize("command", cli.COMMANDS, ids=lambda command: command.name)
+def test_only_commands_that_share_their_work_run_in_every_process(capsys, monkeypatch, command):
+    """Of those that torchrun started."""
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setattr(cli, "configure", lambda *_: None)
+    called = []
+    monkeypatch.setattr(cli.importlib, "import_module", lambda _: called.append(1))
+    code, _, said = run(capsys, *command.name.split())
+    assert bool(called) == command.shared == (command.name in ("synthesize", "train"))
+    assert command.shared or (code == 0 and "done by the first process alone" in said)

@@ -194,7 +194,7 @@ def test_ops_are_listed_with_their_devices():
             "conda",
             ["environments"],
             {"extra": "scale"},
-            "python -m pip install -r environments/lock-gpu.txt && ",
+            "python -m pip install -r environments/lock-suite.txt && ",
         ),
         (
             "conda",

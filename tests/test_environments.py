@@ -12,10 +12,10 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
-SUITE = ("data", "notebooks", "faces", "kontext", "cluster", "dev")
+SUITE = ("data", "notebooks", "faces", "kontext", "cluster", "scale", "dev")
 LOCKS = {  # lock -> extras it holds beside the base
     "environments/lock-suite.txt": SUITE,
-    "environments/lock-gpu.txt": (*SUITE, "gpu", "scale"),
+    "environments/lock-gpu.txt": (*SUITE, "gpu"),
 }
 CONDA = {
     "environment.yml": "environments/lock-gpu.txt",

@@ -137,6 +137,26 @@ def test_a_photograph_becomes_the_condition(explorer, monkeypatch):
     assert "alert" in explorer.message.value and "huge.png" in explorer.message.value
 
 
+def uploaded(widget, name: str, data: bytes):
+    """As a browser's front end of ipywidgets 8 sends a file: its bytes in a buffer of the message."""
+    file = {"name": name, "type": "image/png", "size": len(data), "last_modified": 1795827600000}
+    content = {"method": "update", "state": {"value": [file]}}
+    content["buffer_paths"] = [["value", 0, "content"]]
+    widget._handle_msg({"content": {"data": content}, "buffers": [memoryview(data)]})
+
+
+def test_a_file_is_taken_as_the_browser_sends_it(explorer):
+    data = io.BytesIO()
+    Image.fromarray(astronaut()).save(data, "PNG")
+    uploaded(explorer.upload, "me & you.png", data.getvalue())
+    assert isinstance(explorer.upload.value[0]["content"], memoryview)
+    assert explorer.wait() and explorer.condition.value == "image: me & you.png"
+    uploaded(explorer.upload, "broken.png", data.getvalue()[:5000])
+    assert "alert" in explorer.message.value and "broken.png" in explorer.message.value
+    uploaded(explorer.upload, "again.png", data.getvalue())
+    assert explorer.wait() and explorer.condition.value == "image: again.png"
+
+
 def test_a_snapshot(explorer):
     moved(explorer, condition="subject 2", seed=3, scene="surface", azimuth=30.0)
     folder = explorer.save()

@@ -2,8 +2,6 @@
 sample."""
 
 import json
-import subprocess
-import sys
 
 import pytest
 from PIL import Image
@@ -117,33 +115,6 @@ def test_a_packed_dataset_is_trained_on(tmp_path, capsys, noise_folder):
     )
     assert run("train", noise_folder, *words[2:], "limit=6") == 1
     assert "was begun with other settings: its data are other subjects" in capsys.readouterr().err
-
-
-@pytest.mark.slow
-def test_two_processes_by_torchrun(tmp_path, noise_folder):
-    """Both train on the same numbers, and the first one writes what one process would."""
-    launch = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc-per-node",
-        "2",
-    ]
-    words = [
-        "-m",
-        "semhead_lib",
-        "train",
-        str(noise_folder),
-        str(tmp_path / "run"),
-        "kimg=0.016",
-        "device=cpu",
-    ]
-    done = subprocess.run([*launch, *words, *SETTINGS], capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert [line["kimg"] for line in read_log(tmp_path / "run")] == [0.008, 0.016]
-    assert json.loads((tmp_path / "run" / "settings.json").read_text())["processes"] == 2
-    assert (tmp_path / "run" / "generator" / "model.safetensors").exists()
 
 
 def test_the_facade_trains_on_subjects_in_memory(tmp_path, noise_folder):
