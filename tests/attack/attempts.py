@@ -1,5 +1,5 @@
-"""One attempt: a forked child reads what was damaged, within limits of time and memory, and what came
-of it is classified."""
+"""One attempt: a forked child reads what was damaged, within limits of time and memory, and what
+came of it is classified."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Commands that are killed at random moments and started again, until they end: what they leave must
-be what they leave when nobody disturbs them."""
+"""Commands that are killed at random moments and started again, until they end: what they leave
+must be what they leave when nobody disturbs them."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""What may happen to files: bits that flip, ends that are missing, values that nobody expects, places
-that are something else. Each change is drawn by a random generator and described in words."""
+"""What may happen to files: bits that flip, ends that are missing, values that nobody expects,
+places that are something else. Each change is drawn by a random generator and described in words."""
 
 from __future__ import annotations
 

@@ -78,7 +78,8 @@ def dataset(folder: Path) -> list[dict[str, Any]]:
     for record in json.loads((folder / "dataset.json").read_bytes())["shards"]:
         with tarfile.open(folder / record["name"]) as tar:
             for key, group in groupby(tar, lambda member: member.name.partition(".")[0]):
-                entries = {m.name.partition(".")[2]: tar.extractfile(m).read() for m in group}  # type: ignore
+                members = ((m.name.partition(".")[2], tar.extractfile(m)) for m in group)
+                entries = {name: file.read() for name, file in members if file}
                 found.append(subject(key, entries))
     return found
 

@@ -78,6 +78,10 @@ def _in_memory(folder: Path) -> Any:
     return [described(subject) for subject in held]
 
 
+def _one_by_one(folder: Path) -> Any:
+    return [described(subject) for subject in subjects(folder)]
+
+
 def _infos(folder: Path) -> Any:
     return [(info.id, info.caption) for info in infos(folder)]
 
@@ -203,6 +207,10 @@ def _style_encoder(folder: Path) -> Any:
     return StyleEncoder.load(folder).state_dict()
 
 
+def _plain_style_encoder(folder: Path) -> Any:
+    return plain.tensors(folder / "style_encoder.safetensors")
+
+
 def _trained(folder: Path) -> Any:
     data = folder.parents[1] / "inputs" / "dataset"
     command("train", data, folder, "kimg=0.016", "device=cpu", *TRAIN)
@@ -297,6 +305,10 @@ def _judged(folder: Path) -> Any:
     return _cells(read_table(folder / "judged.csv").to_dict("records"))
 
 
+def _plain_judged(folder: Path) -> Any:
+    return _cells(plain.table(folder / "judged.csv"))
+
+
 def _measured(folder: Path) -> Any:
     return [
         json.dumps([r.kimg, r.condition_azimuth, r.evaluation.as_json()], sort_keys=True)
@@ -344,7 +356,7 @@ def _run(folder: Path) -> Any:
 
 READERS = (
     Reader("dataset: in memory", "dataset", "*", _in_memory, plain.dataset),
-    Reader("dataset: one by one", "dataset", "*", lambda f: [described(s) for s in subjects(f)], plain.dataset),
+    Reader("dataset: one by one", "dataset", "*", _one_by_one, plain.dataset),
     Reader("dataset: infos", "dataset", "*", _infos, _plain_infos, False),
     Reader("dataset: streamed", "dataset", "*", _streamed, None, False),
     Reader("dataset: check", "dataset", "*", _checked),
@@ -364,7 +376,7 @@ READERS = (
     Reader("generator", "generator", "*", _generator, _plain_generator),
     Reader("encoder's folder", "headclip", "*.*", _encoder, _weights),
     Reader("headjudge's folder", "headjudge", "*", _judge, _weights),
-    Reader("style encoder", "style", "*", _style_encoder, lambda f: plain.tensors(f / "style_encoder.safetensors")),
+    Reader("style encoder", "style", "*", _style_encoder, _plain_style_encoder),
     Reader("training", "training", "*.json*,snapshots/*,generator/*", _trained, _plain_trained),
     Reader("compact training", "compact", "*", _restored),
     Reader("profile", "profile.yaml", "", _profile, _plain_profile),
@@ -373,5 +385,5 @@ READERS = (
     Reader("run.json", "run", "*", _run),
     Reader("results of a study", "results", "*.*", _results, _plain_results),
     Reader("measurements of a run", "measured", "*", _measured, _plain_measured),
-    Reader("table of inversions", "judged", "*", _judged, lambda f: _cells(plain.table(f / "judged.csv"))),
+    Reader("table of inversions", "judged", "*", _judged, _plain_judged),
 )  # fmt: skip

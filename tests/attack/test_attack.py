@@ -1,4 +1,4 @@
-"""The attack in short: everything that reads is damaged once by turns, and one command is killed."""
+"""The attack in short: some of all that is read is damaged, and one command is killed."""
 
 import sys
 from collections import Counter
