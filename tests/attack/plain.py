@@ -111,7 +111,7 @@ def eg3d(path: Path) -> list[tuple[np.ndarray, np.ndarray]]:
 
 
 def tensors(path: Path) -> dict[str, np.ndarray]:
-    """The tensors of a safetensors file as float32."""
+    """The tensors of a safetensors file; numbers with a fraction as float32."""
     data = path.read_bytes()
     (length,) = struct.unpack("<Q", data[:8])
     header, body = json.loads(data[8 : 8 + length]), data[8 + length :]
@@ -119,11 +119,8 @@ def tensors(path: Path) -> dict[str, np.ndarray]:
     found = {}
     for name, entry in header.items():
         begin, end = entry["data_offsets"]
-        found[name] = (
-            np.frombuffer(body[begin:end], _TYPES[entry["dtype"]])
-            .reshape(entry["shape"])
-            .astype(np.float32)
-        )
+        array = np.frombuffer(body[begin:end], _TYPES[entry["dtype"]]).reshape(entry["shape"])
+        found[name] = array.astype(np.float32) if array.dtype.kind == "f" else array
     return found
 
 
