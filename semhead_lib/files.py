@@ -71,7 +71,9 @@ def read_rows(path: Path | str, numbers: Collection[str] = ()) -> list[dict[str,
         rows = [row for row in csv.reader(io.StringIO(text, newline=""), strict=True) if row]
     except (UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"{path}: is no CSV table: {error}") from None
-    header, rows = (rows[0], rows[1:]) if rows else ([], [])
+    if not rows:
+        raise ValueError(f"{path}: is no CSV table: it is empty")
+    header, rows = rows[0], rows[1:]
     if len(set(header)) != len(header) or "\0" in text:
         raise ValueError(f"{path}: is no CSV table: two columns of one name, or a zero byte")
     for line, row in enumerate(rows, 2):

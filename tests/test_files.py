@@ -171,6 +171,7 @@ TABLES = {
     "twice": (b"value,value\n1,1\n", "two columns of one name"),
     "zero byte": (b"name,value\na\0,1\n", "is no CSV table"),
     "not UTF-8": (b"name,value\n\xff,1\n", "is no CSV table"),
+    "empty": (b"", "it is empty"),
     "open": (b'name,value\n"a,1\n', "is no CSV table"),
 }
 

@@ -72,7 +72,7 @@ def test_the_first_of_two_processes_evaluates(tmp_path):
     encoder = Manifest.load(people).layout.semantic["encoder"]
     mode = ConditionMode("semantic", 128)
     ConditionBank(mode, encoder, features, names).save(tmp_path / "model")
-    words = ("heads=48", "views=1", "consistency_heads=0", "device=cpu")
+    words = ("heads=48", "consistency_heads=0", "device=cpu")
     out = tmp_path / "metrics.json"
     said = torchrun("evaluate", tmp_path / "model", people, out, *words)
     assert "'evaluate' is done by the first process alone" in said

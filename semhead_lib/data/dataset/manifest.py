@@ -266,6 +266,8 @@ def _parse(content: dict[str, Any]) -> Manifest:
     if not isinstance(content.get("cameras"), dict):
         raise ValueError("cameras must be the camera conventions")
     layout = parse_layout({f.name: content[f.name] for f in fields(Layout) if f.name in content})
+    if ("semantic" in layout.fields) != (layout.semantic is not None):
+        raise ValueError(f"semantic is {layout.semantic!r:.80}, fields are {layout.fields}")
     return Manifest(
         plan=parse_plan(content.get("plan")),
         layout=layout,

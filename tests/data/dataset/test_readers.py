@@ -4,6 +4,7 @@ go on with."""
 from __future__ import annotations
 
 import functools
+import json
 import re
 import shutil
 import tarfile
@@ -354,3 +355,11 @@ def test_a_bit_that_flipped_is_found_by_all_who_read_all(encoded, tmp_path, read
     path.write_bytes(path.read_bytes().replace(b"noise number", b"noisy number", 1))
     with pytest.raises(ValueError, match=f"{path.name}: wrong checksum"):
         READERS[reader](folder)
+
+
+def test_a_manifest_that_contradicts_itself_is_refused(encoded, tmp_path):
+    folder = shutil.copytree(encoded, tmp_path / "noise")
+    content = json.loads((folder / "dataset.json").read_text())
+    (folder / "dataset.json").write_text(json.dumps(content | {"semantic": None}))
+    with pytest.raises(ValueError, match=r"dataset\.json: semantic is None, fields are"):
+        pack_dataset(folder, tmp_path / "packed.tar", 1.0, psnr=1.0)
