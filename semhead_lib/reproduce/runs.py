@@ -51,12 +51,14 @@ class Run:
         """Read `run.json`, if there is one. Raises ValueError when it is damaged."""
         if self._file.is_file():
             try:
-                self.state = json.loads(self._file.read_text(encoding="utf-8"))
+                self.state = dict(json.loads(self._file.read_text(encoding="utf-8")))
                 notebooks = old_names.today(old_names.NOTEBOOKS, self.state.get("notebooks", {}))
                 self.state["notebooks"] = notebooks
-            except ValueError as error:
+                for entry in notebooks.values():
+                    dict(entry), dict(entry.get("parameters", {})), dict(entry.get("inputs", {}))
+            except (ValueError, TypeError, AttributeError, RecursionError) as error:
                 raise ValueError(
-                    f"{self._file}: not JSON ({error}); remove it to begin anew"
+                    f"{self._file}: holds no run ({error}); remove it to begin anew"
                 ) from None
 
     @property

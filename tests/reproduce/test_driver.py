@@ -281,3 +281,13 @@ def test_plain_papermill_takes_the_parameter_files(checkout, write_notebook, mon
     monkeypatch.chdir(checkout)
     done = CliRunner().invoke(papermill, command)
     assert done.exit_code == 0, done.output
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["[1]", "[", '{"notebooks": [1]}', '{"notebooks": {"01_make": {"parameters": [[]]}}}'],
+)
+def test_a_damaged_record_of_a_run_is_named(tmp_path, content):
+    (tmp_path / "run.json").write_text(content)
+    with pytest.raises(ValueError, match=r"run\.json: holds no run"):
+        runs.Run(tmp_path, tmp_path)

@@ -34,6 +34,7 @@ from semhead_lib.data.dataset.manifest import (
     parse_record,
 )
 from semhead_lib.data.dataset.shards import read_listed, shard_problem, write_shard
+from semhead_lib.files import read_bytes
 
 LOG = "semantics.jsonl"
 
@@ -104,7 +105,7 @@ class _Begun:
         if not path.exists():
             return cls("", "", [], {})
         try:
-            first, *rest = [json.loads(line) for line in path.read_bytes().split(b"\n")[:-1]]
+            first, *rest = [json.loads(line) for line in read_bytes(path).split(b"\n")[:-1]]
             found = [(parse_record(r["shard"]), parse_layout(r["layout"])) for r in rest]
             replaced = [parse_name(name) for name in first["replaced"]]
             made = {record.name: (record, layout) for record, layout in found}

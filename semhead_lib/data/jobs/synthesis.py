@@ -45,6 +45,7 @@ from semhead_lib.data.dataset.shards import shard_problem
 from semhead_lib.data.jobs.workers import SourceFactory, SynthesisError, make_shard, make_shards
 from semhead_lib.data.subjects import SubjectSource
 from semhead_lib.errors import check_numbers
+from semhead_lib.files import read_bytes
 
 
 @dataclass(frozen=True)
@@ -255,7 +256,7 @@ def _begin(plan: Plan, out: Path, resume: bool) -> dict[int, tuple[ShardRecord, 
 def _read_log(path: Path) -> tuple[Plan, list[tuple[ShardRecord, Layout]]]:
     """The plan and the finished shards. A last line that was cut off by the interruption is left
     out."""
-    first, *rest = path.read_bytes().split(b"\n")
+    first, *rest = read_bytes(path).split(b"\n")
     try:
         plan = parse_plan(json.loads(first)["plan"])
         lines = [json.loads(line) for line in rest[:-1]]

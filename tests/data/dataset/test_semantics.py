@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import shutil
 
 import pytest
@@ -12,7 +13,7 @@ from noise_source import NoiseSource, files_of, flipped
 from semhead_lib.data.dataset.check import check
 from semhead_lib.data.dataset.manifest import Manifest
 from semhead_lib.data.dataset.reading import subjects
-from semhead_lib.data.dataset.semantics import fill_semantics
+from semhead_lib.data.dataset.semantics import LOG, fill_semantics
 from semhead_lib.data.dataset.shards import read_shard
 from semhead_lib.data.jobs.synthesis import synthesize
 
@@ -171,3 +172,9 @@ def test_a_file_in_the_way_is_not_overwritten(dataset, shared_dataset):
     with pytest.raises(FileExistsError, match=f"{name} is not in semantics.jsonl"):
         fill(other, Encoder(), "mean")
     assert (other / name).read_bytes() == b"somebody's"
+
+
+def test_a_pipe_in_place_of_the_log_is_not_waited_for(dataset):
+    os.mkfifo(dataset / LOG)
+    with pytest.raises(ValueError, match=rf"{LOG}: is no file that can be read to an end"):
+        fill_semantics(dataset, lambda images: images, "test-encoder", progress=False)
