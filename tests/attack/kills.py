@@ -150,7 +150,7 @@ RECIPE = Recipe(
 
 
 def _headclip(folder: Path) -> int:
-    training.make_people(RECIPE, folder / "people", 0, progress=False)
+    training.make_subjects(RECIPE, folder / "people", 0, progress=False)
     training.train(RECIPE, folder / "people", folder / "out", save_every=2, progress=False)
     return 0
 
