@@ -137,7 +137,7 @@ def load_study(name: str, root: Path) -> Study:
     path = find_profile(name, root / "papermill_runs" / "profiles" / "ablations").resolve()
     path = path.relative_to(root) if path.is_relative_to(root) else path
     try:
-        content = OmegaConf.to_object(OmegaConf.load(io.StringIO(read_yaml(root / path))))
+        content: Any = OmegaConf.to_object(OmegaConf.load(io.StringIO(read_yaml(root / path))))
     except (OmegaConfBaseException, YAMLError) as error:
         raise UsageError(f"{path}: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict) or set(content) != {"datasets", "common", "sweeps"}:

@@ -55,7 +55,8 @@ class Run:
                 notebooks = old_names.today(old_names.NOTEBOOKS, self.state.get("notebooks", {}))
                 self.state["notebooks"] = notebooks
                 for entry in notebooks.values():
-                    dict(entry), dict(entry.get("parameters", {})), dict(entry.get("inputs", {}))
+                    for part in (entry, entry.get("parameters", {}), entry.get("inputs", {})):
+                        dict(part)
             except (ValueError, TypeError, AttributeError, RecursionError) as error:
                 raise ValueError(
                     f"{self._file}: holds no run ({error}); remove it to begin anew"
