@@ -22,6 +22,7 @@ from small_training import _features as features
 from semhead_lib import api
 from semhead_lib.ablation import analysis, contest, plan, results
 from semhead_lib.cameras import nearest_rigid
+from semhead_lib.conditioning.cameras import condition_camera_name
 from semhead_lib.conditioning.semantic import SemanticEncoder
 from semhead_lib.data.dataset.check import check
 from semhead_lib.data.dataset.memory import SubjectsInMemory
@@ -311,14 +312,17 @@ def _plain_judged(folder: Path) -> Any:
 
 def _measured(folder: Path) -> Any:
     return [
-        json.dumps([r.kimg, r.condition_azimuth, r.evaluation.as_json()], sort_keys=True)
+        json.dumps([r.kimg, r.condition_camera, r.evaluation.as_json()], sort_keys=True)
         for r in results.read_results(folder)
     ]
 
 
 def _plain_measured(folder: Path) -> Any:
     found = [json.loads(path.read_bytes()) for path in folder.glob("kimg-*.json")]
-    rows = [[float(c["kimg"]), float(c["condition_azimuth"]), c["evaluation"]] for c in found]
+    rows = [
+        [float(c["kimg"]), condition_camera_name(c["condition_camera"]), c["evaluation"]]
+        for c in found
+    ]
     return [json.dumps(row, sort_keys=True) for row in sorted(rows, key=lambda row: row[:2])]
 
 

@@ -19,7 +19,7 @@ FOLDER = Path(__file__).parents[2] / "notebooks"
 REFERENCE = FOLDER.parent / "papermill_runs/reference/ablations"
 
 
-def shown_by(path: Path, results: Path, **changes) -> None:
+def shown_by(path: Path, results: Path, /, **changes) -> None:
     """Look at an executed notebook and at what it wrote to `results`, with its defaults but for
     `changes`."""
     notebook = json.loads(path.read_text(encoding="utf-8"))
