@@ -13,6 +13,7 @@ from semhead_lib.atomic import write_atomically
 from semhead_lib.conditioning.cameras import FRONT, condition_camera_name
 from semhead_lib.evaluation.protocol import dumps
 from semhead_lib.evaluation.report import Evaluation
+from semhead_lib.files import read_bytes
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ def _earlier(path: Path, kimg: float, camera: str) -> Path:
 
 def _read(path: Path) -> Result:
     try:
-        content = old_names.today(old_names.COLUMNS, json.loads(path.read_text(encoding="utf-8")))
+        content = old_names.today(old_names.COLUMNS, json.loads(read_bytes(path)))
         camera = condition_camera_name(content["condition_camera"])
         evaluation = Evaluation.from_json(content["evaluation"])
         return Result(float(content["kimg"]), camera, evaluation)

@@ -214,7 +214,11 @@ def read_table(path: Path | str) -> pandas.DataFrame:
     import pandas
 
     read_rows(path, ("value",))
-    table = pandas.read_csv(path, dtype={"scope": str}).rename(columns=old_names.COLUMNS)
+    empty = {
+        "keep_default_na": False,
+        "na_values": {"value": ["", "nan"]},
+    }  # texts stay as they are
+    table = pandas.read_csv(path, dtype={"scope": str}, **empty).rename(columns=old_names.COLUMNS)
     if list(table.columns) != list(_COLUMNS):
         raise ValueError(
             f"{path}: expected the columns {', '.join(_COLUMNS)}, got {', '.join(table.columns)}"

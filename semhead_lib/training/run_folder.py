@@ -90,7 +90,9 @@ def begin(
     check_data(settings, data)
     path = out / SETTINGS
     if not path.exists() and any(not entry.name.startswith(".") for entry in out.iterdir()):
-        raise FileExistsError(f"{out} is not empty and holds no training; use another folder")
+        raise FileExistsError(
+            f"{out} is not empty and holds no training; use another folder ({path.name} is missing)"
+        )
     saved, trained = snapshots(out / SNAPSHOTS), (out / MODEL / WEIGHTS).exists()
     if path.exists() and (saved or trained):
         content, there = _begun(path)

@@ -1,6 +1,7 @@
 """Measurements that are kept, and what a study's metrics say."""
 
 import json
+import os
 
 import numpy as np
 import pandas as pd
@@ -47,6 +48,14 @@ def test_a_measurement_of_an_earlier_version_is_not_made_again(tmp_path):
     assert [r.condition_camera for r in read_results(tmp_path)] == ["front", "rendered"]
     with pytest.raises(ValueError, match="condition_camera must be front, rendered, random or"):
         measured(tmp_path, 0.5, "side", lambda: 1 / 0)
+
+
+def test_a_pipe_in_place_of_a_measurement_is_named(tmp_path):
+    os.mkfifo(tmp_path / "kimg-00000.500-camera-front.json")
+    with pytest.raises(
+        ValueError, match=r"camera-front.json: .*no file that can be read to an end"
+    ):
+        read_results(tmp_path)
 
 
 def metrics(modes=tuple(LEVEL), seeds=(0, 1, 2), **levels) -> pd.DataFrame:

@@ -174,9 +174,18 @@ def _folder_labels(path: Path, changed: int) -> dict[str, Any]:
     try:
         return dict(parse_labels(data, str(path)))
     except ValueError:
-        if b'"labels"' in data:
+        if b'"labels"' in data or _is_damaged(data):
             raise
         return {}
+
+
+def _is_damaged(data: bytes) -> bool:
+    """Whether this begins as a JSON object does, and is none."""
+    try:
+        json.loads(data)
+    except (ValueError, RecursionError):
+        return data.lstrip().startswith(b"{")
+    return False
 
 
 def parse_label(label: Any) -> np.ndarray:  # [25] float32

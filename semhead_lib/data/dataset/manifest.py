@@ -172,7 +172,7 @@ class Manifest:
         if path.stat().st_size > MAX_BYTES:
             raise ValueError(f"{path}: larger than {MAX_BYTES} bytes")
         try:
-            content = json.loads(path.read_bytes())
+            content = json.loads(path.read_bytes(), parse_constant=_no_number)
         except (ValueError, RecursionError) as error:
             raise ValueError(f"{path}: is not JSON: {error}") from None
         if isinstance(content, dict) and "labels" in content and "format" not in content:
@@ -254,6 +254,10 @@ def merge_layouts(named: Iterable[tuple[str, Layout]]) -> Layout | None:
     for where, layout in named:
         merged = merged.merge(layout, where) if merged else layout
     return merged
+
+
+def _no_number(constant: str) -> None:
+    raise ValueError(f"{constant} is no number")
 
 
 def _parse(content: dict[str, Any]) -> Manifest:

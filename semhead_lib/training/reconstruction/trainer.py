@@ -237,6 +237,8 @@ def _begun(settings: ReconstructionSettings, data: SubjectsInMemory, out: Path) 
                 f"{out} was begun with other settings: {'; '.join(different)}. Use another folder"
             )
     elif not path.exists() and any(not entry.name.startswith(".") for entry in out.iterdir()):
-        raise FileExistsError(f"{out} is not empty and holds no training; use another folder")
+        raise FileExistsError(
+            f"{out} is not empty and holds no training; use another folder ({path.name} is missing)"
+        )
     here["versions"] = {"torch": torch.__version__}
     return json.dumps(here, indent=1).encode() + b"\n"

@@ -131,8 +131,11 @@ def test_an_unrelated_json_is_no_label_file(tmp_path, content, place):
     assert [person for person, _ in find_photos(tmp_path / "photos")] == ["b"]
 
 
-def test_a_damaged_label_file_is_not_passed_over(tmp_path):
-    (tmp_path / "dataset.json").write_text('{"labels": [["b.jpg", [1, 2')
+@pytest.mark.parametrize(
+    "content", ['{"labels": [["b.jpg", [1, 2', '{"lab\0\0\0": [["b.jpg", [1]]]}']
+)
+def test_a_damaged_label_file_is_not_passed_over(tmp_path, content):
+    (tmp_path / "dataset.json").write_text(content)
     with pytest.raises(ValueError, match=r"dataset\.json: is not JSON"):
         label_of(tmp_path / "b.jpg")
 
