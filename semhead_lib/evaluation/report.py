@@ -179,9 +179,10 @@ def evaluate(
     front resembles that of the subject it came from: conditions need not be features of fronts.
     Where every view has a condition camera of its own, views are not of one head and their
     consistency is left out.
-    Raises ValueError for too few subjects, too few heads in a bin, conditions of another encoder, an
-    unknown condition camera;
-    ModuleNotFoundError when identity is asked for without the extra `faces`.
+
+    Raises ValueError for too few subjects, too few heads in a bin, conditions of another encoder,
+    an unknown condition camera; ModuleNotFoundError when identity is asked for without the extra
+    `faces`.
     """
     camera = condition_camera_name(condition_camera)
     if isinstance(real, ReferenceStatistics):

@@ -214,11 +214,9 @@ def read_table(path: Path | str) -> pandas.DataFrame:
     import pandas
 
     read_rows(path, ("value",))
-    empty = {
-        "keep_default_na": False,
-        "na_values": {"value": ["", "nan"]},
-    }  # texts stay as they are
-    table = pandas.read_csv(path, dtype={"scope": str}, **empty).rename(columns=old_names.COLUMNS)
+    table = pandas.read_csv(  # a text that reads "nan" stays one
+        path, dtype={"scope": str}, keep_default_na=False, na_values={"value": ["", "nan"]}
+    ).rename(columns=old_names.COLUMNS)
     if list(table.columns) != list(_COLUMNS):
         raise ValueError(
             f"{path}: expected the columns {', '.join(_COLUMNS)}, got {', '.join(table.columns)}"

@@ -10,6 +10,19 @@ from semhead_lib.ops import Ball, FieldNetwork, Layout
 
 DEVICES = ["cpu"] + (["cuda"] if torch.cuda.is_available() else [])
 BALL = Ball(slope=2.0, radius=0.6)
+# what rendering gives, and then what it can be differentiated by (`Problem.leaves`)
+NAMES = (
+    "features",
+    "depth",
+    "opacity",
+    "feature_map",
+    "origins",
+    "directions",
+    "w1",
+    "b1",
+    "w2",
+    "b2",
+)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from dataclasses import replace
 import emulated
 import pytest
 import torch
-from problems import BALL, largest_difference, make_problem, upstream
+from problems import BALL, NAMES, largest_difference, make_problem, upstream
 
 from semhead_lib.models.config import PRESETS
 from semhead_lib.models.planes import REPRESENTATIONS
@@ -22,18 +22,6 @@ RESIDENT = {
     "semhead-128": [8, 4, 12, 8, 18, 12],
     "semhead-512": [3, 2, 5, 4, 8, 6],
 }
-NAMES = (
-    "features",
-    "depth",
-    "opacity",
-    "feature_map",
-    "origins",
-    "directions",
-    "w1",
-    "b1",
-    "w2",
-    "b2",
-)
 
 
 @pytest.fixture(scope="module")

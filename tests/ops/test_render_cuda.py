@@ -3,25 +3,13 @@ memory."""
 
 import pytest
 import torch
-from problems import BALL, largest_difference, make_problem, upstream
+from problems import BALL, NAMES, largest_difference, make_problem, upstream
 
 from semhead_lib.ops import compiled, density_grid, reference_render_rays, render_rays
 
 pytestmark = pytest.mark.skipif(
     not torch.cuda.is_available() or "cuda" not in compiled.COMPILED.devices,
     reason="needs a GPU and the CUDA ops",
-)
-NAMES = (
-    "features",
-    "depth",
-    "opacity",
-    "feature_map",
-    "origins",
-    "directions",
-    "w1",
-    "b1",
-    "w2",
-    "b2",
 )
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from problems import BALL, largest_difference, make_problem, upstream
+from problems import BALL, NAMES, largest_difference, make_problem, upstream
 
 from semhead_lib.models.planes import REPRESENTATIONS
 from semhead_lib.ops import (
@@ -29,18 +29,6 @@ BOX = Box((0.03, -0.05, 0.02), (0.5, 0.4, 0.45))
 SAMPLES = dict(coarse=17, fine=12, seed=5, ball=BALL, box=BOX)
 TOLERANCE = {torch.float64: 1e-12, torch.float32: 1e-4}
 SHARP = Ball(slope=3000.0, radius=0.5)  # opaque within a hundredth of the box, nothing around it
-NAMES = (
-    "features",
-    "depth",
-    "opacity",
-    "feature_map",
-    "origins",
-    "directions",
-    "w1",
-    "b1",
-    "w2",
-    "b2",
-)
 
 
 def grid_of(problem, side=9, ball=BALL):

@@ -113,8 +113,8 @@ def read_listed(
     A tar file that was cut between two members, or filled with zeros from there on, reads without
     an error: so its size is compared first, and when all is read its number of subjects. With
     `verify` (None: where no `choose` leaves entries out) its checksum is compared first: a bit that
-    flipped in a camera or an attribute shows nowhere else. Raises FileNotFoundError, or ValueError naming the file,
-    what was expected and what came.
+    flipped in a camera or an attribute shows nowhere else. Raises FileNotFoundError, or ValueError
+    naming the file, what was expected and what came.
     """
     path, seen = folder / record.name, 0
     if (size := path.stat().st_size) != record.bytes:

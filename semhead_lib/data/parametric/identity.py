@@ -9,14 +9,9 @@ occiput. Every head so fills the frame alike, as aligned photographs do.
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import sys
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
-from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import torch
@@ -53,8 +48,7 @@ class HeadModel:
     parameters to a head."""
 
     def __init__(self) -> None:
-        with _without_compiler():
-            import anny
+        import anny
 
         logging.getLogger("anny").setLevel(logging.ERROR)
         self._anny = anny.Anny(
@@ -232,29 +226,6 @@ def loop_subdivision(faces: np.ndarray, count: int) -> tuple[sparse.csr_matrix, 
     a, b, c = faces.T
     fine = np.stack([a, ab, ca, ab, b, bc, ca, bc, c, ab, bc, ca], axis=-1).reshape(-1, 3)
     return matrix, fine.astype(np.int32)
-
-
-@contextlib.contextmanager
-def _without_compiler() -> Iterator[None]:
-    """Import roma, which anny builds on, without torch's compiler: roma hides two functions from
-    it, and to import it for that takes longer than to import torch. They import it when called."""
-
-    def disable(function: Callable) -> Callable:
-        def hidden(*arguments: Any) -> Any:
-            import torch._dynamo
-
-            return torch._dynamo.disable(function)(*arguments)
-
-        return hidden
-
-    if "torch._dynamo" in sys.modules:
-        yield
-        return
-    torch._dynamo = SimpleNamespace(disable=disable)  # pyright: ignore
-    try:
-        yield
-    finally:
-        del torch._dynamo
 
 
 @cache

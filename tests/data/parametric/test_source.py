@@ -64,8 +64,7 @@ def test_subject_does_not_depend_on_what_was_made_before(source):
         "source = P(seed=11, resolution=32, views_per_subject=2)\n"
         "made = {i: source.subject(i) for i in map(int, sys.argv[1:])}\n"
         "print([hashlib.sha256(made[i].views.numpy().tobytes()).hexdigest() for i in "
-        "sorted(made)])\n"
-        "assert 'torch._dynamo' not in sys.modules, 'it takes as long to import as torch'"
+        "sorted(made)])"
     )
     bearded = next(i for i in range(99) if source.attributes(i).facial_hair == "full beard")
     haired = next(i for i in range(99) if source.attributes(i).hair_style in ("long", "short"))
