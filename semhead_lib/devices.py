@@ -5,6 +5,11 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 _TRIM_THRESHOLD, _MMAP_MAX = -1, -4  # parameters of glibc's mallopt
 
@@ -32,6 +37,13 @@ def pick_device(name: str) -> str:
             "devices"
         )
     return name
+
+
+def moved(tensor: Tensor, device: torch.device | str) -> Tensor:
+    """A CPU tensor on `device`, without waiting for a GPU: through page-locked memory."""
+    if str(device).startswith("cuda") and tensor.device.type == "cpu":
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
 
 
 def keep_freed_memory() -> bool:

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from semhead_lib.cameras import FACE, orbit_angles, project
+from semhead_lib.devices import moved
 
 _FACE_SEEN = 100.0  # degrees of azimuth within which some of a face is seen
 _FACE_SPREAD = 0.04  # standard deviation of a part's centre from a face's, image widths
@@ -53,13 +54,19 @@ def draw_windows(
 def cut(
     images: Tensor, windows: Tensor, side: int
 ) -> Tensor:  # [B, C, S, S], [B, 3] -> [B, C, side, side]
-    """The parts of images, as means over whole pixels; of integers, rounded."""
+    """The parts of images, as means over whole pixels; of integers, rounded. Windows are read on the
+    CPU: images on a GPU are not waited for."""
     resolution, out = images.shape[-1], images.new_empty(*images.shape[:2], side, side)
-    pixels = (windows * resolution).round().long().tolist()
-    for k, (left, top, width) in enumerate(pixels):
-        part = images[k, :, top : top + width, left : left + width]
-        if width > side:
-            part = F.avg_pool2d(part.float(), width // side)
+    left, top, width = (windows * resolution).round().long().unbind(1)
+    for size in width.unique().tolist():
+        of = torch.nonzero(width == size)[:, 0]
+        rows, columns = (x[of, None] + torch.arange(size) for x in (top, left))
+        index = moved(torch.cat([of[:, None], rows, columns], dim=1), images.device)
+        of, rows, columns = index.split([1, size, size], dim=1)
+        # [B, S, S, C], as the indices stand apart
+        part = images[of[:, :, None], :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+        if size > side:
+            part = F.avg_pool2d(part.float(), size // side)
             part = part if images.is_floating_point() else part.round()
-        out[k] = part
+        out[of[:, 0]] = part.to(out.dtype)
     return out

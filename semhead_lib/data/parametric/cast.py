@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-import warp as wp
 from torch import Tensor
 
 from semhead_lib.data.parametric.kernels import Lamps, Surface, occlude_kernel, shade_kernel
 from semhead_lib.data.parametric.materials import BACKGROUND
+from semhead_lib.data.parametric.quiet_warp import wp
 from semhead_lib.data.parametric.scene import Light, Scene
 from semhead_lib.data.parametric.visibility import (
     NOTHING,

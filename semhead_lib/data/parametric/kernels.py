@@ -9,9 +9,8 @@ and Kay (1989) for hair, Blinn-Phong for the rest; samples are averaged in linea
 to 8 bits by the sRGB curve.
 """
 
-import warp as wp
-
 from semhead_lib.data.parametric.materials import EYE_SHADER, HAIR_SHADER, SKIN_SHADER
+from semhead_lib.data.parametric.quiet_warp import wp
 from semhead_lib.data.parametric.visibility import NOTHING
 
 _EPSILON = 5.0e-4  # how far a shadow ray starts from the surface, scene units

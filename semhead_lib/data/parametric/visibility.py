@@ -8,7 +8,8 @@ sample finds the same triangle (tested).
 """
 
 import numpy as np
-import warp as wp
+
+from semhead_lib.data.parametric.quiet_warp import wp
 
 NOTHING = wp.constant(wp.int64(0x7FFFFFFFFFFFFFFF))  # a sample that sees no triangle
 _NEAR = wp.constant(

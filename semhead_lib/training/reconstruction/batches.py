@@ -13,6 +13,7 @@ from semhead_lib.cameras import orbit_angles, rays_through
 from semhead_lib.data.dataset.batches import to_model_range, to_unit_range
 from semhead_lib.data.dataset.memory import SubjectsInMemory
 from semhead_lib.data.subjects import Subject, all_present
+from semhead_lib.devices import moved
 from semhead_lib.training.crops import cut, draw_windows
 from semhead_lib.training.reconstruction.settings import ReconstructionSettings
 
@@ -47,18 +48,19 @@ class Sample:
     rays: Rays | None  # None: points are not looked at
 
     def to(self, device: torch.device | str) -> Sample:
-        """The same on `device`."""
+        """The same on `device`, without waiting for it."""
         rays = self.rays
         if rays is not None:
-            rays = Rays(*(getattr(rays, f.name).to(device) for f in fields(Rays)))
-        moved = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "rays"}
+            rays = Rays(*(moved(getattr(rays, f.name), device) for f in fields(Rays)))
+        others = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "rays"}
         return replace(
-            self, rays=rays, **{k: v if v is None else v.to(device) for k, v in moved.items()}
+            self, rays=rays, **{k: v if v is None else moved(v, device) for k, v in others.items()}
         )
 
 
 class SubjectBatches:
-    """From the number of a step to its sample: a function of data, settings and number alone.
+    """From the number of a step to its sample: a function of data, settings and number alone. With a
+    GPU as `device`, subjects of equally many views lie in its memory, where samples are made.
 
     What is rare counts more: pixels are drawn, and differences of images weighed, by the root of
     the rarity of the class of their surface, so that eyes, brows and lips are learnt beside skin
@@ -69,8 +71,13 @@ class SubjectBatches:
     views than a batch takes.
     """
 
-    def __init__(self, data: SubjectsInMemory, settings: ReconstructionSettings) -> None:
-        self.data, self.settings = data, settings
+    def __init__(
+        self,
+        data: SubjectsInMemory,
+        settings: ReconstructionSettings,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.data, self.settings, self.device = data, settings, torch.device(device)
         self._fields = ("views", "masks", "cameras")
         if settings.pixels:
             self._fields += ("depth", "segmentation")
@@ -93,13 +100,27 @@ class SubjectBatches:
         if settings.encode == "attributes":
             self.attributes = attributes_of(data)
         self._facing = [facing(subject.cameras) for subject in data]
-        self.importance = class_importance(data) if "segmentation" in self._fields else None
+        self.importance = None
+        if "segmentation" in self._fields:
+            self.importance = class_importance(data).to(self.device)
+        views = {len(subject.views) for subject in data}
+        self._held = None  # [N, V, ...] of all subjects
+        if self.device.type != "cpu" and len(views) == 1:
+            self._held = {name: self._all(name) for name in (*self._fields, "semantic")}
+
+    def _all(self, name: str) -> Tensor:
+        """A field of all subjects, on the device."""
+        first = getattr(self.data[0], name)
+        held = first.new_empty((len(self.data), *first.shape), device=self.device)
+        for i, subject in enumerate(self.data):
+            held[i] = getattr(subject, name)
+        return held
 
     def __call__(self, step: int) -> Sample:
         s, n = self.settings, len(self.data)
         rng = np.random.default_rng((s.seed, 1, step))
         draws = torch.Generator().manual_seed(int(rng.integers(2**62)))
-        encoded, chosen, kept = [], [], []
+        encoded, chosen, kept, indices = [], [], [], []
         for place in range(step * s.subjects_per_batch, (step + 1) * s.subjects_per_batch):
             epoch, position = divmod(place, n)
             i = int(np.random.default_rng((s.seed, 0, epoch)).permutation(n)[position])
@@ -111,22 +132,18 @@ class SubjectBatches:
                 encoded.append(to_model_range(seen))
             kept.append(rng.permutation(len(subject.views))[: s.views_per_subject].tolist())
             chosen.append(subject)
+            indices.append(i)
 
-        some = {  # [H, V, ...] each
-            name: torch.stack(
-                [getattr(subject, name)[k] for subject, k in zip(chosen, kept, strict=True)]
-            )
-            for name in self._fields
-        }
+        some = self._fields_of(chosen, indices, kept)
         views, masks, cameras = some["views"], some["masks"], some["cameras"]
         if self.importance is not None:
             importance = self.importance[some["segmentation"].long()]
         else:
-            importance = torch.ones(masks.shape)
+            importance = torch.ones(masks.shape, device=masks.device)
         side, windows = views.shape[-1], None
         if s.crop:
             windows = draw_windows(
-                cameras.flatten(0, 1),
+                torch.cat([subject.cameras[k] for subject, k in zip(chosen, kept, strict=True)]),
                 s.views_per_subject,
                 side,
                 s.crop,
@@ -147,14 +164,9 @@ class SubjectBatches:
             images, masks, importance = (
                 cut(x, windows, s.crop) for x in (images, masks, importance)
             )
-        semantics = (
-            None
-            if chosen[0].semantic is None
-            else torch.stack([subject.semantic for subject in chosen])
-        )
         return Sample(
             torch.stack(encoded),
-            semantics,
+            some.get("semantic"),
             cameras,
             windows,
             to_model_range(images),
@@ -162,6 +174,26 @@ class SubjectBatches:
             importance,
             rays,
         )
+
+    def _fields_of(
+        self, chosen: Sequence[Subject], indices: list[int], kept: list[list[int]]
+    ) -> dict[str, Tensor]:  # [H, V, ...] each, "semantic" [H, D]
+        if self._held is not None:
+            index = moved(
+                torch.tensor([[i, *k] for i, k in zip(indices, kept, strict=True)]), self.device
+            )
+            of, views = index[:, 0], index[:, 1:]
+            some = {name: self._held[name][of[:, None], views] for name in self._fields}
+            return some | {"semantic": self._held["semantic"][of]}
+        some = {
+            name: torch.stack(
+                [getattr(subject, name)[k] for subject, k in zip(chosen, kept, strict=True)]
+            )
+            for name in self._fields
+        }
+        if chosen[0].semantic is None:
+            return some
+        return some | {"semantic": torch.stack([subject.semantic for subject in chosen])}
 
 
 def attributes_of(data: Sequence[Subject]) -> Tensor:  # [N, K]
@@ -211,9 +243,11 @@ def _rays(
         x.flatten(0, 1) for x in (views, masks, depth, segmentation, cameras, importance)
     )
     chance = importance.flatten(1).cumsum(1)
-    drawn = torch.rand(len(views), pixels - pixels // 4, generator=rng) * chance[:, -1:]
+    device = views.device
+    drawn = moved(torch.rand(len(views), pixels - pixels // 4, generator=rng), device)
+    drawn = drawn * chance[:, -1:]
     weighed = torch.searchsorted(chance, drawn).clamp_max(side**2 - 1)
-    evenly = torch.randint(side**2, (len(views), pixels // 4), generator=rng)
+    evenly = moved(torch.randint(side**2, (len(views), pixels // 4), generator=rng), device)
     flat = torch.cat([weighed, evenly], dim=1)
     pixel = torch.stack([flat % side, flat // side], dim=-1)
     covered, z, classes = (x.flatten(1).gather(1, flat) for x in (masks, depth, segmentation))

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from semhead_lib.devices import moved
 from semhead_lib.models.generator import Generator
 from semhead_lib.models.renderer import box_bounds
 from semhead_lib.ops import sample_planes
@@ -56,7 +57,7 @@ def of_points(
     misses = (t == NOTHING) & (far > near)
 
     def uniform() -> Tensor:
-        return torch.rand(t.shape, generator=rng).to(t.device)
+        return moved(torch.rand(t.shape, generator=rng), t.device)
 
     end = torch.where(hit, t - BEFORE, far)
     close = hit & (uniform() < NEAR_SHARE)

@@ -12,6 +12,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from semhead_lib.atomic import write_atomically
+from semhead_lib.devices import moved
 from semhead_lib.files import read_tensors
 from semhead_lib.models.encoder import AttributeEncoder, ImageEncoder
 from semhead_lib.models.generator import Generator, Render, packed
@@ -86,7 +87,7 @@ class Reconstructor:
         s, generator = self.settings, self.generator
         rng = torch.Generator().manual_seed(s.seed * 1_000_003 + step)
         mean, log_variance = self.encoder(sample.encoded)
-        noise = torch.randn(mean.shape, generator=rng).to(mean)
+        noise = moved(torch.randn(mean.shape, generator=rng), mean.device)
         w = generator.mapping(mean + noise * (log_variance / 2).exp(), sample.semantics)
         generator.mapping.track(w.detach())
         features = generator.backbone(w)
@@ -110,9 +111,8 @@ class Reconstructor:
     def _drawn(self, sample: Sample, step: int) -> Render:
         """Heads of drawn latents under the semantics and cameras of a sample."""
         rng = torch.Generator().manual_seed(self.settings.seed * 1_000_003 + step + 500_009)
-        z = torch.randn(len(sample.encoded), self.generator.config.z_dim, generator=rng).to(
-            sample.encoded
-        )
+        shape = (len(sample.encoded), self.generator.config.z_dim)
+        z = moved(torch.randn(shape, generator=rng), sample.encoded.device)
         w = self.generator.mapping(z, sample.semantics)
         side = self.settings.crop or self.generator.config.raw_resolution
         return self.generator.synthesize(w, sample.cameras, side, step, windows=sample.windows)

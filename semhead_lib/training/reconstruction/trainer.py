@@ -68,8 +68,10 @@ def reconstruct(
     device, out = pick_device(device), Path(out)
     if device == "cpu":
         keep_freed_memory()
+    else:
+        torch.set_float32_matmul_precision("high")
     run_folder.check_data(settings.adversarial, data)
-    batches = SubjectBatches(data, settings)
+    batches = SubjectBatches(data, settings, device)
     out.mkdir(parents=True, exist_ok=True)
     with folder_lock(out):
         content = _begun(settings, data, out)
