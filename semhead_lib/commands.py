@@ -303,7 +303,12 @@ def data_pack(config: data.Pack) -> None:
     from semhead_lib.devices import available_cores
 
     report = pack_dataset(
-        config.path, config.out, config.size, psnr=config.psnr, threads=available_cores()
+        config.path,
+        config.out,
+        config.size,
+        psnr=config.psnr,
+        classes=config.classes,
+        threads=available_cores(),
     )
     print(f"{config.out}: {report}")
     if report.left_out:

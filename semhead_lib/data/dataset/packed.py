@@ -1,16 +1,19 @@
-"""A dataset as one compact file: a tar of six members, read with numpy and Pillow alone and never
-unpacked.
+"""A dataset as one compact file: a tar of six to eight members, read with numpy and Pillow alone
+and never unpacked.
 
-| member           | content                                                                             |
-|------------------|-------------------------------------------------------------------------------------|
-| `manifest.json`  | layout, licence, how the dataset was made and packed, bytes and SHA-256 of the rest |
-| `subjects.json`  | of each subject: id, number of views, attributes, caption; compressed by zlib       |
-| `lengths.npy`    | [M] int32, bytes of each image in `images.bin`, views of a subject adjacent         |
-| `cameras.npy`    | [M, 25] float32                                                                     |
-| `semantics.npy`  | [S, D] float32; absent while the dataset has no features                            |
-| `images.bin`     | M WebP images one after the other: lossy colours, the mask as lossless alpha        |
+| member              | content                                                                    |
+|---------------------|----------------------------------------------------------------------------|
+| `manifest.json`     | layout, licence, how it was made and packed, bytes and SHA-256 of the rest |
+| `subjects.json`     | of each subject: id, number of views, attributes, caption; zlib            |
+| `lengths.npy`       | [M] int32, bytes of each image of `images.bin`, by subject and view        |
+| `cameras.npy`       | [M, 25] float32                                                            |
+| `semantics.npy`     | [S, D] float32; absent while the dataset has no features                   |
+| `images.bin`        | M WebP images in a row: lossy colours, the mask as lossless alpha          |
+| `class_lengths.npy` | [M] int32, bytes of each image of `classes.bin`                            |
+| `classes.bin`       | M lossless WebP images in that order: the grey level is the class          |
 
-Frontal images, depth, normals and classes stay behind: a packed dataset is what a training reads.
+The last two are there where classes of surfaces were asked for. Frontal images, depth and normals
+stay behind: a packed dataset is what a training reads.
 `semhead data pack` (`semhead_lib.data.dataset.packing`) makes one.
 """
 
@@ -48,7 +51,8 @@ if TYPE_CHECKING:
 FORMAT, VERSION = "semhead-packed", 1
 MANIFEST, SUBJECTS, LENGTHS = "manifest.json", "subjects.json", "lengths.npy"
 CAMERAS, SEMANTICS, IMAGES = "cameras.npy", "semantics.npy", "images.bin"
-MEMBERS = (MANIFEST, SUBJECTS, LENGTHS, CAMERAS, SEMANTICS, IMAGES)
+CLASS_LENGTHS, CLASSES = "class_lengths.npy", "classes.bin"
+MEMBERS = (MANIFEST, SUBJECTS, LENGTHS, CAMERAS, SEMANTICS, IMAGES, CLASS_LENGTHS, CLASSES)
 _MOST_TEXT = 256 << 20  # bytes of `subjects.json`, decompressed, and of `manifest.json`
 
 
@@ -100,7 +104,10 @@ def load_packed(
         manifest, table = _manifest(content, members), _table(members[SUBJECTS])
         layout, views = manifest.layout, [row["views"] for row in table]
         _agree(content, layout, views)
-        images = _images(members, sum(views))
+        images = _images(members, LENGTHS, IMAGES, sum(views))
+        classes = None
+        if "segmentation" in layout.fields:
+            classes = _images(members, CLASS_LENGTHS, CLASSES, sum(views))
         cameras = decode_npy(members[CAMERAS], CAMERAS, (sum(views), LABEL_LENGTH)).split(views)
         semantics: Any = [None] * len(views)
         if layout.semantic:
@@ -110,9 +117,15 @@ def load_packed(
         ends = np.cumsum([0, *views]).tolist()
 
         def decode(number: int) -> Subject:
-            mine = images[ends[number] : ends[number + 1]]
+            mine = slice(ends[number], ends[number + 1])
             return _subject(
-                table[number], mine, cameras[number], semantics[number], manifest, content["packed"]
+                table[number],
+                images[mine],
+                None if classes is None else classes[mine],
+                cameras[number],
+                semantics[number],
+                manifest,
+                content["packed"],
             )
 
         with ThreadPoolExecutor(threads) as pool:
@@ -219,6 +232,11 @@ def _agree(content: dict[str, Any], layout: Layout, views: list[int]) -> None:
             raise ValueError(f"{MANIFEST}: {name} is {said}, {SUBJECTS} has {value}")
     if layout.semantic and SEMANTICS not in content["members"]:
         raise ValueError(f"{SEMANTICS}: missing")
+    for name in (CLASS_LENGTHS, CLASSES):
+        if "segmentation" in layout.fields and name not in content["members"]:
+            raise ValueError(f"{name}: missing")
+        if "segmentation" not in layout.fields and name in content["members"]:
+            raise ValueError(f"{name}: is there, but the fields of {MANIFEST} lack segmentation")
     if layout.semantic and (
         not isinstance(layout.semantic.get("dimension"), int) or "encoder" not in layout.semantic
     ):
@@ -248,13 +266,12 @@ def _table(data: bytes) -> list[dict[str, Any]]:
     return table
 
 
-def _images(members: dict[str, bytes], count: int) -> list[memoryview]:
-    lengths = decode_npy(members[LENGTHS], LENGTHS, (count,), np.int32).long()
-    blob = memoryview(members[IMAGES])
+def _images(members: dict[str, bytes], of: str, name: str, count: int) -> list[memoryview]:
+    """The `count` images of the member `name`, whose lengths are in the member `of`."""
+    lengths = decode_npy(members[of], of, (count,), np.int32).long()
+    blob = memoryview(members[name])
     if bool((lengths < 1).any()) or int(lengths.sum()) != len(blob):
-        raise ValueError(
-            f"{LENGTHS}: must be positive and add up to the {len(blob)} bytes of {IMAGES}"
-        )
+        raise ValueError(f"{of}: must be positive and add up to the {len(blob)} bytes of {name}")
     ends = [0, *lengths.cumsum(0).tolist()]
     return [blob[a:b] for a, b in pairwise(ends)]
 
@@ -262,6 +279,7 @@ def _images(members: dict[str, bytes], count: int) -> list[memoryview]:
 def _subject(
     row: dict[str, Any],
     images: list[memoryview],
+    classes: list[memoryview] | None,
     cameras: Tensor,
     semantic: Tensor | None,
     manifest: Manifest,
@@ -277,6 +295,14 @@ def _subject(
         views.append(pixels[:3])
         if masked:  # an alpha of 255 everywhere is not stored
             masks.append(pixels[3] if len(pixels) == 4 else torch.full_like(pixels[0], 255))
+    segmentation = None
+    if classes is not None:
+        segmentation = torch.stack(
+            [
+                _classes(bytes(data), f"{CLASSES}: {row['id']}, view {view}", layout.resolution)
+                for view, data in enumerate(classes)
+            ]
+        )
     azimuth, elevation, _ = torch.deg2rad(orbit_angles(cameras)).unbind(-1)
     stacked = torch.stack(views)
     return Subject(
@@ -285,6 +311,7 @@ def _subject(
         cameras=cameras.clone(),
         frontal=stacked[int((azimuth.cos() * elevation.cos()).argmax())],
         masks=torch.stack(masks) if masked else None,
+        segmentation=segmentation,
         semantic=semantic,
         semantic_encoder=layout.semantic["encoder"] if layout.semantic else None,
         attributes=row["attributes"],
@@ -292,6 +319,13 @@ def _subject(
         provenance={"source": manifest.plan.source.get("name", ""), "packed": how},
         licence=manifest.licence,
     ).validate()
+
+
+def _classes(data: bytes, where: str, resolution: int) -> Tensor:  # [S, S] uint8
+    red, green, blue = decode_image(data, where, ("RGB",), resolution)
+    if not (torch.equal(red, green) and torch.equal(red, blue)):
+        raise ValueError(f"{where}: must be grey: its level is the class")
+    return red.clone()
 
 
 def _own_checksum(content: dict[str, Any]) -> str:

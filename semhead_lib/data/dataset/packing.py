@@ -1,9 +1,9 @@
 """Packs a dataset into one file of a given size: the best WebP quality that fits, and what that
 quality costs.
 
-The colours are lossy, masks, cameras and features exact. A quality is judged by its PSNR over a
-sample of images; one below `psnr` is never used: subjects are left out instead, evenly, and the
-report says how many.
+The colours are lossy; masks, cameras, features and classes (packed where asked for) are exact. A
+quality is judged by its PSNR over a sample of images; one below `psnr` is never used: subjects are
+left out instead, evenly, and the report says how many.
 """
 
 from __future__ import annotations
@@ -39,6 +39,8 @@ from semhead_lib.data.dataset.encoding import (
 from semhead_lib.data.dataset.manifest import Manifest
 from semhead_lib.data.dataset.packed import (
     CAMERAS,
+    CLASS_LENGTHS,
+    CLASSES,
     IMAGES,
     LENGTHS,
     SEMANTICS,
@@ -52,7 +54,7 @@ GENERATOR_PSNR = (
 )
 FLOOR_PSNR = 33.0  # dB: an eighth of that error's energy or less
 _BEST, _SAMPLE_SUBJECTS, _SAMPLE_VIEWS = 95, 60, 4
-_TAR = 6 * 1024 + 10240  # bytes of headers and padding at most
+_TAR, _TAR_MEMBER = 10240, 1024  # bytes of headers and padding at most
 
 
 @dataclass(frozen=True)
@@ -68,9 +70,12 @@ class PackReport:
     mask_iou: float | None  # mean over the sample; None without masks
     sampled: int  # images that were compared
     left_out: int  # subjects
+    class_bytes: int | None = None  # of the classes of all views; None without classes
 
     def __str__(self) -> str:
         masks = "no masks" if self.mask_iou is None else f"mask IoU {self.mask_iou:.4f}"
+        if self.class_bytes is not None:
+            masks += f", classes exact in {self.class_bytes / 1e6:.2f} MB"
         return (
             f"{self.subjects} subjects, {self.views} views, {self.bytes / 1e6:.2f} MB, "
             f"{self.bytes / self.views:.0f} bytes a view; WebP quality {self.quality}: PSNR "
@@ -87,26 +92,29 @@ def pack_dataset(
     size: float,  # MB (10^6 bytes) that the file may have
     *,
     psnr: float = FLOOR_PSNR,  # dB, the lowest mean that is accepted
+    classes: bool = False,  # whether the classes of surfaces (`Subject.segmentation`) are packed
     threads: int = 2,
     progress: bool = True,
 ) -> PackReport:
     """Write the dataset in `folder` as the file `out`, of at most `size` megabytes.
 
     The same dataset gives the same bytes (of one version of Pillow and libwebp). Raises
-    FileNotFoundError, ValueError for a bad dataset or a size that not one subject fits in,
-    FileExistsError when `out` exists, BlockingIOError when another process is writing it, OSError
-    when it cannot be written.
+    FileNotFoundError, ValueError for a bad dataset, for one without the classes that are asked
+    for, or for a size that not one subject fits in, FileExistsError when `out` exists,
+    BlockingIOError when another process is writing it, OSError when it cannot be written.
     """
     if not 0 < size < math.inf:
         raise ValueError(f"size must be a positive number of megabytes, got {size:g}")
     if not psnr < math.inf:
         raise ValueError(f"psnr must be a finite number of decibels, got {psnr:g}")
     out, folder, manifest = Path(out), Path(folder), Manifest.load(folder)
+    if classes and "segmentation" not in manifest.layout.fields:
+        raise ValueError(f"{folder}: has no classes (segmentation) to pack: leave out classes=true")
     with place_lock(out):
         if out.exists():
             raise FileExistsError(f"{out} exists already; pack into a new name")
         remove_leftovers(out.parent, out.name)
-        return _pack(folder, manifest, out, size, psnr, threads, progress)
+        return _pack(folder, manifest, out, size, psnr, classes, threads, progress)
 
 
 def _pack(
@@ -115,11 +123,12 @@ def _pack(
     out: Path,
     size: float,
     psnr: float,
+    classes: bool,
     threads: int,
     progress: bool,
 ) -> PackReport:
-    sample = _Sample(folder, manifest)
-    budget = size * 1e6 - _TAR
+    sample = _Sample(folder, manifest, classes)
+    budget = size * 1e6 - (_TAR + (8 if classes else 6) * _TAR_MEMBER)
     table = sample.bytes_of_a_subject
     for_images = budget / manifest.subjects - table
     views = manifest.views / manifest.subjects
@@ -133,9 +142,10 @@ def _pack(
     kept = min(
         int(budget / (sample.encoded(quality).mean_bytes * views + table)), manifest.subjects
     )
+    known: dict[str, list[bytes]] | None = {} if classes else None
     while kept >= 1:
         wanted = np.linspace(0, manifest.subjects - 1, kept).round().astype(int).tolist()
-        members = _members(folder, manifest, wanted, quality, threads, progress)
+        members = _members(folder, manifest, wanted, quality, known, threads, progress)
         total = sum(map(len, members.values()))
         if total <= budget:
             break
@@ -162,7 +172,9 @@ def _publish(
 ) -> PackReport:
     counts = [row["views"] for row in json.loads(zlib.decompress(members[SUBJECTS]))]
     result, layout = sample.encoded(quality), manifest.layout
-    fields = [f for f in layout.fields if f in ("views", "cameras", "frontal", "masks", "semantic")]
+    there = {"views", "cameras", "frontal", "masks", "semantic"}
+    there |= {"segmentation"} if CLASSES in members else set()
+    fields = [f for f in layout.fields if f in there]
     packed = {
         "quality": quality,
         "psnr_db": round(result.psnr, 2),
@@ -196,6 +208,7 @@ def _publish(
         result.iou,
         len(sample.images),
         manifest.subjects - kept,
+        len(members[CLASSES]) if CLASSES in members else None,
     )
 
 
@@ -212,19 +225,22 @@ class _Encoded:
 class _Sample:
     """Images spread evenly over subjects and views, and what they become at a quality."""
 
-    def __init__(self, folder: Path, manifest: Manifest) -> None:
+    def __init__(self, folder: Path, manifest: Manifest, classes: bool) -> None:
         count = min(_SAMPLE_SUBJECTS, manifest.subjects)
         wanted = np.linspace(0, manifest.subjects - 1, count).round().astype(int).tolist()
-        self.images, rows, semantics = [], [], 0
-        for number, subject in enumerate(_read(folder, manifest, wanted)):
+        self.images, rows, semantics, of_classes = [], [], 0, []
+        for number, subject in enumerate(_read(folder, manifest, wanted, classes)):
             step = max(len(subject.images) // _SAMPLE_VIEWS, 1)
             self.images += subject.images[number % step :: step]  # other views of each
+            of_classes += [len(_webp_classes(c)) for c in subject.classes[number % step :: step]]
             rows.append(subject.row)
             semantics = 0 if subject.semantic is None else subject.semantic.nbytes
         views = manifest.views / manifest.subjects
         self.bytes_of_a_subject = (
             len(_packed_rows(rows)) / count * 1.05 + semantics + views * (25 * 4 + 4)
         )
+        if of_classes:  # a hundredth more, as of the images
+            self.bytes_of_a_subject += views * (1.01 * float(np.mean(of_classes)) + 4)
         self.encoded = cache(self._encoded)
 
     def _encoded(self, quality: int) -> _Encoded:
@@ -251,11 +267,15 @@ class _Bare:
     images: list[np.ndarray]  # [H, W, 3 or 4] uint8, the mask as alpha
     cameras: Tensor
     semantic: Tensor | None
+    classes: list[np.ndarray]  # [H, W] uint8; empty where they are not packed
 
 
-def _read(folder: Path, manifest: Manifest, wanted: Collection[int]) -> Iterator[_Bare]:
+def _read(
+    folder: Path, manifest: Manifest, wanted: Collection[int], classes: bool
+) -> Iterator[_Bare]:
     """The subjects numbered `wanted`, in order, without what is not packed."""
     wanted, stems = set(wanted), ("json", "cameras.", "semantic.", "view_", "mask_")
+    stems += ("segmentation_", "label_") if classes else ()
     for record, first in zip(manifest.shards, manifest.first_subjects, strict=False):
         path = folder / record.name
 
@@ -277,7 +297,12 @@ def _read(folder: Path, manifest: Manifest, wanted: Collection[int]) -> Iterator
                     "attributes": info.attributes,
                     "caption": info.caption,
                 }
-                yield _Bare(row, images, decode_entry(sample, info, "cameras.npy"), semantic)
+                cameras = decode_entry(sample, info, "cameras.npy")
+                of_views = [
+                    decode_entry(sample, info, info.entry("segmentation", view)).numpy()
+                    for view in range(info.views if classes else 0)
+                ]
+                yield _Bare(row, images, cameras, semantic, of_views)
             except ValueError as error:
                 raise ValueError(f"{path}: {error}") from None
 
@@ -294,12 +319,24 @@ def _members(
     manifest: Manifest,
     wanted: Sequence[int],
     quality: int,
+    known: dict[str, list[bytes]] | None,
     threads: int,
     progress: bool,
 ) -> dict[str, bytes]:
-    """All members but the manifest."""
-    rows, cameras, semantics, images = [], [], [], []
-    subjects = _read(folder, manifest, wanted)
+    """All members but the manifest.
+
+    `known` has the encoded classes of subjects by their id, which no quality changes, and receives
+    those it lacks; None where classes are not packed.
+    """
+    rows, cameras, semantics, images, classes = [], [], [], [], []
+    subjects = _read(folder, manifest, wanted, known is not None)
+
+    def encode(subject: _Bare) -> tuple[list[bytes], list[bytes]]:
+        of_classes = (known or {}).get(subject.row["id"])
+        if of_classes is None:
+            of_classes = [_webp_classes(c) for c in subject.classes]
+        return [_webp(i, quality) for i in subject.images], of_classes
+
     with (
         ThreadPoolExecutor(threads) as pool,
         tqdm(total=len(wanted), unit="subject", disable=not progress) as bar,
@@ -307,22 +344,32 @@ def _members(
         while chunk := list(
             islice(subjects, 4 * threads)
         ):  # bounds what is read but not yet encoded
-            for subject, encoded in zip(
-                chunk, pool.map(lambda s: [_webp(i, quality) for i in s.images], chunk), strict=True
+            for subject, (of_images, of_classes) in zip(
+                chunk, pool.map(encode, chunk), strict=True
             ):
                 rows.append(subject.row)
                 cameras.append(subject.cameras)
                 semantics.append(subject.semantic)
-                images += encoded
+                images += of_images
+                classes += of_classes
+                if known is not None:
+                    known[subject.row["id"]] = of_classes
             bar.update(len(chunk))
     members = {
         SUBJECTS: _packed_rows(rows),
-        LENGTHS: encode_npy(torch.tensor([len(data) for data in images], dtype=torch.int32)),
+        LENGTHS: _lengths(images),
         CAMERAS: encode_npy(torch.cat(cameras)),
     }
     if manifest.layout.semantic:
         members[SEMANTICS] = encode_npy(torch.stack(semantics))
-    return members | {IMAGES: b"".join(images)}
+    members[IMAGES] = b"".join(images)
+    if known is not None:
+        members |= {CLASS_LENGTHS: _lengths(classes), CLASSES: b"".join(classes)}
+    return members
+
+
+def _lengths(files: list[bytes]) -> bytes:
+    return encode_npy(torch.tensor([len(data) for data in files], dtype=torch.int32))
 
 
 def _packed_rows(rows: list[dict[str, Any]]) -> bytes:
@@ -336,6 +383,12 @@ def _webp(image: np.ndarray, quality: int) -> bytes:
     Image.fromarray(image).save(
         file, "WEBP", quality=quality, method=4, exact=True, alpha_quality=100
     )
+    return file.getvalue()
+
+
+def _webp_classes(classes: np.ndarray) -> bytes:  # [H, W] uint8
+    file = io.BytesIO()  # lossless WebP of grey levels, which has no mode but RGB for them
+    Image.fromarray(classes).convert("RGB").save(file, "WEBP", lossless=True, quality=100, method=6)
     return file.getvalue()
 
 

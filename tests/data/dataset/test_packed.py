@@ -7,14 +7,17 @@ import functools
 import io
 import json
 import tarfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from noise_source import NoiseSource
+from PIL import Image
 
 from semhead_lib import cli
 from semhead_lib.data.dataset import packed, packing
+from semhead_lib.data.dataset.encoding import decode_npy, encode_npy
 from semhead_lib.data.dataset.memory import SubjectsInMemory
 from semhead_lib.data.dataset.packed import load_packed, read_packed, write_packed
 from semhead_lib.data.dataset.packing import pack_dataset
@@ -25,7 +28,7 @@ SIDE = 48
 
 
 class SmoothSource(NoiseSource):
-    """Noise of few pixels, enlarged: as compressible as photographs are."""
+    """Noise of few pixels, enlarged: as compressible as photographs are. Classes are 0 to 255."""
 
     def subject(self, index):
         subject = super().subject(index)
@@ -42,6 +45,11 @@ class SmoothSource(NoiseSource):
             views=views,
             frontal=views[0],
             masks=masks[:, 0] if self.geometry else None,
+            segmentation=subject.segmentation[:, :6, :6]
+            .repeat_interleave(8, 1)
+            .repeat_interleave(8, 2)
+            if self.geometry
+            else None,
         )
 
 
@@ -66,6 +74,13 @@ def folder(tmp_path_factory):
 def file(folder):
     path = folder.parent / "heads.tar"
     pack_dataset(folder, path, 1.0, progress=False)
+    return path
+
+
+@pytest.fixture(scope="module")
+def file_with_classes(folder):
+    path = folder.parent / "classes.tar"
+    pack_dataset(folder, path, 1.0, classes=True, progress=False)
     return path
 
 
@@ -176,10 +191,92 @@ def test_a_mask_that_covers_all_is_kept(tmp_path, monkeypatch):
     assert bool((load_packed(tmp_path / "full.tar")[0].masks == 255).all())
 
 
-def test_every_damaged_byte_is_named_or_harmless(folder, file, tmp_path):
+def test_classes_come_back_exactly(folder, file_with_classes):
+    here = SubjectsInMemory.load(folder, geometry=("segmentation",))
+    there = load_packed(file_with_classes, threads=3)
+    for one, other in zip(here, there, strict=True):
+        assert other.segmentation.dtype == torch.uint8
+        assert torch.equal(one.segmentation, other.segmentation)
+        assert torch.equal(one.masks, other.masks) and psnr(one.views, other.views) > 33
+    assert len({int(c) for subject in there for c in subject.segmentation.unique()}) > 200
+    assert set(there.manifest.layout.fields) == {
+        *("views", "cameras", "frontal", "masks", "segmentation", "semantic")
+    }
+    assert read_packed(file_with_classes)[0]["packed"]["not_packed"] == []
+    assert torch.equal(
+        load_packed(file_with_classes, limit=3)[2].segmentation, here[2].segmentation
+    )
+
+
+def test_a_file_without_classes_is_what_it_was(folder, file, file_with_classes):
+    content, members = read_packed(file)
+    assert list(members) == [
+        *("subjects.json", "lengths.npy", "cameras.npy", "semantics.npy", "images.bin")
+    ]
+    assert content["packed"]["not_packed"] == ["segmentation"]
+    assert load_packed(file)[0].segmentation is None
+    with_classes = read_packed(file_with_classes)[1]
+    assert list(with_classes) == [*members, "class_lengths.npy", "classes.bin"]
+    assert {name: with_classes[name] for name in members} == members
+
+
+def smaller(file):  # MB: the size of the file without a fifth of its images' bytes
+    return (file.stat().st_size - 0.2 * len(read_packed(file)[1]["images.bin"])) / 1e6
+
+
+@pytest.fixture
+def qualities(monkeypatch):
+    """The qualities at which the whole dataset is encoded, one after the other."""
+    tried, members = [], packing._members
+    monkeypatch.setattr(
+        packing, "_members", lambda *words: tried.append(words[3]) or members(*words)
+    )
+    return tried
+
+
+def test_the_size_counts_the_classes(folder, file_with_classes, qualities, tmp_path):
+    size, classes = smaller(file_with_classes), read_packed(file_with_classes)[1]["classes.bin"]
+    report = pack_dataset(
+        folder, tmp_path / "small.tar", size, psnr=25.0, classes=True, progress=False
+    )
+    assert len(qualities) == 1, "the sample promised what came"
+    assert 0.85 * size * 1e6 < report.bytes <= size * 1e6 and report.left_out == 0
+    assert read_packed(tmp_path / "small.tar")[1]["classes.bin"] == classes
+    assert report.class_bytes == len(classes)
+    assert f"classes exact in {len(classes) / 1e6:.2f} MB" in str(report)
+    report = pack_dataset(folder, tmp_path / "bare.tar", size, psnr=25.0, progress=False)
+    assert report.class_bytes is None and "classes" not in str(report)
+
+
+def test_classes_are_encoded_once_for_all_qualities(
+    folder, file_with_classes, qualities, tmp_path, monkeypatch
+):
+    encoded, encode, judge = [], packing._webp_classes, packing._Sample._encoded
+
+    def promise_too_much(sample, quality):
+        whole = judge(sample, quality)
+        return replace(whole, mean_bytes=0.9 * whole.mean_bytes)
+
+    monkeypatch.setattr(packing, "_webp_classes", lambda c: encoded.append(1) or encode(c))
+    monkeypatch.setattr(packing._Sample, "_encoded", promise_too_much)
+    size = smaller(file_with_classes)
+    pack_dataset(folder, tmp_path / "small.tar", size, psnr=25.0, classes=True, progress=False)
+    assert len(qualities) > 1 and len(encoded) == 48 + 48, "of the sample, and of all views"
+
+
+def test_classes_that_are_not_there_are_missed_at_once(tmp_path):
+    source = make(tmp_path / "bare", subjects=2, semantic=False, views=2, geometry=False)
+    with pytest.raises(ValueError, match=r"bare: has no classes \(segmentation\) to pack"):
+        pack_dataset(source, tmp_path / "bare.tar", 1.0, classes=True, progress=False)
+    assert [path.name for path in tmp_path.iterdir()] == ["bare"]
+
+
+@pytest.mark.parametrize("kind", ["file", "file_with_classes"])
+def test_every_damaged_byte_is_named_or_harmless(kind, tmp_path, request):
+    file = request.getfixturevalue(kind)
     data, names = (
         file.read_bytes(),
-        ("manifest", "subjects", "lengths", "cameras", "semantics", "images", "packed"),
+        ("manifest", "subjects", "lengths", "cameras", "semantics", "images", "class", "packed"),
     )
     whole = load_packed(file)
     broken = tmp_path / "broken.tar"
@@ -192,7 +289,9 @@ def test_every_damaged_byte_is_named_or_harmless(folder, file, tmp_path):
             assert str(error).startswith(str(broken)) and any(name in str(error) for name in names)
             named += 1
         else:
-            assert all(torch.equal(a.views, b.views) for a, b in zip(whole, same, strict=True))
+            for a, b in zip(whole, same, strict=True):
+                assert torch.equal(a.views, b.views)
+                assert a.segmentation is None or torch.equal(a.segmentation, b.segmentation)
     assert named > 60
     for length in (0, 700, len(data) // 2, len(data) - 10300):
         broken.write_bytes(data[:length])
@@ -230,6 +329,48 @@ def rewritten(file, path, change):
 def test_contradictions_are_named(file, tmp_path, change, message):
     with pytest.raises(ValueError, match=message):
         load_packed(rewritten(file, tmp_path / "odd.tar", change))
+
+
+def _coloured(content, members):
+    """The first image of classes becomes one whose colours are not grey."""
+    tinted = Image.merge("RGB", [Image.effect_noise((SIDE, SIDE), 99) for _ in range(3)])
+    image = io.BytesIO()
+    tinted.save(image, "WEBP", lossless=True)
+    lengths = decode_npy(members["class_lengths.npy"], "lengths", (48,), np.int32)
+    rest = members["classes.bin"][int(lengths[0]) :]
+    lengths[0] = len(image.getvalue())
+    members.update(
+        {"class_lengths.npy": encode_npy(lengths), "classes.bin": image.getvalue() + rest}
+    )
+
+
+def _cut(name, count):
+    return lambda content, members: members.update({name: members[name][:-count]})
+
+
+def _zeros(content, members):
+    members["classes.bin"] = bytes(len(members["classes.bin"]))
+
+
+def _without_field(content, members):
+    content["fields"].remove("segmentation")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda c, m: m.pop("class_lengths.npy"), "class_lengths.npy: missing"),
+        (lambda c, m: m.pop("classes.bin"), "classes.bin: missing"),
+        (_without_field, "class_lengths.npy: is there, but the fields of manifest.json lack"),
+        (_cut("classes.bin", 9), "class_lengths.npy: must be positive .* bytes of classes.bin"),
+        (_cut("class_lengths.npy", 4), "class_lengths.npy: has"),
+        (_zeros, "classes.bin: noise-0-0000., view 0: is not a readable image"),
+        (_coloured, "classes.bin: noise-0-00000, view 0: must be grey"),
+    ],
+)
+def test_contradictions_of_classes_are_named(file_with_classes, tmp_path, change, message):
+    with pytest.raises(ValueError, match=message):
+        load_packed(rewritten(file_with_classes, tmp_path / "odd.tar", change))
 
 
 @pytest.mark.parametrize(
@@ -304,3 +445,7 @@ def test_the_command(folder, tmp_path, capsys):
     assert "of 12 subjects are left out, evenly" in said.err
     assert json.loads(json.dumps(read_packed(out)[0]))["packed"]["subjects_left_out"] > 0
     assert packing.GENERATOR_PSNR < packing.FLOOR_PSNR
+    words = ["data", "pack", str(folder), str(tmp_path / "classes.tar"), "size=1", "classes=true"]
+    assert cli.main(words) == 0
+    assert ", classes exact in " in capsys.readouterr().out
+    assert load_packed(tmp_path / "classes.tar")[0].segmentation is not None
