@@ -71,7 +71,6 @@ class Step:
         if self.device.type == "cuda":
             if settings.graphs and self._eager:
                 warnings.warn(f"training without CUDA graphs: {self._eager}", stacklevel=2)
-            torch.backends.cudnn.benchmark = True
             for optimiser in (networks.g_optimiser, networks.d_optimiser):
                 for group in optimiser.param_groups:  # a snapshot may be of a training on a CPU
                     group["capturable"] = True

@@ -35,6 +35,8 @@ def main(words: list[str]) -> str | None:
             return f"left out, and none are there: {compiled.COMPILED.detail}"
     elif words[2:] != [_BUILT] and (failed := _compile(job)):
         return failed
+    elif job.device not in compiled.COMPILED.devices:
+        return f"built, but without ops for {job.device}: {compiled.COMPILED.detail}"
     verdict = quick(job.device)
     job.answer(quick=verdict)
     print(f"quick check of the ops: {verdict}")
@@ -69,13 +71,9 @@ def _compile(job: Job) -> str | None:
     code = subprocess.run(command, cwd=root, env=environment, check=False).returncode
     if code:
         return f"'{' '.join(command[1:])}' fails with exit code {code}"
-    if compiled.COMPILED.devices:  # of older sources: a process holds one set of ops
-        os.execv(sys.executable, [sys.executable, "-m", __spec__.name, sys.argv[1], _BUILT])
-    found = compiled.COMPILED = compiled.load()
-    if job.device not in found.devices:
-        return f"built, but without ops for {job.device}: {found.detail}"
-    print(found.detail)
-    return None
+    # gradients of ops are registered when the package is imported: a new process finds them
+    sys.stdout.flush()
+    os.execv(sys.executable, [sys.executable, "-m", __spec__.name, sys.argv[1], _BUILT])
 
 
 def _current(root: Path, device: str, architecture: str) -> bool:

@@ -7,6 +7,7 @@ important first.
 from __future__ import annotations
 
 import copy
+import itertools
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -63,8 +64,10 @@ def measure(
         path, f"{sizes}, fp32 unless said, medians of {meter.runs} runs", device, meter.ceilings()
     )
     cases = list(_cases(sizes, device))
-    for kind in ("ours", "reference", "ours, bf16 map", "ours, density grid", "compiled reference"):
-        for case in cases:
+    kinds = ("ours", "reference", "compiled reference", "ours, bf16 map", "ours, density grid")
+    most = len(_FIRST) + 1  # cases that matter most have all kinds before the others have any
+    for group in (cases[:most], cases[most:]):
+        for kind, case in itertools.product(kinds, group):
             render = case.render(kind)
             if render is None:
                 continue

@@ -205,5 +205,4 @@ def _value(text: str) -> Any:
 
 
 if __name__ == "__main__":
-    torch.backends.cudnn.benchmark = True
     sys.exit(main(sys.argv))
