@@ -101,12 +101,12 @@ class _Slot:
         )  # filled, released
 
     def fill(self, inputs: Inputs, stream: torch.cuda.Stream | None) -> Packing:
-        packing = Packing.of(inputs)
+        packing = Packing.of(inputs.tensors)
         if self._events is not None:
             self._events[0].synchronize()  # the copy from this host memory, long done
         if len(self.host) < packing.length:
             self.host = torch.empty(packing.length, dtype=torch.uint8, pin_memory=self.on_gpu)
-        packing.write(inputs, self.host)
+        packing.write(inputs.tensors, self.host)
         if stream is None or self._events is None:
             self.buffer = self.host
             return packing

@@ -4,6 +4,7 @@ captured graph."""
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import NamedTuple
 
@@ -84,15 +85,15 @@ class Entry(NamedTuple):
 
 @dataclass(frozen=True)
 class Packing:
-    """Where each tensor of some inputs lies in a buffer of bytes. Equal packings have inputs of
-    equal shapes."""
+    """Where each of some tensors lies in a buffer of bytes. Equal packings have tensors of equal
+    names, types and shapes."""
 
     entries: tuple[Entry, ...]
 
     @classmethod
-    def of(cls, inputs: Inputs) -> Packing:
+    def of(cls, tensors: Mapping[str, Tensor]) -> Packing:
         entries, start = [], 0
-        for name, tensor in inputs.tensors.items():
+        for name, tensor in tensors.items():
             entries.append(Entry(name, tensor.dtype, tuple(tensor.shape), start))
             start += -(-entries[-1].length // _ALIGNMENT) * _ALIGNMENT
         return cls(tuple(entries))
@@ -103,17 +104,14 @@ class Packing:
         last = self.entries[-1]
         return last.start + last.length
 
-    def write(self, inputs: Inputs, buffer: Tensor) -> None:
-        """Copy the inputs into a buffer (uint8 [at least `length`])."""
-        there = self._views(buffer)
-        for name, tensor in inputs.tensors.items():
+    def write(self, tensors: Mapping[str, Tensor], buffer: Tensor) -> None:
+        """Copy the tensors into a buffer (uint8 [at least `length`])."""
+        there = self.read(buffer)
+        for name, tensor in tensors.items():
             there[name].copy_(tensor)
 
-    def read(self, buffer: Tensor) -> Inputs:
-        """The inputs in a buffer, as views of it."""
-        return Inputs(**self._views(buffer))
-
-    def _views(self, buffer: Tensor) -> dict[str, Tensor]:
+    def read(self, buffer: Tensor) -> dict[str, Tensor]:
+        """The tensors in a buffer, as views of it."""
         return {
             e.name: buffer[e.start : e.start + e.length].view(e.dtype).view(e.shape)
             for e in self.entries
@@ -132,7 +130,7 @@ class Prepared:
     @classmethod
     def of(cls, step: int, variant: Variant, inputs: Inputs, device: torch.device) -> Prepared:
         """Packed and taken to the device in one copy."""
-        packing = Packing.of(inputs)
+        packing = Packing.of(inputs.tensors)
         host = torch.empty(packing.length, dtype=torch.uint8, pin_memory=device.type == "cuda")
-        packing.write(inputs, host)
+        packing.write(inputs.tensors, host)
         return cls(step, variant, packing, host.to(device, non_blocking=True))

@@ -103,7 +103,7 @@ class Step:
         variant, packing = prepared.variant, prepared.packing
 
         def run(buffer: Tensor) -> Result:
-            return self._run(variant, packing.read(buffer))
+            return self._run(variant, Inputs(**packing.read(buffer)))
 
         if self.graphs is None:
             result = run(prepared.buffer)

@@ -48,3 +48,43 @@ def make_noise(folder, semantic=True, geometry=True, resolution=32, subjects=8, 
 
 def _features(images):  # [N, 3, H, W] uint8 -> [N, 16], unit length
     return normalize(images.float().flatten(1)[:, :16] - 127.5, dim=1)
+
+
+class Static:
+    """A result that stays in one place."""
+
+    names, values = (), None
+
+
+class Rerun:
+    """Captures by remembering the function, and replays by running it: of the same memory, into the
+    same memory."""
+
+    def __init__(self, fails=False):
+        self.fails, self.ran = fails, []
+
+    def eagerly(self, function):
+        self.ran.append("eager")
+        return function()
+
+    def capture(self, function):
+        self.ran.append("capture")
+        if self.fails:
+            raise RuntimeError(
+                "CUDA error: operation not permitted when stream is capturing\nCUDA kernel errors "
+                "..."
+            )
+        result = Static()
+
+        def replay():
+            self.ran.append("replay")
+            found = function()
+            result.names = found.names
+            result.values = (
+                found.values.clone() if result.values is None else result.values.copy_(found.values)
+            )
+
+        return replay, result
+
+    def finish(self):
+        self.ran.append("finish")

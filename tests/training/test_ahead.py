@@ -8,6 +8,7 @@ from accelerate import Accelerator
 from small_training import small
 
 from semhead_lib.training.ahead import Ahead
+from semhead_lib.training.inputs import Inputs
 from semhead_lib.training.step import Networks, Step
 
 
@@ -44,7 +45,7 @@ def test_it_copies_to_a_gpu_while_that_computes(data):
             prepared = next(ahead)
             for _ in range(20):
                 busy = (busy @ busy).clamp(-1, 1)
-            copies.append((prepared, prepared.packing.read(prepared.buffer.clone())))
+            copies.append((prepared, Inputs(**prepared.packing.read(prepared.buffer.clone()))))
     for number, (prepared, inputs) in enumerate(copies):
         expected = step.draws(number, data.batch(number, 2, 2))[1].tensors
         assert prepared.step == number and prepared.buffer.is_cuda
@@ -55,7 +56,7 @@ def test_it_copies_to_a_gpu_while_that_computes(data):
 
 def assert_equal(one, other):
     """The tensors; what lies between them in the buffers is not set."""
-    a, b = (p.packing.read(p.buffer).tensors for p in (one, other))
+    a, b = (p.packing.read(p.buffer) for p in (one, other))
     assert all(torch.equal(a[name], b[name]) for name in b)
 
 

@@ -108,18 +108,20 @@ def test_packed_and_read_is_the_same(data):
         small(jitter=False, vicico_view=0.0),
     ):
         _, inputs = draws(settings)(0, batch)
-        packing = Packing.of(inputs)
+        packing = Packing.of(inputs.tensors)
         buffer = torch.full((packing.length + 9,), 77, dtype=torch.uint8)
-        packing.write(inputs, buffer)
-        again = packing.read(buffer[: packing.length])
+        packing.write(inputs.tensors, buffer)
+        again = Inputs(**packing.read(buffer[: packing.length]))
         assert again.tensors.keys() == inputs.tensors.keys()
         for name, tensor in inputs.tensors.items():
             assert (
                 torch.equal(again.tensors[name], tensor)
                 and again.tensors[name].dtype == tensor.dtype
             ), name
-        assert Packing.of(again) == packing and (buffer[packing.length :] == 77).all()
-        assert Packing.of(draws(settings)(1, batch)[1]) != packing, "a step without density points"
+        assert Packing.of(again.tensors) == packing and (buffer[packing.length :] == 77).all()
+        assert Packing.of(draws(settings)(1, batch)[1].tensors) != packing, (
+            "a step without density points"
+        )
 
 
 def test_micro_batches_are_the_batch_in_order(data):

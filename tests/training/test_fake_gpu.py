@@ -12,7 +12,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from semhead_lib.ops import compiled
 from semhead_lib.training import losses
-from semhead_lib.training.inputs import Packing
+from semhead_lib.training.inputs import Inputs, Packing
 from semhead_lib.training.networks import Gradients, Networks, _adam
 from semhead_lib.training.step import Step
 
@@ -84,11 +84,10 @@ def test_all_tensors_of_a_step_are_on_its_device(data, monkeypatch, changes, fus
         step = Step(settings, networks, settings.condition_mode(16), processes)
     for number in (0, 1):
         variant, inputs = draws(number, batch)
-        packing = Packing.of(inputs)
+        packing = Packing.of(inputs.tensors)
         with fake:
-            result = step._run(
-                variant, packing.read(torch.empty(packing.length, dtype=torch.uint8, device="cuda"))
-            )
+            buffer = torch.empty(packing.length, dtype=torch.uint8, device="cuda")
+            result = step._run(variant, Inputs(**packing.read(buffer)))
         assert result.values.device.type == "cuda" and ("r1" in result.names) == (number == 0)
 
 

@@ -4,51 +4,11 @@ GPU."""
 import pytest
 import torch
 from accelerate import Accelerator
-from small_training import make_noise, small
+from small_training import Rerun, make_noise, small
 
 from semhead_lib.data.dataset.memory import SubjectsInMemory
 from semhead_lib.training.graphs import Graphs, Result
 from semhead_lib.training.step import Networks, Step
-
-
-class Static:
-    """A result that stays in one place."""
-
-    names, values = (), None
-
-
-class Rerun:
-    """Captures by remembering the function, and replays by running it: of the same memory, into the
-    same memory."""
-
-    def __init__(self, fails=False):
-        self.fails, self.ran = fails, []
-
-    def eagerly(self, function):
-        self.ran.append("eager")
-        return function()
-
-    def capture(self, function):
-        self.ran.append("capture")
-        if self.fails:
-            raise RuntimeError(
-                "CUDA error: operation not permitted when stream is capturing\nCUDA kernel errors "
-                "..."
-            )
-        result = Static()
-
-        def replay():
-            self.ran.append("replay")
-            found = function()
-            result.names = found.names
-            result.values = (
-                found.values.clone() if result.values is None else result.values.copy_(found.values)
-            )
-
-        return replay, result
-
-    def finish(self):
-        self.ran.append("finish")
 
 
 def doubled(buffer) -> Result:

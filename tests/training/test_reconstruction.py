@@ -5,13 +5,16 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from small_training import Rerun
 
 from semhead_lib.cameras import project, rays
 from semhead_lib.data.dataset.memory import SubjectsInMemory
 from semhead_lib.data.parametric.attributes import sample_attributes
 from semhead_lib.data.subjects import Subject
 from semhead_lib.models.generator import Generator
+from semhead_lib.training.graphs import Graphs
 from semhead_lib.training.reconstruction.batches import NOTHING, UNKNOWN, SubjectBatches
+from semhead_lib.training.reconstruction.draws import Draws, as_buffer, from_buffer
 from semhead_lib.training.reconstruction.losses import divergence, of_points
 from semhead_lib.training.reconstruction.reconstructor import ATTRIBUTE_ENCODER, Reconstructor
 from semhead_lib.training.reconstruction.settings import ReconstructionSettings
@@ -90,10 +93,10 @@ def test_a_field_that_fits_has_smaller_errors(deep):
     settings = small(kimg=1.0, density_weight=3.0)
     networks = Reconstructor(settings, 16, "cpu")
     sample = SubjectBatches(deep, settings)(0)
-    first, _ = networks.terms(sample, 0)
+    first, _ = networks.terms(sample, networks.draws(sample, 0))
     for step in range(40):
         networks.step(sample, step)
-    last, _ = networks.terms(sample, 0)
+    last, _ = networks.terms(sample, networks.draws(sample, 0))
     for name in ("image", "density", "colour"):
         assert last[name] < first[name], name
 
@@ -112,11 +115,8 @@ def test_points_before_surfaces_are_to_be_empty_and_those_behind_opaque(deep):
             networks.generator.renderer.settings, ball=ball
         )
         shown = replace(some, distance=torch.full_like(some.distance, distance))
-        return float(
-            of_points(networks.generator, features, shown, torch.Generator().manual_seed(0))[
-                "density"
-            ]
-        )
+        draws = torch.rand(4, *shown.distance.shape, generator=torch.Generator().manual_seed(0))
+        return float(of_points(networks.generator, features, shown, draws)["density"])
 
     assert density(-9.0, NOTHING) < 0.2 < 3 < density(20.0, NOTHING)
     assert density(40.0, UNKNOWN) == 0
@@ -188,10 +188,10 @@ def test_the_discriminator_tells_reconstructions_from_images(deep):
         SubjectBatches(deep, settings),
     )
     sample = batches(0)
-    _, made = networks.terms(sample, 0)
-    first = networks.adversary.learn(sample, [made], 1)["loss_d"]
+    _, made = networks.terms(sample, networks.draws(sample, 0))
+    first = networks.adversary.learn(sample, [made], False)["loss_d"]
     for _ in range(30):
-        last = networks.adversary.learn(sample, [made], 1)["loss_d"]
+        last = networks.adversary.learn(sample, [made], False)["loss_d"]
     assert last < 0.5 * first
     image = made.image.detach().requires_grad_()
     loss = networks.adversary.generator_losses(sample, [replace(made, image=image)])["adversarial"]
@@ -205,7 +205,7 @@ def test_activations_of_the_discriminator_are_matched(deep):
     settings = small(adversarial_weight=0.01, matching_weight=1.0, discriminator_first=0)
     networks = Reconstructor(settings, deep[0].semantic.numel(), "cpu")
     sample = SubjectBatches(deep, settings)(0)
-    _, made = networks.terms(sample, 0)
+    _, made = networks.terms(sample, networks.draws(sample, 0))
 
     def mismatch(image, opacity):
         seen = replace(made, image=image, opacity=opacity)
@@ -397,3 +397,59 @@ def test_without_points_data_need_no_depth(data, tmp_path):
     last = json.loads((tmp_path / "log.jsonl").read_text().splitlines()[-1])
     assert {"image", "mask", "adversarial"} <= last.keys() and "density" not in last
     assert (begun / "encoder.safetensors").is_file()
+
+
+def test_samples_are_the_same_from_a_gpus_memory(deep):
+    """All subjects as tensors, as they lie on a GPU, give what subjects one by one give."""
+    for settings in (small(), small(pixels=0, crop=0)):
+        usual, held = SubjectBatches(deep, settings), SubjectBatches(deep, settings)
+        held._held = {name: held._all(name) for name in (*held._fields, "semantic")}
+        for step in range(5):
+            draws = Draws.of(settings, usual(step), 8, step)
+            one, other = (
+                packing.read(buffer)
+                for packing, buffer in (as_buffer(x(step), draws) for x in (usual, held))
+            )
+            assert one.keys() == other.keys()
+            assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_a_sample_comes_back_from_its_buffer(deep):
+    for settings in (small(), small(pixels=0, crop=0, adversarial_weight=0.01)):
+        sample = SubjectBatches(deep, settings)(1)
+        draws = Draws.of(settings, sample, 8, 1)
+        packing, buffer = as_buffer(sample, draws)
+        for one, other in zip((sample, draws), from_buffer(packing, buffer), strict=True):
+            assert repr(one) == repr(other)
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def test_captured_steps_are_the_eager_ones(deep, device):
+    """With a stand-in for CUDA's graphs to the bit: everything a step needs comes through its
+    buffer."""
+    settings = small(
+        adversarial_weight=0.1, matching_weight=0.5, discriminator_first=3, kimg=0.3, warmup=4
+    )
+    found = []
+    for captured in (False, True):
+        torch.manual_seed(0)
+        networks = Reconstructor(settings, deep[0].semantic.numel(), device)
+        if device == "cpu":
+            networks.graphs = Graphs(Rerun()) if captured else None
+        elif not captured:
+            networks.graphs = None
+        batches = SubjectBatches(deep, settings, device)
+        logs = [networks.step(batches(k).to(device), k) for k in range(20)]
+        found.append((networks, logs))
+        if captured:
+            assert networks.graphs is not None and networks.graphs.failure is None
+    (eager, logs), (graphed, others) = found
+    for one, other in zip(logs, others, strict=True):
+        assert one.keys() == other.keys()
+        for name, value in one.items():
+            assert torch.allclose(value, other[name], rtol=0 if device == "cpu" else 0.05), name
+    if device == "cpu":
+        assert graphed.graphs.backend.ran.count("capture") == 2  # R1 comes in steps 0 and 16 alone
+        for part in ("generator", "average", "encoder"):
+            one, other = (getattr(n, part).state_dict() for n in (eager, graphed))
+            assert all(torch.equal(one[key], other[key]) for key in one), part

@@ -39,12 +39,20 @@ class Adversary:
         self.matches = settings.matching_weight > 0
         rate = settings.discriminator_lr
         self.optimiser = torch.optim.Adam(
-            self.discriminator.parameters(), lr=rate, betas=_BETAS, fused=True
+            self.discriminator.parameters(),
+            lr=rate,
+            betas=_BETAS,
+            fused=True,
+            capturable=torch.device(device).type == "cuda",
         )
 
-    def learn(self, sample: Sample, made: Sequence[Render], step: int) -> dict[str, Tensor]:
-        """One step of the discriminator: logistic loss of whole images and of 8 x 8 places, and
-        lazy R1.
+    def penalises(self, step: int) -> bool:
+        """Whether R1 is part of a step."""
+        return step % self.settings.r1_interval == 0
+
+    def learn(self, sample: Sample, made: Sequence[Render], penalised: bool) -> dict[str, Tensor]:
+        """One step of the discriminator: logistic loss of whole images and of 8 x 8 places, and R1
+        where the step is `penalised`.
 
         Args:
             sample: B real images with masks, cameras and semantics.
@@ -56,7 +64,6 @@ class Adversary:
         s, discriminator = self.settings, self.discriminator
         discriminator.requires_grad_(True)
         condition, real = _condition(sample), self._seen(sample.images, sample.masks).detach()
-        penalised = step % s.r1_interval == 0
         real = real.requires_grad_() if penalised else real
         with equalised(discriminator):
             of_real = self._logits(real, condition)
@@ -77,7 +84,7 @@ class Adversary:
             if penalised:
                 penalty = losses.r1_penalty(real, of_real[0] + s.local_weight * of_real[1].mean(1))
                 loss = loss + s.r1_weight() * s.r1_interval * penalty
-            self.optimiser.zero_grad()
+            self.optimiser.zero_grad(set_to_none=False)  # they stay where a captured graph has them
             loss.backward()
         self.optimiser.step()
         discriminator.requires_grad_(False)
@@ -129,7 +136,7 @@ class Adversary:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.discriminator.load_state_dict(state["discriminator"])
-        self.optimiser.load_state_dict(state["optimiser"])
+        load_optimiser(self.optimiser, state["optimiser"])
 
     def _seen(self, images: Tensor, masks: Tensor) -> DiscriminatorInput:
         return losses.discriminator_input(self.discriminator, images, masks)
@@ -144,6 +151,14 @@ class Adversary:
         return self.discriminator.logits(features, condition), self.discriminator.local_logits(
             features
         )
+
+
+def load_optimiser(optimiser: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """Take over a state that may be of a training on another device."""
+    kept = [{k: group[k] for k in ("lr", "capturable")} for group in optimiser.param_groups]
+    optimiser.load_state_dict(state)
+    for group, own in zip(optimiser.param_groups, kept, strict=True):
+        group.update(own)
 
 
 def _condition(sample: Sample) -> Tensor:  # [B, 25 + D] cameras of the crops, semantic features

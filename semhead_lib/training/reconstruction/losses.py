@@ -6,7 +6,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from semhead_lib.devices import moved
 from semhead_lib.models.generator import Generator
 from semhead_lib.models.renderer import box_bounds
 from semhead_lib.ops import sample_planes
@@ -39,7 +38,7 @@ def of_points(
     generator: Generator,
     features: Tensor,  # [H, map_channels, map_side, map_side] feature maps
     rays: Rays,
-    rng: torch.Generator,  # on the CPU
+    draws: Tensor,  # [4, H, P] uniform in [0, 1]
     classes: nn.Module
     | None = None,  # [..., hidden] -> [..., classes] logits; None: classes are not looked at
 ) -> dict[str, Tensor]:
@@ -56,13 +55,11 @@ def of_points(
     hit = (t > near) & (t < far)
     misses = (t == NOTHING) & (far > near)
 
-    def uniform() -> Tensor:
-        return moved(torch.rand(t.shape, generator=rng), t.device)
-
+    which, nearby, anywhere, depth = draws.unbind()
     end = torch.where(hit, t - BEFORE, far)
-    close = hit & (uniform() < NEAR_SHARE)
-    before = near + (end - near) * torch.where(close, 1 - NEAR * uniform(), uniform())
-    behind = t + BEHIND[0] + (BEHIND[1] - BEHIND[0]) * uniform()
+    close = hit & (which < NEAR_SHARE)
+    before = near + (end - near) * torch.where(close, 1 - NEAR * nearby, anywhere)
+    behind = t + BEHIND[0] + (BEHIND[1] - BEHIND[0]) * depth
     distances = torch.cat([before, behind, t], dim=1)
     points = rays.origins.repeat(1, 3, 1) + distances[..., None] * rays.directions.repeat(1, 3, 1)
     renderer = generator.renderer

@@ -12,16 +12,16 @@ from safetensors.torch import save
 from torch import Tensor
 
 from semhead_lib.atomic import write_atomically
-from semhead_lib.devices import moved
 from semhead_lib.files import read_tensors
 from semhead_lib.models.encoder import AttributeEncoder, ImageEncoder
 from semhead_lib.models.generator import Generator, Render, packed
 from semhead_lib.models.layers import EqualLinear, equalised
-from semhead_lib.training.reconstruction.adversary import Adversary
+from semhead_lib.training.graphs import CudaBackend, Graphs, Result
+from semhead_lib.training.reconstruction.adversary import Adversary, load_optimiser
 from semhead_lib.training.reconstruction.batches import Sample
+from semhead_lib.training.reconstruction.draws import Draws, Variant, as_buffer, from_buffer
 from semhead_lib.training.reconstruction.losses import detail, divergence, of_points
 from semhead_lib.training.reconstruction.settings import ReconstructionSettings
-from semhead_lib.training.schedules import ema_beta
 
 ENCODER, ATTRIBUTE_ENCODER = "encoder.safetensors", "attribute_encoder.safetensors"
 SHARED_MAPS = ".places"  # parameters of `StyleLayer` that all heads share
@@ -78,26 +78,39 @@ class Reconstructor:
             (maps if s.maps_lr else [], s.lr * s.maps_lr),
         ]
         self.highest = [lr for of, lr in groups if of]
-        self.optimiser = torch.optim.Adam(
-            [{"params": of, "lr": lr} for of, lr in groups if of], betas=_BETAS, fused=True
+        on_gpu = torch.device(device).type == "cuda"
+        self.optimiser = torch.optim.Adam(  # rates that change within a captured graph are tensors
+            [
+                {"params": of, "lr": torch.tensor(lr, device=device) if on_gpu else lr}
+                for of, lr in groups
+                if of
+            ],
+            betas=_BETAS,
+            fused=True,
+            capturable=on_gpu,
         )
+        self.graphs = None
+        if on_gpu and s.graphs and new:
+            self.graphs = Graphs(CudaBackend(torch.device(device)))
 
-    def terms(self, sample: Sample, step: int) -> tuple[dict[str, Tensor], Render]:
+    def draws(self, sample: Sample, step: int) -> Draws:
+        """The random numbers of a step on a sample."""
+        return Draws.of(self.settings, sample, self.generator.config.z_dim, step)
+
+    def terms(self, sample: Sample, draws: Draws) -> tuple[dict[str, Tensor], Render]:
         """All that is wrong with the reconstructions of a sample, and these."""
         s, generator = self.settings, self.generator
-        rng = torch.Generator().manual_seed(s.seed * 1_000_003 + step)
         mean, log_variance = self.encoder(sample.encoded)
-        noise = moved(torch.randn(mean.shape, generator=rng), mean.device)
-        w = generator.mapping(mean + noise * (log_variance / 2).exp(), sample.semantics)
+        w = generator.mapping(mean + draws.noise * (log_variance / 2).exp(), sample.semantics)
         generator.mapping.track(w.detach())
         features = generator.backbone(w)
         side = s.crop or generator.config.raw_resolution
         seen = generator.synthesize(
-            w, sample.cameras, side, step, features=features, windows=sample.windows
+            w, sample.cameras, side, draws.seed, features=features, windows=sample.windows
         )
         at_points = {}
-        if sample.rays is not None:
-            at_points = of_points(generator, features, sample.rays, rng, self.classes)
+        if sample.rays is not None and draws.points is not None:
+            at_points = of_points(generator, features, sample.rays, draws.points, self.classes)
         difference = seen.image - sample.images
         wrong = {
             "image": (difference.abs() * sample.importance).mean(),
@@ -108,20 +121,39 @@ class Reconstructor:
         }
         return wrong, seen
 
-    def _drawn(self, sample: Sample, step: int) -> Render:
+    def _drawn(self, sample: Sample, draws: Draws) -> Render:
         """Heads of drawn latents under the semantics and cameras of a sample."""
-        rng = torch.Generator().manual_seed(self.settings.seed * 1_000_003 + step + 500_009)
-        shape = (len(sample.encoded), self.generator.config.z_dim)
-        z = moved(torch.randn(shape, generator=rng), sample.encoded.device)
-        w = self.generator.mapping(z, sample.semantics)
+        w = self.generator.mapping(draws.z, sample.semantics)
         side = self.settings.crop or self.generator.config.raw_resolution
-        return self.generator.synthesize(w, sample.cameras, side, step, windows=sample.windows)
+        return self.generator.synthesize(
+            w, sample.cameras, side, draws.seed, windows=sample.windows
+        )
 
     def step(self, sample: Sample, step: int) -> dict[str, Tensor]:
         """Learn from a sample; returns the terms."""
+        draws = self.draws(sample, step)
+        variant = Variant(
+            self.adversary is not None and self.adversary.penalises(step),
+            self.adversary is not None and step >= self.settings.discriminator_first,
+        )
+        if self.graphs is None:
+            result = self._run(variant, sample, draws)
+        else:
+            packing, buffer = as_buffer(sample, draws)
+
+            def run(buffer: Tensor) -> Result:
+                return self._run(variant, *from_buffer(packing, buffer))
+
+            result = self.graphs(None, (variant, packing), run, buffer)
+        return dict(zip(result.names, result.values.unbind(), strict=True))
+
+    def _run(self, variant: Variant, sample: Sample, draws: Draws) -> Result:
         s = self.settings
-        for group, lr in zip(self.optimiser.param_groups, self.highest, strict=True):
-            group["lr"] = lr * s.share(step)
+        for group, highest in zip(self.optimiser.param_groups, self.highest, strict=True):
+            if isinstance(group["lr"], Tensor):
+                group["lr"].copy_(draws.share * highest)
+            else:
+                group["lr"] = highest * draws.share.item()
         weights = {
             "image": 1.0,
             "detail": s.detail_weight,
@@ -134,12 +166,12 @@ class Reconstructor:
             "matching": s.matching_weight,
         }
         with equalised(self.generator):
-            found, reconstructed = self.terms(sample, step)
+            found, reconstructed = self.terms(sample, draws)
             log = {}
             if self.adversary is not None:
-                made = [reconstructed, self._drawn(sample, step)]
-                log = self.adversary.learn(sample, made, step)
-                if step >= s.discriminator_first:
+                made = [reconstructed, self._drawn(sample, draws)]
+                log = self.adversary.learn(sample, made, variant.penalised)
+                if variant.convinces:
                     found |= self.adversary.generator_losses(sample, made)
             first, *others = (weights[name] * term for name, term in found.items())
             loss = sum(others, start=first)
@@ -152,21 +184,16 @@ class Reconstructor:
         norm = torch.nn.utils.clip_grad_norm_(everything, _CLIP)
         self.optimiser.step()
         if self.average is not None:
-            self._move_average(self.average, step)
-        return (
-            {"loss": loss.detach()}
-            | {k: v.detach() for k, v in found.items()}
-            | log
-            | {"gradient": norm}
-        )
+            self._move_average(self.average, draws.beta)
+        found = {"loss": loss} | found | log | {"gradient": norm}
+        return Result(tuple(found), torch.stack([x.detach().float() for x in found.values()]))
 
-    def _move_average(self, average: Generator, step: int) -> None:
-        s = self.settings
-        beta = ema_beta(step * s.batch, s.batch, int(s.ema_kimg * 1000), ramp_up=0.1)
+    def _move_average(self, average: Generator, beta: Tensor) -> None:
         with torch.no_grad():
-            torch._foreach_lerp_(
-                list(average.parameters()), list(self.generator.parameters()), 1 - beta
-            )
+            mine, theirs = list(average.parameters()), list(self.generator.parameters())
+            news = torch._foreach_mul(theirs, 1 - beta)
+            torch._foreach_mul_(mine, beta)
+            torch._foreach_add_(mine, news)
             average.mapping.w_mean.copy_(self.generator.mapping.w_mean)
 
     def begin_with(self, folder: Path) -> None:
@@ -202,7 +229,10 @@ class Reconstructor:
 
     def restore(self, state: dict[str, Any]) -> None:
         for name in self._parts:
-            getattr(self, name).load_state_dict(state[name])
+            if name == "optimiser":
+                load_optimiser(self.optimiser, state[name])
+            else:
+                getattr(self, name).load_state_dict(state[name])
 
     @property
     def _parts(self) -> tuple[str, ...]:

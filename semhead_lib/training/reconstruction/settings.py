@@ -11,7 +11,7 @@ from semhead_lib.training.settings import GeneratorSettings, TrainSettings
 
 # What an adversarial training of the same generator has as well.
 OF_BOTH = tuple(f.name for f in fields(GeneratorSettings))
-FREE = ("kimg", "save_every")  # what may change when a training goes on
+FREE = ("kimg", "save_every", "graphs")  # what may change when a training goes on
 
 
 @dataclass(frozen=True)
@@ -83,6 +83,7 @@ class ReconstructionSettings(GeneratorSettings):
     r1_gamma: float = setting(0.005, "float >= 0", "weight of its R1 penalty")
     ema_kimg: float = setting(5.0, "float > 0", "half-life of the averaged generator")
     seed: int = setting(0, "int >= 0", "of first weights, batches and everything drawn")
+    graphs: bool = setting(True, "bool", "on a GPU, run steps as CUDA graphs")
     save_every: int = setting(
         250, "int >= 1", "steps from one saved state, and grid of images, to the next"
     )
