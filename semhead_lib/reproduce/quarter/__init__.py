@@ -29,9 +29,12 @@ OUT afterwards:
     state/                    at most 8 files of at most 16 MB that STATE takes the next time
 
 Environment: DEVICE (cuda, or cpu for a rehearsal), PRESET (semhead-128), SETTINGS
-("subjects_per_batch=16 ..." of the training), FILES (the most files that OUT may have: all but the
-state go into report.tar), STATE_MB (64), LIMITS ("render=30 tests=0": seconds of steps; 0 leaves
-one out; "build=0" takes the ops that are there), TESTS (words for pytest), PYTHON.
+("subjects_per_batch=16 ..." of the training), TRAINING (adversarial, as `semhead train`, or
+reconstruct, as `semhead reconstruct`: DATA then needs `geometry=true`, kimg is what the time does
+for, STATE is the folder of a generator, and a training whose errors rise is stopped), FILES (the
+most files that OUT may have: all but the state go into report.tar), STATE_MB (64), LIMITS
+("render=30 tests=0": seconds of steps; 0 leaves one out; "build=0" takes the ops that are there),
+TESTS (words for pytest), PYTHON.
 
 A step is `done`, `failed`, `unfinished` (its time was over), `stopped` (by a signal) or `skipped`.
 Checks that did not finish give up nothing. Measurements that were cut off say so, as do rows that

@@ -17,10 +17,19 @@ from semhead_lib.models.generator import WEIGHTS, Generator
 from semhead_lib.reproduce.quarter.job import Job, use_the_reference
 from semhead_lib.training.compact import compact_state
 from semhead_lib.training.logs import LOG
+from semhead_lib.training.reconstruction.reconstructor import ATTRIBUTE_ENCODER, ENCODER
+from semhead_lib.training.reconstruction.trainer import STATE
 from semhead_lib.training.run_folder import MODEL, SNAPSHOTS
 from semhead_lib.training.snapshots import snapshots
 
 _FILES, _PART = 8, 16.0  # of the state: files, megabytes of each
+_BESIDE = (  # a generator, the most needed first
+    "conditions.safetensors",
+    ENCODER,
+    ATTRIBUTE_ENCODER,
+    "discriminator.json",
+    "discriminator.safetensors",
+)
 _HEADS, _PIXELS = 8, 128  # of heads.png: rows, pixels of a head at most
 _DRAWING = 0.3  # of the time: rows that are not drawn by then are left out
 
@@ -31,7 +40,8 @@ def main(words: list[str]) -> str | None:
     run, out = Path(job.work) / "run", Path(job.out)
     if job.reference:
         use_the_reference()
-    if not snapshots(run / SNAPSHOTS):
+    reconstructs = job.training == "reconstruct"
+    if not (run / STATE).is_file() if reconstructs else not snapshots(run / SNAPSHOTS):
         return "nothing was trained: there is no snapshot"
     with contextlib.suppress(OSError):  # a disk that is full: the state may fit
         write_atomically(out / LOG, (run / LOG).read_bytes())
@@ -44,6 +54,9 @@ def main(words: list[str]) -> str | None:
             except Exception as error:
                 print(f"on {device}: {(str(error).splitlines() or [''])[0]}")
     files = min(_FILES, job.files - 1 if job.files else _FILES)
+    if reconstructs:
+        bring(run / MODEL, out / "state", files)
+        return None
     try:
         state = compact_state(run, out / "state", files=files, part=_PART, total=job.state_mb)
         print(
@@ -58,6 +71,16 @@ def main(words: list[str]) -> str | None:
     ) as error:  # too large, damaged, or no room: log and heads go home all the same
         failed = str(error)
     return failed
+
+
+def bring(model: Path, out: Path, files: int) -> None:
+    """Write the averaged generator into `out` in half precision, with what encodes subjects, its
+    conditions and its discriminator: the first of them that `files` have room for."""
+    generator = Generator.load(model)
+    generator.save(out, half=True)
+    for name in _BESIDE:
+        if (model / name).is_file() and len(list(out.iterdir())) < files:
+            write_atomically(out / name, (model / name).read_bytes())
 
 
 @torch.no_grad()

@@ -39,6 +39,14 @@ class Job:
         partial.replace(path)
 
 
+def value_of(text: str) -> Any:
+    """A number, true, false or null where the text is one."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
 def use_the_reference() -> None:
     """Have the reference implementation serve in this process, compiled ops or none."""
     from semhead_lib.ops import compiled

@@ -35,6 +35,7 @@ _MODULES = {
     "step": "step_speed",
     "train": "training",
 }
+_SAVED = ("run/snapshots/step-*.pt", "run/state.pt")  # of a training
 _LEAST = 5.0  # seconds of training that are worth a start
 _REFRESH = 120.0  # seconds between two states during the training
 _LOOK = (
@@ -216,7 +217,7 @@ class Lease:
         if (
             near
             or time.monotonic() - self._refreshed < every
-            or not any(self.work.glob("run/snapshots/step-*.pt"))
+            or not any(path for pattern in _SAVED for path in self.work.glob(pattern))
         ):
             return
         ended = run(
@@ -249,7 +250,10 @@ class Lease:
         )
         path = self.work / f"{name}.json"
         path.write_text(json.dumps(content), encoding="utf-8")
-        return [sys.executable, "-m", f"{_PACKAGE}.{_MODULES.get(name, name)}", str(path)]
+        module = _MODULES.get(name, name)
+        if name == "train" and self.plan.training == "reconstruct":
+            module = "reconstruction"
+        return [sys.executable, "-m", f"{_PACKAGE}.{module}", str(path)]
 
     def _step(
         self,

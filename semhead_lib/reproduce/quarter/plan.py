@@ -35,6 +35,7 @@ class Plan:
     device: str = "cuda"
     preset: str | None = None  # None: semhead-128, or that of the data's size
     settings: dict[str, str] = field(default_factory=dict)  # of the training, as text
+    training: str = "adversarial"  # or reconstruct
     files: int | None = None  # that `out` may have
     state_mb: float = 64.0
     tests: str = ""  # further words for pytest
@@ -47,6 +48,8 @@ class Plan:
             raise ValueError(f"MINUTES must be at least 1, got {self.minutes:g}")
         if self.device not in ("cuda", "cpu"):
             raise ValueError(f"DEVICE must be cuda or cpu, got {self.device!r}")
+        if self.training not in ("adversarial", "reconstruct"):
+            raise ValueError(f"TRAINING must be adversarial or reconstruct, got {self.training!r}")
         if not 0 < self.state_mb < math.inf:
             raise ValueError(f"STATE_MB must be positive, got {self.state_mb:g}")
         if self.state is not None and not Path(self.state).is_dir():
@@ -94,6 +97,7 @@ class Plan:
             env.get("DEVICE") or "cuda",
             env.get("PRESET") or None,
             _pairs(env, "SETTINGS"),
+            env.get("TRAINING") or "adversarial",
             files,
             state_mb,
             env.get("TESTS", ""),

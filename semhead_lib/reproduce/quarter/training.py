@@ -18,7 +18,8 @@ from semhead_lib.data.dataset.memory import SubjectsInMemory
 from semhead_lib.data.dataset.packed import load_packed
 from semhead_lib.devices import available_cores
 from semhead_lib.models.config import PRESETS
-from semhead_lib.reproduce.quarter.job import Job, use_the_reference
+from semhead_lib.reproduce.quarter import reconstruction
+from semhead_lib.reproduce.quarter.job import Job, use_the_reference, value_of
 from semhead_lib.reproduce.quarter.plan import SPARE
 from semhead_lib.training.compact import restore_state
 from semhead_lib.training.logs import Line, read_log
@@ -85,6 +86,9 @@ def look(job: Job, run: Path) -> str | None:
         job.answer(refused=reason)
         return reason
     try:
+        if job.training == "reconstruct":
+            reconstruction.look(job)
+            return None
         data = load_packed(job.data, limit=1)
         settings = _settings(job, run, data)
         check_data(settings, data)
@@ -151,7 +155,7 @@ def _settings(job: Job, run: Path, data: SubjectsInMemory) -> TrainSettings:
     for wrong ones."""
     known = {field.name: field for field in dataclasses.fields(TrainSettings)}
     asked = old_names.today(
-        old_names.SETTINGS, {key: _value(text) for key, text in job.settings.items()}
+        old_names.SETTINGS, {key: value_of(text) for key, text in job.settings.items()}
     )
     for key, value in asked.items():
         if key in known and isinstance(known[key].default, str) != isinstance(value, str):
@@ -194,14 +198,6 @@ def _intervals(job: Job) -> dict[str, float | int]:
     return {"snapshot_kimg": every, "tick_kimg": every} | (
         {"log_every": 50} if job.device == "cuda" else {}
     )
-
-
-def _value(text: str) -> Any:
-    """A number, true, false or null where the text is one."""
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
 
 
 if __name__ == "__main__":

@@ -46,6 +46,7 @@ def reconstruct(
     progress: bool = True,
     stop_after: float | None = None,
     clock: Callable[[], float] = time.monotonic,
+    listen: Callable[[dict[str, Any]], None] = lambda line: None,
 ) -> Path:
     """Train until `settings.kimg` thousand images were looked at; returns the folder of the
     averaged generator.
@@ -60,6 +61,7 @@ def reconstruct(
             (`geometry=...`).
         init: folder of a generator to begin with, and of its encoder, if there.
         stop_after: seconds after which this call saves and returns, finished or not, by `clock`.
+        listen: gets every line of the log; what it raises ends the training.
 
     Raises ValueError for data that do not suit the settings, or settings or data other than `out`
     was begun with; FloatingPointError when a loss or weight is no longer finite; BlockingIOError
@@ -77,7 +79,7 @@ def reconstruct(
         content = _begun(settings, data, out)
         trainer = _Trainer(settings, data, batches, out, device, init)
         write_atomically(out / SETTINGS, content)  # when nothing can fail any more
-        return trainer.run(progress, stop_after, clock)
+        return trainer.run(progress, stop_after, clock, listen)
 
 
 class _Trainer:
@@ -113,7 +115,13 @@ class _Trainer:
         elif init is not None:
             self.networks.begin_with(Path(init))
 
-    def run(self, progress: bool, stop_after: float | None, clock: Callable[[], float]) -> Path:
+    def run(
+        self,
+        progress: bool,
+        stop_after: float | None,
+        clock: Callable[[], float],
+        listen: Callable[[dict[str, Any]], None],
+    ) -> Path:
         s, began = self.settings, clock()
         bar = progress_bar(s.kimg, "kimg", initial=self.step * s.batch / 1000, shown=progress)
         with (
@@ -141,6 +149,7 @@ class _Trainer:
                         line = self._line(sums, count, since)
                         log.write(json.dumps(line) + "\n")
                         log.flush()
+                        listen(line)
                         bar.set_postfix(
                             {"image": line["image"], "mask": line["mask"]}, refresh=False
                         )
