@@ -92,19 +92,24 @@ def section(benchmarks: Path) -> str:
     return "\n\n".join(parts)
 
 
+_KINDS = ("ours", "ours, density grid", "reference", "compiled reference")
+
+
 def _render(figures: dict[str, Any]) -> str:
     """Times and memory of the renderer, ours and the reference implementation's."""
     lines = [
         f"The renderer on one {_where(figures)} ([benchmark](../{BENCHMARKS / NAMES[0]})); "
         f"{figures['what']}:",
         "",
-        "| planes | fused: forward / with backward, ms | reference, ms | reference by "
-        "torch.compile, ms | "
+        "| planes | fused: forward / with backward, ms | fused, with a density grid | reference | "
+        "reference by torch.compile | "
         "memory with backward, MB: fused / reference | share of the GPU's fp32 peak |",
-        "|---|---|---|---|---|---|",
+        "|---|---|---|---|---|---|---|",
     ]
     for name, row in figures["rows"].items():
-        kinds = [_pair(row, kind, "ms") for kind in ("ours", "reference", "compiled reference")]
+        if not any(isinstance(value, float) for value in row.values()):
+            continue  # not reached in time
+        kinds = [_pair(row, kind, "ms") for kind in _KINDS]
         memory = " / ".join(
             _number(row.get(f"{kind} both MB"), 0) for kind in ("ours", "reference")
         )
@@ -129,6 +134,8 @@ def _step(figures: dict[str, Any]) -> str:
         "|---|---|" + "---|" * (len(kinds) + 1),
     ]
     for name, row in figures["rows"].items():
+        if "batch" not in row:
+            continue  # not reached in time
         speeds = [_number(row.get(f"{kind} images/s"), 0) for kind in kinds]
         peaks = [row[f"{kind} peak MB"] for kind in kinds if f"{kind} peak MB" in row]
         peak = _number(max(peaks) / 1000 if peaks else None, 1)
