@@ -307,7 +307,7 @@ def data_pack(config: data.Pack) -> None:
         config.out,
         config.size,
         psnr=config.psnr,
-        classes=config.classes,
+        geometry=config.geometry,
         threads=available_cores(),
     )
     print(f"{config.out}: {report}")

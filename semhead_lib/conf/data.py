@@ -177,12 +177,13 @@ class Export:
 
 @dataclass(frozen=True)
 class Pack:
-    """Writes a dataset as one compact file that 'semhead train' takes in place of the folder: a
-    tar of WebP images with their masks, cameras, features and attributes. The best quality that
-    fits is chosen, and what it costs is printed: PSNR of the images, overlap of the masks
-    (which are exact). Frontal images, depth and normals stay behind, and so do the classes of
-    surfaces unless 'classes=true'. 12 000 views of 128 pixels with masks fit in 30 MB at about
-    37 dB. Reading needs numpy and Pillow only.
+    """Writes a dataset as one compact file that 'semhead train' and 'semhead reconstruct' take in
+    place of the folder: a tar of WebP images with their masks, cameras, features and
+    attributes. The best quality that fits is chosen, and what it costs is printed: PSNR of the
+    images, overlap of the masks (which are exact). Frontal images and normals stay behind, and
+    so do depth and the classes of surfaces, which 'semhead reconstruct' needs, unless
+    'geometry=true'. 12 000 views of 128 pixels with masks fit in 30 MB at about 37 dB. Reading
+    needs numpy and Pillow only.
     """
 
     path: str = needed("path", "dataset, a folder")
@@ -193,10 +194,11 @@ class Pack:
         "25 <= float <= 60",
         "dB, lowest mean PSNR; where not all fits at that, subjects are left out",
     )
-    classes: bool = setting(
+    geometry: bool = setting(
         False,
         "bool",
-        "also pack the classes of surfaces, exactly: some 400 bytes, and 60 ms, a view of 128 pixels",
+        "also pack the classes of surfaces, exactly, and depth, of every second pixel and row in "
+        "steps of at most 0.003: some 1.5 kB a view of 128 pixels",
     )
 
 

@@ -1,4 +1,4 @@
-"""A dataset as one compact file: a tar of six to eight members, read with numpy and Pillow alone
+"""A dataset as one compact file: a tar of six to eleven members, read with numpy and Pillow alone
 and never unpacked.
 
 | member              | content                                                                    |
@@ -10,10 +10,14 @@ and never unpacked.
 | `semantics.npy`     | [S, D] float32; absent while the dataset has no features                   |
 | `images.bin`        | M WebP images in a row: lossy colours, the mask as lossless alpha          |
 | `class_lengths.npy` | [M] int32, bytes of each image of `classes.bin`                            |
-| `classes.bin`       | M lossless WebP images in that order: the grey level is the class          |
+| `classes.bin`       | M lossless WebP images in that order: the classes of surfaces              |
+| `depth_ranges.npy`  | [M, 2] float32, of each view the least depth, and the step of its levels   |
+| `depth_lengths.npy` | [M] int32, bytes of each image of `depth.bin`                              |
+| `depth.bin`         | M lossless WebP images in that order: depth as levels                      |
 
-The last two are there where classes of surfaces were asked for. Frontal images, depth and normals
-stay behind: a packed dataset is what a training reads.
+The last five are there where geometry was asked for (`semhead_lib.data.dataset.packed_geometry`
+says what their images hold). Frontal images and normals stay behind: a packed dataset is what a
+training reads.
 `semhead data pack` (`semhead_lib.data.dataset.packing`) makes one.
 """
 
@@ -24,6 +28,7 @@ import io
 import json
 import tarfile
 import zlib
+from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
@@ -43,6 +48,7 @@ from semhead_lib.data.dataset.manifest import (
     parse_layout,
     parse_plan,
 )
+from semhead_lib.data.dataset.packed_geometry import decode_classes, decode_depth
 from semhead_lib.data.subjects import Subject
 
 if TYPE_CHECKING:
@@ -52,7 +58,12 @@ FORMAT, VERSION = "semhead-packed", 1
 MANIFEST, SUBJECTS, LENGTHS = "manifest.json", "subjects.json", "lengths.npy"
 CAMERAS, SEMANTICS, IMAGES = "cameras.npy", "semantics.npy", "images.bin"
 CLASS_LENGTHS, CLASSES = "class_lengths.npy", "classes.bin"
-MEMBERS = (MANIFEST, SUBJECTS, LENGTHS, CAMERAS, SEMANTICS, IMAGES, CLASS_LENGTHS, CLASSES)
+DEPTH_RANGES, DEPTH_LENGTHS, DEPTH = "depth_ranges.npy", "depth_lengths.npy", "depth.bin"
+GEOMETRY = {  # field of a subject -> the members that hold it
+    "segmentation": (CLASS_LENGTHS, CLASSES),
+    "depth": (DEPTH_RANGES, DEPTH_LENGTHS, DEPTH),
+}
+MEMBERS = (MANIFEST, SUBJECTS, LENGTHS, CAMERAS, SEMANTICS, IMAGES, *sum(GEOMETRY.values(), ()))
 _MOST_TEXT = 256 << 20  # bytes of `subjects.json`, decompressed, and of `manifest.json`
 
 
@@ -87,27 +98,43 @@ def write_packed(path: Path, content: dict[str, Any], members: dict[str, bytes])
 
 
 def load_packed(
-    path: Path | str, *, limit: int | None = None, threads: int = 2
+    path: Path | str,
+    *,
+    geometry: Collection[str] | None = None,
+    limit: int | None = None,
+    threads: int = 2,
 ) -> SubjectsInMemory:
     """The subjects of a packed dataset, or its first `limit`, decoded by `threads`.
 
-    `frontal` of a subject is its view nearest the front. Raises FileNotFoundError, or ValueError
-    naming the file, the member and what is wrong with it.
+    `geometry` names what to read of "depth" and "segmentation"; None: what there is. Depth is known
+    at every second pixel of every second row, and 0 at the others. `frontal` of a subject is its
+    view nearest the front. Raises FileNotFoundError, or ValueError naming the file, and the member
+    and what is wrong with it, or the geometry that is not there.
     """
     from semhead_lib.data.dataset.memory import SubjectsInMemory
 
     path = Path(path)
     if limit is not None and limit < 1:
         raise ValueError(f"limit must be at least 1, got {limit}")
+    if unknown := set(geometry or ()) - set(GEOMETRY):
+        raise ValueError(
+            f"geometry may name {', '.join(sorted(GEOMETRY))}, got {', '.join(sorted(unknown))}"
+        )
     content, members = read_packed(path)
     try:
         manifest, table = _manifest(content, members), _table(members[SUBJECTS])
         layout, views = manifest.layout, [row["views"] for row in table]
         _agree(content, layout, views)
-        images = _images(members, LENGTHS, IMAGES, sum(views))
-        classes = None
-        if "segmentation" in layout.fields:
+        if lacking := sorted(set(geometry or ()) - set(layout.fields)):
+            raise ValueError(
+                f"has no {' and no '.join(lacking)}: pack the dataset with geometry=true"
+            )
+        wanted = layout.fields if geometry is None else geometry
+        images, classes, depth = _images(members, LENGTHS, IMAGES, sum(views)), None, None
+        if "segmentation" in wanted:
             classes = _images(members, CLASS_LENGTHS, CLASSES, sum(views))
+        if "depth" in wanted:
+            depth = _depth(members, sum(views))
         cameras = decode_npy(members[CAMERAS], CAMERAS, (sum(views), LABEL_LENGTH)).split(views)
         semantics: Any = [None] * len(views)
         if layout.semantic:
@@ -122,6 +149,7 @@ def load_packed(
                 table[number],
                 images[mine],
                 None if classes is None else classes[mine],
+                None if depth is None else depth[mine],
                 cameras[number],
                 semantics[number],
                 manifest,
@@ -232,11 +260,12 @@ def _agree(content: dict[str, Any], layout: Layout, views: list[int]) -> None:
             raise ValueError(f"{MANIFEST}: {name} is {said}, {SUBJECTS} has {value}")
     if layout.semantic and SEMANTICS not in content["members"]:
         raise ValueError(f"{SEMANTICS}: missing")
-    for name in (CLASS_LENGTHS, CLASSES):
-        if "segmentation" in layout.fields and name not in content["members"]:
-            raise ValueError(f"{name}: missing")
-        if "segmentation" not in layout.fields and name in content["members"]:
-            raise ValueError(f"{name}: is there, but the fields of {MANIFEST} lack segmentation")
+    for field, names in GEOMETRY.items():
+        for name in names:
+            if field in layout.fields and name not in content["members"]:
+                raise ValueError(f"{name}: missing")
+            if field not in layout.fields and name in content["members"]:
+                raise ValueError(f"{name}: is there, but the fields of {MANIFEST} lack {field}")
     if layout.semantic and (
         not isinstance(layout.semantic.get("dimension"), int) or "encoder" not in layout.semantic
     ):
@@ -276,10 +305,20 @@ def _images(members: dict[str, bytes], of: str, name: str, count: int) -> list[m
     return [blob[a:b] for a, b in pairwise(ends)]
 
 
+def _depth(members: dict[str, bytes], count: int) -> list[tuple[memoryview, float, float]]:
+    """Of each of the `count` views the image of its depth, its least depth and its step."""
+    ranges = decode_npy(members[DEPTH_RANGES], DEPTH_RANGES, (count, 2))
+    if not bool(ranges.isfinite().all()) or bool((ranges < 0).any()):
+        raise ValueError(f"{DEPTH_RANGES}: must be finite and not negative")
+    images = _images(members, DEPTH_LENGTHS, DEPTH, count)
+    return [(data, near, step) for data, (near, step) in zip(images, ranges.tolist(), strict=True)]
+
+
 def _subject(
     row: dict[str, Any],
     images: list[memoryview],
     classes: list[memoryview] | None,
+    depth: list[tuple[memoryview, float, float]] | None,
     cameras: Tensor,
     semantic: Tensor | None,
     manifest: Manifest,
@@ -295,12 +334,23 @@ def _subject(
         views.append(pixels[:3])
         if masked:  # an alpha of 255 everywhere is not stored
             masks.append(pixels[3] if len(pixels) == 4 else torch.full_like(pixels[0], 255))
-    segmentation = None
+    segmentation = z = None
     if classes is not None:
         segmentation = torch.stack(
             [
-                _classes(bytes(data), f"{CLASSES}: {row['id']}, view {view}", layout.resolution)
+                decode_classes(
+                    bytes(data), f"{CLASSES}: {row['id']}, view {view}", layout.resolution
+                )
                 for view, data in enumerate(classes)
+            ]
+        )
+    if depth is not None:
+        z = torch.stack(
+            [
+                decode_depth(
+                    bytes(data), f"{DEPTH}: {row['id']}, view {view}", layout.resolution, near, step
+                )
+                for view, (data, near, step) in enumerate(depth)
             ]
         )
     azimuth, elevation, _ = torch.deg2rad(orbit_angles(cameras)).unbind(-1)
@@ -311,6 +361,7 @@ def _subject(
         cameras=cameras.clone(),
         frontal=stacked[int((azimuth.cos() * elevation.cos()).argmax())],
         masks=torch.stack(masks) if masked else None,
+        depth=z,
         segmentation=segmentation,
         semantic=semantic,
         semantic_encoder=layout.semantic["encoder"] if layout.semantic else None,
@@ -319,13 +370,6 @@ def _subject(
         provenance={"source": manifest.plan.source.get("name", ""), "packed": how},
         licence=manifest.licence,
     ).validate()
-
-
-def _classes(data: bytes, where: str, resolution: int) -> Tensor:  # [S, S] uint8
-    red, green, blue = decode_image(data, where, ("RGB",), resolution)
-    if not (torch.equal(red, green) and torch.equal(red, blue)):
-        raise ValueError(f"{where}: must be grey: its level is the class")
-    return red.clone()
 
 
 def _own_checksum(content: dict[str, Any]) -> str:

@@ -1,8 +1,9 @@
 """Packs a dataset into one file of a given size: the best WebP quality that fits, and what that
 quality costs.
 
-The colours are lossy; masks, cameras, features and classes (packed where asked for) are exact. A
-quality is judged by its PSNR over a sample of images; one below `psnr` is never used: subjects are
+The colours are lossy; masks, cameras and features are exact. Where geometry is asked for, the
+classes of surfaces are exact too, and depth is coarser (`semhead_lib.data.dataset.packed_geometry`).
+A quality is judged by its PSNR over a sample of images; one below `psnr` is never used: subjects are
 left out instead, evenly, and the report says how many.
 """
 
@@ -34,6 +35,7 @@ from semhead_lib.data.dataset.encoding import (
     decode_entry,
     decode_image,
     decode_info,
+    decode_npy,
     encode_npy,
 )
 from semhead_lib.data.dataset.manifest import Manifest
@@ -41,12 +43,17 @@ from semhead_lib.data.dataset.packed import (
     CAMERAS,
     CLASS_LENGTHS,
     CLASSES,
+    DEPTH,
+    DEPTH_LENGTHS,
+    DEPTH_RANGES,
+    GEOMETRY,
     IMAGES,
     LENGTHS,
     SEMANTICS,
     SUBJECTS,
     write_packed,
 )
+from semhead_lib.data.dataset.packed_geometry import encode_classes, encode_depth
 from semhead_lib.data.dataset.shards import read_listed
 
 GENERATOR_PSNR = (
@@ -70,12 +77,19 @@ class PackReport:
     mask_iou: float | None  # mean over the sample; None without masks
     sampled: int  # images that were compared
     left_out: int  # subjects
-    class_bytes: int | None = None  # of the classes of all views; None without classes
+    class_bytes: int | None = None  # of the classes of all views; None without geometry
+    depth_bytes: int | None = None  # of the depth of all views
+    depth_step: float | None = (
+        None  # scene units, the largest of a view; depth is off by half of it
+    )
 
     def __str__(self) -> str:
         masks = "no masks" if self.mask_iou is None else f"mask IoU {self.mask_iou:.4f}"
-        if self.class_bytes is not None:
-            masks += f", classes exact in {self.class_bytes / 1e6:.2f} MB"
+        if self.class_bytes is not None and self.depth_bytes is not None:
+            masks += (
+                f", classes exact in {self.class_bytes / 1e6:.2f} MB, depth in steps of at most "
+                f"{self.depth_step:.2g} in {self.depth_bytes / 1e6:.2f} MB"
+            )
         return (
             f"{self.subjects} subjects, {self.views} views, {self.bytes / 1e6:.2f} MB, "
             f"{self.bytes / self.views:.0f} bytes a view; WebP quality {self.quality}: PSNR "
@@ -92,14 +106,14 @@ def pack_dataset(
     size: float,  # MB (10^6 bytes) that the file may have
     *,
     psnr: float = FLOOR_PSNR,  # dB, the lowest mean that is accepted
-    classes: bool = False,  # whether the classes of surfaces (`Subject.segmentation`) are packed
+    geometry: bool = False,  # whether `depth` and `segmentation` of subjects are packed
     threads: int = 2,
     progress: bool = True,
 ) -> PackReport:
     """Write the dataset in `folder` as the file `out`, of at most `size` megabytes.
 
     The same dataset gives the same bytes (of one version of Pillow and libwebp). Raises
-    FileNotFoundError, ValueError for a bad dataset, for one without the classes that are asked
+    FileNotFoundError, ValueError for a bad dataset, for one without the geometry that is asked
     for, or for a size that not one subject fits in, FileExistsError when `out` exists,
     BlockingIOError when another process is writing it, OSError when it cannot be written.
     """
@@ -108,13 +122,16 @@ def pack_dataset(
     if not psnr < math.inf:
         raise ValueError(f"psnr must be a finite number of decibels, got {psnr:g}")
     out, folder, manifest = Path(out), Path(folder), Manifest.load(folder)
-    if classes and "segmentation" not in manifest.layout.fields:
-        raise ValueError(f"{folder}: has no classes (segmentation) to pack: leave out classes=true")
+    lacking = sorted(set(GEOMETRY) - set(manifest.layout.fields))
+    if geometry and lacking:
+        raise ValueError(
+            f"{folder}: has no {' and no '.join(lacking)} to pack: leave out geometry=true"
+        )
     with place_lock(out):
         if out.exists():
             raise FileExistsError(f"{out} exists already; pack into a new name")
         remove_leftovers(out.parent, out.name)
-        return _pack(folder, manifest, out, size, psnr, classes, threads, progress)
+        return _pack(folder, manifest, out, size, psnr, geometry, threads, progress)
 
 
 def _pack(
@@ -123,12 +140,12 @@ def _pack(
     out: Path,
     size: float,
     psnr: float,
-    classes: bool,
+    geometry: bool,
     threads: int,
     progress: bool,
 ) -> PackReport:
-    sample = _Sample(folder, manifest, classes)
-    budget = size * 1e6 - (_TAR + (8 if classes else 6) * _TAR_MEMBER)
+    sample = _Sample(folder, manifest, geometry)
+    budget = size * 1e6 - (_TAR + (11 if geometry else 6) * _TAR_MEMBER)
     table = sample.bytes_of_a_subject
     for_images = budget / manifest.subjects - table
     views = manifest.views / manifest.subjects
@@ -142,7 +159,7 @@ def _pack(
     kept = min(
         int(budget / (sample.encoded(quality).mean_bytes * views + table)), manifest.subjects
     )
-    known: dict[str, list[bytes]] | None = {} if classes else None
+    known: dict[str, list[_Geometry]] | None = {} if geometry else None
     while kept >= 1:
         wanted = np.linspace(0, manifest.subjects - 1, kept).round().astype(int).tolist()
         members = _members(folder, manifest, wanted, quality, known, threads, progress)
@@ -173,7 +190,7 @@ def _publish(
     counts = [row["views"] for row in json.loads(zlib.decompress(members[SUBJECTS]))]
     result, layout = sample.encoded(quality), manifest.layout
     there = {"views", "cameras", "frontal", "masks", "semantic"}
-    there |= {"segmentation"} if CLASSES in members else set()
+    there |= {field for field, names in GEOMETRY.items() if names[0] in members}
     fields = [f for f in layout.fields if f in there]
     packed = {
         "quality": quality,
@@ -198,6 +215,10 @@ def _publish(
         "packed": packed,
     }
     write_packed(out, content, members)
+    of_geometry = ()
+    if DEPTH in members:
+        steps = decode_npy(members[DEPTH_RANGES], DEPTH_RANGES, (None, 2))[:, 1]
+        of_geometry = (len(members[CLASSES]), len(members[DEPTH]), float(steps.max()))
     return PackReport(
         kept,
         sum(counts),
@@ -208,7 +229,7 @@ def _publish(
         result.iou,
         len(sample.images),
         manifest.subjects - kept,
-        len(members[CLASSES]) if CLASSES in members else None,
+        *of_geometry,
     )
 
 
@@ -225,22 +246,24 @@ class _Encoded:
 class _Sample:
     """Images spread evenly over subjects and views, and what they become at a quality."""
 
-    def __init__(self, folder: Path, manifest: Manifest, classes: bool) -> None:
+    def __init__(self, folder: Path, manifest: Manifest, geometry: bool) -> None:
         count = min(_SAMPLE_SUBJECTS, manifest.subjects)
         wanted = np.linspace(0, manifest.subjects - 1, count).round().astype(int).tolist()
-        self.images, rows, semantics, of_classes = [], [], 0, []
-        for number, subject in enumerate(_read(folder, manifest, wanted, classes)):
+        self.images, rows, semantics, of_geometry = [], [], 0, []
+        for number, subject in enumerate(_read(folder, manifest, wanted, geometry)):
             step = max(len(subject.images) // _SAMPLE_VIEWS, 1)
             self.images += subject.images[number % step :: step]  # other views of each
-            of_classes += [len(_webp_classes(c)) for c in subject.classes[number % step :: step]]
+            of_geometry += [
+                _encode_geometry(*g).size for g in subject.geometry[number % step :: step]
+            ]
             rows.append(subject.row)
             semantics = 0 if subject.semantic is None else subject.semantic.nbytes
         views = manifest.views / manifest.subjects
         self.bytes_of_a_subject = (
             len(_packed_rows(rows)) / count * 1.05 + semantics + views * (25 * 4 + 4)
         )
-        if of_classes:  # a hundredth more, as of the images
-            self.bytes_of_a_subject += views * (1.01 * float(np.mean(of_classes)) + 4)
+        if of_geometry:  # a hundredth more, as of the images
+            self.bytes_of_a_subject += views * (1.01 * float(np.mean(of_geometry)) + 4 * 4)
         self.encoded = cache(self._encoded)
 
     def _encoded(self, quality: int) -> _Encoded:
@@ -260,6 +283,23 @@ class _Sample:
 
 
 @dataclass(frozen=True)
+class _Geometry:
+    """Of a view, encoded."""
+
+    classes: bytes
+    depth: bytes
+    range: tuple[float, float]  # least depth, and step
+
+    @property
+    def size(self) -> int:
+        return len(self.classes) + len(self.depth)
+
+
+def _encode_geometry(classes: np.ndarray, depth: np.ndarray) -> _Geometry:
+    return _Geometry(encode_classes(classes), *encode_depth(depth))
+
+
+@dataclass(frozen=True)
 class _Bare:
     """Of a subject what is packed."""
 
@@ -267,15 +307,16 @@ class _Bare:
     images: list[np.ndarray]  # [H, W, 3 or 4] uint8, the mask as alpha
     cameras: Tensor
     semantic: Tensor | None
-    classes: list[np.ndarray]  # [H, W] uint8; empty where they are not packed
+    # of each view: classes [H, W] uint8, depth [H, W] float32; empty where they are not packed
+    geometry: list[tuple[np.ndarray, np.ndarray]]
 
 
 def _read(
-    folder: Path, manifest: Manifest, wanted: Collection[int], classes: bool
+    folder: Path, manifest: Manifest, wanted: Collection[int], geometry: bool
 ) -> Iterator[_Bare]:
     """The subjects numbered `wanted`, in order, without what is not packed."""
     wanted, stems = set(wanted), ("json", "cameras.", "semantic.", "view_", "mask_")
-    stems += ("segmentation_", "label_") if classes else ()
+    stems += ("segmentation_", "label_", "depth_") if geometry else ()
     for record, first in zip(manifest.shards, manifest.first_subjects, strict=False):
         path = folder / record.name
 
@@ -298,10 +339,14 @@ def _read(
                     "caption": info.caption,
                 }
                 cameras = decode_entry(sample, info, "cameras.npy")
-                of_views = [
-                    decode_entry(sample, info, info.entry("segmentation", view)).numpy()
-                    for view in range(info.views if classes else 0)
-                ]
+                classes, depth = (
+                    [
+                        decode_entry(sample, info, info.entry(field, view)).numpy()
+                        for view in range(info.views if geometry else 0)
+                    ]
+                    for field in ("segmentation", "depth")
+                )
+                of_views = list(zip(classes, depth, strict=True))
                 yield _Bare(row, images, cameras, semantic, of_views)
             except ValueError as error:
                 raise ValueError(f"{path}: {error}") from None
@@ -319,23 +364,24 @@ def _members(
     manifest: Manifest,
     wanted: Sequence[int],
     quality: int,
-    known: dict[str, list[bytes]] | None,
+    known: dict[str, list[_Geometry]] | None,
     threads: int,
     progress: bool,
 ) -> dict[str, bytes]:
     """All members but the manifest.
 
-    `known` has the encoded classes of subjects by their id, which no quality changes, and receives
-    those it lacks; None where classes are not packed.
+    `known` has the encoded geometry of subjects by their id, which no quality changes, and receives
+    what it lacks; None where geometry is not packed.
     """
-    rows, cameras, semantics, images, classes = [], [], [], [], []
+    rows, cameras, semantics, images = [], [], [], []
+    geometry: list[_Geometry] = []
     subjects = _read(folder, manifest, wanted, known is not None)
 
-    def encode(subject: _Bare) -> tuple[list[bytes], list[bytes]]:
-        of_classes = (known or {}).get(subject.row["id"])
-        if of_classes is None:
-            of_classes = [_webp_classes(c) for c in subject.classes]
-        return [_webp(i, quality) for i in subject.images], of_classes
+    def encode(subject: _Bare) -> tuple[list[bytes], list[_Geometry]]:
+        of_geometry = (known or {}).get(subject.row["id"])
+        if of_geometry is None:
+            of_geometry = [_encode_geometry(*g) for g in subject.geometry]
+        return [_webp(i, quality) for i in subject.images], of_geometry
 
     with (
         ThreadPoolExecutor(threads) as pool,
@@ -344,16 +390,16 @@ def _members(
         while chunk := list(
             islice(subjects, 4 * threads)
         ):  # bounds what is read but not yet encoded
-            for subject, (of_images, of_classes) in zip(
+            for subject, (of_images, of_geometry) in zip(
                 chunk, pool.map(encode, chunk), strict=True
             ):
                 rows.append(subject.row)
                 cameras.append(subject.cameras)
                 semantics.append(subject.semantic)
                 images += of_images
-                classes += of_classes
+                geometry += of_geometry
                 if known is not None:
-                    known[subject.row["id"]] = of_classes
+                    known[subject.row["id"]] = of_geometry
             bar.update(len(chunk))
     members = {
         SUBJECTS: _packed_rows(rows),
@@ -364,7 +410,11 @@ def _members(
         members[SEMANTICS] = encode_npy(torch.stack(semantics))
     members[IMAGES] = b"".join(images)
     if known is not None:
+        classes, depth = [g.classes for g in geometry], [g.depth for g in geometry]
         members |= {CLASS_LENGTHS: _lengths(classes), CLASSES: b"".join(classes)}
+        ranges = torch.tensor([g.range for g in geometry])
+        members |= {DEPTH_RANGES: encode_npy(ranges), DEPTH_LENGTHS: _lengths(depth)}
+        members[DEPTH] = b"".join(depth)
     return members
 
 
@@ -383,12 +433,6 @@ def _webp(image: np.ndarray, quality: int) -> bytes:
     Image.fromarray(image).save(
         file, "WEBP", quality=quality, method=4, exact=True, alpha_quality=100
     )
-    return file.getvalue()
-
-
-def _webp_classes(classes: np.ndarray) -> bytes:  # [H, W] uint8
-    file = io.BytesIO()  # lossless WebP of grey levels, which has no mode but RGB for them
-    Image.fromarray(classes).convert("RGB").save(file, "WEBP", lossless=True, quality=100, method=6)
     return file.getvalue()
 
 
