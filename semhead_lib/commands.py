@@ -180,19 +180,13 @@ def train(config: models.Train) -> None:
 
 def reconstruct(config: models.Reconstruct) -> None:
     """`semhead reconstruct DATA OUT`."""
-    from semhead_lib.data.dataset.memory import SubjectsInMemory
-    from semhead_lib.devices import available_cores
+    from semhead_lib.training.data import GEOMETRY, subjects_in_memory
     from semhead_lib.training.reconstruction.settings import ReconstructionSettings
     from semhead_lib.training.reconstruction.trainer import reconstruct as run
 
     settings = part(ReconstructionSettings, config)
-    subjects = SubjectsInMemory.load(
-        config.data,
-        geometry=("depth", "segmentation") if settings.pixels else (),
-        limit=config.limit,
-        threads=available_cores(),
-        progress=True,
-    )
+    geometry = GEOMETRY if settings.pixels else ()
+    subjects = subjects_in_memory(config.data, geometry, limit=config.limit)
     print(run(settings, subjects, config.out, device=config.device, init=config.init))
 
 

@@ -113,7 +113,7 @@ class Reconstruct(ReconstructionSettings):
     data: str = needed(
         "path",
         "dataset with features, masks, depth and classes (channels=depth,segmentation of "
-        "'semhead synthesize')",
+        "'semhead synthesize'): a folder, or a file of 'semhead data pack' with geometry=true",
     )
     out: str = needed("path", "folder to write; new, empty, or begun by the same command")
     limit: int | None = setting(

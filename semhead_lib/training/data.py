@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 from semhead_lib.data.dataset.memory import SubjectsInMemory
@@ -10,6 +11,8 @@ from semhead_lib.data.dataset.streaming_dataset import SubjectsOnDisk
 from semhead_lib.devices import available_cores, pick_device
 from semhead_lib.training.run_folder import Subjects
 from semhead_lib.training.settings import TrainSettings
+
+GEOMETRY = ("depth", "segmentation")  # what a reconstruction of points needs
 
 
 def training_data(
@@ -29,17 +32,29 @@ def training_data(
     """
     if stream and limit is not None:
         raise ValueError(f"limit={limit} is of subjects in memory: leave it out with stream=true")
-    if is_packed(path):
-        if stream:
-            what = f"data={path} is a packed dataset, which is read into memory"
-            raise ValueError(f"{what}: leave out stream=true")
-        return load_packed(path, limit=limit, threads=available_cores())
+    if stream and is_packed(path):
+        what = f"data={path} is a packed dataset, which is read into memory"
+        raise ValueError(f"{what}: leave out stream=true")
     if stream:
         return SubjectsOnDisk(path, workers=workers, device=pick_device(device))
+    geometry = GEOMETRY if settings.reconstruct_every else ()
+    return subjects_in_memory(path, geometry, limit=limit, progress=progress)
+
+
+def subjects_in_memory(
+    path: Path | str,
+    geometry: Collection[str] = (),  # of "depth" and "segmentation", what is read as well
+    *,
+    limit: int | None = None,
+    progress: bool = True,
+) -> SubjectsInMemory:
+    """A dataset's folder, or packed file, in memory.
+
+    Raises what `SubjectsInMemory.load` and `load_packed` raise.
+    """
+    threads = available_cores()
+    if is_packed(path):
+        return load_packed(path, geometry=geometry, limit=limit, threads=threads)
     return SubjectsInMemory.load(
-        path,
-        geometry=("depth", "segmentation") if settings.reconstruct_every else (),
-        limit=limit,
-        threads=available_cores(),
-        progress=progress,
+        path, geometry=geometry, limit=limit, threads=threads, progress=progress
     )
