@@ -96,6 +96,7 @@ class SubjectBatches:
                     f"{subject.id} has; "
                     f"got {settings.views_per_subject}"
                 )
+        self._every = known_every(data[0].depth) if settings.pixels else 1
         self.attributes = None  # [N, K] of all subjects, when these are encoded
         if settings.encode == "attributes":
             self.attributes = attributes_of(data)
@@ -154,7 +155,17 @@ class SubjectBatches:
         rays = None
         if s.pixels:
             depth, segmentation = some["depth"], some["segmentation"]
-            rays = _rays(views, masks, depth, segmentation, cameras, importance, s.pixels, draws)
+            rays = _rays(
+                views,
+                masks,
+                depth,
+                segmentation,
+                cameras,
+                importance,
+                s.pixels,
+                draws,
+                self._every,
+            )
         images, masks, importance, cameras = (
             x[:, : s.rendered].flatten(0, 1) for x in (views, masks, importance, cameras)
         )
@@ -213,6 +224,14 @@ def facing(cameras: Tensor) -> list[int]:  # [V, 25]
     return torch.nonzero(orbit_angles(cameras)[:, 0].abs() <= _FACING)[:, 0].tolist()
 
 
+def known_every(depth: Tensor | None) -> int:  # [V, S, S]
+    """2 for depth that is known at every second pixel of every second row alone, as packed datasets
+    have it, else 1."""
+    if depth is None or not bool(depth.any()):
+        return 1
+    return 1 if bool(depth[:, 1::2].any()) or bool(depth[:, :, 1::2].any()) else 2
+
+
 def class_importance(data: Sequence[Subject]) -> Tensor:  # [256]
     """Of each class of surface: the root of its rarity, at most LARGEST times the mean, 1 on
     average over pixels."""
@@ -235,6 +254,7 @@ def _rays(
     importance: Tensor,  # [H, V, S, S]
     pixels: int,
     rng: torch.Generator,
+    every: int = 1,  # of pixels and rows, those that are drawn from
 ) -> Rays:
     """Rays through pixels of the images: three quarters drawn by their importance, the others
     evenly. What is at an edge, where a pixel is covered in part, is not known."""
@@ -242,14 +262,17 @@ def _rays(
     views, masks, depth, segmentation, cameras, importance = (
         x.flatten(0, 1) for x in (views, masks, depth, segmentation, cameras, importance)
     )
+    importance = importance[:, ::every, ::every]
+    columns, choices = importance.shape[-1], importance[0].numel()
     chance = importance.flatten(1).cumsum(1)
     device = views.device
     drawn = moved(torch.rand(len(views), pixels - pixels // 4, generator=rng), device)
     drawn = drawn * chance[:, -1:]
-    weighed = torch.searchsorted(chance, drawn).clamp_max(side**2 - 1)
-    evenly = moved(torch.randint(side**2, (len(views), pixels // 4), generator=rng), device)
-    flat = torch.cat([weighed, evenly], dim=1)
-    pixel = torch.stack([flat % side, flat // side], dim=-1)
+    weighed = torch.searchsorted(chance, drawn).clamp_max(choices - 1)
+    evenly = moved(torch.randint(choices, (len(views), pixels // 4), generator=rng), device)
+    chosen = torch.cat([weighed, evenly], dim=1)
+    pixel = torch.stack([chosen % columns, chosen // columns], dim=-1) * every
+    flat = pixel[..., 1] * side + pixel[..., 0]
     covered, z, classes = (x.flatten(1).gather(1, flat) for x in (masks, depth, segmentation))
     colours = views.flatten(2).gather(2, flat[:, None].expand(-1, 3, -1)).permute(0, 2, 1)
     origins, directions = rays_through(cameras, *((pixel.float() + 0.5) / side).unbind(-1))
