@@ -198,7 +198,7 @@ class Pack:
         False,
         "bool",
         "also pack the classes of surfaces, exactly, and depth, of every second pixel and row in "
-        "steps of at most 0.003: some 1.5 kB a view of 128 pixels",
+        "steps of at most 0.003: some 1.6 kB a view of 128 pixels",
     )
 
 

@@ -117,6 +117,29 @@ def test_a_packed_dataset_is_trained_on(tmp_path, capsys, noise_folder):
     assert "was begun with other settings: its data are other subjects" in capsys.readouterr().err
 
 
+def test_a_packed_dataset_is_reconstructed(tmp_path, capsys, noise_folder):
+    for name, geometry in (("bare", False), ("deep", True)):
+        path = tmp_path / f"{name}.tar"
+        pack_dataset(noise_folder, path, 1.0, psnr=5, geometry=geometry, progress=False)
+    small = (
+        *("preset=semhead-32", "crop=16", "subjects_per_batch=2", "views_per_subject=3"),
+        *("pixels=32", "kimg=0.012", "device=cpu"),
+    )
+    out = tmp_path / "begin"
+    assert run("reconstruct", tmp_path / "bare.tar", out, *small) == 1
+    assert (
+        "bare.tar: has no depth and no segmentation: pack the dataset with geometry=true"
+        in capsys.readouterr().err
+    )
+    assert not out.exists()
+    assert run("reconstruct", tmp_path / "deep.tar", out, *small, "limit=6") == 0
+    last = read_log(out)[-1]
+    assert last["step"] == 2 and {"density", "colour", "class"} <= last.keys()
+    assert json.loads((out / "settings.json").read_text())["data"]["subjects"] == 6
+    assert capsys.readouterr().out.strip() == str(out / "generator")
+    assert run("reconstruct", tmp_path / "bare.tar", tmp_path / "flat", *small, "pixels=0") == 0
+
+
 def test_the_facade_trains_on_subjects_in_memory(tmp_path, noise_folder):
     data = SubjectsInMemory.load(noise_folder)
     settings = SMALL | {"kimg": 0.004}

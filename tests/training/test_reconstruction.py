@@ -13,7 +13,12 @@ from semhead_lib.data.parametric.attributes import sample_attributes
 from semhead_lib.data.subjects import Subject
 from semhead_lib.models.generator import Generator
 from semhead_lib.training.graphs import Graphs
-from semhead_lib.training.reconstruction.batches import NOTHING, UNKNOWN, SubjectBatches
+from semhead_lib.training.reconstruction.batches import (
+    NOTHING,
+    UNKNOWN,
+    SubjectBatches,
+    known_every,
+)
 from semhead_lib.training.reconstruction.draws import Draws, as_buffer, from_buffer
 from semhead_lib.training.reconstruction.losses import divergence, of_points
 from semhead_lib.training.reconstruction.reconstructor import ATTRIBUTE_ENCODER, Reconstructor
@@ -87,6 +92,28 @@ def test_rays_meet_the_surfaces_of_the_pixels(deep):
     colours = subject.views[view][:, pixel[:, 1], pixel[:, 0]].T / 255
     assert torch.allclose(found.colours[0][hit], colours, atol=1e-6)
     assert set(found.distance[0][~hit].tolist()) <= {NOTHING, UNKNOWN}
+
+
+@pytest.mark.parametrize("side", [32, 31])
+def test_rays_of_packed_subjects_are_drawn_where_depth_is_known(deep, side):
+    def halved(subject):
+        depth = torch.zeros_like(subject.depth[:, :side, :side])
+        depth[:, ::2, ::2] = subject.depth[:, :side:2, :side:2]
+        rest = {n: getattr(subject, n)[:, :side, :side] for n in ("masks", "segmentation")}
+        return replace(subject, depth=depth, views=subject.views[..., :side, :side], **rest)
+
+    sparse = SubjectsInMemory([halved(s) for s in deep], deep.indices, deep.manifest)
+    assert (known_every(deep[0].depth), known_every(sparse[0].depth)) == (1, 2)
+    assert known_every(torch.zeros(2, 8, 8)) == 1 and known_every(None) == 1
+    one = small(crop=0, pixels=400, views_per_subject=1, rendered=1, subjects_per_batch=1)
+    sample = SubjectBatches(sparse, one)(0)
+    rays = sample.rays
+    uv, _ = project(rays.origins[0] + rays.directions[0], sample.cameras)
+    pixels = (uv[0] * side).floor().long()
+    assert {int(p) for p in pixels.unique()} == set(range(0, side, 2))
+    distance = rays.distance
+    assert (distance > 0).any() and (distance == NOTHING).any()
+    assert not (distance == UNKNOWN).any(), "none is at an edge, none between stored pixels"
 
 
 def test_a_field_that_fits_has_smaller_errors(deep):

@@ -62,6 +62,7 @@ GENERATOR_PSNR = (
 FLOOR_PSNR = 33.0  # dB: an eighth of that error's energy or less
 _BEST, _SAMPLE_SUBJECTS, _SAMPLE_VIEWS = 95, 60, 4
 _TAR, _TAR_MEMBER = 10240, 1024  # bytes of headers and padding at most
+_NPY = 128  # bytes of the header of a .npy file
 
 
 @dataclass(frozen=True)
@@ -215,10 +216,11 @@ def _publish(
         "packed": packed,
     }
     write_packed(out, content, members)
-    of_geometry = ()
+    of_geometry: dict[str, Any] = {}
     if DEPTH in members:
         steps = decode_npy(members[DEPTH_RANGES], DEPTH_RANGES, (None, 2))[:, 1]
-        of_geometry = (len(members[CLASSES]), len(members[DEPTH]), float(steps.max()))
+        of_geometry = {"class_bytes": len(members[CLASSES]), "depth_bytes": len(members[DEPTH])}
+        of_geometry["depth_step"] = float(steps.max())
     return PackReport(
         kept,
         sum(counts),
@@ -229,7 +231,7 @@ def _publish(
         result.iou,
         len(sample.images),
         manifest.subjects - kept,
-        *of_geometry,
+        **of_geometry,
     )
 
 
@@ -264,6 +266,7 @@ class _Sample:
         )
         if of_geometry:  # a hundredth more, as of the images
             self.bytes_of_a_subject += views * (1.01 * float(np.mean(of_geometry)) + 4 * 4)
+            self.bytes_of_a_subject += 3 * _NPY / manifest.subjects
         self.encoded = cache(self._encoded)
 
     def _encoded(self, quality: int) -> _Encoded:

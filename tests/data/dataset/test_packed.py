@@ -28,7 +28,8 @@ SIDE = 48
 
 
 class SmoothSource(NoiseSource):
-    """Noise of few pixels, enlarged: as compressible as photographs are. Classes are 0 to 255."""
+    """Noise of few pixels, enlarged: as compressible as photographs are. Classes are 0 to 255, depth
+    is 0 or 1.7 to 3.7."""
 
     def subject(self, index):
         subject = super().subject(index)
@@ -45,12 +46,13 @@ class SmoothSource(NoiseSource):
             views=views,
             frontal=views[0],
             masks=masks[:, 0] if self.geometry else None,
-            segmentation=subject.segmentation[:, :6, :6]
-            .repeat_interleave(8, 1)
-            .repeat_interleave(8, 2)
-            if self.geometry
-            else None,
+            depth=_blocks(subject.depth) if self.geometry else None,
+            segmentation=_blocks(subject.segmentation) if self.geometry else None,
         )
+
+
+def _blocks(pixels):  # [V, S, S]: of 8 pixels a side
+    return pixels[:, :6, :6].repeat_interleave(8, 1).repeat_interleave(8, 2)
 
 
 def make(folder, subjects=12, semantic=True, **settings):
@@ -78,9 +80,9 @@ def file(folder):
 
 
 @pytest.fixture(scope="module")
-def file_with_classes(folder):
-    path = folder.parent / "classes.tar"
-    pack_dataset(folder, path, 1.0, classes=True, progress=False)
+def file_with_geometry(folder):
+    path = folder.parent / "geometry.tar"
+    pack_dataset(folder, path, 1.0, geometry=True, progress=False)
     return path
 
 
@@ -191,33 +193,57 @@ def test_a_mask_that_covers_all_is_kept(tmp_path, monkeypatch):
     assert bool((load_packed(tmp_path / "full.tar")[0].masks == 255).all())
 
 
-def test_classes_come_back_exactly(folder, file_with_classes):
-    here = SubjectsInMemory.load(folder, geometry=("segmentation",))
-    there = load_packed(file_with_classes, threads=3)
+def test_geometry_comes_back(folder, file_with_geometry):
+    here = SubjectsInMemory.load(folder, geometry=("depth", "segmentation"))
+    there = load_packed(file_with_geometry, threads=3)
     for one, other in zip(here, there, strict=True):
         assert other.segmentation.dtype == torch.uint8
         assert torch.equal(one.segmentation, other.segmentation)
         assert torch.equal(one.masks, other.masks) and psnr(one.views, other.views) > 33
+        assert other.depth.dtype == torch.float32
+        of, stored = one.depth[:, ::2, ::2], other.depth[:, ::2, ::2]
+        assert torch.equal(stored == 0, of == 0) and 0 < (of == 0).sum() < of.numel()
+        assert (stored - of).abs().max() <= 0.0015 + 1e-6
+        assert not other.depth[:, 1::2].any() and not other.depth[:, :, 1::2].any()
     assert len({int(c) for subject in there for c in subject.segmentation.unique()}) > 200
     assert set(there.manifest.layout.fields) == {
-        *("views", "cameras", "frontal", "masks", "segmentation", "semantic")
+        *("views", "cameras", "frontal", "masks", "depth", "segmentation", "semantic")
     }
-    assert read_packed(file_with_classes)[0]["packed"]["not_packed"] == []
+    assert read_packed(file_with_geometry)[0]["packed"]["not_packed"] == []
     assert torch.equal(
-        load_packed(file_with_classes, limit=3)[2].segmentation, here[2].segmentation
+        load_packed(file_with_geometry, limit=3)[2].segmentation, here[2].segmentation
     )
 
 
-def test_a_file_without_classes_is_what_it_was(folder, file, file_with_classes):
+@pytest.mark.parametrize("wanted", [(), ("depth",), ("segmentation",), ("segmentation", "depth")])
+def test_geometry_is_read_as_wanted(file_with_geometry, wanted):
+    subject = load_packed(file_with_geometry, geometry=wanted, limit=1)[0]
+    for name in ("depth", "segmentation"):
+        assert (getattr(subject, name) is not None) == (name in wanted)
+
+
+def test_geometry_that_is_not_there_is_missed(file):
+    assert load_packed(file, geometry=(), limit=1)[0].depth is None
+    message = r"heads\.tar: has no depth and no segmentation: pack the dataset with geometry=true"
+    with pytest.raises(ValueError, match=message):
+        load_packed(file, geometry=("segmentation", "depth"))
+    with pytest.raises(ValueError, match="geometry may name depth, segmentation, got normals"):
+        load_packed(file, geometry=("depth", "normals"))
+
+
+def test_a_file_without_geometry_is_what_it_was(folder, file, file_with_geometry):
     content, members = read_packed(file)
     assert list(members) == [
         *("subjects.json", "lengths.npy", "cameras.npy", "semantics.npy", "images.bin")
     ]
-    assert content["packed"]["not_packed"] == ["segmentation"]
-    assert load_packed(file)[0].segmentation is None
-    with_classes = read_packed(file_with_classes)[1]
-    assert list(with_classes) == [*members, "class_lengths.npy", "classes.bin"]
-    assert {name: with_classes[name] for name in members} == members
+    assert content["packed"]["not_packed"] == ["depth", "segmentation"]
+    assert load_packed(file)[0].segmentation is None and load_packed(file)[0].depth is None
+    with_geometry = read_packed(file_with_geometry)[1]
+    assert list(with_geometry) == [
+        *members,
+        *("class_lengths.npy", "classes.bin", "depth_ranges.npy", "depth_lengths.npy", "depth.bin"),
+    ]
+    assert {name: with_geometry[name] for name in members} == members
 
 
 def smaller(file):  # MB: the size of the file without a fifth of its images' bytes
@@ -234,49 +260,68 @@ def qualities(monkeypatch):
     return tried
 
 
-def test_the_size_counts_the_classes(folder, file_with_classes, qualities, tmp_path):
-    size, classes = smaller(file_with_classes), read_packed(file_with_classes)[1]["classes.bin"]
+def test_the_size_counts_the_geometry(folder, file_with_geometry, qualities, tmp_path):
+    size, whole = smaller(file_with_geometry), read_packed(file_with_geometry)[1]
+    classes, depth = len(whole["classes.bin"]), len(whole["depth.bin"])
     report = pack_dataset(
-        folder, tmp_path / "small.tar", size, psnr=25.0, classes=True, progress=False
+        folder, tmp_path / "small.tar", size, psnr=25.0, geometry=True, progress=False
     )
     assert len(qualities) == 1, "the sample promised what came"
     assert 0.85 * size * 1e6 < report.bytes <= size * 1e6 and report.left_out == 0
-    assert read_packed(tmp_path / "small.tar")[1]["classes.bin"] == classes
-    assert report.class_bytes == len(classes)
-    assert f"classes exact in {len(classes) / 1e6:.2f} MB" in str(report)
+    members = read_packed(tmp_path / "small.tar")[1]
+    assert all(members[name] == whole[name] for name in ("classes.bin", "depth.bin"))
+    assert (report.class_bytes, report.depth_bytes) == (classes, depth)
+    assert report.depth_step == pytest.approx(0.003)
+    assert (
+        f"classes exact in {classes / 1e6:.2f} MB, depth in steps of at most 0.003 in "
+        f"{depth / 1e6:.2f} MB"
+    ) in str(report)
     report = pack_dataset(folder, tmp_path / "bare.tar", size, psnr=25.0, progress=False)
     assert report.class_bytes is None and "classes" not in str(report)
+    assert report.depth_bytes is None and "depth" not in str(report)
 
 
-def test_classes_are_encoded_once_for_all_qualities(
-    folder, file_with_classes, qualities, tmp_path, monkeypatch
+def test_geometry_is_encoded_once_for_all_qualities(
+    folder, file_with_geometry, qualities, tmp_path, monkeypatch
 ):
-    encoded, encode, judge = [], packing._webp_classes, packing._Sample._encoded
+    encoded, encode, judge = [], packing._encode_geometry, packing._Sample._encoded
 
     def promise_too_much(sample, quality):
         whole = judge(sample, quality)
         return replace(whole, mean_bytes=0.9 * whole.mean_bytes)
 
-    monkeypatch.setattr(packing, "_webp_classes", lambda c: encoded.append(1) or encode(c))
+    monkeypatch.setattr(packing, "_encode_geometry", lambda *g: encoded.append(1) or encode(*g))
     monkeypatch.setattr(packing._Sample, "_encoded", promise_too_much)
-    size = smaller(file_with_classes)
-    pack_dataset(folder, tmp_path / "small.tar", size, psnr=25.0, classes=True, progress=False)
+    size = smaller(file_with_geometry)
+    pack_dataset(folder, tmp_path / "small.tar", size, psnr=25.0, geometry=True, progress=False)
     assert len(qualities) > 1 and len(encoded) == 48 + 48, "of the sample, and of all views"
 
 
-def test_classes_that_are_not_there_are_missed_at_once(tmp_path):
+def test_geometry_that_is_not_there_is_missed_at_once(tmp_path):
     source = make(tmp_path / "bare", subjects=2, semantic=False, views=2, geometry=False)
-    with pytest.raises(ValueError, match=r"bare: has no classes \(segmentation\) to pack"):
-        pack_dataset(source, tmp_path / "bare.tar", 1.0, classes=True, progress=False)
+    with pytest.raises(ValueError, match="bare: has no depth and no segmentation to pack"):
+        pack_dataset(source, tmp_path / "bare.tar", 1.0, geometry=True, progress=False)
     assert [path.name for path in tmp_path.iterdir()] == ["bare"]
 
 
-@pytest.mark.parametrize("kind", ["file", "file_with_classes"])
+@pytest.mark.parametrize("kind", ["file", "file_with_geometry"])
 def test_every_damaged_byte_is_named_or_harmless(kind, tmp_path, request):
     file = request.getfixturevalue(kind)
     data, names = (
         file.read_bytes(),
-        ("manifest", "subjects", "lengths", "cameras", "semantics", "images", "class", "packed"),
+        (
+            *(
+                "manifest",
+                "subjects",
+                "lengths",
+                "cameras",
+                "semantics",
+                "images",
+                "class",
+                "depth",
+            ),
+            "packed",
+        ),
     )
     whole = load_packed(file)
     broken = tmp_path / "broken.tar"
@@ -292,6 +337,7 @@ def test_every_damaged_byte_is_named_or_harmless(kind, tmp_path, request):
             for a, b in zip(whole, same, strict=True):
                 assert torch.equal(a.views, b.views)
                 assert a.segmentation is None or torch.equal(a.segmentation, b.segmentation)
+                assert a.depth is None or torch.equal(a.depth, b.depth)
     assert named > 60
     for length in (0, 700, len(data) // 2, len(data) - 10300):
         broken.write_bytes(data[:length])
@@ -331,29 +377,37 @@ def test_contradictions_are_named(file, tmp_path, change, message):
         load_packed(rewritten(file, tmp_path / "odd.tar", change))
 
 
-def _coloured(content, members):
-    """The first image of classes becomes one whose colours are not grey."""
-    tinted = Image.merge("RGB", [Image.effect_noise((SIDE, SIDE), 99) for _ in range(3)])
-    image = io.BytesIO()
-    tinted.save(image, "WEBP", lossless=True)
-    lengths = decode_npy(members["class_lengths.npy"], "lengths", (48,), np.int32)
-    rest = members["classes.bin"][int(lengths[0]) :]
-    lengths[0] = len(image.getvalue())
-    members.update(
-        {"class_lengths.npy": encode_npy(lengths), "classes.bin": image.getvalue() + rest}
-    )
+def _coloured(of, name, side):
+    """The first image of a member becomes one of random colours."""
+
+    def change(content, members):
+        tinted = Image.merge("RGB", [Image.effect_noise((side, side), 99) for _ in range(3)])
+        image = io.BytesIO()
+        tinted.save(image, "WEBP", lossless=True)
+        lengths = decode_npy(members[of], "lengths", (48,), np.int32)
+        rest = members[name][int(lengths[0]) :]
+        lengths[0] = len(image.getvalue())
+        members.update({of: encode_npy(lengths), name: image.getvalue() + rest})
+
+    return change
 
 
 def _cut(name, count):
     return lambda content, members: members.update({name: members[name][:-count]})
 
 
-def _zeros(content, members):
-    members["classes.bin"] = bytes(len(members["classes.bin"]))
+def _zeros(name):
+    return lambda content, members: members.update({name: bytes(len(members[name]))})
 
 
-def _without_field(content, members):
-    content["fields"].remove("segmentation")
+def _without_field(name):
+    return lambda content, members: content["fields"].remove(name)
+
+
+def _ranges(value):
+    values = torch.full((48, 2), 1.0)
+    values[7, 1] = value
+    return lambda content, members: members.update({"depth_ranges.npy": encode_npy(values)})
 
 
 @pytest.mark.parametrize(
@@ -361,16 +415,41 @@ def _without_field(content, members):
     [
         (lambda c, m: m.pop("class_lengths.npy"), "class_lengths.npy: missing"),
         (lambda c, m: m.pop("classes.bin"), "classes.bin: missing"),
-        (_without_field, "class_lengths.npy: is there, but the fields of manifest.json lack"),
+        (
+            _without_field("segmentation"),
+            "class_lengths.npy: is there, but the fields of manifest.json lack",
+        ),
         (_cut("classes.bin", 9), "class_lengths.npy: must be positive .* bytes of classes.bin"),
         (_cut("class_lengths.npy", 4), "class_lengths.npy: has"),
-        (_zeros, "classes.bin: noise-0-0000., view 0: is not a readable image"),
-        (_coloured, "classes.bin: noise-0-00000, view 0: must be grey"),
+        (_zeros("classes.bin"), "classes.bin: noise-0-0000., view 0: is not a readable image"),
+        (
+            _coloured("class_lengths.npy", "classes.bin", SIDE),
+            "classes.bin: noise-0-00000, view 0: must be grey",
+        ),
+        (lambda c, m: m.pop("depth_ranges.npy"), "depth_ranges.npy: missing"),
+        (lambda c, m: m.pop("depth_lengths.npy"), "depth_lengths.npy: missing"),
+        (lambda c, m: m.pop("depth.bin"), "depth.bin: missing"),
+        (_without_field("depth"), "depth_ranges.npy: is there, but the fields of .* lack depth"),
+        (_cut("depth.bin", 9), "depth_lengths.npy: must be positive .* bytes of depth.bin"),
+        (_cut("depth_lengths.npy", 4), "depth_lengths.npy: has"),
+        (_cut("depth_ranges.npy", 4), "depth_ranges.npy: has"),
+        (_ranges(float("nan")), "depth_ranges.npy: must be finite and not negative"),
+        (_ranges(float("inf")), "depth_ranges.npy: must be finite and not negative"),
+        (_ranges(-1.0), "depth_ranges.npy: must be finite and not negative"),
+        (_zeros("depth.bin"), "depth.bin: noise-0-0000., view 0: is not a readable image"),
+        (
+            _coloured("depth_lengths.npy", "depth.bin", SIDE),
+            "depth.bin: noise-0-00000, view 0: is 48 x 48 pixels, expected 24 x 24",
+        ),
+        (
+            _coloured("depth_lengths.npy", "depth.bin", SIDE // 2),
+            "depth.bin: noise-0-00000, view 0: blue must be 0",
+        ),
     ],
 )
-def test_contradictions_of_classes_are_named(file_with_classes, tmp_path, change, message):
+def test_contradictions_of_geometry_are_named(file_with_geometry, tmp_path, change, message):
     with pytest.raises(ValueError, match=message):
-        load_packed(rewritten(file_with_classes, tmp_path / "odd.tar", change))
+        load_packed(rewritten(file_with_geometry, tmp_path / "odd.tar", change))
 
 
 @pytest.mark.parametrize(
@@ -445,7 +524,8 @@ def test_the_command(folder, tmp_path, capsys):
     assert "of 12 subjects are left out, evenly" in said.err
     assert json.loads(json.dumps(read_packed(out)[0]))["packed"]["subjects_left_out"] > 0
     assert packing.GENERATOR_PSNR < packing.FLOOR_PSNR
-    words = ["data", "pack", str(folder), str(tmp_path / "classes.tar"), "size=1", "classes=true"]
+    words = ["data", "pack", str(folder), str(tmp_path / "geometry.tar"), "size=1", "geometry=true"]
     assert cli.main(words) == 0
-    assert ", classes exact in " in capsys.readouterr().out
-    assert load_packed(tmp_path / "classes.tar")[0].segmentation is not None
+    said = capsys.readouterr().out
+    assert ", classes exact in " in said and ", depth in steps of at most 0.003 in " in said
+    assert load_packed(tmp_path / "geometry.tar")[0].segmentation is not None
