@@ -6,7 +6,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Collection, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import count, islice
 from pathlib import Path
@@ -21,6 +20,7 @@ from semhead_lib.data.dataset.encoding import decode_subject
 from semhead_lib.data.dataset.manifest import Manifest
 from semhead_lib.data.dataset.shards import read_listed
 from semhead_lib.data.subjects import Batch, Subject, all_present
+from semhead_lib.devices import threads_of_one_core
 from semhead_lib.progress import progress_bar
 
 _HEAVY = ("depth", "normals", "segmentation")
@@ -85,7 +85,7 @@ class SubjectsInMemory(Sequence[Subject]):
         subjects: list[Subject] = []
         total = manifest.subjects if limit is None else min(limit, manifest.subjects)
         with (
-            ThreadPoolExecutor(threads) as pool,
+            threads_of_one_core(threads) as pool,
             progress_bar(total, "subject", shown=progress) as bar,
         ):
             while chunk := list(

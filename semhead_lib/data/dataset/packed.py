@@ -29,7 +29,6 @@ import json
 import tarfile
 import zlib
 from collections.abc import Collection
-from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -50,6 +49,7 @@ from semhead_lib.data.dataset.manifest import (
 )
 from semhead_lib.data.dataset.packed_geometry import decode_classes, decode_depth
 from semhead_lib.data.subjects import Subject
+from semhead_lib.devices import threads_of_one_core
 
 if TYPE_CHECKING:
     from semhead_lib.data.dataset.memory import SubjectsInMemory
@@ -156,7 +156,7 @@ def load_packed(
                 content["packed"],
             )
 
-        with ThreadPoolExecutor(threads) as pool:
+        with threads_of_one_core(threads) as pool:
             subjects = list(pool.map(decode, range(len(views))[:limit]))
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None

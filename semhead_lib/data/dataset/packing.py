@@ -14,7 +14,6 @@ import json
 import math
 import zlib
 from collections.abc import Collection, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import cache
 from itertools import islice
@@ -55,6 +54,7 @@ from semhead_lib.data.dataset.packed import (
 )
 from semhead_lib.data.dataset.packed_geometry import encode_classes, encode_depth
 from semhead_lib.data.dataset.shards import read_listed
+from semhead_lib.devices import threads_of_one_core
 
 GENERATOR_PSNR = (
     25.0  # dB: how near the shipped generator comes to images of a head that it is fitted to
@@ -387,7 +387,7 @@ def _members(
         return [_webp(i, quality) for i in subject.images], of_geometry
 
     with (
-        ThreadPoolExecutor(threads) as pool,
+        threads_of_one_core(threads) as pool,
         tqdm(total=len(wanted), unit="subject", disable=not progress) as bar,
     ):
         while chunk := list(

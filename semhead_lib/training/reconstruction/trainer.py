@@ -6,7 +6,6 @@ import io
 import json
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from semhead_lib.conditioning.bank import ConditionBank
 from semhead_lib.conditioning.modes import ConditionMode
 from semhead_lib.data.dataset.memory import SubjectsInMemory
 from semhead_lib.data.subjects import all_present
-from semhead_lib.devices import keep_freed_memory, pick_device
+from semhead_lib.devices import keep_freed_memory, pick_device, threads_of_one_core
 from semhead_lib.files import read_json, read_json_lines, read_state
 from semhead_lib.models import sampling
 from semhead_lib.models.generator import Generator
@@ -126,7 +125,7 @@ class _Trainer:
         bar = progress_bar(s.kimg, "kimg", initial=self.step * s.batch / 1000, shown=progress)
         with (
             bar,
-            ThreadPoolExecutor(1) as reader,
+            threads_of_one_core(1) as reader,
             open(self.out / LOG, "a", encoding="utf-8") as log,
         ):
             ahead, sums, count, since = (
