@@ -24,7 +24,7 @@ from semhead_lib.data.dataset.packing import pack_dataset
 from semhead_lib.models.config import preset
 from semhead_lib.models.generator import Generator
 from semhead_lib.ops import compiled
-from semhead_lib.reproduce.quarter import checks, finish, table, training
+from semhead_lib.reproduce.quarter import checks, finish, reconstruction, table, training
 from semhead_lib.reproduce.quarter.job import Job
 from semhead_lib.reproduce.quarter.lease import Lease, main, remove_leftovers
 from semhead_lib.reproduce.quarter.measure import Measurements
@@ -588,6 +588,7 @@ def test_heads_are_drawn_in_a_part_of_the_time_before_the_state(tmp_path, monkey
         "out": str(tmp_path),
         "reference": False,
         "device": "cpu",
+        "training": "adversarial",
         "files": None,
         "state_mb": 64.0,
         "deadline": time.time() + 60,
@@ -694,3 +695,37 @@ def test_a_state_of_a_lease_is_a_snapshot(whole, tmp_path):
     restore_state(whole[0] / "state", tmp_path / "run")
     state = unpack(snapshots(tmp_path / "run" / "snapshots")[-1].read_bytes())
     assert state["step"] == 3 and bool(torch.isfinite(state["generator"]["renderer.w1"]).all())
+
+
+@needs_ops
+@pytest.mark.slow
+def test_a_lease_that_reconstructs(tree, data, tmp_path):
+    """Brings a generator home, which the next lease goes on with; errors that rise end a training."""
+    environment = {
+        "TRAINING": "reconstruct",
+        "SETTINGS": "preset=semhead-32 crop=16 pixels=0 subjects_per_batch=2 views_per_subject=2 "
+        "rendered=2 kimg=0.04",
+        "LIMITS": "build=0 checks=0 tests=0 render=0 step=0",
+        "FILES": "6",
+    }
+    for name, state in (("first", ()), ("second", (tmp_path / "first" / "state",))):
+        out = tmp_path / name
+        _, said, _ = lease(tree, 1, data, out, *state, **environment)
+        with tarfile.open(out / "report.tar") as report:
+            summary = json.loads(report.extractfile("summary.json").read())
+        assert summary["steps"]["train"]["status"] == "done", said
+        used = "its networks begin a new training" if state else "none"
+        assert summary["steps"]["train"]["state"] == used
+        assert summary["steps"]["finish"]["status"] == "done"
+        assert Generator.load(out / "state").config.name == "semhead-32"
+        assert len([path for path in out.rglob("*") if path.is_file()]) <= 6
+
+
+def test_errors_that_rise_end_a_reconstruction():
+    def lines(*images):
+        return [dict(image=x, detail=0.1, mask=0.05, step=20 * k) for k, x in enumerate(images)]
+
+    reconstruction.watch(lines(*[0.3] * 10, *[0.2] * 10, *[0.22] * 10))
+    with pytest.raises(reconstruction.Worse, match=r"rose from 0.350 to 0.550 by step 580"):
+        reconstruction.watch(lines(*[0.3] * 10, *[0.2] * 10, *[0.4] * 10))
+    reconstruction.watch(lines(0.1, 0.9))
