@@ -41,6 +41,7 @@ COLUMNS = {  # of tables, and keys of measurements
     "figure": "metric",
     "way": "method",
     "picture": "image",
+    "person": "subject",
 }
 PROTOCOL = {"pictures": "images"}  # keys of a metric's protocol
 TENSORS = {

@@ -66,7 +66,9 @@ def test_tables_of_studies(study):
 
 def test_the_table_of_inversions():
     table = read_table(REFERENCE / "inversion/judged.csv")
-    assert {"method", "metric"} <= set(table.columns) and "start: best" in set(table["method"])
+    assert {"method", "subject", "metric"} <= set(table.columns) and "start: best" in set(
+        table["method"]
+    )
 
 
 def test_evaluations(tmp_path):

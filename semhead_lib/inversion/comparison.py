@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 STAGES = ("start", "style", "tuned")  # before the search, after it, after pivotal tuning
 CAMERAS = ("known", "estimated")
-_COLUMNS = ("method", "person", "stage", "scope", "metric", "value")
+_COLUMNS = ("method", "subject", "stage", "scope", "metric", "value")
 _RESAMPLES = 1000
 
 
@@ -94,7 +94,9 @@ def compare(
                 kept = {"about": about, "rows": judged(inverter, method, subject, extractor)}
                 path.parent.mkdir(parents=True, exist_ok=True)
                 write_atomically(path, json.dumps(kept).encode())
-            rows += [{"method": method.name, "person": subject.name, **row} for row in kept["rows"]]
+            rows += [
+                {"method": method.name, "subject": subject.name, **row} for row in kept["rows"]
+            ]
     return table_of(rows)
 
 
@@ -251,7 +253,7 @@ class MeanOverSubjects:
 def mean_over_subjects(table: pandas.DataFrame, seed: int = 0) -> MeanOverSubjects:
     """Of rows of one method, stage and metric: first the mean over each subject's scopes, then over
     subjects."""
-    values = table.dropna(subset="value").groupby("person")["value"].mean().to_numpy()
+    values = table.dropna(subset="value").groupby("subject")["value"].mean().to_numpy()
     if not len(values):
         return MeanOverSubjects(float("nan"), float("nan"), float("nan"), 0)
     drawn = np.random.default_rng(seed).integers(len(values), size=(_RESAMPLES, len(values)))
@@ -280,7 +282,7 @@ def gain(
             (table["method"] == method) & (table["stage"] == stage) & (table["metric"] == name)
         ]
         part = around(part) if where == "around" else part[part["scope"] == where]
-        each.append(part.dropna(subset="value").groupby("person")["value"].mean())
+        each.append(part.dropna(subset="value").groupby("subject")["value"].mean())
     difference = (each[1] - each[0]).dropna().rename("value").reset_index()
     return mean_over_subjects(difference)
 
@@ -297,7 +299,7 @@ def summary(table: pandas.DataFrame, metrics: dict[str, str]) -> pandas.DataFram
 
     rows = []
     for (method, stage), part in table.groupby(["method", "stage"], sort=False):
-        row = {"method": method, "stage": stage, "subjects": part["person"].nunique()}
+        row = {"method": method, "stage": stage, "subjects": part["subject"].nunique()}
         for name, heading in metrics.items():
             chosen = part[part["metric"] == name]
             if (chosen["scope"] == "all").all():

@@ -84,7 +84,7 @@ def test_a_comparison_goes_on_where_it_was(subjects, methods, tmp_path, monkeypa
 
 def test_means_are_over_people_and_pairs():
     def row(subject, stage, scope, value, name="psnr"):
-        return dict(method="a", person=subject, stage=stage, scope=scope, metric=name, value=value)
+        return dict(method="a", subject=subject, stage=stage, scope=scope, metric=name, value=value)
 
     table = table_of([
         row("x", "start", "0", 1.0), row("x", "start", "90", 3.0),
@@ -104,13 +104,13 @@ def test_means_are_over_people_and_pairs():
 
 
 def test_a_table_is_read_as_it_was_written(tmp_path):
-    row = {"method": "a", "person": "p", "stage": "style", "metric": "psnr"}
+    row = {"method": "a", "subject": "p", "stage": "style", "metric": "psnr"}
     table = table_of([row | {"scope": "-60", "value": 2.5}, row | {"scope": "0", "value": None}])
     table.to_csv(tmp_path / "judged.csv", index=False)
     assert read_table(tmp_path / "judged.csv").astype(object).equals(table.astype(object))
     (tmp_path / "other.csv").write_text("a,b\n1,2\n")
     with pytest.raises(
-        ValueError, match=r"other.csv: expected the columns method, person, .*, got a, b"
+        ValueError, match=r"other.csv: expected the columns method, subject, .*, got a, b"
     ):
         read_table(tmp_path / "other.csv")
 

@@ -167,7 +167,7 @@ def test_inversion_compared_anew(tmp_path):
     _, path, results = execute("06_inversion", tmp_path, **few)
     shown_by(path, results, **few)
     found = pandas.read_csv(results / "judged.csv")
-    assert set(found["stage"]) == {"start", "style", "tuned"} and found["person"].nunique() == 1
+    assert set(found["stage"]) == {"start", "style", "tuned"} and found["subject"].nunique() == 1
     assert set(found["method"]) == {"start: mean", "start: best", "camera estimated"}
 
 
@@ -183,7 +183,7 @@ def test_inversion_of_ones_own_photograph_beside_the_judged_table(tmp_path):
     judged = comparison.read_table(FOLDER.parent / reference / "judged.csv")
     assert metrics["photographs"] == 1 and metrics["failed"] == 0 and metrics["psnr_me"] > 5
     assert (
-        metrics["people"] == judged["person"].nunique() >= 20
+        metrics["people"] == judged["subject"].nunique() >= 20
         and metrics["methods"] == judged["method"].nunique()
     )
     assert metrics["claims"] == 10 and not (results / "judged").exists()
