@@ -58,6 +58,8 @@ NOTEBOOKS = {  # in profiles, command lines and folders of runs
     "04_ablations": "05_ablations",
     "05_inversion": "06_inversion",
 }
+PARAMETERS = {"06_inversion": {"people": "subjects"}}  # of notebooks, in profiles and Papermill's
+DATASETS = {"people": "training"}  # of contests: in their plans, and folders
 LEASES = "claims"  # the folder `leases` of a dataset in the making
 HEADS = ("-told-", "-azimuth-")  # in names of images of heads: earlier and today's
 
@@ -86,7 +88,6 @@ def fields(names: Iterable[Any]) -> tuple[Any, ...]:
 
 def existing(path: Path) -> Path:
     """A file or folder by its name, or by its earlier one where only that is there."""
-    notebooks = {new: old for old, new in NOTEBOOKS.items()}
-    stem = notebooks.get(path.stem, path.stem)
+    stem = {new: old for old, new in (NOTEBOOKS | DATASETS).items()}.get(path.stem, path.stem)
     earlier = path.with_name(FILES.get(path.name, f"{stem}{path.suffix}"))
     return earlier if earlier.exists() and not path.exists() else path

@@ -4,7 +4,9 @@ import json
 import sys
 from pathlib import Path
 
+import nbformat
 import pandas as pd
+import papermill
 import pytest
 import torch
 from safetensors import safe_open
@@ -15,6 +17,7 @@ from noise_source import noise_subject, same_subject
 
 from semhead_lib import old_names
 from semhead_lib.ablation.analysis import final, load_results, pick
+from semhead_lib.ablation.designs import load_contest
 from semhead_lib.ablation.results import read_results
 from semhead_lib.ablation.table import COLUMNS
 from semhead_lib.conf import data, models
@@ -25,6 +28,7 @@ from semhead_lib.data.dataset.manifest import Manifest, Plan
 from semhead_lib.data.dataset.memory import SubjectsInMemory
 from semhead_lib.data.dataset.semantics import fill_semantics
 from semhead_lib.data.dataset.shards import write_shard
+from semhead_lib.errors import UsageError
 from semhead_lib.evaluation.report import Evaluation
 from semhead_lib.inversion.comparison import read_table
 from semhead_lib.inversion.encoder import FILE, EncoderConfig, StyleEncoder
@@ -42,6 +46,8 @@ TABLES = (
     old_names.PROTOCOL,
     old_names.TENSORS,
     old_names.NOTEBOOKS,
+    old_names.DATASETS,
+    *old_names.PARAMETERS.values(),
 )
 
 
@@ -204,6 +210,43 @@ def test_notebooks_of_profiles(tmp_path):
     assert inversion["model"] == "runs/main/04_training/run/generator" and inversion["steps"] == 3
     assert inversion["photos"] == "data/05_inversion", "a path is left alone"
     assert by_prefix("05_inversion", [step.name for step in steps]) == "06_inversion"
+
+
+def test_parameters_of_notebooks(tmp_path):
+    (tmp_path / "old.yaml").write_text(
+        "05_inversion: {people: 7}\n04_training: {subjects: '${05_inversion.people}'}\n"
+    )
+    for overrides, subjects in (({}, 7), ({"06_inversion.people": "3"}, 3)):
+        inversion, training = load_profile(
+            tmp_path / "old.yaml", ROOT / "notebooks", "runs/main", overrides
+        )
+        assert inversion.parameters["subjects"] == training.parameters["subjects"] == subjects
+    (tmp_path / "old.yaml").write_text("04_training: {people: 7}\n")
+    with pytest.raises(UsageError, match="04_training has no parameter 'people'"):
+        load_profile(tmp_path / "old.yaml", ROOT / "notebooks", "runs/main")
+
+
+def test_parameters_that_papermill_sets(tmp_path):
+    sources = ["subjects: int = 20", "from semhead_lib.reproduce import start_at_root"]
+    sources += ["start_at_root()", "print(subjects, 'people' in globals())"]
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(s) for s in sources])
+    notebook.cells[0].metadata["tags"] = ["parameters"]
+    nbformat.write(notebook, tmp_path / "old.ipynb")
+    executed = papermill.execute_notebook(
+        tmp_path / "old.ipynb", None, {"people": 3}, kernel_name="python3", language="python"
+    )
+    assert executed.cells[-1].outputs[0].text == "3 False\n"
+
+
+def test_datasets_of_contests(tmp_path):
+    today = "papermill_runs/profiles/designs/cpu.yaml"
+    content = (ROOT / today).read_text().replace("  training: {", "  people: {")
+    (tmp_path / "old.yaml").write_text(content)
+    contest = load_contest(str(tmp_path / "old.yaml"), tmp_path)
+    assert contest.datasets == load_contest("cpu", ROOT).datasets and "  people:" in content
+    made = contest.dataset("training", tmp_path).with_name("people")
+    made.mkdir(parents=True)
+    assert contest.dataset("training", tmp_path) == made
 
 
 def test_notebooks_of_runs(tmp_path):

@@ -8,7 +8,7 @@ away. A contest is a YAML file in papermill_runs/profiles/designs; `cpu.yaml` th
 it.
 
     papermill_runs/designs/NAME/
-        datasets/       subjects to train on, and unseen ones
+        datasets/       training/ and unseen/: subjects to train on, and others
         DESIGN_seed-S/  begin/ (by reconstruction), run/, metrics.json, heads.png
         results/        metrics.csv, designs.json, heads/*.webp: small enough to keep
 """
@@ -104,7 +104,7 @@ def _make_datasets(plan: Contest, root: Path, workers: int) -> None:
             key: value for key, value in asked.items() if key != "subjects"
         }
         source = partial(ParametricSource, resolution=plan.resolution, **settings)
-        folder = root / plan.dataset(name)
+        folder = plan.dataset(name, root)
         synthesize(source, folder, asked["subjects"], image_format="webp", workers=workers)
         fill_semantics(folder, encoder.images, str(encoder.identity), batch=encoder.batch)
 
@@ -173,12 +173,12 @@ def execute(plan: Contest, entry: Entry, root: Path) -> None:
     geometry = (
         ("depth", "segmentation") if entry.beginning or entry.settings.reconstruct_every else ()
     )
-    people = SubjectsInMemory.load(root / plan.dataset("people"), geometry=geometry)
+    subjects = SubjectsInMemory.load(plan.dataset("training", root), geometry=geometry)
     if entry.beginning:
         share = float(entry.reconstruct["share"])
         begin = reconstruct(
             entry.beginning,
-            people,
+            subjects,
             folder / "begin",
             progress=False,
             stop_after=seconds * share,
@@ -189,7 +189,7 @@ def execute(plan: Contest, entry: Entry, root: Path) -> None:
     if entry.ending:
         model = reconstruct(
             entry.ending,
-            people,
+            subjects,
             run,
             init=begin,
             progress=False,
@@ -199,14 +199,14 @@ def execute(plan: Contest, entry: Entry, root: Path) -> None:
     else:
         model = train(
             entry.settings,
-            people,
+            subjects,
             run,
             init=begin,
             progress=False,
             stop_after=seconds,
             clock=clock,
         )
-    del people
+    del subjects
     found = judged(plan, model, root)
     images = found.pop("heads")
     sampling.save_grid(folder / HEADS, images)
@@ -224,7 +224,7 @@ def judged(plan: Contest, model: Path, root: Path) -> dict[str, Any]:
     from semhead_lib.models.generator import Generator
 
     generator, bank = Generator.load(model), ConditionBank.load(model)
-    unseen = SubjectsInMemory.load(root / plan.dataset("unseen"), limit=2 * plan.heads)
+    unseen = SubjectsInMemory.load(plan.dataset("unseen", root), limit=2 * plan.heads)
     encoder = FeatureExtractor.load("headclip-64")
     store = root / plan.folder / "datasets" / "features"
     found = evaluate(

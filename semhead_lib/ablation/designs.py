@@ -80,8 +80,8 @@ class Contest:
     def folder(self) -> Path:
         return Path("papermill_runs") / "designs" / self.name
 
-    def dataset(self, name: str) -> Path:
-        return self.folder / "datasets" / name
+    def dataset(self, name: str, root: Path) -> Path:
+        return old_names.existing(root / self.folder / "datasets" / name)
 
     def finished(self, entry: Entry, root: Path) -> bool:
         return old_names.existing(root / self.folder / entry.name / METRICS_FILE).is_file()
@@ -100,6 +100,8 @@ def load_contest(name: str, root: Path) -> Contest:
         raise UsageError(f"{shown}: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict) or set(content) != _SECTIONS:
         raise UsageError(f"{shown}: expected the sections {', '.join(sorted(_SECTIONS))}")
+    if isinstance(content["datasets"], dict):
+        content["datasets"] = old_names.today(old_names.DATASETS, content["datasets"])
     _check_numbers(content, str(shown))
     entries = []
     for design, asked in content["designs"].items():
@@ -129,9 +131,9 @@ def _check_numbers(content: dict[str, Any], where: str) -> None:
     for name, part in content["parts"].items():
         if not isinstance(part, dict):
             raise UsageError(f"{where}: part {name} must be a mapping, got {part!r:.60}")
-    if set(content["datasets"]) != {"people", "unseen"}:
+    if set(content["datasets"]) != {"training", "unseen"}:
         named = ", ".join(map(str, content["datasets"]))
-        raise UsageError(f"{where}: datasets needs people and unseen, got {named}")
+        raise UsageError(f"{where}: datasets needs training and unseen, got {named}")
     whole: dict[str, Any] = {name: content[name] for name in ("resolution", "heads")}
     for name, plan in content["datasets"].items():
         if not isinstance(plan, dict) or not {"subjects", "seed"} <= set(plan):

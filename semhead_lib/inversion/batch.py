@@ -47,23 +47,23 @@ def gather(photos: Sequence[Path | str]) -> dict[str, list[Path]]:
 
     Raises FileNotFoundError for a path that is not there, ValueError where there is no photograph.
     """
-    people: dict[str, list[Path]] = {}
+    subjects: dict[str, list[Path]] = {}
     for path in map(Path, photos):
         if not path.exists():
             raise FileNotFoundError(2, "no such photograph or folder", str(path))
         found = find_photos(path) if path.is_dir() else [(path.stem, path)]
         for name, file in found:
             unique = name
-            while unique in people and people[unique][0].parent != file.parent:
+            while unique in subjects and subjects[unique][0].parent != file.parent:
                 unique += "_"
             if (
-                unique in people and file.parent.name != name
+                unique in subjects and file.parent.name != name
             ):  # two files of one folder with one stem
                 unique = f"{name}_{file.suffix[1:].lower()}"
-            people.setdefault(unique, []).append(file)
-    if not people:
+            subjects.setdefault(unique, []).append(file)
+    if not subjects:
         raise ValueError(f"no photographs: expected {', '.join(SUFFIXES)}")
-    return people
+    return subjects
 
 
 @holds_out
@@ -76,7 +76,7 @@ def invert_photos(
     extractor: FeatureExtractor
     | None = None,  # whose maps judge how alike images look; None: headjudge
 ) -> int:
-    """Invert all people of the photographs into OUT/NAME; returns how many failed.
+    """Invert all subjects of the photographs into OUT/NAME; returns how many failed.
 
     What is finished there already, from the same photographs by the same settings, is left alone. A
     photograph that cannot be used is said on stderr and left out; it stops no other. Ctrl-C writes
@@ -87,13 +87,13 @@ def invert_photos(
         files or Files(),
         extractor or FeatureExtractor.load(device=inverter.device),
     )
-    people, failed = gather(photos), 0
-    for number, (name, paths) in enumerate(people.items(), start=1):
+    subjects, failed = gather(photos), 0
+    for number, (name, paths) in enumerate(subjects.items(), start=1):
         folder = out / name
         try:
             about = _about(paths, inverter, files, extractor)
             if _finished(folder / METRICS) == about:
-                _say(f"[{number}/{len(people)}] {name}: was finished already")
+                _say(f"[{number}/{len(subjects)}] {name}: was finished already")
                 continue
             result = invert_person(name, paths, inverter, files, extractor, progress)
             stopped = (result.fitted.style.stopped, result.fitted.pivotal.stopped)
@@ -101,10 +101,10 @@ def invert_photos(
             write(result, folder, inverter, files, about if not interrupted else None)
         except Exception as error:  # of one; the others can still be had
             kind = "" if isinstance(error, ValueError | OSError) else f"{type(error).__name__}: "
-            _say(f"[{number}/{len(people)}] {name}: {kind}{error}")
+            _say(f"[{number}/{len(subjects)}] {name}: {kind}{error}")
             failed += 1
             continue
-        _say(f"[{number}/{len(people)}] {name}: {folder / report.PAGE}")
+        _say(f"[{number}/{len(subjects)}] {name}: {folder / report.PAGE}")
         if interrupted:
             raise KeyboardInterrupt
     return failed

@@ -32,8 +32,7 @@ from semhead_lib import old_names
 from semhead_lib.errors import UsageError, did_you_mean
 from semhead_lib.files import read_yaml
 
-# an earlier name of a notebook in ${NOTEBOOK.PARAMETER}
-_TAKEN = re.compile(rf"(?<=\$\{{)(?:{'|'.join(old_names.NOTEBOOKS)})(?=\.)")
+_TAKEN = re.compile(r"(?<=\$\{)(\w+)\.(\w+)")  # ${NOTEBOOK.PARAMETER}
 
 
 @dataclass(frozen=True)
@@ -145,6 +144,7 @@ def load_profile(
         for key, text in (overrides or {}).items():
             prefix, _, parameter = key.partition(".")
             name = by_prefix(prefix, list(known))
+            parameter = old_names.PARAMETERS.get(name, {}).get(parameter, parameter)
             declared = known[name].parameters.get(parameter)
             as_is = declared is not None and declared.kind is str
             sections[name][parameter] = (
@@ -180,7 +180,8 @@ def _check_folders(steps: list[Step], profile: Path) -> None:
 
 
 def _todays(sections: Any) -> Any:
-    """A profile with notebooks by today's names: sections, and what is taken from them."""
+    """A profile with notebooks and parameters by today's names: sections, and what is taken from
+    them."""
     from omegaconf import OmegaConf
 
     if not OmegaConf.is_dict(sections):
@@ -194,11 +195,16 @@ def _todays(sections: Any) -> Any:
         return _TAKEN.sub(_name_of, value) if isinstance(value, str) else value
 
     content: Any = OmegaConf.to_container(sections, resolve=False)
-    return OmegaConf.create(renamed(old_names.today(old_names.NOTEBOOKS, content)))
+    content = old_names.today(old_names.NOTEBOOKS, content)
+    for name, parameters in old_names.PARAMETERS.items():
+        if isinstance(content.get(name), dict):
+            content[name] = old_names.today(parameters, content[name])
+    return OmegaConf.create(renamed(content))
 
 
-def _name_of(found: re.Match[str]) -> str:
-    return old_names.NOTEBOOKS[found[0]]
+def _name_of(taken: re.Match[str]) -> str:
+    name = old_names.NOTEBOOKS.get(taken[1], taken[1])
+    return f"{name}.{old_names.PARAMETERS.get(name, {}).get(taken[2], taken[2])}"
 
 
 def by_prefix(word: str, names: list[str]) -> str:

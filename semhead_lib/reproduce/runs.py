@@ -193,10 +193,16 @@ def find_root(start: Path) -> Path:
 
 def start_at_root() -> None:
     """Make the repository's root the working directory where that is its folder notebooks/, in
-    which JupyterLab starts kernels; any other stays."""
-    here = Path.cwd()
+    which JupyterLab starts kernels; any other stays. Parameters that Papermill was given by earlier
+    names are set by today's."""
+    from IPython.core.getipython import get_ipython
+
+    here, shell = Path.cwd(), get_ipython()
     if here.name == "notebooks" and here.parent == find_root(here):
         os.chdir(here.parent)
+    for earlier in old_names.PARAMETERS.values() if shell else ():
+        for name in earlier.keys() & shell.user_ns:
+            shell.user_ns[earlier[name]] = shell.user_ns.pop(name)
 
 
 def library_digest(package: Path = PACKAGE) -> str:

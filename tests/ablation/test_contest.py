@@ -19,7 +19,7 @@ from small_training import make_noise
 ROOT = Path(__file__).parents[2]
 SMALL = {
     "minutes": 0.05,
-    "datasets": {"people": {"subjects": 8, "seed": 1}, "unseen": {"subjects": 8, "seed": 2}},
+    "datasets": {"training": {"subjects": 8, "seed": 1}, "unseen": {"subjects": 8, "seed": 2}},
     "resolution": 32,
     "heads": 4,
     "common": {
@@ -83,8 +83,8 @@ def test_mistakes_are_named(plan):
 
 def test_designs_are_trained_for_their_minutes_and_judged(plan, tmp_path, monkeypatch):
     this = plan()
-    for name in ("people", "unseen"):
-        make_noise(tmp_path / this.dataset(name))
+    for name in ("training", "unseen"):
+        make_noise(this.dataset(name, tmp_path))
     protocol = Protocol("heads", "headjudge", 4, 32, 32, 32, 0, "0" * 16, "half-samples")
     metric = Metric(1.0, 0.5, 2.0, protocol).as_json()
     evaluation = {
@@ -120,7 +120,7 @@ def test_a_reconstruction_can_take_all_the_minutes(plan, tmp_path, monkeypatch):
     small = plan(parts=SMALL["parts"] | {"warm": warm}, designs=designs)
     [entry] = small.entries
     assert entry.beginning.kl_weight > 0 and entry.ending.kl_weight == 0 == entry.ending.maps_lr
-    make_noise(tmp_path / small.dataset("people"))
+    make_noise(small.dataset("training", tmp_path))
     nothing = {
         "evaluation": {"generated": {}, "real": {}},
         "heads": torch.zeros(1, 1, 3, 8, 8).byte(),
@@ -165,8 +165,8 @@ def test_what_is_finished_is_left(plan, tmp_path, capsys):
         {"heads": 0.5},
         {"resolution": None},
         {"datasets": []},
-        {"datasets": {"people": {"subjects": -1, "seed": 1}, "unseen": {"subjects": 9, "seed": 1}}},
-        {"datasets": {"people": {}, "unseen": {}}},
+        {"datasets": {"training": {"subjects": -1, "seed": 1}, "unseen": {"subjects": 9, "seed": 1}}},
+        {"datasets": {"training": {}, "unseen": {}}},
         {"common": None},
         {"parts": {"x": 3}},
         {"designs": {}},

@@ -161,10 +161,10 @@ def test_any_failure_of_one_is_a_line_and_the_rest_goes_on(
     assert json.loads((out / "other" / "metrics.json").read_text())["about"]
 
 
-def test_people_are_gathered_from_files_and_folders(photos, tmp_path):
-    people = batch.gather([photos, photos / "eileen" / "1.jpg"])
-    assert [len(paths) for paths in people.values()] == [1, 1, 1, 2, 1]
-    assert list(people) == ["broken", "nobody", "other", "eileen", "1"]
+def test_photographs_are_gathered_from_files_and_folders(photos, tmp_path):
+    subjects = batch.gather([photos, photos / "eileen" / "1.jpg"])
+    assert [len(paths) for paths in subjects.values()] == [1, 1, 1, 2, 1]
+    assert list(subjects) == ["broken", "nobody", "other", "eileen", "1"]
     with pytest.raises(FileNotFoundError, match="no such photograph or folder"):
         batch.gather([tmp_path / "missing.png"])
 

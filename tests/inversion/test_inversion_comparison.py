@@ -82,7 +82,7 @@ def test_a_comparison_goes_on_where_it_was(subjects, methods, tmp_path, monkeypa
         compare(methods, lambda side: subjects, tmp_path, QUICK, extractor=clip, device="cpu")
 
 
-def test_means_are_over_people_and_pairs():
+def test_means_are_over_subjects_and_pairs():
     def row(subject, stage, scope, value, name="psnr"):
         return dict(method="a", subject=subject, stage=stage, scope=scope, metric=name, value=value)
 

@@ -163,7 +163,7 @@ def test_ablations_of_two_short_runs(tmp_path):
 @pytest.mark.slow
 def test_inversion_compared_anew(tmp_path):
     """Without results, the methods are compared here."""
-    few = dict(results="", people=1, steps=12, pivotal_steps=5)
+    few = dict(results="", subjects=1, steps=12, pivotal_steps=5)
     _, path, results = execute("06_inversion", tmp_path, **few)
     shown_by(path, results, **few)
     found = pandas.read_csv(results / "judged.csv")
@@ -183,7 +183,7 @@ def test_inversion_of_ones_own_photograph_beside_the_judged_table(tmp_path):
     judged = comparison.read_table(FOLDER.parent / reference / "judged.csv")
     assert metrics["photographs"] == 1 and metrics["failed"] == 0 and metrics["psnr_me"] > 5
     assert (
-        metrics["people"] == judged["subject"].nunique() >= 20
+        metrics["subjects"] == judged["subject"].nunique() >= 20
         and metrics["methods"] == judged["method"].nunique()
     )
     assert metrics["claims"] == 10 and not (results / "judged").exists()
