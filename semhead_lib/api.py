@@ -26,11 +26,13 @@ from semhead_lib.conditioning.bank import ConditionBank
 from semhead_lib.conditioning.semantic import EMBEDDED, SemanticEncoder
 from semhead_lib.data.portraits.photos import as_photo
 from semhead_lib.devices import available_cores, keep_freed_memory, pick_device
+from semhead_lib.evaluation.headjudge.recipe import NAME as HEADJUDGE
 from semhead_lib.evaluation.settings import EvaluationSettings
 from semhead_lib.heads import AnyImage, Head, HeadGenerator
 from semhead_lib.inversion.settings import Files, InversionSettings, InverterSettings
 from semhead_lib.models.generator import DEFAULT, Generator, folder_of
 from semhead_lib.models.sampling import save_grid
+from semhead_lib.training.settings import BeginningSettings, TrainSettings
 
 if TYPE_CHECKING:
     from semhead_lib.data.subjects import Subject
@@ -222,10 +224,10 @@ def train(
     data: Path | str | Subjects,
     out: Path | str,
     *,
-    limit: int | None = None,
-    stream: bool = False,
-    workers: int = 2,
-    init: Path | str | None = None,
+    limit: int | None = BeginningSettings.limit,
+    stream: bool = BeginningSettings.stream,
+    workers: int = BeginningSettings.workers,
+    init: Path | str | None = BeginningSettings.init,
     device: str = "auto",
     progress: bool = True,
     listen: Callable[[Line], None] | None = None,
@@ -247,7 +249,6 @@ def train(
     `semhead_lib.training.trainer.train`.
     """
     from semhead_lib.training.data import training_data
-    from semhead_lib.training.settings import TrainSettings
     from semhead_lib.training.trainer import train as run
 
     chosen = _made(TrainSettings, "train", **settings)
@@ -271,7 +272,7 @@ def evaluate(
     data: Path | str | Sequence[Subject],
     *,
     heads: int = EvaluationSettings.heads,
-    features: str = "headjudge",
+    features: str = HEADJUDGE,
     encoder: str = EMBEDDED,
     device: str = "auto",
     progress: bool = True,

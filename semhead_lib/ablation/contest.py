@@ -25,6 +25,7 @@ from typing import Any
 
 from semhead_lib import old_names
 from semhead_lib.ablation.designs import METRICS_FILE, Contest, Entry, load_contest
+from semhead_lib.ablation.settings import ContestSettings
 from semhead_lib.ablation.table import keep_image, write_csv
 from semhead_lib.atomic import folder_lock, write_atomically
 from semhead_lib.devices import pick_device
@@ -52,9 +53,9 @@ _COLUMNS = (
 
 def contest(
     name: str,
-    only: str | None = None,
-    workers: int = 2,
-    dry_run: bool = False,
+    only: str | None = ContestSettings.only,
+    workers: int = ContestSettings.workers,
+    dry_run: bool = ContestSettings.dry_run,
     root: Path | None = None,
 ) -> bool:
     """Train and judge what is left of a contest, `workers` designs at a time; whether all are

@@ -9,6 +9,7 @@ from typing import Any
 from semhead_lib.ablation import queue
 from semhead_lib.ablation.job import DATASETS
 from semhead_lib.ablation.plan import Study, load_study
+from semhead_lib.ablation.settings import StudySettings
 from semhead_lib.ablation.table import RESULTS, TABLE, write_results
 from semhead_lib.atomic import folder_lock
 from semhead_lib.errors import UsageError
@@ -20,10 +21,10 @@ REPORT = "05_ablations"
 
 def ablate(
     study: str,
-    only: str | None = None,
-    ignore_code: bool = False,
-    dry_run: bool = False,
-    report: bool = True,  # execute notebook 05 on the results
+    only: str | None = StudySettings.only,
+    ignore_code: bool = StudySettings.ignore_code,
+    dry_run: bool = StudySettings.dry_run,
+    report: bool = StudySettings.report,  # execute notebook 05 on the results
     launcher: Mapping[str, Any] | None = None,  # fields of conf.runs.Local or Slurm
     root: Path | None = None,
 ) -> bool:

@@ -7,6 +7,7 @@ from dataclasses import fields
 from functools import partial
 
 from semhead_lib.conditioning.semantic import EMBEDDED, SemanticEncoder
+from semhead_lib.data.jobs.settings import SourceSettings
 from semhead_lib.data.kontext.quality import Encode
 from semhead_lib.data.kontext.settings import KontextSettings
 from semhead_lib.data.kontext.source import KontextSource
@@ -17,7 +18,7 @@ def kontext_source(
     *,
     judged_by: str = EMBEDDED,  # as `SemanticEncoder.load` takes it
     device: str = "auto",
-    view_sampling: str = "balanced",
+    view_sampling: str = SourceSettings.view_sampling,
     **settings,
 ) -> KontextSource:
     """The source of a folder of portraits; `settings` are of KontextSource and KontextSettings.

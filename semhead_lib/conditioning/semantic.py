@@ -19,10 +19,11 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
+from semhead_lib.conditioning.headclip.recipe import NAME
 from semhead_lib.data.subjects import Subject
 from semhead_lib.files import read_json, read_tensors
 
-EMBEDDED = "headclip-64"
+EMBEDDED = NAME
 ASSETS = Path(__file__).parents[1] / "assets"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _MAPS = 4  # of a transformer, that images are compared by

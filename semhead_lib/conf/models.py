@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from semhead_lib.conditioning.headclip.recipe import NAME as HEADCLIP
 from semhead_lib.conditioning.headclip.recipe import Recipe as HeadclipRecipe
+from semhead_lib.evaluation.headjudge.recipe import NAME as HEADJUDGE
 from semhead_lib.evaluation.headjudge.recipe import Recipe as JudgeRecipe
 from semhead_lib.evaluation.settings import EvaluationSettings
 from semhead_lib.inversion.settings import (
@@ -15,7 +17,7 @@ from semhead_lib.inversion.settings import (
 )
 from semhead_lib.settings import needed, setting
 from semhead_lib.training.reconstruction.settings import ReconstructionSettings
-from semhead_lib.training.settings import TrainSettings
+from semhead_lib.training.settings import BeginningSettings, TrainSettings
 from semhead_lib.viz.settings import SampleSettings
 
 
@@ -63,7 +65,7 @@ class JudgeTrain(JudgeRecipe):
 
 
 @dataclass(frozen=True)
-class Train(TrainSettings):
+class Train(BeginningSettings, TrainSettings):
     """Trains a generator on a dataset with semantic features. The same command goes on where it
     was stopped, and gives the numbers of a training that never stopped (on one device and
     number of threads).
@@ -82,20 +84,6 @@ class Train(TrainSettings):
         " pack'",
     )
     out: str = needed("path", "folder to write; new, empty, or begun by the same command")
-    limit: int | None = setting(
-        None, "int >= 2 or null", "first subjects of the dataset to train on; null = all"
-    )
-    stream: bool = setting(
-        False, "bool", "read while training, for datasets that do not fit in memory"
-    )
-    workers: int = setting(
-        2, "int >= 0", "processes of each process of the training that read, with stream=true"
-    )
-    init: str | None = setting(
-        None,
-        "path or null",
-        "folder of a generator to begin with, and of its discriminator, if there",
-    )
     device: str = setting("auto", "auto | cpu | cuda", "auto = the GPU where there is one")
 
 
@@ -143,12 +131,12 @@ class Evaluate(EvaluationSettings):
     )
     out: str = needed("path", "JSON file to write")
     features: str = setting(
-        "headjudge",
+        HEADJUDGE,
         "text",
         "that distances are taken in: headjudge, headjudge/FOLDER, headclip-64, an open_clip "
         "MODEL/WEIGHTS, inception or dinov2",
     )
-    encoder: str = setting("headclip-64", "text", "of the conditions, and of semantic agreement")
+    encoder: str = setting(HEADCLIP, "text", "of the conditions, and of semantic agreement")
     device: str = setting("auto", "auto | cpu | cuda", "auto = the GPU where there is one")
 
 
@@ -192,10 +180,10 @@ class Invert(Files, InversionSettings, InverterSettings, Photographs):
     """
 
     encoder: str = setting(
-        "headclip-64", "text", "that makes the condition; the one the generator was trained with"
+        HEADCLIP, "text", "that makes the condition; the one the generator was trained with"
     )
     features: str = setting(
-        "headjudge",
+        HEADJUDGE,
         "text",
         "whose maps judge how alike images look: headjudge, headclip-64, an open_clip "
         "MODEL/WEIGHTS, inception or dinov2",
@@ -216,7 +204,7 @@ class InverterTrain(EncoderRecipe):
     )
     out: str = needed("path", "folder to write; new, empty, or begun by the same command")
     encoder: str = setting(
-        "headclip-64",
+        HEADCLIP,
         "text",
         "that makes the condition of an image; the one the generator was trained with",
     )

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from semhead_lib.ablation.settings import ContestSettings, StudySettings
+from semhead_lib.reproduce.settings import ReproduceSettings
 from semhead_lib.settings import alternatives, named_values, needed, setting
 
 
@@ -39,7 +41,7 @@ class Slurm:
 
 
 @dataclass(frozen=True)
-class Reproduce:
+class Reproduce(ReproduceSettings):
     """Executes the notebooks of papermill_runs/profiles/PROFILE.yaml in order, into
     papermill_runs/PROFILE/RUN/. The same command goes on behind the last finished notebook.
     Notebooks whose parameters, code or inputs changed are executed again; what they had written
@@ -47,31 +49,13 @@ class Reproduce:
     """
 
     profile: str = needed("text", "name of a profile, or path of a profile's YAML file")
-    run: str = setting("main", "text", "name of the run folder: another name starts another run")
-    only: str | None = setting(
-        None,
-        "text or null",
-        "notebooks to execute, by name or its beginning, separated by commas; null = all",
-    )
-    force: bool = setting(False, "bool", "execute finished notebooks again, from nothing")
-    ignore_code: bool = setting(
-        False,
-        "bool",
-        "keep what was finished or begun with other sources of semhead_lib, csrc or notebook",
-    )
-    dry_run: bool = setting(
-        False,
-        "bool",
-        "check the parameters, say what would be executed, write parameters/*.yaml, and stop",
-    )
-    html: bool = setting(True, "bool", "write index.html with a page for each notebook")
     overrides: dict[str, str] = named_values(
         "NOTEBOOK.PARAMETER=VALUE", "replace one parameter, e.g. 01_dataset_synthesis.subjects=4"
     )
 
 
 @dataclass(frozen=True)
-class Ablate:
+class Ablate(StudySettings):
     """Executes the trainings of a study, papermill_runs/profiles/ablations/STUDY.yaml, each by its
     notebook, into papermill_runs/ablations/STUDY/RUN/; collects a table with a row for each
     run, azimuth and metric; and executes notebook 05 on it. The same command goes on: with what
@@ -79,19 +63,11 @@ class Ablate:
     """
 
     study: str = needed("text", "name of a study, or path of its YAML file")
-    only: str | None = setting(
-        None,
-        "text or null",
-        "runs to execute, by name or its beginning, separated by commas; null = all",
-    )
-    ignore_code: bool = setting(False, "bool", "keep what was finished or begun with other sources")
-    dry_run: bool = setting(False, "bool", "list the runs and what would be executed, and stop")
-    report: bool = setting(True, "bool", "execute notebook 05 on the results")
     launcher: Any = alternatives("local", local=Local, slurm=Slurm)
 
 
 @dataclass(frozen=True)
-class Contest:
+class Contest(ContestSettings):
     """Trains designs of a generator, papermill_runs/profiles/designs/CONTEST.yaml, each for the
     same minutes of one core, judges them, and collects a table with the metrics and heads of
     each in papermill_runs/designs/CONTEST/results. The same command goes on with what is not
@@ -99,13 +75,6 @@ class Contest:
     """
 
     contest: str = needed("text", "name of a contest, or path of its YAML file")
-    only: str | None = setting(
-        None,
-        "text or null",
-        "designs to train, by name or its beginning, separated by commas; null = all",
-    )
-    workers: int = setting(2, "int >= 1", "designs at a time, one core each")
-    dry_run: bool = setting(False, "bool", "say how many there are and what is left, and stop")
 
 
 @dataclass(frozen=True)

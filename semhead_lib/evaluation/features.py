@@ -31,9 +31,10 @@ from semhead_lib.atomic import write_atomically
 from semhead_lib.conditioning.semantic import ASSETS, SemanticEncoder
 from semhead_lib.data.dataset.batches import to_model_range
 from semhead_lib.devices import keep_freed_memory, pick_device
+from semhead_lib.evaluation.headjudge.recipe import NAME
 from semhead_lib.files import read_tensors
 
-DEFAULT = "headjudge"  # of every metric that is not of semantics
+DEFAULT = NAME  # of every metric that is not of semantics
 
 _INCEPTION_FILES = (
     "weights-inception-2015-12-05-6726825d.pth",
@@ -155,7 +156,7 @@ def stored_features(
 
 
 def _headjudge(path: str, device: str, batch: int) -> FeatureExtractor:
-    from semhead_lib.evaluation.headjudge.network import NAME, SIDE, WEIGHTS, HeadJudge
+    from semhead_lib.evaluation.headjudge.network import SIDE, WEIGHTS, HeadJudge
 
     folder = Path(path).expanduser() if path else ASSETS / NAME
     network = HeadJudge.load(folder, device)

@@ -25,6 +25,7 @@ import yaml
 from semhead_lib.reproduce import metrics, runs
 from semhead_lib.reproduce.profiles import Step, by_prefix, find_profile, load_profile
 from semhead_lib.reproduce.progress import Progress, ProgressLine, duration, size
+from semhead_lib.reproduce.settings import ReproduceSettings
 
 KERNEL = "python3"  # the kernel of the environment that executes this
 _GRACE = 60.0  # seconds that an interrupted cell has for saving what it wants to keep
@@ -38,12 +39,12 @@ class NotebookFailed(RuntimeError):
 
 def reproduce(
     profile: str,  # name in papermill_runs/profiles, or path of a YAML file
-    run: str = "main",  # name of the run folder
-    only: str | None = None,  # notebooks to execute, separated by commas
-    force: bool = False,  # execute finished notebooks again
-    ignore_code: bool = False,  # a change of sources alone is no reason to execute again
-    dry_run: bool = False,  # check, plan and write the parameters only
-    html: bool = True,  # write index.html and pages/
+    run: str = ReproduceSettings.run,  # name of the run folder
+    only: str | None = ReproduceSettings.only,  # notebooks to execute, separated by commas
+    force: bool = ReproduceSettings.force,  # execute finished notebooks again
+    ignore_code: bool = ReproduceSettings.ignore_code,  # changed sources are no reason to repeat
+    dry_run: bool = ReproduceSettings.dry_run,  # check, plan and write the parameters only
+    html: bool = ReproduceSettings.html,  # write index.html and pages/
     overrides: dict[str, str] | None = None,  # "NOTEBOOK.PARAMETER" -> text
     root: Path | None = None,  # of the checkout; found from the working directory when None
     command: list[str] | None = None,  # what the user typed, for the record
@@ -87,10 +88,10 @@ def execute_steps(
     steps: list[Step],
     chosen: list[str] | None = None,  # names of those to execute; None = all
     *,
-    force: bool = False,
-    ignore_code: bool = False,
-    dry_run: bool = False,
-    html: bool = True,
+    force: bool = ReproduceSettings.force,
+    ignore_code: bool = ReproduceSettings.ignore_code,
+    dry_run: bool = ReproduceSettings.dry_run,
+    html: bool = ReproduceSettings.html,
     command: list[str] | None = None,
 ) -> None:
     """Execute notebooks in order into a run folder: what `reproduce` does once it knows which.

@@ -19,6 +19,7 @@ import platform
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -195,14 +196,11 @@ def start_at_root() -> None:
     """Make the repository's root the working directory where that is its folder notebooks/, in
     which JupyterLab starts kernels; any other stays. Parameters that Papermill was given by earlier
     names are set by today's."""
-    from IPython.core.getipython import get_ipython
-
-    here, shell = Path.cwd(), get_ipython()
+    here, names = Path.cwd(), vars(sys.modules["__main__"])  # of the notebook
     if here.name == "notebooks" and here.parent == find_root(here):
         os.chdir(here.parent)
-    for earlier in old_names.PARAMETERS.values() if shell else ():
-        for name in earlier.keys() & shell.user_ns:
-            shell.user_ns[earlier[name]] = shell.user_ns.pop(name)
+    for earlier in old_names.PARAMETERS.values():
+        names |= {new: names.pop(old) for old, new in earlier.items() if {old, new} <= names.keys()}
 
 
 def library_digest(package: Path = PACKAGE) -> str:

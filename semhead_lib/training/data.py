@@ -10,7 +10,7 @@ from semhead_lib.data.dataset.packed import is_packed, load_packed
 from semhead_lib.data.dataset.streaming_dataset import SubjectsOnDisk
 from semhead_lib.devices import available_cores, pick_device
 from semhead_lib.training.run_folder import Subjects
-from semhead_lib.training.settings import TrainSettings
+from semhead_lib.training.settings import BeginningSettings, TrainSettings
 
 GEOMETRY = ("depth", "segmentation")  # what a reconstruction of points needs
 
@@ -19,9 +19,9 @@ def training_data(
     path: Path | str,
     settings: TrainSettings,
     *,
-    limit: int | None = None,  # first subjects; None: all
-    stream: bool = False,  # read while training
-    workers: int = 2,  # processes that read then
+    limit: int | None = BeginningSettings.limit,  # first subjects; None: all
+    stream: bool = BeginningSettings.stream,  # read while training
+    workers: int = BeginningSettings.workers,  # processes that read then
     device: str = "auto",  # that batches are put on then
     progress: bool = True,
 ) -> Subjects:

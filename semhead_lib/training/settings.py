@@ -26,6 +26,26 @@ FREE = ("kimg", "tick_kimg", "snapshot_kimg", "keep", "log_every", "checkpoint",
 
 
 @dataclass(frozen=True)
+class BeginningSettings:
+    """What a training begins with: subjects, how they are read, and a generator."""
+
+    limit: int | None = setting(
+        None, "int >= 2 or null", "first subjects of the dataset to train on; null = all"
+    )
+    stream: bool = setting(
+        False, "bool", "read while training, for datasets that do not fit in memory"
+    )
+    workers: int = setting(
+        2, "int >= 0", "processes of each process of the training that read, with stream=true"
+    )
+    init: str | None = setting(
+        None,
+        "path or null",
+        "folder of a generator to begin with, and of its discriminator, if there",
+    )
+
+
+@dataclass(frozen=True)
 class GeneratorSettings:
     """What every training of a generator has: its networks, and the parts of images that they are
     shown."""

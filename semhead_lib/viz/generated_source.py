@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from semhead_lib import cameras
+from semhead_lib.data.jobs.settings import SourceSettings
 from semhead_lib.data.subjects import Subject
 from semhead_lib.models.generator import CONFIG, WEIGHTS, folder_of
 from semhead_lib.models.sampling import latents, to_uint8
@@ -33,7 +34,7 @@ class GeneratedSource:
     seed: int = 0
     resolution: int = 64  # the generator's
     views_per_subject: int = 12
-    view_sampling: str = "balanced"  # a key of cameras.VIEW_SAMPLERS
+    view_sampling: str = SourceSettings.view_sampling  # a key of cameras.VIEW_SAMPLERS
     psi: float = GeneratedSettings.psi  # truncation towards the condition's mean
     strategy: str = GeneratedSettings.strategy  # how conditions are drawn
     device: str = "cpu"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from semhead_lib.conditioning.headclip.recipe import NAME as HEADCLIP
 from semhead_lib.settings import check, setting
 
 
@@ -28,7 +29,7 @@ class SampleSettings:
         "a photograph of a face, frontal and cropped as the dataset's, or a folder of them",
     )
     encoder: str = setting(
-        "headclip-64",
+        HEADCLIP,
         "text",
         "that makes features of texts and images; the one the generator was trained with",
     )

@@ -165,7 +165,12 @@ def test_what_is_finished_is_left(plan, tmp_path, capsys):
         {"heads": 0.5},
         {"resolution": None},
         {"datasets": []},
-        {"datasets": {"training": {"subjects": -1, "seed": 1}, "unseen": {"subjects": 9, "seed": 1}}},
+        {
+            "datasets": {
+                "training": {"subjects": -1, "seed": 1},
+                "unseen": {"subjects": 9, "seed": 1},
+            }
+        },
         {"datasets": {"training": {}, "unseen": {}}},
         {"common": None},
         {"parts": {"x": 3}},

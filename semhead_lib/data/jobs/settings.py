@@ -1,10 +1,29 @@
-"""Settings of imports."""
+"""Settings of what datasets are made of: sources, and imports."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from semhead_lib.settings import setting
+
+
+@dataclass(frozen=True)
+class SourceSettings:
+    """What all sources of subjects take."""
+
+    views_per_subject: int = setting(
+        8, "int >= 1", "cameras around each head, beside its frontal view"
+    )
+    view_sampling: str = setting(
+        "balanced",
+        "balanced | front_heavy | orbit",
+        "balanced = evenly around the head; front_heavy = as photographs are; orbit = the "
+        "same equal steps of azimuth for all",
+    )
+    resolution: int = setting(128, "8 <= int <= 8192", "pixels a side")
+    seed: int = setting(
+        20261122, "int >= 0", "of everything drawn at random: another seed, other heads and cameras"
+    )
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ import torch
 from scipy import sparse
 
 from semhead_lib import cameras
+from semhead_lib.data.jobs.settings import SourceSettings
 from semhead_lib.data.parametric import appearance, attributes, wearables
 from semhead_lib.data.parametric.attributes import Attributes
 from semhead_lib.data.parametric.cast import Caster
@@ -21,6 +22,7 @@ from semhead_lib.data.parametric.identity import HeadShape, head_model
 from semhead_lib.data.parametric.locks import Body
 from semhead_lib.data.parametric.materials import CLASSES, parameters
 from semhead_lib.data.parametric.scene import Occluded, Scene, join
+from semhead_lib.data.parametric.settings import ParametricSettings
 from semhead_lib.data.parametric.surface import HeadSurface
 from semhead_lib.data.subjects import Subject
 from semhead_lib.errors import check_numbers
@@ -93,9 +95,9 @@ class ParametricSource:
     seed: int = 0
     resolution: int = 128  # pixels a side
     views_per_subject: int = 12
-    view_sampling: str = "balanced"  # a key of cameras.VIEW_SAMPLERS
-    samples_per_pixel: int = 4
-    channels: tuple[str, ...] = ("depth", "normals", "segmentation")  # kept beside images and masks
+    view_sampling: str = SourceSettings.view_sampling  # a key of cameras.VIEW_SAMPLERS
+    samples_per_pixel: int = ParametricSettings.samples_per_pixel
+    channels: tuple[str, ...] = ParametricSettings.channels  # kept beside images and masks
     device: str = "cpu"  # warp device: cpu, cuda, cuda:1 ...
     name: str = "parametric"
     licence: str = LICENCE

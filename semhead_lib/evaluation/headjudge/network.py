@@ -20,11 +20,11 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from semhead_lib.atomic import write_atomically
+from semhead_lib.evaluation.headjudge.recipe import NAME
 from semhead_lib.files import read_json
 from semhead_lib.models.layers import channels_last
 from semhead_lib.models.weights import fitted
 
-NAME = "headjudge"
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 SIDE = 128  # pixels of the input; other sizes are resampled
 MAP_SIDE = SIDE // 2  # of the maps it draws

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from semhead_lib.settings import check, setting
 
+NAME = "headjudge"
+
 
 @dataclass(frozen=True)
 class Recipe:

@@ -1,0 +1,31 @@
+"""Settings of a run of a profile's notebooks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from semhead_lib.settings import setting
+
+
+@dataclass(frozen=True)
+class ReproduceSettings:
+    """Which notebooks are executed, into which run folder."""
+
+    run: str = setting("main", "text", "name of the run folder: another name starts another run")
+    only: str | None = setting(
+        None,
+        "text or null",
+        "notebooks to execute, by name or its beginning, separated by commas; null = all",
+    )
+    force: bool = setting(False, "bool", "execute finished notebooks again, from nothing")
+    ignore_code: bool = setting(
+        False,
+        "bool",
+        "keep what was finished or begun with other sources of semhead_lib, csrc or notebook",
+    )
+    dry_run: bool = setting(
+        False,
+        "bool",
+        "check the parameters, say what would be executed, write parameters/*.yaml, and stop",
+    )
+    html: bool = setting(True, "bool", "write index.html with a page for each notebook")
