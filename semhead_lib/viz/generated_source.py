@@ -32,7 +32,7 @@ class GeneratedSource:
 
     model: str = GeneratedSettings.model
     seed: int = 0
-    resolution: int = 64  # the generator's
+    resolution: int = SourceSettings.resolution  # the generator's
     views_per_subject: int = 12
     view_sampling: str = SourceSettings.view_sampling  # a key of cameras.VIEW_SAMPLERS
     psi: float = GeneratedSettings.psi  # truncation towards the condition's mean

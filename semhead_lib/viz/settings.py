@@ -78,7 +78,7 @@ class GeneratedSettings:
     """Which generator's heads are stored, and under which conditions."""
 
     model: str = setting(
-        "semhead-64",
+        "semhead-128",
         "path",
         "generator: the name of one that ships with the package, or a folder of 'semhead train'",
     )
