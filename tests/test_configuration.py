@@ -15,7 +15,7 @@ from semhead_lib.conditioning.sampling import STRATEGIES
 from semhead_lib.conf import data, models
 from semhead_lib.conf.compose import compose_config
 from semhead_lib.conf.keys import about, groups_of, keys_of
-from semhead_lib.data.dataset.encoding import IMAGE_FORMATS
+from semhead_lib.data.dataset.entries import IMAGE_FORMATS
 from semhead_lib.data.kontext import editor
 from semhead_lib.data.kontext.source import BALANCES
 from semhead_lib.inversion.start import STARTS

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from semhead_lib.models.backbone import widths
-from semhead_lib.models.discriminator import Block, EqualConv
+from semhead_lib.models.discriminator_layers import Block, EqualConv
 from semhead_lib.models.layers import GAIN, SLOPE, EqualLinear, channels_last, leaky_relu
 
 _LEAST_DEVIATION = 0.05

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from semhead_lib.cameras import label_error, nearest_rigid
-from semhead_lib.data.dataset.encoding import MAX_ENTRY
+from semhead_lib.data.dataset.entries import MAX_ENTRY
 from semhead_lib.data.dataset.manifest import MANIFEST, MAX_BYTES
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")

@@ -18,7 +18,8 @@ from semhead_lib import old_names
 from semhead_lib.atomic import leftovers
 from semhead_lib.data.dataset.archives import ImageArchive, parse_label, unsafe_name
 from semhead_lib.data.dataset.conventions import foreign, looks_like
-from semhead_lib.data.dataset.encoding import MAX_ENTRY, decode_image, sample_problems
+from semhead_lib.data.dataset.encoding import sample_problems
+from semhead_lib.data.dataset.entries import MAX_ENTRY, decode_image
 from semhead_lib.data.dataset.manifest import FORMAT, LEASES, LOG, MANIFEST, Manifest, ShardRecord
 from semhead_lib.data.dataset.shards import read_member, sample_layout, shard_problem
 

@@ -26,13 +26,8 @@ from semhead_lib.atomic import partial_path, place_lock, publish, remove_leftove
 from semhead_lib.cameras import orbit_angles
 from semhead_lib.data.dataset.archives import ImageArchive, parse_label
 from semhead_lib.data.dataset.conventions import converted, foreign, looks_like, parse_camera
-from semhead_lib.data.dataset.encoding import (
-    MAX_SIDE,
-    decode_entry,
-    decode_image,
-    decode_info,
-    encode_image,
-)
+from semhead_lib.data.dataset.encoding import decode_entry, decode_info
+from semhead_lib.data.dataset.entries import MAX_SIDE, decode_image, encode_image
 from semhead_lib.data.dataset.manifest import MANIFEST, Manifest
 from semhead_lib.data.dataset.shards import read_listed
 from semhead_lib.data.subjects import Subject

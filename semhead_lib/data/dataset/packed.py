@@ -39,7 +39,7 @@ from torch import Tensor
 
 from semhead_lib.atomic import partial_path, publish
 from semhead_lib.cameras import LABEL_LENGTH, orbit_angles
-from semhead_lib.data.dataset.encoding import decode_image, decode_npy
+from semhead_lib.data.dataset.entries import decode_image, decode_npy
 from semhead_lib.data.dataset.manifest import (
     Layout,
     Manifest,

@@ -28,15 +28,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from semhead_lib.atomic import place_lock, remove_leftovers
-from semhead_lib.data.dataset.encoding import (
-    Sample,
-    SampleInfo,
-    decode_entry,
-    decode_image,
-    decode_info,
-    decode_npy,
-    encode_npy,
-)
+from semhead_lib.data.dataset.encoding import Sample, SampleInfo, decode_entry, decode_info
+from semhead_lib.data.dataset.entries import decode_image, decode_npy, encode_npy
 from semhead_lib.data.dataset.manifest import Manifest
 from semhead_lib.data.dataset.packed import (
     CAMERAS,

@@ -17,13 +17,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from semhead_lib.atomic import folder_lock, publish, remove_leftovers, write_atomically
-from semhead_lib.data.dataset.encoding import (
-    Sample,
-    decode_entry,
-    decode_info,
-    encode_info,
-    encode_npy,
-)
+from semhead_lib.data.dataset.encoding import Sample, decode_entry, decode_info, encode_info
+from semhead_lib.data.dataset.entries import encode_npy
 from semhead_lib.data.dataset.manifest import (
     Layout,
     Manifest,

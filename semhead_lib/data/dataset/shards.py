@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from semhead_lib.atomic import partial_path
-from semhead_lib.data.dataset.encoding import MAX_ENTRY, Sample, decode_info, decode_npy
+from semhead_lib.data.dataset.encoding import Sample, decode_info
+from semhead_lib.data.dataset.entries import MAX_ENTRY, decode_npy
 from semhead_lib.data.dataset.manifest import MANIFEST, Layout, ShardRecord
 
 Choose = Callable[

@@ -27,7 +27,7 @@ from semhead_lib.atomic import (
     remove_leftovers,
     write_atomically,
 )
-from semhead_lib.data.dataset.encoding import IMAGE_FORMATS
+from semhead_lib.data.dataset.entries import IMAGE_FORMATS
 from semhead_lib.data.dataset.manifest import (
     LEASES,
     LOG,

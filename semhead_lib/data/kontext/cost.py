@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from semhead_lib.data.dataset.encoding import encode_image, encode_subject
+from semhead_lib.data.dataset.encoding import encode_subject
+from semhead_lib.data.dataset.entries import encode_image
 from semhead_lib.data.kontext.editor import Editor
 from semhead_lib.data.kontext.prompts import instruction, views_of
 from semhead_lib.data.subjects import SubjectSource

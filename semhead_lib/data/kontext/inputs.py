@@ -26,7 +26,7 @@ from tqdm import tqdm
 from semhead_lib import old_names
 from semhead_lib.atomic import folder_lock, write_atomically
 from semhead_lib.data.dataset.archives import SUFFIXES, ImageArchive, unsafe_name
-from semhead_lib.data.dataset.encoding import MAX_ENTRY, encode_image
+from semhead_lib.data.dataset.entries import MAX_ENTRY, encode_image
 from semhead_lib.data.dataset.shards import read_member
 from semhead_lib.data.kontext.settings import PortraitFilter
 from semhead_lib.data.portraits.alignment import Portrait, align

@@ -1,11 +1,10 @@
-"""Hair styles, beards, brows and lashes: a thin shell in the hair's colour with locks growing
-through it."""
+"""Hair styles: a thin shell in the hair's colour with locks growing through it."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from semhead_lib.data.parametric.appearance import body_hair_colour, hair_colour
+from semhead_lib.data.parametric.appearance import hair_colour
 from semhead_lib.data.parametric.attributes import Attributes
 from semhead_lib.data.parametric.identity import HeadShape
 from semhead_lib.data.parametric.locks import Body, Growth, grow, ribbons, unit
@@ -116,7 +115,8 @@ class Styling:
             parts += self._fringe()
         return parts
 
-    def _place(self, roots: Roots) -> tuple[np.ndarray, np.ndarray]:
+    def place(self, roots: Roots) -> tuple[np.ndarray, np.ndarray]:
+        """Where locks grow from, and their normals. [N, 3] each"""
         return roots.blend @ self.shape.vertices, unit(roots.blend @ self.normals)
 
     def _undercoat(self) -> Mesh:
@@ -183,7 +183,7 @@ class Styling:
         }[self.a.hair_texture]
 
     def _short(self, roots: Roots) -> list[Mesh]:
-        p, n = self._place(roots)
+        p, n = self.place(roots)
         length = 0.035 + 0.05 * self.a.hair_length
         top = smoothstep(p[:, 1], 0.0, 0.13)
         lengths = length * (0.45 + 0.75 * top) * self.rng.uniform(0.8, 1.2, len(p))
@@ -212,7 +212,7 @@ class Styling:
             a.hair_style
         ]
         length = low + (high - low) * a.hair_length
-        p, n = self._place(roots)
+        p, n = self.place(roots)
         height = smoothstep(p[:, 1], -0.08, 0.18)
         lengths = length * (0.72 + 0.38 * height) * self.rng.uniform(0.9, 1.06, len(p))
         if a.hair_style == "bob":  # cut along one line
@@ -239,7 +239,7 @@ class Styling:
         return [ribbons(path, out, width, self.colour, "hair", self.rng, taper=taper)]
 
     def _afro(self, roots: Roots) -> list[Mesh]:
-        p, n = self._place(roots)
+        p, n = self.place(roots)
         volume = hair_volume(self.a)
         start = p + n * volume * 0.75
         random = unit(self.rng.normal(0, 1, p.shape))
@@ -276,7 +276,7 @@ class Styling:
 
     def _gathered(self, roots: Roots) -> list[Mesh]:
         """Hair drawn back over the head to a tie, then a bun or a tail."""
-        p, n = self._place(roots)
+        p, n = self.place(roots)
         tie, rng = self._tie, self.rng
         reach = np.linalg.norm(tie - p, axis=-1) * 1.12
         clearance = hair_volume(self.a) * rng.uniform(0.9, 1.5, len(p))
@@ -348,7 +348,7 @@ class Styling:
         roots = self.surface.scalp_roots
         turn, elevation = directions(roots.rest)
         chosen = np.flatnonzero((turn < 52) & (elevation > 30) & (elevation < 62))
-        p, n = self._place(roots.take(chosen))
+        p, n = self.place(roots.take(chosen))
         brow = 0.058 - 0.012 * self.rng.random()
         lengths = np.clip((p[:, 1] - brow) * 1.22, 0.03, 0.16) * self.rng.uniform(
             0.92, 1.06, len(p)
@@ -371,79 +371,3 @@ class Styling:
         )
         path, out = grow(p, n, forward, growth, self.body, self.rng)
         return [ribbons(path, out, 0.0095, self.colour, "hair", self.rng, taper=0.55)]
-
-    def face(self) -> list[Mesh]:
-        """Brows, lashes and beard."""
-        return [self._brows(), self._lashes(), *self._beard()]
-
-    def _brows(self) -> Mesh:
-        roots, along = self.surface.brow_roots
-        p, n = self._place(roots)
-        side = np.sign(roots.rest[:, 0])
-        heading = np.stack([side, 0.9 - 1.5 * along, -0.25 * np.ones_like(along)], axis=-1)
-        thickness = 0.6 + 0.7 * self.a.brow_thickness
-        growth = Growth(
-            0.017 * (1 - 0.3 * along), lift=0.12, gravity=0.0, comb=0.3, clearance=0.0016, steps=3
-        )
-        path, out = grow(p, n, lambda q: heading, growth, self.body, self.rng)
-        colour = body_hair_colour(self.a)
-        return ribbons(path, out, 0.0030 * thickness, colour, "brows", self.rng, root_shade=0.0)
-
-    def _lashes(self) -> Mesh:
-        _, upper = self.surface.lid_edges
-        rows = np.concatenate(upper)
-        p = self.shape.vertices[rows] + np.array([0, 0, 0.0005])
-        eye = self.surface.model.neutral.eyes[np.repeat([0, 1], [len(u) for u in upper])]
-        fan = (self.surface.rest[rows, 0] - eye[:, 0]) * 25
-        heading = unit(np.stack([fan, np.full(len(rows), 0.35), np.ones(len(rows))], axis=-1))
-        steps = np.linspace(0, 1, 4)[None, :, None]
-        path = p[:, None] + 0.010 * (heading[:, None] * steps + np.array([0, 0.5, 0]) * steps**2)
-        out = np.broadcast_to(np.array([0.0, 1.0, 0.1]), path.shape)
-        size = 0.0018
-        return ribbons(
-            path, out, size, np.array([0.012, 0.010, 0.010]), "lashes", self.rng, root_shade=0.0
-        )
-
-    def _beard(self) -> list[Mesh]:
-        kind = self.a.facial_hair
-        if kind in ("none", "stubble"):
-            return []
-        weight = {
-            "moustache": self.surface.moustache,
-            "goatee": self.surface.goatee,
-            "full beard": self.surface.beard,
-        }[kind]
-        roots = self.surface.moustache_roots if kind == "moustache" else self.surface.beard_roots
-        grown = roots.blend @ weight
-        roots = roots.take(np.flatnonzero(grown > 0.25))
-        p, n = self._place(roots)
-        y = roots.rest[:, 1]
-        size = self.rng.uniform(0.7, 1.5)
-        length = (0.016 + 0.030 * smoothstep(y, -0.12, -0.2)) * size
-        length = np.where(y > -0.125, np.minimum(length, 0.020), length) * self.rng.uniform(
-            0.8, 1.2, len(p)
-        )
-        outward = np.stack(
-            [
-                0.9 * np.sign(p[:, 0]) * smoothstep(y, -0.13, -0.115),
-                np.full(len(p), -1.0),
-                0.25 + 0 * y,
-            ],
-            -1,
-        )
-        growth = Growth(
-            length,
-            lift=0.35,
-            gravity=0.1,
-            comb=0.3,
-            clearance=0.006 * size,
-            curl=0.002,
-            turns=1.5,
-            steps=4,
-        )
-        path, out = grow(p, n, lambda q: outward, growth, self.body, self.rng)
-        return [
-            ribbons(
-                path, out, 0.0068, body_hair_colour(self.a), "beard", self.rng, taper=0.7, strands=4
-            )
-        ]

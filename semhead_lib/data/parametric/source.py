@@ -17,6 +17,7 @@ from semhead_lib.data.jobs.settings import SourceSettings
 from semhead_lib.data.parametric import appearance, attributes, wearables
 from semhead_lib.data.parametric.attributes import Attributes
 from semhead_lib.data.parametric.cast import Caster
+from semhead_lib.data.parametric.facial_hair import facial_hair
 from semhead_lib.data.parametric.hair import Styling
 from semhead_lib.data.parametric.identity import HeadShape, head_model
 from semhead_lib.data.parametric.locks import Body
@@ -66,7 +67,7 @@ def build_scene(a: Attributes, rng: np.random.Generator) -> Scene:
         head,
         *dressed,
         appearance.eyes(shape, rng),
-        *styling.face(),
+        *facial_hair(styling),
         *styling.hair(),
         *wearables.hat(a, shape, surface, head.normals, rng),
         *wearables.glasses(a, shape, surface, rng),

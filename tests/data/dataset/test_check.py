@@ -20,7 +20,8 @@ from test_encoding import bomb, image_file
 from semhead_lib.atomic import publish
 from semhead_lib.cameras import Camera
 from semhead_lib.data.dataset.check import check
-from semhead_lib.data.dataset.encoding import encode_npy, encode_subject
+from semhead_lib.data.dataset.encoding import encode_subject
+from semhead_lib.data.dataset.entries import encode_npy
 from semhead_lib.data.dataset.manifest import Manifest
 from semhead_lib.data.dataset.shards import write_shard
 

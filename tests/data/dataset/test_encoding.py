@@ -16,12 +16,11 @@ from PIL import Image
 
 from semhead_lib.data.dataset.encoding import (
     DEPTH_UNIT,
-    decode_image,
-    decode_npy,
     decode_subject,
     encode_subject,
     sample_problems,
 )
+from semhead_lib.data.dataset.entries import decode_image, decode_npy
 
 
 @pytest.mark.parametrize("image_format", ["png", "webp"])

@@ -17,7 +17,7 @@ from PIL import Image
 
 from semhead_lib import cli
 from semhead_lib.data.dataset import packed, packing
-from semhead_lib.data.dataset.encoding import decode_npy, encode_npy
+from semhead_lib.data.dataset.entries import decode_npy, encode_npy
 from semhead_lib.data.dataset.memory import SubjectsInMemory
 from semhead_lib.data.dataset.packed import load_packed, read_packed, write_packed
 from semhead_lib.data.dataset.packing import pack_dataset
