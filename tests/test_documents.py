@@ -188,6 +188,13 @@ def test_names_in_python_blocks_exist(path):
 
 
 @of_each(GUIDES)
+def test_modules_that_are_executed_exist(path):
+    for module in re.findall(r"python -m (semhead_lib[\w.]*)", path.read_text(encoding="utf-8")):
+        file = ROOT.joinpath(*module.split("."))
+        assert file.with_suffix(".py").is_file() or (file / "__main__.py").is_file(), module
+
+
+@of_each(GUIDES)
 def test_documents_name_no_machine(path):
     text = path.read_text(encoding="utf-8")
     assert not re.search(r"(?<![\w.~])/(work|root|home|tmp|mnt)/|--(extra-)?index-url", text)

@@ -20,8 +20,8 @@ BEGIN, END = (
 )
 NAMES = ("gpu_render.json", "gpu_step.json")
 NONE = (
-    "No GPU has been measured yet: `environments/gpu_quarter.sh` on a machine that has one "
-    "fills this section."
+    "No GPU has been measured yet. Run `environments/gpu_quarter.sh` on a machine with a GPU to "
+    "fill this section."
 )
 
 
