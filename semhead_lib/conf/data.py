@@ -45,7 +45,7 @@ class Kontext(Choice, KontextSettings, SourceSettings):
 @dataclass(frozen=True)
 class Generated(GeneratedSettings, SourceSettings):
     """Heads of a generator, so that they can be stored, judged and exported like all others:
-    source=generated. Generators of other sizes need resolution=, their own.
+    source=generated. For a generator of another size, give its resolution=.
     """
 
     TARGET: ClassVar[str] = "semhead_lib.viz.generated_source.GeneratedSource"
