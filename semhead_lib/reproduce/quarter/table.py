@@ -98,8 +98,8 @@ _KINDS = ("ours", "ours, density grid", "reference", "compiled reference")
 def _render(figures: dict[str, Any]) -> str:
     """Times and memory of the renderer, ours and the reference implementation's."""
     lines = [
-        f"The renderer on one {_where(figures)} ([benchmark](../{BENCHMARKS / NAMES[0]})); "
-        f"{figures['what']}:",
+        f"Times of the renderer on one {_where(figures)} "
+        f"([benchmark](../{BENCHMARKS / NAMES[0]})). Workload: {figures['what']}.",
         "",
         "| planes | fused: forward / with backward, ms | fused, with a density grid | reference | "
         "reference by torch.compile | "
@@ -127,7 +127,7 @@ def _step(figures: dict[str, Any]) -> str:
         name for name in names if any(f"{name} images/s" in row for row in figures["rows"].values())
     ]
     lines = [
-        f"Training on one {_where(figures)}, in images/s "
+        f"Training speed on one {_where(figures)}, in images per second "
         f"([benchmark](../{BENCHMARKS / NAMES[1]})):",
         "",
         f"| preset | batch | {' | '.join(kinds)} | peak memory, GB |",
