@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from semhead_lib.data.dataset.encoding import decode_image
+from semhead_lib.data.dataset.entries import decode_image
 
 EVERY = 2  # of pixels and rows, those whose depth is stored
 STEP = 0.003  # scene units between two levels of depth, at most
