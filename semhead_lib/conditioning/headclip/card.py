@@ -65,7 +65,7 @@ or, with the same result, by `SemanticEncoder.load("{name}")`.
   64 pixels, count three times (with equal weights and a third of the steps: 0.93 and 0.79).
 - Steps: {recipe.steps} ({thousand_pairs} thousand pairs); AdamW, learning rate {rate} with {recipe.warmup} steps of
   warm-up and a cosine to 0, weight decay {recipe.weight_decay}. Seed {recipe.seed}.
-- Budget: {hours} hours on {hardware}, the image tower in {recipe.precision}; {versions}. `log.jsonl` has every step.
+- Budget: {hours} hours on {hardware}, the image tower in {recipe.precision}; {versions}. `log.jsonl` has its curve.
 - Again: `semhead headclip train OUT{settings}`.
 
 ## Metrics
@@ -134,7 +134,7 @@ def card(out: Path, recipe: Recipe, metrics: dict[str, Any]) -> str:
         trained_on=recipe.subjects - recipe.validation,
         thousand_pairs=round(recipe.steps * recipe.batch / 1e3),
         rate=f"{recipe.learning_rate:g}",
-        hours=f"{sum(recipe.batch / line['pairs_per_second'] for line in log) / 3600:.1f}",
+        hours=f"{_seconds(recipe.batch, log) / 3600:.1f}",
         hardware=_hardware(settings),
         versions=f"torch {versions['torch']}, open_clip {versions['open_clip']}",
         settings=_settings(recipe),
@@ -142,6 +142,15 @@ def card(out: Path, recipe: Recipe, metrics: dict[str, Any]) -> str:
         table=_table(metrics),
         speed=f"{metrics['images_per_second']:.0f}",
         measured=f"{metrics['measured_on']}, {metrics['date']}",
+    )
+
+
+def _seconds(batch: int, log: list[dict[str, Any]]) -> float:
+    """That a training took, by the speeds in its log, which may lack steps."""
+    steps = [0, *(line["step"] for line in log)]
+    return sum(
+        (step - before) * batch / line["pairs_per_second"]
+        for before, step, line in zip(steps, steps[1:], log, strict=False)
     )
 
 

@@ -107,7 +107,8 @@ class SubjectBatches:
         views = {len(subject.views) for subject in data}
         self._held = None  # [N, V, ...] of all subjects
         if self.device.type != "cpu" and len(views) == 1:
-            self._held = {name: self._all(name) for name in (*self._fields, "semantic")}
+            of_subjects = ("semantic",) if data[0].semantic is not None else ()
+            self._held = {name: self._all(name) for name in (*self._fields, *of_subjects)}
 
     def _all(self, name: str) -> Tensor:
         """A field of all subjects, on the device."""
@@ -194,8 +195,10 @@ class SubjectBatches:
                 torch.tensor([[i, *k] for i, k in zip(indices, kept, strict=True)]), self.device
             )
             of, views = index[:, 0], index[:, 1:]
-            some = {name: self._held[name][of[:, None], views] for name in self._fields}
-            return some | {"semantic": self._held["semantic"][of]}
+            return {
+                name: held[of] if name == "semantic" else held[of[:, None], views]
+                for name, held in self._held.items()
+            }
         some = {
             name: torch.stack(
                 [getattr(subject, name)[k] for subject, k in zip(chosen, kept, strict=True)]
@@ -204,7 +207,8 @@ class SubjectBatches:
         }
         if chosen[0].semantic is None:
             return some
-        return some | {"semantic": torch.stack([subject.semantic for subject in chosen])}
+        semantics = all_present((subject.semantic for subject in chosen), "semantic features")
+        return some | {"semantic": torch.stack(semantics)}
 
 
 def attributes_of(data: Sequence[Subject]) -> Tensor:  # [N, K]

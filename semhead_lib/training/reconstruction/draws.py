@@ -4,7 +4,7 @@ step computes from as one buffer, for a captured graph."""
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -72,14 +72,16 @@ def as_buffer(sample: Sample, draws: Draws) -> tuple[Packing, Tensor]:
 
 def from_buffer(packing: Packing, buffer: Tensor) -> tuple[Sample, Draws]:
     """The same, as views of the buffer."""
-    parts: dict[str, dict[str, Tensor]] = {"sample": {}, "draws": {}, "rays": {}}
+    parts: dict[str, dict[str, Any]] = {
+        "sample": {"semantics": None, "windows": None},
+        "draws": {"points": None},
+        "rays": {},
+    }
     for name, tensor in packing.read(buffer).items():
         part, _, field = name.partition(".")
         parts[part][field] = tensor
     rays = Rays(**parts["rays"]) if parts["rays"] else None
-    optional = {"semantics": None, "windows": None}
-    sample = Sample(**(optional | parts["sample"]), rays=rays)
-    return sample, Draws(**({"points": None} | parts["draws"]))
+    return Sample(**parts["sample"], rays=rays), Draws(**parts["draws"])
 
 
 def _tensors(part: str, of: Sample | Draws | Rays) -> dict[str, Tensor]:

@@ -190,7 +190,8 @@ class Reconstructor:
 
     def _move_average(self, average: Generator, beta: Tensor) -> None:
         with torch.no_grad():
-            mine, theirs = list(average.parameters()), list(self.generator.parameters())
+            mine: list[Tensor] = [*average.parameters()]
+            theirs: list[Tensor] = [*self.generator.parameters()]
             news = torch._foreach_mul(theirs, 1 - beta)
             torch._foreach_mul_(mine, beta)
             torch._foreach_add_(mine, news)
