@@ -13,9 +13,9 @@ papermill_runs/profiles/ablations:
       vicico: vicico=off,view,condition seed=0,1
 
 What a run may set: parameters of 04_training (mode, source, features, seed, ...), settings of
-`semhead train`, `data` (the name of a dataset), and `vicico` (both, off, view or condition). What a
-sweep does not name is the baseline's. A run that two sweeps ask for is executed once. Everybody is
-judged on the dataset `unseen`.
+`semhead train`, `data` (the name of a dataset), and `vicico` (both, off, view, condition or joint).
+What a sweep does not name is the baseline's. A run that two sweeps ask for is executed once.
+Everybody is judged on the dataset `unseen`.
 """
 
 from __future__ import annotations
@@ -43,7 +43,13 @@ FACTORS = {  # columns of the table, in the order of names; their levels in the 
     "representation": "hyplane",
     "source": "frontal",
 }
-_VICICO = {"both": (), "off": ("view", "condition"), "view": ("condition",), "condition": ("view",)}
+_VICICO: dict[str, dict[str, float]] = {  # what each sets; weights that are not named stay
+    "both": {},
+    "off": {"vicico_view": 0.0, "vicico_condition": 0.0},
+    "view": {"vicico_condition": 0.0},
+    "condition": {"vicico_view": 0.0},
+    "joint": {"vicico_view": 0.0, "vicico_condition": 0.0, "vicico_joint": 0.5},
+}
 _OF_NOTEBOOK = ("preset", "mode", "source", "repeats", "kimg", "features", "heads", "checks")
 _OF_NOTEBOOK += ("seed", "device")
 _IMAGES = 32  # in a batch, unless the study says otherwise
@@ -216,7 +222,7 @@ def _planned(
     ):
         if value not in known:
             raise UsageError(f"{where}: {name} must be one of {', '.join(known)}, got {value!r}")
-    given |= {f"vicico_{part}": 0.0 for part in _VICICO[vicico]}
+    given |= _VICICO[vicico]
     given.setdefault("subjects_per_batch", max(_IMAGES // int(given["views_per_subject"]), 1))
     parameters = {name: given.pop(name) for name in _OF_NOTEBOOK if name in given}
     known = [f.name for f in fields(TrainSettings)]

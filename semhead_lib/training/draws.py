@@ -100,6 +100,18 @@ class Draws:
         if variant.density:
             points["points"] = torch.rand(heads, _POINTS, 3, generator=rng) * 2 - 1
             points["offsets"] = torch.randn(heads, _POINTS, 3, generator=rng)
+        if s.vicico_joint:
+            joint = mining.wrong_jointly(
+                cameras,
+                semantics,
+                subject,
+                rng,
+                s.wrong_view_angle,
+                s.wrong_condition_cosine,
+            )
+            if windows is not None:
+                joint[:, :LABEL_LENGTH] = crop_cameras(joint[:, :LABEL_LENGTH], windows)
+            wrong["wrong_joint"] = joint
         blur = Blur.of(
             ramp(images_seen, s.blur_sigma, 0.0, int(s.blur_kimg * 1000)), self.discriminator
         )

@@ -46,6 +46,7 @@ class Inputs:
     seed: Tensor | None = None  # [micro-batches] int64, of the samples along rays; None: no jitter
     wrong_cameras: Tensor | None = None  # [B, 25]
     wrong_semantics: Tensor | None = None  # [B, D]
+    wrong_joint: Tensor | None = None  # [B, 25 + D] conditions that are wrong in one part or both
     points: Tensor | None = None  # [H, N, 3] in [-1, 1], of the density regularisation
     offsets: Tensor | None = None  # [H, N, 3] standard normal
     image_taps: Tensor | None = None  # of the blur (`Blur`)

@@ -54,6 +54,7 @@ class ViCiCo:
 
     view: Tensor  # [] of real images under a wrong camera
     condition: Tensor  # [] of real images under another subject's semantic feature
+    joint: Tensor  # [] of real images under a condition that is wrong in one part or in both
 
 
 def vicico(
@@ -62,15 +63,16 @@ def vicico(
     condition: Tensor,  # [B, 25 + D] the true condition of each
     wrong_cameras: Tensor | None,  # [B, 25]; None: no such term
     wrong_semantics: Tensor | None,  # [B, D]; None: no such term
+    joint: Tensor | None = None,  # [B, 25 + D] wrong in one part or in both; None: no such term
     against: Tensor | None = None,  # [B] logits under the true condition, for the relativistic loss
 ) -> ViCiCo:
     """Real images under a wrong condition are fakes too: mean of softplus(D(x, c')) for each kind
     of wrong c'.
 
     SphereHead (Li et al., 2024) shows the discriminator real images under wrong cameras; the method
-    does so for wrong semantic conditions as well. As the condition enters by projection, the
-    images' features are computed once. A term that is not wanted, or that the condition has no part
-    for, is 0.
+    does so for wrong semantic conditions as well: here in a term each, or in one joint term. As the
+    condition enters by projection, the images' features are computed once. A term that is not
+    wanted, or that the condition has no part for, is 0.
 
     These fakes are real images: what they push down is all that speaks for an image being real,
     unless the condition is known well. With the weight of the generated ones they outnumber them
@@ -90,7 +92,8 @@ def vicico(
         if wrong_semantics is not None and semantic.shape[1]
         else nought
     )
-    return ViCiCo(by_view, by_condition)
+    by_both = under(joint[:, :25], joint[:, 25:]) if joint is not None else nought
+    return ViCiCo(by_view, by_condition, by_both)
 
 
 def r1_penalty(

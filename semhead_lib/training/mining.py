@@ -78,6 +78,28 @@ def wrong_semantics(
     return semantics[_draw(torch.where(allowed.any(1, keepdim=True), allowed, least), rng)]
 
 
+def wrong_jointly(
+    cameras: Tensor,  # [B, 25] of the images
+    semantics: Tensor | None,  # [B, D]; None: only cameras can be wrong
+    subject: Tensor,  # [B] which subject each image shows
+    rng: torch.Generator,
+    nearest: float = NEAREST_VIEW,  # degrees
+    max_similarity: float = MAX_SIMILARITY,
+) -> Tensor:  # [B, 25 + D]
+    """For each image a condition that is wrong in its camera, in its semantic feature, or in both,
+    each for a third of the images on average: the one fake term in which the paper shuffles them.
+    Raises ValueError for one subject alone."""
+    others = wrong_cameras(cameras, rng, nearest)
+    if semantics is None:
+        return others
+    strangers = wrong_semantics(semantics, subject, rng, max_similarity)
+    which = torch.randint(3, (len(cameras), 1), generator=rng).to(cameras.device)
+    return torch.cat(
+        [torch.where(which == 0, cameras, others), torch.where(which == 1, semantics, strangers)],
+        dim=1,
+    )
+
+
 def _draw(
     allowed: Tensor, rng: torch.Generator
 ) -> Tensor:  # [B, B] bool -> [B] index of one that is allowed

@@ -149,6 +149,12 @@ class TrainSettings(GeneratorSettings):
         "float >= 0",
         "weight of real images under another subject's semantic feature; 0 = off",
     )
+    vicico_joint: float = setting(
+        0.0,
+        "float >= 0",
+        "weight of one term of real images under a wrong camera, another subject's feature, or "
+        "both, drawn for each image; 0 = off",
+    )
     wrong_view_angle: float = setting(
         30.0, "0 <= float <= 90", "degrees between a true and a wrong camera, at least"
     )
@@ -252,7 +258,8 @@ class TrainSettings(GeneratorSettings):
                 "super-resolution; "
                 f"got {self.raw_first} for {self.preset}"
             )
-        if self.vicico_condition and "semantic" in self.mode and self.subjects_per_batch < 2:
+        others = max(self.vicico_condition, self.vicico_joint)
+        if others and "semantic" in self.mode and self.subjects_per_batch < 2:
             raise ValueError(
                 "vicico_condition needs subjects_per_batch >= 2: it takes another subject's "
                 "condition"

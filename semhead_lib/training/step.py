@@ -221,10 +221,12 @@ class Step:
             part.real,
             part.wrong_cameras,
             part.wrong_semantics,
+            part.wrong_joint,
             against,
         )
         loss_d = self._tells_apart(real_logits, fake_logits)
         loss = loss_d + s.vicico_view * wrong.view + s.vicico_condition * wrong.condition
+        loss = loss + s.vicico_joint * wrong.joint
         found = dict(loss_d=loss_d, real=real_logits.mean(), fake=fake_logits.mean())
         real_all, fake_all = real_logits, fake_logits  # what R1 and R2 look at
         if s.local_weight:
@@ -246,9 +248,10 @@ class Step:
                     penalty = losses.r1_penalty(seen, logits)
                     log[name].append(penalty)
                     loss = loss + gamma * s.r1_interval * penalty
-        for name, value in (
-            found | dict(wrong_view=wrong.view, wrong_condition=wrong.condition)
-        ).items():
+        found |= dict(wrong_view=wrong.view, wrong_condition=wrong.condition)
+        if s.vicico_joint:
+            found["wrong_joint"] = wrong.joint
+        for name, value in found.items():
             log[name].append(value)
         return loss
 

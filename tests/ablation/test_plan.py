@@ -82,14 +82,16 @@ def test_vicico_and_views_become_settings(checkout):
     path = checkout / "papermill_runs/profiles/ablations/tiny.yaml"
     path.write_text(
         path.read_text().replace(
-            "mode=semantic,none", "vicico=off,view,condition views_per_subject=1,4"
+            "mode=semantic,none", "vicico=off,view,condition,joint views_per_subject=1,4"
         )
     )
     runs = {run.name: settings_of(run.parameters) for run in load_study("tiny", checkout).runs}
-    assert len(runs) == 8
+    assert len(runs) == 10
     off = runs["semantic_vicico-off_views_per_subject-1_seed-0"]
     assert (off.vicico_view, off.vicico_condition) == (0, 0)
     assert (off.subjects_per_batch, off.views_per_subject) == (32, 1)
+    joint = runs["semantic_vicico-joint_seed-0"]
+    assert (joint.vicico_view, joint.vicico_condition, joint.vicico_joint) == (0, 0, 0.5)
     view = runs["semantic_vicico-view_seed-0"]
     assert view.vicico_view > 0 and view.vicico_condition == 0 and view.subjects_per_batch == 8
 
@@ -110,7 +112,7 @@ def test_vicico_and_views_become_settings(checkout):
         (
             "mode=semantic,none",
             "vicico=no",
-            "vicico must be one of both, off, view, condition, got 'no'",
+            "vicico must be one of both, off, view, condition, joint, got 'no'",
         ),
         ("mode=semantic,none", "data=unseen", "data must be one of balanced, got 'unseen'"),
         ("mode=semantic,none", "mode=[", "condition: "),

@@ -60,6 +60,11 @@ def test_vicico_puts_one_wrong_part_at_a_time():
     assert terms.condition.item() == pytest.approx(
         mean(21), rel=1e-6
     )  # true camera 1 + wrong semantic 20
+    assert terms.joint.item() == 0
+    both = torch.cat([cameras, semantics], dim=1)
+    terms = losses.vicico(ByHand(), features, condition, None, None, both)
+    assert terms.joint.item() == pytest.approx(mean(22), rel=1e-6)
+    assert terms.view.item() == terms.condition.item() == 0
 
 
 def test_vicico_leaves_out_what_is_not_wanted():

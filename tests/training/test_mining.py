@@ -3,7 +3,7 @@ import torch
 from torch.nn.functional import normalize
 
 from semhead_lib.cameras import check_cameras, orbit_angles, orbit_cameras
-from semhead_lib.training.mining import view_angles, wrong_cameras, wrong_semantics
+from semhead_lib.training.mining import view_angles, wrong_cameras, wrong_jointly, wrong_semantics
 
 
 def rng(seed=0):
@@ -68,6 +68,25 @@ def test_the_least_alike_where_all_are_alike():
 def test_one_subject_alone_has_no_wrong_condition():
     with pytest.raises(ValueError, match="two subjects or more"):
         wrong_semantics(torch.ones(4, 3), torch.zeros(4, dtype=torch.long), rng())
+
+
+def test_jointly_a_camera_a_feature_or_both_are_wrong():
+    cameras = orbit_cameras(torch.linspace(-180, 165, 24), torch.zeros(24))
+    semantics = normalize(torch.randn(8, 64, generator=rng(1)), dim=1).repeat_interleave(3, 0)
+    subject, counts = torch.arange(8).repeat_interleave(3), [0, 0, 0]
+    for seed in range(40):
+        joint = wrong_jointly(cameras, semantics, subject, rng(seed))
+        assert joint.shape == (24, 25 + 64)
+        turned = (joint[:, :25] != cameras).any(1)
+        other = (joint[:, 25:] != semantics).any(1)
+        assert bool((turned | other).all()), "none is right"
+        angles = view_angles(joint[turned, :25], cameras[turned]).diagonal()
+        assert angles.min() > 29.9
+        for k, of in enumerate((~turned & other, turned & ~other, turned & other)):
+            counts[k] += int(of.sum())
+    assert all(abs(count / sum(counts) - 1 / 3) < 0.06 for count in counts)
+    without = wrong_jointly(cameras, None, subject, rng(0))
+    assert without.shape == (24, 25) and bool((without != cameras).any(1).all())
 
 
 def test_equal_seeds_draw_alike():

@@ -42,6 +42,7 @@ def one_step(data, settings, steps=1, reference=False, subjects=None):
         dict(mode="semantic+view", views_per_head=1),
         dict(views_per_subject=1, views_per_head=1, subjects_per_batch=4),
         dict(vicico_view=0.0, vicico_condition=0.0, density_weight=0.0, r1_gamma=0.0),
+        dict(vicico_view=0.0, vicico_condition=0.0, vicico_joint=0.5),
         dict(masks=False),
         dict(condition_noise=0.5),
         dict(representation="triplane", background="plain"),
@@ -67,6 +68,7 @@ def test_every_mode_and_switch_trains(data, changes):
     assert (log["wrong_view"] > 0) == (settings.vicico_view > 0)
     has_term = "semantic" in settings.mode and settings.vicico_condition > 0
     assert (log["wrong_condition"] > 0) == has_term
+    assert ("wrong_joint" in log) == (settings.vicico_joint > 0)
 
 
 def test_the_raw_image_grows(tmp_path):
