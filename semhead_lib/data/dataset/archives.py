@@ -12,6 +12,7 @@ import functools
 import json
 import os
 import stat
+import warnings
 import zipfile
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
@@ -21,6 +22,7 @@ import numpy as np
 from semhead_lib.cameras import label_error, nearest_rigid
 from semhead_lib.data.dataset.entries import MAX_ENTRY
 from semhead_lib.data.dataset.manifest import MANIFEST, MAX_BYTES
+from semhead_lib.files import read_bytes
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
@@ -141,10 +143,17 @@ class ImageArchive:
 def parse_labels(data: bytes, where: str) -> list[tuple[str, Any]]:
     """The entries of a `dataset.json`, as they are: (image name, label). Raises ValueError, starting
     with `where`, when there are none."""
+    return _pairs(_json(data, where), where)
+
+
+def _json(data: bytes, where: str) -> Any:
     try:
-        content = json.loads(data)
+        return json.loads(data)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{where}: is not JSON: {error}") from None
+
+
+def _pairs(content: Any, where: str) -> list[tuple[str, Any]]:
     labels = content.get("labels") if isinstance(content, dict) else None
     if not labels:
         raise ValueError(f"{where}: has no labels; each image needs its 25-number camera label")
@@ -161,31 +170,26 @@ def parse_labels(data: bytes, where: str) -> list[tuple[str, Any]]:
 
 def folder_labels(folder: Path) -> dict[str, Any]:
     """Camera labels of the `dataset.json` in `folder` by image name; none where there is no such
-    file, or it is of something else. Raises ValueError for one that has labels but is damaged."""
+    file, or where it is JSON of something else, which a warning says.
+
+    One that is not JSON is damaged, not of something else: without its labels, the photographs
+    would be read as if they had no cameras. Raises ValueError for it, for what cannot be read, and
+    for labels that are none.
+    """
     path = folder / MANIFEST
-    if not path.is_file() or path.stat().st_size > MAX_BYTES:
+    if not os.path.lexists(path):
         return {}
-    return _folder_labels(path, path.stat().st_mtime_ns)
+    return _folder_labels(path, path.stat().st_mtime_ns if path.is_file() else 0)
 
 
 @functools.lru_cache(maxsize=8)
 def _folder_labels(path: Path, changed: int) -> dict[str, Any]:
-    data = path.read_bytes()
-    try:
-        return dict(parse_labels(data, str(path)))
-    except ValueError:
-        if b'"labels"' in data or _is_damaged(data):
-            raise
+    data = read_bytes(path, MAX_BYTES)
+    content = _json(data, str(path))
+    if not isinstance(content, dict) or content.get("labels") is None:
+        warnings.warn(f"{path}: is not used: it has no camera labels", stacklevel=3)
         return {}
-
-
-def _is_damaged(data: bytes) -> bool:
-    """Whether this begins as a JSON object does, and is none."""
-    try:
-        json.loads(data)
-    except (ValueError, RecursionError):
-        return data.lstrip().startswith(b"{")
-    return False
+    return dict(_pairs(content, str(path)))
 
 
 def parse_label(label: Any) -> np.ndarray:  # [25] float32

@@ -121,22 +121,40 @@ def test_a_label_of_the_same_stem_counts_and_is_named(tmp_path):
     assert label_of(tmp_path / "a.jpg") is None, "there is the image that the label is of"
 
 
-@pytest.mark.parametrize("content", ['{"name": "my holiday"}', "no JSON", "[1, 2]", "\xff"])
+@pytest.mark.parametrize("content", ['{"name": "my holiday"}', "[1, 2]", '{"labels": null}'])
 @pytest.mark.parametrize("place", [".", ".."])
 def test_an_unrelated_json_is_no_label_file(tmp_path, content, place):
     (tmp_path / "photos").mkdir()
-    (tmp_path / "photos" / place / "dataset.json").write_text(content, encoding="latin-1")
+    (tmp_path / "photos" / place / "dataset.json").write_text(content)
     Image.fromarray(PIXELS).save(tmp_path / "photos" / "b.jpg")
-    assert label_of(tmp_path / "photos" / "b.jpg") is None
+    with pytest.warns(UserWarning, match=r"dataset\.json: is not used: it has no camera labels"):
+        assert label_of(tmp_path / "photos" / "b.jpg") is None
     assert [person for person, _ in find_photos(tmp_path / "photos")] == ["b"]
 
 
 @pytest.mark.parametrize(
-    "content", ['{"labels": [["b.jpg", [1, 2', '{"lab\0\0\0": [["b.jpg", [1]]]}']
+    "content",
+    [
+        '{"labels": [["b.jpg", [1, 2',
+        '{"lab\0\0\0": [["b.jpg", [1]]]}',
+        '\xfb"labels": [["b.jpg", [1]]]}',
+        "",
+        "no JSON",
+    ],
 )
 def test_a_damaged_label_file_is_not_passed_over(tmp_path, content):
-    (tmp_path / "dataset.json").write_text(content)
+    (tmp_path / "dataset.json").write_text(content, encoding="latin-1")
     with pytest.raises(ValueError, match=r"dataset\.json: is not JSON"):
+        label_of(tmp_path / "b.jpg")
+
+
+@pytest.mark.parametrize("kind", ["folder", "pipe", "endless", "nowhere"])
+def test_what_is_no_file_in_the_place_of_labels_is_not_passed_over(tmp_path, kind):
+    path = tmp_path / "dataset.json"
+    makers = {"folder": path.mkdir, "pipe": lambda: os.mkfifo(path)}
+    links = {"endless": "/dev/zero", "nowhere": "absent"}
+    makers.get(kind, lambda: path.symlink_to(links[kind]))()
+    with pytest.raises((ValueError, FileNotFoundError), match=r"dataset\.json"):
         label_of(tmp_path / "b.jpg")
 
 
