@@ -7,7 +7,7 @@ import io
 import json
 from collections.abc import Collection, Mapping
 from dataclasses import fields
-from math import inf, isfinite, isinf
+from math import inf, isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -64,7 +64,7 @@ def read_json_lines(path: Path | str) -> list[dict[str, Any]]:
 
 def read_rows(path: Path | str, numbers: Collection[str] = ()) -> list[dict[str, str]]:
     """The rows of a CSV table with a header, each as wide as that; columns named in `numbers` hold
-    numbers that are not infinite, or nothing. Raises FileNotFoundError, or ValueError naming the
+    finite numbers, or nothing. Raises FileNotFoundError, or ValueError naming the
     file, and the line and column that are wrong."""
     try:
         text = read_bytes(path, _LOG).decode("utf-8")
@@ -87,7 +87,7 @@ def read_rows(path: Path | str, numbers: Collection[str] = ()) -> list[dict[str,
 
 def _is_number(cell: str) -> bool:
     try:
-        return not isinf(float(cell))
+        return isfinite(float(cell))
     except ValueError:
         return False
 

@@ -99,6 +99,21 @@ def test_a_config_asks_for_no_more_than_its_weights_hold(model, change, message)
     assert str(model) in str(caught.value)
 
 
+@pytest.mark.parametrize("field", ["ball_slope", "grid", "background"])
+def test_a_field_that_was_lost_is_not_one_that_an_old_file_has_not(model, field):
+    generator = Generator.load(model)  # of a file that is older than grids
+    assert "grid" not in json.loads((model / CONFIG).read_text())
+    generator.save(model)
+    content = json.loads((model / CONFIG).read_text())
+    del content[field]
+    (model / CONFIG).write_text(json.dumps(content))
+    count = len(content)
+    with pytest.raises(ValueError, match=rf"config\.json: has {count - 1} .* with {count}$"):
+        Generator.load(model)
+    (model / CONFIG).write_text(json.dumps(generator.config.as_json()))
+    assert Generator.load(model).config == generator.config, "and none says how many it has"
+
+
 DAMAGE = {
     "cut": lambda data: data[: len(data) // 2],
     "empty": lambda data: b"",
@@ -167,6 +182,7 @@ def test_damaged_logs_and_states_are_named(tmp_path):
 TABLES = {
     "no number": (b"name,value\na,x\n", "row 2: value must be a number, got 'x'"),
     "infinite": (b"name,value\na,inf\n", "row 2: value must be a number"),
+    "not a number": (b"name,value\na,1\nb,nan\n", "row 3: value must be a number"),
     "short": (b"name,value\na,1\na\n", "row 3: expected 2 cells, got 1"),
     "twice": (b"value,value\n1,1\n", "two columns of one name"),
     "zero byte": (b"name,value\na\0,1\n", "is no CSV table"),
@@ -189,9 +205,9 @@ def test_a_damaged_table_is_named(tmp_path, kind):
 
 def test_a_table_is_read_as_it_is(tmp_path):
     path = tmp_path / "table.csv"
-    path.write_text('name,value\n"a, b\nc",1\nd,\ne,nan\n', newline="")
+    path.write_text('name,value\n"a, b\nc",1\nd,\nnan,2\n', newline="")
     names = [(row["name"], row["value"]) for row in read_rows(path, ("value",))]
-    assert names == [("a, b\nc", "1"), ("d", ""), ("e", "nan")]
+    assert names == [("a, b\nc", "1"), ("d", ""), ("nan", "2")]
 
 
 def test_deep_yaml_that_can_be_parsed_is_refused(tmp_path):

@@ -156,7 +156,10 @@ class StyleEncoder(nn.Module):
         try:
             tensors = old_names.today(old_names.TENSORS, read_tensors(path))
             with safe_open(path, "pt") as file:
-                config = EncoderConfig(**json.loads(file.metadata()["semhead"]))
+                content = json.loads(file.metadata()["semhead"])
+            if missing := sorted(EncoderConfig.__dataclass_fields__.keys() - content.keys()):
+                raise ValueError(f"its config has no {', '.join(missing)}")
+            config = EncoderConfig(**content)
             check_fields(config, dict.fromkeys(config.__dataclass_fields__, (0, 8192)))
             encoder = cls(config, attention)
             encoder.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})

@@ -10,7 +10,6 @@ features serve any number of conditions: showing real images under wrong ones
 from __future__ import annotations
 
 import itertools
-import json
 import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,7 +23,7 @@ from torch.utils.checkpoint import checkpoint
 
 from semhead_lib.atomic import write_atomically
 from semhead_lib.cameras import FOCAL, LABEL_LENGTH, RADIUS
-from semhead_lib.files import check_fields, in_file, read_json
+from semhead_lib.files import check_fields, in_file
 from semhead_lib.models.backbone import widths
 from semhead_lib.models.config import GeneratorConfig
 from semhead_lib.models.discriminator_layers import (
@@ -44,7 +43,7 @@ from semhead_lib.models.layers import (
     channels_last,
     leaky_relu,
 )
-from semhead_lib.models.weights import fitted
+from semhead_lib.models.weights import fitted, read_config, write_config
 
 WEIGHTS, CONFIG = "discriminator.safetensors", "discriminator.json"
 LOCAL = 8  # places along a side that have logits of their own
@@ -293,8 +292,7 @@ class Discriminator(nn.Module):
         folder.mkdir(parents=True, exist_ok=True)
         content = save(packed(self, half), metadata={"format": "pt"})
         write_atomically(folder / WEIGHTS, content)
-        content = json.dumps(asdict(self.config), indent=1).encode() + b"\n"
-        write_atomically(folder / CONFIG, content)
+        write_config(folder / CONFIG, asdict(self.config))
 
     @classmethod
     def load(cls, folder: Path | str) -> Discriminator:
@@ -302,7 +300,7 @@ class Discriminator(nn.Module):
         weights do not fit."""
         folder = Path(folder)
         try:
-            config = DiscriminatorConfig(**read_json(folder / CONFIG))
+            config = DiscriminatorConfig(**read_config(folder / CONFIG))
         except (ValueError, TypeError) as error:
             raise ValueError(in_file(folder / CONFIG, error)) from None
         return fitted(lambda: cls(config), folder / WEIGHTS, CONFIG)

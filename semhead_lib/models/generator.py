@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,14 +11,14 @@ from torch import Tensor, nn
 
 from semhead_lib.atomic import write_atomically
 from semhead_lib.cameras import crop_cameras
-from semhead_lib.files import in_file, read_json
+from semhead_lib.files import in_file
 from semhead_lib.models.backbone import Backbone, Background, SuperResolution
 from semhead_lib.models.config import GeneratorConfig
 from semhead_lib.models.layers import channels_last
 from semhead_lib.models.mapping import MappingNetwork
 from semhead_lib.models.planes import make_planes
 from semhead_lib.models.renderer import Renderer, RenderSettings, views_each
-from semhead_lib.models.weights import fitted
+from semhead_lib.models.weights import fitted, read_config, write_config
 from semhead_lib.ops import Ball, Box
 
 ASSETS = Path(__file__).parents[1] / "assets"
@@ -184,9 +183,7 @@ class Generator(nn.Module):
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         write_atomically(folder / WEIGHTS, save(packed(self, half), metadata={"format": "pt"}))
-        write_atomically(
-            folder / CONFIG, json.dumps(self.config.as_json(), indent=1).encode() + b"\n"
-        )
+        write_config(folder / CONFIG, self.config.as_json())
 
     @classmethod
     def load(cls, name: str | Path, device: str | torch.device = "cpu") -> Generator:
@@ -204,7 +201,7 @@ class Generator(nn.Module):
                     f"{', '.join(shipped) or 'none'})"
                 )
         try:
-            config = GeneratorConfig.from_json(read_json(folder / CONFIG))
+            config = GeneratorConfig.from_json(read_config(folder / CONFIG))
         except ValueError as error:
             raise ValueError(in_file(folder / CONFIG, error)) from None
         return fitted(lambda: cls(config), folder / WEIGHTS, CONFIG).to(device).eval()

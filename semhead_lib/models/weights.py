@@ -1,7 +1,8 @@
-"""Networks from their weights' file."""
+"""Networks from their weights' file, and the file of their configuration."""
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -11,11 +12,33 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from semhead_lib.files import in_file, read_tensors
+from semhead_lib.atomic import write_atomically
+from semhead_lib.files import in_file, read_json, read_tensors
 
 Network = TypeVar("Network", bound=nn.Module)
 _FACTORIES = (torch.randn, torch.rand, torch.zeros, torch.ones, torch.empty, torch.full)
 _SLACK = 1 << 20  # numbers, beside twice those of the file
+_COUNT = "fields"  # how many a config's file has
+
+
+def write_config(path: Path, config: dict[str, Any]) -> None:
+    """Write a network's configuration as JSON, with the number of its fields."""
+    content = json.dumps({_COUNT: len(config), **config}, indent=1)
+    write_atomically(path, content.encode() + b"\n")
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """What `write_config` wrote.
+
+    Fields that were introduced after a file was written are not in it, and have their defaults. A
+    field that was lost looks the same, but the number of fields tells; files from before there was
+    one are read as they are. Raises FileNotFoundError, or ValueError naming the file.
+    """
+    config = read_json(path)
+    count = config.pop(_COUNT, len(config))
+    if not isinstance(count, int) or len(config) < count:
+        raise ValueError(f"{path}: has {len(config)} fields, was written with {count!r:.40}")
+    return config
 
 
 def fitted(make: Callable[[], Network], path: Path, config: str) -> Network:

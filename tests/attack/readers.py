@@ -179,7 +179,9 @@ def _plain_generator(folder: Path) -> Any:
     data = path.read_bytes()
     header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
     about = json.loads(header["__metadata__"]["semhead"])
-    config = json.dumps(json.loads((folder / "config.json").read_bytes()))
+    config = json.loads((folder / "config.json").read_bytes())
+    config.pop("fields", None)  # how many it has
+    config = json.dumps(config)
     features = torch.nn.functional.normalize(features, dim=-1)
     return config, plain.tensors(folder / "model.safetensors"), features, about
 

@@ -6,6 +6,7 @@ import json
 import pytest
 import torch
 from own_heads import photographs
+from safetensors.torch import save_file
 
 from semhead_lib.inversion import encoder_training
 from semhead_lib.inversion.encoder import EncoderConfig, StyleEncoder
@@ -74,6 +75,12 @@ def test_one_that_is_not_there_or_no_encoder(folder, tmp_path, clip):
         Inverter(folder, start_at="encoder", encoder=clip, device="cpu")
     (tmp_path / "style_encoder.safetensors").write_bytes(b"nothing")
     with pytest.raises(ValueError, match="holds no style encoder"):
+        StyleEncoder.load(tmp_path)
+    metadata = {
+        "semhead": '{"side": 32, "condition_dim": 8, "w_dim": 16, "patch": 8, "width": 192}'
+    }
+    save_file({"spread": torch.ones(16)}, tmp_path / "style_encoder.safetensors", metadata)
+    with pytest.raises(ValueError, match="its config has no depth, heads"):
         StyleEncoder.load(tmp_path)
     with pytest.raises(ValueError, match="attention must be one of sdpa, xformers, got 'flash'"):
         StyleEncoder(EncoderConfig(32, 8, 16), "flash")

@@ -1,3 +1,5 @@
+import json
+
 import pytest
 import torch
 
@@ -197,6 +199,11 @@ def test_saved_and_loaded(tmp_path):
     d, s, c = make(), seen(), conditions()
     d.save(tmp_path)
     assert torch.equal(Discriminator.load(tmp_path)(s, c), d(s, c))
+    content = json.loads((tmp_path / "discriminator.json").read_text())
+    del content["group"]
+    (tmp_path / "discriminator.json").write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=r"discriminator\.json: has 9 fields, was written with 10"):
+        Discriminator.load(tmp_path)
     (tmp_path / "discriminator.json").write_text(
         '{"resolution": 32, "raw_resolution": 8, "base": 128, "most": 16}'
     )

@@ -187,7 +187,7 @@ def test_what_cannot_be_loaded_says_why(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(content | {"colour": 1}))
     with pytest.raises(ValueError, match="a generator's config has no colour"):
         Generator.load(tmp_path)
-    del content["coarse"]
+    del content["coarse"], content["fields"]
     (tmp_path / "config.json").write_text(json.dumps(content))
     with pytest.raises(ValueError, match=r"config is incomplete: .*coarse"):
         Generator.load(tmp_path)
