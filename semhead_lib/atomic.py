@@ -28,9 +28,12 @@ def partial_path(path: Path) -> Path:
 
 
 def publish(partial: Path, path: Path) -> None:
-    """Give the finished `partial` its final name, replacing what was there, and make the renaming
-    durable."""
-    os.replace(partial, path)
+    """Give the finished `partial` its final name, replacing the file that was there, and make the
+    renaming durable. Raises OSError naming `path` where a folder is in the way."""
+    try:
+        os.replace(partial, path)
+    except IsADirectoryError as error:
+        raise OSError(error.errno, "a folder is in the file's place", str(path)) from None
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         with contextlib.suppress(OSError):  # some network file systems cannot flush a folder

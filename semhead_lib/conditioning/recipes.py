@@ -36,7 +36,8 @@ def begin(recipe: Any, out: Path, settings: str, what: str, **about: Any) -> Non
             )
     elif any(not entry.name.startswith(".") for entry in out.iterdir()):
         raise FileExistsError(
-            f"{out} is not empty and holds no training of {what}; use another folder"
+            f"{out} is not empty and holds no training of {what}; use another folder ({path.name} is "
+            "missing)"
         )
     else:
         write_atomically(path, json.dumps({"recipe": here, **about}, indent=2).encode() + b"\n")

@@ -28,7 +28,12 @@ from semhead_lib.data.dataset.manifest import (
     parse_name,
     parse_record,
 )
-from semhead_lib.data.dataset.shards import read_listed, shard_problem, write_shard
+from semhead_lib.data.dataset.shards import (
+    made_problem,
+    read_listed,
+    shard_problem,
+    write_shard,
+)
 from semhead_lib.files import read_bytes
 
 LOG = "semantics.jsonl"
@@ -73,7 +78,7 @@ def fill_semantics(
                 new = folder / f"{old.name.partition('.')[0]}.semantic-{tag}.tar"
                 if new.name not in begun.made and new.exists():
                     raise FileExistsError(f"{new} is not in {LOG}: move it away")
-                if new.name not in begun.made or shard_problem(folder, begun.made[new.name][0]):
+                if new.name not in begun.made or made_problem(folder, *begun.made[new.name]):
                     begun.add(folder, *_fill(folder, old, new, encode, encoder, batch))
                 made.append(begun.made[new.name])
             layout = merged_layout((record.name, layout) for record, layout in made)

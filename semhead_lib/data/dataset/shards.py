@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 from semhead_lib.atomic import partial_path
 from semhead_lib.data.dataset.encoding import Sample, decode_info
 from semhead_lib.data.dataset.entries import MAX_ENTRY, decode_npy
-from semhead_lib.data.dataset.manifest import MANIFEST, Layout, ShardRecord
+from semhead_lib.data.dataset.manifest import MANIFEST, Layout, ShardRecord, merge_layouts
 
 Choose = Callable[
     [int, list[str]], Collection[str] | None
@@ -160,6 +160,22 @@ def shard_problem(folder: Path, record: ShardRecord) -> str | None:
     if (digest := file_sha256(path)) != record.sha256:
         return f"{path}: wrong checksum: SHA-256 is {digest}, {MANIFEST} says {record.sha256}"
     return None
+
+
+def made_problem(folder: Path, record: ShardRecord, layout: Layout) -> str | None:
+    """How a finished shard differs from what the log of its making says (one line), or None. Its
+    checksum is right where the log's numbers, which nothing else holds, are not: so those are
+    counted again."""
+    if problem := shard_problem(folder, record):
+        return problem
+    keep = {"json", "semantic.npy"}
+    samples = read_shard(folder / record.name, lambda _, names: keep.intersection(names))
+    found = [sample_layout(sample) for _, sample in samples]
+    views = sum(one.views_per_subject[0] for one in found)
+    if (len(found), views) != (record.subjects, record.views):
+        return f"{folder / record.name}: has {len(found)} subjects with {views} views"
+    whole = merge_layouts((record.name, one) for one in found)
+    return None if whole == layout else f"{folder / record.name}: has the layout {whole}"
 
 
 def file_sha256(path: Path) -> str:

@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from tqdm import tqdm
@@ -33,7 +33,7 @@ from semhead_lib.data.dataset.manifest import (
     parse_plan,
     parse_record,
 )
-from semhead_lib.data.dataset.shards import shard_problem
+from semhead_lib.data.dataset.shards import made_problem
 from semhead_lib.data.jobs.leases import Leases
 from semhead_lib.data.jobs.synthesis import SynthesisReport, compare_plans, make_plan, tidy
 from semhead_lib.data.jobs.workers import SourceFactory, make_shard
@@ -90,7 +90,8 @@ def synthesize_distributed(
         (out / old_names.LEASES).rename(folder)
     if not folder.exists() and any(path for path in out.iterdir() if not path.name.startswith(".")):
         raise FileExistsError(
-            f"{out} is not empty and holds no dataset of ours; use another folder"
+            f"{out} is not empty and holds no dataset of ours; use another folder ({MANIFEST} and "
+            f"{LEASES} are missing)"
         )
     folder.mkdir(exist_ok=True)
     made: list[ShardRecord] = []
@@ -127,13 +128,14 @@ def _plan_of(leases: Leases) -> Plan:
 
 
 def _give_back_damaged(plan: Plan, out: Path, leases: Leases, rank: int, ranks: int) -> None:
-    """Of the shards that were made before, this process's part: those that were damaged since are to
-    be made again."""
+    """Of the shards that were made before, this process's part: those that were damaged since, or are
+    gone, or that their outcome describes wrongly, are to be made again."""
     for shard in range(rank, plan.shards(), ranks):
         piece = _piece(plan, shard)
         if piece in leases.settled():
-            record = _outcome(leases, piece)[0]
-            if (out / record.name).is_file() and shard_problem(out, record):
+            record, layout, made = _outcome(leases, piece)
+            files = (replace(record, name=made), record)  # in this order: one becomes the other
+            if all(made_problem(out, file, layout) for file in files):
                 leases.forget(piece)
 
 
@@ -211,10 +213,14 @@ def _merge(plan: Plan, out: Path, leases: Leases) -> None:
     records: list[ShardRecord] = []
     layouts: list[tuple[str, Layout]] = []
     for shard in range(plan.shards()):
-        record, layout, made = _outcome(leases, _piece(plan, shard))
-        _name(out / made, out / record.name)
+        piece = _piece(plan, shard)
+        record, layout, made = _outcome(leases, piece)
+        path = out / record.name
+        _name(out / made, path)
+        if not path.is_file() or path.stat().st_size != record.bytes:
+            raise ValueError(f"{path}: is not the shard that was made; start again to make it anew")
         records.append(record)
-        layouts.append((record.name, layout))
+        layouts.append((str(leases.folder / f"{piece}.json"), layout))
     Manifest(plan, merged_layout(layouts), tuple(records)).save(out)
     tidy(out)
 

@@ -41,7 +41,7 @@ from semhead_lib.data.dataset.manifest import (
     parse_plan,
     parse_record,
 )
-from semhead_lib.data.dataset.shards import shard_problem
+from semhead_lib.data.dataset.shards import made_problem
 from semhead_lib.data.jobs.workers import SourceFactory, SynthesisError, make_shard, make_shards
 from semhead_lib.data.subjects import SubjectSource
 from semhead_lib.errors import check_numbers
@@ -226,14 +226,14 @@ def compare_plans(there: Plan, here: Plan, out: Path) -> None:
 
 def _begin(plan: Plan, out: Path, resume: bool) -> dict[int, tuple[ShardRecord, Layout]]:
     """Prepare `out` for writing and return what is already finished, by shard number. A shard that
-    was damaged since is none of them: it is made again."""
+    was damaged since, or that the log describes wrongly, is none of them: it is made again."""
     done = {}
     if (out / LOG).exists():
         there, records = _read_log(out / LOG)
         _compare(there, plan, out, resume)
         numbers = {plan.shard_name(shard): shard for shard in range(plan.shards())}
         for record, layout in records:
-            if record.name in numbers and not shard_problem(out, record):
+            if record.name in numbers and not made_problem(out, record, layout):
                 done[numbers[record.name]] = record, layout
     elif (out / LEASES).exists() or (out / old_names.LEASES).exists():
         raise FileExistsError(
@@ -241,7 +241,8 @@ def _begin(plan: Plan, out: Path, resume: bool) -> dict[int, tuple[ShardRecord, 
         )
     elif set(out.iterdir()) - set(leftovers(out)):
         raise FileExistsError(
-            f"{out} is not empty and holds no dataset of ours; use another folder"
+            f"{out} is not empty and holds no dataset of ours; use another folder ({MANIFEST} and "
+            f"{LOG} are missing)"
         )
     remove_leftovers(out)
     lines = [_line({"plan": asdict(plan)})]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import os
 import shutil
 
@@ -150,6 +151,26 @@ def test_damage_to_what_was_made_before_an_interruption_is_made_again(dataset, t
     fill(dataset, again, "mean")
     assert again.images == 11 - 3 and made.read_bytes() == whole and check(dataset) == []
     assert not (dataset / "semantics.jsonl").exists()
+
+
+@pytest.mark.parametrize(
+    ("what", "change"),
+    [
+        ("layout", {"semantic": {"encoder": "mean", "dimension": 3, "x": -1}}),
+        ("layout", {"resolution": 17}),
+        ("shard", {"subjects": 2}),
+    ],
+)
+def test_a_log_that_describes_its_shard_wrongly_lets_it_be_made_again(dataset, what, change):
+    with pytest.raises(KeyboardInterrupt):
+        fill(dataset, Encoder(limit=2), "mean")
+    first, line, *rest = (dataset / LOG).read_text().splitlines()
+    content = json.loads(line)
+    content[what] |= change
+    (dataset / LOG).write_text("\n".join([first, json.dumps(content), *rest]) + "\n")
+    again = Encoder()
+    fill(dataset, again, "mean")
+    assert check(dataset) == [] and again.images == 11 - 3
 
 
 def test_only_what_an_encoding_wrote_is_deleted(dataset):

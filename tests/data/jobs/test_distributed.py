@@ -166,7 +166,8 @@ def test_errors(tmp_path):
     with pytest.raises(ValueError, match="rank must be 0 to 1, got 2"):
         quiet(QUICK, tmp_path, 4, rank=2, ranks=2)
     (tmp_path / "letter.txt").write_text("dear")
-    with pytest.raises(FileExistsError, match="is not empty and holds no dataset of ours"):
+    missing = r"is not empty and holds no dataset of ours; .*dataset\.json and leases are missing"
+    with pytest.raises(FileExistsError, match=missing):
         quiet(QUICK, tmp_path, 4)
 
 
@@ -181,6 +182,36 @@ def test_a_shard_that_was_damaged_since_is_made_again(tmp_path, alone):
     begun(tmp_path)
     flipped(tmp_path / "shard-000002.tar")
     quiet(functools.partial(NoiseSource, seed=7), tmp_path, 21)
+    assert files_of(tmp_path) == alone
+
+
+@pytest.mark.parametrize("kind", ["nothing", "endless"])
+def test_a_shard_that_is_no_file_any_more_is_made_again(tmp_path, alone, kind):
+    begun(tmp_path)
+    shard = tmp_path / "shard-000002.tar"
+    shard.unlink()
+    if kind == "endless":
+        shard.symlink_to("/dev/zero")
+    quiet(QUICK, tmp_path, 21)
+    assert files_of(tmp_path) == alone and not shard.is_symlink()
+
+
+@pytest.mark.parametrize("others", [False, True], ids=["of this process", "of others"])
+def test_a_folder_in_the_place_of_a_shard_is_named(tmp_path, others):
+    begun(tmp_path)
+    shard = tmp_path / "shard-000003.tar"
+    shard.unlink()
+    shard.mkdir()
+    with pytest.raises((OSError, ValueError), match=r"/shard-000003\.tar"):
+        quiet(QUICK, tmp_path, 21, rank=0, ranks=2 if others else 1)
+
+
+def test_an_outcome_that_describes_its_shard_wrongly_is_made_again(tmp_path, alone):
+    path = begun(tmp_path) / "shard-000002.json"
+    content = json.loads(path.read_text())
+    content["layout"]["resolution"], content["shard"]["views"] = 17, 5
+    path.write_text(json.dumps(content))
+    quiet(QUICK, tmp_path, 21)
     assert files_of(tmp_path) == alone
 
 

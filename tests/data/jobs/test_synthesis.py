@@ -151,7 +151,8 @@ def test_arguments_are_checked(tmp_path, change, message):
 
 def test_foreign_folders_are_refused(tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(FileExistsError, match="is not empty and holds no dataset of ours"):
+    missing = r"is not empty and holds no dataset of ours; .*dataset\.json and synthesis\.jsonl"
+    with pytest.raises(FileExistsError, match=missing):
         quiet(NoiseSource, tmp_path, 2, workers=0)
     assert sorted(files_of(tmp_path)) == ["notes.txt"]
     with pytest.raises(OSError, match=r"notes.txt"):
@@ -338,6 +339,19 @@ def test_a_shard_that_was_damaged_since_is_made_again(shared_dataset, tmp_path):
     source = functools.partial(NoiseSource, varied=True)
     synthesize(source, out, 11, shard_size=3, workers=0, progress=False)
     assert files_of(out) == files_of(shared_dataset)
+
+
+@pytest.mark.parametrize("what", ["layout", "shard"])
+def test_a_log_that_describes_its_shard_wrongly_lets_it_be_made_again(tmp_path, what):
+    with pytest.raises(SynthesisError):
+        quiet(functools.partial(NoiseSource, fail_at=4), tmp_path / "a", 7, shard_size=3, workers=0)
+    plan, line = (tmp_path / "a" / LOG).read_text().splitlines()
+    content = json.loads(line)
+    content[what] |= {"layout": {"resolution": 17}, "shard": {"views": 5}}[what]
+    (tmp_path / "a" / LOG).write_text(f"{plan}\n{json.dumps(content)}\n")
+    for name in ("a", "b"):
+        quiet(NoiseSource, tmp_path / name, 7, shard_size=3, workers=0)
+    assert files_of(tmp_path / "a") == files_of(tmp_path / "b")
 
 
 @pytest.mark.parametrize("line", [1, 2])
