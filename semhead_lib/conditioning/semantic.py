@@ -205,20 +205,12 @@ class SemanticEncoder:
 
     @torch.no_grad()
     def texts(self, texts: Sequence[str]) -> Tensor:  # -> [N, D] float32, unit length, on the CPU
-        """Features of texts. What is longer than the model's context is cut off at its end."""
-        import open_clip
-
+        """Features of texts. What is longer than the model's context is cut off at its end. Raises
+        ValueError naming a vocabulary that is damaged, missing, or of another model."""
         if isinstance(texts, str):
             raise ValueError(f"texts must be a list of texts, got the one text {texts!r:.80}")
         if self._tokens is None:
-            own = Path(self._source.removeprefix("local-dir:")) / _VOCABULARY
-            options: dict[str, Any] = {"bpe_path": str(own)} if own.is_file() else {}
-            try:
-                with _quiet():
-                    self._tokens = open_clip.get_tokenizer(self._source, **options)
-            except Exception as error:  # damage is met with many kinds of exceptions
-                words = " ".join(str(error).split())[:200]
-                raise ValueError(f"{own}: is no readable vocabulary: {words}") from error
+            self._tokens = self._tokeniser()
         features = [torch.zeros(0, self.dimension)]
         for start in range(0, len(texts), self.batch):
             tokens = self._tokens(list(texts[start : start + self.batch])).to(self.device)
@@ -226,6 +218,25 @@ class SemanticEncoder:
                 part = self._model.encode_text(tokens)
             features.append(F.normalize(part.float(), dim=-1).cpu())
         return torch.cat(features)
+
+    def _tokeniser(self) -> Any:
+        """open_clip's, with the vocabulary in the model's folder where there is one."""
+        import open_clip
+
+        own = Path(self._source.removeprefix("local-dir:")) / _VOCABULARY
+        options: dict[str, Any] = {"bpe_path": str(own)} if own.is_file() else {}
+        try:
+            with _quiet():
+                tokens = open_clip.get_tokenizer(self._source, **options)
+        except Exception as error:  # damage is met with many kinds of exceptions
+            words = " ".join(str(error).split())[:200]
+            raise ValueError(f"{own}: is no readable vocabulary: {words}") from error
+        text: Any = getattr(self._model, "text", self._model)
+        its, wanted = getattr(tokens, "vocab_size", None), getattr(text, "vocab_size", None)
+        if its and wanted and (its > wanted or (options and its != wanted)):
+            found = "its vocabulary has" if options else "is missing, and open_clip's own has"
+            raise ValueError(f"{own}: {found} {its} tokens, the model {wanted}")
+        return tokens
 
     def _parts(self, images: Tensor | Sequence[Tensor]) -> Iterator[Tensor | Sequence[Tensor]]:
         parts: list[Tensor | Sequence[Tensor]]

@@ -1,5 +1,6 @@
 """The encoder: names, identity, preprocessing, gradients, and errors that say what to do."""
 
+import gzip
 import shutil
 
 import numpy as np
@@ -252,6 +253,8 @@ def nan_weights(path):
         ("open_clip_config.json", lambda path: path.write_bytes(b'{"model_cfg":')),
         ("open_clip_config.json", lambda path: path.write_bytes(b'{"model_cfg": {}}')),
         ("bpe.txt.gz", lambda path: path.write_bytes(b"version https://git-lfs")),
+        ("bpe.txt.gz", lambda path: path.unlink()),
+        ("bpe.txt.gz", lambda path: path.write_bytes(gzip.compress(b"of another model\na b\n"))),
     ],
 )
 def test_a_damaged_folder_names_the_file(tmp_path, file, damage):

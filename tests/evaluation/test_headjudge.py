@@ -1,4 +1,5 @@
 import json
+import shutil
 from functools import partial
 
 import pytest
@@ -123,6 +124,24 @@ def test_damaged_weights_are_named(subjects, tmp_path):
     (tmp_path / "model.safetensors").write_bytes(b"x" * 100)
     with pytest.raises(Exception, match=str(tmp_path)):
         HeadJudge.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"scalars": {"age": float("inf")}},
+        {"scalars": {"age": [48.0, 0.0]}},
+        {"categories": []},
+        {"widths": [24, 48, 96, 1 << 20]},
+        {"decoder": None},
+    ],
+)
+def test_a_damaged_config_is_named(tmp_path, change):
+    folder = shutil.copytree(ASSETS / "headjudge", tmp_path / "judge")
+    content = json.loads((folder / "config.json").read_text()) | change
+    (folder / "config.json").write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=r"config\.json: is no config of a judge"):
+        HeadJudge.load(folder)
 
 
 def test_subjects_without_geometry_are_refused(subjects):

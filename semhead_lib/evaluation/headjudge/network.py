@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
+from math import inf, isfinite
 from pathlib import Path
 
 import torch
@@ -21,7 +22,7 @@ from torch import Tensor, nn
 
 from semhead_lib.atomic import write_atomically
 from semhead_lib.evaluation.headjudge.recipe import NAME
-from semhead_lib.files import read_json
+from semhead_lib.files import in_file, read_json
 from semhead_lib.models.layers import channels_last
 from semhead_lib.models.weights import fitted
 
@@ -56,13 +57,23 @@ class JudgeConfig:
 
     @classmethod
     def from_json(cls, content: dict) -> JudgeConfig:
-        return cls(
-            classes=tuple(content["classes"]),
-            categories={name: tuple(values) for name, values in content["categories"].items()},
-            scalars={name: tuple(values) for name, values in content["scalars"].items()},
-            widths=tuple(content["widths"]),
-            decoder=content["decoder"],
-        )
+        """Raises ValueError for what is no judge's config."""
+        try:
+            config = cls(
+                classes=tuple(content["classes"]),
+                categories={name: tuple(values) for name, values in content["categories"].items()},
+                scalars={name: tuple(values) for name, values in content["scalars"].items()},
+                widths=tuple(content["widths"]),
+                decoder=content["decoder"],
+            )
+            numbers = [(float(mean), float(spread)) for mean, spread in config.scalars.values()]
+            if not all(isfinite(mean) and 0 < spread < inf for mean, spread in numbers):
+                raise ValueError("means and deviations of scalars must be finite")
+            if max(config.widths) > _WIDEST or not 1 <= config.decoder <= _WIDEST:
+                raise ValueError(f"widths and decoder must be at most {_WIDEST}")
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            raise ValueError(f"is no config of a judge: {error!r:.200}") from None
+        return config
 
 
 @dataclass(frozen=True)
@@ -186,8 +197,9 @@ class HeadJudge(nn.Module):
                 raise FileNotFoundError(f"no {NAME} in {folder}: {file} is missing")
         try:
             config = JudgeConfig.from_json(read_json(folder / CONFIG))
-            if max(config.widths) > _WIDEST or not 1 <= config.decoder <= _WIDEST:
-                raise ValueError(f"widths and decoder must be at most {_WIDEST}")
+        except ValueError as error:
+            raise ValueError(in_file(folder / CONFIG, error)) from None
+        try:
             judge = fitted(lambda: cls(config), folder / WEIGHTS, CONFIG)
         except Exception as error:  # a config of another kind fails in many ways
             kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
