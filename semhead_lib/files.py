@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _MOST = 64 << 20  # bytes of a text
-_LOG = 1 << 30  # bytes of a log
+LARGEST_LOG = 1 << 30  # bytes of a log
 _DEEPEST = 40  # levels of a YAML file, which others read by recursion
 _NODES = 100_000  # of a YAML file, with every alias written out
 
@@ -50,7 +50,7 @@ def read_json_lines(path: Path | str) -> list[dict[str, Any]]:
     """The objects of a file of JSON lines; none where there is no file. A last line that was cut off
     is left out. Raises ValueError naming the file and the line that is none."""
     path = Path(path)
-    lines = read_bytes(path, _LOG).split(b"\n") if path.exists() else []
+    lines = read_bytes(path, LARGEST_LOG).split(b"\n") if path.exists() else []
     found = []
     for number, line in enumerate(lines, 1):
         try:
@@ -67,7 +67,7 @@ def read_rows(path: Path | str, numbers: Collection[str] = ()) -> list[dict[str,
     finite numbers, or nothing. Raises FileNotFoundError, or ValueError naming the
     file, and the line and column that are wrong."""
     try:
-        text = read_bytes(path, _LOG).decode("utf-8")
+        text = read_bytes(path, LARGEST_LOG).decode("utf-8")
         rows = [row for row in csv.reader(io.StringIO(text, newline=""), strict=True) if row]
     except (UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"{path}: is no CSV table: {error}") from None

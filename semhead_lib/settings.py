@@ -186,7 +186,7 @@ class Allowed:
         if self.plain == "bool":
             return isinstance(value, bool)
         kind, limits = self._limits()
-        if not isinstance(value, Integral if kind == "int" else Real):
+        if isinstance(value, bool) or not isinstance(value, Integral if kind == "int" else Real):
             return False
         number = float(value)
         return math.isfinite(number) and all(_COMPARE[s](number, float(b)) for s, b in limits)

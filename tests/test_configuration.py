@@ -130,6 +130,8 @@ def test_checks_read_the_fields():
     for changes, message in (
         (dict(count=0), "count must be an integer >= 1, got 0"),
         (dict(count=1.5), "count must be an integer >= 1, got 1.5"),
+        (dict(count=True), "count must be an integer >= 1, got True"),
+        (dict(inner=False), "inner must be a number >= 0 and <= 1, got False"),
         (dict(inner=float("nan")), "inner must be a number >= 0 and <= 1, got nan"),
         (dict(name=3), "name must be a text, got 3"),
     ):

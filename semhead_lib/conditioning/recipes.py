@@ -12,7 +12,7 @@ from typing import Any
 from torch import nn
 
 from semhead_lib.atomic import write_atomically
-from semhead_lib.files import read_json
+from semhead_lib.files import LARGEST_LOG, read_bytes, read_json
 
 
 def begin(recipe: Any, out: Path, settings: str, what: str, **about: Any) -> None:
@@ -68,5 +68,5 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, An
 def cut_log(path: Path, step: int) -> None:
     """Keep the first `step` lines of a log, one a step: those after the saved state are written
     again."""
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    write_atomically(path, "".join(f"{line}\n" for line in lines[:step]).encode())
+    lines = read_bytes(path, LARGEST_LOG).split(b"\n") if path.exists() else []
+    write_atomically(path, b"".join(line + b"\n" for line in lines[:step] if line))

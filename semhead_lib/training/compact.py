@@ -26,9 +26,10 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from semhead_lib.atomic import partial_path, publish, write_atomically
+from semhead_lib.files import read_bytes
 from semhead_lib.training.logs import LOG
 from semhead_lib.training.run_folder import MODEL, SETTINGS, SNAPSHOTS
-from semhead_lib.training.snapshots import save_snapshot, snapshots, unpack
+from semhead_lib.training.snapshots import LARGEST, save_snapshot, snapshots, unpack
 
 FORMAT, VERSION, INDEX = "semhead-compact-state", 1, "state.json"
 _KINDS = {"generator": "weights", "discriminator": "weights", "average": "average"}
@@ -159,8 +160,8 @@ def _newest(run: Path) -> dict[str, Any]:
     found, reasons = snapshots(run / SNAPSHOTS), []
     for path in reversed(found):
         try:
-            return unpack(path.read_bytes())
-        except ValueError as error:
+            return unpack(read_bytes(path, LARGEST))
+        except (ValueError, OSError) as error:
             reasons.append(f"{path.name}: {error}")
     if reasons:
         raise ValueError(f"{run / SNAPSHOTS}: every snapshot is damaged ({'; '.join(reasons)})")

@@ -14,6 +14,7 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from semhead_lib.atomic import write_atomically
+from semhead_lib.files import LARGEST_LOG, read_bytes
 from semhead_lib.progress import progress_bar
 
 LOG, BOARD = "log.jsonl", "tensorboard"
@@ -135,9 +136,10 @@ def _board(folder: Path, step: int) -> Any:
 
 def read_log(folder: Path | str) -> list[Line]:
     """The lines of a training's log; a last line that was cut off is left out. Raises ValueError
-    naming another that is none."""
+    naming another that is none, or the log where it cannot be read to an end."""
     path = Path(folder) / LOG
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
+    data = read_bytes(path, LARGEST_LOG) if path.exists() else b""
+    lines = data.decode("utf-8", errors="replace").splitlines()
     found = []
     for number, text in enumerate(lines, 1):
         try:

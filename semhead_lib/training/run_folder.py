@@ -14,6 +14,7 @@ from semhead_lib import old_names
 from semhead_lib.atomic import write_atomically
 from semhead_lib.data.dataset.memory import SubjectsInMemory
 from semhead_lib.data.dataset.streaming_dataset import SubjectsOnDisk
+from semhead_lib.files import read_bytes
 from semhead_lib.models.generator import WEIGHTS
 from semhead_lib.training.settings import FORMAT, TrainSettings, begun_settings
 from semhead_lib.training.snapshots import snapshots
@@ -145,8 +146,9 @@ def begin(
 def _begun(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """The content of a settings.json, and its settings in the units of today. Raises ValueError
     naming it when it is damaged."""
+    data = read_bytes(path)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(data)
         settings = begun_settings(content)
         if not isinstance(content["data"], dict) or not isinstance(content["settings"], dict):
             raise TypeError("data and settings must be dictionaries")

@@ -21,8 +21,10 @@ import torch
 from torch import Tensor
 
 from semhead_lib.atomic import remove_leftovers, write_atomically
+from semhead_lib.files import read_bytes
 from semhead_lib.training.step import Networks
 
+LARGEST = 1 << 40  # bytes of a snapshot
 _NAME = re.compile(r"step-(\d{8})\.pt")
 _HEAD = re.compile(rb"semhead snapshot 2 sha256 ([0-9a-f]{64})\n")
 _OLD = b"PK\x03\x04"  # what torch.save writes begins like this
@@ -127,13 +129,11 @@ def load_snapshot(folder: Path, networks: Networks) -> State | None:
     """
     damaged: dict[Path, str] = {}
     for path in reversed(snapshots(folder)):
-        data = path.read_bytes()
         try:
-            state = unpack(data)
-        except ValueError as error:
+            state = unpack(read_bytes(path, LARGEST))
+        except (ValueError, OSError) as error:
             damaged[path] = str(error)
             continue
-        del data
         try:  # a failure here is no damage: the bytes are right
             put_state(state, networks)
         except Exception as error:

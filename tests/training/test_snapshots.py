@@ -2,6 +2,7 @@
 training to."""
 
 import json
+import os
 import shutil
 
 import pytest
@@ -231,6 +232,28 @@ def test_a_damaged_log_is_named(data, begun, line):
     path.write_bytes(line + b"\n" + path.read_bytes())
     with pytest.raises(ValueError, match=r"run/log\.jsonl, line 1 is no line of a log: "):
         run(small(), data, begun)
+
+
+def in_its_place(path, kind):
+    path.unlink()
+    makers = {"pipe": os.mkfifo, "folder": os.mkdir, "endless": lambda p: p.symlink_to("/dev/zero")}
+    makers[kind](path)
+
+
+@pytest.mark.parametrize("kind", ["folder", "endless", "pipe"])
+@pytest.mark.parametrize("name", ["log.jsonl", "settings.json"])
+def test_what_has_no_end_is_not_read(data, begun, name, kind):
+    in_its_place(begun / name, kind)
+    with pytest.raises(ValueError, match=rf"{name}.*is no file that can be read to an end"):
+        run(small(), data, begun)
+
+
+@pytest.mark.parametrize("kind", ["folder", "endless", "pipe"])
+def test_what_is_no_snapshot_is_put_aside(data, begun, kind):
+    in_its_place(newest(begun), kind)
+    with pytest.warns(UserWarning, match=r"step-.*is damaged .*is no file that can be read"):
+        run(small(kimg=0.016), data, begun)
+    assert newest(begun).is_file()
 
 
 def test_a_start_that_fails_does_not_block_the_next(data, begun, tmp_path, monkeypatch):
