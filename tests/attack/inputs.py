@@ -66,7 +66,7 @@ sweeps:
 CONTEST_FILE = """\
 minutes: 1
 datasets:
-  people: {subjects: 8, seed: 128}
+  training: {subjects: 8, seed: 128}
   unseen: {subjects: 96, seed: 129}
 resolution: 128
 heads: 48
