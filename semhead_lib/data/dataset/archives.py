@@ -9,11 +9,13 @@ extracted: entries are read by name, after their names and sizes were looked at.
 from __future__ import annotations
 
 import functools
+import hashlib
 import json
 import os
 import stat
 import warnings
 import zipfile
+import zlib
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
@@ -25,6 +27,7 @@ from semhead_lib.data.dataset.manifest import MANIFEST, MAX_BYTES
 from semhead_lib.files import read_bytes
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+_END = 4096  # bytes at either end of a file that its checksum is of
 
 
 def unsafe_name(name: str) -> str | None:
@@ -84,6 +87,26 @@ class ImageArchive:
                 return file.read(limit)
         except Exception as error:  # damaged zip files fail in many ways
             raise ValueError(f"{self.path}: {name}: cannot be read: {error}") from None
+
+    def fingerprint(self) -> str:
+        """Of all images: SHA-256 of their names, sizes and, of a zip file, their checksums; of a
+        folder, a checksum of the beginning and the end of each. Raises ValueError naming an image
+        that cannot be read."""
+        found = hashlib.sha256()
+        for name in self.images():
+            found.update(f"{name}\0{self.sizes[name]}\0{self._checksum(name)}\n".encode())
+        return found.hexdigest()
+
+    def _checksum(self, name: str) -> int:
+        if self.zip is not None:
+            return self.zip.getinfo(self._stored.get(name, name)).CRC
+        try:
+            with open(self.path / name, "rb") as file:
+                ends = file.read(_END)
+                file.seek(max(self.sizes[name] - _END, 0))
+                return zlib.crc32(file.read(_END), zlib.crc32(ends))
+        except OSError as error:
+            raise ValueError(f"{self.path}: {name}: cannot be read: {error.strerror}") from None
 
     def labels(self) -> list[tuple[str, Any]]:
         """The entries of `dataset.json`, as they are: (image name, label). Raises ValueError when

@@ -100,12 +100,15 @@ class ArchiveSource:
         return len(self._groups)
 
     def describe(self) -> dict[str, Any]:
-        """What is imported: the archive's name, the SHA-256 of its labels, and the grouping."""
+        """What is imported: the archive's name, the SHA-256 of its labels, the fingerprint of its
+        images and masks, and the grouping."""
         own: dict[str, Any] = {"camera": "+".join(self._steps), "resolution": self._size}
         own["masks"] = self._masks and self._masks.path.name
+        own["masks_sha256"] = self._masks and self._masks.fingerprint()
         return {
             "archive": self.archive.path.name,
             "labels_sha256": self._digest,
+            "images_sha256": self.archive.fingerprint(),
             "group": self.group,
         } | {name: value for name, value in own.items() if value}
 

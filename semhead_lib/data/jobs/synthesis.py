@@ -13,7 +13,7 @@ import json
 import os
 import time
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from tqdm import tqdm
@@ -216,8 +216,16 @@ def tidy(out: Path) -> None:
         remove_leftovers(out)
 
 
+_SINCE = ("images_sha256", "masks_sha256")  # settings that earlier datasets do not say
+
+
 def compare_plans(there: Plan, here: Plan, out: Path) -> None:
     """Raise ValueError naming each setting of the dataset in `out` that is another one here."""
+    settings = there.source.get("settings", {})
+    own = here.source.get("settings", {})
+    if unknown := [name for name in _SINCE if name in own and name not in settings]:
+        own = {name: value for name, value in own.items() if name not in unknown}
+        here = replace(here, source=here.source | {"settings": own})
     if differences := there.differences(here):
         raise ValueError(
             f"{out} was begun with other settings: {'; '.join(differences)}. Use another folder"

@@ -424,3 +424,35 @@ def test_images_are_brought_to_a_resolution(tmp_path):
         assert torch.equal(subject.cameras[0], AROUND[i])
     with pytest.raises(ValueError, match="resolution must be 0 or 8 to"):
         bring_in(source, tmp_path / "x", resolution=3)
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+def test_another_source_of_the_same_name_is_not_gone_on_with(tmp_path, zipped):
+    """Neither when it is begun nor when it is finished; the same content elsewhere is the same."""
+    one, other, copy = (tmp_path / name for name in ("a", "b", "c"))
+    for folder in (one, other, copy):
+        folder.mkdir()
+    photo_set(one / "set.zip" if zipped else one / "set", zipped=zipped)
+    photo_set(copy / "set.zip" if zipped else copy / "set", zipped=zipped)
+    source = other / "plain"
+    photo_set(source)
+    changed = source / "00000" / "img00000001.png"
+    changed.write_bytes(png(77))
+    if zipped:
+        with zipfile.ZipFile(other / "set.zip", "w") as file:
+            for path in sorted(p for p in source.rglob("*") if p.is_file()):
+                file.write(path, path.relative_to(source).as_posix())
+    else:
+        source.rename(other / "set")
+    name = "set.zip" if zipped else "set"
+    out = tmp_path / "out"
+    bring_in(one / name, out)
+    before = files_of(out)
+    bring_in(copy / name, out)
+    with pytest.raises(ValueError, match=r"begun with other settings: .*images_sha256 is"):
+        bring_in(other / name, out)
+    assert files_of(out) == before
+    manifest = json.loads((out / "dataset.json").read_text())
+    del manifest["plan"]["source"]["settings"]["images_sha256"]  # as earlier versions wrote it
+    (out / "dataset.json").write_text(json.dumps(manifest))
+    bring_in(one / name, out)
