@@ -33,6 +33,7 @@ from semhead_lib.data.dataset.shards import read_listed
 from semhead_lib.data.subjects import Subject
 
 GROUPS = ("none", "folder")
+_COLOURED = 16  # by how much channels of a grey image differ at most, as JPEG makes them
 _MENDED = 1e-4  # by how much a number of a label has to change to count
 _FOLDER_SIZE = 1000  # images a folder, when every subject has one
 
@@ -195,7 +196,13 @@ class ArchiveSource:
         assert self._masks is not None
         where = f"{self._masks.path}: {self._masked[name]}"
         mask = decode_image(self._masks.read(self._masked[name]), where, ("L", "RGB"), side)
-        return mask if mask.ndim == 2 else mask[0]
+        if mask.ndim == 3:
+            if (mask.int() - mask[:1].int()).abs().max() > _COLOURED:
+                raise ValueError(f"{where}: has colours: a mask is grey, 0 behind the head")
+            mask = mask[0]
+        if mask.max() == 1:
+            raise ValueError(f"{where}: holds 0 and 1 alone: a mask is 255 on the head")
+        return mask
 
     def _resized(self, layers: torch.Tensor) -> torch.Tensor:  # [C, H, W] uint8
         if self._size in (0, layers.shape[-1]):

@@ -406,9 +406,18 @@ def test_masks_come_in_and_go_out(tmp_path, zipped):
     bring_in(tmp_path / "out", tmp_path / "again", masks=tmp_path / f"out-masks{end}")
     for one, other in zip(subjects(tmp_path / "ours"), subjects(tmp_path / "again"), strict=True):
         assert torch.equal(one.masks, other.masks) and torch.equal(one.views, other.views)
+    ones = io.BytesIO()
+    Image.fromarray(np.eye(16, dtype=np.uint8)).save(ones, "PNG")
     write(tmp_path / "fewer", dict(list(masks.items())[:4]))
     with pytest.raises(ValueError, match=r"img00000004\.png has no mask \(1 such in all\)"):
         bring_in(source, tmp_path / "x", masks=tmp_path / "fewer")
+    for wrong, message in (
+        (png(5), "has colours: a mask is grey"),
+        (ones.getvalue(), "holds 0 and 1 alone"),
+    ):
+        write(tmp_path / f"wrong{len(wrong)}", masks | {"00000/img00000002.png": wrong})
+        with pytest.raises(SynthesisError, match=rf"img00000002\.png: {message}"):
+            bring_in(source, tmp_path / f"w{len(wrong)}", masks=tmp_path / f"wrong{len(wrong)}")
     bring_in(source, tmp_path / "bare")
     with pytest.raises(ValueError, match="have no masks"):
         send_out(tmp_path / "bare", tmp_path / "y", masks=tmp_path / "z")
@@ -416,7 +425,13 @@ def test_masks_come_in_and_go_out(tmp_path, zipped):
 
 def test_images_are_brought_to_a_resolution(tmp_path):
     source = labelled(tmp_path / "in", AROUND)
-    bring_in(source, tmp_path / "ours", resolution=8, masks=source)
+    grey = {}
+    for i in range(len(AROUND)):
+        file = io.BytesIO()
+        Image.fromarray(pixels_of(png(i))).convert("L").save(file, "PNG")
+        grey[f"00000/img{i:08d}.png"] = file.getvalue()
+    write(tmp_path / "grey", grey)
+    bring_in(source, tmp_path / "ours", resolution=8, masks=tmp_path / "grey")
     for i, subject in enumerate(subjects(tmp_path / "ours")):
         assert subject.views.shape == (1, 3, 8, 8) and subject.masks.shape == (1, 8, 8)
         means = pixels_of(png(i)).reshape(8, 2, 8, 2, 3).mean((1, 3)).transpose(2, 0, 1)
