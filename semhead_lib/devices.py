@@ -50,10 +50,10 @@ def threads_of_one_core(count: int) -> ThreadPoolExecutor:
 
 
 def moved(tensor: Tensor, device: torch.device | str) -> Tensor:
-    """A CPU tensor on `device`, without waiting for a GPU: through page-locked memory."""
-    if str(device).startswith("cuda") and tensor.device.type == "cpu":
-        tensor = tensor.pin_memory()
-    return tensor.to(device, non_blocking=True)
+    """The tensor on `device`; from a CPU to a GPU through page-locked memory, without waiting."""
+    if tensor.device.type != "cpu" or not str(device).startswith("cuda"):
+        return tensor.to(device)  # a copy to the CPU that is not waited for could be read too early
+    return tensor.pin_memory().to(device, non_blocking=True)
 
 
 def keep_freed_memory() -> bool:

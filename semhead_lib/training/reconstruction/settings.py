@@ -63,7 +63,7 @@ class ReconstructionSettings(GeneratorSettings):
         512,
         "int >= 0",
         "pixels of an image whose points are looked at; 0 = rendered images alone: data need "
-        "no depth",
+        "no depth, but with a density grid what was once empty never fills again",
     )
     adversarial_weight: float = setting(
         0.0,
