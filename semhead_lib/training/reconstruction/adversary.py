@@ -4,7 +4,7 @@ al., 2021).
 A latent does not determine every detail of an image, and an L1 loss is least for the blurred
 average of all images that it could stand for. The discriminator compares reconstructions with the
 real images and rewards detail instead, while the losses of images, masks and points keep colours
-and shapes. It also judges heads of random latents.
+and shapes. It may judge heads of random latents as well.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ class Draws:
     """What a step of H subjects, P rays each, computes from beside its sample."""
 
     noise: Tensor  # [H, Z] standard normal, of the latents
-    z: Tensor  # [H, Z] latents of drawn heads; [0, Z] without a discriminator
+    z: Tensor  # [H, Z] latents of drawn heads; [0, Z] where none are judged
     points: Tensor | None  # [POINTS, H, P] uniform in [0, 1]; None: points are not looked at
     seed: Tensor  # [] int64, of the samples along rays
     share: Tensor  # [] float64, of the highest learning rates
@@ -47,7 +47,8 @@ class Draws:
             shape = sample.rays.distance.shape
             points = torch.stack([torch.rand(shape, generator=rng) for _ in range(POINTS)])
         other = torch.Generator().manual_seed(s.seed * 1_000_003 + step + _DRAWN)
-        z = torch.randn(heads if s.adversarial_weight else 0, z_dim, generator=other)
+        drawn = heads if s.adversarial_weight and s.judge_drawn else 0
+        z = torch.randn(drawn, z_dim, generator=other)
         beta = ema_beta(step * s.batch, s.batch, int(s.ema_kimg * 1000), ramp_up=0.1)
         return cls(
             moved(noise, device),

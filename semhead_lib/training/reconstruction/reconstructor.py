@@ -169,7 +169,9 @@ class Reconstructor:
             found, reconstructed = self.terms(sample, draws)
             log = {}
             if self.adversary is not None:
-                made = [reconstructed, self._drawn(sample, draws)]
+                made = [reconstructed]
+                if s.judge_drawn:
+                    made.append(self._drawn(sample, draws))
                 log = self.adversary.learn(sample, made, variant.penalised)
                 if variant.convinces:
                     found |= self.adversary.generator_losses(sample, made)

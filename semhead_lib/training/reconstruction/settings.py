@@ -68,7 +68,12 @@ class ReconstructionSettings(GeneratorSettings):
     adversarial_weight: float = setting(
         0.0,
         "float >= 0",
-        "weight of a discriminator of reconstructions and of heads of drawn latents; 0 = none",
+        "weight of a discriminator of reconstructions, and of heads of drawn latents; 0 = none",
+    )
+    judge_drawn: bool = setting(
+        True,
+        "bool",
+        "the discriminator judges heads of drawn latents as well; false = reconstructions alone",
     )
     matching_weight: float = setting(
         0.0,
