@@ -31,9 +31,11 @@ class Blur(NamedTuple):
         )
 
 
-def gaussian(sigma: float, side: int) -> Tensor | None:  # [2 radius + 1]
+def gaussian(
+    sigma: float, side: int, device: torch.device | str = "cpu"
+) -> Tensor | None:  # [2 radius + 1]
     """A Gaussian of `sigma` pixels for images of `side` pixels, cut off at 3 sigma; None below 0.2
-    pixels.
+    pixels. Made on the device: a copy from the CPU could not be part of a CUDA graph.
 
     >>> gaussian(1.0, 64).shape, gaussian(0.1, 64)
     (torch.Size([7]), None)
@@ -41,7 +43,7 @@ def gaussian(sigma: float, side: int) -> Tensor | None:  # [2 radius + 1]
     radius = min(round(3 * sigma), side - 1)
     if sigma < 0.2 or radius < 1:
         return None
-    x = torch.arange(-radius, radius + 1, dtype=torch.float32)
+    x = torch.arange(-radius, radius + 1, dtype=torch.float32, device=device)
     taps = torch.exp(-0.5 * (x / sigma).square())
     return taps / taps.sum()
 

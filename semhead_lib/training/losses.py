@@ -129,8 +129,8 @@ def density_regularisation(
 def blurred(images: Tensor, sigma: float) -> Tensor:  # [B, C, S, S]; pixels
     """Gaussian blur, separable, cut off at 3 sigma, edges mirrored; below 0.2 pixels nothing is
     done."""
-    taps = gaussian(sigma, images.shape[-1])
-    return images if taps is None else convolved(images, taps.to(images))
+    taps = gaussian(sigma, images.shape[-1], images.device)
+    return convolved(images, taps)
 
 
 def discriminator_input(
