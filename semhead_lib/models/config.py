@@ -73,6 +73,9 @@ class GeneratorConfig:
     # maps of a block that each head adds up by coefficients of its own (`BlendMaps`): most of them
     # up to 32 pixels a side, fewer above; 0: none
     blend_maps: int = 0
+    # latents drawn as subjects of a condition have them (`LatentPrior`), which `semhead reconstruct`
+    # estimates
+    latent_prior: bool = False
     # nodes a side of each head's density grid, which takes the place of the coarse samples; 0: none
     grid: int = 0
 

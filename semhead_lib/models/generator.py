@@ -63,7 +63,9 @@ class Generator(nn.Module):
         super().__init__()
         c = self.config = config
         planes = make_planes(c.representation, c.plane_side, c.plane_channels)
-        self.mapping = MappingNetwork(c.z_dim, c.condition_dim, c.w_dim, c.mapping_layers)
+        self.mapping = MappingNetwork(
+            c.z_dim, c.condition_dim, c.w_dim, c.mapping_layers, prior=c.latent_prior
+        )
         self.backbone = Backbone(
             c.w_dim,
             planes.map_side,

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from semhead_lib.models.layers import EqualLinear, leaky_relu
+from semhead_lib.models.prior import LatentPrior
 
 _MEAN_SAMPLES = 1000  # latents that the mean style of a condition is measured with
 
@@ -20,15 +21,23 @@ def unit_variance(x: Tensor) -> Tensor:
 class MappingNetwork(nn.Module):
     """z [B, Z] and condition [B, K] to w [B, W]: both brought to unit variance, the condition
     through a linear layer, then `layers` layers at a hundredth of the learning rate (Karras et al.,
-    2019 and 2020). K may be 0.
+    2019 and 2020). K may be 0. With a `prior`, z and condition first become one of the latents that
+    subjects of the condition have.
     """
 
     w_mean: Tensor  # [W]
 
     def __init__(
-        self, z_dim: int, condition_dim: int, w_dim: int, layers: int = 2, rate: float = 0.01
+        self,
+        z_dim: int,
+        condition_dim: int,
+        w_dim: int,
+        layers: int = 2,
+        rate: float = 0.01,
+        prior: bool = False,
     ) -> None:
         super().__init__()
+        self.prior = LatentPrior(z_dim, condition_dim) if prior else None
         self.z_dim, self.condition_dim, self.w_dim = z_dim, condition_dim, w_dim
         self.embed = EqualLinear(condition_dim, w_dim) if condition_dim else None
         widths = [z_dim + (w_dim if condition_dim else 0), *[w_dim] * layers]
@@ -44,15 +53,18 @@ class MappingNetwork(nn.Module):
         psi: float = 1.0,  # truncation: 1 none, 0 the mean
         towards: Tensor
         | None = None,  # [B, W] or [W]: the mean; None: the running mean of the training
+        encoded: bool = False,  # z is what an encoder gave: no prior
     ) -> Tensor:  # [B, W]
         """Raises ValueError for shapes that do not fit."""
         if z.ndim != 2 or z.shape[1] != self.z_dim:
             raise ValueError(f"z must be [B, {self.z_dim}], got {list(z.shape)}")
-        x = unit_variance(z)
+        if self.embed is None:
+            condition = None
+        elif condition is None or condition.shape != (len(z), self.condition_dim):
+            came = None if condition is None else list(condition.shape)
+            raise ValueError(f"condition must be {[len(z), self.condition_dim]}, got {came}")
+        x = unit_variance(z if self.prior is None or encoded else self.prior(z, condition))
         if self.embed is not None:
-            if condition is None or condition.shape != (len(z), self.condition_dim):
-                came = None if condition is None else list(condition.shape)
-                raise ValueError(f"condition must be {[len(z), self.condition_dim]}, got {came}")
             x = torch.cat([x, unit_variance(self.embed(condition))], dim=1)
         for layer in self.layers:
             x = leaky_relu(layer(x))

@@ -17,6 +17,7 @@ from semhead_lib.training.reconstruction.batches import (
     NOTHING,
     UNKNOWN,
     SubjectBatches,
+    facing,
     known_every,
 )
 from semhead_lib.training.reconstruction.draws import Draws, as_buffer, from_buffer
@@ -415,6 +416,33 @@ def test_a_generator_without_blend_maps_begins_one_with_them(deep, tmp_path):
     assert all(networks.generator.state_dict()[k].abs().max() > 0 for k in blend)
     with pytest.raises(ValueError, match="its networks are not those of these settings"):
         Reconstructor(small(generator=dict(plane_side=16)), 16, "cpu").begin_with(begun)
+
+
+@pytest.mark.parametrize("encode", ["image", "attributes"])
+def test_latents_are_drawn_as_subjects_have_them(parametric, tmp_path, encode):
+    """Estimated when it saves, from a generator without a prior as from none."""
+    plain = reconstruct(small(encode=encode), parametric, tmp_path / "plain", progress=False)
+    settings = small(encode=encode, generator={"latent_prior": True}, adversarial_weight=0.1)
+    begun = reconstruct(settings, parametric, tmp_path / "out", init=plain, progress=False)
+    generator = Generator.load(begun)
+    prior = generator.mapping.prior
+    assert prior is not None and Generator.load(plain).mapping.prior is None
+    assert prior.weight.abs().max() > 0
+    batches = SubjectBatches(parametric, settings)
+    networks = Reconstructor(settings, prior.weight.shape[1], "cpu", attributes=batches.attributes)
+    networks.restore(torch.load(tmp_path / "out/state.pt", weights_only=True))
+    semantics = torch.stack([subject.semantic for subject in parametric])
+    encoded = batches.attributes
+    if encoded is None:
+        views = [s.views[f[0]] if (f := facing(s.cameras)) else s.frontal for s in parametric]
+        encoded = torch.stack(views).float() / 127.5 - 1
+    means, log_variances = networks.encoder(encoded)
+    z = torch.randn(4000, prior.scale.shape[0], generator=torch.Generator().manual_seed(0))
+    every = torch.arange(4000) % len(parametric)
+    drawn = prior(z, semantics[every])
+    assert torch.allclose(drawn.mean(0), means.mean(0), atol=0.1)
+    own = log_variances.exp().mean(0)
+    assert torch.allclose(drawn.var(0), means.var(0) + own, rtol=0.15, atol=0.02)
 
 
 def test_without_points_data_need_no_depth(data, tmp_path):

@@ -26,9 +26,11 @@ from semhead_lib.training.reconstruction.settings import ReconstructionSettings
 ENCODER, ATTRIBUTE_ENCODER = "encoder.safetensors", "attribute_encoder.safetensors"
 SHARED_MAPS = ".places"  # parameters of `StyleLayer` that all heads share
 BLEND = ".blend."  # parameters of its `BlendMaps`, which begin at zero
+PRIOR = "mapping.prior."  # of `LatentPrior`, which begins as the identity
 CLASSES = 256  # that a label may name
 _BETAS = (0.5, 0.99)
 _CLIP = 10.0  # norm of the gradient, at most
+_PART = 256  # subjects that are encoded at a time
 
 
 class Reconstructor:
@@ -101,7 +103,8 @@ class Reconstructor:
         """All that is wrong with the reconstructions of a sample, and these."""
         s, generator = self.settings, self.generator
         mean, log_variance = self.encoder(sample.encoded)
-        w = generator.mapping(mean + draws.noise * (log_variance / 2).exp(), sample.semantics)
+        z = mean + draws.noise * (log_variance / 2).exp()
+        w = generator.mapping(z, sample.semantics, encoded=True)
         generator.mapping.track(w.detach())
         features = generator.backbone(w)
         side = s.crop or generator.config.raw_resolution
@@ -199,9 +202,22 @@ class Reconstructor:
             torch._foreach_add_(mine, news)
             average.mapping.w_mean.copy_(self.generator.mapping.w_mean)
 
+    @torch.no_grad()
+    def fit_prior(self, encoded: Tensor, semantics: Tensor) -> None:  # [N, ...], [N, D]
+        """Estimate which latents subjects have, from those that are encoded here: images in
+        [-1, 1], or attributes. Nothing is done for a generator without a `LatentPrior`."""
+        if self.generator.mapping.prior is None:
+            return
+        device = self.generator.mapping.w_mean.device
+        found = [self.encoder(part.to(device)) for part in encoded.split(_PART)]
+        means, log_variances = (torch.cat(x) for x in zip(*found, strict=True))
+        for generator in (self.generator, self.average):
+            if generator is not None and generator.mapping.prior is not None:
+                generator.mapping.prior.fit(means, log_variances, semantics.to(device))
+
     def begin_with(self, folder: Path) -> None:
         """Take over the generator of a folder, unless it is one that is trained otherwise, and its
-        encoder, if there. It may lack the blend maps that these settings ask for.
+        encoder, if there. It may lack the blend maps and the prior that these settings ask for.
 
         Raises FileNotFoundError when there is no generator, ValueError when they are of other
         shapes.
@@ -212,7 +228,7 @@ class Reconstructor:
                 state = {
                     name: tensor
                     for name, tensor in self.generator.state_dict().items()
-                    if BLEND in name
+                    if BLEND in name or name.startswith(PRIOR)
                 } | state
                 self.generator.load_state_dict(state)
                 self.average.load_state_dict(state)

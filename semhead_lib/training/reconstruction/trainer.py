@@ -17,7 +17,7 @@ from semhead_lib.atomic import folder_lock, write_atomically
 from semhead_lib.conditioning.bank import ConditionBank
 from semhead_lib.conditioning.modes import ConditionMode
 from semhead_lib.data.dataset.memory import SubjectsInMemory
-from semhead_lib.data.subjects import all_present
+from semhead_lib.data.subjects import Subject, all_present
 from semhead_lib.devices import keep_freed_memory, pick_device, threads_of_one_core
 from semhead_lib.files import read_json, read_json_lines, read_state
 from semhead_lib.models import sampling
@@ -33,6 +33,7 @@ from semhead_lib.training.snapshots import all_finite
 STATE, LOG = "state.pt", "log.jsonl"
 _LOG_EVERY = 20  # steps
 _BANK, _GRID_SUBJECTS, _GRID_VIEWS = 1024, 6, 6
+_ENCODED, _ATTRIBUTES = 1024, 20_000  # images and attributes that the prior is estimated from
 
 
 def reconstruct(
@@ -183,7 +184,23 @@ class _Trainer:
         assert self.networks.average is not None  # the networks were made here
         return self.networks.average
 
+    def _fit_prior(self) -> None:
+        """Estimate which latents subjects have, evenly from all."""
+        if self.average.mapping.prior is None:
+            return
+        attributes, count = self.batches.attributes, len(self.data)
+        most = min(count, _ENCODED if attributes is None else _ATTRIBUTES)
+        chosen = [k * count // most for k in range(most)]
+        subjects = [self.data[k] for k in chosen]
+        if attributes is None:
+            encoded = torch.stack([_seen(subject).float() / 127.5 - 1 for subject in subjects])
+        else:
+            encoded = attributes[chosen]
+        semantics = all_present((x.semantic for x in subjects), "semantic features")
+        self.networks.fit_prior(encoded, torch.stack(semantics))
+
     def _save(self) -> None:
+        self._fit_prior()
         state = self.networks.state()
         if not all_finite(state):
             raise FloatingPointError(
@@ -209,11 +226,10 @@ class _Trainer:
             all_present((subject.semantic for subject in some), "semantic features")
         )
         for k, (subject, condition) in enumerate(zip(some, semantics, strict=True)):
-            seen = facing(subject.cameras)
-            image = subject.views[seen[0]] if seen else subject.frontal
+            image = _seen(subject)
             encoded = image.float() / 127.5 - 1 if attributes is None else attributes[k]
             mean, _ = encoder(encoded[None].to(self.device))
-            w = average.mapping(mean, condition[None].to(self.device))
+            w = average.mapping(mean, condition[None].to(self.device), encoded=True)
             cameras = subject.cameras[:_GRID_VIEWS].to(self.device)
             rows.append(torch.cat([image[None], subject.views[:_GRID_VIEWS]]))
             rows.append(
@@ -226,6 +242,12 @@ class _Trainer:
         drawn = sampling.heads_around(average, z, semantics, tuple(around))
         images = torch.cat([torch.stack(rows), drawn])
         sampling.save_grid(self.out / GRIDS / f"step-{self.step:06d}.png", images)
+
+
+def _seen(subject: Subject) -> Tensor:  # [3, S, S] uint8
+    """The image of a subject that its latent is inferred from."""
+    views = facing(subject.cameras)
+    return subject.views[views[0]] if views else subject.frontal
 
 
 def _begun(settings: ReconstructionSettings, data: SubjectsInMemory, out: Path) -> bytes:
