@@ -114,6 +114,7 @@ class _Trainer:
             write_atomically(out / LOG, text.encode())
         elif init is not None:
             self.networks.begin_with(Path(init))
+            self._fit_prior()
 
     def run(
         self,
