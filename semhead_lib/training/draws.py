@@ -59,6 +59,9 @@ class Draws:
         cameras, subject = self._together(batch.cameras), self._together(batch.subject)
         features = batch.semantics if self.mode.uses_semantics else None
         semantics = None if features is None else self._together(features)
+        removed = s.without_condition(images_seen)
+        if removed and semantics is not None:
+            semantics = torch.zeros_like(semantics)
 
         swap = (
             swap_probability(images_seen, s.swap_final, int(s.swap_kimg * 1000))
@@ -79,7 +82,7 @@ class Draws:
         if s.vicico_view:  # of the same part of an image: only the direction is wrong
             others = mining.wrong_cameras(cameras, rng, s.wrong_view_angle)
             wrong["wrong_cameras"] = others if windows is None else crop_cameras(others, windows)
-        if s.vicico_condition and semantics is not None:
+        if s.vicico_condition and semantics is not None and not removed:
             wrong["wrong_semantics"] = mining.wrong_semantics(
                 semantics, subject, rng, s.wrong_condition_cosine
             )
@@ -101,14 +104,18 @@ class Draws:
             points["points"] = torch.rand(heads, _POINTS, 3, generator=rng) * 2 - 1
             points["offsets"] = torch.randn(heads, _POINTS, 3, generator=rng)
         if s.vicico_joint:
-            joint = mining.wrong_jointly(
-                cameras,
-                semantics,
-                subject,
-                rng,
-                s.wrong_view_angle,
-                s.wrong_condition_cosine,
-            )
+            if removed:
+                joint = mining.wrong_cameras(cameras, rng, s.wrong_view_angle)
+                joint = self.mode.real(joint, semantics)
+            else:
+                joint = mining.wrong_jointly(
+                    cameras,
+                    semantics,
+                    subject,
+                    rng,
+                    s.wrong_view_angle,
+                    s.wrong_condition_cosine,
+                )
             if windows is not None:
                 joint[:, :LABEL_LENGTH] = crop_cameras(joint[:, :LABEL_LENGTH], windows)
             wrong["wrong_joint"] = joint
@@ -120,7 +127,7 @@ class Draws:
             "real": self.mode.real(seen, semantics),
             "generated": torch.cat([seen, conditions.discriminator[:, LABEL_LENGTH:]], dim=1),
             "z": z,
-            "mapping": conditions.generator[:: s.views_per_head],
+            "mapping": conditions.generator[:: s.views_per_head] * (not removed),
             **({} if windows is None else {"windows": windows}),
             **wrong,
             **points,
@@ -146,7 +153,7 @@ class Draws:
         """The features of generated heads: those of the real ones, turned at random by
         `condition_noise` radians."""
         s = self.settings
-        if semantics is None or not s.condition_noise:
+        if semantics is None or not s.condition_noise or not semantics.any():
             return semantics
         noise = torch.randn(semantics.shape, generator=rng)
         noise = noise.view(-1, s.views_per_head, noise.shape[1])[:, :1].expand(

@@ -42,6 +42,16 @@ class Networks:
         self._pair = [*self.average.parameters()], [*self.generator.parameters()]
 
     @torch.no_grad()
+    @torch.no_grad()
+    def remove_condition(self) -> None:
+        """From now on generators make the same of any condition."""
+        for generator in (self.generator, self.average):
+            mapping = generator.mapping
+            if mapping.embed is not None:
+                mapping.embed.weight.zero_()
+            if mapping.prior is not None:
+                mapping.prior.weight.zero_()
+
     def move_average(self, beta: float | Tensor) -> None:
         """average <- beta average + (1 - beta) generator; the mean style is copied, and nothing
         else changes."""

@@ -164,6 +164,12 @@ class TrainSettings(GeneratorSettings):
     condition_noise: float = setting(
         0.0, "float >= 0", "turns the conditions of generated heads by that much, radians"
     )
+    condition_until_kimg: float | None = setting(
+        None,
+        "float > 0 or null",
+        "thousands of images after which nothing is conditioned on features, nor the generator on "
+        "cameras; null = never",
+    )
     masks: bool = setting(True, "bool", "the discriminator sees masks")
     blur_sigma: float = setting(
         1.25, "float >= 0", "blur of what the discriminator sees at the start, pixels"
@@ -229,6 +235,10 @@ class TrainSettings(GeneratorSettings):
             )
         if self.reconstruct_every and self.mode != "semantic":
             raise ValueError(f"reconstruct_every needs mode semantic, got {self.mode}")
+        if self.condition_until_kimg is not None and self.mode == "none":
+            raise ValueError(
+                "condition_until_kimg needs a mode with a condition to remove, got mode none"
+            )
         unknown = sorted(set(self.generator) - set(GeneratorConfig.__dataclass_fields__))
         taken = sorted(
             {"name", "condition_dim", "representation", "background"} & set(self.generator)
@@ -269,6 +279,11 @@ class TrainSettings(GeneratorSettings):
     def batch(self) -> int:
         """Real images in a batch of one process, and generated ones."""
         return self.subjects_per_batch * self.views_per_subject
+
+    def without_condition(self, images_seen: int) -> bool:
+        """Whether the condition is removed by then."""
+        until = self.condition_until_kimg
+        return until is not None and images_seen >= 1000 * until
 
     def r1_weight(self, processes: int = 1) -> float:
         """gamma of R1: as given, else R1_SCALE times 0.0002 resolution^2 / (images of all processes

@@ -192,8 +192,11 @@ class _Trainer:
                 _interruptions() as interrupted,
                 self.do.ahead(self._batches(), self.step) as batches,
             ):
-                since, counted = time.perf_counter(), 0
+                since, counted, removed = time.perf_counter(), 0, False
                 while self.step < self.last:
+                    if s.without_condition(self.step * self.batch) and not removed:
+                        self.networks.remove_condition()
+                        removed = True
                     self.means.add(self.do(self.step, next(batches)))
                     if self.anchor and self.step % s.reconstruct_every == 0:
                         self.means.add(self.anchor.step(self.step // s.reconstruct_every))
