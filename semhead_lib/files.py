@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import json
+import zlib
 from collections.abc import Collection, Mapping
 from dataclasses import fields
 from math import inf, isfinite
@@ -64,12 +66,20 @@ def read_json_lines(path: Path | str) -> list[dict[str, Any]]:
 
 def read_rows(path: Path | str, numbers: Collection[str] = ()) -> list[dict[str, str]]:
     """The rows of a CSV table with a header, each as wide as that; columns named in `numbers` hold
-    finite numbers, or nothing. Raises FileNotFoundError, or ValueError naming the
-    file, and the line and column that are wrong."""
+    finite numbers, or nothing. The file may be one of gzip, `.csv.gz`. Raises FileNotFoundError,
+    or ValueError naming the file, and the line and column that are wrong."""
     try:
-        text = read_bytes(path, LARGEST_LOG).decode("utf-8")
+        content = read_bytes(path, LARGEST_LOG)
+        if Path(path).suffix == ".gz":
+            with gzip.GzipFile(fileobj=io.BytesIO(content)) as unpacked:
+                content = unpacked.read(LARGEST_LOG + 1)
+            if len(content) > LARGEST_LOG:
+                raise ValueError(f"{path}: unpacks to more than {LARGEST_LOG} bytes")
+        text = content.decode("utf-8")
         rows = [row for row in csv.reader(io.StringIO(text, newline=""), strict=True) if row]
-    except (UnicodeDecodeError, csv.Error) as error:
+    except (UnicodeDecodeError, csv.Error, OSError, EOFError, zlib.error) as error:
+        if isinstance(error, FileNotFoundError):
+            raise
         raise ValueError(f"{path}: is no CSV table: {error}") from None
     if not rows:
         raise ValueError(f"{path}: is no CSV table: it is empty")

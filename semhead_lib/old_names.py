@@ -87,7 +87,14 @@ def fields(names: Iterable[Any]) -> tuple[Any, ...]:
 
 
 def existing(path: Path) -> Path:
-    """A file or folder by its name, or by its earlier one where only that is there."""
+    """A file or folder by its name, or by its earlier one where only that is there; a file also as
+    one of gzip, `NAME.gz`."""
     stem = {new: old for old, new in (NOTEBOOKS | DATASETS).items()}.get(path.stem, path.stem)
     earlier = path.with_name(FILES.get(path.name, f"{stem}{path.suffix}"))
-    return earlier if earlier.exists() and not path.exists() else path
+    places = (path, packed(path), earlier, packed(earlier))
+    return next((place for place in places if place.exists()), path)
+
+
+def packed(path: Path) -> Path:
+    """The name of a file of gzip."""
+    return path.with_name(f"{path.name}.gz")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import shutil
@@ -11,6 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from semhead_lib import files
 from semhead_lib.cli import main
 from semhead_lib.conditioning.bank import FILE as CONDITIONS
 from semhead_lib.data.dataset.archives import ImageArchive
@@ -201,6 +203,23 @@ def test_a_damaged_table_is_named(tmp_path, kind):
         read_rows(path, ("value",))
     with pytest.raises(ValueError, match=r"judged\.csv"):
         read_table(path.rename(tmp_path / "judged.csv"))
+
+
+def test_a_packed_table_is_read_within_bounds(tmp_path, monkeypatch):
+    content, path = b"name,value\na,1\n", tmp_path / "judged.csv.gz"
+    whole = gzip.compress(content, mtime=0)
+    path.write_bytes(whole)
+    assert read_rows(path, ("value",)) == [{"name": "a", "value": "1"}]
+    with pytest.raises(ValueError, match=r"judged\.csv\.gz: expected the columns"):
+        read_table(tmp_path / "judged.csv")
+    for damaged in (whole[:-9], whole[:12] + b"\xff" + whole[13:], content, b""):
+        path.write_bytes(damaged)
+        with pytest.raises(ValueError, match=r"judged\.csv\.gz: is no CSV table"):
+            read_rows(path)
+    monkeypatch.setattr(files, "LARGEST_LOG", 1000)
+    path.write_bytes(gzip.compress(b"name,value\n" + b"a,1\n" * 1000))
+    with pytest.raises(ValueError, match=r"judged\.csv\.gz: unpacks to more than 1000 bytes"):
+        read_rows(path)
 
 
 def test_a_table_is_read_as_it_is(tmp_path):

@@ -66,7 +66,7 @@ def test_tables_of_studies(study):
         pick(final(found.of(mode="view"), camera), "frechet") for camera in ("front", "180")
     )
     assert len(front) and len(back) and "view_seed-0-azimuth-180" in found.heads
-    raw = pd.read_csv(REFERENCE / "ablations" / study / "figures.csv")
+    raw = pd.read_csv(old_names.existing(REFERENCE / "ablations" / study / "figures.csv"))
     assert len(raw) == len(found.metrics) and raw["value"].equals(found.metrics["value"])
 
 
@@ -192,6 +192,8 @@ def test_files_by_their_earlier_names(tmp_path):
     assert old_names.existing(path) == path, "neither is there"
     (tmp_path / "figures.csv").touch()
     assert old_names.existing(path).name == "figures.csv"
+    (tmp_path / "metrics.csv.gz").touch()
+    assert old_names.existing(path).name == "metrics.csv.gz"
     path.touch()
     assert old_names.existing(path) == path, "today's goes first"
 

@@ -211,10 +211,11 @@ def table_of(rows: list[dict]) -> pandas.DataFrame:
 
 
 def read_table(path: Path | str) -> pandas.DataFrame:
-    """A `table_of` that was written as CSV. Raises FileNotFoundError, or ValueError naming the file
-    for another table, or a damaged one."""
+    """A `table_of` that was written as CSV, or that as a file of gzip, `NAME.csv.gz`. Raises
+    FileNotFoundError, or ValueError naming the file for another table, or a damaged one."""
     import pandas
 
+    path = old_names.existing(Path(path))
     read_rows(path, ("value",))
     table = pandas.read_csv(  # a text that reads "nan" stays one
         path, dtype={"scope": str}, keep_default_na=False, na_values={"value": ["", "nan"]}
