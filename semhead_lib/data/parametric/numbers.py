@@ -46,6 +46,9 @@ _RANGES = {  # brought to [-1, 1]
     "light_contrast": (0.2, 1),
 }
 
+# shape controls that move a feature to one side (head-angle-out does not, despite its name)
+SIDEWAYS = ("head-trans-out", "nose-trans-out", "mouth-trans-out", "neck-trans-out")
+
 
 def attribute_numbers(attributes: Mapping[str, Any]) -> np.ndarray:  # [K] float32
     """Attributes of a parametric subject as numbers of about -1 to 1: a 1 for the right word of
@@ -74,3 +77,24 @@ def attribute_numbers(attributes: Mapping[str, Any]) -> np.ndarray:  # [K] float
             f"not the attributes of a parametric subject: {wrong} is {attributes[wrong]!r}"
         )
     return np.asarray([*words, *ranges, *shares, *shape], dtype=np.float32)
+
+
+def mirror_image(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """The attributes of a parametric subject's mirror image, x to -x. Where its strands of hair lie
+    is drawn at random and not among them."""
+    sides = {"left": "right", "right": "left"}
+    try:
+        return {
+            **attributes,
+            "parting": sides.get(attributes["parting"], attributes["parting"]),
+            "light_azimuth": -attributes["light_azimuth"],
+            "asymmetry": {name: -value for name, value in attributes["asymmetry"].items()},
+            "shape": {
+                name: -value if name in SIDEWAYS else value
+                for name, value in attributes["shape"].items()
+            },
+        }
+    except (KeyError, TypeError) as error:
+        raise ValueError(
+            f"not the attributes of a parametric subject: {error} is missing"
+        ) from None

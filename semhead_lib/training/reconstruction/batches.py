@@ -15,6 +15,7 @@ from semhead_lib.data.dataset.memory import SubjectsInMemory
 from semhead_lib.data.subjects import Subject, all_present
 from semhead_lib.devices import moved
 from semhead_lib.training.crops import cut, draw_windows
+from semhead_lib.training.reconstruction.mirror import mirrored
 from semhead_lib.training.reconstruction.settings import ReconstructionSettings
 
 _FACING = 60.0  # degrees of azimuth within which an image is encoded
@@ -98,8 +99,11 @@ class SubjectBatches:
                 )
         self._every = known_every(data[0].depth) if settings.pixels else 1
         self.attributes = None  # [N, K] of all subjects, when these are encoded
+        self._in_a_mirror = None  # the same of their mirror images
         if settings.encode == "attributes":
             self.attributes = attributes_of(data)
+            if settings.mirror:
+                self._in_a_mirror = attributes_of(data, mirror=True)
         self._facing = [facing(subject.cameras) for subject in data]
         self.importance = None
         if "segmentation" in self._fields:
@@ -123,12 +127,15 @@ class SubjectBatches:
         rng = np.random.default_rng((s.seed, 1, step))
         draws = torch.Generator().manual_seed(int(rng.integers(2**62)))
         encoded, chosen, kept, indices = [], [], [], []
+        flips = [s.mirror and rng.random() < 0.5 for _ in range(s.subjects_per_batch)]
         for place in range(step * s.subjects_per_batch, (step + 1) * s.subjects_per_batch):
             epoch, position = divmod(place, n)
             i = int(np.random.default_rng((s.seed, 0, epoch)).permutation(n)[position])
             subject, facing = self.data[i], self._facing[i]
             if self.attributes is not None:
-                encoded.append(self.attributes[i])
+                rows = self._in_a_mirror if flips[len(chosen)] else self.attributes
+                assert rows is not None  # made where there is a mirror
+                encoded.append(rows[i])
             else:
                 seen = subject.views[int(rng.choice(facing))] if facing else subject.frontal
                 encoded.append(to_model_range(seen))
@@ -176,7 +183,7 @@ class SubjectBatches:
             images, masks, importance = (
                 cut(x, windows, s.crop) for x in (images, masks, importance)
             )
-        return Sample(
+        sample = Sample(
             torch.stack(encoded),
             some.get("semantic"),
             cameras,
@@ -186,6 +193,7 @@ class SubjectBatches:
             importance,
             rays,
         )
+        return mirrored(sample, torch.tensor(flips)) if s.mirror else sample
 
     def _fields_of(
         self, chosen: Sequence[Subject], indices: list[int], kept: list[list[int]]
@@ -211,13 +219,14 @@ class SubjectBatches:
         return some | {"semantic": torch.stack(semantics)}
 
 
-def attributes_of(data: Sequence[Subject]) -> Tensor:  # [N, K]
-    """Attributes of all subjects as numbers. Raises ValueError for subjects that are not
-    parametric."""
-    from semhead_lib.data.parametric.numbers import attribute_numbers
+def attributes_of(data: Sequence[Subject], mirror: bool = False) -> Tensor:  # [N, K]
+    """Attributes of all subjects as numbers, or those of their mirror images. Raises ValueError for
+    subjects that are not parametric."""
+    from semhead_lib.data.parametric.numbers import attribute_numbers, mirror_image
 
+    of = mirror_image if mirror else dict
     try:
-        rows = [torch.from_numpy(attribute_numbers(subject.attributes)) for subject in data]
+        rows = [torch.from_numpy(attribute_numbers(of(subject.attributes))) for subject in data]
     except ValueError as error:
         raise ValueError(f"encode=attributes needs parametric subjects: {error}") from None
     return torch.stack(rows)

@@ -24,6 +24,9 @@ class ReconstructionSettings(GeneratorSettings):
     subjects_per_batch: int = setting(6, "int >= 1", "subjects of a step")
     views_per_subject: int = setting(6, "int >= 1", "images of each, whose points are looked at")
     rendered: int = setting(2, "int >= 1", "of them, that are rendered as well")
+    mirror: bool = setting(
+        False, "bool", "show half of the subjects in a mirror: twice as many subjects"
+    )
     encode: str = setting(
         "image",
         "image | attributes",
