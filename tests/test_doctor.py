@@ -143,9 +143,9 @@ def test_shipped_and_downloaded_models_are_found(monkeypatch, tmp_path):
     (tmp_path / "assets" / "headjudge").mkdir()
     (tmp_path / "assets" / "headjudge" / "model.safetensors").touch()
     assert by_name(doctor._models())["judge"].detail == "headjudge"
-    (tmp_path / "assets" / "semhead-64").mkdir()
-    (tmp_path / "assets" / "semhead-64" / "model.safetensors").touch()
-    assert by_name(doctor._models())["generator"].detail == "semhead-64"
+    (tmp_path / "assets" / "semhead-128").mkdir()
+    (tmp_path / "assets" / "semhead-128" / "model.safetensors").touch()
+    assert by_name(doctor._models())["generator"].detail == "semhead-128"
     assert findings["FLUX.1 Kontext"].detail == "black-forest-labs/FLUX.1-Kontext-dev"
     assert findings["CLIP"].state == "note"
     assert "a minute longer" in findings["anny's cache"].detail

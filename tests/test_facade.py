@@ -114,15 +114,19 @@ def test_heads_are_conditioned_on_an_index_or_an_image(generator, head, tmp_path
 
 
 def test_sizes(tmp_path):
-    head = sh.load("semhead-64", device="cpu").sample(seed=3)
-    native = head.render().float()
-    assert head.network.super_resolution is not None
-    small = head.render(size=32).float()
-    assert small.shape == (1, 3, 32, 32)
-    assert (torch.nn.functional.avg_pool2d(native, 2) - small).abs().mean() < 6
-    plain = sh.load(save_generator(tmp_path / "plain", "none"), device="cpu").sample()
-    assert plain.network.super_resolution is None
-    assert plain.render(size=48).shape == (1, 3, 48, 48)
+    Generator(preset("semhead-64", coarse=6, fine=6)).save(tmp_path / "refined")
+    ConditionBank(ConditionMode("none", 128), None, torch.zeros(0, 128)).save(tmp_path / "refined")
+    for name in ("refined", save_generator(tmp_path / "plain", "none")):
+        head = sh.load(tmp_path / name, device="cpu").sample(seed=3)
+        refined = name == "refined"
+        assert (head.network.super_resolution is not None) == refined
+        native, small = (head.render(size=size).float() for size in (None, 32))
+        assert small.shape == (1, 3, 32, 32) and native.shape[-1] == head.network.config.resolution
+        if refined:
+            assert native.shape[-1] == 64
+            assert (torch.nn.functional.avg_pool2d(native, 2) - small).abs().mean() < 6
+        else:
+            assert head.render(size=48).shape == (1, 3, 48, 48)
 
 
 def test_orbits():
@@ -158,7 +162,7 @@ def test_images_in_rows(tmp_path):
 
 
 def test_loading_says_what_was_looked_for(tmp_path):
-    message = r"no generator 'semhead-65': .*semhead-65.*missing \(shipped: .*semhead-64"
+    message = r"no generator 'semhead-65': .*semhead-65.*missing \(shipped: .*semhead-128"
     with pytest.raises(FileNotFoundError, match=message):
         sh.load("semhead-65")
     with pytest.raises(FileNotFoundError, match=r"config\.json is missing"):

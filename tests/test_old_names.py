@@ -32,7 +32,6 @@ from semhead_lib.errors import UsageError
 from semhead_lib.evaluation.report import Evaluation
 from semhead_lib.inversion.comparison import read_table
 from semhead_lib.inversion.encoder import FILE, EncoderConfig, StyleEncoder
-from semhead_lib.models.generator import ASSETS
 from semhead_lib.reproduce.profiles import by_prefix, load_profile
 from semhead_lib.reproduce.runs import Run
 from semhead_lib.training.settings import TrainSettings, begun_settings
@@ -78,7 +77,7 @@ def test_the_table_of_inversions():
 
 
 def test_evaluations(tmp_path):
-    kept = json.loads((ASSETS / "semhead-64/figures.json").read_text())
+    kept = json.loads(Path(__file__).with_name("old_evaluation.json").read_text())
     found = Evaluation.from_json(kept)
     assert (
         found.generated["all"]["mode_coverage"].value == kept["generated"]["all"]["modes"]["value"]

@@ -24,6 +24,7 @@ from semhead_lib.inversion.inverter import Initialisation, Inverter
 from semhead_lib.inversion.search import Inverted, Search
 from semhead_lib.inversion.settings import InversionSettings
 from semhead_lib.inversion.targets import Target, prepare
+from semhead_lib.models.generator import DEFAULT
 
 if TYPE_CHECKING:
     import pandas
@@ -39,7 +40,7 @@ class Method:
     """One method of inversion."""
 
     name: str
-    model: str = "semhead-64"
+    model: str = DEFAULT
     start: str = "best"
     cameras: str = "known"  # the true one, or the one that the photograph's landmarks give
     space: str = "w+"

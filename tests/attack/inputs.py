@@ -168,7 +168,7 @@ def _models(folder: Path) -> None:
     for name, shipped in (("headclip", "headclip-64"), ("headjudge", "headjudge")):
         (folder / name).mkdir()
         for file in ("model.safetensors", "config.json", "open_clip_config.json", "bpe.txt.gz"):
-            source = folder_of("semhead-64").parent / shipped / file
+            source = folder_of("semhead-128").parent / shipped / file
             if source.is_file():
                 shutil.copy(source, folder / name)
     (folder / "style").mkdir()

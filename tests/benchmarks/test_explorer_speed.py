@@ -19,7 +19,7 @@ from semhead_lib.explore.explorer import HeadExplorer
 
 ROUNDS = 9
 FIRST = (
-    "from semhead_lib.viz.heads import HeadRequest, HeadModel; m = HeadModel('semhead-64', "
+    "from semhead_lib.viz.heads import HeadRequest, HeadModel; m = HeadModel('semhead-128', "
     "device='cpu'); "
     "m.image(m.style(HeadRequest()), 20.0, 5.0)"
 )
@@ -27,7 +27,7 @@ FIRST = (
 
 @pytest.mark.bench
 def test_explorer():
-    matrix, explorer = torch.randn(2048, 2048), HeadExplorer("semhead-64", device="cpu", mesh=96)
+    matrix, explorer = torch.randn(2048, 2048), HeadExplorer("semhead-128", device="cpu", mesh=96)
     assert explorer.wait(120)
     waits = {
         name: []
@@ -54,8 +54,8 @@ def test_explorer():
         waits["other words"].append(until_drawn(say(explorer.condition, words)))
         explorer.wait()
         model, w = (
-            explorer._model("semhead-64"),
-            explorer._model("semhead-64").style(explorer.asked()),
+            explorer._model("semhead-128"),
+            explorer._model("semhead-128").style(explorer.asked()),
         )
         waits["mesh 96"].append(seconds(lambda model=model, w=w: model.mesh(w, 96)))
         waits["volume 64"].append(seconds(lambda model=model, w=w: model.volume(w, 64)))
@@ -76,7 +76,7 @@ def test_explorer():
         "asked, s": {"slider to image": 0.7, "mesh of 96 points a side": 1.5, "first image": 20.0},
         "memory of the process, MB": round(psutil.Process().memory_info().rss / 1e6),
     }
-    kept = {**circumstances(), "S_seconds": round(middle["S"], 4), "rows": {"semhead-64": row}}
+    kept = {**circumstances(), "S_seconds": round(middle["S"], 4), "rows": {"semhead-128": row}}
     OUT.mkdir(parents=True, exist_ok=True)
     (OUT / "explorer_cpu.json").write_text(json.dumps(kept, indent=1) + "\n")
     print(f"\nexplorer: {json.dumps(row, indent=1)}")

@@ -27,11 +27,13 @@ ASKED, USUAL = 90.0, 0.057  # seconds for the default schedule where S is as man
 def test_inversion():
     default = InversionSettings()
     few = replace(default, steps=STEPS, pivotal_steps=STEPS, gain=0.0)
-    inverter = Inverter("semhead-64", few, device="cpu")
+    inverter = Inverter("semhead-128", few, device="cpu")
     camera = orbit_cameras(torch.tensor([20.0]), torch.tensor([5.0]))
     seen = inverter.generator.synthesize(inverter.others[:1], camera)
     everywhere = torch.ones_like(seen.image[:, :1])
-    mask = torch.nn.functional.interpolate(seen.opacity.clamp(0, 1), size=64, mode="bilinear")
+    mask = torch.nn.functional.interpolate(
+        seen.opacity.clamp(0, 1), size=seen.image.shape[-1], mode="bilinear"
+    )
     target = Target(seen.image.clamp(-1, 1), mask, everywhere, camera)
     initialisation, matrix = inverter.begin(target), torch.randn(2048, 2048)
     fitted = inverter.search(initialisation)
@@ -80,7 +82,7 @@ def test_inversion():
     kept = {
         **circumstances(),
         "S_seconds": round(s, 4),
-        "rows": {"semhead-64, 200 + 100 steps": row},
+        "rows": {"semhead-128, 200 + 100 steps": row},
     }
     OUT.mkdir(parents=True, exist_ok=True)
     (OUT / "inversion_cpu.json").write_text(json.dumps(kept, indent=1) + "\n")

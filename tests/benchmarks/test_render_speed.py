@@ -31,7 +31,7 @@ from semhead_lib.cameras import orbit_cameras
 from semhead_lib.devices import keep_freed_memory
 from semhead_lib.models.config import PRESETS
 from semhead_lib.models.cost import cost
-from semhead_lib.models.generator import ASSETS, Generator
+from semhead_lib.models.generator import ASSETS, DEFAULT, Generator
 from semhead_lib.models.planes import make_planes
 from semhead_lib.models.renderer import Renderer, RenderSettings
 from semhead_lib.ops import compiled
@@ -50,35 +50,35 @@ WORK = {
     "hyplane, random, forward": ("hyplane", 256, 1, 1, 64, 48, 48, False, None),
     "hyplane, trained, forward": ("trained", 256, 1, 1, 64, 48, 48, False, (64, 64, 40)),
     "hyplane, trained, forward + backward": ("trained", 64, 4, 1, 64, 24, 24, True, (40, 48, 12)),
-    "semhead-64, 4 heads x 4 views, forward": (
+    "semhead-128, 4 heads x 4 views, forward": (
         "shipped",
         64,
         4,
         4,
-        32,
+        64,
         16,
         16,
         False,
         (24, 32, 10),
     ),
-    "semhead-64, 4 heads x 4 views, forward + backward": (
+    "semhead-128, 4 heads x 4 views, forward + backward": (
         "shipped",
         64,
         4,
         4,
-        32,
+        64,
         16,
         16,
         True,
         (24, 32, 10),
     ),
-    "semhead-64, 16 heads, forward": ("shipped", 64, 16, 1, 32, 16, 16, False, (24, 32, 10)),
-    "semhead-64, 16 heads, forward + backward": (
+    "semhead-128, 16 heads, forward": ("shipped", 64, 16, 1, 64, 16, 16, False, (24, 32, 10)),
+    "semhead-128, 16 heads, forward + backward": (
         "shipped",
         64,
         16,
         1,
-        32,
+        64,
         16,
         16,
         True,
@@ -113,8 +113,8 @@ def memory_peak(call) -> float:
 @torch.no_grad()
 def shipped_heads(heads: int) -> tuple[Renderer, torch.Tensor]:
     """The shipped generator's renderer, and feature maps of its heads."""
-    generator = Generator.load("semhead-64")
-    conditions = load_file(ASSETS / "semhead-64" / "conditions.safetensors")["features"].float()
+    generator = Generator.load(DEFAULT)
+    conditions = load_file(ASSETS / DEFAULT / "conditions.safetensors")["features"].float()
     torch.manual_seed(0)
     condition = conditions[:: len(conditions) // heads][:heads]
     return generator.renderer, generator.feature_map(
@@ -276,7 +276,7 @@ def test_renderer():
     report = {
         "what": f"medians of {RENDER_RUNS} interleaved runs, CPU time of one thread, fp32; random "
         "and trained planes "
-        f"with a network {CHANNELS}-{HIDDEN}-{1 + OUTPUTS}, semhead-64 with its own; errors "
+        f"with a network {CHANNELS}-{HIDDEN}-{1 + OUTPUTS}, semhead-128 with its own; errors "
         "against "
         f"{CONVERGED} + {CONVERGED} samples",
         **{said: found[memory] for memory, said in MEMORY.items()},

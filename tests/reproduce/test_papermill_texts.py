@@ -17,7 +17,7 @@ SOURCE = partial(ParametricSource, seed=3, resolution=64, views_per_subject=2)
 
 @pytest.fixture(scope="module")
 def model():
-    return HeadModel("semhead-64", device="cpu")
+    return HeadModel("semhead-128", device="cpu")
 
 
 @pytest.mark.parametrize(

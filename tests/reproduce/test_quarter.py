@@ -181,7 +181,7 @@ def test_figures_of_the_lease(whole):
     stored = json.loads((ROOT / "papermill_runs" / "benchmarks" / "render_cpu.json").read_text())
     for figures in (render, step):
         assert {"what", "ops", "machine", "versions", "date"} <= figures.keys() & stored.keys()
-    assert {"hyplane", "triplane", "heads of semhead-64"} <= render["rows"].keys()
+    assert {"hyplane", "triplane", "heads of semhead-128"} <= render["rows"].keys()
     for row in render["rows"].values():
         assert row["reference over ours, forward ms"] == pytest.approx(
             row["reference forward ms"] / row["ours forward ms"], rel=0.02

@@ -15,7 +15,7 @@ from semhead_lib.viz.exports import write_gif, write_mesh, write_mp4, write_view
 
 @pytest.fixture(scope="module")
 def head() -> Mesh:
-    generator = Generator.load("semhead-64")
+    generator = Generator.load("semhead-128")
     return mesh(generator, generator.mapping.w_mean, resolution=32)
 
 
@@ -111,7 +111,7 @@ def test_a_glb_has_linear_colours_and_a_rough_material(tmp_path):
 
 
 def test_every_mesh_is_closed():
-    generator = Generator.load("semhead-64")
+    generator = Generator.load("semhead-128")
     for seed in range(4):
         z = torch.randn(1, 128, generator=torch.Generator().manual_seed(seed))
         w = generator.mapping(z, torch.zeros(1, generator.config.condition_dim))

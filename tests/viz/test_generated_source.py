@@ -13,13 +13,13 @@ from semhead_lib.data.jobs.synthesis import synthesize
 from semhead_lib.models.generator import DEFAULT
 from semhead_lib.viz.generated_source import GeneratedSource
 
-SMALL = {"model": "semhead-64", "resolution": 64}
+SMALL = {"model": DEFAULT, "resolution": 128}
 
 
 def test_a_head_is_a_subject():
     source = GeneratedSource(**SMALL, seed=3, views_per_subject=4, view_sampling="orbit")
     subject = source.subject(2).validate()
-    assert subject.views.shape == (4, 3, 64, 64) and subject.masks.shape == (4, 64, 64)
+    assert subject.views.shape == (4, 3, 128, 128) and subject.masks.shape == (4, 128, 128)
     assert orbit_angles(subject.cameras)[:, 0].tolist() == pytest.approx(
         [-180, -90, 0, 90], abs=1e-3
     )
@@ -59,9 +59,9 @@ def test_bad_settings(tmp_path):
         with pytest.raises(ValueError, match=message):
             GeneratedSource(**settings)
     with pytest.raises(
-        ValueError, match="makes images of 64 pixels a side: resolution=64, not 128"
+        ValueError, match="makes images of 128 pixels a side: resolution=128, not 64"
     ):
-        GeneratedSource(**SMALL | {"resolution": 128}).subject(0)
+        GeneratedSource(**SMALL | {"resolution": 64}).subject(0)
 
 
 def test_the_bytes_do_not_depend_on_the_workers(tmp_path):

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from semhead_lib.cameras import orbit_cameras
-from semhead_lib.models.generator import Generator
+from semhead_lib.models.generator import DEFAULT, Generator
 from semhead_lib.models.planes import REPRESENTATIONS, make_planes
 from semhead_lib.models.renderer import Renderer, RenderSettings
 from semhead_lib.reproduce.quarter.job import Job
@@ -152,7 +152,7 @@ def _cases(sizes: Sizes, device: str) -> Iterator[_Case]:
 
 def _shipped(sizes: Sizes, cameras: Tensor, device: str) -> _Case:
     """Heads of the shipped generator: mostly empty space, as trained ones are."""
-    generator = Generator.load("semhead-64", device)
+    generator = Generator.load(DEFAULT, device)
     renderer, c = generator.renderer, generator.config
     renderer.settings = replace(renderer.settings, coarse=sizes.samples, fine=sizes.samples)
     with torch.no_grad():
@@ -165,7 +165,7 @@ def _shipped(sizes: Sizes, cameras: Tensor, device: str) -> _Case:
     own = replace(
         sizes, side=c.plane_side, channels=c.plane_channels, hidden=c.hidden, outputs=c.features
     )
-    return _Case("heads of semhead-64", renderer, features.requires_grad_(), cameras, own)
+    return _Case(f"heads of {DEFAULT}", renderer, features.requires_grad_(), cameras, own)
 
 
 def _with(renderer: Renderer, **changes: Any) -> Renderer:

@@ -23,10 +23,10 @@ HOLD += "with place_lock(Path(sys.argv[1])): print('held', flush=True); time.sle
     [
         (["data", "export", "DATA", "OUT"], place_lock),
         (["data", "pack", "DATA", "OUT", "size=1"], place_lock),
-        (["evaluate", "semhead-64", "DATA", "OUT"], place_lock),
+        (["evaluate", "semhead-128", "DATA", "OUT"], place_lock),
         (["data", "portraits", "PHOTOS", "OUT"], folder_lock),
         (["data", "import", "PHOTOS", "OUT"], folder_lock),
-        (["sample", "semhead-64", "OUT"], folder_lock),
+        (["sample", "semhead-128", "OUT"], folder_lock),
     ],
     ids=lambda words: "-".join(words[:2]) if isinstance(words, list) else "",
 )
