@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
+import itertools
 import os
 import shutil
 import socket
@@ -90,15 +91,41 @@ def folder_lock(folder: Path) -> Iterator[None]:
         os.close(handle)
 
 
+@contextlib.contextmanager
+def held_folder(folder: Path) -> Iterator[None]:
+    """Make `folder` if it is missing, and hold it as `folder_lock` does. Where what is done in it
+    fails, folders that were made for it and are still empty go again."""
+    made = [place for place in (folder, *folder.parents) if not place.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    with folder_lock(folder):
+        try:
+            yield
+        except BaseException:
+            with contextlib.suppress(OSError):  # what is not empty stays
+                for place in made:
+                    place.rmdir()
+            raise
+
+
+def check_apart(*, within: bool = False, **places: Path | str | None) -> None:
+    """Raise ValueError where two of the places that arguments name are the same one, or, asked
+    about `within`, where one lies within another."""
+    named = [(name, Path(place).resolve()) for name, place in places.items() if place]
+    for (one, here), (other, there) in itertools.permutations(named, 2):
+        if here == there:
+            raise ValueError(f"{one} and {other} are both {here}: name two places")
+        if within and there in here.parents:
+            raise ValueError(f"{one}={here} lies within {other}={there}: name places apart")
+
+
 def holds_out(function: Callable[P, R]) -> Callable[P, R]:
-    """A function that writes into the folder `out`: it is made if missing, and held meanwhile."""
+    """A function that writes into the folder `out`, which is a `held_folder` meanwhile."""
     signature = inspect.signature(function)
 
     @functools.wraps(function)
     def held(*args: P.args, **kwargs: P.kwargs) -> R:
         out = Path(signature.bind(*args, **kwargs).arguments["out"])
-        out.mkdir(parents=True, exist_ok=True)
-        with folder_lock(out):
+        with held_folder(out):
             return function(*args, **kwargs)
 
     return held

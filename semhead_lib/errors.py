@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import numbers
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 
@@ -22,9 +22,27 @@ def usage_errors(where: str) -> Iterator[None]:
     except UsageError:
         raise
     except (ValueError, TypeError, KeyError, AttributeError, IndexError, OverflowError) as error:
-        words = " ".join(str(error).split())
-        kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
-        raise UsageError(f"{where}: {kind}{words[:300]}") from None
+        raise UsageError(f"{where}: {' '.join(worded(error).split())[:300]}") from None
+
+
+def worded(error: Exception) -> str:
+    """The message of an error, after its class where that is none of those that say all in words.
+
+    >>> worded(ValueError("size must be positive")), worded(KeyError("size"))
+    ('size must be positive', "KeyError: 'size'")
+    """
+    kind = "" if isinstance(error, ValueError | OSError) else f"{type(error).__name__}: "
+    return f"{kind}{error}"
+
+
+def listed(names: Sequence[str], most: int = 5) -> str:
+    """The first of `names`, and how many more there are.
+
+    >>> listed(["a", "b", "c"], most=2)
+    'a, b and 1 more'
+    """
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
 
 
 def check_numbers(**named: object) -> None:

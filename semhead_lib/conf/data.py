@@ -106,11 +106,11 @@ class Synthesize:
 
 @dataclass(frozen=True)
 class Check:
-    """Checks the manifest, every shard's checksum and every sample (or an EG3D-form folder or
-    zip); exit code 1 on damage.
+    """Checks the manifest, every shard's checksum, every sample and where cameras look (or a
+    packed dataset, or an EG3D-form folder or zip); exit code 1 on damage.
     """
 
-    path: str = needed("path", "dataset folder or zip")
+    path: str = needed("path", "dataset folder, packed file, or zip")
 
 
 @dataclass(frozen=True)

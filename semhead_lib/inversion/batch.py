@@ -16,8 +16,10 @@ from torch import Tensor
 
 from semhead_lib.atomic import holds_out, remove_leftovers, write_atomically
 from semhead_lib.cameras import orbit_angles
+from semhead_lib.data.dataset.archives import folder_labels
 from semhead_lib.data.portraits.alignment import Portrait, read_portrait
 from semhead_lib.data.portraits.photos import SUFFIXES, find_photos
+from semhead_lib.errors import worded
 from semhead_lib.evaluation.features import FeatureExtractor
 from semhead_lib.inversion import judging, report
 from semhead_lib.inversion.inverter import Inverter
@@ -45,13 +47,18 @@ def gather(photos: Sequence[Path | str]) -> dict[str, list[Path]]:
     """Photographs by whom they show: those of one subfolder show one person, all others somebody of
     their own.
 
-    Raises FileNotFoundError for a path that is not there, ValueError where there is no photograph.
+    Raises FileNotFoundError for a path that is not there, ValueError where there is no photograph
+    or the labels of photographs are damaged.
     """
     subjects: dict[str, list[Path]] = {}
     for path in map(Path, photos):
         if not path.exists():
             raise FileNotFoundError(2, "no such photograph or folder", str(path))
         found = find_photos(path) if path.is_dir() else [(path.stem, path)]
+        place = path if path.is_dir() else path.parent
+        if any(file.parent == place for _, file in found):  # of all of them: said once if damaged
+            for folder in place.absolute(), place.absolute().parent:
+                folder_labels(folder)
         for name, file in found:
             unique = name
             while unique in subjects and subjects[unique][0].parent != file.parent:
@@ -100,8 +107,7 @@ def invert_photos(
             interrupted = "interrupted" in stopped
             write(result, folder, inverter, files, about if not interrupted else None)
         except Exception as error:  # of one; the others can still be had
-            kind = "" if isinstance(error, ValueError | OSError) else f"{type(error).__name__}: "
-            _say(f"[{number}/{len(subjects)}] {name}: {kind}{error}")
+            _say(f"[{number}/{len(subjects)}] {name}: {worded(error)}")
             failed += 1
             continue
         _say(f"[{number}/{len(subjects)}] {name}: {folder / report.PAGE}")

@@ -169,6 +169,21 @@ def test_photographs_are_gathered_from_files_and_folders(photos, tmp_path):
         batch.gather([tmp_path / "missing.png"])
 
 
+@pytest.mark.parametrize("given", ["photos", "photos/1.jpg photos/2.jpg"])
+def test_damaged_labels_above_photographs_are_said_once(tmp_path, capsys, model, given):
+    (tmp_path / "dataset.json").write_text('{"labels": [["1.jpg", [1, 2')
+    (tmp_path / "photos" / "3").mkdir(parents=True)
+    for name in ("1.jpg", "2.jpg", "3/4.jpg"):
+        Image.new("RGB", (64, 64), "grey").save(tmp_path / "photos" / name)
+    paths = [str(tmp_path / path) for path in given.split()]
+    assert main(["invert", *paths, f"out={tmp_path / 'out'}", f"model={model}", *QUICK]) == 1
+    assert capsys.readouterr().err.count("dataset.json: is not JSON") == 1
+    assert not (tmp_path / "out").exists()
+    assert list(batch.gather([tmp_path / "photos" / "3" / ".." / "3"])) == ["4"], (
+        "two folders above"
+    )
+
+
 def test_without_photographs_the_command_says_what_it_takes(capsys):
     assert main(["invert", "out=x"]) == 2
     assert "photos=... is needed: photographs (JPEG, PNG, WebP)" in capsys.readouterr().err

@@ -17,7 +17,7 @@ import warnings
 import zipfile
 import zlib
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -81,12 +81,16 @@ class ImageArchive:
         if self.sizes[name] > limit:
             raise ValueError(f"{self.path}: {name}: larger than {limit} bytes")
         try:
-            if self.zip is None:
-                return (self.path / name).read_bytes()
-            with self.zip.open(self._stored.get(name, name)) as file:
+            with self.open(name) as file:
                 return file.read(limit)
         except Exception as error:  # damaged zip files fail in many ways
             raise ValueError(f"{self.path}: {name}: cannot be read: {error}") from None
+
+    def open(self, name: str) -> IO[bytes]:
+        """An entry as a file, for its beginning. Damaged ones raise in many ways."""
+        if self.zip is None:
+            return open(self.path / name, "rb")
+        return self.zip.open(self._stored.get(name, name))
 
     def fingerprint(self) -> str:
         """Of all images: SHA-256 of their names, sizes and, of a zip file, their checksums; of a

@@ -17,16 +17,19 @@ import numpy as np
 from semhead_lib import old_names
 from semhead_lib.atomic import leftovers
 from semhead_lib.data.dataset.archives import ImageArchive, parse_label, unsafe_name
-from semhead_lib.data.dataset.conventions import foreign, looks_like
-from semhead_lib.data.dataset.encoding import sample_problems
+from semhead_lib.data.dataset.conventions import camera_problem
+from semhead_lib.data.dataset.eg3d_format import ArchiveSource
+from semhead_lib.data.dataset.encoding import decode_entry, decode_info, sample_problems
 from semhead_lib.data.dataset.entries import MAX_ENTRY, decode_image
 from semhead_lib.data.dataset.manifest import FORMAT, LEASES, LOG, MANIFEST, Manifest, ShardRecord
+from semhead_lib.data.dataset.packed import open_packed
 from semhead_lib.data.dataset.shards import read_member, sample_layout, shard_problem
+from semhead_lib.errors import worded
 
 
 def check(path: Path | str) -> list[str]:
-    """Every problem of the dataset at `path` (our folder, or an EG3D or PanoHead folder or zip),
-    one line each.
+    """Every problem of the dataset at `path` (our folder, one that was packed, or an EG3D or
+    PanoHead folder or zip), one line each.
 
     An empty list means that all files are there, whole, and what `dataset.json` says. Never raises
     for bad data.
@@ -35,9 +38,11 @@ def check(path: Path | str) -> list[str]:
     if not path.exists():
         return [f"{path} does not exist"]
     try:
+        if path.is_file() and (path.suffix == ".tar" or tarfile.is_tarfile(path)):
+            return list(_check_packed(path))
         return list(_check_archive(path) if _is_archive(path) else _check_dataset(path))
     except Exception as error:  # a checker that falls over bad data is of no use
-        return [f"{path}: cannot be checked: {type(error).__name__}: {error}"]
+        return [f"{path}: cannot be checked: {worded(error)}"]
 
 
 def _is_archive(path: Path) -> bool:
@@ -74,12 +79,46 @@ def _check_dataset(folder: Path) -> Iterator[str]:
         if path.name not in listed:
             yield f"{path}: is not in {MANIFEST}"
     owner: dict[str, str] = {}  # subject id -> shard
+    cameras: list[np.ndarray] = []
     for record in manifest.shards:
-        yield from _check_shard(folder / record.name, record, manifest, owner)
+        yield from _check_shard(folder / record.name, record, manifest, owner, cameras)
+    yield from _check_cameras(folder / MANIFEST, cameras, manifest)
+
+
+def _check_packed(path: Path) -> Iterator[str]:
+    try:
+        manifest, decode = open_packed(path)
+    except ValueError as error:
+        yield str(error)
+        return
+    cameras, ids = [], set()
+    for number in range(manifest.subjects):
+        try:
+            subject = decode(number)
+        except ValueError as error:
+            yield str(error)
+            continue
+        if subject.id in ids:
+            yield f"{path}: subject id {subject.id!r} appears twice"
+        ids.add(subject.id)
+        cameras.append(subject.cameras.numpy())
+    yield from _check_cameras(path, cameras, manifest)
+
+
+def _check_cameras(path: Path, cameras: list[np.ndarray], manifest: Manifest) -> Iterator[str]:
+    source = manifest.plan.source
+    settings = source.get("settings") if source.get("name") == ArchiveSource.name else None
+    imported = settings.get("camera", "") if isinstance(settings, dict) else ""
+    if cameras and (problem := camera_problem(np.concatenate(cameras), imported)):
+        yield f"{path}: {problem}"
 
 
 def _check_shard(
-    path: Path, record: ShardRecord, manifest: Manifest, owner: dict[str, str]
+    path: Path,
+    record: ShardRecord,
+    manifest: Manifest,
+    owner: dict[str, str],
+    cameras: list[np.ndarray],  # [V, 25] of each subject, which it adds
 ) -> Iterator[str]:
     if problem := shard_problem(path.parent, record):
         yield problem
@@ -98,6 +137,8 @@ def _check_shard(
             subjects += 1
             found = sample_problems(sample)
             yield from (f"{path}: {problem}" for problem in found)
+            if not found:
+                cameras.append(decode_entry(sample, decode_info(sample), "cameras.npy").numpy())
             try:
                 layout = sample_layout(sample)
                 views += layout.views_per_subject[0]
@@ -179,16 +220,17 @@ def _check_archive(path: Path) -> Iterator[str]:
                 cameras.append(parse_label(label))
             except ValueError as error:
                 yield f"{path}: {name}: label {error}"
-        if cameras and (camera := looks_like(np.stack(cameras))):
-            yield f"{path}: {MANIFEST}: {foreign(camera)}"
+        if cameras and (problem := camera_problem(np.stack(cameras))):
+            yield f"{path}: {MANIFEST}: {problem}"
         if not images:
             yield f"{path}: has no images"
-        resolution = None
+        resolution, first = None, ""
         for name in images:
             if labels and name not in counts:
                 yield f"{path}: {name}: has no label"
             try:
-                pixels = decode_image(archive.read(name), f"{path}: {name}", resolution=resolution)
-                resolution = resolution or pixels.shape[-1]
+                where = f"{path}: {name}"
+                pixels = decode_image(archive.read(name), where, resolution=resolution, like=first)
+                resolution, first = pixels.shape[-1], first or name
             except ValueError as error:
                 yield str(error)

@@ -18,7 +18,7 @@ STEPS = {  # what a label may be, in the order in which it is undone
 }
 CAMERAS = ("auto", "opencv", *STEPS)
 _LOOKS, _UPRIGHT = 0.9, 0.3  # least mean cosines of heads' cameras
-_PIXELS = 50.0  # image widths that no lens has
+_PIXELS, _WIDEST = 50.0, 0.3  # image widths: focal lengths that no lens has
 
 
 def parse_camera(words: str) -> tuple[str, ...]:
@@ -76,10 +76,22 @@ def looks_like(labels: np.ndarray) -> str | None:  # [N, 25]
     return "+".join(pixels) or None
 
 
-def foreign(camera: str) -> str:
-    """What labels look like, and how to bring them in: one line."""
-    what = ", ".join(STEPS[step] for step in parse_camera(camera))
-    return f"the cameras look like {what}; camera={camera} of data import converts them"
+def camera_problem(labels: np.ndarray, imported: str = "") -> str | None:  # [N, 25]
+    """Why labels can hardly be cameras of ours around a head, and which option of data import
+    mends them: one line, or None. `imported` is the option that they came by."""
+    camera, focal = looks_like(labels), float(np.median(labels[:, 16]))
+    remedy = f"camera={camera} of data import converts them" if camera else ""
+    if camera:
+        what = "look like " + ", ".join(STEPS[step] for step in parse_camera(camera))
+    elif focal < _WIDEST:
+        what = f"have a focal length of {focal:.2g} image widths"
+    elif not _sees_heads(labels):
+        what = "look away from the head, which stands at the origin"
+    else:
+        return None
+    if imported:
+        remedy = f"they came by data import camera={imported}: without it, that says what fits"
+    return f"the cameras {what}; {remedy or 'camera= of data import converts others to ours'}"
 
 
 def _sees_heads(labels: np.ndarray) -> bool:

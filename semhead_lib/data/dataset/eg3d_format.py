@@ -8,7 +8,6 @@ import hashlib
 import json
 import re
 import shutil
-import warnings
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -22,15 +21,16 @@ import torch
 import torch.nn.functional as F
 from tqdm import tqdm
 
-from semhead_lib.atomic import partial_path, place_lock, publish, remove_leftovers
+from semhead_lib.atomic import check_apart, partial_path, place_lock, publish, remove_leftovers
 from semhead_lib.cameras import orbit_angles
 from semhead_lib.data.dataset.archives import ImageArchive, parse_label
-from semhead_lib.data.dataset.conventions import converted, foreign, looks_like, parse_camera
+from semhead_lib.data.dataset.conventions import camera_problem, converted, looks_like, parse_camera
 from semhead_lib.data.dataset.encoding import decode_entry, decode_info
-from semhead_lib.data.dataset.entries import MAX_SIDE, decode_image, encode_image
+from semhead_lib.data.dataset.entries import MAX_SIDE, decode_image, encode_image, left_undone
 from semhead_lib.data.dataset.manifest import MANIFEST, Manifest
 from semhead_lib.data.dataset.shards import read_listed
 from semhead_lib.data.subjects import Subject
+from semhead_lib.errors import listed
 
 GROUPS = ("none", "folder")
 _COLOURED = 16  # by how much channels of a grey image differ at most, as JPEG makes them
@@ -80,8 +80,10 @@ class ArchiveSource:
             raise ValueError(f"{path}: {missing[0]} has no label ({len(missing)} such in all)")
         if not images:
             raise ValueError(f"{path}: has no images")
-        if absent := len(self._labels) - len(images):  # EG3D passes them over
-            warnings.warn(f"{path}: {absent} labels have no image", stacklevel=2)
+        self._notes: list[str] = []
+        self._images, there = images, set(images)
+        if absent := [name for name in self._labels if name not in there]:  # EG3D skips them
+            self._notes.append(f"{path}: {len(absent)} labels have no image: {listed(absent)}")
         self._masked = self._mask_names(images)
         self._look_at_cameras(images)
         self._digest = hashlib.sha256(self.archive.read(MANIFEST)).hexdigest()
@@ -113,14 +115,29 @@ class ArchiveSource:
             "group": self.group,
         } | {name: value for name, value in own.items() if value}
 
+    def notes(self) -> list[str]:
+        """What is taken but is hardly meant so, one line each: labels without images, cameras, and
+        what images ask for in their headers and importing leaves undone."""
+        found: dict[str, list[str]] = {}
+        for name in self._images:
+            with suppress(Exception), self.archive.open(name) as file:  # said when it is read
+                for what in left_undone(file):
+                    found.setdefault(what, []).append(name)
+        return self._notes + [
+            f"{self.archive.path}: {len(names)} of {len(self._images)} images have {what}: "
+            f"{listed(names)}"
+            for what, names in found.items()
+        ]
+
     def subject(self, index: int) -> Subject:
         """Read subject `index`. Raises ValueError naming the image that is not a square RGB image,
         or its label."""
         names, views, cameras, masks = self._groups[index], [], [], []
-        side = None
+        like = names[0] if self._size else self._images[0]
+        side = None if self._size else self._side
         for name in names:
             where = f"{self.archive.path}: {name}"
-            image = decode_image(self.archive.read(name), where, resolution=side)
+            image = decode_image(self.archive.read(name), where, resolution=side, like=like)
             side = image.shape[-1]
             views.append(self._resized(image))
             if self._masks is not None:
@@ -152,6 +169,12 @@ class ArchiveSource:
             licence=self.licence,
         )
 
+    @functools.cached_property
+    def _side(self) -> int:
+        """Pixels a side of the first image, and so of all where none is brought to another size."""
+        first = self._images[0]
+        return decode_image(self.archive.read(first), f"{self.archive.path}: {first}").shape[-1]
+
     def _label(self, name: str, size: int) -> np.ndarray:  # [25] float32
         label = parse_label(self._labels[name])
         if not self._steps:
@@ -159,26 +182,38 @@ class ArchiveSource:
         return parse_label(converted(label[None], self._steps, size)[0].tolist())
 
     def _look_at_cameras(self, images: list[str]) -> None:
-        """Raise ValueError where labels look like another convention and nobody said which they
-        are of; warn of rotations that were mended."""
+        """Raise ValueError where another `camera` would make labels ours; note other cameras that
+        see no head, and rotations that were mended."""
         raw, labels = [], []
         for name in images:
             with suppress(ValueError, TypeError):  # said with the image's name when it is read
                 labels.append(parse_label(self._labels[name]))
                 raw.append(np.asarray(self._labels[name], dtype=np.float64))
-        if self._camera == "auto" and labels and (camera := looks_like(np.stack(labels))):
-            raise ValueError(
-                f"{self.archive.path}: {MANIFEST}: {foreign(camera)} (camera=opencv: as they are)"
-            )
+        if labels:
+            self._compare_conventions(np.stack(labels), f"{self.archive.path}: {MANIFEST}")
         moved = [
             np.abs(a - b).max() for a, b in zip(raw, labels, strict=False) if a.shape == b.shape
         ]
         if mended := sum(distance > _MENDED for distance in moved):
-            warnings.warn(
+            self._notes.append(
                 f"{self.archive.path}: {mended} of {len(images)} cameras are rotations only nearly "
-                "(as PanoHead's and SphereHead's tools write them); the nearest ones were taken",
-                stacklevel=3,
+                "(as PanoHead's and SphereHead's tools write them); the nearest ones were taken"
             )
+
+    def _compare_conventions(self, labels: np.ndarray, where: str) -> None:  # [N, 25]
+        size = self._side if "pixels" in self._steps else 1
+        problem = camera_problem(converted(labels, self._steps, size))
+        if problem is None:
+            return
+        own, right = camera_problem(labels), looks_like(labels)
+        if own is None:
+            raise ValueError(
+                f"{where}: the cameras are EG3D's already, with camera={self._camera} they "
+                f"{problem.removeprefix('the cameras ').partition(';')[0]}: leave it out"
+            )
+        if right and self._camera != "opencv" and parse_camera(right) != self._steps:
+            raise ValueError(f"{where}: {own} (camera=opencv: as they are)")
+        self._notes.append(f"{where}: {problem}")
 
     def _mask_names(self, images: list[str]) -> dict[str, str]:
         """Which mask belongs to each image: of the same name, whatever its suffix."""
@@ -200,8 +235,9 @@ class ArchiveSource:
             if (mask.int() - mask[:1].int()).abs().max() > _COLOURED:
                 raise ValueError(f"{where}: has colours: a mask is grey, 0 behind the head")
             mask = mask[0]
-        if mask.max() == 1:
-            raise ValueError(f"{where}: holds 0 and 1 alone: a mask is 255 on the head")
+        if mask.max() <= 1:
+            values = "0 and 1" if mask.any() else "0"
+            raise ValueError(f"{where}: holds {values} alone: a mask is 255 on the head")
         return mask
 
     def _resized(self, layers: torch.Tensor) -> torch.Tensor:  # [C, H, W] uint8
@@ -228,6 +264,8 @@ def export_dataset(
     is not an empty folder, BlockingIOError when another process is writing it; `out` appears only
     when it is complete.
     """
+    check_apart(path=folder, out=out, masks=masks)
+    check_apart(within=True, out=out, masks=masks)
     folder, manifest = Path(folder), Manifest.load(folder)
     if masks and "masks" not in manifest.layout.fields:
         raise ValueError(f"{folder}: its subjects have no masks")

@@ -5,11 +5,11 @@ from __future__ import annotations
 import io
 import math
 import threading
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageCms
 from torch import Tensor
 
 IMAGE_FORMATS: dict[str, dict[str, Any]] = {
@@ -39,7 +39,11 @@ def encode_image(
 
 
 def decode_image(
-    data: bytes, where: str, modes: tuple[str, ...] = ("RGB",), resolution: int | None = None
+    data: bytes,
+    where: str,
+    modes: tuple[str, ...] = ("RGB",),
+    resolution: int | None = None,
+    like: str = "",  # the image that has `resolution`
 ) -> Tensor:
     """Pixels of an image file: uint8 [3, H, W] for RGB, uint8 [H, W] for 8-bit grey, float32 [H, W]
     for 16-bit grey.
@@ -54,6 +58,7 @@ def decode_image(
             side = resolution or min(image.width, MAX_SIDE)
             if image.size != (side, side):
                 problem = f"is {image.width} x {image.height} pixels, expected {side} x {side}"
+                problem += f", as {like} is" if like else ""
             elif image.mode not in modes:
                 problem = f"has mode {image.mode}, expected {modes[0]}"
             else:
@@ -65,6 +70,39 @@ def decode_image(
     if array.ndim == 3:
         return torch.from_numpy(array).movedim(-1, 0).contiguous()
     return torch.from_numpy(array if array.dtype == np.uint8 else array.astype(np.float32))
+
+
+def left_undone(file: IO[bytes]) -> list[str]:
+    """What the file of an image asks for and `decode_image` does not do, by its header alone. Raises
+    exceptions of many kinds for what is no image."""
+    found, start = [], file.read(25)
+    file.seek(0)
+    with Image.open(file, formats=("PNG", "JPEG", "WEBP")) as image:
+        if start.startswith(b"\x89PNG") and start[24:] == b"\x10":
+            found.append("16 bits a channel, of which the upper 8 are kept")
+        if "exif" in image.info and orientation(image) != 1:
+            found.append("an EXIF orientation and are not turned: cameras are of pixels as stored")
+        if other_profile(image.info.get("icc_profile")):
+            found.append("a colour profile other than sRGB and keep the numbers as stored")
+    return found
+
+
+def orientation(image: Image.Image) -> int:
+    """EXIF's orientation, 1 to 8; nothing else is read of what cameras and editors write there."""
+    try:
+        return int(image.getexif().get(0x0112, 1))
+    except Exception:  # damaged in many ways: then it says nothing
+        return 1
+
+
+def other_profile(profile: bytes | None) -> ImageCms.ImageCmsProfile | None:
+    """An ICC profile that can be read and is not that of sRGB; else None."""
+    try:
+        found = ImageCms.ImageCmsProfile(io.BytesIO(profile)) if profile else None
+        ours = found is None or "sRGB" in ImageCms.getProfileDescription(found)
+    except (ImageCms.PyCMSError, ValueError, OSError, TypeError):
+        return None
+    return None if ours else found
 
 
 def encode_npy(values: Tensor) -> bytes:  # float32

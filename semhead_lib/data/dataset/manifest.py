@@ -163,11 +163,14 @@ class Manifest:
         in it."""
         path = Path(folder) / MANIFEST
         if not path.is_file():
-            hint = (
-                "no such folder"
-                if not path.parent.is_dir()
-                else "not a dataset, or its synthesis is not finished"
-            )
+            hint = "not a dataset, or its synthesis is not finished"
+            if not path.parent.is_dir():
+                hint = "no such folder"
+            if path.parent.is_file():
+                raise ValueError(
+                    f"{folder}: is a file, expected the folder of a dataset: packed ones can be "
+                    "checked and trained on, not made into others"
+                )
             raise FileNotFoundError(f"{path} does not exist: {hint}")
         if path.stat().st_size > MAX_BYTES:
             raise ValueError(f"{path}: larger than {MAX_BYTES} bytes")

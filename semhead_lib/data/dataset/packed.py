@@ -28,7 +28,7 @@ import io
 import json
 import tarfile
 import zlib
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -113,9 +113,21 @@ def load_packed(
     """
     from semhead_lib.data.dataset.memory import SubjectsInMemory
 
-    path = Path(path)
     if limit is not None and limit < 1:
         raise ValueError(f"limit must be at least 1, got {limit}")
+    manifest, decode = open_packed(path, geometry=geometry)
+    with threads_of_one_core(threads) as pool:
+        subjects = list(pool.map(decode, range(manifest.subjects)[:limit]))
+    return SubjectsInMemory(subjects, range(len(subjects)), manifest)
+
+
+def open_packed(
+    path: Path | str, *, geometry: Collection[str] | None = None
+) -> tuple[Manifest, Callable[[int], Subject]]:
+    """The manifest of a packed dataset and what decodes its subjects by their numbers; all of it is
+    compared with its checksums. `geometry` as of `load_packed`; raises as that, and so does what
+    decodes."""
+    path = Path(path)
     if unknown := set(geometry or ()) - set(GEOMETRY):
         raise ValueError(
             f"geometry may name {', '.join(sorted(GEOMETRY))}, got {', '.join(sorted(unknown))}"
@@ -145,22 +157,23 @@ def load_packed(
 
         def decode(number: int) -> Subject:
             mine = slice(ends[number], ends[number + 1])
-            return _subject(
-                table[number],
-                images[mine],
-                None if classes is None else classes[mine],
-                None if depth is None else depth[mine],
-                cameras[number],
-                semantics[number],
-                manifest,
-                content["packed"],
-            )
+            try:
+                return _subject(
+                    table[number],
+                    images[mine],
+                    None if classes is None else classes[mine],
+                    None if depth is None else depth[mine],
+                    cameras[number],
+                    semantics[number],
+                    manifest,
+                    content["packed"],
+                )
+            except ValueError as error:
+                raise ValueError(f"{path}: {error}") from None
 
-        with threads_of_one_core(threads) as pool:
-            subjects = list(pool.map(decode, range(len(views))[:limit]))
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
-    return SubjectsInMemory(subjects, range(len(subjects)), manifest)
+    return manifest, decode
 
 
 def read_packed(path: Path | str) -> tuple[dict[str, Any], dict[str, bytes]]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import functools
+import warnings
 from pathlib import Path
 
+from semhead_lib.atomic import check_apart
 from semhead_lib.data.dataset.eg3d_format import ArchiveSource
 from semhead_lib.data.jobs.settings import ImportSettings
 from semhead_lib.data.jobs.synthesis import SynthesisReport, synthesize
@@ -32,13 +34,17 @@ def import_dataset(
     wrong, and SynthesisError naming the image that is not a square RGB image or whose label is no
     camera.
     """
+    check_apart(src=source, out=out, masks=masks)
     make_source = functools.partial(
         ArchiveSource, str(source), group, licence, camera, masks and str(masks), resolution
     )
+    images = make_source()
+    for note in images.notes():
+        warnings.warn(note, stacklevel=2)
     return synthesize(
         make_source,
         out,
-        len(make_source()),
+        len(images),
         shard_size=shard_size,
         workers=workers,
         image_format=image_format,

@@ -20,6 +20,7 @@ from semhead_lib.data.dataset.encoding import encode_subject
 from semhead_lib.data.dataset.manifest import Layout, Plan, ShardRecord
 from semhead_lib.data.dataset.shards import write_shard
 from semhead_lib.data.subjects import SubjectSource
+from semhead_lib.errors import worded
 
 SourceFactory = Callable[[], SubjectSource]
 OnSubject = Callable[[int, int], None]  # (index, views) of a subject that was made
@@ -50,7 +51,7 @@ def make_shard(
                 subject = source.subject(index)
                 sample = encode_subject(subject, plan.image_format)
             except Exception as error:
-                raise SynthesisError(f"subject {index}: {type(error).__name__}: {error}") from error
+                raise SynthesisError(f"subject {index}: {worded(error)}") from error
             on_subject(index, len(subject.views))
             yield sample
 

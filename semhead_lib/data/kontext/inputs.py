@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
 from multiprocessing import get_context
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import torch
@@ -24,13 +24,13 @@ from torch import Tensor
 from tqdm import tqdm
 
 from semhead_lib import old_names
-from semhead_lib.atomic import folder_lock, write_atomically
+from semhead_lib.atomic import check_apart, held_folder, write_atomically
 from semhead_lib.data.dataset.archives import SUFFIXES, ImageArchive, unsafe_name
 from semhead_lib.data.dataset.entries import MAX_ENTRY, encode_image
 from semhead_lib.data.dataset.shards import read_member
 from semhead_lib.data.kontext.settings import PortraitFilter
 from semhead_lib.data.portraits.alignment import Portrait, align
-from semhead_lib.data.portraits.photos import decode_photo
+from semhead_lib.data.portraits.photos import UNREAD, decode_photo
 from semhead_lib.files import read_rows
 
 CHOSEN, COLUMNS = (
@@ -43,7 +43,8 @@ _CHUNK = 16  # images a worker is given at a time
 
 
 def collection(path: Path | str) -> Iterator[tuple[str, bytes]]:
-    """Names and files of all images of a collection, always in the same order.
+    """Names and files of all images of a collection, always in the same order. Those of kinds that
+    are not read (`UNREAD`) come without their content.
 
     Raises FileNotFoundError, or ValueError naming what is wrong: no name, nothing in it, unsafe
     names, damage.
@@ -77,8 +78,10 @@ def choose_portraits(
     and ValueError when `out` was begun with another collection or other settings.
     """
     out = Path(out)
-    out.mkdir(parents=True, exist_ok=True)
-    with folder_lock(out):
+    check_apart(src=source, out=out)
+    if Path(source).resolve() in out.resolve().parents:
+        raise ValueError(f"out={out} lies within src={source}: its portraits would be in both")
+    with held_folder(out):
         return _choose(source, out, wanted or PortraitFilter(), workers, progress)
 
 
@@ -125,6 +128,8 @@ def _judged(job: tuple[str, bytes, PortraitFilter]) -> tuple[dict[str, Any], byt
     name, data, wanted = job
     torch.set_num_threads(1)
     row: dict[str, Any] = dict.fromkeys(COLUMNS, "") | {"image": name, "sha256": _digest(data)}
+    if (kind := PurePosixPath(name).suffix.lower()) in UNREAD:
+        return row | {"reason": f"unreadable: {kind}: only {', '.join(SUFFIXES)} are read"}, None
     try:
         portrait = align(
             decode_photo(data, name), name="portrait", where=name, resolution=wanted.resolution
@@ -184,8 +189,11 @@ def _of_archive(path: Path) -> Iterator[tuple[str, bytes]]:
     with ImageArchive(path) as archive:
         if archive.problems:
             raise ValueError(archive.problems[0])
-        for name in archive.images():
-            yield name, archive.read(name)
+        for name in sorted(archive.sizes):
+            if name.lower().endswith(SUFFIXES):
+                yield name, archive.read(name)
+            elif name.lower().endswith(UNREAD):
+                yield name, b""
 
 
 def _of_tars(paths: list[Path]) -> Iterator[tuple[str, bytes]]:
@@ -195,11 +203,12 @@ def _of_tars(paths: list[Path]) -> Iterator[tuple[str, bytes]]:
         try:
             with tarfile.open(path, "r:") as tar:
                 for member in tar:
-                    if not member.isreg() or not member.name.lower().endswith(SUFFIXES):
+                    read = member.name.lower().endswith(SUFFIXES)
+                    if not member.isreg() or not (read or member.name.lower().endswith(UNREAD)):
                         continue
-                    if (problem := unsafe_name(member.name)) or member.size > MAX_ENTRY:
+                    if (problem := unsafe_name(member.name)) or (read and member.size > MAX_ENTRY):
                         raise ValueError(f"{member.name!r}: {problem or 'too large'}")
-                    yield f"{path.name}/{member.name}", read_member(tar, member)
+                    yield f"{path.name}/{member.name}", read_member(tar, member) if read else b""
         except (tarfile.TarError, ValueError) as error:
             raise ValueError(f"{path}: is not a readable tar file: {error}") from None
 
@@ -234,6 +243,7 @@ def _compare(
     where nothing was begun."""
     path, here = out / SETTINGS, asdict(wanted)
     if not rows:
+        next(collection(source))  # before anything is written: it may be none
         write_atomically(path, json.dumps(here, indent=1).encode() + b"\n")
         return
     if path.is_file():

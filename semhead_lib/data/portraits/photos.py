@@ -12,10 +12,12 @@ from PIL import Image, ImageCms, UnidentifiedImageError
 from torch import Tensor
 
 from semhead_lib.data.dataset.archives import folder_labels
+from semhead_lib.data.dataset.entries import orientation, other_profile
+from semhead_lib.errors import listed
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
-_OTHERS = (".avif", ".bmp", ".cr2", ".cr3", ".dng", ".gif", ".heic", ".heif", ".jp2", ".jxl")
-_OTHERS += (".nef", ".arw", ".psd", ".tif", ".tiff")
+UNREAD = (".avif", ".bmp", ".cr2", ".cr3", ".dng", ".gif", ".heic", ".heif", ".jp2", ".jxl")
+UNREAD += (".nef", ".arw", ".psd", ".tif", ".tiff")
 _OWN = {"report.png": "report.html", "heads.png": "heads.json"}  # images that we write beside these
 _LARGEST = 4096  # pixels of the longer side; what is larger is made smaller as it is read
 _MOST, _LONGEST = 200_000_000, 16  # pixels; times the shorter side
@@ -115,7 +117,7 @@ def _check_size(image: Image.Image) -> None:
 
 
 def _upright(image: Image.Image) -> Image.Image:  # RGBA, not larger than _LARGEST
-    turn, profile = _TURNS.get(_orientation(image)), image.info.get("icc_profile")
+    turn, profile = _TURNS.get(orientation(image)), image.info.get("icc_profile")
     if image.mode.startswith("I"):  # 16 bits of grey, which Pillow would cut off at 255
         grey = np.asarray(image).astype(np.float32) / 257
         image = Image.fromarray(grey.round().clip(0, 255).astype(np.uint8))
@@ -127,30 +129,20 @@ def _upright(image: Image.Image) -> Image.Image:  # RGBA, not larger than _LARGE
 def _in_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
     """The image's colours by its ICC profile as those of sRGB; as they are where it has none, or one
     that cannot be read."""
-    if not profile:
+    its, alpha = other_profile(profile), None
+    if its is None:
         return image
     try:
-        its, ours = ImageCms.ImageCmsProfile(io.BytesIO(profile)), ImageCms.createProfile("sRGB")
-        if "sRGB" in ImageCms.getProfileDescription(its):
-            return image
-        alpha = None
         if image.mode in ("P", "PA", "LA", "RGBA"):
             alpha = image.convert("RGBA").getchannel("A")
             image = image.convert("L" if image.mode == "LA" else "RGB")
+        ours = ImageCms.createProfile("sRGB")
         found = ImageCms.profileToProfile(image, its, ours, outputMode="RGB")
         if alpha is not None and found is not None:
             found.putalpha(alpha)
         return image if found is None else found
     except (ImageCms.PyCMSError, ValueError, OSError, TypeError):
         return image
-
-
-def _orientation(image: Image.Image) -> int:
-    """EXIF's orientation, 1 to 8; nothing else is read of what cameras and editors write there."""
-    try:
-        return int(image.getexif().get(0x0112, 1))
-    except Exception:  # damaged in many ways: then it says nothing
-        return 1
 
 
 def _over_white(image: Image.Image) -> Tensor:  # RGBA -> [3, H, W] uint8
@@ -179,12 +171,11 @@ def find_photos(folder: Path | str) -> list[tuple[str, Path]]:
             if kind in SUFFIXES:
                 alone = place == folder or PurePosixPath(name.with_suffix("")) in labels
                 photos.append((path.stem if alone else place.name, path))
-            elif kind in _OTHERS:
+            elif kind in UNREAD:
                 unread.append(name.as_posix())
     if unread:
-        some = ", ".join(unread[:5]) + f" and {len(unread) - 5} more" * (len(unread) > 5)
         known = ", ".join(SUFFIXES)
-        warnings.warn(f"{folder}: left out {some}: only {known} are read", stacklevel=2)
+        warnings.warn(f"{folder}: left out {listed(unread)}: only {known} are read", stacklevel=2)
     if not photos:
         raise ValueError(f"{folder}: no folder with images ({', '.join(SUFFIXES)})")
     return photos

@@ -6,20 +6,24 @@ from __future__ import annotations
 import functools
 import io
 import json
+import re
+import struct
 import zipfile
+from zlib import compress, crc32
 
 import numpy as np
 import pytest
 import torch
 from noise_source import NoiseSource, files_of
 from PIL import Image
+from PIL.ImageCms import ImageCmsProfile, createProfile
 
 from semhead_lib.atomic import leftovers
 from semhead_lib.cameras import Camera, orbit_cameras
 from semhead_lib.data.dataset import eg3d_format
 from semhead_lib.data.dataset.archives import parse_label
 from semhead_lib.data.dataset.check import check
-from semhead_lib.data.dataset.conventions import looks_like
+from semhead_lib.data.dataset.conventions import STEPS, looks_like
 from semhead_lib.data.dataset.eg3d_format import export_dataset
 from semhead_lib.data.dataset.reading import subjects
 from semhead_lib.data.jobs.imports import import_dataset
@@ -243,7 +247,10 @@ def test_bad_sources_are_refused(tmp_path):
         images=("a.png", "c.png"),
     )
     refused(
-        "short", [["a.png", label[:9]]], r"a\.png: label expected 25 numbers, got 9", SynthesisError
+        "short",
+        [["a.png", label[:9]]],
+        r"^subject 0: /.*a\.png: label expected 25 numbers, got 9",
+        SynthesisError,
     )
     with pytest.raises(FileNotFoundError, match="does not exist"):
         bring_in(tmp_path / "nowhere", tmp_path / "x")
@@ -339,7 +346,11 @@ def test_foreign_cameras_are_named_and_converted(tmp_path, kind):
     assert f"camera={kind} of data import converts them" in line
     with pytest.raises(ValueError, match="the cameras look like"):
         bring_in(source, tmp_path / "refused")
-    bring_in(source, tmp_path / "as-they-are", camera="opencv")
+    with pytest.warns(UserWarning, match=f"camera={re.escape(kind)} of data import"):
+        bring_in(source, tmp_path / "as-they-are", camera="opencv")
+    (line,) = check(tmp_path / "as-they-are")
+    assert f"dataset.json: the cameras look like {STEPS[kind.partition('+')[0]]}" in line
+    assert line.endswith(f"camera={kind} of data import converts them")
     if kind != "pixels":
         bring_in(source, tmp_path / "ours", camera=kind)
         cameras = torch.cat([s.cameras for s in subjects(tmp_path / "ours")])
@@ -350,6 +361,122 @@ def test_foreign_cameras_are_named_and_converted(tmp_path, kind):
         assert torch.allclose(cameras, AROUND, atol=1e-5)
     with pytest.raises(ValueError, match="camera must be auto, opencv, or one or more of"):
         bring_in(source, tmp_path / "x", camera="blender")
+
+
+@pytest.mark.parametrize("camera", ["opengl", "w2c", "w2c+opengl", "zup", "pixels"])
+def test_cameras_of_ours_are_not_converted(tmp_path, camera):
+    source = labelled(tmp_path / "in", AROUND)
+    with pytest.raises(ValueError, match=r"the cameras are EG3D's already, .*: leave it out"):
+        bring_in(source, tmp_path / "out", camera=camera)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_conversion_that_is_not_enough_is_refused(tmp_path):
+    source = labelled(tmp_path / "in", turned(AROUND, "w2c+opengl"))
+    with pytest.raises(ValueError, match=r"; camera=w2c\+opengl of data import converts them"):
+        bring_in(source, tmp_path / "out", camera="opengl")
+
+
+def test_cameras_that_see_no_head_are_said(tmp_path):
+    """Of no convention that is known; and of one that was given wrongly, where nothing refused it."""
+    away = AROUND.double().numpy().copy()
+    away[:, :16] = (away[:, :16].reshape(-1, 4, 4) @ np.diag([-1, 1, -1, 1.0])).reshape(-1, 16)
+    source = labelled(tmp_path / "in", away)
+    lines = check(source)
+    assert len(lines) == 1 and "dataset.json: the cameras look away from the head" in lines[0]
+    with pytest.warns(UserWarning, match=r"look away from the head.*; camera= of data import"):
+        bring_in(source, tmp_path / "out")
+    manifest = tmp_path / "out" / "dataset.json"
+    assert check(tmp_path / "out") == [
+        lines[0].replace(str(source), str(tmp_path / "out"), 1).replace(": dataset", "/dataset", 1)
+    ]
+    content = json.loads(manifest.read_text())
+    content["plan"]["source"]["settings"]["camera"] = "opengl"  # as earlier versions let pass
+    manifest.write_text(json.dumps(content))
+    (line,) = check(tmp_path / "out")
+    assert line.endswith("by data import camera=opengl: without it, that says what fits")
+
+
+def with_header(pixels, deep=False, **how):
+    """A PNG of RGB; `deep` has 16 bits a channel, which Pillow does not write."""
+    file = io.BytesIO()
+    if not deep:
+        Image.fromarray(pixels).save(file, "PNG", **how)
+        return file.getvalue()
+    rows = b"".join(b"\0" + (row.astype(">u2") * 257).tobytes() for row in pixels)
+    side = struct.pack(">II", pixels.shape[1], pixels.shape[0])
+
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", crc32(kind + data))
+
+    header = chunk(b"IHDR", side + bytes([16, 2, 0, 0, 0]))
+    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", compress(rows)) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+def test_what_headers_ask_for_is_said_once_and_not_done(tmp_path, zipped):
+    names = [f"{i}.png" for i in range(len(AROUND))]
+    rows = [[name, label.tolist()] for name, label in zip(names, AROUND, strict=True)]
+    entries = {name: png(i) for i, name in enumerate(names)}
+    entries["dataset.json"] = json.dumps({"labels": rows}).encode()
+    lab, srgb = (ImageCmsProfile(createProfile(space)).tobytes() for space in ("LAB", "sRGB"))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    pixels = {name: pixels_of(data) for name, data in entries.items() if name in names}
+    for number, how in {
+        1: {"icc_profile": lab},
+        3: {"icc_profile": lab},
+        4: {"icc_profile": srgb},
+    }.items():
+        entries[names[number]] = with_header(pixels[names[number]], **how)
+    entries["2.png"] = with_header(pixels["2.png"], exif=exif.tobytes())
+    entries["0.png"] = with_header(pixels["0.png"], deep=True)
+    write(tmp_path / "in", entries, zipped)
+    with pytest.warns(UserWarning) as said:
+        bring_in(tmp_path / "in", tmp_path / "out")
+    lines = [str(warning.message).removeprefix(f"{tmp_path / 'in'}: ") for warning in said]
+    assert [(line[:34], line.rpartition(": ")[2]) for line in lines] == [
+        ("1 of 5 images have 16 bits a chann", "0.png"),
+        ("2 of 5 images have a colour profil", "1.png, 3.png"),
+        ("1 of 5 images have an EXIF orienta", "2.png"),
+    ]
+    for subject, name in zip(subjects(tmp_path / "out"), names, strict=True):
+        assert np.array_equal(subject.views[0].permute(1, 2, 0), pixels[name])
+
+
+@pytest.mark.parametrize("group", ["none", "folder"])
+def test_images_of_two_sizes_are_both_named(tmp_path, group):
+    source = labelled(tmp_path / "in", AROUND)
+    (source / "00000/img00000000.png").write_bytes(png(0, 32))
+    message = r"img00000001\.png: is 16 x 16 pixels, expected 32 x 32, as 00000/img00000000\.png is"
+    with pytest.raises(SynthesisError, match=message):
+        bring_in(source, tmp_path / "out", group=group)
+    assert any(line.endswith("as 00000/img00000000.png is") for line in check(source))
+
+
+def test_places_that_are_one_are_named(dataset, tmp_path):
+    """No other process writes there: the same command does."""
+    before, source = files_of(tmp_path), labelled(tmp_path / "in", AROUND)
+    out = tmp_path / "out"
+    for wrong in (
+        lambda: send_out(dataset, out, masks=out),
+        lambda: send_out(dataset, dataset),
+        lambda: send_out(dataset, out, masks=dataset),
+        lambda: bring_in(source, source),
+        lambda: bring_in(source, out, masks=out),
+        lambda: bring_in(source, out, masks=source / ".." / "in"),
+    ):
+        with pytest.raises(
+            ValueError, match=r"(out|masks) and (out|masks)|(path|src) and (out|masks)"
+        ):
+            wrong()
+    for places in ({"masks": out / "masks"}, {"masks": tmp_path}):
+        with pytest.raises(
+            ValueError, match=r"(out|masks)=.* lies within (out|masks)=.*: name places"
+        ):
+            send_out(dataset, out, **places)
+    assert files_of(tmp_path) == before | {f"in/{n}": d for n, d in files_of(source).items()}
+    assert not out.exists()
 
 
 def test_cameras_of_ours_look_like_ours(tmp_path):
@@ -367,7 +494,7 @@ def test_rotations_that_are_nearly_ones_are_mended_with_one_note(tmp_path, shear
     assert check(source) == []
     with pytest.warns(UserWarning, match="5 of 5 cameras are rotations only nearly") as said:
         bring_in(source, tmp_path / "ours")
-    assert len(said) == 2  # the source is built twice
+    assert len(said) == 1
     for subject, label in zip(subjects(tmp_path / "ours"), labels, strict=True):
         rotation = subject.cameras[0, :16].reshape(4, 4)[:3, :3].double()
         assert torch.allclose(rotation @ rotation.T, torch.eye(3).double(), atol=1e-6)
@@ -384,7 +511,7 @@ def test_names_are_read_as_eg3d_reads_them(tmp_path):
     entries = {f"set/{n}": png(i) for i, n in enumerate(names[:2])}
     entries["set/dataset.json"] = json.dumps({"labels": rows}).encode()
     write(tmp_path / "in.zip", entries, zipped=True)
-    with pytest.warns(UserWarning, match="1 labels have no image"):
+    with pytest.warns(UserWarning, match=r"1 labels have no image: 00000/absent\.png"):
         report = bring_in(tmp_path / "in.zip", tmp_path / "ours")
     assert report.manifest.subjects == 2
     assert [s.provenance["images"] for s in subjects(tmp_path / "ours")] == [[names[0]], [names[1]]]
@@ -406,14 +533,16 @@ def test_masks_come_in_and_go_out(tmp_path, zipped):
     bring_in(tmp_path / "out", tmp_path / "again", masks=tmp_path / f"out-masks{end}")
     for one, other in zip(subjects(tmp_path / "ours"), subjects(tmp_path / "again"), strict=True):
         assert torch.equal(one.masks, other.masks) and torch.equal(one.views, other.views)
-    ones = io.BytesIO()
+    ones, empty = io.BytesIO(), io.BytesIO()
     Image.fromarray(np.eye(16, dtype=np.uint8)).save(ones, "PNG")
+    Image.fromarray(np.zeros((16, 16), np.uint8)).save(empty, "PNG")
     write(tmp_path / "fewer", dict(list(masks.items())[:4]))
     with pytest.raises(ValueError, match=r"img00000004\.png has no mask \(1 such in all\)"):
         bring_in(source, tmp_path / "x", masks=tmp_path / "fewer")
     for wrong, message in (
         (png(5), "has colours: a mask is grey"),
         (ones.getvalue(), "holds 0 and 1 alone"),
+        (empty.getvalue(), "holds 0 alone"),
     ):
         write(tmp_path / f"wrong{len(wrong)}", masks | {"00000/img00000002.png": wrong})
         with pytest.raises(SynthesisError, match=rf"img00000002\.png: {message}"):

@@ -7,6 +7,7 @@ import functools
 import io
 import json
 import tarfile
+import zlib
 from dataclasses import replace
 
 import numpy as np
@@ -17,6 +18,7 @@ from PIL import Image
 
 from semhead_lib import cli
 from semhead_lib.data.dataset import packed, packing
+from semhead_lib.data.dataset.check import check
 from semhead_lib.data.dataset.entries import decode_npy, encode_npy
 from semhead_lib.data.dataset.memory import SubjectsInMemory
 from semhead_lib.data.dataset.packed import load_packed, read_packed, write_packed
@@ -375,6 +377,57 @@ def rewritten(file, path, change):
 def test_contradictions_are_named(file, tmp_path, change, message):
     with pytest.raises(ValueError, match=message):
         load_packed(rewritten(file, tmp_path / "odd.tar", change))
+
+
+def test_a_whole_file_has_no_problems(file, file_with_geometry, capsys):
+    assert check(file) == [] == check(file_with_geometry)
+    assert cli.main(["data", "check", str(file)]) == 0
+    assert capsys.readouterr().out == f"{file}: no damage found\n"
+
+
+def _of_two(content, members):
+    """The first two subjects have one id, and the third an image that cannot be read."""
+    table = json.loads(zlib.decompress(members["subjects.json"]))
+    table[1]["id"] = table[0]["id"]
+    members["subjects.json"] = zlib.compress(json.dumps(table).encode())
+    start = int(decode_npy(members["lengths.npy"], "lengths", (48,), np.int32)[:8].sum())
+    images = bytearray(members["images.bin"])
+    images[start : start + 30] = bytes(30)
+    members["images.bin"] = bytes(images)
+
+
+def _turned(content, members):
+    cameras = decode_npy(members["cameras.npy"], "cameras", (48, 25))
+    cameras.view(48, -1)[:, [1, 2, 5, 6, 9, 10]] *= -1
+    members["cameras.npy"] = encode_npy(cameras)
+
+
+def test_checking_a_packed_dataset_names_every_problem(file, tmp_path):
+    odd, ids = tmp_path / "odd.tar", [subject.id for subject in load_packed(file)]
+    first, second = check(rewritten(file, odd, _of_two))
+    assert first == f"{odd}: subject id {ids[0]!r} appears twice"
+    assert second.startswith(f"{odd}: {ids[2]}, view 0: is not a readable image")
+    (line,) = check(rewritten(file, odd, _turned))
+    assert line.startswith(f"{odd}: the cameras look like OpenGL's camera axes")
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    odd.write_bytes(data)
+    assert check(odd) == [f"{odd}: images.bin: damaged: its checksum is not the manifest's"]
+    odd.write_bytes(data[: len(data) // 2])
+    (line,) = check(odd)
+    assert line.startswith(f"{odd}: images.bin: expected a plain file no larger than")
+    odd.write_bytes(b"nothing")
+    (line,) = check(odd)
+    assert line.startswith(f"{odd}: is not a packed dataset: ")
+
+
+@pytest.mark.parametrize("words", [["pack"], ["export"], ["encode"]])
+def test_a_packed_dataset_is_not_made_into_others(file, tmp_path, capsys, words):
+    out = [str(tmp_path / "out.tar")] * (words != ["encode"])
+    before = file.read_bytes()
+    assert cli.main(["data", *words, str(file), *out]) == 1
+    assert f"{file}: is a file, expected the folder of a dataset" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == [] and file.read_bytes() == before
 
 
 def _coloured(of, name, side):

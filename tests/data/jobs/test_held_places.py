@@ -10,7 +10,7 @@ import sys
 import pytest
 from noise_source import files_of
 
-from semhead_lib.atomic import folder_lock, place_lock
+from semhead_lib.atomic import folder_lock, held_folder, place_lock
 from semhead_lib.cli import main
 from semhead_lib.data.dataset.eg3d_format import export_dataset
 
@@ -41,6 +41,36 @@ def test_a_place_that_is_held_is_left_alone(dataset, tmp_path, capsys, words, lo
         assert main([places.get(word, word) for word in words]) == 1
     assert f"{out}: another process is writing here" in capsys.readouterr().err
     assert files_of(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["sample", "nowhere", "OUT"],
+        ["inverter", "train", "nowhere", "OUT"],
+        ["data", "portraits", "EMPTY", "OUT"],
+        ["data", "portraits", "nowhere", "OUT"],
+    ],
+    ids="-".join,
+)
+@pytest.mark.parametrize("there", [False, True])
+def test_a_command_that_fails_leaves_nothing(tmp_path, capsys, words, there):
+    out, empty = tmp_path / "new" / "out", tmp_path / "empty"
+    empty.mkdir()
+    if there:
+        out.mkdir(parents=True)
+    before = sorted(tmp_path.rglob("*"))
+    places = {"OUT": str(out), "EMPTY": str(empty)}
+    assert main([places.get(word, word) for word in words]) == 1
+    assert "nowhere" in (said := capsys.readouterr().err) or "no images in it" in said
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_what_was_written_before_a_failure_stays(tmp_path):
+    with pytest.raises(ValueError, match="no more"), held_folder(tmp_path / "a" / "b"):
+        (tmp_path / "a" / "b" / "first").touch()
+        raise ValueError("no more")
+    assert list(files_of(tmp_path)) == ["a/b/first"]
 
 
 def test_a_lock_ends_with_its_process_and_leaves_no_file(tmp_path):

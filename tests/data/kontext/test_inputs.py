@@ -141,6 +141,39 @@ def test_images_may_be_added_to_a_collection_and_to_an_earlier_table(chosen, tmp
     assert found == counts | {"unreadable": counts["unreadable"] + 1}
 
 
+@pytest.mark.parametrize("kind", ["folder", "tar"])
+def test_images_of_kinds_that_are_not_read_have_a_row(images, tmp_path, kind):
+    source = tmp_path / ("in.tar" if kind == "tar" else "in")
+    files = {"a.HEIC": b"heic", "b/b.tiff": b"tiff", "c.txt": b"text", "d.png": b"no image"}
+    if kind == "tar":
+        with tarfile.open(source, "w") as tar:
+            for name, data in files.items():
+                info = tarfile.TarInfo(name)
+                info.size = len(data)
+                tar.addfile(info, io.BytesIO(data))
+    else:
+        for name, data in files.items():
+            (source / name).parent.mkdir(parents=True, exist_ok=True)
+            (source / name).write_bytes(data)
+    for _ in range(2):  # the same command goes on
+        counts = choose_portraits(source, tmp_path / "out", WANTED, progress=False)
+        assert counts == {"chosen": 0, "unreadable": 3}
+    with open(tmp_path / "out" / CHOSEN, newline="") as file:
+        rows = {row["image"].removeprefix("in.tar/"): row["reason"] for row in csv.DictReader(file)}
+    assert list(rows) == ["a.HEIC", "b/b.tiff", "d.png"]
+    assert rows["a.HEIC"] == "unreadable: .heic: only .png, .jpg, .jpeg, .webp are read"
+    assert rows["b/b.tiff"].startswith("unreadable: .tiff: only")
+
+
+def test_portraits_are_no_part_of_their_collection(chosen, tmp_path):
+    source = shutil.copytree(chosen[0], tmp_path / "in")
+    with pytest.raises(ValueError, match="src and out are both"):
+        choose_portraits(source, source, WANTED, progress=False)
+    with pytest.raises(ValueError, match="lies within src"):
+        choose_portraits(source, source / "out", WANTED, progress=False)
+    assert {p.name for p in source.iterdir()} == {p.name for p in chosen[0].iterdir()}
+
+
 def test_collections(images, tmp_path):
     with zipfile.ZipFile(tmp_path / "all.zip", "w") as zipped:
         for name, data in images.items():
