@@ -15,7 +15,9 @@ import shutil
 import signal
 import sys
 import textwrap
+import warnings
 from dataclasses import dataclass
+from pathlib import Path
 
 from semhead_lib import __version__
 from semhead_lib.conf import data, models, runs
@@ -195,6 +197,8 @@ def main(arguments: list[str] | None = None) -> int:
             signal.SIGTERM, signal.default_int_handler
         )  # schedulers send it: save and stop, as for Ctrl-C
     debug = os.environ.get("SEMHEAD_DEBUG", "") not in ("", "0")
+    formatwarning = warnings.formatwarning
+    warnings.formatwarning = _warning_in_words
     try:
         return _dispatch(arguments)
     except KeyboardInterrupt:
@@ -208,6 +212,20 @@ def main(arguments: list[str] | None = None) -> int:
             raise
         _say(f"error: {_in_words(error)}")
         return 2 if isinstance(error, UsageError) else 1
+    finally:
+        warnings.formatwarning = formatwarning
+
+
+def _warning_in_words(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    line: str | None = None,
+) -> str:
+    """Of ours: the sentence alone; of others, where in their code as well."""
+    ours = category is UserWarning and Path(filename).is_relative_to(Path(__file__).parent)
+    return f"warning: {message}\n" if ours else f"{filename}:{lineno}: {message}\n"
 
 
 def _dispatch(arguments: list[str]) -> int:

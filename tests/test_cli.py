@@ -278,3 +278,18 @@ def test_only_commands_that_share_their_work_run_in_every_process(capsys, monkey
     code, _, said = run(capsys, *command.name.split())
     assert bool(called) == command.shared == (command.name in ("synthesize", "train"))
     assert command.shared or (code == 0 and "done by the first process alone" in said)
+
+
+def test_warnings_are_sentences():
+    """Ours without a place in the code; and only while a command runs."""
+    code = (
+        "import warnings; from semhead_lib import cli; "
+        "cli._dispatch = lambda words: compile_and_warn() or 0; "
+        "compile_and_warn = lambda: warnings.warn_explicit('this is odd', UserWarning, "
+        "cli.__file__, 7) or warnings.warn_explicit('theirs', UserWarning, '/else/where.py', 9); "
+        "cli.main(['data']); warnings.warn_explicit('after', UserWarning, cli.__file__, 8)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    first, second, third, *_ = done.stderr.splitlines()
+    assert (first, second) == ("warning: this is odd", "/else/where.py:9: theirs")
+    assert third.endswith("UserWarning: after")
