@@ -178,7 +178,6 @@ def test_inversion_of_ones_own_photograph_and_methods_compared_anew(tmp_path):
     Image.fromarray(astronaut()).save(tmp_path / "me.png")
     photos = str(tmp_path / "me.png")
     few = dict(photos=photos, results="", subjects=1, steps=12, pivotal_steps=5)
-    few |= dict(model="semhead-64")  # a quarter of the pixels
     _, path, results = execute("06_inversion", tmp_path, **few)
     shown_by(path, results, **few)
     found = pandas.read_csv(results / "judged.csv")

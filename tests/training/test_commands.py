@@ -23,7 +23,7 @@ def run(*words) -> int:
 
 @pytest.mark.slow
 def test_train_evaluate_and_sample(tmp_path, capsys):
-    subjects = make_noise(tmp_path / "subjects", semantic=False, subjects=64, views=8)
+    subjects = make_noise(tmp_path / "subjects", semantic=False, subjects=96, views=8)
     model = tmp_path / "run" / "generator"
     assert run("data", "encode", subjects, "encoder=headclip-64", "device=cpu") == 0
     command = (
@@ -41,7 +41,7 @@ def test_train_evaluate_and_sample(tmp_path, capsys):
     )
 
     judged = tmp_path / "figures.json"
-    options = ("heads=32", "consistency_heads=2", "device=cpu")
+    options = ("heads=48", "consistency_heads=2", "device=cpu")
     assert run("evaluate", model, subjects, judged, *options) == 0
     table = capsys.readouterr().out
     assert (

@@ -63,7 +63,7 @@ def test_two_processes_synthesize_what_one_does(tmp_path):
 @pytest.mark.slow
 def test_the_first_of_two_processes_evaluates(tmp_path):
     """And images of the data may be larger than the generator's."""
-    people = make_noise(tmp_path / "people", semantic=False, resolution=64, subjects=64, views=8)
+    people = make_noise(tmp_path / "people", semantic=False, resolution=64, subjects=96, views=8)
     assert cli.main(["data", "encode", str(people), "device=cpu"]) == 0
     torch.manual_seed(0)
     sizes = dict(plane_side=16, plane_channels=8, backbone_base=512, backbone_most=32)
@@ -72,7 +72,7 @@ def test_the_first_of_two_processes_evaluates(tmp_path):
     encoder = Manifest.load(people).layout.semantic["encoder"]
     mode = ConditionMode("semantic", 128)
     ConditionBank(mode, encoder, features, names).save(tmp_path / "model")
-    words = ("heads=32", "consistency_heads=0", "device=cpu")
+    words = ("heads=48", "consistency_heads=0", "device=cpu")
     out = tmp_path / "metrics.json"
     said = torchrun("evaluate", tmp_path / "model", people, out, *words)
     assert "'evaluate' is done by the first process alone" in said
