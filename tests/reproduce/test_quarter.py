@@ -698,7 +698,7 @@ def test_a_lease_that_reconstructs(tree, data, tmp_path):
     environment = {
         "TRAINING": "reconstruct",
         "SETTINGS": "preset=semhead-32 crop=16 pixels=0 subjects_per_batch=2 views_per_subject=2 "
-        "rendered=2 kimg=0.04",
+        "rendered=2 kimg=0.016",
         "LIMITS": "build=0 checks=0 tests=0 render=0 step=0",
         "FILES": "6",
     }
