@@ -59,9 +59,10 @@ def sample_conditions(
             drawn = torch.cos(angle) * drawn + torch.sin(angle) * tangent
         elif strategy == "interpolate":
             near = min(1 + round(9 * strength), len(x) - 1)
-            similarity = (x @ x.T).fill_diagonal_(-2.0)
+            begun, which = start.unique(return_inverse=True)  # each once, and no others
+            similarity = (x[begun] @ x.T).scatter_(1, begun[:, None], -2.0)  # not to itself
             choice = torch.randint(near, (count,), generator=rng)
-            other = x[similarity.topk(near, dim=1).indices[start, choice]]
+            other = x[similarity.topk(near, dim=1).indices[which, choice]]
             drawn = slerp(drawn, other, torch.rand(count, 1, generator=rng, dtype=torch.float64))
     return F.normalize(drawn, dim=-1).float()
 

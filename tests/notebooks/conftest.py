@@ -19,6 +19,7 @@ FLAGS = (
     "--use-angle=swiftshader",
     "--enable-unsafe-swiftshader",
     "--disable-background-networking",
+    "--disable-gpu-compositing",  # on a processor, pages take less of it without; scenes keep WebGL
 )
 TOKEN = "semhead-browser-test"
 _SETTINGS = {

@@ -41,7 +41,7 @@ def test_photographs_turned_around_by_the_tiny_model(tiny, tmp_path):
         cwd=NOTEBOOK.parents[1],
         progress_bar=False,
         parameters=parameters
-        | dict(subjects=8, views_per_subject=4, resolution=64, shard_size=2, workers=2),
+        | dict(subjects=8, views_per_subject=4, resolution=64, shard_size=2, workers=1),
     )
     notebook = json.loads(target.read_text())
     outputs = [o for c in notebook["cells"] for o in c.get("outputs", [])]
