@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -111,7 +112,7 @@ def surface(
             f"no surface: density lies in {low:.3g}...{high:.3g}, the level is {level:g}"
         )
     # densities fall outwards: "ascent" winds triangles for that
-    volume = np.pad(volume, 1, constant_values=min(low, 0.0))
+    volume = np.pad(volume, 1, constant_values=min(low, 0.0, 2 * level - high))
     vertices, faces, _, _ = marching_cubes(volume, level, gradient_direction="ascent")
     vertices = (vertices - 1).clip(0, resolution - 1)
     return (vertices * step.numpy() + first.numpy()).astype(np.float32), faces.astype(np.int32)
@@ -125,16 +126,31 @@ def mesh(
     level: float = LEVEL,
 ) -> Mesh:
     """The head with style w as a mesh; its colours are the raw image's, where the surface is. See
-    `surface`."""
+    `surface`.
+
+    The density is softplus(raw - 1), which is 0 wherever the raw density is well below 1: linear
+    interpolation between grid points would put the surface too far out, by an amount that depends
+    on where the grid points lie, and leave terraces. So the surface is found in the raw density,
+    which is about linear there.
+    """
     features = generator.feature_map(w[None])
+    if level <= 0:
+        raise ValueError(f"level must be above 0, got {level:g}")
+    raw_level = 1 + level + math.log(-math.expm1(-level))  # softplus(raw_level - 1) = level
 
     def field(points: Tensor) -> tuple[Tensor, Tensor]:
         raw, colours = generator.renderer.field(features, points[None].to(features))
-        return torch.nn.functional.softplus(raw[0] - 1), colours[0, :, :3]
+        return raw[0] - raw_level, colours[0, :, :3]
 
-    vertices, faces = surface(
-        lambda p: field(p)[0], resolution, generator.renderer.settings.box, level
-    )
+    try:
+        vertices, faces = surface(
+            lambda p: field(p)[0], resolution, generator.renderer.settings.box, 0.0
+        )
+    except ValueError:
+        if resolution < 2:
+            raise
+        where = f"nowhere, or everywhere, above the level {level:g}"
+        raise ValueError(f"no surface: the density is {where}") from None
     parts = [field(part)[1].cpu() for part in torch.from_numpy(vertices).split(_CHUNK)]
     colours = (torch.cat(parts).clamp(0, 1) * 255).round().to(torch.uint8).numpy()
     return Mesh(vertices, faces, colours)

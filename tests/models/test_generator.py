@@ -287,3 +287,23 @@ def test_the_mesh_of_a_head_lies_where_its_images_show_it():
     assert (
         abs(made.vertices[:, 2].max() - (2.7 - seen.depth[seen.opacity > 0.9].min().item())) < 0.03
     )
+
+
+def test_the_surface_of_a_steep_density_has_no_terraces(monkeypatch):
+    """Of a ball whose raw density falls within less than a step of the grid."""
+    generator = Generator(TINY)
+    radius, center = 0.3, torch.tensor(generator.config.box_center)
+
+    def field(features, points):
+        away = (points - center).norm(dim=-1)
+        return 1 + 4000 * (radius - away), points.new_zeros(*points.shape[:2], 3)
+
+    monkeypatch.setattr(generator.renderer, "field", field)
+    found = mesh(generator, torch.zeros(TINY.w_dim), 24)
+    off = np.linalg.norm(found.vertices - center.numpy(), axis=1) - radius
+    step = 2 * max(generator.config.box_half) / 23
+    assert np.abs(off).max() < 0.08 * step
+    with pytest.raises(ValueError, match="no surface: the density is nowhere, or .* level 1e"):
+        mesh(generator, torch.zeros(TINY.w_dim), 24, level=1e6)
+    with pytest.raises(ValueError, match="level must be above 0, got 0"):
+        mesh(generator, torch.zeros(TINY.w_dim), 24, level=0.0)
