@@ -303,7 +303,7 @@ def test_the_surface_of_a_steep_density_has_no_terraces(monkeypatch):
     off = np.linalg.norm(found.vertices - center.numpy(), axis=1) - radius
     step = 2 * max(generator.config.box_half) / 23
     assert np.abs(off).max() < 0.08 * step
-    with pytest.raises(ValueError, match="no surface: the density is nowhere, or .* level 1e"):
+    with pytest.raises(ValueError, match=r"no surface: the density is nowhere, or .* level 1e"):
         mesh(generator, torch.zeros(TINY.w_dim), 24, level=1e6)
     with pytest.raises(ValueError, match="level must be above 0, got 0"):
         mesh(generator, torch.zeros(TINY.w_dim), 24, level=0.0)
