@@ -396,6 +396,15 @@ def _of_two(content, members):
     members["images.bin"] = bytes(images)
 
 
+def test_a_small_table_of_many_subjects_is_refused_before_it_is_read(file, tmp_path):
+    def change(_, members):
+        members["subjects.json"] = zlib.compress(b"[" + b"{}," * 5_000_000 + b"{}]", 9)
+
+    rewritten(file, tmp_path / "x.tar", change)
+    (line,) = check(tmp_path / "x.tar")
+    assert "subjects.json: is not readable: " in line and "bytes unpack to more than" in line
+
+
 def _turned(content, members):
     cameras = decode_npy(members["cameras.npy"], "cameras", (48, 25))
     cameras.view(48, -1)[:, [1, 2, 5, 6, 9, 10]] *= -1
