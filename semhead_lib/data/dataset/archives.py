@@ -28,6 +28,7 @@ from semhead_lib.data.dataset.manifest import MANIFEST, MAX_BYTES
 from semhead_lib.files import read_bytes
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+_SLACK, _MOST_RATIO = 1 << 20, 100  # bytes of unpacked JSON: of lists and dicts it becomes more
 _END = 4096  # bytes at either end of a file that its checksum is of
 
 
@@ -81,6 +82,13 @@ class ImageArchive:
             raise ValueError(f"{self.path}: has no {name}")
         if self.sizes[name] > limit:
             raise ValueError(f"{self.path}: {name}: larger than {limit} bytes")
+        if self.zip and name == MANIFEST:
+            packed = self.zip.getinfo(self._stored[name]).compress_size
+            if self.sizes[name] > _SLACK + _MOST_RATIO * packed:
+                raise ValueError(
+                    f"{self.path}: {name}: {packed} bytes unpack to {self.sizes[name]}, more than "
+                    f"{_MOST_RATIO} times as many"
+                )
         try:
             with self.open(name) as file:
                 return file.read(limit)

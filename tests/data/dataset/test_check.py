@@ -382,6 +382,14 @@ def test_a_file_that_only_looks_like_a_zip_is_not_unpacked(tmp_path, monkeypatch
     assert "x.zip: is neither a folder nor a readable zip file" in line
 
 
+def test_a_small_zip_of_many_labels_is_refused_before_they_are_read(tmp_path):
+    labels = b'{"labels": [' + b"[]," * 2_000_000 + b"[]]}"
+    with zipfile.ZipFile(tmp_path / "x.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.png", png(0))
+        archive.writestr("dataset.json", labels)
+    assert f"bytes unpack to {len(labels)}, more than 100 times" in check(tmp_path / "x.zip")[0]
+
+
 def test_a_folder_without_anything(tmp_path):
     assert "does not exist: not a dataset" in only(check(tmp_path))
     (tmp_path / "dataset.json").write_text(json.dumps({"labels": [["a.png", LABEL]]}))
