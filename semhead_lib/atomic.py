@@ -95,21 +95,25 @@ def folder_lock(folder: Path) -> Iterator[None]:
 def held_folder(folder: Path) -> Iterator[None]:
     """Make `folder` if it is missing, and hold it as `folder_lock` does. Where what is done in it
     leaves nothing, folders that were made for it go again."""
-    with _made(folder), folder_lock(folder):
-        yield
+    missing = _make(folder)
+    with folder_lock(folder):
+        try:
+            yield
+        finally:
+            _remove_empty(missing)
 
 
-@contextlib.contextmanager
-def _made(folder: Path) -> Iterator[None]:
-    """Make `folder` if it is missing. Of what was made, that goes again which is empty afterwards."""
+def _make(folder: Path) -> list[Path]:
+    """Make a folder; which were missing, the innermost first."""
     missing = [place for place in (folder, *folder.parents) if not place.exists()]
     folder.mkdir(parents=True, exist_ok=True)
-    try:
-        yield
-    finally:
-        with contextlib.suppress(OSError):  # what is not empty stays
-            for place in missing:
-                place.rmdir()
+    return missing
+
+
+def _remove_empty(folders: list[Path]) -> None:
+    with contextlib.suppress(OSError):  # what is not empty stays
+        for folder in folders:
+            folder.rmdir()
 
 
 def check_apart(*, within: bool = False, **places: Path | str | None) -> None:
@@ -143,8 +147,12 @@ def place_lock(path: Path) -> Iterator[None]:
     What is locked is `.NAME.lock` in its parent, which goes with the lock. The parent is made if
     missing, and goes again if it is still empty.
     """
-    with _made(path.parent), _locked(path):
-        yield
+    missing = _make(path.parent)
+    try:
+        with _locked(path):
+            yield
+    finally:
+        _remove_empty(missing)
 
 
 @contextlib.contextmanager
