@@ -56,7 +56,7 @@ def _is_archive(path: Path) -> bool:
     dataset.json is not ours."""
     if not path.is_dir():
         return True
-    if any(path.glob("*.tar")) or _is_begun(path) or not (path / MANIFEST).exists():
+    if any(path.glob("*.tar")) or _is_begun(path) or not (path / MANIFEST).is_file():
         return False
     with open(path / MANIFEST, "rb") as file:
         return FORMAT.encode() not in file.read(256)

@@ -6,6 +6,7 @@ import dataclasses
 import gzip
 import io
 import json
+import os
 import random
 import stat
 import struct
@@ -388,6 +389,11 @@ def test_a_small_zip_of_many_labels_is_refused_before_they_are_read(tmp_path):
         archive.writestr("a.png", png(0))
         archive.writestr("dataset.json", labels)
     assert f"bytes unpack to {len(labels)}, more than 100 times" in check(tmp_path / "x.zip")[0]
+
+
+def test_a_pipe_in_the_place_of_the_manifest_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "dataset.json")
+    assert "dataset.json" in check(tmp_path)[0]
 
 
 def test_a_folder_without_anything(tmp_path):
