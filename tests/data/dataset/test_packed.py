@@ -564,6 +564,13 @@ def test_what_is_no_size_is_said(folder, tmp_path, size, psnr, message):
         load_packed(tmp_path / "new.tar", limit=0)
 
 
+def test_a_dataset_is_not_packed_into_itself(folder):
+    before = sorted(folder.iterdir())
+    with pytest.raises(ValueError, match=r"packed\.tar lies within"):
+        pack_dataset(folder, folder / "packed.tar", 1, progress=False)
+    assert sorted(folder.iterdir()) == before
+
+
 def test_an_interrupted_writing_leaves_nothing(folder, tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
