@@ -94,17 +94,26 @@ def folder_lock(folder: Path) -> Iterator[None]:
 @contextlib.contextmanager
 def held_folder(folder: Path) -> Iterator[None]:
     """Make `folder` if it is missing, and hold it as `folder_lock` does. Where what is done in it
-    fails, folders that were made for it and are still empty go again."""
-    made = [place for place in (folder, *folder.parents) if not place.exists()]
-    folder.mkdir(parents=True, exist_ok=True)
+    leaves nothing, folders that were made for it go again."""
+    missing = _make(folder)
     with folder_lock(folder):
         try:
             yield
-        except BaseException:
-            with contextlib.suppress(OSError):  # what is not empty stays
-                for place in made:
-                    place.rmdir()
-            raise
+        finally:
+            _remove_empty(missing)
+
+
+def _make(folder: Path) -> list[Path]:
+    """Make a folder; which were missing, the innermost first."""
+    missing = [place for place in (folder, *folder.parents) if not place.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    return missing
+
+
+def _remove_empty(folders: list[Path]) -> None:
+    with contextlib.suppress(OSError):  # what is not empty stays
+        for folder in folders:
+            folder.rmdir()
 
 
 def check_apart(*, within: bool = False, **places: Path | str | None) -> None:
@@ -135,11 +144,22 @@ def holds_out(function: Callable[P, R]) -> Callable[P, R]:
 def place_lock(path: Path) -> Iterator[None]:
     """Hold the name `path`, of a file or folder that need not be there yet, as `folder_lock` does.
 
-    What is locked is `.NAME.lock` in its parent, which is made if missing; it goes with the lock.
+    What is locked is `.NAME.lock` in its parent, which goes with the lock. The parent is made if
+    missing, and goes again if it is still empty.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    missing = _make(path.parent)
+    try:
+        with _locked(path):
+            yield
+    finally:
+        _remove_empty(missing)
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
     lock = path.with_name(f".{path.name}.lock")
     while True:
+        path.parent.mkdir(parents=True, exist_ok=True)  # another process may have removed it again
         handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
         try:
             _lock(handle, path)

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 _MOST = 64 << 20  # bytes of a text
 LARGEST_LOG = 1 << 30  # bytes of a log
+_MOST_UNPACKED = 256 << 20  # bytes of a table of gzip
+_MOST_CELLS, _ROW = 20_000_000, 4  # of a table, and as many as a row takes room for beside its own
 _DEEPEST = 40  # levels of a YAML file, which others read by recursion
 _NODES = 100_000  # of a YAML file, with every alias written out
 
@@ -68,15 +70,21 @@ def read_rows(path: Path | str, numbers: Collection[str] = ()) -> list[dict[str,
     """The rows of a CSV table with a header, each as wide as that; columns named in `numbers` hold
     finite numbers, or nothing. The file may be one of gzip, `.csv.gz`. Raises FileNotFoundError,
     or ValueError naming the file, and the line and column that are wrong."""
+    rows, size = [], 0
     try:
         content = read_bytes(path, LARGEST_LOG)
         if Path(path).suffix == ".gz":
             with gzip.GzipFile(fileobj=io.BytesIO(content)) as unpacked:
-                content = unpacked.read(LARGEST_LOG + 1)
-            if len(content) > LARGEST_LOG:
-                raise ValueError(f"{path}: unpacks to more than {LARGEST_LOG} bytes")
-        text = content.decode("utf-8")
-        rows = [row for row in csv.reader(io.StringIO(text, newline=""), strict=True) if row]
+                content = unpacked.read(_MOST_UNPACKED + 1)
+            if len(content) > _MOST_UNPACKED:
+                raise ValueError(f"{path}: unpacks to more than {_MOST_UNPACKED} bytes")
+        text = io.TextIOWrapper(io.BytesIO(content), "utf-8", newline="")
+        for row in csv.reader(text, strict=True):
+            size += len(row) + _ROW
+            if size > _MOST_CELLS:
+                raise ValueError(f"{path}: has more than {_MOST_CELLS // (1 + _ROW)} rows")
+            if row:
+                rows.append(row)
     except (UnicodeDecodeError, csv.Error, OSError, EOFError, zlib.error) as error:
         if isinstance(error, FileNotFoundError):
             raise
@@ -84,7 +92,7 @@ def read_rows(path: Path | str, numbers: Collection[str] = ()) -> list[dict[str,
     if not rows:
         raise ValueError(f"{path}: is no CSV table: it is empty")
     header, rows = rows[0], rows[1:]
-    if len(set(header)) != len(header) or "\0" in text:
+    if len(set(header)) != len(header) or b"\0" in content:
         raise ValueError(f"{path}: is no CSV table: two columns of one name, or a zero byte")
     for line, row in enumerate(rows, 2):
         if len(row) != len(header):

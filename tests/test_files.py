@@ -6,6 +6,8 @@ import gzip
 import json
 import os
 import shutil
+import subprocess
+import sys
 import time
 
 import pytest
@@ -218,10 +220,20 @@ def test_a_packed_table_is_read_within_bounds(tmp_path, monkeypatch):
         path.write_bytes(damaged)
         with pytest.raises(ValueError, match=r"judged\.csv\.gz: is no CSV table"):
             read_rows(path)
-    monkeypatch.setattr(files, "LARGEST_LOG", 1000)
+    monkeypatch.setattr(files, "_MOST_UNPACKED", 1000)
     path.write_bytes(gzip.compress(b"name,value\n" + b"a,1\n" * 1000))
     with pytest.raises(ValueError, match=r"judged\.csv\.gz: unpacks to more than 1000 bytes"):
         read_rows(path)
+
+
+def test_a_small_file_of_many_rows_is_refused_within_bounds(tmp_path):
+    """0.2 MB of gzip would be 5 GB of rows."""
+    path = tmp_path / "judged.csv.gz"
+    path.write_bytes(gzip.compress(b"a,b\n" + b"1,2\n" * 50_000_000, 1))
+    code = "import resource as r, sys; from semhead_lib import files\n"
+    code += "r.setrlimit(r.RLIMIT_AS, (5 << 30,) * 2); files.read_rows(sys.argv[1])"
+    found = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True)
+    assert "judged.csv.gz: has more than 4000000 rows" in found.stderr
 
 
 def test_a_table_is_read_as_it_is(tmp_path):

@@ -364,6 +364,9 @@ def _check_files(source: str, weights: str | None) -> None:
     folder = Path(source.removeprefix("local-dir:"))
     if not weights:
         read_json(folder / CONFIG)
+        for place in folder.iterdir():  # open_clip takes weights by any of many names
+            if place.exists() and not (place.is_file() or place.is_dir()):
+                raise ValueError(f"{place}: is no file that can be read to an end")
         weights = str(folder / WEIGHTS)
     path = Path(weights)
     if path.suffix == ".safetensors" and path.is_file():

@@ -21,6 +21,7 @@ from semhead_lib.data.portraits.alignment import Portrait, read_portrait
 from semhead_lib.data.portraits.photos import SUFFIXES, find_photos
 from semhead_lib.errors import worded
 from semhead_lib.evaluation.features import FeatureExtractor
+from semhead_lib.files import read_json
 from semhead_lib.inversion import judging, report
 from semhead_lib.inversion.inverter import Inverter
 from semhead_lib.inversion.report import Result
@@ -214,8 +215,8 @@ def _finished(path: Path) -> dict | None:
     """What the inversion that `metrics.json` is of followed from; None where it is not finished, or
     the file is damaged."""
     try:
-        return json.loads(path.read_bytes()).get("about")
-    except (FileNotFoundError, ValueError, AttributeError, RecursionError):
+        return read_json(path).get("about")
+    except (FileNotFoundError, ValueError):
         return None
 
 

@@ -3,6 +3,8 @@ of an encoder."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -38,6 +40,13 @@ class LatentPrior(nn.Module):
     ) -> Tensor:  # [B, Z], [B, K]; None where K is 0 -> [B, Z]
         mean = self.bias if condition is None else self.bias + condition @ self.weight.T
         return mean + z @ self.scale.T
+
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, *args: Any) -> None:
+        super()._load_from_state_dict(state_dict, prefix, *args)
+        if self.scale.triu(1).any() or (self.scale.diagonal() <= 0).any():
+            args[-1].append(
+                f"{prefix}scale must be lower triangular, with a diagonal of positive numbers"
+            )
 
     @torch.no_grad()
     def fit(

@@ -268,11 +268,10 @@ class TrainSettings(GeneratorSettings):
                 "super-resolution; "
                 f"got {self.raw_first} for {self.preset}"
             )
-        others = max(self.vicico_condition, self.vicico_joint)
+        others = [n for n in ("vicico_condition", "vicico_joint") if getattr(self, n)]
         if others and "semantic" in self.mode and self.subjects_per_batch < 2:
             raise ValueError(
-                "vicico_condition needs subjects_per_batch >= 2: it takes another subject's "
-                "condition"
+                f"{others[0]} needs subjects_per_batch >= 2: it takes another subject's condition"
             )
 
     @property

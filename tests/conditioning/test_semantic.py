@@ -1,6 +1,7 @@
 """The encoder: names, identity, preprocessing, gradients, and errors that say what to do."""
 
 import gzip
+import os
 import shutil
 
 import numpy as np
@@ -228,6 +229,13 @@ def test_long_texts_are_cut(encoder):
     long = "a man with a beard " * 40
     assert torch.allclose(encoder.texts([long]), encoder.texts([long * 2]), atol=1e-6)
     assert np.isfinite(encoder.texts(["", "日本語"]).numpy()).all()
+
+
+def test_a_pipe_in_the_place_of_weights_is_not_waited_for(tmp_path):
+    (tmp_path / "open_clip_config.json").write_text("{}")
+    os.mkfifo(tmp_path / "model.safetensors")
+    with pytest.raises(ValueError, match=r"model\.safetensors: is no file that can be read to an"):
+        SemanticEncoder.load(str(tmp_path), device="cpu")
 
 
 def test_a_torchscript_archive_is_not_run(tmp_path):

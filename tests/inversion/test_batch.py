@@ -2,6 +2,7 @@
 be used."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -189,3 +190,8 @@ def test_without_photographs_the_command_says_what_it_takes(capsys):
     assert "photos=... is needed: photographs (JPEG, PNG, WebP)" in capsys.readouterr().err
     assert main(["invert", "--help"]) == 0
     assert "usage: semhead invert PHOTOS... [key=value ...]" in capsys.readouterr().out
+
+
+def test_a_pipe_in_the_place_of_what_was_found_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "metrics.json")
+    assert batch._finished(tmp_path / "metrics.json") is None

@@ -1,5 +1,7 @@
 """The distribution of latents given a condition."""
 
+import copy
+
 import pytest
 import torch
 
@@ -50,3 +52,12 @@ def test_the_mapping_network_draws_from_it():
     assert torch.allclose(with_prior(z, c), plain(latent, c))
     assert not torch.allclose(with_prior(z, c), plain(z, c))
     assert torch.allclose(with_prior(latent, c, encoded=True), plain(latent, c))
+
+
+def test_a_scale_that_is_no_factor_is_refused():
+    network = MappingNetwork(4, 3, 8, prior=True)
+    good = copy.deepcopy(network.state_dict())
+    for wrong in (torch.ones(4, 4), torch.zeros(4, 4), -torch.eye(4)):
+        with pytest.raises(RuntimeError, match=r"prior\.scale must be lower triangular"):
+            network.load_state_dict(good | {"prior.scale": wrong})
+    network.load_state_dict(good)

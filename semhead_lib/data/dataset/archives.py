@@ -16,6 +16,7 @@ import stat
 import warnings
 import zipfile
 import zlib
+from collections import Counter
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import IO, Any
 
@@ -27,6 +28,7 @@ from semhead_lib.data.dataset.manifest import MANIFEST, MAX_BYTES
 from semhead_lib.files import read_bytes
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+_SLACK, _MOST_RATIO = 1 << 20, 100  # bytes of unpacked JSON: of lists and dicts it becomes more
 _END = 4096  # bytes at either end of a file that its checksum is of
 
 
@@ -80,6 +82,13 @@ class ImageArchive:
             raise ValueError(f"{self.path}: has no {name}")
         if self.sizes[name] > limit:
             raise ValueError(f"{self.path}: {name}: larger than {limit} bytes")
+        if self.zip and name == MANIFEST:
+            packed = self.zip.getinfo(self._stored[name]).compress_size
+            if self.sizes[name] > _SLACK + _MOST_RATIO * packed:
+                raise ValueError(
+                    f"{self.path}: {name}: {packed} bytes unpack to {self.sizes[name]}, more than "
+                    f"{_MOST_RATIO} times as many"
+                )
         try:
             with self.open(name) as file:
                 return file.read(limit)
@@ -174,10 +183,20 @@ def parse_labels(data: bytes, where: str) -> list[tuple[str, Any]]:
 
 
 def _json(data: bytes, where: str) -> Any:
+    twice: list[str] = []
+
+    def once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        if len(found := dict(pairs)) < len(pairs):
+            twice.append(Counter(name for name, _ in pairs).most_common(1)[0][0])
+        return found
+
     try:
-        return json.loads(data)
+        content = json.loads(data, object_pairs_hook=once_each)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{where}: is not JSON: {error}") from None
+    if twice:
+        raise ValueError(f"{where}: {twice[0]!r:.80} is there twice")
+    return content
 
 
 def _pairs(content: Any, where: str) -> list[tuple[str, Any]]:
@@ -216,7 +235,11 @@ def _folder_labels(path: Path, changed: int) -> dict[str, Any]:
     if not isinstance(content, dict) or content.get("labels") is None:
         warnings.warn(f"{path}: is not used: it has no camera labels", stacklevel=3)
         return {}
-    return dict(_pairs(content, str(path)))
+    pairs = _pairs(content, str(path))
+    if len(labels := dict(pairs)) < len(pairs):
+        name, count = Counter(name for name, _ in pairs).most_common(1)[0]
+        raise ValueError(f"{path}: {name} has {count} labels")
+    return labels
 
 
 def parse_label(label: Any) -> np.ndarray:  # [25] float32
@@ -225,6 +248,14 @@ def parse_label(label: Any) -> np.ndarray:  # [25] float32
 
     Raises ValueError saying what is wrong; the caller knows of which image.
     """
+    rigid = nearest_rigid(label_numbers(label))
+    if error := label_error(rigid):
+        raise ValueError(error)
+    return rigid.astype(np.float32)
+
+
+def label_numbers(label: Any) -> np.ndarray:  # [N] float64
+    """The numbers of a label from JSON, as they are. Raises as `parse_label`."""
     parts = label.replace(",", " ").split() if isinstance(label, str) else label
     if not isinstance(parts, list):
         raise ValueError(f"expected a list of 25 numbers, got {label!r:.40}")
@@ -236,10 +267,7 @@ def parse_label(label: Any) -> np.ndarray:  # [25] float32
             values.append(float(part))
         except (ValueError, OverflowError):
             raise ValueError(f"{part!r:.40} is not a number") from None
-    rigid = nearest_rigid(np.asarray(values))
-    if error := label_error(rigid):
-        raise ValueError(error)
-    return rigid.astype(np.float32)
+    return np.asarray(values, dtype=np.float64)
 
 
 def _hidden(name: str) -> bool:

@@ -38,11 +38,17 @@ def check(path: Path | str) -> list[str]:
     if not path.exists():
         return [f"{path} does not exist"]
     try:
-        if path.is_file() and (path.suffix == ".tar" or tarfile.is_tarfile(path)):
+        if path.is_file() and (path.suffix == ".tar" or _is_tar(path)):
             return list(_check_packed(path))
         return list(_check_archive(path) if _is_archive(path) else _check_dataset(path))
     except Exception as error:  # a checker that falls over bad data is of no use
         return [f"{path}: cannot be checked: {worded(error)}"]
+
+
+def _is_tar(path: Path) -> bool:
+    """By its first bytes alone: `tarfile.is_tarfile` would unpack what is compressed."""
+    with open(path, "rb") as file:
+        return file.read(262)[257:] == b"ustar"
 
 
 def _is_archive(path: Path) -> bool:
@@ -50,7 +56,7 @@ def _is_archive(path: Path) -> bool:
     dataset.json is not ours."""
     if not path.is_dir():
         return True
-    if any(path.glob("*.tar")) or _is_begun(path) or not (path / MANIFEST).exists():
+    if any(path.glob("*.tar")) or _is_begun(path) or not (path / MANIFEST).is_file():
         return False
     with open(path / MANIFEST, "rb") as file:
         return FORMAT.encode() not in file.read(256)

@@ -18,6 +18,7 @@ STEPS = {  # what a label may be, in the order in which it is undone
 }
 CAMERAS = ("auto", "opencv", *STEPS)
 _LOOKS, _UPRIGHT = 0.9, 0.3  # least mean cosines of heads' cameras
+_EDGE = 0.45  # image widths between the middle and a head that cannot be in the image
 _PIXELS, _WIDEST = 50.0, 0.3  # image widths: focal lengths that no lens has
 
 
@@ -79,19 +80,33 @@ def looks_like(labels: np.ndarray) -> str | None:  # [N, 25]
 def camera_problem(labels: np.ndarray, imported: str = "") -> str | None:  # [N, 25]
     """Why labels can hardly be cameras of ours around a head, and which option of data import
     mends them: one line, or None. `imported` is the option that they came by."""
-    camera, focal = looks_like(labels), float(np.median(labels[:, 16]))
+    camera, (focal, other) = looks_like(labels), np.median(labels[:, [16, 20]], axis=0)
     remedy = f"camera={camera} of data import converts them" if camera else ""
     if camera:
         what = "look like " + ", ".join(STEPS[step] for step in parse_camera(camera))
-    elif focal < _WIDEST:
-        what = f"have a focal length of {focal:.2g} image widths"
+    elif focal < _WIDEST or not 0.5 < other / focal < 2:
+        what = f"have focal lengths of {focal:.2g} and {other:.2g} image widths"
     elif not _sees_heads(labels):
         what = "look away from the head, which stands at the origin"
+    elif (seen := _origin(labels)) is not None:
+        what = "show the head, which stands at the origin, outside of their images, at "
+        what += "({:.2g}, {:.2g}) of their widths".format(*seen)
+        remedy = "principal points are 0.5 for the middle"
     else:
         return None
     if imported:
         remedy = f"they came by data import camera={imported}: without it, that says what fits"
     return f"the cameras {what}; {remedy or 'camera= of data import converts others to ours'}"
+
+
+def _origin(labels: np.ndarray) -> tuple[float, float] | None:  # [N, 25]
+    """Where in the images the origin is, the median over them, if that is outside. Principal points
+    in pixels or from the middle put it there."""
+    poses = labels[:, :16].reshape(-1, 4, 4)
+    local = -np.einsum("nij,ni->nj", poses[:, :3, :3], poses[:, :3, 3])
+    image = np.einsum("nij,nj->ni", labels[:, 16:].reshape(-1, 3, 3), local)
+    u, v = np.median(image[:, :2] / image[:, 2:], axis=0)
+    return (float(u), float(v)) if max(abs(u - 0.5), abs(v - 0.5)) > _EDGE else None
 
 
 def _sees_heads(labels: np.ndarray) -> bool:

@@ -9,7 +9,7 @@ import json
 import re
 import shutil
 import zipfile
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from itertools import groupby
@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from semhead_lib.atomic import check_apart, partial_path, place_lock, publish, remove_leftovers
 from semhead_lib.cameras import orbit_angles
-from semhead_lib.data.dataset.archives import ImageArchive, parse_label
+from semhead_lib.data.dataset.archives import ImageArchive, label_numbers, parse_label
 from semhead_lib.data.dataset.conventions import camera_problem, converted, looks_like, parse_camera
 from semhead_lib.data.dataset.encoding import decode_entry, decode_info
 from semhead_lib.data.dataset.entries import MAX_SIDE, decode_image, encode_image, left_undone
@@ -34,6 +34,7 @@ from semhead_lib.errors import listed
 
 GROUPS = ("none", "folder")
 _COLOURED = 16  # by how much channels of a grey image differ at most, as JPEG makes them
+_LOOKED_AT = 16  # masks that are compared with what heads look like
 _MENDED = 1e-4  # by how much a number of a label has to change to count
 _FOLDER_SIZE = 1000  # images a folder, when every subject has one
 
@@ -88,7 +89,7 @@ class ArchiveSource:
         self._look_at_cameras(images)
         self._digest = hashlib.sha256(self.archive.read(MANIFEST)).hexdigest()
         if group == "none":
-            keyed = [(str(PurePosixPath(image).with_suffix("")), [image]) for image in images]
+            keyed = [(_stem(image), [image]) for image in images]
         else:
             folders = groupby(sorted(images, key=_folder), _folder)
             keyed = [(folder, list(members)) for folder, members in folders]
@@ -123,11 +124,15 @@ class ArchiveSource:
             with suppress(Exception), self.archive.open(name) as file:  # said when it is read
                 for what in left_undone(file):
                     found.setdefault(what, []).append(name)
-        return self._notes + [
-            f"{self.archive.path}: {len(names)} of {len(self._images)} images have {what}: "
-            f"{listed(names)}"
-            for what, names in found.items()
-        ]
+        return (
+            self._notes
+            + self._masks_look_wrong()
+            + [
+                f"{self.archive.path}: {len(names)} of {len(self._images)} images have {what}: "
+                f"{listed(names)}"
+                for what, names in found.items()
+            ]
+        )
 
     def subject(self, index: int) -> Subject:
         """Read subject `index`. Raises ValueError naming the image that is not a square RGB image,
@@ -188,12 +193,10 @@ class ArchiveSource:
         for name in images:
             with suppress(ValueError, TypeError):  # said with the image's name when it is read
                 labels.append(parse_label(self._labels[name]))
-                raw.append(np.asarray(self._labels[name], dtype=np.float64))
+                raw.append(label_numbers(self._labels[name]))
         if labels:
             self._compare_conventions(np.stack(labels), f"{self.archive.path}: {MANIFEST}")
-        moved = [
-            np.abs(a - b).max() for a, b in zip(raw, labels, strict=False) if a.shape == b.shape
-        ]
+        moved = [np.abs(a - b).max() for a, b in zip(raw, labels, strict=True)]
         if mended := sum(distance > _MENDED for distance in moved):
             self._notes.append(
                 f"{self.archive.path}: {mended} of {len(images)} cameras are rotations only nearly "
@@ -216,16 +219,26 @@ class ArchiveSource:
         self._notes.append(f"{where}: {problem}")
 
     def _mask_names(self, images: list[str]) -> dict[str, str]:
-        """Which mask belongs to each image: of the same name, whatever its suffix."""
+        """Which mask belongs to each image: of the same name, else of one with another suffix."""
         if self._masks is None:
             return {}
-        stems = {str(PurePosixPath(name).with_suffix("")): name for name in self._masks.images()}
-        found = {name: stems.get(str(PurePosixPath(name).with_suffix(""))) for name in images}
-        if missing := [name for name, mask in found.items() if mask is None]:
-            raise ValueError(
-                f"{self._masks.path}: {missing[0]} has no mask ({len(missing)} such in all)"
-            )
-        return {name: mask for name, mask in found.items() if mask is not None}
+        path, masks, stems = self._masks.path, set(self._masks.images()), defaultdict(list)
+        for mask in sorted(masks):
+            stems[_stem(mask)].append(mask)
+        found = {name: [name] if name in masks else stems[_stem(name)] for name in images}
+        if missing := [name for name, its in found.items() if not its]:
+            raise ValueError(f"{path}: {missing[0]} has no mask ({len(missing)} such in all)")
+        owner: dict[str, str] = {}
+        for name, its in found.items():
+            if len(its) > 1 or its[0] in owner:
+                of = f"{name} or {owner[its[0]]}" if its[0] in owner else name
+                raise ValueError(
+                    f"{path}: {' or '.join(its)} may be the mask of {of}: name them so"
+                )
+            owner[its[0]] = name
+        if others := sorted(masks - set(owner)):
+            self._notes.append(f"{path}: {len(others)} masks have no image: {listed(others)}")
+        return {name: its[0] for name, its in found.items()}
 
     def _mask(self, name: str, side: int) -> torch.Tensor:  # [side, side] uint8
         assert self._masks is not None
@@ -239,6 +252,22 @@ class ArchiveSource:
             values = "0 and 1" if mask.any() else "0"
             raise ValueError(f"{where}: holds {values} alone: a mask is 255 on the head")
         return mask
+
+    def _masks_look_wrong(self) -> list[str]:
+        """A note where all of some masks cover all of their image, or are the wrong way round."""
+        middles, tops = [], []
+        for name in self._images[:: -(-len(self._images) // _LOOKED_AT)] if self._masks else []:
+            with suppress(ValueError):  # said when it is read
+                mask = self._mask(name, self._side).float()
+                a, b = 3 * len(mask) // 8, 5 * len(mask) // 8
+                middles.append(float(mask[a:b, a:b].mean()))
+                tops.append(float(mask[0].mean()))
+        if not tops or min(tops) < 250 or 5 < min(middles) < 250 or 5 < max(middles) < 250:
+            return []
+        what = (
+            "cover all of their images" if min(middles) > 5 else "are 0 on the head, which is 255"
+        )
+        return [f"{self._masks and self._masks.path}: the masks {what}"]
 
     def _resized(self, layers: torch.Tensor) -> torch.Tensor:  # [C, H, W] uint8
         if self._size in (0, layers.shape[-1]):
@@ -342,6 +371,10 @@ def _images(
 
 def _is_zip(out: Path) -> bool:
     return out.suffix.lower() == ".zip"
+
+
+def _stem(image: str) -> str:
+    return str(PurePosixPath(image).with_suffix(""))
 
 
 def _folder(image: str) -> str:

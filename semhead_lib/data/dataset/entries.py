@@ -9,7 +9,7 @@ from typing import IO, Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, UnidentifiedImageError
 from torch import Tensor
 
 IMAGE_FORMATS: dict[str, dict[str, Any]] = {
@@ -64,7 +64,8 @@ def decode_image(
             else:
                 array = np.array(image)
     except Exception as error:  # decoders meet damage with many kinds of exceptions
-        raise ValueError(f"{where}: is not a readable image: {error}") from None
+        why = "of no known kind" if isinstance(error, UnidentifiedImageError) else error
+        raise ValueError(f"{where}: is not a readable image: {why}") from None
     if problem:
         raise ValueError(f"{where}: {problem}")
     if array.ndim == 3:
@@ -80,11 +81,32 @@ def left_undone(file: IO[bytes]) -> list[str]:
     with Image.open(file, formats=("PNG", "JPEG", "WEBP")) as image:
         if start.startswith(b"\x89PNG") and start[24:] == b"\x10":
             found.append("16 bits a channel, of which the upper 8 are kept")
-        if "exif" in image.info and orientation(image) != 1:
+        if _may_be_turned(image, file) and orientation(image) != 1:
             found.append("an EXIF orientation and are not turned: cameras are of pixels as stored")
         if other_profile(image.info.get("icc_profile")):
             found.append("a colour profile other than sRGB and keep the numbers as stored")
+        if "transparency" in image.info:
+            found.append("a transparent colour, which stays as it is")
+        if getattr(image, "n_frames", 1) > 1:
+            found.append("several frames, of which the first is taken")
     return found
+
+
+def _may_be_turned(image: Image.Image, file: IO[bytes]) -> bool:
+    """Whether there may be an orientation. That of a PNG may lie behind its pixels, where Pillow
+    looks only after it has decoded them."""
+    if {"exif", "xmp", "Raw profile type exif", "XML:com.adobe.xmp"} & set(image.info):
+        return True
+    at, behind = 8, False
+    while image.format == "PNG":
+        file.seek(at)
+        length, kind = int.from_bytes(file.read(4), "big"), file.read(4)
+        if len(kind) < 4:
+            break
+        if behind and kind in (b"eXIf", b"tEXt", b"zTXt", b"iTXt"):
+            return True
+        at, behind = at + 12 + length, behind or kind == b"IDAT"
+    return False
 
 
 def orientation(image: Image.Image) -> int:

@@ -65,6 +65,9 @@ GEOMETRY = {  # field of a subject -> the members that hold it
 }
 MEMBERS = (MANIFEST, SUBJECTS, LENGTHS, CAMERAS, SEMANTICS, IMAGES, *sum(GEOMETRY.values(), ()))
 _MOST_TEXT = 256 << 20  # bytes of `subjects.json`, decompressed, and of `manifest.json`
+_MOST_RATIO = (
+    100  # of `subjects.json`, decompressed, to its file; the tables that we write: 5 to 25
+)
 
 
 def is_packed(path: Path | str) -> bool:
@@ -288,9 +291,11 @@ def _agree(content: dict[str, Any], layout: Layout, views: list[int]) -> None:
 
 
 def _table(data: bytes) -> list[dict[str, Any]]:
-    unpacking = zlib.decompressobj()
+    unpacking, most = zlib.decompressobj(), min(_MOST_TEXT, (1 << 20) + _MOST_RATIO * len(data))
     try:
-        text = unpacking.decompress(data, _MOST_TEXT)
+        text = unpacking.decompress(data, most)
+        if unpacking.unconsumed_tail:
+            raise ValueError(f"{len(data)} bytes unpack to more than {most}")
         table = json.loads(text)
     except (zlib.error, ValueError, RecursionError) as error:
         raise ValueError(f"{SUBJECTS}: is not readable: {error}") from None

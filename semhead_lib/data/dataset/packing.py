@@ -121,6 +121,8 @@ def pack_dataset(
         raise ValueError(
             f"{folder}: has no {' and no '.join(lacking)} to pack: leave out geometry=true"
         )
+    if out.parent.resolve() == folder.resolve():
+        raise ValueError(f"{out} lies within {folder}: name a place apart from the dataset's files")
     with place_lock(out):
         if out.exists():
             raise FileExistsError(f"{out} exists already; pack into a new name")

@@ -238,7 +238,8 @@ def _begin(plan: Plan, out: Path, resume: bool) -> dict[int, tuple[ShardRecord, 
     done = {}
     if (out / LOG).exists():
         there, records = _read_log(out / LOG)
-        _compare(there, plan, out, resume)
+        if records or not resume:  # else nothing was finished: whatever was mended since may differ
+            _compare(there, plan, out, resume)
         numbers = {plan.shard_name(shard): shard for shard in range(plan.shards())}
         for record, layout in records:
             if record.name in numbers and not made_problem(out, record, layout):

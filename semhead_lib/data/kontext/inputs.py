@@ -89,7 +89,8 @@ def _choose(
     source: Path | str, out: Path, wanted: PortraitFilter, workers: int, progress: bool
 ) -> dict[str, int]:
     rows = _read(out / CHOSEN)
-    _compare(out, rows, source, wanted)
+    gone = _compare(out, rows, source, wanted)
+    rows = [row for row in rows if row["image"] not in gone]
     done = {row["image"] for row in rows}
     todo = ((name, data, wanted) for name, data in collection(source) if name not in done)
     with tqdm(unit="image", desc="portraits", initial=len(done), disable=not progress) as bar:
@@ -192,7 +193,7 @@ def _of_archive(path: Path) -> Iterator[tuple[str, bytes]]:
         for name in sorted(archive.sizes):
             if name.lower().endswith(SUFFIXES):
                 yield name, archive.read(name)
-            elif name.lower().endswith(UNREAD):
+            elif _is_unread(name):
                 yield name, b""
 
 
@@ -204,7 +205,7 @@ def _of_tars(paths: list[Path]) -> Iterator[tuple[str, bytes]]:
             with tarfile.open(path, "r:") as tar:
                 for member in tar:
                     read = member.name.lower().endswith(SUFFIXES)
-                    if not member.isreg() or not (read or member.name.lower().endswith(UNREAD)):
+                    if not member.isreg() or not (read or _is_unread(member.name)):
                         continue
                     if (problem := unsafe_name(member.name)) or (read and member.size > MAX_ENTRY):
                         raise ValueError(f"{member.name!r}: {problem or 'too large'}")
@@ -238,14 +239,15 @@ def _read(path: Path) -> list[dict[str, Any]]:
 
 def _compare(
     out: Path, rows: list[dict[str, Any]], source: Path | str, wanted: PortraitFilter
-) -> None:
+) -> set[str]:
     """Raise ValueError unless `rows` are of this collection by these settings; keep the settings
-    where nothing was begun."""
+    where nothing was begun. Returns the images of kinds that are not read which are gone: somebody
+    has converted them."""
     path, here = out / SETTINGS, asdict(wanted)
     if not rows:
         next(collection(source))  # before anything is written: it may be none
         write_atomically(path, json.dumps(here, indent=1).encode() + b"\n")
-        return
+        return set()
     if path.is_file():
         try:
             there = dict(json.loads(path.read_bytes()))
@@ -258,14 +260,22 @@ def _compare(
                 f"{here[name]} here. Use another folder"
             )
     found = {name: _digest(data) for name, data in collection(source)}
+    gone = {row["image"] for row in rows if row["image"] not in found and _is_unread(row["image"])}
     for row in rows:
         name = row["image"]
+        if name in gone:
+            continue
         if name not in found or row["sha256"] not in ("", found[name]):
             what = "is another one in" if name in found else "is not in"
             raise ValueError(
                 f"{out} was begun with another collection: its image {name} {what} {source}. Use "
                 "another folder"
             )
+    return gone
+
+
+def _is_unread(name: str) -> bool:
+    return name.lower().endswith(UNREAD)
 
 
 def _digest(data: bytes) -> str:

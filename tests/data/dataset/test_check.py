@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import gzip
 import io
 import json
+import os
 import random
 import stat
 import struct
@@ -317,7 +319,8 @@ LABEL = Camera.orbit(20, 5).label.tolist()
         ([["a.png", LABEL], ["b.png", LABEL]], {"b.png": image_file("L", (16, 16))}, "b.png: has mode L, expected RGB"),
         ([["a.png", LABEL], ["b.png", LABEL]], {"b.png": image_file("RGB", (16, 8))},
          "b.png: is 16 x 8 pixels, expected 16 x 16"),
-        ([["a.png", LABEL], ["b.png", LABEL]], {"b.png": b"GIF89a"}, "b.png: is not a readable " "image: cannot"),
+        ([["a.png", LABEL], ["b.png", LABEL]], {"b.png": b"GIF89a"}, "b.png: is not a readable image: of no "
+         "known kind"),
     ],
 )  # fmt: skip
 def test_problems_of_eg3d_sets(tmp_path, labels, entries, message, zipped):
@@ -368,6 +371,29 @@ def test_a_damaged_and_an_exploding_zip_entry(tmp_path):
     assert "a.png: larger than 268435456 bytes" in only(check(path))
     path.write_bytes(b"PK no zip")
     assert "is neither a folder nor a readable zip file" in only(check(path))
+
+
+def test_a_file_that_only_looks_like_a_zip_is_not_unpacked(tmp_path, monkeypatch):
+    """tarfile would unpack gzip to look within: a small file of a huge header takes minutes."""
+    header = tarfile.TarInfo("x")
+    header.type, header.size = tarfile.XHDTYPE, 1 << 30
+    (tmp_path / "x.zip").write_bytes(gzip.compress(header.tobuf(tarfile.USTAR_FORMAT)))
+    monkeypatch.setattr(gzip.GzipFile, "read", lambda *_: pytest.fail("it was unpacked"))
+    (line,) = check(tmp_path / "x.zip")
+    assert "x.zip: is neither a folder nor a readable zip file" in line
+
+
+def test_a_small_zip_of_many_labels_is_refused_before_they_are_read(tmp_path):
+    labels = b'{"labels": [' + b"[]," * 2_000_000 + b"[]]}"
+    with zipfile.ZipFile(tmp_path / "x.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.png", png(0))
+        archive.writestr("dataset.json", labels)
+    assert f"bytes unpack to {len(labels)}, more than 100 times" in check(tmp_path / "x.zip")[0]
+
+
+def test_a_pipe_in_the_place_of_the_manifest_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "dataset.json")
+    assert "dataset.json" in check(tmp_path)[0]
 
 
 def test_a_folder_without_anything(tmp_path):

@@ -25,6 +25,7 @@ from semhead_lib.data.dataset.archives import parse_label
 from semhead_lib.data.dataset.check import check
 from semhead_lib.data.dataset.conventions import STEPS, looks_like
 from semhead_lib.data.dataset.eg3d_format import export_dataset
+from semhead_lib.data.dataset.entries import left_undone
 from semhead_lib.data.dataset.reading import subjects
 from semhead_lib.data.jobs.imports import import_dataset
 from semhead_lib.data.jobs.synthesis import SynthesisError, synthesize
@@ -442,6 +443,118 @@ def test_what_headers_ask_for_is_said_once_and_not_done(tmp_path, zipped):
     ]
     for subject, name in zip(subjects(tmp_path / "out"), names, strict=True):
         assert np.array_equal(subject.views[0].permute(1, 2, 0), pixels[name])
+
+
+def test_an_image_with_two_labels_is_refused_however_they_are_written(tmp_path):
+    source = labelled(tmp_path / "in", AROUND)
+    rows = json.loads((source / "dataset.json").read_text())["labels"]
+    text = ", ".join(f"{json.dumps(name)}: {label}" for name, label in [*rows, rows[0]])
+    for content in (f'{{"labels": {{{text}}}}}', f'{{"labels": [], "labels": {json.dumps(rows)}}}'):
+        (source / "dataset.json").write_text(content)
+        assert any(line.endswith("is there twice") for line in check(source))
+        with pytest.raises(ValueError, match=r"dataset\.json: '.*' is there twice"):
+            bring_in(source, tmp_path / "out")
+
+
+def test_labels_as_text_are_compared_as_numbers(tmp_path):
+    labels = AROUND.double().numpy()
+    labels[1:3, 1] += 0.01
+    source = labelled(tmp_path / "in", labels)
+    content = json.loads((source / "dataset.json").read_text())
+    for row in content["labels"][:2]:
+        row[1] = " ".join(map(repr, row[1]))
+    (source / "dataset.json").write_text(json.dumps(content))
+    with pytest.warns(UserWarning, match="2 of 5 cameras are rotations only nearly"):
+        bring_in(source, tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("numbers", "message"),
+    [
+        ({18: 0.0, 21: 0.0}, r"show the head, .* outside of their images.*: principal points"),
+        ({18: 256.0, 21: 256.0}, r"show the head, .* outside of their images.*: principal points"),
+        ({20: 2000.0}, r"have focal lengths of 4\.3 and 2e\+03 image widths"),
+    ],
+)
+def test_cameras_of_other_intrinsics_are_said(tmp_path, numbers, message):
+    labels = AROUND.clone()
+    for place, value in numbers.items():
+        labels[:, place] = value
+    source, message = labelled(tmp_path / "in", labels), message.replace(": p", "; p")
+    (line,) = check(source)
+    assert re.search(message, line)
+    with pytest.warns(UserWarning, match=message):
+        bring_in(source, tmp_path / "out")
+
+
+def mask_of(pixels):
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
+
+
+def test_masks_of_no_image_and_of_two_are_said(tmp_path):
+    source = labelled(tmp_path / "in", AROUND)
+    head = np.zeros((16, 16), np.uint8)
+    head[4:, 4:12] = 255
+    masks = {f"00000/img{i:08d}.png": mask_of(head) for i in range(5)}
+    write(tmp_path / "more", masks | {"a.png": mask_of(head), "00000/img00000001.jpg": b""})
+    with pytest.warns(UserWarning, match="2 masks have no image: 00000/img00000001.jpg, a.png"):
+        bring_in(source, tmp_path / "one", masks=tmp_path / "more")
+    masks["00000/img00000001.jpg"] = masks["00000/img00000001.webp"] = masks.pop(
+        "00000/img00000001.png"
+    )
+    write(tmp_path / "two", masks)
+    with pytest.raises(
+        ValueError, match=r"img00000001\.jpg or .*\.webp may be the mask of .*1\.png"
+    ):
+        bring_in(source, tmp_path / "x", masks=tmp_path / "two")
+    (tmp_path / "two" / "00000/img00000001.webp").unlink()
+    (source / "00000/img00000000.png").rename(source / "00000/img00000001.webp")
+    text = (source / "dataset.json").read_text()
+    (source / "dataset.json").write_text(text.replace("img00000000.png", "img00000001.webp"))
+    with pytest.raises(
+        ValueError, match=r"img00000001\.jpg may be the mask of .*\.webp or .*\.png"
+    ):
+        bring_in(source, tmp_path / "x", masks=tmp_path / "two")
+
+
+@pytest.mark.parametrize(
+    ("inside", "message"), [(0, "are 0 on the head, which is 255"), (255, "cover all")]
+)
+def test_masks_that_no_head_has_are_said(tmp_path, inside, message):
+    source = labelled(tmp_path / "in", AROUND)
+    mask = np.full((16, 16), 255, np.uint8)
+    mask[4:12, 4:12] = inside
+    write(tmp_path / "m", {f"00000/img{i:08d}.png": mask_of(mask) for i in range(5)})
+    with pytest.warns(UserWarning, match=f"the masks {message}"):
+        bring_in(source, tmp_path / "out", masks=tmp_path / "m")
+
+
+def behind(data, kind, content):
+    """A PNG with another chunk behind its pixels."""
+    chunk = struct.pack(">I", len(content)) + kind + content
+    return data[:-12] + chunk + struct.pack(">I", crc32(kind + content)) + data[-12:]
+
+
+def test_what_headers_of_other_kinds_ask_for(tmp_path):
+    exif, frames, clear = Image.Exif(), io.BytesIO(), io.BytesIO()
+    exif[0x0112] = 6
+    image = Image.fromarray(pixels_of(png(0)))
+    image.save(frames, "PNG", save_all=True, append_images=[image.rotate(90)])
+    image.save(clear, "PNG", transparency=(1, 2, 3))
+    turned = behind(png(0), b"eXIf", exif.tobytes()[6:])
+    for data, words in (
+        (png(0), []),
+        (behind(png(0), b"tEXt", b"Software\0some"), []),
+        (turned, ["an EXIF orientation"]),
+        (frames.getvalue(), ["several frames"]),
+        (clear.getvalue(), ["a transparent colour"]),
+    ):
+        found = left_undone(io.BytesIO(data))
+        assert [line.startswith(word) for line, word in zip(found, words, strict=True)] == [
+            True for _ in words
+        ]
 
 
 @pytest.mark.parametrize("group", ["none", "folder"])

@@ -396,6 +396,15 @@ def _of_two(content, members):
     members["images.bin"] = bytes(images)
 
 
+def test_a_small_table_of_many_subjects_is_refused_before_it_is_read(file, tmp_path):
+    def change(_, members):
+        members["subjects.json"] = zlib.compress(b"[" + b"{}," * 5_000_000 + b"{}]", 9)
+
+    rewritten(file, tmp_path / "x.tar", change)
+    (line,) = check(tmp_path / "x.tar")
+    assert "subjects.json: is not readable: " in line and "bytes unpack to more than" in line
+
+
 def _turned(content, members):
     cameras = decode_npy(members["cameras.npy"], "cameras", (48, 25))
     cameras.view(48, -1)[:, [1, 2, 5, 6, 9, 10]] *= -1
@@ -553,6 +562,13 @@ def test_what_is_no_size_is_said(folder, tmp_path, size, psnr, message):
         pack_dataset(folder, tmp_path / "new.tar", size, psnr=psnr, progress=False)
     with pytest.raises(ValueError, match="limit must be at least 1, got 0"):
         load_packed(tmp_path / "new.tar", limit=0)
+
+
+def test_a_dataset_is_not_packed_into_itself(folder):
+    before = sorted(folder.iterdir())
+    with pytest.raises(ValueError, match=r"packed\.tar lies within"):
+        pack_dataset(folder, folder / "packed.tar", 1, progress=False)
+    assert sorted(folder.iterdir()) == before
 
 
 def test_an_interrupted_writing_leaves_nothing(folder, tmp_path, monkeypatch):

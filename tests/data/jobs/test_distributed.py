@@ -135,12 +135,12 @@ def test_one_who_was_lost_behind_the_manifest_is_tidied_after(
 
 def test_a_claim_of_the_future_is_waited_for_aloud_and_not_for_ever(tmp_path, alone, capsys):
     (tmp_path / LEASES).mkdir()
-    claim = tmp_path / LEASES / "shard-000003.lease"
+    claim = tmp_path / LEASES / "shard-000010.lease"  # the last: nothing else is left to be done
     claim.write_text("another-machine-7-abc")
     os.utime(claim, (time.time() + 1e6,) * 2)
-    quiet(QUICK, tmp_path, 21, lease=0.4, progress=True)
+    quiet(QUICK, tmp_path, 21, progress=True)
     assert files_of(tmp_path) == alone
-    assert "waiting for shard-000003 of another-machine-7-abc" in capsys.readouterr().err
+    assert "waiting for shard-000010 of another-machine-7-abc" in capsys.readouterr().err
 
 
 def test_one_who_comes_while_claims_are_put_away(tmp_path, alone):

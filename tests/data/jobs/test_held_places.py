@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import re
 import subprocess
 import sys
 
@@ -50,19 +51,24 @@ def test_a_place_that_is_held_is_left_alone(dataset, tmp_path, capsys, words, lo
         ["inverter", "train", "nowhere", "OUT"],
         ["data", "portraits", "EMPTY", "OUT"],
         ["data", "portraits", "nowhere", "OUT"],
+        ["evaluate", "nowhere", "nowhere", "OUT"],
+        ["data", "pack", "DATA", "OUT/packed.tar", "psnr=60"],
     ],
     ids="-".join,
 )
 @pytest.mark.parametrize("there", [False, True])
-def test_a_command_that_fails_leaves_nothing(tmp_path, capsys, words, there):
+def test_a_command_that_fails_leaves_nothing(dataset, tmp_path, capsys, words, there):
     out, empty = tmp_path / "new" / "out", tmp_path / "empty"
     empty.mkdir()
     if there:
         out.mkdir(parents=True)
     before = sorted(tmp_path.rglob("*"))
-    places = {"OUT": str(out), "EMPTY": str(empty)}
-    assert main([places.get(word, word) for word in words]) == 1
-    assert "nowhere" in (said := capsys.readouterr().err) or "no images in it" in said
+    places = {"OUT": out, "EMPTY": empty, "DATA": dataset}
+    for name, place in places.items():
+        words = [word.replace(name, str(place)) for word in words]
+    assert main(words) == 1
+    said = capsys.readouterr().err
+    assert re.search("nowhere|no images in it|psnr asks", said)
     assert sorted(tmp_path.rglob("*")) == before
 
 
@@ -71,6 +77,9 @@ def test_what_was_written_before_a_failure_stays(tmp_path):
         (tmp_path / "a" / "b" / "first").touch()
         raise ValueError("no more")
     assert list(files_of(tmp_path)) == ["a/b/first"]
+    with held_folder(tmp_path / "c" / "d"), place_lock(tmp_path / "e" / "f"):
+        pass
+    assert not (tmp_path / "c").exists() and not (tmp_path / "e").exists(), "nothing was written"
 
 
 def test_a_lock_ends_with_its_process_and_leaves_no_file(tmp_path):

@@ -128,6 +128,11 @@ def test_other_settings_are_an_error_that_names_them(dataset, tmp_path):
         quiet(
             functools.partial(NoiseSource, seed=1), tmp_path / "begun", 2, shard_size=1, workers=0
         )
+    none = functools.partial(NoiseSource, fail_at=0)
+    with pytest.raises(SynthesisError, match="0 of 1 shards"):
+        quiet(none, tmp_path / "none", 2, workers=0)
+    report = quiet(functools.partial(NoiseSource, seed=1), tmp_path / "none", 2, workers=0)
+    assert report.views_made == 6, "nothing was finished: what was wrong may be mended"
     with pytest.raises(FileExistsError, match="already holds a dataset"):
         quiet(NoiseSource, tmp_path / "begun", 2, shard_size=1, workers=0, resume=False)
     with pytest.raises(ValueError, match="seed is 3, but the source was built with seed 0"):

@@ -165,6 +165,22 @@ def test_images_of_kinds_that_are_not_read_have_a_row(images, tmp_path, kind):
     assert rows["b/b.tiff"].startswith("unreadable: .tiff: only")
 
 
+def test_images_that_were_converted_meanwhile_are_taken(images, tmp_path):
+    source, out = tmp_path / "in", tmp_path / "out"
+    source.mkdir()
+    (source / "a.heic").write_bytes(b"heic")
+    (source / "b.png").write_bytes(b"no image")
+    choose_portraits(source, out, progress=False)
+    (source / "a.heic").rename(source / "a.png")
+    counts = choose_portraits(source, out, progress=False)
+    assert counts == {"chosen": 0, "unreadable": 2}
+    names = [row["image"] for row in csv.DictReader((out / CHOSEN).open())]
+    assert sorted(names) == ["a.png", "b.png"]
+    (source / "b.png").unlink()
+    with pytest.raises(ValueError, match=r"its image b\.png is not in"):
+        choose_portraits(source, out, progress=False)
+
+
 def test_portraits_are_no_part_of_their_collection(chosen, tmp_path):
     source = shutil.copytree(chosen[0], tmp_path / "in")
     with pytest.raises(ValueError, match="src and out are both"):
