@@ -180,14 +180,14 @@ class _Trainer:
     ) -> Path:
         main, s, began = self.accelerator.is_main_process, self.settings, clock()
         log = TrainingLog(self.out, self.step, s.kimg, progress, listen) if main else None
-        if (
-            main
-            and self.step
-            and (self.step >= self.last or not (self.out / MODEL / WEIGHTS).exists())
-        ):
-            # that of the snapshot: the process may have been killed between the two
-            self._save_model()
         try:
+            if (
+                main
+                and self.step
+                and (self.step >= self.last or not (self.out / MODEL / WEIGHTS).exists())
+            ):
+                # that of the snapshot: the process may have been killed between the two
+                self._save_model()
             with (
                 _interruptions() as interrupted,
                 self.do.ahead(self._batches(), self.step) as batches,

@@ -1,6 +1,7 @@
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from semhead_lib.data.dataset.memory import SubjectsInMemory
 from semhead_lib.data.dataset.streaming_dataset import SubjectsOnDisk
 from semhead_lib.models.discriminator import Discriminator
 from semhead_lib.models.generator import Generator
-from semhead_lib.training.logs import read_log
+from semhead_lib.training.logs import TrainingLog, read_log
 from semhead_lib.training.snapshots import snapshots
 from semhead_lib.training.step import Step
 from semhead_lib.training.trainer import train
@@ -257,3 +258,19 @@ def test_the_listener_hears_every_line(data, tmp_path):
         small(kimg=0.008), data, tmp_path / "run", device="cpu", progress=False, listen=heard.append
     )
     assert heard == read_log(tmp_path / "run")
+
+
+def test_the_log_is_closed_when_the_model_cannot_be_saved(
+    data, uninterrupted, tmp_path, monkeypatch
+):
+    """Before the error is said: no bar of progress is drawn after it."""
+    out, closed = tmp_path / "run", []
+    shutil.copytree(uninterrupted, out)
+    config = out / "generator" / "config.json"
+    config.unlink()
+    config.mkdir()
+    close = TrainingLog.close
+    monkeypatch.setattr(TrainingLog, "close", lambda log: closed.append(close(log)))
+    with pytest.raises(OSError, match=r"config\.json"):
+        train(small(), data, out, device="cpu", progress=False)
+    assert len(closed) == 1
