@@ -159,8 +159,11 @@ def place_lock(path: Path) -> Iterator[None]:
 def _locked(path: Path) -> Iterator[None]:
     lock = path.with_name(f".{path.name}.lock")
     while True:
-        path.parent.mkdir(parents=True, exist_ok=True)  # another process may have removed it again
-        handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
+        except FileNotFoundError:
+            continue  # another process has just removed the parent that it had made
         try:
             _lock(handle, path)
             if lock.exists() and os.path.samestat(lock.stat(), os.fstat(handle)):
