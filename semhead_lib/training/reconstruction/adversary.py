@@ -21,7 +21,7 @@ from semhead_lib.models.discriminator import WEIGHTS, Discriminator, Discriminat
 from semhead_lib.models.generator import Render
 from semhead_lib.models.layers import equalised
 from semhead_lib.training import losses
-from semhead_lib.training.reconstruction.batches import Sample
+from semhead_lib.training.reconstruction.samples import Sample
 from semhead_lib.training.reconstruction.settings import ReconstructionSettings
 
 _BETAS = (0.0, 0.99)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from semhead_lib.devices import moved
 from semhead_lib.training.inputs import Packing
-from semhead_lib.training.reconstruction.batches import Rays, Sample
+from semhead_lib.training.reconstruction.samples import Rays, Sample
 from semhead_lib.training.reconstruction.settings import ReconstructionSettings
 from semhead_lib.training.schedules import ema_beta
 

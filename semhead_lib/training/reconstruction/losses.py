@@ -10,7 +10,7 @@ from semhead_lib.models.generator import Generator
 from semhead_lib.models.renderer import box_bounds
 from semhead_lib.ops import sample_planes
 from semhead_lib.training.losses import blurred
-from semhead_lib.training.reconstruction.batches import NOTHING, Rays
+from semhead_lib.training.reconstruction.samples import NOTHING, Rays
 
 BEFORE = 0.008  # scene units before a surface up to which there is nothing
 BEHIND = (0.003, 0.02)  # scene units behind a surface between which all is opaque

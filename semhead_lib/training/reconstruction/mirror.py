@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from semhead_lib.devices import moved
-
-if TYPE_CHECKING:
-    from semhead_lib.training.reconstruction.batches import Sample
+from semhead_lib.training.reconstruction.samples import Sample
 
 _SIGNS = (-1.0, 1.0, 1.0, 1.0)  # of x, y, z and w in the mirror x = 0
 

@@ -18,9 +18,9 @@ from semhead_lib.models.generator import Generator, Render, packed
 from semhead_lib.models.layers import EqualLinear, equalised
 from semhead_lib.training.graphs import CudaBackend, Graphs, Result
 from semhead_lib.training.reconstruction.adversary import Adversary, load_optimiser
-from semhead_lib.training.reconstruction.batches import Sample
 from semhead_lib.training.reconstruction.draws import Draws, Variant, as_buffer, from_buffer
 from semhead_lib.training.reconstruction.losses import detail, divergence, of_points
+from semhead_lib.training.reconstruction.samples import Sample
 from semhead_lib.training.reconstruction.settings import ReconstructionSettings
 
 ENCODER, ATTRIBUTE_ENCODER = "encoder.safetensors", "attribute_encoder.safetensors"

@@ -217,7 +217,7 @@ def test_labelled_photographs_are_taken_as_they_are(person, tmp_path):
     ]
     assert alignment.read_portrait(other, camera=label).provenance["camera"] == "given"
     labels[0][1] = label.tolist()[:24]
-    (tmp_path / "dataset.json").write_text(json.dumps({"labels": labels + labels}))
+    (tmp_path / "dataset.json").write_text(json.dumps({"labels": labels}))
     with pytest.raises(
         ValueError, match=r"dataset.json: 00000/one.png: label expected 25 numbers, got 24"
     ):
