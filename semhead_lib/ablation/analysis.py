@@ -21,6 +21,7 @@ from semhead_lib import old_names
 from semhead_lib.ablation.plan import FACTORS
 from semhead_lib.ablation.table import COLUMNS, HEADS, RUNS, STUDY, TABLE
 from semhead_lib.conditioning.cameras import FRONT, condition_camera_name
+from semhead_lib.conditioning.modes import MODES
 from semhead_lib.files import read_json, read_rows
 
 _NUMBERS = ("seed", "kimg", "value", "low", "high", "real", "real_low", "real_high")
@@ -75,6 +76,8 @@ def load_results(folder: Path | str) -> Results:
         raise ValueError(
             f"{path}: expected the columns {', '.join(COLUMNS)}, got {', '.join(metrics.columns)}"
         )
+    if wrong := sorted({str(mode) for mode in metrics["mode"]} - set(MODES)):
+        raise ValueError(f"{path}: mode must be one of {', '.join(MODES)}, got {wrong[0]!r}")
     try:
         metrics["condition_camera"] = metrics["condition_camera"].map(condition_camera_name)
     except ValueError as error:

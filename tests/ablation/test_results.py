@@ -2,6 +2,8 @@
 
 import json
 import os
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -9,6 +11,7 @@ import pytest
 from made_up import LEVEL, SCOPES, evaluation
 
 from semhead_lib.ablation import analysis, claims
+from semhead_lib.ablation.analysis import load_results
 from semhead_lib.ablation.plan import FACTORS
 from semhead_lib.ablation.results import measured, read_results
 from semhead_lib.ablation.table import COLUMNS
@@ -236,3 +239,16 @@ def test_two_studies_beside_each_other():
         not table["claim"].str.contains("ViCiCo|no condition|than none").any() and len(table) == 5
     )
     assert claims.compared({"short": short, "none": results(metrics(("none",)))}).empty
+
+
+def test_a_mode_that_is_none_of_ours_is_named(tmp_path):
+    """What pandas takes for a missing value is one, too."""
+    kept = Path(__file__).parents[2] / "papermill_runs/reference/ablations/smoke"
+    shutil.copytree(kept, tmp_path / "results")
+    (path,) = (tmp_path / "results").glob("*figures.csv")
+    lines = path.read_text().splitlines()
+    cells = lines[9].split(",")
+    lines[9] = ",".join([cells[0], "None", *cells[2:]])
+    path.write_text("\n".join(lines) + "\n")
+    with pytest.raises(ValueError, match=r"figures\.csv: mode must be one of none, view, .* got"):
+        load_results(tmp_path / "results")
