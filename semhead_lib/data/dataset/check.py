@@ -18,7 +18,7 @@ from semhead_lib import old_names
 from semhead_lib.atomic import leftovers
 from semhead_lib.data.dataset.archives import ImageArchive, parse_label, unsafe_name
 from semhead_lib.data.dataset.conventions import camera_problem
-from semhead_lib.data.dataset.eg3d_format import ArchiveSource
+from semhead_lib.data.dataset.eg3d_import import ArchiveSource
 from semhead_lib.data.dataset.encoding import decode_entry, decode_info, sample_problems
 from semhead_lib.data.dataset.entries import MAX_ENTRY, decode_image
 from semhead_lib.data.dataset.manifest import FORMAT, LEASES, LOG, MANIFEST, Manifest, ShardRecord

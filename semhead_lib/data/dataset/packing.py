@@ -9,45 +9,37 @@ left out instead, evenly, and the report says how many.
 
 from __future__ import annotations
 
-import io
 import json
 import math
 import zlib
-from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import PIL
-import torch
-from PIL import Image, features
-from torch import Tensor
-from tqdm import tqdm
+from PIL import features
 
 from semhead_lib.atomic import place_lock, remove_leftovers
-from semhead_lib.data.dataset.encoding import Sample, SampleInfo, decode_entry, decode_info
-from semhead_lib.data.dataset.entries import decode_image, decode_npy, encode_npy
+from semhead_lib.data.dataset.entries import decode_image, decode_npy
 from semhead_lib.data.dataset.manifest import Manifest
 from semhead_lib.data.dataset.packed import (
-    CAMERAS,
-    CLASS_LENGTHS,
     CLASSES,
     DEPTH,
-    DEPTH_LENGTHS,
     DEPTH_RANGES,
     GEOMETRY,
-    IMAGES,
-    LENGTHS,
-    SEMANTICS,
     SUBJECTS,
     write_packed,
 )
-from semhead_lib.data.dataset.packed_geometry import encode_classes, encode_depth
-from semhead_lib.data.dataset.shards import read_listed
-from semhead_lib.devices import threads_of_one_core
+from semhead_lib.data.dataset.packing_members import (
+    EncodedGeometry,
+    encode_geometry,
+    encode_members,
+    packed_rows,
+    read_bare,
+    webp,
+)
 
 GENERATOR_PSNR = (
     25.0  # dB: how near the shipped generator comes to images of a head that it is fitted to
@@ -155,10 +147,10 @@ def _pack(
     kept = min(
         int(budget / (sample.encoded(quality).mean_bytes * views + table)), manifest.subjects
     )
-    known: dict[str, list[_Geometry]] | None = {} if geometry else None
+    known: dict[str, list[EncodedGeometry]] | None = {} if geometry else None
     while kept >= 1:
         wanted = np.linspace(0, manifest.subjects - 1, kept).round().astype(int).tolist()
-        members = _members(folder, manifest, wanted, quality, known, threads, progress)
+        members = encode_members(folder, manifest, wanted, quality, known, threads, progress)
         total = sum(map(len, members.values()))
         if total <= budget:
             break
@@ -247,17 +239,17 @@ class _Sample:
         count = min(_SAMPLE_SUBJECTS, manifest.subjects)
         wanted = np.linspace(0, manifest.subjects - 1, count).round().astype(int).tolist()
         self.images, rows, semantics, of_geometry = [], [], 0, []
-        for number, subject in enumerate(_read(folder, manifest, wanted, geometry)):
+        for number, subject in enumerate(read_bare(folder, manifest, wanted, geometry)):
             step = max(len(subject.images) // _SAMPLE_VIEWS, 1)
             self.images += subject.images[number % step :: step]  # other views of each
             of_geometry += [
-                _encode_geometry(*g).size for g in subject.geometry[number % step :: step]
+                encode_geometry(*g).size for g in subject.geometry[number % step :: step]
             ]
             rows.append(subject.row)
             semantics = 0 if subject.semantic is None else subject.semantic.nbytes
         views = manifest.views / manifest.subjects
         self.bytes_of_a_subject = (
-            len(_packed_rows(rows)) / count * 1.05 + semantics + views * (25 * 4 + 4)
+            len(packed_rows(rows)) / count * 1.05 + semantics + views * (25 * 4 + 4)
         )
         if of_geometry:  # a hundredth more, as of the images
             self.bytes_of_a_subject += views * (1.01 * float(np.mean(of_geometry)) + 4 * 4)
@@ -267,7 +259,7 @@ class _Sample:
     def _encoded(self, quality: int) -> _Encoded:
         sizes, psnrs, ious = [], [], []
         for image in self.images:
-            data = _webp(image, quality)
+            data = webp(image, quality)
             back = decode_image(data, "sample", ("RGBA", "RGB")).movedim(0, -1).numpy()
             sizes.append(len(data))
             error = np.square(back[..., :3].astype(np.float64) - image[..., :3]).mean()
@@ -278,160 +270,6 @@ class _Sample:
                 ious.append((here & there).sum() / max((here | there).sum(), 1))
         iou = float(np.mean(ious)) if ious else None
         return _Encoded(1.01 * float(np.mean(sizes)), float(np.mean(psnrs)), min(psnrs), iou)
-
-
-@dataclass(frozen=True)
-class _Geometry:
-    """Of a view, encoded."""
-
-    classes: bytes
-    depth: bytes
-    range: tuple[float, float]  # least depth, and step
-
-    @property
-    def size(self) -> int:
-        return len(self.classes) + len(self.depth)
-
-
-def _encode_geometry(classes: np.ndarray, depth: np.ndarray) -> _Geometry:
-    return _Geometry(encode_classes(classes), *encode_depth(depth))
-
-
-@dataclass(frozen=True)
-class _Bare:
-    """Of a subject what is packed."""
-
-    row: dict[str, Any]
-    images: list[np.ndarray]  # [H, W, 3 or 4] uint8, the mask as alpha
-    cameras: Tensor
-    semantic: Tensor | None
-    # of each view: classes [H, W] uint8, depth [H, W] float32; empty where they are not packed
-    geometry: list[tuple[np.ndarray, np.ndarray]]
-
-
-def _read(
-    folder: Path, manifest: Manifest, wanted: Collection[int], geometry: bool
-) -> Iterator[_Bare]:
-    """The subjects numbered `wanted`, in order, without what is not packed."""
-    wanted, stems = set(wanted), ("json", "cameras.", "semantic.", "view_", "mask_")
-    stems += ("segmentation_", "label_", "depth_") if geometry else ()
-    for record, first in zip(manifest.shards, manifest.first_subjects, strict=False):
-        path = folder / record.name
-
-        def choose(position: int, names: list[str], first: int = first) -> list[str] | None:
-            return [n for n in names if n.startswith(stems)] if first + position in wanted else None
-
-        for _, sample in read_listed(folder, record, choose, verify=True):
-            try:
-                info = decode_info(sample)
-                images = [_pixels(sample, info, view) for view in range(info.views)]
-                semantic = (
-                    decode_entry(sample, info, "semantic.npy")
-                    if "semantic" in info.fields
-                    else None
-                )
-                row = {
-                    "id": info.id,
-                    "views": info.views,
-                    "attributes": info.attributes,
-                    "caption": info.caption,
-                }
-                cameras = decode_entry(sample, info, "cameras.npy")
-                classes, depth = (
-                    [
-                        decode_entry(sample, info, info.entry(field, view)).numpy()
-                        for view in range(info.views if geometry else 0)
-                    ]
-                    for field in ("segmentation", "depth")
-                )
-                of_views = list(zip(classes, depth, strict=True))
-                yield _Bare(row, images, cameras, semantic, of_views)
-            except ValueError as error:
-                raise ValueError(f"{path}: {error}") from None
-
-
-def _pixels(sample: Sample, info: SampleInfo, view: int) -> np.ndarray:  # [H, W, 3 or 4]
-    pixels = decode_entry(sample, info, info.entry("views", view))
-    if "masks" in info.fields:
-        pixels = torch.cat([pixels, decode_entry(sample, info, info.entry("masks", view))[None]])
-    return pixels.movedim(0, -1).contiguous().numpy()
-
-
-def _members(
-    folder: Path,
-    manifest: Manifest,
-    wanted: Sequence[int],
-    quality: int,
-    known: dict[str, list[_Geometry]] | None,
-    threads: int,
-    progress: bool,
-) -> dict[str, bytes]:
-    """All members but the manifest.
-
-    `known` has the encoded geometry of subjects by their id, which no quality changes, and receives
-    what it lacks; None where geometry is not packed.
-    """
-    rows, cameras, semantics, images = [], [], [], []
-    geometry: list[_Geometry] = []
-    subjects = _read(folder, manifest, wanted, known is not None)
-
-    def encode(subject: _Bare) -> tuple[list[bytes], list[_Geometry]]:
-        of_geometry = (known or {}).get(subject.row["id"])
-        if of_geometry is None:
-            of_geometry = [_encode_geometry(*g) for g in subject.geometry]
-        return [_webp(i, quality) for i in subject.images], of_geometry
-
-    with (
-        threads_of_one_core(threads) as pool,
-        tqdm(total=len(wanted), unit="subject", disable=not progress) as bar,
-    ):
-        while chunk := list(
-            islice(subjects, 4 * threads)
-        ):  # bounds what is read but not yet encoded
-            for subject, (of_images, of_geometry) in zip(
-                chunk, pool.map(encode, chunk), strict=True
-            ):
-                rows.append(subject.row)
-                cameras.append(subject.cameras)
-                semantics.append(subject.semantic)
-                images += of_images
-                geometry += of_geometry
-                if known is not None:
-                    known[subject.row["id"]] = of_geometry
-            bar.update(len(chunk))
-    members = {
-        SUBJECTS: _packed_rows(rows),
-        LENGTHS: _lengths(images),
-        CAMERAS: encode_npy(torch.cat(cameras)),
-    }
-    if manifest.layout.semantic:
-        members[SEMANTICS] = encode_npy(torch.stack(semantics))
-    members[IMAGES] = b"".join(images)
-    if known is not None:
-        classes, depth = [g.classes for g in geometry], [g.depth for g in geometry]
-        members |= {CLASS_LENGTHS: _lengths(classes), CLASSES: b"".join(classes)}
-        ranges = torch.tensor([g.range for g in geometry])
-        members |= {DEPTH_RANGES: encode_npy(ranges), DEPTH_LENGTHS: _lengths(depth)}
-        members[DEPTH] = b"".join(depth)
-    return members
-
-
-def _lengths(files: list[bytes]) -> bytes:
-    return encode_npy(torch.tensor([len(data) for data in files], dtype=torch.int32))
-
-
-def _packed_rows(rows: list[dict[str, Any]]) -> bytes:
-    return zlib.compress(
-        json.dumps(rows, sort_keys=True, ensure_ascii=False, allow_nan=False).encode(), 9
-    )
-
-
-def _webp(image: np.ndarray, quality: int) -> bytes:
-    file = io.BytesIO()  # exact: colours outside the mask are the background, and stay
-    Image.fromarray(image).save(
-        file, "WEBP", quality=quality, method=4, exact=True, alpha_quality=100
-    )
-    return file.getvalue()
 
 
 def _highest(fits) -> int | None:

@@ -7,7 +7,7 @@ import warnings
 from pathlib import Path
 
 from semhead_lib.atomic import check_apart
-from semhead_lib.data.dataset.eg3d_format import ArchiveSource
+from semhead_lib.data.dataset.eg3d_import import ArchiveSource
 from semhead_lib.data.jobs.settings import ImportSettings
 from semhead_lib.data.jobs.synthesis import SynthesisReport, synthesize
 

@@ -17,7 +17,7 @@ from noise_source import NoiseSource
 from PIL import Image
 
 from semhead_lib import cli
-from semhead_lib.data.dataset import packed, packing
+from semhead_lib.data.dataset import packed, packing, packing_members
 from semhead_lib.data.dataset.check import check
 from semhead_lib.data.dataset.entries import decode_npy, encode_npy
 from semhead_lib.data.dataset.memory import SubjectsInMemory
@@ -255,9 +255,9 @@ def smaller(file):  # MB: the size of the file without a fifth of its images' by
 @pytest.fixture
 def qualities(monkeypatch):
     """The qualities at which the whole dataset is encoded, one after the other."""
-    tried, members = [], packing._members
+    tried, members = [], packing.encode_members
     monkeypatch.setattr(
-        packing, "_members", lambda *words: tried.append(words[3]) or members(*words)
+        packing, "encode_members", lambda *words: tried.append(words[3]) or members(*words)
     )
     return tried
 
@@ -286,13 +286,18 @@ def test_the_size_counts_the_geometry(folder, file_with_geometry, qualities, tmp
 def test_geometry_is_encoded_once_for_all_qualities(
     folder, file_with_geometry, qualities, tmp_path, monkeypatch
 ):
-    encoded, encode, judge = [], packing._encode_geometry, packing._Sample._encoded
+    encoded, encode, judge = [], packing.encode_geometry, packing._Sample._encoded
 
     def promise_too_much(sample, quality):
         whole = judge(sample, quality)
         return replace(whole, mean_bytes=0.9 * whole.mean_bytes)
 
-    monkeypatch.setattr(packing, "_encode_geometry", lambda *g: encoded.append(1) or encode(*g))
+    def counted(*geometry):
+        encoded.append(1)
+        return encode(*geometry)
+
+    for module in (packing, packing_members):
+        monkeypatch.setattr(module, "encode_geometry", counted)
     monkeypatch.setattr(packing._Sample, "_encoded", promise_too_much)
     size = smaller(file_with_geometry)
     pack_dataset(folder, tmp_path / "small.tar", size, psnr=25.0, geometry=True, progress=False)
