@@ -13,6 +13,7 @@ from semhead_lib.inversion.search import (
     Best,
     Inverted,
     Search,
+    density_grids,
     schedule,
     steps_of,
 )
@@ -73,9 +74,14 @@ def search_style(
         torch.Generator().manual_seed(s.seed),
     )
 
-    with steps_of(search, s.steps, s, "style", progress) as steps:
+    with (
+        density_grids([generator], s.grid) as switch,
+        steps_of(search, s.steps, s, "style", progress) as steps,
+    ):
         for step in steps:
             along = step / s.steps
+            if switch(along):
+                best.judge_anew()
             for group in optimiser.param_groups:
                 group["lr"] = rates[group["name"]] * schedule(along)
             jitter = s.noise * max(0.0, 1 - along / _NOISE_SHARE) ** 2

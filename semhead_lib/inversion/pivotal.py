@@ -16,6 +16,7 @@ from semhead_lib.inversion.search import (
     Best,
     Inverted,
     Search,
+    density_grids,
     schedule,
     steps_of,
 )
@@ -54,12 +55,18 @@ def tune(
     optimiser = torch.optim.Adam(learnt, lr=s.pivotal_lr)
     best, search, rng = Best(learnt), Search(), torch.Generator().manual_seed(s.seed)
 
-    with steps_of(search, s.pivotal_steps, s, "pivotal", progress) as steps:
+    with (
+        density_grids([generator, before], s.grid) as switch,
+        steps_of(search, s.pivotal_steps, s, "pivotal", progress) as steps,
+    ):
         for step in steps:
-            optimiser.param_groups[0]["lr"] = s.pivotal_lr * schedule(step / s.pivotal_steps)
+            along = step / s.pivotal_steps
+            if switched := switch(along):
+                best.judge_anew()
+            optimiser.param_groups[0]["lr"] = s.pivotal_lr * schedule(along)
             terms = objective(generator.synthesize(fitted.w, fitted.cameras, reference=reference))
             loss = terms["all"].mean()
-            measured = step % s.locality_interval == 0 or step == s.pivotal_steps - 1
+            measured = switched or step % s.locality_interval == 0 or step == s.pivotal_steps - 1
             if s.locality and measured:
                 styles, cameras = elsewhere(fitted.w, others, rng)
                 with torch.no_grad():

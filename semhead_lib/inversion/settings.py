@@ -55,6 +55,12 @@ class InversionSettings:
     locality_interval: int = setting(
         2, "int >= 1", "steps from one measurement of that to the next", key=False
     )
+    grid: int = setting(
+        48,
+        "int >= 0",
+        "nodes a side of the density grid that most steps render with, in half the time; 0 = as "
+        "the generator is",
+    )
     patience: int = setting(
         40, "int >= 1", "steps; a search ends when so many bring less than `gain`", key=False
     )

@@ -18,8 +18,10 @@ from semhead_lib.inversion.refinement import RefinedCameras
 from semhead_lib.inversion.search import Search, steps_of
 from semhead_lib.inversion.settings import InversionSettings
 from semhead_lib.inversion.start import best_of, candidates, condition_of, mean_style
+from semhead_lib.models.renderer import Renderer
 
-QUICK = InversionSettings(steps=40, pivotal_steps=15, camera_lr=0.0, gain=0.0)
+# Without a density grid: with 14 samples a ray, its images are others than the generator's own.
+QUICK = InversionSettings(steps=40, pivotal_steps=15, camera_lr=0.0, gain=0.0, grid=0)
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +46,25 @@ def test_a_search_comes_nearer(generator, objective, others, space):
     assert distance(found, objective) < 0.3 * before
     assert len(found.style.losses) == 40 and found.style.stopped == "finished"
     assert torch.equal(found.cameras, objective.target.cameras), "a rate of 0: they stay"
+
+
+def test_most_steps_render_by_a_density_grid(generator, objective, others, fitted, monkeypatch):
+    """Whose heads look as those of the generator's own samples do, and no generator keeps it."""
+    usual, seen = fitted.generator.renderer.settings, []
+    render = Renderer.density_grid
+    monkeypatch.setattr(
+        Renderer,
+        "density_grid",
+        lambda self, features: seen.append(self.settings.grid) or render(self, features),
+    )
+    tuned = tune(fitted, objective, others, replace(QUICK, pivotal_steps=16, grid=24))
+    assert seen.count(24) > 2 * seen.count(0) > 0 and seen[-1] == 0, "the last steps are without"
+    assert tuned.generator.renderer.settings == fitted.generator.renderer.settings == usual
+    by_grid = search_style(generator, objective, others[1:2], others, replace(QUICK, grid=24))
+    assert distance(by_grid, objective) < 1.2 * distance(fitted, objective) + 0.01
+    seen.clear()
+    tune(fitted, objective, others, replace(QUICK, pivotal_steps=2))
+    assert set(seen) == {0}
 
 
 def test_equal_seeds_give_equal_heads(generator, objective, others, fitted):
