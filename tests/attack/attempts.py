@@ -84,7 +84,7 @@ def attempt(
         os.close(result)
         _child(read, plain, truth, answer, printed, memory)
     os.close(answer)
-    text, hung = _wait(result, pid, began + seconds)
+    text, hung = _wait(result, pid, seconds)
     _, status = os.waitpid(pid, 0)
     took = time.monotonic() - began
     said = printed.read_text(errors="replace") if printed.exists() else ""
@@ -165,12 +165,17 @@ def _held() -> int:
     return 0
 
 
-def _wait(result: int, pid: int, until: float) -> tuple[bytes, bool]:
-    """What the child answers, and whether it had to be ended."""
-    text, hung = b"", False
+def _wait(result: int, pid: int, seconds: float) -> tuple[bytes, bool]:
+    """What the child answers, and whether it had to be ended. One that would work, but hardly gets
+    the processor of a busy machine, is waited for ten times as long."""
+    text, hung, began = b"", False, time.monotonic()
+    until = began + seconds
     while True:
         left = max(until - time.monotonic(), 0)
         ready, _, _ = select.select([result], [], [], left)
+        if not ready and until < began + 10 * seconds and _starved(pid, seconds / 2):
+            until += seconds
+            continue
         part = os.read(result, 1 << 16) if ready else b""
         text += part
         if not part:
@@ -180,6 +185,15 @@ def _wait(result: int, pid: int, until: float) -> tuple[bytes, bool]:
     with contextlib.suppress(ProcessLookupError):  # its own processes, which are of its group, too
         os.killpg(pid, signal.SIGKILL)
     return text, hung
+
+
+def _starved(pid: int, seconds: float) -> bool:
+    """Whether a process is ready to run, but has had less than so many seconds of a processor."""
+    stat = Path(f"/proc/{pid}/stat")
+    if not stat.is_file():  # not on Linux
+        return False
+    state, *numbers = stat.read_text().rpartition(")")[2].split()
+    return state == "R" and sum(map(int, numbers[10:12])) / os.sysconf("SC_CLK_TCK") < seconds
 
 
 def command(*words: object) -> None:
