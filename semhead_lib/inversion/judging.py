@@ -72,7 +72,7 @@ def view_metrics(
     drawn = to_uint8(render.image)
     x, y, masks = drawn / 255, truth.images / 255, truth.masks / 255
     covered = F.interpolate(
-        render.opacity.cpu(), size=y.shape[-2:], mode="bilinear", align_corners=False
+        render.mask.cpu(), size=y.shape[-2:], mode="bilinear", align_corners=False
     )[:, 0]
     if truth.inside is not None:  # beyond the photograph there is no error
         known = truth.inside > 127

@@ -108,10 +108,24 @@ class Backbone(BlockStack):
 
 class SuperResolution(BlockStack):
     """From raw features to the final image: blocks that double the size, with the raw image as
-    first skip."""
+    first skip.
+
+    With `mask`, the rendered mask is one more feature, and the blocks add up one more channel r.
+    The mask m, enlarged, is moved by t = tanh(r) towards one where t > 0, towards zero where t < 0:
+
+        m+ = (1 - |t|) m + max(t, 0)
+
+    It stays within [0, 1], is m at first, when r = 0, and always hands its gradients on to m.
+    """
 
     def __init__(
-        self, w_dim: int, features: int, raw_side: int, side: int, channels: tuple[int, ...]
+        self,
+        w_dim: int,
+        features: int,
+        raw_side: int,
+        side: int,
+        channels: tuple[int, ...],
+        mask: bool = False,
     ) -> None:
         super().__init__()
         if side != raw_side * 2 ** len(channels):
@@ -119,16 +133,33 @@ class SuperResolution(BlockStack):
                 f"{len(channels)} blocks lead from {raw_side} to {raw_side * 2 ** len(channels)} "
                 f"pixels, not {side}"
             )
-        before = (features, *channels)
+        before = (features + mask, *channels)
         self.blocks = nn.ModuleList(
-            StyleBlock(a, b, w_dim, raw_side * 2 ** (k + 1), 3)
+            StyleBlock(a, b, w_dim, raw_side * 2 ** (k + 1), 3 + mask)
             for k, (a, b) in enumerate(zip(before, channels, strict=False))
         )
+        if mask:
+            with torch.no_grad():
+                for block in self.blocks:
+                    block.to_features.conv.weight[3:] = 0
 
-    def forward(self, features: Tensor, raw: Tensor, w: Tensor) -> Tensor:
-        """Features [B, F, R, R], raw image [B, 3, R, R], w [B, W] or [B, styles, W] to the image
-        [B, 3, S, S]."""
-        return self.run(features, raw, w)
+    def forward(
+        self,
+        features: Tensor,  # [B, F, R, R]
+        raw: Tensor,  # [B, 3, R, R]
+        w: Tensor,  # [B, W] or [B, styles, W]
+        mask: Tensor | None = None,  # [B, 1, R, R] in [0, 1], where it is super-resolved too
+    ) -> Tensor:  # [B, 3, S, S], or [B, 4, S, S]
+        """The image, and in a fourth channel the mask, where one is given."""
+        if mask is None:
+            return self.run(features, raw, w)
+        skip = torch.cat([raw, torch.zeros_like(mask)], dim=1)
+        made = self.run(torch.cat([features, mask], dim=1), skip, w)
+        image, t = made[:, :3], made[:, 3:].tanh()
+        enlarged = nn.functional.interpolate(
+            mask, size=made.shape[-1], mode="bilinear", align_corners=False
+        )
+        return torch.cat([image, (1 - t.abs()) * enlarged + t.clamp_min(0)], dim=1)
 
 
 class Background(nn.Module):

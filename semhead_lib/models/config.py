@@ -78,6 +78,8 @@ class GeneratorConfig:
     latent_prior: bool = False
     # nodes a side of each head's density grid, which takes the place of the coarse samples; 0: none
     grid: int = 0
+    # the mask is super-resolved with the image, and the discriminator sees it at full size
+    super_mask: bool = False
 
     def __post_init__(self) -> None:
         for name in ("super_channels", "box_center", "box_half"):
@@ -103,6 +105,11 @@ class GeneratorConfig:
                 f"{len(self.super_channels)} super-resolution blocks make {self.raw_resolution} "
                 "pixels "
                 f"{self.raw_resolution * 2 ** len(self.super_channels)}, not {self.resolution}"
+            )
+        if self.super_mask and not self.super_channels:
+            raise ValueError(
+                f"super_mask needs a generator with super-resolution, which {self.name} has not: "
+                "super_channels is empty"
             )
         if self.features < 3:
             raise ValueError(
@@ -156,9 +163,9 @@ PRESETS: dict[str, GeneratorConfig] = {
             **_SHAPED,
             place_gain=10.0,
         ),
-        GeneratorConfig(
-            "semhead-512", 512, 128, 256, 32, 32768, 512, (256, 128), 48, 48
-        ),  # EG3D's widths
+        GeneratorConfig(  # EG3D's widths
+            "semhead-512", 512, 128, 256, 32, 32768, 512, (256, 128), 48, 48, super_mask=True
+        ),
     )
 }
 

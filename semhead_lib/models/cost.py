@@ -57,7 +57,7 @@ def cost(config: GeneratorConfig) -> Cost:
             drawn = torch.empty(1, config.features, side, side)
             if generator.background is not None:
                 generator.background(w, side)
-            generator.refine(drawn, w)
+            generator.refine(drawn, torch.empty(1, 1, side, side), w)
         for hook in hooks:
             hook.remove()
     layout = generator.renderer.planes.layout

@@ -76,6 +76,7 @@ class DiscriminatorConfig:
     sees_bands: bool = (
         False  # the image's detail by octaves, amplified, beside the image (`detail_bands`)
     )
+    super_mask: bool = False  # the mask has the final image's size, not the raw one's
 
     def __post_init__(self) -> None:
         check_fields(self, _RANGES)
@@ -101,12 +102,18 @@ class DiscriminatorConfig:
             base, most = base // 2, most * 2
         known: dict[str, Any] = dict(semantic_dim=semantic_dim, views=views, base=base, most=most)
         known |= dict(resolution=generator.resolution, raw_resolution=generator.raw_resolution)
+        known |= dict(super_mask=generator.super_mask)
         return cls(**known | changes)
 
     @property
     def is_dual(self) -> bool:
         """Whether it sees the raw image beside the final one."""
         return self.raw_resolution < self.resolution
+
+    @property
+    def mask_resolution(self) -> int:
+        """Pixels a side of the mask that it sees."""
+        return self.resolution if self.super_mask else self.raw_resolution
 
     @property
     def channels(self) -> int:
@@ -122,7 +129,7 @@ class DiscriminatorInput:
     image_raw: Tensor | None = (
         None  # [B, 3, R, R] in [-1, 1]; None where the image is the raw image
     )
-    mask: Tensor | None = None  # [B, 1, R, R] in [0, 1]
+    mask: Tensor | None = None  # [B, 1, R, R] in [0, 1], or [B, 1, S, S] where super-resolved
 
     @property
     def tensors(self) -> list[Tensor]:
@@ -266,7 +273,7 @@ class Discriminator(nn.Module):
         if c.is_dual:
             expected["image_raw"] = (b, 3, c.raw_resolution, c.raw_resolution)
         if c.sees_mask:
-            expected["mask"] = (b, 1, c.raw_resolution, c.raw_resolution)
+            expected["mask"] = (b, 1, c.mask_resolution, c.mask_resolution)
         for name, shape in expected.items():
             came = getattr(seen, name)
             if came is None or tuple(came.shape) != shape:
@@ -277,13 +284,14 @@ class Discriminator(nn.Module):
         image_raw = seen.image_raw if c.is_dual else None
         mask = seen.mask * 2 - 1 if c.sees_mask and seen.mask is not None else None
         small = [cast(t, self.precision) for t in (image_raw, mask) if t is not None]
+        full = [small.pop()] if c.super_mask and mask is not None else []
         if c.is_dual:
             small = [
                 F.interpolate(
                     torch.cat(small, 1), size=c.resolution, mode="bilinear", align_corners=False
                 )
             ]
-        return torch.cat([cast(seen.image, self.precision), *small], dim=1)
+        return torch.cat([cast(seen.image, self.precision), *small, *full], dim=1)
 
     def save(self, folder: Path | str, half: bool = False) -> None:
         """Write `discriminator.safetensors` and `discriminator.json` into a folder, beside the

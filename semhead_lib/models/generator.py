@@ -35,7 +35,13 @@ class Render:
     image_raw: Tensor  # [B, 3, R, R] in [-1, 1], as rendered
     features: Tensor  # [B, F, R, R] in [0, 1], the background behind
     depth: Tensor  # [B, 1, R, R] scene units along each ray
-    opacity: Tensor  # [B, 1, R, R] in [0, 1]
+    opacity: Tensor  # [B, 1, R, R] in [0, 1], as rendered
+    super_mask: Tensor | None = None  # [B, 1, S, S] in [0, 1]; None: masks are not super-resolved
+
+    @property
+    def mask(self) -> Tensor:  # [B, 1, S, S] or [B, 1, R, R] in [0, 1]
+        """Coverage of the head: super-resolved where there is such a mask, else the opacity."""
+        return self.opacity if self.super_mask is None else self.super_mask
 
 
 def packed(network: nn.Module, half: bool) -> dict[str, Tensor]:
@@ -80,7 +86,14 @@ class Generator(nn.Module):
         self.renderer = Renderer(planes, settings, c.hidden, c.features, c.density_gain)
         self.background = Background(c.w_dim, c.features) if c.background == "learnt" else None
         self.super_resolution = (
-            SuperResolution(c.w_dim, c.features, c.raw_resolution, c.resolution, c.super_channels)
+            SuperResolution(
+                c.w_dim,
+                c.features,
+                c.raw_resolution,
+                c.resolution,
+                c.super_channels,
+                c.super_mask,
+            )
             if c.super_channels
             else None
         )
@@ -156,20 +169,33 @@ class Generator(nn.Module):
             whole = side if windows is None else self.config.raw_resolution
             behind = self.background(self.split_ws(w)[1], whole, windows, side)
         drawn = seen.features + (1 - seen.opacity) * behind
-        image, raw = self.refine(drawn, w)
-        return Render(image, raw, drawn, seen.depth, seen.opacity)
+        image, raw, mask = self.refine(drawn, seen.opacity, w)
+        return Render(image, raw, drawn, seen.depth, seen.opacity, mask)
 
-    def refine(self, drawn: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
-        """Features [B, F, R, R] in [0, 1] to the final and the raw image in [-1, 1]."""
+    def refine(
+        self,
+        drawn: Tensor,  # [B, F, R, R] features in [0, 1]
+        opacity: Tensor,  # [B, 1, R, R]
+        w: Tensor,
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """The final and the raw image in [-1, 1], and the super-resolved mask in [0, 1], where the
+        config asks for one."""
         raw = drawn[:, :3] * 2 - 1
         if self.super_resolution is None:
-            return raw, raw
+            return raw, raw, None
         wanted, side = self.config.raw_resolution, drawn.shape[-1]
+        mask = opacity.clamp(0, 1) if self.config.super_mask else None
         if side != wanted:  # while the raw resolution still grows
-            drawn = nn.functional.interpolate(
-                drawn, size=wanted, mode="bilinear", antialias=side > wanted
+            drawn, mask = (
+                x
+                if x is None
+                else nn.functional.interpolate(
+                    x, size=wanted, mode="bilinear", antialias=side > wanted
+                )
+                for x in (drawn, mask)
             )
-        return self.super_resolution(drawn, drawn[:, :3] * 2 - 1, self.split_ws(w)[2]), raw
+        made = self.super_resolution(drawn, drawn[:, :3] * 2 - 1, self.split_ws(w)[2], mask)
+        return made[:, :3], raw, None if mask is None else made[:, 3:]
 
     @torch.no_grad()
     def sample_density(

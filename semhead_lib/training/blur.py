@@ -20,7 +20,8 @@ class Blur(NamedTuple):
     """Taps of the two blurs; None: not blurred."""
 
     image: Tensor | None  # [2 radius + 1] for the final image
-    small: Tensor | None  # for the raw image and the mask, whose pixels are larger
+    # for the raw image, and the mask unless super-resolved, whose pixels are larger
+    small: Tensor | None
 
     @classmethod
     def of(cls, sigma: float, config: DiscriminatorConfig) -> Blur:

@@ -136,7 +136,7 @@ def blurred(images: Tensor, sigma: float) -> Tensor:  # [B, C, S, S]; pixels
 def discriminator_input(
     discriminator: Discriminator,
     image: Tensor,  # [B, 3, S, S]
-    mask: Tensor | None,  # [B, 1, S, S] or as the raw image
+    mask: Tensor | None,  # [B, 1, S, S]; of generated images without `super_mask` as the raw image
     image_raw: Tensor
     | None = None,  # [B, 3, r, r] of generated images; None: made from the image, for real ones
     sigma: float | Blur = 0.0,  # pixels of the final image, or the blur itself
@@ -148,7 +148,8 @@ def discriminator_input(
 
     Of a real image the raw one is the image made smaller (area average), and so is its mask. While
     generated raw images have `side` pixels only, real ones are made as small and then enlarged as
-    those are, as in EG3D: detail that only one kind can have would tell them apart. Raises
+    those are, as in EG3D: detail that only one kind can have would tell them apart. A
+    super-resolved mask is seen at the final image's size, and so is that of real images. Raises
     ValueError when a mask is wanted and there is none.
     """
     c = discriminator.config
@@ -164,7 +165,9 @@ def discriminator_input(
         )
 
     small = shown(image if image_raw is None else image_raw) if c.is_dual else None
-    seen = shown(mask) if c.sees_mask and mask is not None else None
+    seen = None
+    if c.sees_mask and mask is not None:
+        seen = _resized(mask, c.resolution) if c.super_mask else shown(mask)
     blur = (
         sigma
         if isinstance(sigma, Blur)
@@ -173,7 +176,7 @@ def discriminator_input(
     return DiscriminatorInput(
         convolved(image, blur.image),
         None if small is None else convolved(small, blur.small),
-        None if seen is None else convolved(seen, blur.small),
+        None if seen is None else convolved(seen, blur.image if c.super_mask else blur.small),
     )
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from semhead_lib.models.discriminator import DiscriminatorConfig
 
 R1_SCALE = 1.0  # times StyleGAN2's rule: the weight of R1 where none is given
-FORMAT = 2  # of settings.json
+FORMAT = 3  # of settings.json
 # What may change when a training goes on: how long it lasts, and what it writes on the way.
 FREE = ("kimg", "tick_kimg", "snapshot_kimg", "keep", "log_every", "checkpoint", "graphs")
 
@@ -350,7 +350,8 @@ class TrainSettings(GeneratorSettings):
 def begun_settings(content: dict[str, Any]) -> dict[str, Any]:
     """The settings in a training's settings.json, in the units of today.
 
-    Before format 2, density_distance was in widths of the rendered cube.
+    Before format 2, density_distance was in widths of the rendered cube; before format 3,
+    semhead-512 had no super_mask.
     """
     from semhead_lib.models.config import preset
 
@@ -359,4 +360,6 @@ def begun_settings(content: dict[str, Any]) -> dict[str, Any]:
         settings["density_distance"] = round(
             settings["density_distance"] * preset(settings["preset"]).plane_side, 6
         )
+    if content.get("format", 1) < 3 and settings.get("preset") == "semhead-512":
+        settings["generator"] = {"super_mask": False} | settings.get("generator", {})
     return settings

@@ -186,7 +186,7 @@ class Step:
             windows=part.windows,
         )
         seen = losses.discriminator_input(
-            nets.discriminator, render.image, render.opacity, render.image_raw, part.blur
+            nets.discriminator, render.image, render.mask, render.image_raw, part.blur
         )
         return Generated(w, features, render, seen)
 

@@ -77,7 +77,7 @@ class GeneratedSource:
 
     @torch.no_grad()
     def subject(self, index: int) -> Subject:
-        """Head `index`: its views, with their opacity as masks."""
+        """Head `index`: its views, with their masks."""
         model, rng = self._made, np.random.default_rng([self.seed, index])
         generator, device = model.generator, model.device
         condition = model.bank.sample(1, self.strategy, int(rng.integers(2**31)))
@@ -90,8 +90,8 @@ class GeneratedSource:
         labels = cameras.orbit_cameras(azimuths, elevations)
         seen = [generator.synthesize(w, part.to(device)) for part in labels.split(_VIEWS)]
         images = torch.cat([to_uint8(s.image) for s in seen])
-        opacity = torch.cat([s.opacity for s in seen]).clamp(0, 1).cpu()
-        masks = torch.nn.functional.interpolate(opacity, size=self.resolution, mode="bilinear")
+        masks = torch.cat([s.mask for s in seen]).clamp(0, 1).cpu()
+        masks = torch.nn.functional.interpolate(masks, size=self.resolution, mode="bilinear")
         masks = (masks * 255).round().to(torch.uint8)[:, 0]
         return Subject(
             id=f"g{self.seed}-{index:07d}",

@@ -304,7 +304,7 @@ def test_whole_image():
             "whole": lambda: generator.synthesize(w, cameras, raw_resolution=64, seed=1),
             "backbone": lambda: generator.backbone(w),
             "renderer": lambda: generator.renderer(features, cameras, 64, seed=1),
-            "super-resolution": lambda: generator.refine(seen.features, w),
+            "super-resolution": lambda: generator.refine(seen.features, seen.opacity, w),
             "product": lambda: a @ a,
         }
         found = {}

@@ -190,7 +190,7 @@ def test_one_for_every_generator(name):
             if config.is_dual
             else None
         )
-        mask = torch.empty(2, 1, config.raw_resolution, config.raw_resolution)
+        mask = torch.empty(2, 1, config.mask_resolution, config.mask_resolution)
         image = torch.empty(2, 3, config.resolution, config.resolution)
         assert d(DiscriminatorInput(image, raw, mask), torch.empty(2, 153)).shape == (2,)
 
@@ -202,7 +202,9 @@ def test_saved_and_loaded(tmp_path):
     content = json.loads((tmp_path / "discriminator.json").read_text())
     del content["group"]
     (tmp_path / "discriminator.json").write_text(json.dumps(content))
-    with pytest.raises(ValueError, match=r"discriminator\.json: has 9 fields, was written with 10"):
+    with pytest.raises(
+        ValueError, match=r"discriminator\.json: has 10 fields, was written with 11"
+    ):
         Discriminator.load(tmp_path)
     (tmp_path / "discriminator.json").write_text(
         '{"resolution": 32, "raw_resolution": 8, "base": 128, "most": 16}'

@@ -210,7 +210,7 @@ def test_settings_of_before_go_on(data, begun):
         lambda text: "[" * 100_000,
         lambda text: text.replace('"data"', '"date"'),
         lambda text: text.replace('"settings": {', '"settings": [], "x": {'),
-        lambda text: text.replace('"format": 2', '"format": "2"'),
+        lambda text: text.replace('"format": 3', '"format": "3"'),
     ],
 )
 def test_damaged_settings_are_named(data, begun, change):

@@ -10,6 +10,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import save
 from torch import Tensor
+from torch.nn import functional
 
 from semhead_lib.atomic import write_atomically
 from semhead_lib.files import read_tensors
@@ -114,11 +115,13 @@ class Reconstructor:
         at_points = {}
         if sample.rays is not None and draws.points is not None:
             at_points = of_points(generator, features, sample.rays, draws.points, self.classes)
-        difference = seen.image - sample.images
+        difference, mask = seen.image - sample.images, seen.mask
+        if mask.shape != sample.masks.shape:  # as rendered, before super-resolution
+            mask = functional.interpolate(mask, size=sample.masks.shape[-1], mode="bilinear")
         wrong = {
             "image": (difference.abs() * sample.importance).mean(),
             "detail": (detail(difference).abs() * sample.importance).mean(),
-            "mask": (seen.opacity - sample.masks).abs().mean(),
+            "mask": (mask - sample.masks).abs().mean(),
             **at_points,
             "kl": divergence(mean, log_variance),
         }
