@@ -80,7 +80,7 @@ def _make_dataset(
 
 def _say_cost(config: data.Synthesize, source, subjects: int) -> None:
     """What the dataset would take: measured on one device or core here, nothing is written."""
-    from semhead_lib.data.kontext.cost import estimate, measure, measure_subject
+    from semhead_lib.data.kontext.cost import REPORTED, estimate, measure, measure_subject
 
     own = config.source
     if isinstance(own, data.Kontext):
@@ -97,6 +97,7 @@ def _say_cost(config: data.Synthesize, source, subjects: int) -> None:
             attempts=own.attempts,
             passing=config.passing,
             complete=own.balance == "complete",
+            frontalised=source.frontalised,
         )
         known = "taken for given" if config.images_per_second else "measured"
         where = (
@@ -116,6 +117,8 @@ def _say_cost(config: data.Synthesize, source, subjects: int) -> None:
         )
         where = f"{speed:.3g} images a second on one core"
     print(f"{whole} ({where})")
+    if isinstance(own, data.Kontext):
+        print(f"{whole.seconds:,.1f} s of a device for each kept view; {REPORTED}")
 
 
 def data_portraits(config: data.Portraits) -> None:

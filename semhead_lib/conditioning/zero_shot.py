@@ -1,5 +1,5 @@
-"""How good an encoder is on heads whose attributes are known: zero-shot classification, and
-retrieval over views."""
+"""How good an encoder is on heads whose attributes are known, by zero-shot classification; and
+images scored by pairs of texts."""
 
 from __future__ import annotations
 
@@ -104,6 +104,39 @@ QUESTIONS: dict[str, Question] = {
     ),
     "gender": Question({"woman": ("a woman",), "man": ("a man",)}, lambda a: a["gender"]),
 }
+
+
+_LOGIT_SCALE = 100.0  # what CLIP's softmax multiplies cosines by
+# what an image should be nearer to, and what not: the first as CLIP-IQA has it (Wang et al., 2023)
+PAIRS: dict[str, tuple[tuple[str, str], ...]] = {
+    "quality": (
+        ("Good photo.", "Bad photo."),
+        ("Sharp photo.", "Blurry photo."),
+        ("High definition photo.", "Low definition photo."),
+    ),
+    "artefacts": (
+        (
+            "a natural photograph of the head of one person",
+            "a deformed head in a generated picture that went wrong",
+        ),
+        ("a photograph of one whole head", "a picture of two heads that are merged into one"),
+        ("a head with natural hair and skin", "a head with smeared and melted hair and skin"),
+        ("a clean photograph", "a picture full of artefacts and glitches"),
+    ),
+}
+
+
+def pair_scores(
+    encoder: SemanticEncoder,
+    images: Sequence[Tensor],  # [3, H, W] uint8 each
+    pairs: Sequence[tuple[str, str]],  # what an image should be nearer to, and what not
+) -> Tensor:  # [N] in [0, 1]
+    """CLIP-IQA (Wang et al., 2023, equation 3) with several pairs: mean over the pairs of the
+    probability of the first text against the second, by the softmax of 100 times their cosines."""
+    features = encoder.images(images)
+    both = torch.stack([encoder.texts([text[k] for text in pairs]) for k in (0, 1)])  # [2, P, D]
+    better, worse = (_LOGIT_SCALE * features @ texts.to(features).T for texts in both)
+    return (better - worse).sigmoid().mean(1)
 
 
 @dataclass(frozen=True)

@@ -28,16 +28,15 @@ from semhead_lib.atomic import check_apart, held_folder, write_atomically
 from semhead_lib.data.dataset.archives import SUFFIXES, ImageArchive, unsafe_name
 from semhead_lib.data.dataset.entries import MAX_ENTRY, encode_image
 from semhead_lib.data.dataset.shards import read_member
-from semhead_lib.data.kontext.settings import PortraitFilter
+from semhead_lib.data.kontext.filters import CLIP, NONE, Filter, load_score
+from semhead_lib.data.kontext.settings import CHOSEN, PortraitFilter
 from semhead_lib.data.portraits.alignment import Portrait, align
 from semhead_lib.data.portraits.photos import UNREAD, decode_photo
 from semhead_lib.files import read_rows
 
-CHOSEN, COLUMNS = (
-    "portraits.csv",
-    ("image", "portrait", "reason", "azimuth", "elevation", "sharpness", "pixels", "sha256"),
-)
+COLUMNS = ("image", "portrait", "reason", "azimuth", "elevation", "sharpness", "pixels", "sha256")
 SETTINGS = "portraits.json"  # what `portraits.csv` was begun with
+_BEFORE = {"turned": 0.0, "quality": NONE, "quality_least": PortraitFilter.quality_least}
 PLAIN = 212  # grey of the background, of 255
 _CHUNK = 16  # images a worker is given at a time
 
@@ -81,8 +80,13 @@ def choose_portraits(
     check_apart(src=source, out=out)
     if Path(source).resolve() in out.resolve().parents:
         raise ValueError(f"out={out} lies within src={source}: its portraits would be in both")
+    wanted = wanted or PortraitFilter()
+    if wanted.quality == CLIP:
+        raise ValueError("quality=clip is for views: photographs take package.module:function")
+    if wanted.quality != NONE:
+        load_score("quality", wanted.quality)  # what cannot be imported is said at once
     with held_folder(out):
-        return _choose(source, out, wanted or PortraitFilter(), workers, progress)
+        return _choose(source, out, wanted, workers, progress)
 
 
 def _choose(
@@ -104,6 +108,12 @@ def _choose(
                 _write(out / CHOSEN, rows)
     _write(out / CHOSEN, rows)
     counts = {"chosen": sum(bool(row["portrait"]) for row in rows)}
+    chosen = [row for row in rows if row["portrait"]]
+    turned = [
+        row for row in chosen if _is_turned(float(row["azimuth"]), float(row["elevation"]), wanted)
+    ]
+    if turned:
+        counts["of them turned"] = len(turned)
     for row in rows:
         if not row["portrait"]:
             reason = row["reason"].partition(":")[0]
@@ -144,7 +154,7 @@ def _judged(job: tuple[str, bytes, PortraitFilter]) -> tuple[dict[str, Any], byt
         "sharpness": f"{sharp:.4f}",
         "pixels": f"{pixels:.0f}",
     }
-    reason = _reason(portrait, sharp, pixels, wanted)
+    reason = _reason(portrait, sharp, pixels, wanted) or _poor(portrait, wanted)
     return row | {"reason": reason}, None if reason else encode_image(
         _plain(portrait) if wanted.plain else portrait.image
     )
@@ -168,13 +178,33 @@ def _reason(portrait: Portrait, sharp: float, pixels: float, wanted: PortraitFil
         return f"several faces: {portrait.provenance['faces']}"
     if pixels < wanted.least:
         return f"too small: the head's crop has {pixels:.0f} pixels, {wanted.least} are wanted"
-    if abs(portrait.azimuth) > wanted.azimuth or abs(portrait.elevation) > wanted.elevation:
+    if _is_turned(portrait.azimuth, portrait.elevation, wanted) and (
+        max(abs(portrait.azimuth), abs(portrait.elevation)) > wanted.turned
+    ):
         return f"not frontal: turned by {portrait.azimuth:.0f}, {portrait.elevation:.0f} degrees"
     if float((portrait.inside == 0).float().mean()) > 0.25:
         return "cut off: the image's edge cuts the crop"
     if sharp < wanted.sharpness:
         return f"blurred: sharpness {sharp:.3f}, {wanted.sharpness} is wanted"
     return ""
+
+
+def _is_turned(azimuth: float, elevation: float, wanted: PortraitFilter) -> bool:
+    """Whether a head is further from the front than frontal ones may be, degrees."""
+    return abs(azimuth) > wanted.azimuth or abs(elevation) > wanted.elevation
+
+
+def _poor(portrait: Portrait, wanted: PortraitFilter) -> str:
+    """Why the filter `quality` drops a portrait; "" where it does not, or there is none."""
+    if wanted.quality == NONE:
+        return ""
+    score = load_score("quality", wanted.quality)
+    (found,) = Filter("quality", wanted.quality, wanted.quality_least, score)(
+        [portrait.image], [""]
+    )
+    if found >= wanted.quality_least:
+        return ""
+    return f"poor: quality {found:.2f}, {wanted.quality_least:g} is wanted"
 
 
 def _plain(portrait: Portrait) -> Tensor:  # [3, S, S] uint8
@@ -253,6 +283,7 @@ def _compare(
             there = dict(json.loads(path.read_bytes()))
         except (ValueError, TypeError, RecursionError) as error:
             raise ValueError(f"{path}: expected the settings as JSON: {error}") from None
+        there = _BEFORE | there
         if differing := [name for name in here if there.get(name) != here[name]]:
             name = differing[0]
             raise ValueError(

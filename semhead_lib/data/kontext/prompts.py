@@ -25,6 +25,10 @@ AZIMUTHS = (
     -30,
 )  # degrees, even around the head
 ELEVATIONS = (0, 20, 0, -15)  # degrees, in turn
+# of more than 12 views: each elevation has a ring of views, even around the head, and each ring is
+# turned by one step of azimuth from the one before
+RINGS = (0, 20, -15, 40)
+COUNTS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)  # of views
 KEEP = (
     "Keep the same person, the same hairstyle and hair colour, the same clothes, glasses and "
     "jewellery, the same soft "
@@ -36,9 +40,21 @@ WORDINGS = (
     "Show the same person photographed{angle}: {seen}{height}. {keep}",
     "The same person on a turntable, turned away from the camera{angle}: {seen}{height}. {keep}",
 )
+FRONTAL_WORDINGS = (  # of the standard frontal view of a head that is turned
+    "Turn this person to face the camera: a portrait straight from the front, head upright, both "
+    "ears equally visible, eyes looking into the camera. {keep}",
+    "Show the same person photographed straight from the front: the face symmetric in the picture, "
+    "chin level, eyes looking into the camera. {keep}",
+    "The same person in a passport photograph: the whole face from the front, head upright and in "
+    "the middle of the picture. {keep}",
+)
 # up to this many degrees from the front: what is seen; {here} is the side that the nose points to
 SIDES = (
     (10, "the face straight from the front"),
+    (
+        25,
+        "the face turned slightly to the {here} of the picture, both eyes and both cheeks visible",
+    ),
     (
         45,
         "a three-quarter view of the face, the nose pointing to the {here} of the picture, both "
@@ -60,7 +76,7 @@ SIDES = (
         "eyes",
     ),
     (
-        165,
+        170,
         "the back of the head turned slightly to the {here}, mostly hair, only the edge of a "
         "cheek visible",
     ),
@@ -77,20 +93,30 @@ class View:
     elevation: float
 
 
-def views_of(index: int, count: int = len(AZIMUTHS)) -> list[View]:
-    """The views of subject `index`: even in azimuth for every subject, and in elevation over
-    subjects.
+FRONT = View(0, 0)
 
-    Raises ValueError for a count that does not divide the table's.
+
+def views_of(index: int, count: int = len(AZIMUTHS)) -> list[View]:
+    """The views of subject `index`, the front first: even in azimuth for every subject, and in
+    elevation over subjects; more than 12 also within a subject, in `RINGS`.
+
+    Raises ValueError for a count that is none of `COUNTS`.
 
     >>> [v.azimuth for v in views_of(0, 4)], [v.elevation for v in views_of(1, 4)]
     ([0, 90, 180, -90], [20, 0, -15, 0])
+    >>> [v.azimuth for v in views_of(0, 32) if v.elevation == 20]
+    [11.25, 56.25, 101.25, 146.25, -168.75, -123.75, -78.75, -33.75]
     """
-    if not 1 <= count <= len(AZIMUTHS) or len(AZIMUTHS) % count:
-        divisors = [n for n in range(1, len(AZIMUTHS) + 1) if len(AZIMUTHS) % n == 0]
-        raise ValueError(f"views must be one of {', '.join(map(str, divisors))}, got {count}")
-    azimuths = AZIMUTHS[:: len(AZIMUTHS) // count]
-    return [View(a, ELEVATIONS[(index + i) % len(ELEVATIONS)]) for i, a in enumerate(azimuths)]
+    if count not in COUNTS:
+        raise ValueError(f"views must be one of {', '.join(map(str, COUNTS))}, got {count}")
+    azimuths: tuple[float, ...]
+    if len(AZIMUTHS) % count == 0:
+        azimuths = AZIMUTHS[:: len(AZIMUTHS) // count]
+    else:
+        around = (360 * i / count for i in range(count))
+        azimuths = tuple(a if a <= 180 else a - 360 for a in around)
+    heights = ELEVATIONS if count <= len(AZIMUTHS) else RINGS
+    return [View(a, heights[(index + i) % len(heights)]) for i, a in enumerate(azimuths)]
 
 
 def instruction(view: View, wording: int = 0) -> str:
@@ -105,8 +131,14 @@ def instruction(view: View, wording: int = 0) -> str:
     angle = "" if away <= SIDES[0][0] else f" by {away:.0f} degrees"
     height = ""
     if abs(view.elevation) > 5:
-        height = f", seen from slightly {'above' if view.elevation > 0 else 'below'}"
+        how = "" if abs(view.elevation) > 30 else "slightly "
+        height = f", seen from {how}{'above' if view.elevation > 0 else 'below'}"
     seen = seen.format(here="left" if view.azimuth > 0 else "right")
     return WORDINGS[wording % len(WORDINGS)].format(
         angle=angle, seen=seen, height=height, keep=KEEP
     )
+
+
+def frontal_instruction(wording: int = 0) -> str:
+    """The words for the standard frontal view of a photograph, numbered on in the same way."""
+    return FRONTAL_WORDINGS[wording % len(FRONTAL_WORDINGS)].format(keep=KEEP)

@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from semhead_lib.cameras import Camera
+from semhead_lib.data.kontext.filters import Filter
 from semhead_lib.data.kontext.framing import (
     Frame,
     frame_of_face,
@@ -31,7 +32,9 @@ from semhead_lib.data.portraits.camera import fit_camera
 from semhead_lib.data.portraits.faces import FaceFinder, face_finder, face_judge
 from semhead_lib.data.portraits.landmarks import head_landmarks
 
-CHECKS = ("view", "person", "one head", "inside", "size", "new", "background")
+SCORED = ("quality", "artefacts")  # filters by scores, where they are asked for
+# in the order that the paper's filters are reported in, and then ours
+CHECKS = (*SCORED, "view", "person", "one head", "inside", "size", "new", "background")
 _FACE_SEEN = 50.0  # degrees of azimuth up to which a found face says from where it is seen
 _GUESSED, _APART = (
     0.5,
@@ -132,31 +135,63 @@ class Inspector:
     portraits [N, D]."""
 
     def __init__(
-        self, encode: Encode, limits: Limits | None = None, others: Tensor | None = None
+        self,
+        encode: Encode,
+        limits: Limits | None = None,
+        others: Tensor | None = None,
+        filters: Sequence[Filter] = (),
     ) -> None:
-        self.encode, self.limits = encode, limits or Limits()
+        self.encode, self.limits, self.filters = encode, limits or Limits(), filters
         self.others = others if others is not None and len(others) >= 20 else None
 
-    def origin(self, image: Tensor) -> Origin:  # [3, S, S] uint8
+    def origin(
+        self,
+        image: Tensor,  # [3, S, S] uint8
+        camera: Tensor | None = None,  # [25]; None: the front's
+    ) -> Origin:
         """The portrait that views are made from."""
-        camera = Camera.orbit(0.0, 0.0).label
+        camera = Camera.orbit(0.0, 0.0).label if camera is None else camera
         mask = silhouette.foreground(image, camera)
         identity = face_judge().identity(image) if self._faces else None
         feature, background = self.encode([image])[0], _background(image, mask)[0]
         return Origin(image, feature, identity, background, mask, frame_of_silhouette(mask, camera))
 
     def __call__(
-        self, images: Tensor, views: Sequence[View], origin: Origin
-    ) -> list[Verdict]:  # [N, 3, S, S] uint8
+        self,
+        images: Tensor,  # [N, 3, S, S] uint8
+        views: Sequence[View],
+        origin: Origin,
+        prompts: Sequence[str] | None = None,  # that they were made by
+    ) -> list[Verdict]:
         """A verdict an image."""
         features, guesses = self.encode(list(images)), viewpoints(images)
+        scored = self._scored(list(images), prompts or [""] * len(images))
         return [
-            self._verdict(image, view, origin, feature, guess)
-            for image, view, feature, guess in zip(images, views, features, guesses, strict=True)
+            self._verdict(image, view, origin, feature, guess, first)
+            for image, view, feature, guess, first in zip(
+                images, views, features, guesses, scored, strict=True
+            )
         ]
 
+    def _scored(self, images: Sequence[Tensor], prompts: Sequence[str]) -> list[tuple[Check, ...]]:
+        """Checks of each image by the filters that score; the next ones see what passed the first."""
+        checks: list[tuple[Check, ...]] = [()] * len(images)
+        for f in self.filters:
+            left = [i for i, found in enumerate(checks) if all(check.passed for check in found)]
+            scores = f([images[i] for i in left], [prompts[i] for i in left]) if left else []
+            for i, score in zip(left, scores, strict=True):
+                reason = f"its score of {f.name} is {score:.2f}, {f.least:g} is wanted"
+                checks[i] += (_check(f.name, 1 - score, 1 - f.least, reason),)
+        return checks
+
     def _verdict(
-        self, image: Tensor, view: View, origin: Origin, feature: Tensor, guess: Viewpoint
+        self,
+        image: Tensor,
+        view: View,
+        origin: Origin,
+        feature: Tensor,
+        guess: Viewpoint,
+        first: tuple[Check, ...],
     ) -> Verdict:
         faces = self._faces(image, finest=1) if self._faces else []
         seen, by_face, frame = guess, False, None
@@ -172,6 +207,7 @@ class Inspector:
         mask = silhouette.foreground(image, camera)
         frame = frame or frame_of_view(frame_of_silhouette(mask, camera), origin.frame)
         checks = (
+            *first,
             self._view(seen, view),
             self._person(image, feature, origin, bool(faces)),
             _check("one head", len(faces), 1.0, f"{len(faces)} faces"),

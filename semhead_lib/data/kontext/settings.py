@@ -8,6 +8,7 @@ from typing import Any
 from semhead_lib.settings import check, setting, values_of
 
 MODEL = "black-forest-labs/FLUX.1-Kontext-dev"
+CHOSEN = "portraits.csv"  # in a folder of portraits: every photograph, and how it is turned
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,19 @@ class PortraitFilter:
         15.0, "0 <= float <= 60", "most degrees that the head may be turned from the front"
     )
     elevation: float = setting(15.0, "0 <= float <= 60", "the same, up and down")
+    turned: float = setting(
+        60.0,
+        "0 <= float <= 90",
+        "most degrees, in either direction, of heads that are turned further and kept for "
+        "'semhead synthesize ... frontalise=turned'; 0 = none are",
+    )
     sharpness: float = setting(0.02, "float >= 0", "least; 0 = blurred ones too")
+    quality: str = setting(
+        "none",
+        "text",
+        "further score of photographs: none, or package.module:function",
+    )
+    quality_least: float = setting(0.5, "0 <= float < 1", "least such score")
     plain: bool = setting(
         True, "bool", "lay heads before plain grey, so that views have a background to keep"
     )
@@ -33,8 +46,31 @@ class PortraitFilter:
 
 @dataclass(frozen=True)
 class Choice:
-    """Which of the model's views are kept."""
+    """Which portraits are first turned to the front, and which of the model's views are kept."""
 
+    frontalise: str = setting(
+        "turned",
+        "turned | all | none",
+        "portraits that the model first makes a standard frontal view of: those that are turned, by "
+        "portraits.csv; all; or none",
+    )
+    frontal_within: float = setting(
+        15.0, "0 <= float <= 60", "degrees of azimuth and elevation beyond which a head is turned"
+    )
+    quality: str = setting(
+        "none",
+        "text",
+        "first filter of views, a quality score: none; clip = CLIP-IQA by judged_by; or "
+        "package.module:function",
+    )
+    quality_least: float = setting(0.5, "0 <= float < 1", "least such score")
+    artefacts: str = setting(
+        "none",
+        "text",
+        "second filter of views, for artefacts: none; clip = pairs of texts by judged_by; or "
+        "package.module:function, such as a vision-language model",
+    )
+    artefacts_least: float = setting(0.5, "0 <= float < 1", "least score; 1 = no artefacts")
     tries: int = setting(
         2, "int >= 1", "seeds for each view at a time; the best image that passes is kept"
     )

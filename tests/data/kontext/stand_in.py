@@ -13,15 +13,25 @@ import torch
 from torch import Tensor
 
 from semhead_lib.cameras import orbit_cameras
-from semhead_lib.data.kontext.prompts import AZIMUTHS, ELEVATIONS, WORDINGS, View, instruction
+from semhead_lib.data.kontext.prompts import (
+    AZIMUTHS,
+    ELEVATIONS,
+    FRONT,
+    RINGS,
+    WORDINGS,
+    View,
+    frontal_instruction,
+    instruction,
+    views_of,
+)
 
 FAULTS = ("right", "another person", "another angle", "cut off", "copied")
 ASKED = {
     instruction(View(a, e), w): View(a, e)
-    for a in AZIMUTHS
-    for e in ELEVATIONS
+    for a in (*AZIMUTHS, *(view.azimuth for view in views_of(0, 32)))
+    for e in (*ELEVATIONS, *RINGS)
     for w in range(len(WORDINGS))
-}
+} | {frontal_instruction(w): FRONT for w in range(len(WORDINGS))}
 _OFF = (90.0, -90.0, 180.0, 60.0, -60.0)  # degrees that another angle is away
 
 
@@ -55,14 +65,16 @@ class StandIn:
 
     licence = "CC0-1.0"
 
-    def __init__(self, people: int, fault=None, seed: int = 4000, side: int = 128) -> None:
+    def __init__(
+        self, people: int, fault=None, seed: int = 4000, side: int = 128, turned: float = 0.0
+    ) -> None:
         self.people, self.fault, self.seed, self.side = (
             people,
             fault or (lambda *_: "right"),
             seed,
             side,
         )
-        self.portraits = [cast(seed, i, side, View(0, 0))[0] for i in range(people)]
+        self.portraits = [cast(seed, i, side, View(turned, 0))[0] for i in range(people)]
         self.asked: list[tuple[int, View, str]] = []  # person, view, what was wrong
 
     def describe(self):
@@ -72,7 +84,9 @@ class StandIn:
         return torch.stack([self._one(*job) for job in zip(images, words, seeds, strict=True)])
 
     def _one(self, image: Tensor, words: str, seed: int) -> Tensor:
-        (person,) = [i for i, portrait in enumerate(self.portraits) if torch.equal(portrait, image)]
+        # what is none of the portraits is the frontal view that was made of the last one
+        known = [i for i, portrait in enumerate(self.portraits) if torch.equal(portrait, image)]
+        person = known[0] if known else self.asked[-1][0]
         view = ASKED[words]
         fault = self.fault(person, view, seed)
         self.asked.append((person, view, fault))

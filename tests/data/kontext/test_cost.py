@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from semhead_lib.data.kontext.cost import estimate, measure
+from semhead_lib.data.kontext.cost import REPORTED, estimate, measure
 
 
 def test_it_is_what_trials_count():
@@ -47,6 +47,18 @@ def test_the_papers_scale_is_said_in_words():
         "933,334 subjects, 11,200,008 views kept, 10,266,674 images made, 28,519 device hours, "
         "4.5 TB"
     )
+
+
+def test_frontal_views_are_counted_and_the_paper_stands_beside():
+    settings = dict(tries=1, attempts=1, passing=1.0, images_per_second=0.5, bytes_per_view=1e5)
+    plain, some, whole = (estimate(100, 32, frontalised=s, **settings) for s in (0.0, 0.25, 1.0))
+    assert (plain.made, some.made, whole.made) == (3100, 3125, 3200)
+    assert whole.views == 3200 and whole.seconds == pytest.approx(2.0)
+    assert abs(400 * 26 * 24 / 250_000 - 1) < 0.01
+    assert round(400 * 26 * 24 * 3600 / (350_000 * 32)) == 80, "of what is reported"
+    assert "250,000 device hours, 80 s a kept image" in REPORTED
+    with pytest.raises(ValueError, match="frontalised must be 0 to 1, got 2"):
+        estimate(1, 2, frontalised=2.0, **settings)
 
 
 def test_it_is_measured():

@@ -178,6 +178,7 @@ def test_the_command(tiny, folder, tmp_path, capsys):
     assert "on one device, measured" in said
     assert (
         said.startswith("2 subjects, 6 views kept, 4 images made")
+        and "s of a device for each kept view; as reported, the paper's 11.2 million images" in said
         and not (tmp_path / "made").exists()
     )
     assert main(words) == 0
@@ -191,7 +192,11 @@ def test_settings_out_of_range(folder, tmp_path):
         with pytest.raises(kind, match=message):
             kontext_source(settings.pop("portraits", folder), **settings)
 
-    fails(ValueError, "views must be one of 1, 2, 3, 4, 6, 12, got 5", views_per_subject=5)
+    fails(
+        ValueError,
+        "views must be one of 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, got 5",
+        views_per_subject=5,
+    )
     fails(ValueError, "balance must be one of complete, any, got 'some'", balance="some")
     fails(ValueError, "views of Kontext are balanced", view_sampling="front_heavy")
     fails(ValueError, "no portraits in it", portraits=str(tmp_path))

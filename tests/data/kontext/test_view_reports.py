@@ -34,6 +34,23 @@ def test_views_are_counted():
     assert is_balanced(reports) and not is_balanced([*reports, ViewReport(0, 3, 1, {})])
 
 
+def test_filters_that_dropped_views_and_frontalised_portraits():
+    """In the order of the checks; the fronts have a row of their own, which balance leaves out."""
+    some = [info(name, [90, 180], [(90, {"view": 2, "artefacts": 1})]) for name in "abc"]
+    for record, kept in zip(some, (True, False, None), strict=True):
+        record.provenance["rejected"][0]["dropped_by"] = {"view": 1, "artefacts": 1}
+        if kept is not None:
+            failed = {"failed": {"person": 2}, "dropped_by": {"person": 2}} if not kept else {}
+            record.provenance["frontalised"] = {"kept": kept, **failed}
+    front, side, back = reports = view_reports(some)
+    assert front == ViewReport(0.0, 2, 1, {"person": 2}, {"person": 2}, frontalised=True)
+    assert side.dropped == {"artefacts": 3, "view": 3} and list(side.dropped) == [
+        "artefacts",
+        "view",
+    ]
+    assert back.dropped == {} and is_balanced(reports)
+
+
 def test_other_datasets_have_no_such_record():
     other = info("a", [], [])
     other.provenance.clear()
