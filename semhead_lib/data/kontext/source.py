@@ -99,11 +99,12 @@ class KontextSource:
         for name in SCORED:
             if is_plug_in(getattr(self, name)):
                 load_score(name, getattr(self, name))
-        if self.frontalise == "none" and self._turned:
+        if self._turned and self.frontalise == "none":
             raise ValueError(
-                f"{len(self._turned)} portraits of {self.portraits} are turned by more than "
-                f"{self.frontal_within:g} degrees, {self._turned[0]} is the first: they need "
-                "frontalise=turned, or 'semhead data portraits ... turned=0', which leaves them out"
+                f"{self.portraits}: {len(self._turned)} of {len(self)} portraits are turned by "
+                f"more than {self.frontal_within:g} degrees, {self._turned[0]} the first of them: "
+                "they need frontalise=turned, or 'semhead data portraits ... turned=0', which "
+                "leaves them out"
             )
 
     def __len__(self) -> int:

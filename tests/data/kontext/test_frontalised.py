@@ -97,7 +97,7 @@ def test_all_portraits(folder):
 def test_what_is_refused_and_what_goes_on(folder, tmp_path):
     editor = StandIn(2, turned=TURNED)
     with pytest.raises(
-        ValueError, match="1 portraits of .* are turned by more than 15 degrees, 00"
+        ValueError, match="1 of 2 portraits are turned by more than 15 degrees, 000000"
     ):
         source(folder, editor, frontalise="none")
     wide = source(folder, editor, frontalise="none", frontal_within=40.0)
