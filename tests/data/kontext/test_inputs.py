@@ -26,7 +26,7 @@ from semhead_lib.data.kontext.settings import PortraitFilter
 for needed in ("dlib", "cv2"):
     pytest.importorskip(needed)
 
-WANTED = PortraitFilter(resolution=256, least=64, azimuth=20, elevation=20)
+WANTED = PortraitFilter(resolution=256, least=64, azimuth=20, elevation=20, turned=0)
 
 
 def png(image) -> bytes:
