@@ -8,12 +8,21 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
+from semhead_lib.cameras import orbit_cameras
 from semhead_lib.data.kontext.editor import Editor
 from semhead_lib.data.kontext.framing import reframed
 from semhead_lib.data.kontext.prompts import WORDINGS, View
-from semhead_lib.data.kontext.quality import Inspector, Origin, Verdict
+from semhead_lib.data.kontext.quality import Inspector
+from semhead_lib.data.kontext.verdicts import Origin, Verdict
+
+_ASKED_SPREAD, _FACE_SPREAD, _NETWORK_SPREAD = (
+    15.0,
+    4.0,
+    10.0,
+)  # degrees, how far each source of an angle is off
 
 
 @dataclass(frozen=True)
@@ -25,15 +34,23 @@ class Made:
     wording: int
     seed: int
 
+    def camera(self, asked: View) -> Tensor:  # [25]
+        """The camera: between the direction that was asked for and the one that is seen, by how far
+        each is usually off; the less certain what is seen, the nearer to what was asked for."""
+        seen, by_face = self.verdict.seen, self.verdict.by_face
+        spread = _FACE_SPREAD if by_face else _NETWORK_SPREAD / max(seen.certainty, 0.1)
+        share = _ASKED_SPREAD**2 / (_ASKED_SPREAD**2 + spread**2)
+        turned = (seen.azimuth - asked.azimuth + 180.0) % 360.0 - 180.0
+        azimuth = asked.azimuth + share * turned
+        elevation = asked.elevation + share * (seen.elevation - asked.elevation)
+        return orbit_cameras(torch.tensor([azimuth]), torch.tensor([elevation]))[0]
+
     @property
     def reframed(self) -> tuple[Tensor, Tensor]:  # [3, S, S], [S, S] uint8
         """Image and mask as the view's camera sees them."""
-        image, mask = (reframed(x, self.verdict.frame) for x in (self.image, self._mask))
+        both = (self.image, self.verdict.mask[None])
+        image, mask = (reframed(x, self.verdict.frame) for x in both)
         return image, mask[0]
-
-    @property
-    def _mask(self) -> Tensor:
-        return self.verdict.mask[None]
 
     def as_json(self) -> dict[str, Any]:
         return {**self.verdict.as_json(), "wording": self.wording, "seed": self.seed}

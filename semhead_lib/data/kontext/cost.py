@@ -14,7 +14,6 @@ from semhead_lib.data.kontext.editor import Editor
 from semhead_lib.data.kontext.prompts import instruction, views_of
 from semhead_lib.data.subjects import SubjectSource
 
-
 REPORTED = (  # of the paper, in published notes on it
     "as reported, the paper's 11.2 million images (350,000 photographs, 32 views of each) took "
     "400 A10 for 26 days: about 250,000 device hours, 80 s a kept image"

@@ -1,8 +1,4 @@
-"""Frontal portraits out of any collection of images: chosen, aligned, before a plain background.
-
-A collection is a folder or zip of images (with or without EG3D's labels), or a tar file or folder
-of tar files (WebDataset). Entries are read by name; nothing is extracted.
-"""
+"""Portraits out of any collection of images: chosen, aligned, before a plain background."""
 
 from __future__ import annotations
 
@@ -10,7 +6,6 @@ import csv
 import hashlib
 import io
 import json
-import tarfile
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
@@ -25,9 +20,9 @@ from tqdm import tqdm
 
 from semhead_lib import old_names
 from semhead_lib.atomic import check_apart, held_folder, write_atomically
-from semhead_lib.data.dataset.archives import SUFFIXES, ImageArchive, unsafe_name
-from semhead_lib.data.dataset.entries import MAX_ENTRY, encode_image
-from semhead_lib.data.dataset.shards import read_member
+from semhead_lib.data.dataset.archives import SUFFIXES
+from semhead_lib.data.dataset.entries import encode_image
+from semhead_lib.data.kontext.collection import collection, is_unread
 from semhead_lib.data.kontext.filters import CLIP, NONE, Filter, load_score
 from semhead_lib.data.kontext.settings import CHOSEN, PortraitFilter
 from semhead_lib.data.portraits.alignment import Portrait, align
@@ -39,25 +34,6 @@ SETTINGS = "portraits.json"  # what `portraits.csv` was begun with
 _BEFORE = {"turned": 0.0, "quality": NONE, "quality_least": PortraitFilter.quality_least}
 PLAIN = 212  # grey of the background, of 255
 _CHUNK = 16  # images a worker is given at a time
-
-
-def collection(path: Path | str) -> Iterator[tuple[str, bytes]]:
-    """Names and files of all images of a collection, always in the same order. Those of kinds that
-    are not read (`UNREAD`) come without their content.
-
-    Raises FileNotFoundError, or ValueError naming what is wrong: no name, nothing in it, unsafe
-    names, damage.
-    """
-    if not str(path):
-        raise ValueError("name a folder, zip or tar file of frontal photographs")
-    path = Path(path)
-    tars = [path] if path.suffix == ".tar" else sorted(path.glob("*.tar")) if path.is_dir() else []
-    found = 0
-    for name, data in _of_tars(tars) if tars else _of_archive(path):
-        found += 1
-        yield name, data
-    if not found:
-        raise ValueError(f"{path}: no images in it ({', '.join(SUFFIXES)})")
 
 
 def choose_portraits(
@@ -216,34 +192,6 @@ def _plain(portrait: Portrait) -> Tensor:  # [3, S, S] uint8
     )
 
 
-def _of_archive(path: Path) -> Iterator[tuple[str, bytes]]:
-    with ImageArchive(path) as archive:
-        if archive.problems:
-            raise ValueError(archive.problems[0])
-        for name in sorted(archive.sizes):
-            if name.lower().endswith(SUFFIXES):
-                yield name, archive.read(name)
-            elif _is_unread(name):
-                yield name, b""
-
-
-def _of_tars(paths: list[Path]) -> Iterator[tuple[str, bytes]]:
-    for path in paths:
-        if not path.is_file():
-            raise FileNotFoundError(f"{path} does not exist")
-        try:
-            with tarfile.open(path, "r:") as tar:
-                for member in tar:
-                    read = member.name.lower().endswith(SUFFIXES)
-                    if not member.isreg() or not (read or _is_unread(member.name)):
-                        continue
-                    if (problem := unsafe_name(member.name)) or (read and member.size > MAX_ENTRY):
-                        raise ValueError(f"{member.name!r}: {problem or 'too large'}")
-                    yield f"{path.name}/{member.name}", read_member(tar, member) if read else b""
-        except (tarfile.TarError, ValueError) as error:
-            raise ValueError(f"{path}: is not a readable tar file: {error}") from None
-
-
 def _mapped(work, jobs: Iterator, workers: int) -> Iterator:
     """`map(work, jobs)` over processes, in order, a few jobs ahead."""
     if workers < 2:
@@ -291,7 +239,7 @@ def _compare(
                 f"{here[name]} here. Use another folder"
             )
     found = {name: _digest(data) for name, data in collection(source)}
-    gone = {row["image"] for row in rows if row["image"] not in found and _is_unread(row["image"])}
+    gone = {row["image"] for row in rows if row["image"] not in found and is_unread(row["image"])}
     for row in rows:
         name = row["image"]
         if name in gone:
@@ -303,10 +251,6 @@ def _compare(
                 "another folder"
             )
     return gone
-
-
-def _is_unread(name: str) -> bool:
-    return name.lower().endswith(UNREAD)
 
 
 def _digest(data: bytes) -> str:

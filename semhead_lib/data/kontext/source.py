@@ -14,10 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from semhead_lib.cameras import Camera, orbit_cameras
+from semhead_lib.cameras import Camera
 from semhead_lib.data.kontext.attempts import Found, ask
 from semhead_lib.data.kontext.editor import Editor, KontextEditor
 from semhead_lib.data.kontext.filters import CLIP, NONE, Filter, Score, is_plug_in, load_score
+from semhead_lib.data.kontext.frontal import Front, portrait_angles
 from semhead_lib.data.kontext.prompts import (
     FRONT,
     View,
@@ -31,21 +32,13 @@ from semhead_lib.data.kontext.quality import (
     Inspector,
     Limits,
     Origin,
-    Verdict,
 )
-from semhead_lib.data.kontext.settings import CHOSEN, Choice, KontextSettings
-from semhead_lib.data.kontext.viewpoint import Viewpoint
+from semhead_lib.data.kontext.settings import Choice, KontextSettings
 from semhead_lib.data.portraits.crop import resized
 from semhead_lib.data.portraits.photos import SUFFIXES, read_photo
 from semhead_lib.data.subjects import Subject
-from semhead_lib.files import read_rows
 from semhead_lib.settings import check
 
-_ASKED_SPREAD, _FACE_SPREAD, _NETWORK_SPREAD = (
-    15.0,
-    4.0,
-    10.0,
-)  # degrees, how far each source of an angle is off
 _STRANGERS = 256  # other portraits that a view is compared with
 _FRONTAL = Camera.orbit(0.0, 0.0).label
 
@@ -164,7 +157,7 @@ class KontextSource:
         complete = front.is_frontal and len(found.best) == len(wanted)
         used = found.best if complete or self.balance == "any" else {}
         seen = [made.reframed for made in used.values()]
-        cameras = [front.camera, *(refined(made.verdict, view) for view, made in used.items())]
+        cameras = [front.camera, *(made.camera(view) for view, made in used.items())]
         size = (self.resolution, self.resolution)
         return Subject(
             id=f"k{self.seed}-{index:07d}",
@@ -215,7 +208,7 @@ class KontextSource:
             return Front(origin, camera, not turned, record)
         made = found.best[FRONT]
         new = self._inspector.origin(made.reframed[0])
-        return Front(new, refined(made.verdict, FRONT), True, record | made.as_json())
+        return Front(new, made.camera(FRONT), True, record | made.as_json())
 
     def _ask(
         self,
@@ -238,18 +231,7 @@ class KontextSource:
 
     @cached_property
     def _angles(self) -> dict[str, tuple[float, float]]:
-        """Azimuth and elevation of the portraits that portraits.csv knows, degrees. Raises
-        ValueError naming it when it is damaged."""
-        path = Path(self.portraits) / CHOSEN
-        rows = [row for row in read_rows(path) if row.get("portrait")] if path.is_file() else []
-        try:
-            return {
-                row["portrait"]: (float(row["azimuth"]), float(row["elevation"])) for row in rows
-            }
-        except (KeyError, ValueError) as error:
-            raise ValueError(
-                f"{path}: expected azimuth and elevation of every portrait: {error!r}"
-            ) from None
+        return portrait_angles(self.portraits)
 
     @cached_property
     def _turned(self) -> list[str]:
@@ -291,31 +273,6 @@ class KontextSource:
             elif function != NONE:
                 filters.append(Filter(name, function, least, load_score(name, function)))
         return filters
-
-
-@dataclass(frozen=True)
-class Front:
-    """What the views of a subject are made from."""
-
-    origin: Origin
-    camera: Tensor  # [25] of its image
-    is_frontal: bool  # views can be asked for
-    record: dict[str, Any] | None = None  # of its making, where it was made
-
-
-def refined(verdict: Verdict, asked: View) -> Tensor:  # [25]
-    """The camera of a view: between the direction that was asked for and the one that is seen, by
-    how far each is usually off; the less certain what is seen, the nearer to what was asked for."""
-    spread = _FACE_SPREAD if verdict.by_face else _NETWORK_SPREAD / max(verdict.seen.certainty, 0.1)
-    share = _ASKED_SPREAD**2 / (_ASKED_SPREAD**2 + spread**2)
-    azimuth = asked.azimuth + share * _turned(verdict.seen, asked)
-    elevation = asked.elevation + share * (verdict.seen.elevation - asked.elevation)
-    return orbit_cameras(torch.tensor([azimuth]), torch.tensor([elevation]))[0]
-
-
-def _turned(seen: Viewpoint, asked: View) -> float:
-    """Degrees of azimuth from what was asked for to what is seen, -180 to 180."""
-    return (seen.azimuth - asked.azimuth + 180.0) % 360.0 - 180.0
 
 
 def _square(image: Tensor, path: Path) -> Tensor:

@@ -158,7 +158,7 @@ def test_pairs_of_texts(what):
 def test_texts_that_a_real_encoder_reads():
     encoder = SemanticEncoder.load("headclip-64", device="cpu")
     scores = pair_scores(encoder, list(IMAGES), PAIRS["artefacts"])
-    assert scores.shape == (3,) and 0 <= scores.min() and scores.max() <= 1
+    assert scores.shape == (3,) and scores.min() >= 0 and scores.max() <= 1
 
 
 def test_the_source_makes_the_filters(monkeypatch, plug_in, tmp_path):
@@ -181,7 +181,7 @@ def test_the_source_makes_the_filters(monkeypatch, plug_in, tmp_path):
     assert Clip.loaded == 1
     with pytest.raises(ValueError, match="artefacts=clip needs an encoder that has seen photogr"):
         kontext_source(str(tmp_path), artefacts="clip")
-    with pytest.raises(ValueError, match="quality=no.where:f cannot be imported"):
+    with pytest.raises(ValueError, match=r"quality=no\.where:f cannot be imported"):
         kontext_source(str(tmp_path), quality="no.where:f")
     with pytest.raises(ValueError, match="artefacts_least must be a number >= 0 and < 1, got 1"):
         kontext_source(str(tmp_path), artefacts_least=1.0)

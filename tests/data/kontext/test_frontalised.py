@@ -112,5 +112,7 @@ def test_what_is_refused_and_what_goes_on(folder, tmp_path):
     damaged.mkdir()
     portraits(damaged, editor.portraits[:1])
     (damaged / "portraits.csv").write_text("image,portrait,reason,azimuth\na,000000.png,,x\n")
-    with pytest.raises(ValueError, match="portraits.csv: expected azimuth and elevation of every"):
+    with pytest.raises(
+        ValueError, match=r"portraits\.csv: expected azimuth and elevation of every"
+    ):
         source(str(damaged), editor)

@@ -6,7 +6,6 @@ import itertools
 import pytest
 
 from semhead_lib.data.kontext.prompts import (
-    AZIMUTHS,
     COUNTS,
     ELEVATIONS,
     FRONTAL_WORDINGS,

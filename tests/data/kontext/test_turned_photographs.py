@@ -74,7 +74,7 @@ def test_a_folder_from_before_goes_on_without_them(photos, tmp_path):
         del settings[name]
     (tmp_path / SETTINGS).write_text(json.dumps(settings))
     assert choose_portraits(photos, tmp_path, wanted, progress=False) == counts
-    with pytest.raises(ValueError, match="other settings: turned is 0.0 there, 60.0 here"):
+    with pytest.raises(ValueError, match=r"turned is 0\.0 there, 60\.0 here"):
         choose_portraits(photos, tmp_path, PortraitFilter(**SMALL), progress=False)
 
 
