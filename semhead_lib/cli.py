@@ -68,8 +68,7 @@ COMMANDS = (
     ),
     Command(
         "data portraits",
-        "choose frontal faces from any images and align them, for source=kontext; the same "
-        "command goes on",
+        "choose faces from any images and align them, for source=kontext; the same command goes on",
         "semhead_lib.commands:data_portraits",
         data.Portraits,
         positional=("src", "out"),

@@ -17,7 +17,6 @@ from semhead_lib.conf.compose import compose_config
 from semhead_lib.conf.keys import about, groups_of, keys_of
 from semhead_lib.data.dataset.entries import IMAGE_FORMATS
 from semhead_lib.data.kontext import editor
-from semhead_lib.data.kontext.source import BALANCES
 from semhead_lib.inversion.start import STARTS
 from semhead_lib.models.config import BACKGROUNDS, PRESETS
 from semhead_lib.models.planes import REPRESENTATIONS
@@ -87,7 +86,6 @@ def type_of(allowed: Allowed) -> object:
         (("start", models.Invert), STARTS),
         (("image_format", data.Synthesize), IMAGE_FORMATS),
         (("image_format", data.Import), IMAGE_FORMATS),
-        (("balance", data.Kontext), BALANCES),
         (("dtype", data.Kontext), editor.DTYPES),
     ],
 )

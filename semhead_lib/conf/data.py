@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from semhead_lib.conditioning.headclip.recipe import NAME as HEADCLIP
 from semhead_lib.data.jobs.settings import ImportSettings, SourceSettings
+from semhead_lib.data.kontext.prompts import COUNTS
 from semhead_lib.data.kontext.settings import Choice, KontextSettings, PortraitFilter
 from semhead_lib.data.parametric.settings import ParametricSettings
 from semhead_lib.settings import alternatives, needed, setting
@@ -32,11 +33,16 @@ class Kontext(Choice, KontextSettings, SourceSettings):
     """
 
     TARGET: ClassVar[str] = "semhead_lib.conditioning.kontext.kontext_source"
-    portraits: str = needed("path", "folder of frontal crops, by 'semhead data portraits'")
+    portraits: str = needed("path", "folder of aligned crops, by 'semhead data portraits'")
+    views_per_subject: int = setting(
+        12,
+        " | ".join(map(str, COUNTS)),
+        "cameras around each head, the frontal one included; more than 12 in rings of elevations",
+    )
     judged_by: str = setting(
         HEADCLIP,
         "text",
-        "encoder that tells people apart: headclip-64, an open_clip MODEL/WEIGHTS, "
+        "encoder that tells people apart, and of filters that are clip: headclip-64, an open_clip MODEL/WEIGHTS, "
         "hf-hub:..., or a folder",
     )
     device: str = setting("auto", "auto | cpu | cuda", "auto = the GPU where there is one")
@@ -115,9 +121,9 @@ class Check:
 
 @dataclass(frozen=True)
 class Portraits(PortraitFilter):
-    """Chooses frontal faces from a folder, zip, WebDataset or EG3D dataset, aligns them, and says
-    in portraits.csv why others were left out. The same command goes on where it was
-    interrupted. Extra `faces`.
+    """Chooses faces from a folder, zip, WebDataset or EG3D dataset, aligns them, and says in
+    portraits.csv how each is turned, and why others were left out. The same command goes on
+    where it was interrupted. Extra `faces`.
     """
 
     src: str = needed("path", "folder or zip of images, tar file, or folder of tar files")

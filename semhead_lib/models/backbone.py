@@ -134,14 +134,14 @@ class SuperResolution(BlockStack):
                 f"pixels, not {side}"
             )
         before = (features + mask, *channels)
-        self.blocks = nn.ModuleList(
+        blocks = [
             StyleBlock(a, b, w_dim, raw_side * 2 ** (k + 1), 3 + mask)
             for k, (a, b) in enumerate(zip(before, channels, strict=False))
-        )
-        if mask:
-            with torch.no_grad():
-                for block in self.blocks:
-                    block.to_features.conv.weight[3:] = 0
+        ]
+        self.blocks = nn.ModuleList(blocks)
+        for last in (block.to_features for block in blocks if mask):
+            if last is not None:
+                nn.init.zeros_(last.conv.weight[3:])
 
     def forward(
         self,

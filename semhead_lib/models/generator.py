@@ -186,14 +186,7 @@ class Generator(nn.Module):
         wanted, side = self.config.raw_resolution, drawn.shape[-1]
         mask = opacity.clamp(0, 1) if self.config.super_mask else None
         if side != wanted:  # while the raw resolution still grows
-            drawn, mask = (
-                x
-                if x is None
-                else nn.functional.interpolate(
-                    x, size=wanted, mode="bilinear", antialias=side > wanted
-                )
-                for x in (drawn, mask)
-            )
+            drawn, mask = _resized(drawn, wanted), None if mask is None else _resized(mask, wanted)
         made = self.super_resolution(drawn, drawn[:, :3] * 2 - 1, self.split_ws(w)[2], mask)
         return made[:, :3], raw, None if mask is None else made[:, 3:]
 
@@ -233,3 +226,9 @@ class Generator(nn.Module):
         except ValueError as error:
             raise ValueError(in_file(folder / CONFIG, error)) from None
         return fitted(lambda: cls(config), folder / WEIGHTS, CONFIG).to(device).eval()
+
+
+def _resized(x: Tensor, wanted: int) -> Tensor:  # [B, C, S, S] -> [B, C, wanted, wanted]
+    return nn.functional.interpolate(
+        x, size=wanted, mode="bilinear", antialias=x.shape[-1] > wanted
+    )

@@ -21,7 +21,7 @@ def collection(path: Path | str) -> Iterator[tuple[str, bytes]]:
     names, damage.
     """
     if not str(path):
-        raise ValueError("name a folder, zip or tar file of frontal photographs")
+        raise ValueError("name a folder, zip or tar file of photographs")
     path = Path(path)
     tars = [path] if path.suffix == ".tar" else sorted(path.glob("*.tar")) if path.is_dir() else []
     found = 0

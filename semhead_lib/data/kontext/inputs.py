@@ -29,7 +29,16 @@ from semhead_lib.data.portraits.alignment import Portrait, align
 from semhead_lib.data.portraits.photos import UNREAD, decode_photo
 from semhead_lib.files import read_rows
 
-COLUMNS = ("image", "portrait", "reason", "azimuth", "elevation", "sharpness", "pixels", "sha256")
+COLUMNS: tuple[str, ...] = (
+    "image",
+    "portrait",
+    "reason",
+    "azimuth",
+    "elevation",
+    "sharpness",
+    "pixels",
+    "sha256",
+)
 SETTINGS = "portraits.json"  # what `portraits.csv` was begun with
 _BEFORE = {"turned": 0.0, "quality": NONE, "quality_least": PortraitFilter.quality_least}
 PLAIN = 212  # grey of the background, of 255

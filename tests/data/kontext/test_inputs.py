@@ -213,7 +213,7 @@ def test_collections_that_are_none(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="no images in it"):
         list(collection(tmp_path / "empty"))
-    with pytest.raises(ValueError, match="name a folder, zip or tar file of frontal photographs"):
+    with pytest.raises(ValueError, match="name a folder, zip or tar file of photographs"):
         list(collection(""))
     (tmp_path / "bad.tar").write_bytes(b"nothing" * 200)
     with pytest.raises(ValueError, match=r"bad\.tar: is not a readable tar"):
