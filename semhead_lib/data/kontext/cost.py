@@ -59,8 +59,9 @@ def estimate(
     until one passes.
 
     A view is settled after an attempt with chance q = 1 - (1 - passing)^tries, so it takes (1 - (1
-    - q)^attempts) / q attempts on average, and fails at last with (1 - q)^attempts. Raises
-    ValueError for numbers out of range.
+    - q)^attempts) / q attempts on average, and fails at last with (1 - q)^attempts. Frontal views of
+    portraits cost as much as others, and are taken to succeed in the end. Raises ValueError for
+    numbers out of range.
 
     >>> estimate(100, 13, tries=1, attempts=3, passing=0.5, images_per_second=1.0, bytes_per_view=1e6).made
     2100.0

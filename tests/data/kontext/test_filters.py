@@ -169,7 +169,11 @@ def test_the_source_makes_the_filters(monkeypatch, plug_in, tmp_path):
     kontext._encoder.cache_clear()
     settings = dict(judged_by="some/clip", views_per_subject=4, resolution=32)
     plain = kontext_source(str(tmp_path), **settings)
-    assert plain._filters == [] and not {"quality", "artefacts"} & plain.describe().keys()
+    known = (
+        "views_per_subject resolution tries attempts balance seed encoder portraits limits editor"
+    )
+    assert plain._filters == []
+    assert plain.describe().keys() == {*known.split(), "input terms"}, "as before: datasets go on"
     source = kontext_source(
         str(tmp_path), quality="clip", artefacts="brightness:check", artefacts_least=0.7, **settings
     )
