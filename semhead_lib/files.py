@@ -124,6 +124,24 @@ def read_state(path: Path | str, device: str = "cpu") -> dict[str, Any]:
         raise ValueError(f"{path}: is no readable state of a training: {words}") from None
 
 
+def read_weights(path: Path | str) -> dict[str, Any]:
+    """The tensors of a safetensors file, or of another that `torch.load` reads without code. Raises
+    FileNotFoundError, or ValueError naming a file that is damaged or holds more than tensors."""
+    import torch
+
+    path = Path(path)
+    if path.suffix == ".safetensors":
+        return read_tensors(path)
+    if not path.is_file():
+        raise FileNotFoundError(2, "no such file", str(path))
+    try:
+        return dict(torch.load(path, map_location="cpu", weights_only=True))
+    except Exception as error:  # damage is met with many kinds of exceptions
+        raise ValueError(
+            f"{path} holds more than tensors, or is damaged: {type(error).__name__}"
+        ) from error
+
+
 def in_file(path: Path | str, error: Exception) -> str:
     """The message of an error about a file's content, with the file's name once."""
     message = str(error)
