@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import hashlib
 import io
 import json
 import zlib
@@ -140,6 +141,12 @@ def read_weights(path: Path | str) -> dict[str, Any]:
         raise ValueError(
             f"{path} holds more than tensors, or is damaged: {type(error).__name__}"
         ) from error
+
+
+def file_digest(path: Path | str) -> str:
+    """First 16 hex digits of the SHA-256 of a file."""
+    with open(path, "rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()[:16]
 
 
 def in_file(path: Path | str, error: Exception) -> str:

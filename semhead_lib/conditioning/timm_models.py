@@ -9,7 +9,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from semhead_lib.conditioning.open_clip_models import not_to_be_had, quiet

@@ -33,7 +33,7 @@ from semhead_lib.conditioning.semantic import ASSETS, SemanticEncoder
 from semhead_lib.data.dataset.batches import to_model_range
 from semhead_lib.devices import keep_freed_memory, pick_device
 from semhead_lib.evaluation.headjudge.recipe import NAME
-from semhead_lib.files import read_tensors, read_weights
+from semhead_lib.files import file_digest, read_tensors, read_weights
 
 DEFAULT = NAME  # of every metric that is not of semantics
 
@@ -161,7 +161,7 @@ def _headjudge(path: str, device: str, batch: int) -> FeatureExtractor:
 
     folder = Path(path).expanduser() if path else ASSETS / NAME
     network = HeadJudge.load(folder, device)
-    identity = f"{NAME} [weights {_hash(folder / WEIGHTS)}; input {SIDE} px, bilinear]"
+    identity = f"{NAME} [weights {file_digest(folder / WEIGHTS)}; input {SIDE} px, bilinear]"
 
     def encode(images: Tensor) -> Tensor:
         return network.features(images.to(device).float())
@@ -179,9 +179,7 @@ def _inception(path: str, device: str, batch: int) -> FeatureExtractor:
         path, [_hub(name) for name in _INCEPTION_FILES], "inception", _INCEPTION_URL
     )
     network = FidInception(read_weights(file)).to(device)
-    identity = (
-        f"inception-2015-12-05 [weights {_hash(file)}; input 299 px, bilinear as TensorFlow 1]"
-    )
+    identity = f"inception-2015-12-05 [weights {file_digest(file)}; input 299 px, bilinear as TensorFlow 1]"
 
     def encode(images: Tensor) -> Tensor:
         return network(images.to(device).float())
@@ -236,7 +234,7 @@ def _dinov2(path: str, device: str, batch: int) -> FeatureExtractor:
             prepared(images), indices=chosen, intermediates_only=True
         )
 
-    identity = f"dinov2-{size} [weights {_hash(file)}; input {_DINOV2_SIDE} px, bicubic]"
+    identity = f"dinov2-{size} [weights {file_digest(file)}; input {_DINOV2_SIDE} px, bicubic]"
     return FeatureExtractor(
         identity, network.num_features, False, lambda x: network(prepared(x)), batch, maps
     )
@@ -263,8 +261,3 @@ def _hugging_face(repository: str) -> list[Path]:
 
     found = try_to_load_from_cache(repository, "model.safetensors")
     return [Path(found)] if isinstance(found, str) else []
-
-
-def _hash(file: Path) -> str:
-    with open(file, "rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()[:16]

@@ -176,7 +176,7 @@ def test_from_encoding_over_training_to_heads_like_an_image(encoder, file, tmp_p
     assert semhead("data", "encode", data, name, "device=cpu") == 0
     semantic = Manifest.load(data).layout.semantic
     assert semantic == {"encoder": str(encoder.identity), "dimension": 64}
-    batch = "subjects_per_batch=2 views_per_subject=2 views_per_head=2 kimg=0.008".split()
+    batch = ["subjects_per_batch=2", "views_per_subject=2", "views_per_head=2", "kimg=0.008"]
     assert semhead("train", data, run, "preset=semhead-32", "device=cpu", *batch) == 0
     bank = ConditionBank.load(run / "generator")
     assert bank.encoder == str(encoder.identity) and bank.features.shape == (4, 64)
