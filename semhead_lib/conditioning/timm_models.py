@@ -84,9 +84,9 @@ def preprocess_config(network: nn.Module) -> dict[str, Any]:
 
     Raises ValueError for a model that takes no square images of three channels.
     """
-    import timm
+    from timm.data import resolve_model_data_config
 
-    found = timm.data.resolve_model_data_config(network)
+    found = resolve_model_data_config(network)
     (channels, height, width), mode = found["input_size"], found["crop_mode"]
     if channels != 3 or height != width:
         raise ValueError(
