@@ -164,7 +164,8 @@ def encode(
     Args:
         image: a face, frontal and cropped as in the data: a file, a PIL image, a uint8 array
             [H, W, 3] or a uint8 tensor [3, H, W].
-        encoder: "headclip-64", an open_clip "MODEL/WEIGHTS", or a folder (`SemanticEncoder.load`).
+        encoder: "headclip-64", an open_clip "MODEL/WEIGHTS", "timm/NAME", or a folder
+            (`SemanticEncoder.load`).
 
     Raises ValueError for no image or no encoder; RuntimeError where its weights cannot be had.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import hashlib
 import io
 import json
 import zlib
@@ -122,6 +123,30 @@ def read_state(path: Path | str, device: str = "cpu") -> dict[str, Any]:
     except Exception as error:  # damage is met with many kinds of exceptions
         words = " ".join(str(error).split())[:200]
         raise ValueError(f"{path}: is no readable state of a training: {words}") from None
+
+
+def read_weights(path: Path | str) -> dict[str, Any]:
+    """The tensors of a safetensors file, or of another that `torch.load` reads without code. Raises
+    FileNotFoundError, or ValueError naming a file that is damaged or holds more than tensors."""
+    import torch
+
+    path = Path(path)
+    if path.suffix == ".safetensors":
+        return read_tensors(path)
+    if not path.is_file():
+        raise FileNotFoundError(2, "no such file", str(path))
+    try:
+        return dict(torch.load(path, map_location="cpu", weights_only=True))
+    except Exception as error:  # damage is met with many kinds of exceptions
+        raise ValueError(
+            f"{path} holds more than tensors, or is damaged: {type(error).__name__}"
+        ) from error
+
+
+def file_digest(path: Path | str) -> str:
+    """First 16 hex digits of the SHA-256 of a file."""
+    with open(path, "rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()[:16]
 
 
 def in_file(path: Path | str, error: Exception) -> str:

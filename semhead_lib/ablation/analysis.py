@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from semhead_lib import old_names
-from semhead_lib.ablation.plan import FACTORS
+from semhead_lib.ablation.plan import ADDED, FACTORS
 from semhead_lib.ablation.table import COLUMNS, HEADS, RUNS, STUDY, TABLE
 from semhead_lib.conditioning.cameras import FRONT, condition_camera_name
 from semhead_lib.conditioning.modes import MODES
@@ -71,7 +71,7 @@ def load_results(folder: Path | str) -> Results:
             raise FileNotFoundError(f"{file}: not there; 'semhead ablate STUDY' writes it")
     read_rows(path, _NUMBERS)
     read_rows(folder / RUNS, ("seconds", "kimg", "images_per_second"))
-    metrics = pd.read_csv(path, dtype={"scope": str, "seed": int}).rename(columns=old_names.COLUMNS)
+    metrics = _table(path, {"scope": str, "seed": int})
     if tuple(metrics.columns) != COLUMNS:
         raise ValueError(
             f"{path}: expected the columns {', '.join(COLUMNS)}, got {', '.join(metrics.columns)}"
@@ -88,7 +88,18 @@ def load_results(folder: Path | str) -> Results:
         path.stem.replace(*old_names.HEADS): path
         for path in sorted((folder / HEADS).glob("*.webp"))
     }
-    return Results(metrics, pd.read_csv(folder / RUNS), study, heads)
+    return Results(metrics, _table(folder / RUNS, {}), study, heads)
+
+
+def _table(path: Path, kinds: dict[str, type]) -> pd.DataFrame:
+    """With columns of today: the runs of an earlier version are at the baseline's level of factors
+    that it lacks."""
+    table = pd.read_csv(path, dtype=kinds | dict.fromkeys(ADDED, str))
+    table = table.rename(columns=old_names.COLUMNS)
+    for place, (factor, level) in enumerate(FACTORS.items(), 1):
+        if factor in ADDED and factor not in table:
+            table.insert(place, factor, level)
+    return table
 
 
 def final(rows: pd.DataFrame, condition_camera: str = FRONT) -> pd.DataFrame:

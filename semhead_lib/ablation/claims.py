@@ -18,6 +18,7 @@ from semhead_lib.ablation.analysis import (
     pick,
     spread,
 )
+from semhead_lib.ablation.plan import FACTORS
 from semhead_lib.conditioning.cameras import FRONT
 
 SUPPORTED, NOT_SUPPORTED, OPPOSITE, OPEN = (
@@ -26,6 +27,9 @@ SUPPORTED, NOT_SUPPORTED, OPPOSITE, OPEN = (
     "the opposite is supported",
     "not run",
 )
+
+
+OTHER = "another"  # of a factor: the first level beside the baseline's that a study has runs of
 
 
 @dataclass(frozen=True)
@@ -125,6 +129,49 @@ CLAIMS = (
         {"views_per_subject": 1},
     ),
     Claim(
+        "Without a condition, training collapses with one view of a subject in a batch: fewer modes "
+        "are covered than with four",
+        "mode_coverage",
+        1,
+        {"mode": "none"},
+        {"mode": "none", "views_per_subject": 1},
+    ),
+    Claim(
+        "… and its heads are worse than with four",
+        "frechet",
+        -1,
+        {"mode": "none"},
+        {"mode": "none", "views_per_subject": 1},
+    ),
+    Claim(
+        "… where a semantic condition keeps it from that: with one view, too, it covers more modes",
+        "mode_coverage",
+        1,
+        {"views_per_subject": 1},
+        {"mode": "none", "views_per_subject": 1},
+    ),
+    Claim(
+        "… and its heads are better than none's with one view",
+        "frechet",
+        -1,
+        {"views_per_subject": 1},
+        {"mode": "none", "views_per_subject": 1},
+    ),
+    Claim(
+        "Removing the condition in mid-training hurts: worse heads than with it to the end",
+        "frechet",
+        -1,
+        {},
+        {"condition_until_kimg": OTHER},
+    ),
+    Claim(
+        "… that cover fewer modes",
+        "mode_coverage",
+        1,
+        {},
+        {"condition_until_kimg": OTHER},
+    ),
+    Claim(
         "Balanced views: less bias than views as in photographs",
         "directional_bias",
         -1,
@@ -170,7 +217,7 @@ def judge(results: Results, claims: Sequence[Claim] = CLAIMS) -> list[Verdict]:
 
 
 def _verdict(results: Results, claim: Claim) -> Verdict:
-    sides = [results.of(**claim.better), results.of(**claim.worse)]
+    sides = [results.of(**_named_levels(results, side)) for side in (claim.better, claim.worse)]
     if claim.metric == "kimg":
         better, worse = _until_both(*sides)
     else:
@@ -187,6 +234,15 @@ def _verdict(results: Results, claim: Claim) -> Verdict:
     if one_sided and agree:
         result = SUPPORTED if (apart.mean > 0) == (claim.sign > 0) else OPPOSITE
     return Verdict(claim, spread(better), spread(worse), apart, result)
+
+
+def _named_levels(results: Results, side: Mapping[str, Any]) -> dict[str, Any]:
+    """With the level of this study in place of OTHER, which stays where there is none."""
+    levels = dict(side)
+    for factor in [name for name, level in side.items() if level == OTHER]:
+        found = [level for level in results.levels(factor) if level != str(FACTORS[factor])]
+        levels[factor] = found[0] if found else OTHER
+    return levels
 
 
 def _until_both(one: pd.DataFrame, other: pd.DataFrame) -> list[pd.DataFrame]:

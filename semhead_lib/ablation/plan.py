@@ -14,7 +14,8 @@ papermill_runs/profiles/ablations:
 
 What a run may set: parameters of 04_training (mode, source, features, seed, ...), settings of
 `semhead train`, `data` (the name of a dataset), and `vicico` (both, off, view, condition or joint).
-What a sweep does not name is the baseline's. A run that two sweeps ask for is executed once.
+A `source` is one of conditioning/sources.py, or an encoder's name. What a sweep does not name is
+the baseline's; `condition_until_kimg=end` removes no condition. A run that two sweeps ask for is executed once.
 Everybody is judged on the dataset `unseen`.
 """
 
@@ -27,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from semhead_lib import old_names
+from semhead_lib.conditioning.sources import check_source
 from semhead_lib.data.dataset.manifest import Manifest
 from semhead_lib.errors import UsageError, check_name, did_you_mean, usage_errors
 from semhead_lib.files import read_yaml
@@ -42,7 +44,9 @@ FACTORS = {  # columns of the table, in the order of names; their levels in the 
     "data": "balanced",
     "representation": "hyplane",
     "source": "frontal",
+    "condition_until_kimg": "end",
 }
+ADDED = ("condition_until_kimg",)  # of them, those that tables of earlier versions lack
 _VICICO: dict[str, dict[str, float]] = {  # what each sets; weights that are not named stay
     "both": {},
     "off": {"vicico_view": 0.0, "vicico_condition": 0.0},
@@ -223,6 +227,8 @@ def _planned(
         if value not in known:
             raise UsageError(f"{where}: {name} must be one of {', '.join(known)}, got {value!r}")
     given |= _VICICO[vicico]
+    if given["condition_until_kimg"] == FACTORS["condition_until_kimg"]:
+        del given["condition_until_kimg"]
     given.setdefault("subjects_per_batch", max(_IMAGES // int(given["views_per_subject"]), 1))
     parameters = {name: given.pop(name) for name in _OF_NOTEBOOK if name in given}
     known = [f.name for f in fields(TrainSettings)]
@@ -236,9 +242,16 @@ def _planned(
         name: parameters[name] for name in ("preset", "mode", "kimg", "seed") if name in parameters
     }
     try:
-        TrainSettings(**settings, **given)
+        checked = TrainSettings(**settings, **given)
+        check_source(parameters["source"])
     except (TypeError, ValueError) as error:
         raise UsageError(f"{where}: {error}") from None
+    until = checked.condition_until_kimg
+    if until is not None and until >= checked.kimg:
+        raise UsageError(
+            f"{where}: condition_until_kimg must be below kimg ({checked.kimg:g}), got {until:g}: "
+            "nothing would be removed"
+        )
     options = " ".join(f"{name}={_word(value)}" for name, value in sorted(given.items()))
     parameters |= {"options": options, "judged": "", "encoder": encoder}
     return PlannedRun(_name(levels), levels, parameters, data)

@@ -84,17 +84,23 @@ class ConditionBank:
     ) -> SemanticEncoder:
         """The encoder whose features the generator is conditioned on.
 
-        Raises ValueError for another one, or a mode without semantics; errors call the generator
-        `of`.
+        Raises ValueError for another one, conditions of a source that no single image has, or a
+        mode without semantics; errors call the generator `of`.
         """
         from semhead_lib.conditioning.semantic import (
             SemanticEncoder,
             require_encoder,
         )  # a training does without
+        from semhead_lib.conditioning.sources import source_of
 
         if not self.mode.uses_semantics:
             raise ValueError(
                 f"{of} was trained with mode {self.mode.name}: it takes no texts and no images"
+            )
+        if source := source_of(self.encoder):
+            raise ValueError(
+                f"{of} was trained with conditions of source {source}, which a text or an image "
+                "does not have: take those that it keeps"
             )
         encoder = SemanticEncoder.load(name, device=device)
         require_encoder(self.encoder, str(encoder.identity), of)

@@ -42,8 +42,8 @@ class Kontext(Choice, KontextSettings, SourceSettings):
     judged_by: str = setting(
         HEADCLIP,
         "text",
-        "encoder that tells people apart, and of filters that are clip: headclip-64, an open_clip MODEL/WEIGHTS, "
-        "hf-hub:..., or a folder",
+        "encoder that tells people apart, and of filters that are clip: headclip-64, an "
+        "open_clip MODEL/WEIGHTS, hf-hub:..., timm/NAME, or a folder",
     )
     device: str = setting("auto", "auto | cpu | cuda", "auto = the GPU where there is one")
 
@@ -106,7 +106,7 @@ class Synthesize:
         None,
         "text or null",
         "then store semantic features: headclip-64, an open_clip MODEL/WEIGHTS, hf-hub:..., "
-        "or a model folder",
+        "timm/NAME, or a model folder",
     )
 
 
@@ -187,7 +187,7 @@ class Pack:
 
 @dataclass(frozen=True)
 class Encode:
-    """Computes one CLIP feature a subject, of its frontal view, and stores it in the shards with
+    """Computes one image feature a subject, of its frontal view, and stores it in the shards with
     the encoder's identity. Images stay as they are to the byte. The same command resumes;
     another encoder replaces all features.
     """
@@ -196,7 +196,8 @@ class Encode:
     encoder: str = setting(
         HEADCLIP,
         "text",
-        "headclip-64, an open_clip MODEL/WEIGHTS (tag or file), hf-hub:..., or a model folder",
+        "headclip-64, an open_clip MODEL/WEIGHTS (tag or file), hf-hub:..., timm/NAME or "
+        "timm/NAME/FILE, or a model folder",
     )
     device: str = setting(
         "auto", "auto | cpu | cuda", "where the encoder runs; auto = the GPU where there is one"

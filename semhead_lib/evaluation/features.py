@@ -5,6 +5,7 @@
 | headjudge       | 256: a network that tells surface and attributes of heads   | ship with the package, or headjudge/PATH: a folder of `semhead judge train` |
 | headclip-64     | 128, unit length: the embedded encoder of heads             | ship with the package                    |
 | MODEL/WEIGHTS.. | any open_clip model, as `SemanticEncoder.load` names it     | fetched by open_clip, or a file          |
+| timm/NAME       | any image model of timm, unit length                        | fetched by timm, or timm/NAME/FILE       |
 | inception       | 2048 of FID's InceptionV3 (Heusel et al., 2017)             | torch hub's cache, or inception/PATH     |
 | dinov2          | 384 to 1536, DINOv2's class token (Stein et al., 2023)      | torch hub's or Hugging Face's cache, or dinov2/PATH |
 
@@ -32,7 +33,7 @@ from semhead_lib.conditioning.semantic import ASSETS, SemanticEncoder
 from semhead_lib.data.dataset.batches import to_model_range
 from semhead_lib.devices import keep_freed_memory, pick_device
 from semhead_lib.evaluation.headjudge.recipe import NAME
-from semhead_lib.files import read_tensors
+from semhead_lib.files import file_digest, read_tensors, read_weights
 
 DEFAULT = NAME  # of every metric that is not of semantics
 
@@ -160,7 +161,7 @@ def _headjudge(path: str, device: str, batch: int) -> FeatureExtractor:
 
     folder = Path(path).expanduser() if path else ASSETS / NAME
     network = HeadJudge.load(folder, device)
-    identity = f"{NAME} [weights {_hash(folder / WEIGHTS)}; input {SIDE} px, bilinear]"
+    identity = f"{NAME} [weights {file_digest(folder / WEIGHTS)}; input {SIDE} px, bilinear]"
 
     def encode(images: Tensor) -> Tensor:
         return network.features(images.to(device).float())
@@ -177,10 +178,8 @@ def _inception(path: str, device: str, batch: int) -> FeatureExtractor:
     file = _weights_file(
         path, [_hub(name) for name in _INCEPTION_FILES], "inception", _INCEPTION_URL
     )
-    network = FidInception(_read(file)).to(device)
-    identity = (
-        f"inception-2015-12-05 [weights {_hash(file)}; input 299 px, bilinear as TensorFlow 1]"
-    )
+    network = FidInception(read_weights(file)).to(device)
+    identity = f"inception-2015-12-05 [weights {file_digest(file)}; input 299 px, bilinear as TensorFlow 1]"
 
     def encode(images: Tensor) -> Tensor:
         return network(images.to(device).float())
@@ -197,7 +196,7 @@ def _dinov2(path: str, device: str, batch: int) -> FeatureExtractor:
 
     cached = [_hub(_DINOV2_FILE), *_hugging_face("timm/vit_large_patch14_dinov2.lvd142m")]
     file = _weights_file(path, cached, "dinov2", _DINOV2_URL)
-    state = _read(file)
+    state = read_weights(file)
     token = state.get("cls_token")
     if (
         token is None
@@ -235,7 +234,7 @@ def _dinov2(path: str, device: str, batch: int) -> FeatureExtractor:
             prepared(images), indices=chosen, intermediates_only=True
         )
 
-    identity = f"dinov2-{size} [weights {_hash(file)}; input {_DINOV2_SIDE} px, bicubic]"
+    identity = f"dinov2-{size} [weights {file_digest(file)}; input {_DINOV2_SIDE} px, bicubic]"
     return FeatureExtractor(
         identity, network.num_features, False, lambda x: network(prepared(x)), batch, maps
     )
@@ -262,20 +261,3 @@ def _hugging_face(repository: str) -> list[Path]:
 
     found = try_to_load_from_cache(repository, "model.safetensors")
     return [Path(found)] if isinstance(found, str) else []
-
-
-def _read(file: Path) -> dict[str, Tensor]:
-    """Tensors of a file, without executing anything in it."""
-    if file.suffix == ".safetensors":
-        return read_tensors(file)
-    try:
-        return torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise ValueError(
-            f"{file} holds more than tensors, or is damaged: {type(error).__name__}"
-        ) from error
-
-
-def _hash(file: Path) -> str:
-    with open(file, "rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()[:16]

@@ -6,6 +6,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from semhead_lib.ablation.plan import FACTORS, load_study
+from semhead_lib.conditioning.sources import SOURCES
 from semhead_lib.errors import UsageError
 from semhead_lib.reproduce.runs import PACKAGE
 from semhead_lib.training.settings import TrainSettings
@@ -39,7 +40,10 @@ def test_studies_of_the_repository(path):
         assert step.parameters["judged"] == "" and step.parameters["source"] == run.levels["source"]
         assert step.parameters["data"].endswith(f"/datasets/{run.data}")
         different = [f for f, level in FACTORS.items() if run.levels[f] != level]
-        assert len(different) <= 1 or set(different) == {"mode", "data"}
+        assert len(different) <= 1 or different in (
+            ["mode", "data"],
+            ["mode", "views_per_subject"],
+        )
     for same in ("kimg", "heads", "checks", "unseen", "encoder", "features"):
         assert len({step.parameters[same] for step in steps}) == 1, same
     assert steps[0].parameters["features"] == "headjudge" != study.encoder, (
@@ -58,6 +62,9 @@ def test_the_study_for_two_cores_has_what_the_claims_compare():
     assert {
         f"semantic_vicico-{v}_seed-{s}" for v in ("off", "view", "condition") for s in range(2)
     } < runs
+    assert {f"{mode}_views_per_subject-1_seed-0" for mode in ("none", "semantic")} < runs
+    assert {f"semantic_source-{source}_seed-0" for source in SOURCES if source != "frontal"} < runs
+    assert {f"semantic_condition_until_kimg-10_seed-{s}" for s in range(2)} < runs
     assert "semantic_vicico-both_seed-0" not in runs, "that is the baseline: semantic_seed-0"
 
 
@@ -96,6 +103,24 @@ def test_vicico_and_views_become_settings(checkout):
     assert view.vicico_view > 0 and view.vicico_condition == 0 and view.subjects_per_batch == 8
 
 
+def test_a_removed_condition_is_a_level(checkout):
+    """And where it is not removed, the parameters are those of earlier versions."""
+    path = checkout / "papermill_runs/profiles/ablations/tiny.yaml"
+    before = load_study("tiny", checkout)
+    path.write_text(
+        path.read_text()
+        + "  removal: condition_until_kimg=end,0.1 seed=0\n  more: source=stacked\n"
+    )
+    study = load_study("tiny", checkout)
+    assert study.runs[:3] == before.runs
+    assert not any("condition_until" in run.parameters["options"] for run in before.runs)
+    assert {run.levels["condition_until_kimg"] for run in before.runs} == {"end"}
+    removed, stacked = study.runs[3:]
+    assert removed.name == "semantic_condition_until_kimg-0.1_seed-0"
+    assert settings_of(removed.parameters).condition_until_kimg == 0.1
+    assert stacked.parameters["source"] == "stacked"
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
@@ -113,6 +138,17 @@ def test_vicico_and_views_become_settings(checkout):
             "mode=semantic,none",
             "vicico=no",
             "vicico must be one of both, off, view, condition, joint, got 'no'",
+        ),
+        ("mode=semantic,none", "source=back", "source must be one of frontal, .* got 'back'"),
+        (
+            "mode=semantic,none",
+            "condition_until_kimg=0.3",
+            r"condition_until_kimg must be below kimg \(0.2\), got 0.3",
+        ),
+        (
+            "mode=semantic,none",
+            "mode=none condition_until_kimg=0.1",
+            "needs a mode with a condition to remove",
         ),
         ("mode=semantic,none", "data=unseen", "data must be one of balanced, got 'unseen'"),
         ("mode=semantic,none", "mode=[", "condition: "),

@@ -10,11 +10,12 @@ import pandas as pd
 import pytest
 from made_up import LEVEL, SCOPES, evaluation
 
+from semhead_lib import old_names
 from semhead_lib.ablation import analysis, claims
 from semhead_lib.ablation.analysis import load_results
 from semhead_lib.ablation.plan import FACTORS
 from semhead_lib.ablation.results import measured, read_results
-from semhead_lib.ablation.table import COLUMNS
+from semhead_lib.ablation.table import COLUMNS, TABLE
 
 
 def test_nothing_is_measured_twice(tmp_path):
@@ -199,6 +200,66 @@ def test_claims_are_shown_denied_or_open():
     assert verdict(one, "A semantic condition gives better heads").result == claims.NOT_SUPPORTED, (
         "one seed shows nothing"
     )
+
+
+def worse(rows: pd.DataFrame, factor: float) -> pd.DataFrame:
+    """The same runs with distances so many times as large, and as many times fewer modes."""
+    by = np.where(rows["metric"].isin(["frechet"]), factor, 1 / factor)
+    return rows.assign(**{name: rows[name] * by for name in ("value", "low", "high")})
+
+
+def test_one_view_without_a_condition():
+    """Its collapse is a claim of its own, next to four views and next to a semantic condition."""
+    one = dict(views_per_subject=1)
+    semantic, none = metrics(("semantic",), **one), metrics(("none",), **one)
+    starts = (
+        "Without a condition, training collapses with one view",
+        "… and its heads are worse than with four",
+        "… where a semantic condition keeps it from that",
+        "… and its heads are better than none's with one view",
+    )
+    assert {verdict(results(), start).result for start in starts} == {claims.OPEN}
+    known = results(metrics(), semantic, worse(none, 3))
+    found = [verdict(known, start) for start in starts]
+    assert [v.result for v in found] == [claims.SUPPORTED] * 4
+    assert found[0].worse.mean == pytest.approx(found[0].better.mean / 3)
+    assert found[2].better.mean > found[0].better.mean > found[2].worse.mean
+    known = results(metrics(), semantic, none)
+    found = [verdict(known, start).result for start in starts]
+    assert found == [claims.NOT_SUPPORTED, claims.NOT_SUPPORTED, claims.SUPPORTED, claims.SUPPORTED]
+
+
+@pytest.mark.parametrize("until", ["10", "500"])
+def test_a_condition_that_is_removed(until):
+    """After however many images the study removes it."""
+    starts = ("Removing the condition in mid-training hurts", "… that cover fewer modes")
+    assert {verdict(results(), start).result for start in starts} == {claims.OPEN}
+    removed = metrics(("semantic",), condition_until_kimg=until)
+    known = results(metrics(), worse(removed, 2))
+    assert known.levels("condition_until_kimg") == ["end", until]
+    assert [verdict(known, start).result for start in starts] == [claims.SUPPORTED] * 2
+    known = results(metrics(), worse(removed, 0.5))
+    assert [verdict(known, start).result for start in starts] == [claims.OPPOSITE] * 2
+
+
+def test_a_table_of_an_earlier_version_has_no_condition_removed(tmp_path):
+    """Every run of it is at the baseline of a factor that it lacks; any other column is missed."""
+    kept = Path(__file__).parents[2] / "papermill_runs/reference/ablations/smoke"
+    assert "condition_until" not in next(kept.glob("runs.csv")).read_text().splitlines()[0]
+    known = load_results(kept)
+    assert (
+        set(known.metrics["condition_until_kimg"])
+        == {"end"}
+        == set(known.runs["condition_until_kimg"])
+    )
+    assert not known.of(mode="view").empty
+    shutil.copytree(kept, tmp_path / "results")
+    path = old_names.existing(tmp_path / "results" / TABLE)
+    path.write_text(path.read_text().replace("vicico", "vicicos", 1))
+    with pytest.raises(
+        ValueError, match=r"expected the columns run, mode, vicico, .* got run, mode"
+    ):
+        load_results(tmp_path / "results")
 
 
 def test_the_table_says_every_claim():

@@ -7,17 +7,24 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import timm
 import torch
+from safetensors.torch import save_file
 from torch.nn.functional import normalize
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
 from small_training import ENCODER, make_noise, small
 
+from semhead_lib.cameras import orbit_cameras
+from semhead_lib.conditioning.bank import ConditionBank
 from semhead_lib.conditioning.modes import ConditionMode
-from semhead_lib.conditioning.sources import with_source
+from semhead_lib.conditioning.semantic import SemanticEncoder
+from semhead_lib.conditioning.sources import frontal_identities, source_of, with_source
 from semhead_lib.data.dataset.memory import SubjectsInMemory
 from semhead_lib.data.parametric.attributes import sample_attributes
 from semhead_lib.data.parametric.numbers import attribute_numbers
+from semhead_lib.data.parametric.source import ParametricSource
+from semhead_lib.data.portraits.faces import face_judge
 from semhead_lib.training.trainer import train
 
 
@@ -41,7 +48,10 @@ def attributes(seed: int) -> dict:
 
 @pytest.fixture(scope="module")
 def described(subjects) -> SubjectsInMemory:
-    described = [replace(s, attributes=attributes(i)) for i, s in enumerate(subjects)]
+    described = [
+        replace(seen_from(s, 10.0, 100.0, -170.0, -80.0), attributes=attributes(i))
+        for i, s in enumerate(subjects)
+    ]
     return SubjectsInMemory(described, subjects.indices, subjects.manifest)
 
 
@@ -88,6 +98,101 @@ def test_attributes_are_numbers_of_who_it_is(described):
     )
 
 
+def seen_from(subject, *azimuths):
+    """The subject under cameras at these azimuths."""
+    return replace(subject, cameras=orbit_cameras(torch.tensor(azimuths), torch.zeros(4)))
+
+
+def test_stacked_are_the_front_the_side_and_the_back(subjects):
+    turned = [seen_from(s, 20.0, 170.0, -90.0, 75.0) for s in subjects]
+    turned = SubjectsInMemory(turned, subjects.indices, subjects.manifest)
+    conditioned = with_source(turned, "stacked", CLIP)
+    views = features(subjects[2].views)
+    expected = normalize(torch.cat([subjects[2].semantic, views[3], views[1]]), dim=0)
+    torch.testing.assert_close(conditioned[2].semantic, expected)
+    encoder = conditioned.manifest.layout.semantic["encoder"]
+    assert encoder == "test-encoder [stacked; " + ENCODER[14:] and source_of(encoder) == "stacked"
+    assert conditioned.manifest.layout.semantic["dimension"] == 48
+    one = [*turned[:5], seen_from(turned[5], 20.0, 25.0, -90.0, 75.0), *turned[6:]]
+    with pytest.raises(
+        ValueError, match=f"subject {turned[5].id}: no view within 60 degrees of az"
+    ):
+        with_source(SubjectsInMemory(one, turned.indices, turned.manifest), "stacked", CLIP)
+
+
+def test_another_encoder_is_a_source(subjects, tmp_path):
+    """By whichever the dataset was encoded."""
+    torch.manual_seed(0)
+    name = "test_vit.r160_in1k"
+    weights = {k: v.contiguous() for k, v in timm.create_model(name).state_dict().items()}
+    save_file(weights, tmp_path / "w.safetensors")
+    source = f"timm/{name}/{tmp_path}/w.safetensors"
+    clip = SimpleNamespace(identity=ENCODER, images=features, device="cpu", batch=4)
+    conditioned = with_source(subjects, source, clip)
+    other = SemanticEncoder.load(source, device="cpu")
+    torch.testing.assert_close(conditioned[1].semantic, other.images(subjects[1].frontal[None])[0])
+    encoder = conditioned.manifest.layout.semantic["encoder"]
+    assert encoder == str(other.identity) and source_of(encoder) is None
+    with pytest.raises(ValueError, match="timm knows no model 'test_vitt'"):
+        with_source(subjects, "timm/test_vitt", clip)
+
+
+@pytest.fixture(scope="module")
+def faces():
+    """Frontal images of four parametric heads, 64 pixels a side."""
+    pytest.importorskip("dlib")
+    pytest.importorskip("anny")
+    source = ParametricSource(seed=5, resolution=64, views_per_subject=1, channels=())
+    return torch.stack([source.subject(i).frontal for i in range(4)])
+
+
+def test_identities_tell_faces_apart(faces):
+    """In a mirror and under noise; and each is dlib's of the square around the face."""
+    known, identity = frontal_identities(faces)
+    assert known.shape == (4, 128) and known.dtype == torch.float32
+    torch.testing.assert_close(known.norm(dim=1), torch.ones(4))
+    noise = torch.randn(faces.shape, generator=torch.Generator().manual_seed(0))
+    noisy = (faces + 8 * noise).round().clamp(0, 255).to(torch.uint8)
+    for other in (faces.flip(-1), noisy):
+        found, same = frontal_identities(other)
+        assert ((found @ known.T).argmax(1) == torch.arange(4)).all() and same == identity
+    judge = face_judge()
+    assert identity.startswith(f"identity [dlib, weights {judge.weights}; input 150 px")
+    detected = torch.from_numpy(judge.identity(faces[0])).float()
+    assert ((known @ normalize(detected, dim=0)).argmax()) == 0
+    with pytest.raises(ValueError, match=r"faces must be uint8 \[N, 3, 150, 150\], got .*float32"):
+        judge.identities(torch.zeros(1, 3, 150, 150))
+
+
+def test_identity_is_one_feature_of_the_frontal_image(subjects):
+    pytest.importorskip("dlib")
+    conditioned = with_source(subjects, "identity", CLIP)
+    encoder = conditioned.manifest.layout.semantic["encoder"]
+    assert conditioned[0].semantic_encoder == encoder and source_of(encoder) == "identity"
+    expected, _ = frontal_identities(subjects[3].frontal[None])
+    torch.testing.assert_close(conditioned[3].semantic, expected[0])
+    batch = conditioned.batch(0, 2, 2)
+    assert torch.equal(batch.semantics[0], batch.semantics[1])
+
+
+def test_identity_without_dlib_says_what_to_install(subjects, monkeypatch):
+    monkeypatch.setitem(sys.modules, "dlib", None)
+    face_judge.cache_clear()
+    with pytest.raises(ModuleNotFoundError, match=r"pip install 'semhead\[faces\]'"):
+        with_source(subjects, "identity", CLIP)
+
+
+def test_heads_of_another_source_take_no_image(subjects):
+    conditioned = with_source(subjects, "mean", CLIP)
+    names, known = conditioned.semantics(8)
+    bank = ConditionBank(
+        ConditionMode("semantic", 16), conditioned[0].semantic_encoder, known, names
+    )
+    with pytest.raises(ValueError, match="generator x was trained with conditions of source mean"):
+        bank.load_encoder("headclip-64", "cpu", "generator x")
+    assert bank.sample(2).shape == (2, 16)
+
+
 def test_numbers_of_attributes():
     one = attributes(0)
     numbers = attribute_numbers(one)
@@ -106,7 +211,7 @@ def test_numbers_of_attributes():
         attribute_numbers({"name": "Zoë"})
 
 
-@pytest.mark.parametrize("source", ["view", "attributes"])
+@pytest.mark.parametrize("source", ["view", "attributes", "stacked"])
 def test_a_generator_trains_under_conditions_of_another_source(described, source, tmp_path):
     conditioned = with_source(described, source, CLIP)
     settings = small(kimg=0.008, views_per_head=1, vicico_condition=0.5)
@@ -124,7 +229,7 @@ def test_a_generator_trains_under_conditions_of_another_source(described, source
 
 
 def test_errors(subjects):
-    with pytest.raises(ValueError, match="frontal, view, mean, attributes, got 'back'"):
+    with pytest.raises(ValueError, match=r"frontal, view, mean, .*\(MODEL/WEIGHTS .* got 'back'"):
         with_source(subjects, "back", CLIP)
     with pytest.raises(ValueError, match="features of two encoders"):
         with_source(

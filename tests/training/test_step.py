@@ -41,6 +41,7 @@ def one_step(data, settings, steps=1, reference=False, subjects=None):
         dict(mode="view", views_per_head=1),
         dict(mode="semantic+view", views_per_head=1),
         dict(views_per_subject=1, views_per_head=1, subjects_per_batch=4),
+        dict(mode="none", views_per_subject=1, views_per_head=1, subjects_per_batch=4),
         dict(vicico_view=0.0, vicico_condition=0.0, density_weight=0.0, r1_gamma=0.0),
         dict(vicico_view=0.0, vicico_condition=0.0, vicico_joint=0.5),
         dict(masks=False),

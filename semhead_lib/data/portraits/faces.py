@@ -17,9 +17,14 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
+from semhead_lib.files import file_digest
+
 _UPSCALED = 384  # pixels a side: the detector was trained on faces of about 80 pixels
 _SHRUNK = 1024  # pixels of the longer side that large images are searched at first
 _DOUBTFUL = 0.3  # of the surest face's score: what scores less is taken for something else
+CHIP = 150  # pixels a side of what the identity network sees
+_AT_ONCE = 64  # of those
+_IDENTITY, _UINT8 = "dlib_face_recognition_resnet_model_v1.dat", "torch.uint8"
 _MOST_PIXELS = 16 << 20  # what is searched when no face was found in fewer
 # pixels a face's box is brought to before its landmarks are found: they come as whole pixels
 _FACE = 200
@@ -175,9 +180,7 @@ class FaceJudge:
         self._landmarks = dlib.shape_predictor(
             str(folder / "shape_predictor_68_face_landmarks.dat")
         )
-        self._identity = dlib.face_recognition_model_v1(
-            str(folder / "dlib_face_recognition_resnet_model_v1.dat")
-        )
+        self._identity = dlib.face_recognition_model_v1(str(folder / _IDENTITY))
 
     def landmarks(
         self, image: Tensor
@@ -196,6 +199,25 @@ class FaceJudge:
         if found is None:
             return None
         return np.array(self._identity.compute_face_descriptor(*found))
+
+    def identities(self, faces: Tensor) -> np.ndarray:  # [N, 3, 150, 150] uint8 -> [N, 128]
+        """Identity features of images that a face fills, from the brows to the chin and a third of
+        that around it: none is searched. Raises ValueError for images of another shape."""
+        if faces.ndim != 4 or faces.shape[1:] != (3, CHIP, CHIP) or str(faces.dtype) != _UINT8:
+            raise ValueError(
+                f"faces must be uint8 [N, 3, {CHIP}, {CHIP}], got {faces.dtype} {list(faces.shape)}"
+            )
+        chips = [np.ascontiguousarray(chip) for chip in faces.permute(0, 2, 3, 1).numpy()]
+        found = [np.zeros((0, 128))]
+        for start in range(0, len(chips), _AT_ONCE):
+            of_some = self._identity.compute_face_descriptor(chips[start : start + _AT_ONCE])
+            found.append(np.array([list(feature) for feature in of_some]))
+        return np.concatenate(found)
+
+    @property
+    def weights(self) -> str:
+        """First 16 hex digits of the SHA-256 of the identity network's file."""
+        return file_digest(weights_folder() / _IDENTITY)
 
     def _find(self, image: Tensor):
         array = _as_image(image)
@@ -218,7 +240,7 @@ def _import_dlib():
 
 
 def _as_image(image: Tensor) -> Image.Image:
-    if image.ndim != 3 or image.shape[0] != 3 or str(image.dtype) != "torch.uint8":
+    if image.ndim != 3 or image.shape[0] != 3 or str(image.dtype) != _UINT8:
         raise ValueError(
             f"image must be uint8 of shape [3, H, W], got {image.dtype} of shape "
             f"{list(image.shape)}"
