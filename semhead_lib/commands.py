@@ -189,7 +189,8 @@ def reconstruct(config: models.Reconstruct) -> None:
 
     settings = part(ReconstructionSettings, config)
     geometry = GEOMETRY if settings.pixels else ()
-    subjects = subjects_in_memory(config.data, geometry, limit=config.limit)
+    some = dict(limit=config.limit, views_limit=config.views_limit)
+    subjects = subjects_in_memory(config.data, geometry, **some)
     print(run(settings, subjects, config.out, device=config.device, init=config.init))
 
 
