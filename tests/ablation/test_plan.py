@@ -3,9 +3,13 @@
 from pathlib import Path
 
 import pytest
+import torch
 from omegaconf import OmegaConf
 
+from semhead_lib.ablation.job import make_datasets
 from semhead_lib.ablation.plan import FACTORS, load_study
+from semhead_lib.data.dataset.memory import SubjectsInMemory
+from semhead_lib.data.dataset.subset import spread_views
 from semhead_lib.errors import UsageError
 from semhead_lib.reproduce.runs import PACKAGE
 from semhead_lib.training.settings import TrainSettings
@@ -96,6 +100,57 @@ def test_vicico_and_views_become_settings(checkout):
     assert view.vicico_view > 0 and view.vicico_condition == 0 and view.subjects_per_batch == 8
 
 
+def test_vicico_with_a_weight(checkout):
+    path = checkout / "papermill_runs/profiles/ablations/tiny.yaml"
+    levels = "vicico=both-0.1,both-1,view-1,condition-0.5,joint-2"
+    path.write_text(path.read_text().replace("mode=semantic,none", levels))
+    runs = {run.name: settings_of(run.parameters) for run in load_study("tiny", checkout).runs}
+    found = {
+        name.split("_")[1]: (s.vicico_view, s.vicico_condition, s.vicico_joint)
+        for name, s in runs.items()
+        if "vicico" in name
+    }
+    assert found == {
+        "vicico-both-0.1": (0.1, 0.1, 0),
+        "vicico-both-1": (1, 1, 0),
+        "vicico-view-1": (1, 0, 0),
+        "vicico-condition-0.5": (0, 0.5, 0),
+        "vicico-joint-2": (0, 0, 2),
+    }
+
+
+def test_datasets_that_are_parts_of_others(checkout, monkeypatch):
+    """They are written from it, wherever they stand in the study, and are found as planned."""
+    monkeypatch.setattr("semhead_lib.devices.available_cores", lambda: 0)
+    path = checkout / "papermill_runs/profiles/ablations/tiny.yaml"
+    text = path.read_text().replace(
+        "  balanced: {subjects: 2, seed: 1, views_per_subject: 1}\n",
+        "  small: {subjects: 1, views_per_subject: 2, part_of: balanced}\n"
+        "  balanced: {subjects: 2, seed: 1, views_per_subject: 4}\n"
+        "  drifting: {subjects: 1, seed: 1, views_per_subject: 2, inconsistency: 2.0}\n",
+    )
+    path.write_text(text)
+    study = load_study("tiny", checkout)
+    make_datasets(study, checkout)
+    assert study.has_datasets(checkout)
+    whole, small, drifting = (
+        SubjectsInMemory.load(checkout / study.dataset(name))
+        for name in ("balanced", "small", "drifting")
+    )
+    kept = spread_views(0, 4, 2)
+    assert len(small) == 1 and torch.equal(small[0].views, whole[0].views[kept])
+    assert torch.equal(small[0].semantic, whole[0].semantic)
+    assert len(drifting[0].provenance["drift"]) == 2
+    for old, new in (
+        ("subjects: 1, views_per_subject: 2, part", "subjects: 2, views_per_subject: 2, part"),
+        ("views_per_subject: 2, part", "views_per_subject: 1, part"),
+        ("inconsistency: 2.0", "inconsistency: 1.0"),
+        (", part_of: balanced", ", seed: 1"),
+    ):
+        path.write_text(text.replace(old, new))
+        assert not load_study("tiny", checkout).has_datasets(checkout), new
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
@@ -112,8 +167,11 @@ def test_vicico_and_views_become_settings(checkout):
         (
             "mode=semantic,none",
             "vicico=no",
-            "vicico must be one of both, off, view, condition, joint, got 'no'",
+            "vicico must be one of both, off, view, condition, joint, or one with .*, got 'no'",
         ),
+        ("mode=semantic,none", "vicico=off-1", "vicico must be one of .*, got 'off-1'"),
+        ("mode=semantic,none", "vicico=both-much", "'much' is no weight of vicico"),
+        ("mode=semantic,none", "vicico=both--1", "vicico_view must be .*-1"),
         ("mode=semantic,none", "data=unseen", "data must be one of balanced, got 'unseen'"),
         ("mode=semantic,none", "mode=[", "condition: "),
         ("  views_per_head: 1\n", "", "views_per_head"),
@@ -125,6 +183,28 @@ def test_vicico_and_views_become_settings(checkout):
             "dataset '../../../x': expected",
         ),
         ("subjects: 2, seed: 1,", "subjects: -4, seed: 1,", "subjects and views_per_subject >= 1"),
+        ("subjects: 2, seed: 1,", "subjects: 2,", "balanced: needs a seed, or another dataset"),
+        ("subjects: 2, seed: 1,", "subjects: 2, seed: 1, inconsistency: -1,", "inconsistency >= 0"),
+        (
+            "unseen:",
+            "part: {subjects: 3, views_per_subject: 1, part_of: balanced}\n  unseen:",
+            "part: subjects must be 1 to 2, what balanced has",
+        ),
+        (
+            "unseen:",
+            "part: {subjects: 1, part_of: balanced}\n  unseen:",
+            "part: views_per_subject must be 1 to 1, what balanced has",
+        ),
+        (
+            "unseen:",
+            "part: {subjects: 1, views_per_subject: 1, seed: 1, part_of: balanced}\n  unseen:",
+            "part: of a part only subjects and views_per_subject are given",
+        ),
+        (
+            "unseen:",
+            "part: {subjects: 1, views_per_subject: 1, part_of: part}\n  unseen:",
+            r"part: part_of must name a dataset that is made whole \(balanced, unseen\), got 'part'",
+        ),
         ("sweeps:", "sweep:", "expected the sections datasets, common and sweeps"),
         ("seed=0,1", "kimg=1,2", "two different runs are called semantic_seed-0"),
         ("mode=semantic,none", "preset=semhead-32,semhead-64", "two different runs|one size"),

@@ -78,7 +78,7 @@ class Drifted(Attributes):
         return cls(**known, drift=drift)
 
     def strengths(self) -> dict[str, float]:
-        own = super().strengths()
+        own = self.usual_strengths()
         moved = {name: own.get(name, 0.0) + x for name, x in self.drift.expression.items()}
         return {name: float(np.clip(x, 0.0, 1.0)) for name, x in moved.items()}
 

@@ -49,7 +49,8 @@ def head_shape(a: Attributes) -> HeadShape:
         tilt = a.asymmetry[name] if len(labels) == 2 else 0.0
         for label, sign in zip(labels, (1, -1), strict=False):
             controls[label] = float(np.clip(a.shape[name] + sign * tilt, -1, 1))
-    return model.shape(attributes.phenotypes(a), controls, attributes.actions(a))
+    seen, usual = (attributes.actions(s) for s in (a.strengths(), a.usual_strengths()))
+    return model.shape(attributes.phenotypes(a), controls, seen, framed_by=usual)
 
 
 def build_scene(a: Attributes, rng: np.random.Generator) -> Scene:
