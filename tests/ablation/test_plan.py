@@ -1,11 +1,13 @@
 """Studies: what their sweeps expand to, and what is wrong with one."""
 
+import itertools
 from pathlib import Path
 
 import pytest
 import torch
 from omegaconf import OmegaConf
 
+from semhead_lib.ablation.claims import CLAIMS
 from semhead_lib.ablation.job import make_datasets
 from semhead_lib.ablation.plan import FACTORS, load_study
 from semhead_lib.data.dataset.memory import SubjectsInMemory
@@ -60,9 +62,51 @@ def test_the_study_for_two_cores_has_what_the_claims_compare():
         for s in range(3)
     } < runs
     assert {
-        f"semantic_vicico-{v}_seed-{s}" for v in ("off", "view", "condition") for s in range(2)
+        f"semantic_vicico-{v}_seed-{s}"
+        for v in ("off", "view", "condition", "joint", "both-0.1", "both-1")
+        for s in range(2)
     } < runs
     assert "semantic_vicico-both_seed-0" not in runs, "that is the baseline: semantic_seed-0"
+
+
+@pytest.mark.parametrize("name", ["cpu", "gpu"])
+def test_every_claim_can_be_judged(name):
+    """Both sides of each claim are planned, under the same two seeds at least."""
+    runs = load_study(name, ROOT).runs
+    for claim in CLAIMS:
+        seeds = [
+            {
+                run.levels["seed"]
+                for run in runs
+                if all(run.levels[f] == (FACTORS | side)[f] for f in FACTORS)
+            }
+            for side in (claim.better, claim.worse)
+        ]
+        assert len(seeds[0] & seeds[1]) >= 2, claim.text
+
+
+@pytest.mark.parametrize("name", ["cpu", "gpu"])
+def test_subjects_by_views_have_as_many_images(name):
+    """A grid of three by three: on its anti-diagonal as many images, on either side more or fewer;
+    all shown as many times."""
+    study = load_study(name, ROOT)
+    words = ("few", "some", "many")
+    grid = {
+        (s, v): study.datasets[f"{s}_subjects_{v}_views"]
+        for s, v in itertools.product(words, words)
+    }
+    images = {place: plan.subjects * plan.views_per_subject for place, plan in grid.items()}
+    middle = images["some", "some"]
+    assert images["few", "many"] == images["many", "few"] == middle
+    assert images["few", "some"] < middle < images["some", "many"]
+    assert [plan.part_of for plan in grid.values()].count(None) == 1, "rendered once"
+    assert len({(plan.subjects, plan.views_per_subject) for plan in grid.values()}) == 9
+    shown = {
+        (run.parameters["kimg"], run.parameters["options"])
+        for run in study.runs
+        if "_subjects_" in run.data
+    }
+    assert len(shown) == 1
 
 
 def test_a_run_that_two_sweeps_ask_for_is_there_once(checkout):
