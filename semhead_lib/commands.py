@@ -189,8 +189,9 @@ def reconstruct(config: models.Reconstruct) -> None:
 
     settings = part(ReconstructionSettings, config)
     geometry = GEOMETRY if settings.pixels else ()
-    some = dict(limit=config.limit, views_limit=config.views_limit)
-    subjects = subjects_in_memory(config.data, geometry, **some)
+    subjects = subjects_in_memory(
+        config.data, geometry, limit=config.limit, views_limit=config.views_limit
+    )
     print(run(settings, subjects, config.out, device=config.device, init=config.init))
 
 

@@ -89,6 +89,7 @@ def make_datasets(study: Study, root: Path) -> None:
             whole = root / study.dataset(plan.part_of)
             write_part(whole, folder, plan.subjects, plan.views_per_subject)
         else:
+            assert plan.seed is not None  # of a dataset that is no part
             source = partial(
                 ParametricSource,
                 seed=plan.seed,
