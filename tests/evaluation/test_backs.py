@@ -4,13 +4,14 @@ from dataclasses import replace
 
 import pytest
 import torch
-from toy_heads import around, reference_stats
+from toy_heads import reference_stats
 
 from semhead_lib.cameras import orbit_angles, orbit_cameras
 from semhead_lib.data.parametric import appearance
 from semhead_lib.data.parametric.cast import Caster
 from semhead_lib.data.parametric.source import ParametricSource
-from semhead_lib.evaluation.backs import AREA, FacesOnBacks, face_shares, mirrored_backs
+from semhead_lib.evaluation.backs import mirrored_backs
+from semhead_lib.evaluation.faces_on_backs import AREA, FacesOnBacks, face_shares
 from semhead_lib.evaluation.features import FeatureExtractor
 from semhead_lib.evaluation.reference_statistics import ReferenceStatistics
 from semhead_lib.evaluation.report import judge
@@ -134,10 +135,9 @@ def test_the_axis_is_that_of_the_equation():
         FrontBackAxis.of(fronts, fronts)
 
 
-def test_one_bin_has_no_back():
-    small = reference_stats(30, bins=AzimuthBins(1))
+@pytest.mark.parametrize("count", [1, 3])
+def test_without_a_bin_opposite_to_the_front(count):
+    small = reference_stats(40, bins=AzimuthBins(count))
     matched = small.matched_samples
-    binned = BinnedFeatures.of(
-        small.extractor.images(matched.images), around(30, 0)[:, :4], small.bins
-    )
+    binned = BinnedFeatures.of(small.extractor.images(matched.images), matched.cameras, small.bins)
     assert mirrored_backs(binned, "toy", small) == ({}, {})
