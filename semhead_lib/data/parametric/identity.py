@@ -106,8 +106,9 @@ class HeadModel:
     ) -> HeadShape:
         """The head of these parameters; what is not named is neutral."""
         metres = self._rest(phenotypes, controls, actions)
-        same = framed_by is None or framed_by == actions
-        usual = metres if same else self._rest(phenotypes, controls, framed_by)
+        usual = metres
+        if framed_by is not None and framed_by != actions:
+            usual = self._rest(phenotypes, controls, framed_by)
         centre, scale = self._frame(usual[self._skin])
         placed = (metres - centre) * scale
         eyes, radii = zip(*(fit_sphere(placed[rows]) for rows in self._eyeballs), strict=True)
