@@ -31,6 +31,7 @@ class FrontBackAxis:
     def of(cls, fronts: Tensor, backs: Tensor) -> FrontBackAxis:  # [N >= 2, D], [M >= 2, D]
         """Raises ValueError for other shapes, or means that are the same.
 
+        >>> import torch
         >>> axis = FrontBackAxis.of(torch.tensor([[1.0], [3.0]]), torch.tensor([[5.0], [7.0]]))
         >>> axis(torch.tensor([[6.0], [4.0], [2.0]])).tolist()
         [0.0, 0.5, 1.0]
