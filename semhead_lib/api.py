@@ -226,6 +226,7 @@ def train(
     out: Path | str,
     *,
     limit: int | None = BeginningSettings.limit,
+    views_limit: int | None = BeginningSettings.views_limit,
     stream: bool = BeginningSettings.stream,
     workers: int = BeginningSettings.workers,
     init: Path | str | None = BeginningSettings.init,
@@ -240,6 +241,7 @@ def train(
         data: dataset with semantic features: a folder, a packed file, or subjects that are loaded.
         out: folder to write: settings, log, image grids, snapshots, generator.
         limit: first subjects of the dataset to train on; None: all.
+        views_limit: views of each subject to train on, spread over all; None: all.
         stream: read while training, with `workers` processes, a dataset that exceeds the memory.
         init: folder of a generator (and discriminator) to start from.
         listen: called with every line of the log, e.g. to draw the losses.
@@ -258,13 +260,16 @@ def train(
             data,
             chosen,
             limit=limit,
+            views_limit=views_limit,
             stream=stream,
             workers=workers,
             device=device,
             progress=progress,
         )
-    elif limit is not None or stream:
-        raise ValueError("limit and stream are for a dataset's folder, got subjects in memory")
+    elif limit is not None or views_limit is not None or stream:
+        raise ValueError(
+            "views_limit, limit and stream are for a dataset's folder, got subjects in memory"
+        )
     return run(chosen, data, out, device=device, init=init, progress=progress, listen=listen)
 
 

@@ -189,7 +189,9 @@ def reconstruct(config: models.Reconstruct) -> None:
 
     settings = part(ReconstructionSettings, config)
     geometry = GEOMETRY if settings.pixels else ()
-    subjects = subjects_in_memory(config.data, geometry, limit=config.limit)
+    subjects = subjects_in_memory(
+        config.data, geometry, limit=config.limit, views_limit=config.views_limit
+    )
     print(run(settings, subjects, config.out, device=config.device, init=config.init))
 
 

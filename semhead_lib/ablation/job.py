@@ -77,24 +77,31 @@ def make_datasets(study: Study, root: Path) -> None:
     """Make what is missing of the study's datasets, with the features of its encoder."""
     from semhead_lib.conditioning.semantic import SemanticEncoder
     from semhead_lib.data.dataset.semantics import fill_semantics
+    from semhead_lib.data.dataset.subset import write_part
     from semhead_lib.data.jobs.synthesis import synthesize
     from semhead_lib.data.parametric.source import ParametricSource
     from semhead_lib.devices import available_cores, pick_device
 
     encoder = SemanticEncoder.load(study.encoder)
-    for name, plan in study.datasets.items():
-        source = partial(
-            ParametricSource,
-            seed=plan.seed,
-            resolution=study.resolution,
-            views_per_subject=plan.views_per_subject,
-            view_sampling=plan.view_sampling,
-            channels=(),
-            device=pick_device("auto"),
-        )
+    for name, plan in sorted(study.datasets.items(), key=lambda item: bool(item[1].part_of)):
         folder = root / study.dataset(name)
-        synthesize(source, folder, plan.subjects, workers=available_cores())
-        fill_semantics(folder, encoder.images, str(encoder.identity), batch=encoder.batch)
+        if plan.part_of:  # of one that was made before: with its images and features
+            whole = root / study.dataset(plan.part_of)
+            write_part(whole, folder, plan.subjects, plan.views_per_subject)
+        else:
+            assert plan.seed is not None  # of a dataset that is no part
+            source = partial(
+                ParametricSource,
+                seed=plan.seed,
+                resolution=study.resolution,
+                views_per_subject=plan.views_per_subject,
+                view_sampling=plan.view_sampling,
+                inconsistency=plan.inconsistency,
+                channels=(),
+                device=pick_device("auto"),
+            )
+            synthesize(source, folder, plan.subjects, workers=available_cores())
+            fill_semantics(folder, encoder.images, str(encoder.identity), batch=encoder.batch)
         print(f"{study.dataset(name)}: {plan.subjects} subjects", flush=True)
 
 

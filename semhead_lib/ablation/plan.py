@@ -4,6 +4,8 @@ papermill_runs/profiles/ablations:
     datasets:                     # made once, shared by all runs
       balanced:    {subjects: 2000, seed: 1}
       front_heavy: {subjects: 2000, seed: 1, view_sampling: front_heavy}
+      inconsistent: {subjects: 2000, seed: 1, inconsistency: 2.0}
+      few_views:   {subjects: 2000, views_per_subject: 4, part_of: balanced}
       unseen:      {subjects: 512, seed: 1000}
     common:                       # what all runs share
       preset: semhead-32
@@ -13,9 +15,11 @@ papermill_runs/profiles/ablations:
       vicico: vicico=off,view,condition seed=0,1
 
 What a run may set: parameters of 04_training (mode, source, features, seed, ...), settings of
-`semhead train`, `data` (the name of a dataset), and `vicico` (both, off, view, condition or joint).
-A `source` is one of conditioning/sources.py, or an encoder's name. What a sweep does not name is
-the baseline's; `condition_until_kimg=end` removes no condition. A run that two sweeps ask for is executed once.
+`semhead train`, `data` (the name of a dataset), and `vicico` (both, off, view, condition or joint;
+both-0.1 gives each of its terms the weight 0.1). A dataset that is `part_of` another has its first
+subjects, and of each as many views, spread around the head: it is not rendered again. A `source` is
+one of conditioning/sources.py, or an encoder's name. What a sweep does not name is the baseline's;
+`condition_until_kimg=end` removes no condition. A run that two sweeps ask for is executed once.
 Everybody is judged on the dataset `unseen`.
 """
 
@@ -23,14 +27,14 @@ from __future__ import annotations
 
 import io
 import re
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from semhead_lib import old_names
+from semhead_lib.ablation.dataset_plan import DatasetPlan, dataset_plans, is_made
 from semhead_lib.conditioning.sources import check_source
-from semhead_lib.data.dataset.manifest import Manifest
-from semhead_lib.errors import UsageError, check_name, did_you_mean, usage_errors
+from semhead_lib.errors import UsageError, did_you_mean, usage_errors
 from semhead_lib.files import read_yaml
 from semhead_lib.models.config import preset
 from semhead_lib.reproduce.profiles import Step, check_parameters, find_profile, read_notebook
@@ -47,6 +51,12 @@ FACTORS = {  # columns of the table, in the order of names; their levels in the 
     "condition_until_kimg": "end",
 }
 ADDED = ("condition_until_kimg",)  # of them, those that tables of earlier versions lack
+_TERMS = {  # of each kind of ViCiCo, the settings that hold its weights
+    "both": ("vicico_view", "vicico_condition"),
+    "view": ("vicico_view",),
+    "condition": ("vicico_condition",),
+    "joint": ("vicico_joint",),
+}
 _VICICO: dict[str, dict[str, float]] = {  # what each sets; weights that are not named stay
     "both": {},
     "off": {"vicico_view": 0.0, "vicico_condition": 0.0},
@@ -57,16 +67,6 @@ _VICICO: dict[str, dict[str, float]] = {  # what each sets; weights that are not
 _OF_NOTEBOOK = ("preset", "mode", "source", "repeats", "kimg", "features", "heads", "checks")
 _OF_NOTEBOOK += ("seed", "device")
 _IMAGES = 32  # in a batch, unless the study says otherwise
-
-
-@dataclass(frozen=True)
-class DatasetPlan:
-    """One dataset of parametric heads."""
-
-    subjects: int
-    seed: int
-    views_per_subject: int = 8
-    view_sampling: str = "balanced"
 
 
 @dataclass(frozen=True)
@@ -100,19 +100,10 @@ class Study:
     def has_datasets(self, root: Path) -> bool:
         """Whether all datasets are there and as planned; one that is otherwise is for their job to
         complain of."""
-        for name, plan in self.datasets.items():
-            try:
-                manifest = Manifest.load(root / self.dataset(name))
-            except (OSError, ValueError):
-                return False
-            wanted = {**asdict(plan), "resolution": self.resolution}
-            made = {**manifest.plan.source["settings"], "subjects": manifest.subjects}
-            encoder = (manifest.layout.semantic or {}).get("encoder", "")
-            if any(
-                made.get(key) != value for key, value in wanted.items()
-            ) or not encoder.startswith(self.encoder):
-                return False
-        return True
+        return all(
+            is_made(root / self.dataset(name), plan, self.datasets, self.resolution, self.encoder)
+            for name, plan in self.datasets.items()
+        )
 
     def run(self, name: str) -> PlannedRun:
         """The run of that name. Raises UsageError naming the nearest."""
@@ -160,17 +151,7 @@ def load_study(name: str, root: Path) -> Study:
 
 
 def _study(path: Path, content: dict[str, Any]) -> Study:
-    try:
-        datasets = {name: DatasetPlan(**settings) for name, settings in content["datasets"].items()}
-        for dataset, plan in datasets.items():
-            check_name(str(dataset), f"{path}: dataset")
-            if not min(plan.subjects, plan.views_per_subject) >= 1 or plan.seed < 0:
-                raise UsageError(
-                    f"{path}: dataset {dataset}: expected subjects and views_per_subject >= 1 and "
-                    f"seed >= 0, got {plan}"
-                )
-    except (TypeError, AttributeError) as error:
-        raise UsageError(f"{path}: datasets: {error}") from None
+    datasets = dataset_plans(str(path), content["datasets"])
     if UNSEEN not in datasets:
         raise UsageError(
             f"{path}: datasets needs one called {UNSEEN}, of subjects to judge against"
@@ -220,13 +201,10 @@ def _planned(
     """A run from what it sets: its name, its levels, and the parameters of its notebook."""
     levels = {name: given[name] for name in (*FACTORS, "seed")}
     data, vicico = given.pop("data"), given.pop("vicico")
-    for name, value, known in (
-        ("data", data, [d for d in datasets if d != UNSEEN]),
-        ("vicico", vicico, [*_VICICO]),
-    ):
-        if value not in known:
-            raise UsageError(f"{where}: {name} must be one of {', '.join(known)}, got {value!r}")
-    given |= _VICICO[vicico]
+    known_data = [d for d in datasets if d != UNSEEN]
+    if data not in known_data:
+        raise UsageError(f"{where}: data must be one of {', '.join(known_data)}, got {data!r}")
+    given |= _weights(str(vicico), where)
     if given["condition_until_kimg"] == FACTORS["condition_until_kimg"]:
         del given["condition_until_kimg"]
     given.setdefault("subjects_per_batch", max(_IMAGES // int(given["views_per_subject"]), 1))
@@ -255,6 +233,27 @@ def _planned(
     options = " ".join(f"{name}={_word(value)}" for name, value in sorted(given.items()))
     parameters |= {"options": options, "judged": "", "encoder": encoder}
     return PlannedRun(_name(levels), levels, parameters, data)
+
+
+def _weights(vicico: str, where: str) -> dict[str, float]:
+    """The settings of a kind of ViCiCo, or of KIND-WEIGHT.
+
+    >>> _weights("view-1", "")
+    {'vicico_condition': 0.0, 'vicico_view': 1.0}
+    """
+    kind, _, weight = vicico.partition("-")
+    if kind not in _VICICO or (weight and kind not in _TERMS):
+        raise UsageError(
+            f"{where}: vicico must be one of {', '.join(_VICICO)}, or one with a weight such as "
+            f"both-0.1, got {vicico!r}"
+        )
+    if not weight:
+        return dict(_VICICO[kind])
+    try:
+        number = float(weight)
+    except ValueError:
+        raise UsageError(f"{where}: {weight!r} is no weight of vicico, got {vicico!r}") from None
+    return _VICICO[kind] | dict.fromkeys(_TERMS[kind], number)
 
 
 def _word(value: Any) -> str:

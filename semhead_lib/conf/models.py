@@ -107,6 +107,11 @@ class Reconstruct(ReconstructionSettings):
     limit: int | None = setting(
         None, "int >= 2 or null", "first subjects of the dataset to train on; null = all"
     )
+    views_limit: int | None = setting(
+        None,
+        "int >= 1 or null",
+        "views of each subject to train on, spread evenly over all of its views; null = all",
+    )
     init: str | None = setting(
         None, "path or null", "folder of a generator to begin with, and of its encoder, if there"
     )

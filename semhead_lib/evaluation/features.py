@@ -68,6 +68,7 @@ class FeatureExtractor:
     maps: Callable[[Tensor], list[Tensor]] | None = (
         None  # [B, 3, H, W] -> [B, C, h, w] each, from early to late
     )
+    device: str = "cpu"  # where it runs
 
     @property
     def gamma(self) -> float:
@@ -110,6 +111,7 @@ class FeatureExtractor:
             encode,
             encoder.batch,
             lambda x: encoder.encode_with_maps(x)[1],
+            str(encoder.device),
         )
 
     @classmethod
@@ -157,11 +159,11 @@ def stored_features(
 
 
 def _headjudge(path: str, device: str, batch: int) -> FeatureExtractor:
-    from semhead_lib.evaluation.headjudge.network import SIDE, WEIGHTS, HeadJudge
+    from semhead_lib.evaluation.headjudge.network import HeadJudge
 
     folder = Path(path).expanduser() if path else ASSETS / NAME
     network = HeadJudge.load(folder, device)
-    identity = f"{NAME} [weights {file_digest(folder / WEIGHTS)}; input {SIDE} px, bilinear]"
+    identity = headjudge_identity(folder)
 
     def encode(images: Tensor) -> Tensor:
         return network.features(images.to(device).float())
@@ -169,7 +171,14 @@ def _headjudge(path: str, device: str, batch: int) -> FeatureExtractor:
     def maps(images: Tensor) -> list[Tensor]:
         return network.trunk(images.to(device).float())
 
-    return FeatureExtractor(identity, network.config.dimension, False, encode, batch, maps)
+    return FeatureExtractor(identity, network.config.dimension, False, encode, batch, maps, device)
+
+
+def headjudge_identity(folder: Path) -> str:
+    """Of the judge in a folder, by its weights."""
+    from semhead_lib.evaluation.headjudge.network import SIDE, WEIGHTS
+
+    return f"{NAME} [weights {file_digest(folder / WEIGHTS)}; input {SIDE} px, bilinear]"
 
 
 def _inception(path: str, device: str, batch: int) -> FeatureExtractor:
@@ -187,7 +196,7 @@ def _inception(path: str, device: str, batch: int) -> FeatureExtractor:
     def maps(images: Tensor) -> list[Tensor]:
         return network.maps(images.to(device).float())
 
-    return FeatureExtractor(identity, DIMENSION, False, encode, batch, maps)
+    return FeatureExtractor(identity, DIMENSION, False, encode, batch, maps, device)
 
 
 def _dinov2(path: str, device: str, batch: int) -> FeatureExtractor:
@@ -236,7 +245,7 @@ def _dinov2(path: str, device: str, batch: int) -> FeatureExtractor:
 
     identity = f"dinov2-{size} [weights {file_digest(file)}; input {_DINOV2_SIDE} px, bicubic]"
     return FeatureExtractor(
-        identity, network.num_features, False, lambda x: network(prepared(x)), batch, maps
+        identity, network.num_features, False, lambda x: network(prepared(x)), batch, maps, device
     )
 
 

@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from semhead_lib.conditioning.semantic import EMBEDDED
 from semhead_lib.evaluation.face_crops import FaceFeatures
+from semhead_lib.evaluation.faces_on_backs import FacesOnBacks
 from semhead_lib.evaluation.features import FeatureExtractor, stored_features
 from semhead_lib.evaluation.samples import Samples
 from semhead_lib.metrics import comparison
@@ -154,6 +155,11 @@ class ReferenceStatistics:
             for numbers in self._compared_splits
         ]
         return torch.tensor(rows, dtype=torch.float64).mean(0)
+
+    @cached_property
+    def faces_on_backs(self) -> FacesOnBacks | None:
+        """Parts of faces in the matched heads' views from behind; None where there is no view."""
+        return FacesOnBacks.of(self.matched_samples, self.extractor.device)
 
     @property
     def phi(self) -> float:

@@ -16,6 +16,8 @@ with known cameras.
 | mode_coverage                | all       | effective number of subjects that the fronts resemble, over real heads' |
 | frechet_front, kernel_front  | all       | the distances of frontal images alone (appearance.py)                   |
 | frechet_of_faces             | all       | the Frechet distance of faces cut out of the views (appearance.py)      |
+| face_on_back, heads_with_... | all       | parts of a face seen from behind: pixels, heads (backs.py)              |
+| mirrored_back                | all       | are backs fronts? 0 as real backs, 1 as real fronts (backs.py)          |
 | power_8-12, ...              | all       | power over that of real images, by cycles an image (appearance.py)      |
 | faces_found, identity_auc    | all       | faces that dlib finds; one person from left to right? (when asked for)  |
 | faces_found_ratio            | all       | how often it finds one, over how often on real heads (when asked for)   |
@@ -49,6 +51,7 @@ from semhead_lib.evaluation.appearance import (
     identities,
     power_ratios,
 )
+from semhead_lib.evaluation.backs import faces_on_backs, mirrored_backs
 from semhead_lib.evaluation.features import FeatureExtractor
 from semhead_lib.evaluation.generated_views import head_consistency
 from semhead_lib.evaluation.protocol import Metric
@@ -236,9 +239,8 @@ def judge(
     fronts = encoder.images(samples.fronts)
     own_fronts = fronts if same else extractor.images(samples.fronts)
 
-    numbers, halves = reference_stats.measure(
-        BinnedFeatures.of(features, samples.cameras, reference_stats.bins), progress
-    )
+    binned = BinnedFeatures.of(features, samples.cameras, reference_stats.bins)
+    numbers, halves = reference_stats.measure(binned, progress)
     generated, real = (
         _distances(numbers, halves, reference_stats, samples.made),
         _reference_distances(reference_stats),
@@ -260,6 +262,8 @@ def judge(
     found = Evaluation(generated, real)
     _merge_both(found, front_distances(own_fronts, samples.made, reference_stats))
     _merge_both(found, face_distance(samples, reference_stats))
+    _merge_both(found, faces_on_backs(samples, reference_stats))
+    _merge_both(found, mirrored_backs(binned, samples.made, reference_stats))
     _merge_both(found, power_ratios(samples, reference_stats))
     return found
 

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from semhead_lib.cameras import project, rays
+from semhead_lib.cameras import orbit_angles, project, rays
 from semhead_lib.data.subjects import Subject
 
 TOLERANCE = 0.02  # scene units: a head is 0.4 high, a pixel of 64 about 0.01
@@ -86,6 +86,21 @@ def recorded_views(subject: Subject) -> SurfaceViews:
     return SurfaceViews(
         subject.views / 255, ray_distance(subject.depth, subject.cameras), whole, subject.cameras
     )
+
+
+def view_disagreement(subject: Subject, tolerance: float = TOLERANCE) -> Differences:
+    """How the views of a subject differ where two neighbours around the head see the same point of
+    it: [V] pairs, each view with the next, the last with the first.
+
+    Resampling, gloss and the shadows of hair make a difference between consistent views too, so
+    compare it with that of the same subjects without `inconsistency`. Raises as `recorded_views`.
+    """
+    views = recorded_views(subject)
+    order = orbit_angles(views.cameras)[:, 0].argsort()
+    one, other = (
+        SurfaceViews(*(x[i] for x in vars(views).values())) for i in (order, order.roll(-1))
+    )
+    return differences(one, other, tolerance)
 
 
 def ray_distance(

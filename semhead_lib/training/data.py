@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
 from semhead_lib.data.dataset.memory import SubjectsInMemory
 from semhead_lib.data.dataset.packed import is_packed, load_packed
@@ -20,6 +21,7 @@ def training_data(
     settings: TrainSettings,
     *,
     limit: int | None = BeginningSettings.limit,  # first subjects; None: all
+    views_limit: int | None = BeginningSettings.views_limit,  # of each subject; None: all
     stream: bool = BeginningSettings.stream,  # read while training
     workers: int = BeginningSettings.workers,  # processes that read then
     device: str = "auto",  # that batches are put on then
@@ -36,9 +38,12 @@ def training_data(
         what = f"data={path} is a packed dataset, which is read into memory"
         raise ValueError(f"{what}: leave out stream=true")
     if stream:
-        return SubjectsOnDisk(path, workers=workers, device=pick_device(device))
+        place = pick_device(device)
+        return SubjectsOnDisk(path, views_limit=views_limit, workers=workers, device=place)
     geometry = GEOMETRY if settings.reconstruct_every else ()
-    return subjects_in_memory(path, geometry, limit=limit, progress=progress)
+    return subjects_in_memory(
+        path, geometry, limit=limit, views_limit=views_limit, progress=progress
+    )
 
 
 def subjects_in_memory(
@@ -46,15 +51,14 @@ def subjects_in_memory(
     geometry: Collection[str] = (),  # of "depth" and "segmentation", what is read as well
     *,
     limit: int | None = None,
+    views_limit: int | None = None,
     progress: bool = True,
 ) -> SubjectsInMemory:
     """A dataset's folder, or packed file, in memory.
 
     Raises what `SubjectsInMemory.load` and `load_packed` raise.
     """
-    threads = available_cores()
+    some: dict[str, Any] = dict(geometry=geometry, limit=limit, views_limit=views_limit)
     if is_packed(path):
-        return load_packed(path, geometry=geometry, limit=limit, threads=threads)
-    return SubjectsInMemory.load(
-        path, geometry=geometry, limit=limit, threads=threads, progress=progress
-    )
+        return load_packed(path, **some, threads=available_cores())
+    return SubjectsInMemory.load(path, **some, threads=available_cores(), progress=progress)

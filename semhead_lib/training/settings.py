@@ -32,6 +32,11 @@ class BeginningSettings:
     limit: int | None = setting(
         None, "int >= 2 or null", "first subjects of the dataset to train on; null = all"
     )
+    views_limit: int | None = setting(
+        None,
+        "int >= 1 or null",
+        "views of each subject to train on, spread evenly over all of its views; null = all",
+    )
     stream: bool = setting(
         False, "bool", "read while training, for datasets that do not fit in memory"
     )

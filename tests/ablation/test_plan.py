@@ -1,12 +1,18 @@
 """Studies: what their sweeps expand to, and what is wrong with one."""
 
+import itertools
 from pathlib import Path
 
 import pytest
+import torch
 from omegaconf import OmegaConf
 
+from semhead_lib.ablation.claims import CLAIMS, OTHER
+from semhead_lib.ablation.job import make_datasets
 from semhead_lib.ablation.plan import FACTORS, load_study
 from semhead_lib.conditioning.sources import SOURCES
+from semhead_lib.data.dataset.memory import SubjectsInMemory
+from semhead_lib.data.dataset.subset import spread_views
 from semhead_lib.errors import UsageError
 from semhead_lib.reproduce.runs import PACKAGE
 from semhead_lib.training.settings import TrainSettings
@@ -60,12 +66,58 @@ def test_the_study_for_two_cores_has_what_the_claims_compare():
         for s in range(3)
     } < runs
     assert {
-        f"semantic_vicico-{v}_seed-{s}" for v in ("off", "view", "condition") for s in range(2)
+        f"semantic_vicico-{v}_seed-{s}"
+        for v in ("off", "view", "condition", "joint", "both-0.1", "both-1")
+        for s in range(2)
     } < runs
     assert {f"{mode}_views_per_subject-1_seed-0" for mode in ("none", "semantic")} < runs
     assert {f"semantic_source-{source}_seed-0" for source in SOURCES if source != "frontal"} < runs
     assert {f"semantic_condition_until_kimg-10_seed-{s}" for s in range(2)} < runs
     assert "semantic_vicico-both_seed-0" not in runs, "that is the baseline: semantic_seed-0"
+
+
+@pytest.mark.parametrize("name", ["cpu", "gpu"])
+def test_every_claim_can_be_judged(name):
+    """Both sides of each claim are planned, under the same two seeds at least."""
+    runs = load_study(name, ROOT).runs
+
+    def asked(run, side):
+        levels = FACTORS | side
+        return all(
+            run.levels[f] != FACTORS[f] if levels[f] == OTHER else run.levels[f] == levels[f]
+            for f in FACTORS
+        )
+
+    for claim in CLAIMS:
+        seeds = [
+            {run.levels["seed"] for run in runs if asked(run, side)}
+            for side in (claim.better, claim.worse)
+        ]
+        assert len(seeds[0] & seeds[1]) >= 2, claim.text
+
+
+@pytest.mark.parametrize("name", ["cpu", "gpu"])
+def test_subjects_by_views_have_as_many_images(name):
+    """A grid of three by three: on its anti-diagonal as many images, on either side more or fewer;
+    all shown as many times."""
+    study = load_study(name, ROOT)
+    words = ("few", "some", "many")
+    grid = {
+        (s, v): study.datasets[f"{s}_subjects_{v}_views"]
+        for s, v in itertools.product(words, words)
+    }
+    images = {place: plan.subjects * plan.views_per_subject for place, plan in grid.items()}
+    middle = images["some", "some"]
+    assert images["few", "many"] == images["many", "few"] == middle
+    assert images["few", "some"] < middle < images["some", "many"]
+    assert [plan.part_of for plan in grid.values()].count(None) == 1, "rendered once"
+    assert len({(plan.subjects, plan.views_per_subject) for plan in grid.values()}) == 9
+    shown = {
+        (run.parameters["kimg"], run.parameters["options"])
+        for run in study.runs
+        if "_subjects_" in run.data
+    }
+    assert len(shown) == 1
 
 
 def test_a_run_that_two_sweeps_ask_for_is_there_once(checkout):
@@ -121,6 +173,57 @@ def test_a_removed_condition_is_a_level(checkout):
     assert stacked.parameters["source"] == "stacked"
 
 
+def test_vicico_with_a_weight(checkout):
+    path = checkout / "papermill_runs/profiles/ablations/tiny.yaml"
+    levels = "vicico=both-0.1,both-1,view-1,condition-0.5,joint-2"
+    path.write_text(path.read_text().replace("mode=semantic,none", levels))
+    runs = {run.name: settings_of(run.parameters) for run in load_study("tiny", checkout).runs}
+    found = {
+        name.split("_")[1]: (s.vicico_view, s.vicico_condition, s.vicico_joint)
+        for name, s in runs.items()
+        if "vicico" in name
+    }
+    assert found == {
+        "vicico-both-0.1": (0.1, 0.1, 0),
+        "vicico-both-1": (1, 1, 0),
+        "vicico-view-1": (1, 0, 0),
+        "vicico-condition-0.5": (0, 0.5, 0),
+        "vicico-joint-2": (0, 0, 2),
+    }
+
+
+def test_datasets_that_are_parts_of_others(checkout, monkeypatch):
+    """They are written from it, wherever they stand in the study, and are found as planned."""
+    monkeypatch.setattr("semhead_lib.devices.available_cores", lambda: 0)
+    path = checkout / "papermill_runs/profiles/ablations/tiny.yaml"
+    text = path.read_text().replace(
+        "  balanced: {subjects: 2, seed: 1, views_per_subject: 1}\n",
+        "  small: {subjects: 1, views_per_subject: 2, part_of: balanced}\n"
+        "  balanced: {subjects: 2, seed: 1, views_per_subject: 4}\n"
+        "  drifting: {subjects: 1, seed: 1, views_per_subject: 2, inconsistency: 2.0}\n",
+    )
+    path.write_text(text)
+    study = load_study("tiny", checkout)
+    make_datasets(study, checkout)
+    assert study.has_datasets(checkout)
+    whole, small, drifting = (
+        SubjectsInMemory.load(checkout / study.dataset(name))
+        for name in ("balanced", "small", "drifting")
+    )
+    kept = spread_views(0, 4, 2)
+    assert len(small) == 1 and torch.equal(small[0].views, whole[0].views[kept])
+    assert torch.equal(small[0].semantic, whole[0].semantic)
+    assert len(drifting[0].provenance["drift"]) == 2
+    for old, new in (
+        ("subjects: 1, views_per_subject: 2, part", "subjects: 2, views_per_subject: 2, part"),
+        ("views_per_subject: 2, part", "views_per_subject: 1, part"),
+        ("inconsistency: 2.0", "inconsistency: 1.0"),
+        (", part_of: balanced", ", seed: 1"),
+    ):
+        path.write_text(text.replace(old, new))
+        assert not load_study("tiny", checkout).has_datasets(checkout), new
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
@@ -137,7 +240,7 @@ def test_a_removed_condition_is_a_level(checkout):
         (
             "mode=semantic,none",
             "vicico=no",
-            "vicico must be one of both, off, view, condition, joint, got 'no'",
+            "vicico must be one of both, off, view, condition, joint, or one with .*, got 'no'",
         ),
         ("mode=semantic,none", "source=back", "source must be one of frontal, .* got 'back'"),
         (
@@ -150,6 +253,9 @@ def test_a_removed_condition_is_a_level(checkout):
             "mode=none condition_until_kimg=0.1",
             "needs a mode with a condition to remove",
         ),
+        ("mode=semantic,none", "vicico=off-1", "vicico must be one of .*, got 'off-1'"),
+        ("mode=semantic,none", "vicico=both-much", "'much' is no weight of vicico"),
+        ("mode=semantic,none", "vicico=both--1", "vicico_view must be .*-1"),
         ("mode=semantic,none", "data=unseen", "data must be one of balanced, got 'unseen'"),
         ("mode=semantic,none", "mode=[", "condition: "),
         ("  views_per_head: 1\n", "", "views_per_head"),
@@ -161,6 +267,28 @@ def test_a_removed_condition_is_a_level(checkout):
             "dataset '../../../x': expected",
         ),
         ("subjects: 2, seed: 1,", "subjects: -4, seed: 1,", "subjects and views_per_subject >= 1"),
+        ("subjects: 2, seed: 1,", "subjects: 2,", "balanced: needs a seed, or another dataset"),
+        ("subjects: 2, seed: 1,", "subjects: 2, seed: 1, inconsistency: -1,", "inconsistency >= 0"),
+        (
+            "unseen:",
+            "part: {subjects: 3, views_per_subject: 1, part_of: balanced}\n  unseen:",
+            "part: subjects must be 1 to 2, what balanced has",
+        ),
+        (
+            "unseen:",
+            "part: {subjects: 1, part_of: balanced}\n  unseen:",
+            "part: views_per_subject must be 1 to 1, what balanced has",
+        ),
+        (
+            "unseen:",
+            "part: {subjects: 1, views_per_subject: 1, seed: 1, part_of: balanced}\n  unseen:",
+            "part: of a part only subjects and views_per_subject are given",
+        ),
+        (
+            "unseen:",
+            "part: {subjects: 1, views_per_subject: 1, part_of: part}\n  unseen:",
+            r"part: part_of must name a dataset that is made whole \(balanced, unseen\), got 'part'",
+        ),
         ("sweeps:", "sweep:", "expected the sections datasets, common and sweeps"),
         ("seed=0,1", "kimg=1,2", "two different runs are called semantic_seed-0"),
         ("mode=semantic,none", "preset=semhead-32,semhead-64", "two different runs|one size"),

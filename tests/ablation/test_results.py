@@ -262,6 +262,40 @@ def test_a_table_of_an_earlier_version_has_no_condition_removed(tmp_path):
         load_results(tmp_path / "results")
 
 
+def test_a_claim_with_a_margin():
+    """Supported where `better` falls behind by less than the margin, and the opposite where it
+    falls behind by more; what the interval does not settle is not supported."""
+    start = "Views that contradict each other are filtered out"
+    claim = next(c for c in claims.CLAIMS if c.text.startswith(start))
+    assert (claim.margin, claim.sign, claim.metric) == (0.1, -1, "frechet")
+    for times, expected in (
+        (0.9, claims.SUPPORTED),
+        (1.03, claims.SUPPORTED),
+        (1.1, claims.NOT_SUPPORTED),
+        (1.3, claims.OPPOSITE),
+    ):
+        apart = metrics(("semantic",), data="inconsistent")
+        for name in ("value", "low", "high"):
+            apart[name] *= times
+        known = results(metrics(("semantic",)), apart)
+        assert verdict(known, start).result == expected, times
+    assert "mode: view" not in claim.text and verdict(results(), start).result == claims.OPEN
+
+
+def test_faces_on_backs_are_compared():
+    """ViCiCo is judged by what it is meant to move, where a study has it; older ones have not."""
+    start = "… with fewer faces on their backs"
+    both, off = metrics(("semantic",)), metrics(("semantic",), vicico="off")
+    assert verdict(results(both, off), start).result == claims.OPEN
+    tables = []
+    for table, value in ((both, 0.001), (off, 0.01)):
+        rows = table[(table["metric"] == "frechet") & (table["scope"] == "all")]
+        low, high = 0.9 * value, 1.1 * value
+        rows = rows.assign(metric="face_on_back", value=value, low=low, high=high)
+        tables += [table, rows]
+    assert verdict(results(*tables), start).result == claims.SUPPORTED
+
+
 def test_the_table_says_every_claim():
     table = claims.as_table(claims.judge(results()))
     assert len(table) == len(claims.CLAIMS) and table["claim"].is_unique

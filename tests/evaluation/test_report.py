@@ -212,6 +212,8 @@ def test_an_untrained_generator_of_every_mode(name):
     whole = found.generated["all"]
     assert ("condition_cosine" in whole) == mode.uses_semantics
     assert whole["frechet"].low > 2 * found.real["all"]["frechet"].high
+    backs = {"face_on_back", "heads_with_face_on_back", "mirrored_back"}
+    assert backs <= whole.keys() and backs <= found.real["all"].keys()
     assert (
         f"mode {name}, " in whole["frechet"].protocol.judged
         and found.real["0"]["frechet"].protocol.judged == "real"

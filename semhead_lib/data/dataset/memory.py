@@ -19,6 +19,7 @@ from semhead_lib.data.dataset.batches import Row, check_views, choose_views, col
 from semhead_lib.data.dataset.encoding import decode_subject
 from semhead_lib.data.dataset.manifest import Manifest
 from semhead_lib.data.dataset.shards import read_listed
+from semhead_lib.data.dataset.subset import limited_layout, limited_sample
 from semhead_lib.data.subjects import Batch, Subject, all_present
 from semhead_lib.devices import threads_of_one_core
 from semhead_lib.progress import progress_bar
@@ -52,14 +53,16 @@ class SubjectsInMemory(Sequence[Subject]):
         *,
         geometry: Collection[str] = (),
         limit: int | None = None,
+        views_limit: int | None = None,
         threads: int = 2,
         progress: bool = False,
     ) -> SubjectsInMemory:
         """Read the dataset in `folder`.
 
         `geometry` names what to keep of "depth", "normals" and "segmentation" (the rest always is);
-        `limit` takes the first subjects only. Raises FileNotFoundError, or ValueError naming the
-        file and what is wrong.
+        `limit` takes the first subjects only, `views_limit` so many views of each, spread over all
+        (`subset.spread_views`). Raises FileNotFoundError, or ValueError naming the file and what is
+        wrong.
         """
         folder, manifest = Path(folder), Manifest.load(folder)
         if unknown := set(geometry) - set(_HEAVY):
@@ -67,15 +70,19 @@ class SubjectsInMemory(Sequence[Subject]):
                 f"geometry may name {', '.join(_HEAVY)}, got {', '.join(sorted(unknown))}"
             )
         dropped = {name: None for name in _HEAVY if name not in geometry}
+        manifest = replace(manifest, layout=limited_layout(manifest.layout, views_limit))
 
-        def decode(entry: tuple[Path, dict]) -> Subject:
+        def decode(entry: tuple[int, tuple[Path, dict]]) -> Subject:
+            index, (path, sample) = entry
             try:
-                return replace(decode_subject(entry[1]), **dropped)
+                if views_limit is not None:
+                    sample = limited_sample(sample, index, views_limit)
+                return replace(decode_subject(sample), **dropped)
             except ValueError as error:
-                raise ValueError(f"{entry[0]}: {error}") from None
+                raise ValueError(f"{path}: {error}") from None
 
         samples = islice(
-            (
+            enumerate(
                 (folder / record.name, sample)
                 for record in manifest.shards
                 for _, sample in read_listed(folder, record)

@@ -29,6 +29,7 @@ import json
 import tarfile
 import zlib
 from collections.abc import Callable, Collection
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,6 +49,7 @@ from semhead_lib.data.dataset.manifest import (
     parse_plan,
 )
 from semhead_lib.data.dataset.packed_geometry import decode_classes, decode_depth
+from semhead_lib.data.dataset.subset import limited_layout, limited_subject
 from semhead_lib.data.subjects import Subject
 from semhead_lib.devices import threads_of_one_core
 
@@ -105,9 +107,11 @@ def load_packed(
     *,
     geometry: Collection[str] | None = None,
     limit: int | None = None,
+    views_limit: int | None = None,
     threads: int = 2,
 ) -> SubjectsInMemory:
-    """The subjects of a packed dataset, or its first `limit`, decoded by `threads`.
+    """The subjects of a packed dataset, or its first `limit`, decoded by `threads`; all views, or
+    `views_limit` of each, spread over all (`subset.spread_views`).
 
     `geometry` names what to read of "depth" and "segmentation"; None: what there is. Depth is known
     at every second pixel of every second row, and 0 at the others. `frontal` of a subject is its
@@ -119,8 +123,13 @@ def load_packed(
     if limit is not None and limit < 1:
         raise ValueError(f"limit must be at least 1, got {limit}")
     manifest, decode = open_packed(path, geometry=geometry)
+    manifest = replace(manifest, layout=limited_layout(manifest.layout, views_limit))
+
+    def decode_limited(number: int) -> Subject:
+        return limited_subject(decode(number), number, views_limit)
+
     with threads_of_one_core(threads) as pool:
-        subjects = list(pool.map(decode, range(manifest.subjects)[:limit]))
+        subjects = list(pool.map(decode_limited, range(manifest.subjects)[:limit]))
     return SubjectsInMemory(subjects, range(len(subjects)), manifest)
 
 

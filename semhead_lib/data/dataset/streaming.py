@@ -24,6 +24,7 @@ from semhead_lib.data.dataset.encoding import Sample, decode_entry, decode_info
 from semhead_lib.data.dataset.entries import decode_npy
 from semhead_lib.data.dataset.manifest import Manifest
 from semhead_lib.data.dataset.shards import read_listed
+from semhead_lib.data.dataset.subset import limited_layout, spread_views
 from semhead_lib.data.subjects import Batch
 
 
@@ -35,6 +36,8 @@ class SubjectStream(IterableDataset[Batch]):
         folder: the dataset.
         subjects_per_batch: subjects in a batch.
         views_per_subject: different views of each, adjacent in the batch: B is the product of both.
+        views_limit: views of each subject that are used, spread over all (`subset.spread_views`).
+            None: all.
         seed: of the order and of the views chosen; give all ranks the same.
         shuffle: subjects a reader shuffles among, on top of the shuffled shards; 0 keeps the
             dataset's order.
@@ -57,6 +60,7 @@ class SubjectStream(IterableDataset[Batch]):
         subjects_per_batch: int,
         views_per_subject: int = 1,
         *,
+        views_limit: int | None = None,
         seed: int = 0,
         shuffle: int = 1024,
         epochs: int | None = None,
@@ -65,7 +69,8 @@ class SubjectStream(IterableDataset[Batch]):
         world_size: int | None = None,
     ) -> None:
         self.folder, self.manifest = Path(folder), Manifest.load(folder)
-        check_views(self.manifest.layout, views_per_subject)
+        check_views(limited_layout(self.manifest.layout, views_limit), views_per_subject)
+        self.views_limit = views_limit
         distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
         self.rank = (
             rank if rank is not None else (torch.distributed.get_rank() if distributed else 0)
@@ -171,7 +176,9 @@ class SubjectStream(IterableDataset[Batch]):
                     break
 
     def _views(self, epoch: int, subject: int, views: int) -> list[int]:
-        return choose_views(self.seed, epoch, subject, views, self.views_per_subject)
+        kept = spread_views(subject, views, self.views_limit)
+        chosen = choose_views(self.seed, epoch, subject, len(kept), self.views_per_subject)
+        return [kept[i] for i in chosen]
 
     def _entries(self, epoch: int, subject: int, names: list[str]) -> list[str]:
         """Of the entries of a subject those that this epoch's batch needs."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from semhead_lib.data.dataset.encoding import decode_entry, decode_info
 from semhead_lib.data.dataset.manifest import Manifest
 from semhead_lib.data.dataset.shards import read_listed
 from semhead_lib.data.dataset.streaming import SubjectStream
+from semhead_lib.data.dataset.subset import limited_layout
 from semhead_lib.data.subjects import Batch
 
 
@@ -24,6 +26,7 @@ class SubjectsOnDisk:
 
     Args:
         folder: the dataset.
+        views_limit: views of each subject that are used, spread over all; None: all.
         workers: processes of this rank that read and decode; 0 reads between the steps. A training
             goes on as it would have only with the same number.
         shuffle: subjects a worker shuffles among, on top of the shuffled shards.
@@ -33,11 +36,19 @@ class SubjectsOnDisk:
     """
 
     def __init__(
-        self, folder: Path | str, *, workers: int = 2, shuffle: int = 1024, device: str = "cpu"
+        self,
+        folder: Path | str,
+        *,
+        views_limit: int | None = None,
+        workers: int = 2,
+        shuffle: int = 1024,
+        device: str = "cpu",
     ) -> None:
         if workers < 0:
             raise ValueError(f"workers must be at least 0, got {workers}")
-        self.folder, self.manifest = Path(folder), Manifest.load(folder)
+        self.folder, manifest = Path(folder), Manifest.load(folder)
+        self.manifest = replace(manifest, layout=limited_layout(manifest.layout, views_limit))
+        self.views_limit = views_limit
         self.workers, self.shuffle, self.device = workers, shuffle, device
 
     def __len__(self) -> int:
@@ -46,7 +57,8 @@ class SubjectsOnDisk:
     @property
     def order(self) -> dict[str, int]:
         """What settles the order of the batches, beside the seed."""
-        return {"stream_workers": self.workers, "stream_shuffle": self.shuffle}
+        order = {"stream_workers": self.workers, "stream_shuffle": self.shuffle}
+        return order if self.views_limit is None else order | {"views_limit": self.views_limit}
 
     @property
     def digest(self) -> str:
@@ -82,6 +94,7 @@ class SubjectsOnDisk:
             self.folder,
             subjects_per_batch,
             views_per_subject,
+            views_limit=self.views_limit,
             seed=seed,
             shuffle=self.shuffle,
             start=start,

@@ -52,9 +52,9 @@ _CLOTH = {
 NATURAL_HAIR = tuple(HAIR)[:8]
 
 
-def hair_colour(name: str) -> np.ndarray:
-    """Linear albedo of a hair colour. [3]"""
-    return linear(HAIR[name])
+def hair_colour(name: str, shift: tuple[float, float, float] = (0.0, 0.0, 0.0)) -> np.ndarray:
+    """Linear albedo of a hair colour, its display RGB shifted by levels of 0 to 255. [3]"""
+    return linear(np.clip(np.add(HAIR[name], shift), 0.0, 255.0))
 
 
 def cloth_colour(name: str) -> np.ndarray:
@@ -71,7 +71,7 @@ def body_hair_colour(a: Attributes) -> np.ndarray:
     """Brows and beard: the hair's natural colour, a little darker; dyed hair leaves them brown.
     [3]"""
     name = a.hair_colour if a.hair_colour in NATURAL_HAIR else "dark brown"
-    return hair_colour(name) * (0.8 if name in ("white", "grey") else 0.6)
+    return hair_colour(name, a.hair_shift()) * (0.8 if name in ("white", "grey") else 0.6)
 
 
 def skin_colour(a: Attributes) -> np.ndarray:
@@ -109,7 +109,7 @@ def skin(a: Attributes, shape: HeadShape, surface: HeadSurface, rng: np.random.G
         spots = smoothstep(spots, 1.1, 1.7) * smoothstep(np.abs(rest[:, 1] + 0.03), 0.10, 0.03)
         blend(0.6 * a.freckles * spots * (rest[:, 2] > 0.08), base * np.array([0.58, 0.40, 0.32]))
 
-    hair, beard = hair_colour(a.hair_colour), body_hair_colour(a)
+    hair, beard = hair_colour(a.hair_colour, a.hair_shift()), body_hair_colour(a)
     if a.hair_style != "bald":  # the scalp seen through hair
         weight = smoothstep(surface.hair(a.receding), 0.0, 0.7)
         blend(

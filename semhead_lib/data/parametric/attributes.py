@@ -159,6 +159,18 @@ class Attributes:
         """Name of the skin tone."""
         return SKIN_TONES[min(int(self.skin_tone * len(SKIN_TONES)), len(SKIN_TONES) - 1)]
 
+    def usual_strengths(self) -> dict[str, float]:
+        """How strong each expression of the subject is, 0..1; what is not named is not there."""
+        return {self.expression: self.expression_strength}
+
+    def strengths(self) -> dict[str, float]:
+        """The same of what is seen."""
+        return self.usual_strengths()
+
+    def hair_shift(self) -> tuple[float, float, float]:
+        """Added to the display RGB of the hair's colour, levels of 0 to 255."""
+        return 0.0, 0.0, 0.0
+
 
 def _pick(rng: np.random.Generator, table: dict[str, float]) -> str:
     weights = np.array(list(table.values()))
@@ -318,6 +330,10 @@ _ACTIONS = {  # facial actions (ARKit names) at full strength
 }
 
 
-def actions(a: Attributes) -> dict[str, float]:
-    """Anny's facial actions of the expression."""
-    return {name: value * a.expression_strength for name, value in _ACTIONS[a.expression].items()}
+def actions(strengths: dict[str, float]) -> dict[str, float]:
+    """Anny's facial actions, 0..1 each, of expressions that are so strong."""
+    found: dict[str, float] = {}
+    for expression, strength in strengths.items():
+        for name, value in _ACTIONS[expression].items():
+            found[name] = min(found.get(name, 0.0) + value * strength, 1.0)
+    return found

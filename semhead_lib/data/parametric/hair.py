@@ -84,7 +84,7 @@ class Styling:
             body,
             rng,
         )
-        self.colour = hair_colour(a.hair_colour)
+        self.colour = hair_colour(a.hair_colour, a.hair_shift())
         self.part = {"middle": 0.0, "left": 0.045, "right": -0.045, "swept back": 0.0, "none": 0.0}[
             a.parting
         ]

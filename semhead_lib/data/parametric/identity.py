@@ -101,11 +101,15 @@ class HeadModel:
         phenotypes: dict[str, float],  # Anny's phenotype labels, 0..1 each
         controls: dict[str, float],  # Anny's local changes, -1..1 each
         actions: dict[str, float],  # facial actions (ARKit names), 0..1 each
+        *,
+        framed_by: dict[str, float] | None = None,  # actions that place the head; None: those
     ) -> HeadShape:
         """The head of these parameters; what is not named is neutral."""
         metres = self._rest(phenotypes, controls, actions)
-        skin = metres[self._skin]
-        centre, scale = self._frame(skin)
+        usual = metres
+        if framed_by is not None and framed_by != actions:
+            usual = self._rest(phenotypes, controls, framed_by)
+        centre, scale = self._frame(usual[self._skin])
         placed = (metres - centre) * scale
         eyes, radii = zip(*(fit_sphere(placed[rows]) for rows in self._eyeballs), strict=True)
         return HeadShape(

