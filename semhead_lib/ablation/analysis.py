@@ -96,9 +96,10 @@ def _table(path: Path, kinds: dict[str, type]) -> pd.DataFrame:
     that it lacks."""
     table = pd.read_csv(path, dtype=kinds | dict.fromkeys(ADDED, str))
     table = table.rename(columns=old_names.COLUMNS)
-    for place, (factor, level) in enumerate(FACTORS.items(), 1):
-        if factor in ADDED and factor not in table:
-            table.insert(place, factor, level)
+    if set(FACTORS) - set(ADDED) <= set(table.columns):
+        for place, (factor, level) in enumerate(FACTORS.items(), 1):
+            if factor in ADDED and factor not in table:
+                table.insert(place, factor, level)
     return table
 
 
