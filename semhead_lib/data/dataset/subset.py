@@ -54,12 +54,12 @@ def _van_der_corput(number: int) -> float:
 
 
 def limited_layout(layout: Layout, views_limit: int | None) -> Layout:
-    """The layout of a dataset whose subjects show `views_limit` views. Raises ValueError for less
-    than one."""
+    """The layout of a dataset whose subjects show `views_limit` views. Raises ValueError for
+    anything but an integer of at least one."""
     if views_limit is None:
         return layout
-    if views_limit < 1:
-        raise ValueError(f"views_limit must be at least 1 or null, got {views_limit}")
+    if isinstance(views_limit, bool) or not isinstance(views_limit, int) or views_limit < 1:
+        raise ValueError(f"views_limit must be an integer >= 1 or null, got {views_limit!r:.60}")
     least, most = layout.views_per_subject
     return replace(layout, views_per_subject=(min(least, views_limit), min(most, views_limit)))
 

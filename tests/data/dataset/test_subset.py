@@ -145,9 +145,10 @@ def test_a_training_knows_its_views(whole):
         next(training_data(whole, settings, views_limit=2, progress=False).batches(2, 4))
     with pytest.raises(ValueError, match=r"views_per_subject must be 1 to 2 .*, got 4"):
         next(training_data(whole, settings, stream=True, workers=0, views_limit=2).batches(2, 4))
-    for way in (dict(), dict(stream=True, workers=0)):
-        with pytest.raises(ValueError, match="views_limit must be at least 1 or null, got 0"):
-            training_data(whole, settings, views_limit=0, progress=False, **way)
+    for wrong in (0, 1.5, float("nan"), True, "2"):
+        for way in (dict(), dict(stream=True, workers=0)):
+            with pytest.raises(ValueError, match="views_limit must be an integer >= 1 or null"):
+                training_data(whole, settings, views_limit=wrong, progress=False, **way)
 
 
 def test_a_part_is_a_dataset_of_its_own(whole, tmp_path):
