@@ -151,6 +151,24 @@ def test_a_training_knows_its_views(whole):
                 training_data(whole, settings, views_limit=wrong, progress=False, **way)
 
 
+def test_a_part_is_written_into_a_folder_of_its_own(whole, tmp_path):
+    for asked in ((2.5, 1), (2, 1.5), (2, float("nan")), ("2", 1), (True, 1)):
+        with pytest.raises(ValueError, match=r"(subjects|views) must be an integer, got"):
+            write_part(whole, tmp_path / "none", *asked)
+    assert not (tmp_path / "none").exists()
+    out = tmp_path / "part"
+    manifest = write_part(whole, out, 5, LIMIT)
+    (out / "dataset.json").unlink()  # as when it was interrupted
+    (out / ".shard-000001.tar.partial").write_bytes(b"half")
+    with pytest.raises(FileExistsError, match=r"part holds something else: shard-000001\.tar"):
+        write_part(whole, out, 2, LIMIT)
+    assert write_part(whole, out, 5, LIMIT).digest == manifest.digest and check(out) == []
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "thesis.txt").write_text("of somebody")
+    with pytest.raises(FileExistsError, match=r"thesis holds something else: thesis\.txt"):
+        write_part(whole, tmp_path / "thesis", 5, LIMIT)
+
+
 def test_a_part_is_a_dataset_of_its_own(whole, tmp_path):
     out = tmp_path / "part"
     manifest = write_part(whole, out, 5, LIMIT)
