@@ -8,8 +8,8 @@ from math import inf
 from pathlib import Path
 from typing import Any
 
-from semhead_lib.data.dataset.manifest import Manifest
 from semhead_lib.cameras import VIEW_SAMPLERS
+from semhead_lib.data.dataset.manifest import Manifest
 from semhead_lib.errors import UsageError, check_name, check_numbers
 
 UNSEEN = "unseen"  # the dataset that everybody is judged on
@@ -76,9 +76,7 @@ def _check_whole(where: str, plan: DatasetPlan) -> None:
         )
 
 
-def _check_part(
-    where: str, name: str, plan: DatasetPlan, plans: Mapping[str, DatasetPlan]
-) -> None:
+def _check_part(where: str, name: str, plan: DatasetPlan, plans: Mapping[str, DatasetPlan]) -> None:
     whole = plans.get(str(plan.part_of))
     if whole is None or whole.part_of is not None:
         known = ", ".join(name for name, other in plans.items() if other.part_of is None)
