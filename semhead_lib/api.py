@@ -297,9 +297,13 @@ def evaluate(
         settings: of `semhead_lib.evaluation.report.evaluate`: views, psi, seed, condition_camera,
             consistency_heads, identity_heads, store.
 
-    The report prints itself by `overall()` and `table()`, and `as_json()` gives plain values.
-    Raises ValueError for too few subjects, or conditions of another encoder.
+    Conditions of another source than the frontal image (`conditioning.sources`) are made from the
+    subjects in the same way. The report prints itself by `overall()` and `table()`, and `as_json()`
+    gives plain values. Raises ValueError for too few subjects, conditions of another encoder than
+    the generator was trained with, or subjects without its source.
     """
+    from semhead_lib.conditioning.semantic import SemanticEncoder
+    from semhead_lib.conditioning.sources import source_of, with_source
     from semhead_lib.data.dataset.memory import SubjectsInMemory
     from semhead_lib.evaluation.features import FeatureExtractor
     from semhead_lib.evaluation.report import evaluate as judge
@@ -310,13 +314,19 @@ def evaluate(
     extractors = {name: FeatureExtractor.load(name, device=place) for name in {features, encoder}}
     if isinstance(data, (str, Path)):
         data = SubjectsInMemory.load(data, limit=2 * heads, threads=threads, progress=progress)
+    bank = generator.bank
+    trained_with = bank.encoder if bank.mode.uses_semantics else None
+    source = source_of(trained_with)
+    if source and isinstance(data, SubjectsInMemory):
+        data = with_source(data, source, SemanticEncoder.load(encoder, device=place))
     return judge(
         generator.network,
         data,
-        generator.bank.mode,
+        bank.mode,
         extractors[features],
         extractors[encoder],
         heads=heads,
+        condition_encoder=trained_with,
         progress=progress,
         **settings,
     )

@@ -32,7 +32,7 @@ from pathlib import Path
 from typing import Any
 
 from semhead_lib import old_names
-from semhead_lib.ablation.dataset_plan import DatasetPlan, dataset_plans, is_made
+from semhead_lib.ablation.dataset_plan import UNSEEN, DatasetPlan, dataset_plans, is_made
 from semhead_lib.conditioning.sources import check_source
 from semhead_lib.errors import UsageError, did_you_mean, usage_errors
 from semhead_lib.files import read_yaml
@@ -40,7 +40,7 @@ from semhead_lib.models.config import preset
 from semhead_lib.reproduce.profiles import Step, check_parameters, find_profile, read_notebook
 from semhead_lib.training.settings import TrainSettings
 
-NOTEBOOK, UNSEEN = "04_training", "unseen"
+NOTEBOOK = "04_training"
 FACTORS = {  # columns of the table, in the order of names; their levels in the baseline
     "mode": "semantic",
     "vicico": "both",
@@ -199,6 +199,8 @@ def _planned(
     given: dict[str, Any], encoder: str, datasets: dict[str, DatasetPlan], where: str
 ) -> PlannedRun:
     """A run from what it sets: its name, its levels, and the parameters of its notebook."""
+    if given["condition_until_kimg"] is None:
+        given["condition_until_kimg"] = FACTORS["condition_until_kimg"]
     levels = {name: given[name] for name in (*FACTORS, "seed")}
     data, vicico = given.pop("data"), given.pop("vicico")
     known_data = [d for d in datasets if d != UNSEEN]
@@ -207,7 +209,10 @@ def _planned(
     given |= _weights(str(vicico), where)
     if given["condition_until_kimg"] == FACTORS["condition_until_kimg"]:
         del given["condition_until_kimg"]
-    given.setdefault("subjects_per_batch", max(_IMAGES // int(given["views_per_subject"]), 1))
+    views = given["views_per_subject"]
+    if not isinstance(views, int) or views < 1:
+        raise UsageError(f"{where}: views_per_subject must be an integer >= 1, got {views!r:.60}")
+    given.setdefault("subjects_per_batch", max(_IMAGES // views, 1))
     parameters = {name: given.pop(name) for name in _OF_NOTEBOOK if name in given}
     known = [f.name for f in fields(TrainSettings)]
     if unknown := sorted(set(given) - set(known)):
@@ -241,13 +246,13 @@ def _weights(vicico: str, where: str) -> dict[str, float]:
     >>> _weights("view-1", "")
     {'vicico_condition': 0.0, 'vicico_view': 1.0}
     """
-    kind, _, weight = vicico.partition("-")
-    if kind not in _VICICO or (weight and kind not in _TERMS):
+    kind, dash, weight = vicico.partition("-")
+    if kind not in _VICICO or (dash and kind not in _TERMS):
         raise UsageError(
             f"{where}: vicico must be one of {', '.join(_VICICO)}, or one with a weight such as "
             f"both-0.1, got {vicico!r}"
         )
-    if not weight:
+    if not dash:
         return dict(_VICICO[kind])
     try:
         number = float(weight)

@@ -87,24 +87,35 @@ class ConditionBank:
         Raises ValueError for another one, conditions of a source that no single image has, or a
         mode without semantics; errors call the generator `of`.
         """
-        from semhead_lib.conditioning.semantic import (
-            SemanticEncoder,
-            require_encoder,
-        )  # a training does without
-        from semhead_lib.conditioning.sources import source_of
+        from semhead_lib.conditioning.semantic import SemanticEncoder  # a training does without
 
         if not self.mode.uses_semantics:
             raise ValueError(
                 f"{of} was trained with mode {self.mode.name}: it takes no texts and no images"
             )
-        if source := source_of(self.encoder):
+        self.check_source(of)
+        encoder = SemanticEncoder.load(name, device=device)
+        self.check_encoder(str(encoder.identity), of)
+        return encoder
+
+    def check_source(self, of: str = "this generator") -> None:
+        """Raise ValueError for conditions of a source that no single image has."""
+        from semhead_lib.conditioning.sources import source_of
+
+        if source := source_of(self.encoder if self.mode.uses_semantics else None):
             raise ValueError(
                 f"{of} was trained with conditions of source {source}, which a text or an image "
                 "does not have: take those that it keeps"
             )
-        encoder = SemanticEncoder.load(name, device=device)
-        require_encoder(self.encoder, str(encoder.identity), of)
-        return encoder
+
+    def check_encoder(self, identity: str, of: str = "this generator") -> None:
+        """Raise ValueError unless conditions, where there are any, are an image's features by the
+        encoder stored as `identity`."""
+        from semhead_lib.conditioning.encoder_identity import require_encoder
+
+        self.check_source(of)
+        if self.mode.uses_semantics:
+            require_encoder(self.encoder, identity, of)
 
     def save(self, folder: Path | str) -> None:
         """Write `conditions.safetensors` into a model's folder; features in half precision."""

@@ -38,7 +38,10 @@ FARTHEST = 60.0  # degrees that such a view may be away from there
 
 def check_source(source: str) -> None:
     """Raise ValueError for what is neither in SOURCES nor can be the name of an encoder."""
-    if source not in SOURCES and "/" not in source:
+    if source in SOURCES:
+        return
+    named = isinstance(source, str) and "/" in source and source.strip("/") not in ("", "timm")
+    if not named:
         raise ValueError(
             f"source must be one of {', '.join(SOURCES)}, or an encoder (MODEL/WEIGHTS or "
             f"timm/NAME), got {source!r}"

@@ -16,7 +16,7 @@ from semhead_lib.atomic import holds_out, write_atomically
 from semhead_lib.cameras import orbit_cameras
 from semhead_lib.conditioning.bank import ConditionBank
 from semhead_lib.conditioning.sampling import sample_conditions
-from semhead_lib.conditioning.semantic import SemanticEncoder, require_encoder
+from semhead_lib.conditioning.semantic import SemanticEncoder
 from semhead_lib.devices import keep_freed_memory, pick_device
 from semhead_lib.files import read_state
 from semhead_lib.inversion.encoder import FILE, EncoderConfig, StyleEncoder, anchor
@@ -95,8 +95,7 @@ def train_encoder(
         keep_freed_memory()
     generator = Generator.load(model, device).requires_grad_(False)
     bank = ConditionBank.load(folder_of(model))
-    if bank.mode.uses_semantics:
-        require_encoder(bank.encoder, str(clip.identity), f"generator {model}")
+    bank.check_encoder(str(clip.identity), f"generator {model}")
     c = generator.config
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from semhead_lib.cameras import orbit_angles
 from semhead_lib.conditioning.bank import ConditionBank
-from semhead_lib.conditioning.semantic import EMBEDDED, SemanticEncoder, require_encoder
+from semhead_lib.conditioning.semantic import EMBEDDED, SemanticEncoder
 from semhead_lib.devices import keep_freed_memory, pick_device
 from semhead_lib.inversion import start
 from semhead_lib.inversion.encoder import StyleEncoder
@@ -58,8 +58,7 @@ class Inverter:
         self.generator = Generator.load(model, self.device).requires_grad_(False)
         self.bank = ConditionBank.load(self.folder)
         self.encoder = encoder or SemanticEncoder.load(EMBEDDED, device=self.device)
-        if self.bank.mode.uses_semantics:
-            require_encoder(self.bank.encoder, str(self.encoder.identity), f"generator {model}")
+        self.bank.check_encoder(str(self.encoder.identity), f"generator {model}")
         if start_at not in start.STARTS:
             raise ValueError(f"start must be one of {', '.join(start.STARTS)}, got {start_at!r}")
         self.start_at, self.candidates = start_at, candidates

@@ -224,6 +224,14 @@ def test_datasets_that_are_parts_of_others(checkout, monkeypatch):
         assert not load_study("tiny", checkout).has_datasets(checkout), new
 
 
+def test_no_end_of_the_condition_is_the_end_of_training(checkout):
+    path = checkout / "papermill_runs/profiles/ablations/tiny.yaml"
+    text = path.read_text().replace("mode=semantic,none", "condition_until_kimg=null,end")
+    path.write_text(text)
+    names = [run.name for run in load_study("tiny", checkout).runs]
+    assert names == ["semantic_seed-0", "semantic_seed-1"]
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
@@ -254,6 +262,11 @@ def test_datasets_that_are_parts_of_others(checkout, monkeypatch):
             "needs a mode with a condition to remove",
         ),
         ("mode=semantic,none", "vicico=off-1", "vicico must be one of .*, got 'off-1'"),
+        ("mode=semantic,none", "vicico=both-", "'' is no weight of vicico, got 'both-'"),
+        ("mode=semantic,none", "source=3", "source must be one of frontal, .* got 3"),
+        ("mode=semantic,none", "source=timm/", "source must be one of frontal, .* got 'timm/'"),
+        ("mode=semantic,none", "views_per_subject=0", "views_per_subject must .* >= 1, got 0"),
+        ("mode=semantic,none", "views_per_subject=x", "views_per_subject must .* >= 1, got 'x'"),
         ("mode=semantic,none", "vicico=both-much", "'much' is no weight of vicico"),
         ("mode=semantic,none", "vicico=both--1", "vicico_view must be .*-1"),
         ("mode=semantic,none", "data=unseen", "data must be one of balanced, got 'unseen'"),
@@ -289,6 +302,35 @@ def test_datasets_that_are_parts_of_others(checkout, monkeypatch):
             "part: {subjects: 1, views_per_subject: 1, part_of: part}\n  unseen:",
             r"part: part_of must name a dataset that is made whole \(balanced, unseen\), got 'part'",
         ),
+        (
+            "unseen:",
+            "part: {subjects: 1, views_per_subject: 1, part_of: unseen}\n  unseen:",
+            "part: unseen shares no subjects with another dataset",
+        ),
+        (
+            "unseen: {subjects: 2, seed: 1000, views_per_subject: 1}",
+            "unseen: {subjects: 2, views_per_subject: 1, part_of: balanced}",
+            "unseen: unseen shares no subjects with another dataset",
+        ),
+        (
+            "unseen:",
+            "part: {subjects: 1.5, views_per_subject: 1, part_of: balanced}\n  unseen:",
+            "part: subjects must be an integer, got 1.5",
+        ),
+        ("subjects: 2, seed: 1,", "subjects: '2', seed: 1,", "balanced: subjects must be an int"),
+        ("subjects: 2, seed: 1,", "subjects: 2, seed: .nan,", "balanced: seed must be an integer"),
+        ("subjects: 2, seed: 1,", "subjects: 2, seed: 1, inconsistency: .inf,", "inconsistency >="),
+        (
+            "subjects: 2, seed: 1,",
+            "subjects: 2, seed: 1, inconsistency: '1',",
+            "inconsistency must be a number, got '1'",
+        ),
+        (
+            "subjects: 2, seed: 1,",
+            "subjects: 2, seed: 1, view_sampling: frontal,",
+            "balanced: view_sampling must be one of balanced, .*got 'frontal'",
+        ),
+        ("unseen:", "part: 5\n  unseen:", "dataset part must be a mapping, got 5"),
         ("sweeps:", "sweep:", "expected the sections datasets, common and sweeps"),
         ("seed=0,1", "kimg=1,2", "two different runs are called semantic_seed-0"),
         ("mode=semantic,none", "preset=semhead-32,semhead-64", "two different runs|one size"),

@@ -15,16 +15,19 @@ from torch.nn.functional import normalize
 sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
 from small_training import ENCODER, make_noise, small
 
+from semhead_lib.api import evaluate
 from semhead_lib.cameras import orbit_cameras
 from semhead_lib.conditioning.bank import ConditionBank
 from semhead_lib.conditioning.modes import ConditionMode
 from semhead_lib.conditioning.semantic import SemanticEncoder
 from semhead_lib.conditioning.sources import frontal_identities, source_of, with_source
 from semhead_lib.data.dataset.memory import SubjectsInMemory
+from semhead_lib.data.dataset.semantics import fill_semantics
 from semhead_lib.data.parametric.attributes import sample_attributes
 from semhead_lib.data.parametric.numbers import attribute_numbers
 from semhead_lib.data.parametric.source import ParametricSource
 from semhead_lib.data.portraits.faces import face_judge
+from semhead_lib.heads import HeadGenerator
 from semhead_lib.training.trainer import train
 
 
@@ -190,7 +193,33 @@ def test_heads_of_another_source_take_no_image(subjects):
     )
     with pytest.raises(ValueError, match="generator x was trained with conditions of source mean"):
         bank.load_encoder("headclip-64", "cpu", "generator x")
+    with pytest.raises(ValueError, match="generator x was trained with conditions of source mean"):
+        bank.check_encoder(ENCODER, "generator x")
     assert bank.sample(2).shape == (2, 16)
+
+
+def test_generators_are_judged_under_the_source_they_were_trained_with(tmp_path, monkeypatch):
+    """Features of the frontal image have as many numbers as their mean over views: taken for those,
+    they would give figures of another task."""
+    clip = SemanticEncoder.load("headclip-64", device="cpu")
+    folder = make_noise(tmp_path / "noise", semantic=False, subjects=4)
+    fill_semantics(folder, clip.images, str(clip.identity), progress=False)
+    subjects = SubjectsInMemory.load(folder)
+    conditioned = with_source(subjects, "mean", clip)
+    names, known = conditioned.semantics(4)
+    mode, identity = ConditionMode("semantic", 128), conditioned[0].semantic_encoder
+    network = SimpleNamespace(mapping=SimpleNamespace(w_mean=torch.zeros(1)))
+    asked = {}
+    monkeypatch.setattr(
+        "semhead_lib.evaluation.report.evaluate",
+        lambda network, data, *_, **settings: asked.update(settings, data=data),
+    )
+    for encoder in (identity, str(clip.identity)):
+        heads = HeadGenerator(network, ConditionBank(mode, encoder, known, names), folder)
+        evaluate(heads, folder, heads=2, features="headclip-64", progress=False)
+        expected = conditioned if encoder == identity else subjects
+        assert asked["condition_encoder"] == encoder == asked["data"][1].semantic_encoder
+        assert torch.equal(asked["data"][1].semantic, expected[1].semantic)
 
 
 def test_numbers_of_attributes():

@@ -54,12 +54,12 @@ def _van_der_corput(number: int) -> float:
 
 
 def limited_layout(layout: Layout, views_limit: int | None) -> Layout:
-    """The layout of a dataset whose subjects show `views_limit` views. Raises ValueError for less
-    than one."""
+    """The layout of a dataset whose subjects show `views_limit` views. Raises ValueError for
+    anything but an integer of at least one."""
     if views_limit is None:
         return layout
-    if views_limit < 1:
-        raise ValueError(f"views_limit must be at least 1 or null, got {views_limit}")
+    if isinstance(views_limit, bool) or not isinstance(views_limit, int) or views_limit < 1:
+        raise ValueError(f"views_limit must be an integer >= 1 or null, got {views_limit!r:.60}")
     least, most = layout.views_per_subject
     return replace(layout, views_per_subject=(min(least, views_limit), min(most, views_limit)))
 
@@ -103,6 +103,9 @@ def write_part(source: Path | str, out: Path | str, subjects: int, views: int) -
     or one that has fewer subjects or views; FileExistsError when `out` holds something else.
     """
     source, out = Path(source), Path(out)
+    for name, value in (("subjects", subjects), ("views", views)):
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise ValueError(f"{name} must be an integer, got {value!r:.60}")
     whole = Manifest.load(source)
     least = whole.layout.views_per_subject[0]
     if not 1 <= subjects <= whole.subjects or not 1 <= views <= least:
@@ -119,6 +122,10 @@ def write_part(source: Path | str, out: Path | str, subjects: int, views: int) -
             if differences := there.plan.differences(plan):
                 raise FileExistsError(f"{out} is another dataset: {'; '.join(differences)}")
             return there
+        own = {plan.shard_name(number) for number in range(plan.shards())}  # of an interrupted call
+        for name in sorted(entry.name for entry in out.iterdir()):
+            if name not in own and not name.startswith("."):
+                raise FileExistsError(f"{out} holds something else: {name}. Use an empty folder")
         records, layout = [], None
         for number, samples in enumerate(_parts(source, whole, subjects, views)):
             partial, record, found = write_shard(out / plan.shard_name(number), samples)

@@ -33,8 +33,14 @@ class Filter:
     def __call__(
         self, images: Sequence[Tensor], prompts: Sequence[str]
     ) -> list[float]:  # N of [3, H, W] uint8, N -> N in [0, 1]
-        """The scores. Raises ValueError when the function gave something else."""
-        given = self.score(images, prompts)
+        """The scores. Raises ValueError when the function gave something else, RuntimeError when it
+        failed."""
+        try:
+            given = self.score(images, prompts)
+        except Exception as error:
+            raise RuntimeError(
+                f"{self.name}={self.function} failed: {type(error).__name__}: {error}"
+            ) from error
         try:
             scores = torch.as_tensor(given).detach().double().cpu()
         except (TypeError, ValueError, RuntimeError):
@@ -70,7 +76,7 @@ def load_score(name: str, function: str) -> Score:
         )
     try:
         found = getattr(importlib.import_module(module), attribute)
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a module may be a program that ends when imported
         raise ValueError(
             f"{name}={function} cannot be imported: {type(error).__name__}: {error}"
         ) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,10 @@ def portrait_angles(folder: Path | str) -> dict[str, tuple[float, float]]:
     path = Path(folder) / CHOSEN
     rows = [row for row in read_rows(path) if row.get("portrait")] if path.is_file() else []
     try:
-        return {row["portrait"]: (float(row["azimuth"]), float(row["elevation"])) for row in rows}
+        found = {row["portrait"]: (float(row["azimuth"]), float(row["elevation"])) for row in rows}
+        if wrong := [name for name, angles in found.items() if not all(map(isfinite, angles))]:
+            raise ValueError(f"{wrong[0]} has {found[wrong[0]]}")
+        return found
     except (KeyError, ValueError) as error:
         raise ValueError(
             f"{path}: expected azimuth and elevation of every portrait: {error!r}"

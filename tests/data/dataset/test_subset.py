@@ -145,9 +145,28 @@ def test_a_training_knows_its_views(whole):
         next(training_data(whole, settings, views_limit=2, progress=False).batches(2, 4))
     with pytest.raises(ValueError, match=r"views_per_subject must be 1 to 2 .*, got 4"):
         next(training_data(whole, settings, stream=True, workers=0, views_limit=2).batches(2, 4))
-    for way in (dict(), dict(stream=True, workers=0)):
-        with pytest.raises(ValueError, match="views_limit must be at least 1 or null, got 0"):
-            training_data(whole, settings, views_limit=0, progress=False, **way)
+    for wrong in (0, 1.5, float("nan"), True, "2"):
+        for way in (dict(), dict(stream=True, workers=0)):
+            with pytest.raises(ValueError, match="views_limit must be an integer >= 1 or null"):
+                training_data(whole, settings, views_limit=wrong, progress=False, **way)
+
+
+def test_a_part_is_written_into_a_folder_of_its_own(whole, tmp_path):
+    for asked in ((2.5, 1), (2, 1.5), (2, float("nan")), ("2", 1), (True, 1)):
+        with pytest.raises(ValueError, match=r"(subjects|views) must be an integer, got"):
+            write_part(whole, tmp_path / "none", *asked)
+    assert not (tmp_path / "none").exists()
+    out = tmp_path / "part"
+    manifest = write_part(whole, out, 5, LIMIT)
+    (out / "dataset.json").unlink()  # as when it was interrupted
+    (out / ".shard-000001.tar.partial").write_bytes(b"half")
+    with pytest.raises(FileExistsError, match=r"part holds something else: shard-000001\.tar"):
+        write_part(whole, out, 2, LIMIT)
+    assert write_part(whole, out, 5, LIMIT).digest == manifest.digest and check(out) == []
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "thesis.txt").write_text("of somebody")
+    with pytest.raises(FileExistsError, match=r"thesis holds something else: thesis\.txt"):
+        write_part(whole, tmp_path / "thesis", 5, LIMIT)
 
 
 def test_a_part_is_a_dataset_of_its_own(whole, tmp_path):

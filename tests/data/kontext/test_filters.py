@@ -34,6 +34,7 @@ def plug_in(monkeypatch):
     module.far = lambda images, prompts: torch.full((len(images),), 1.5)
     module.unknown = lambda images, prompts: torch.full((len(images),), float("nan"))
     module.words = lambda images, prompts: ["good"] * len(images)
+    module.breaks = lambda images, prompts: {}["size"]
     monkeypatch.setitem(sys.modules, "brightness", module)
     load_score.cache_clear()
     yield module
@@ -74,6 +75,15 @@ def test_one_that_answers_something_else(plug_in, function, came):
     message = f"artefacts=brightness:{function} must return 2 numbers in 0...1 for 2 images, got "
     with pytest.raises(ValueError, match=message + (came if "'" not in came else r"\[" + came)):
         made_by(f"brightness:{function}")(list(IMAGES[:2]), ["", ""])
+
+
+def test_one_that_fails_is_named(plug_in, monkeypatch, tmp_path):
+    with pytest.raises(RuntimeError, match="artefacts=brightness:breaks failed: KeyError: 'size'"):
+        made_by("brightness:breaks")(list(IMAGES[:2]), ["", ""])
+    (tmp_path / "a_program.py").write_text("raise SystemExit(0)\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ValueError, match="quality=a_program:f cannot be imported: SystemExit: 0"):
+        load_score("quality", "a_program:f")
 
 
 def test_the_second_filter_sees_what_the_first_one_left(plug_in):

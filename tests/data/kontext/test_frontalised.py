@@ -116,3 +116,8 @@ def test_what_is_refused_and_what_goes_on(folder, tmp_path):
         ValueError, match=r"portraits\.csv: expected azimuth and elevation of every"
     ):
         source(str(damaged), editor)
+    for angles in ("nan,0", "0,inf"):  # neither is more than any limit, or has a camera
+        text = f"image,portrait,reason,azimuth,elevation\na,000000.png,,{angles}\n"
+        (damaged / "portraits.csv").write_text(text)
+        with pytest.raises(ValueError, match=r"portraits\.csv: expected azimuth .*000000.png has"):
+            source(str(damaged), editor)
