@@ -66,6 +66,6 @@ def test_photographs_turned_around_by_the_tiny_model(tiny, tmp_path):
     (table,) = [
         t
         for o in outputs
-        if "| azimuth | generated" in (t := "".join(o.get("data", {}).get("text/markdown", "")))
+        if "| view | generated" in (t := "".join(o.get("data", {}).get("text/markdown", "")))
     ]
     assert table.count("\n") == 4 and "view: " in table
