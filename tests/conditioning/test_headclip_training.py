@@ -187,4 +187,4 @@ def test_preprocessing_agrees_with_the_training(finished):
     encoder = SemanticEncoder.load(str(finished), device="cpu")
     assert encoder.resolution == PREPROCESSING["size"]
     images = torch.rand(2, 3, 64, 64)
-    assert torch.allclose(encoder._prepare(images), training.normalise(images), atol=1e-6)
+    assert torch.allclose(encoder.preprocessing(images), training.normalise(images), atol=1e-6)
