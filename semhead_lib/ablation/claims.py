@@ -60,7 +60,8 @@ def _verdict(results: Results, claim: Claim) -> Verdict:
         return Verdict(claim, None, None, None, OPEN)
     apart = difference(better, worse)
     compared_to = spread(worse)
-    least = -claim.sign * claim.margin * abs(compared_to.mean)  # difference to be told from
+    # The difference that has to be exceeded.
+    least = -claim.sign * claim.margin * abs(compared_to.mean)
     one_sided = apart.low > least or apart.high < least
     agree = len({value > least for value in apart.seeds}) == 1 and len(apart.seeds) > 1
     result = NOT_SUPPORTED

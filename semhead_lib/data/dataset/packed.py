@@ -1,32 +1,12 @@
-"""A dataset as one compact file: a tar of six to eleven members, read with numpy and Pillow alone
-and never unpacked.
+"""A dataset as one compact file (`packed_archive` says what is in it), read with numpy and Pillow
+alone: `semhead data pack` (`packing`) makes one.
 
-| member              | content                                                                    |
-|---------------------|----------------------------------------------------------------------------|
-| `manifest.json`     | layout, licence, how it was made and packed, bytes and SHA-256 of the rest |
-| `subjects.json`     | of each subject: id, number of views, attributes, caption; zlib            |
-| `lengths.npy`       | [M] int32, bytes of each image of `images.bin`, by subject and view        |
-| `cameras.npy`       | [M, 25] float32                                                            |
-| `semantics.npy`     | [S, D] float32; absent while the dataset has no features                   |
-| `images.bin`        | M WebP images in a row: lossy colours, the mask as lossless alpha          |
-| `class_lengths.npy` | [M] int32, bytes of each image of `classes.bin`                            |
-| `classes.bin`       | M lossless WebP images in that order: the classes of surfaces              |
-| `depth_ranges.npy`  | [M, 2] float32, of each view the least depth, and the step of its levels   |
-| `depth_lengths.npy` | [M] int32, bytes of each image of `depth.bin`                              |
-| `depth.bin`         | M lossless WebP images in that order: depth as levels                      |
-
-The last five are there where geometry was asked for (`semhead_lib.data.dataset.packed_geometry`
-says what their images hold). Frontal images and normals stay behind: a packed dataset is what a
-training reads.
-`semhead data pack` (`semhead_lib.data.dataset.packing`) makes one.
+Frontal images and normals stay behind: a packed dataset is what a training reads.
 """
 
 from __future__ import annotations
 
-import hashlib
-import io
 import json
-import tarfile
 import zlib
 from collections.abc import Callable, Collection
 from dataclasses import replace
@@ -38,7 +18,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from semhead_lib.atomic import partial_path, publish
 from semhead_lib.cameras import LABEL_LENGTH, orbit_angles
 from semhead_lib.data.dataset.entries import decode_image, decode_npy
 from semhead_lib.data.dataset.manifest import (
@@ -48,6 +27,23 @@ from semhead_lib.data.dataset.manifest import (
     parse_layout,
     parse_plan,
 )
+from semhead_lib.data.dataset.packed_archive import (
+    CAMERAS,
+    CLASS_LENGTHS,
+    CLASSES,
+    DEPTH,
+    DEPTH_LENGTHS,
+    DEPTH_RANGES,
+    GEOMETRY,
+    IMAGES,
+    LENGTHS,
+    MANIFEST,
+    MOST_TEXT,
+    SEMANTICS,
+    SUBJECTS,
+    read_packed,
+    sha256,
+)
 from semhead_lib.data.dataset.packed_geometry import decode_classes, decode_depth
 from semhead_lib.data.dataset.subset import limited_layout, limited_subject
 from semhead_lib.data.subjects import Subject
@@ -56,50 +52,13 @@ from semhead_lib.devices import threads_of_one_core
 if TYPE_CHECKING:
     from semhead_lib.data.dataset.memory import SubjectsInMemory
 
-FORMAT, VERSION = "semhead-packed", 1
-MANIFEST, SUBJECTS, LENGTHS = "manifest.json", "subjects.json", "lengths.npy"
-CAMERAS, SEMANTICS, IMAGES = "cameras.npy", "semantics.npy", "images.bin"
-CLASS_LENGTHS, CLASSES = "class_lengths.npy", "classes.bin"
-DEPTH_RANGES, DEPTH_LENGTHS, DEPTH = "depth_ranges.npy", "depth_lengths.npy", "depth.bin"
-GEOMETRY = {  # field of a subject -> the members that hold it
-    "segmentation": (CLASS_LENGTHS, CLASSES),
-    "depth": (DEPTH_RANGES, DEPTH_LENGTHS, DEPTH),
-}
-MEMBERS = (MANIFEST, SUBJECTS, LENGTHS, CAMERAS, SEMANTICS, IMAGES, *sum(GEOMETRY.values(), ()))
-_MOST_TEXT = 256 << 20  # bytes of `subjects.json`, decompressed, and of `manifest.json`
-_MOST_RATIO = (
-    100  # of `subjects.json`, decompressed, to its file; the tables that we write: 5 to 25
-)
+# Of `subjects.json`, decompressed, to its file; the tables that we write: 5 to 25.
+_MOST_RATIO = 100
 
 
 def is_packed(path: Path | str) -> bool:
     """Whether `path` is a file rather than a dataset's folder."""
     return Path(path).is_file()
-
-
-def write_packed(path: Path, content: dict[str, Any], members: dict[str, bytes]) -> None:
-    """Write the members behind a manifest of `content` and their checksums; the same give the same
-    bytes.
-
-    The file appears when it is complete. Raises OSError naming it.
-    """
-    content = {"format": FORMAT, "version": VERSION} | content
-    content["members"] = {
-        name: {"bytes": len(data), "sha256": _sha256(data)} for name, data in members.items()
-    }
-    content["sha256"] = _own_checksum(content)
-    text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False).encode() + b"\n"
-    partial = partial_path(path)
-    try:
-        with tarfile.open(partial, "w", format=tarfile.USTAR_FORMAT) as tar:
-            for name, data in ({MANIFEST: text} | members).items():
-                entry = tarfile.TarInfo(name)  # of no time, no user
-                entry.size = len(data)
-                tar.addfile(entry, io.BytesIO(data))
-        publish(partial, path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise OSError(error.errno, f"cannot write: {error.strerror}", str(path)) from error
 
 
 def load_packed(
@@ -188,70 +147,6 @@ def open_packed(
     return manifest, decode
 
 
-def read_packed(path: Path | str) -> tuple[dict[str, Any], dict[str, bytes]]:
-    """The manifest and the other members, compared with its checksums.
-
-    Nothing is written, and no more is read than the file is long. Raises FileNotFoundError, or
-    ValueError naming the file, the member and what is wrong with it.
-    """
-    path, members = Path(path), {}
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist")
-    try:
-        with tarfile.open(path, "r:") as tar:
-            for entry in tar:
-                if entry.name not in MEMBERS or entry.name in members:
-                    raise ValueError(f"unexpected member {entry.name!r:.80}")
-                if not entry.isreg() or entry.issparse() or entry.size > path.stat().st_size:
-                    raise ValueError(
-                        f"{entry.name}: expected a plain file no larger than the archive"
-                    )
-                file = tar.extractfile(entry)
-                members[entry.name] = b"" if file is None else file.read()
-                if len(members[entry.name]) != entry.size:
-                    raise ValueError(
-                        f"{entry.name}: cut short: {len(members[entry.name])} of {entry.size} bytes"
-                    )
-        return _checked(members)
-    except (
-        tarfile.TarError,
-        MemoryError,
-    ) as error:  # a header may announce more than there is memory
-        raise ValueError(
-            f"{path}: is not a packed dataset: {str(error) or 'a header of it is too large'}"
-        ) from None
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
-
-
-def _checked(members: dict[str, bytes]) -> tuple[dict[str, Any], dict[str, bytes]]:
-    text = members.pop(MANIFEST, None)
-    if text is None or len(text) > _MOST_TEXT:
-        raise ValueError(f"{MANIFEST}: missing, or larger than {_MOST_TEXT} bytes")
-    try:
-        content = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{MANIFEST}: is not JSON: {error}") from None
-    if not isinstance(content, dict) or (content.get("format"), content.get("version")) != (
-        FORMAT,
-        VERSION,
-    ):
-        raise ValueError(f"{MANIFEST}: expected format {FORMAT!r}, version {VERSION}")
-    if content.get("sha256") != _own_checksum(content):
-        raise ValueError(f"{MANIFEST}: damaged: its checksum is not that of its content")
-    listed = content.get("members")
-    if not isinstance(listed, dict) or not {SUBJECTS, LENGTHS, CAMERAS, IMAGES} <= listed.keys():
-        raise ValueError(
-            f"{MANIFEST}: members must name {SUBJECTS}, {LENGTHS}, {CAMERAS} and {IMAGES}"
-        )
-    for name, record in listed.items():
-        if name not in members:
-            raise ValueError(f"{name}: missing")
-        if not isinstance(record, dict) or record.get("sha256") != _sha256(members[name]):
-            raise ValueError(f"{name}: damaged: its checksum is not the manifest's")
-    return content, {name: members[name] for name in listed}
-
-
 def _manifest(content: dict[str, Any], members: dict[str, bytes]) -> Manifest:
     """What the rest of the library reads a dataset's properties from; the file counts as its only
     shard."""
@@ -267,7 +162,7 @@ def _manifest(content: dict[str, Any], members: dict[str, bytes]) -> Manifest:
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise ValueError(f"{MANIFEST}: {error!r}") from None
     record = ShardRecord(
-        "packed.tar", subjects, views, len(members[IMAGES]), _sha256(members[IMAGES])
+        "packed.tar", subjects, views, len(members[IMAGES]), sha256(members[IMAGES])
     )
     return Manifest(plan, layout, (record,), conventions)
 
@@ -300,7 +195,7 @@ def _agree(content: dict[str, Any], layout: Layout, views: list[int]) -> None:
 
 
 def _table(data: bytes) -> list[dict[str, Any]]:
-    unpacking, most = zlib.decompressobj(), min(_MOST_TEXT, (1 << 20) + _MOST_RATIO * len(data))
+    unpacking, most = zlib.decompressobj(), min(MOST_TEXT, (1 << 20) + _MOST_RATIO * len(data))
     try:
         text = unpacking.decompress(data, most)
         if unpacking.unconsumed_tail:
@@ -397,12 +292,3 @@ def _subject(
         provenance={"source": manifest.plan.source.get("name", ""), "packed": how},
         licence=manifest.licence,
     ).validate()
-
-
-def _own_checksum(content: dict[str, Any]) -> str:
-    rest = {name: value for name, value in content.items() if name != "sha256"}
-    return _sha256(json.dumps(rest, sort_keys=True).encode())
-
-
-def _sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()

@@ -24,7 +24,7 @@ from PIL import features
 from semhead_lib.atomic import place_lock, remove_leftovers
 from semhead_lib.data.dataset.entries import decode_image, decode_npy
 from semhead_lib.data.dataset.manifest import Manifest
-from semhead_lib.data.dataset.packed import (
+from semhead_lib.data.dataset.packed_archive import (
     CLASSES,
     DEPTH,
     DEPTH_RANGES,

@@ -21,7 +21,7 @@ from tqdm import tqdm
 from semhead_lib.data.dataset.encoding import Sample, SampleInfo, decode_entry, decode_info
 from semhead_lib.data.dataset.entries import encode_npy
 from semhead_lib.data.dataset.manifest import Manifest
-from semhead_lib.data.dataset.packed import (
+from semhead_lib.data.dataset.packed_archive import (
     CAMERAS,
     CLASS_LENGTHS,
     CLASSES,

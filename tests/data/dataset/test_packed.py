@@ -17,11 +17,12 @@ from noise_source import NoiseSource
 from PIL import Image
 
 from semhead_lib import cli
-from semhead_lib.data.dataset import packed, packing, packing_members
+from semhead_lib.data.dataset import packed_archive, packing, packing_members
 from semhead_lib.data.dataset.check import check
 from semhead_lib.data.dataset.entries import decode_npy, encode_npy
 from semhead_lib.data.dataset.memory import SubjectsInMemory
-from semhead_lib.data.dataset.packed import load_packed, read_packed, write_packed
+from semhead_lib.data.dataset.packed import load_packed
+from semhead_lib.data.dataset.packed_archive import read_packed, write_packed
 from semhead_lib.data.dataset.packing import pack_dataset
 from semhead_lib.data.dataset.semantics import fill_semantics
 from semhead_lib.data.jobs.synthesis import synthesize
@@ -580,7 +581,7 @@ def test_an_interrupted_writing_leaves_nothing(folder, tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(packed.tarfile.TarFile, "addfile", full)
+    monkeypatch.setattr(packed_archive.tarfile.TarFile, "addfile", full)
     with pytest.raises(OSError, match=r"cannot write: No space left on device: .*full\.tar"):
         pack_dataset(folder, tmp_path / "full.tar", 1.0, progress=False)
     assert list(tmp_path.iterdir()) == []
