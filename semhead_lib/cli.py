@@ -75,7 +75,7 @@ COMMANDS = (
     ),
     Command(
         "data import",
-        "convert an EG3D or PanoHead dataset (folder or zip) into ours",
+        "convert an EG3D or PanoHead dataset, or a calibrated capture, into ours",
         "semhead_lib.commands:data_import",
         data.Import,
         positional=("src", "out"),

@@ -271,18 +271,9 @@ def data_import(config: data.Import) -> None:
     from semhead_lib.data.jobs.imports import import_dataset
     from semhead_lib.devices import available_cores
 
-    report = import_dataset(
-        config.src,
-        config.out,
-        group=config.group,
-        licence=config.licence,
-        camera=config.camera,
-        masks=config.masks,
-        resolution=config.resolution,
-        image_format=config.image_format,
-        shard_size=config.shard_size,
-        workers=config.workers or available_cores(),
-    )
+    settings = values_of(config, "src", "out", "workers")
+    workers = config.workers or available_cores()
+    report = import_dataset(config.src, config.out, workers=workers, **settings)
     _say_made(config.out, report)
 
 
