@@ -145,6 +145,13 @@ COMMANDS = (
         positional=("model", "out"),
     ),
     Command(
+        "rejection",
+        "measure what rejecting heads costs and gains: quality and diversity by share",
+        "semhead_lib.commands:rejection",
+        models.Rejection,
+        positional=("model", "data", "out"),
+    ),
+    Command(
         "invert",
         "fit a head to photographs, and show it from everywhere; the same command goes on",
         "semhead_lib.commands:invert",

@@ -217,9 +217,19 @@ def evaluate(config: models.Evaluate) -> None:
 
 def sample(config: models.Sample) -> None:
     """`semhead sample MODEL OUT`."""
-    from semhead_lib.viz.samples import sample as draw
+    if config.reject or config.max_distance is not None:
+        from semhead_lib.rejection.head_filter import sample as draw
+    else:
+        from semhead_lib.viz.samples import sample as draw
 
     print(draw(**values_of(config)))
+
+
+def rejection(config: models.Rejection) -> None:
+    """`semhead rejection MODEL DATA OUT`."""
+    from semhead_lib.rejection.curve import measure
+
+    print(measure(**values_of(config)))
 
 
 def invert(config: models.Invert) -> int:

@@ -12,17 +12,20 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from semhead_lib.cameras import orbit_angles
+from semhead_lib.cameras import label_error, orbit_angles
 from semhead_lib.data.dataset.archives import ImageArchive
 from semhead_lib.data.dataset.captures import Capture, View, captures_of
 from semhead_lib.data.dataset.conventions import converted, parse_camera
 from semhead_lib.data.dataset.cropping import (
+    CROPS,
     beyond,
     cut,
     decode_photograph,
     head_window,
     square_window,
 )
+from semhead_lib.data.dataset.eg3d_import import GROUPS
+from semhead_lib.data.dataset.entries import MAX_SIDE
 from semhead_lib.data.dataset.scene import parse_center, scene_of
 from semhead_lib.data.subjects import Subject
 from semhead_lib.errors import listed
@@ -57,6 +60,13 @@ class CaptureSource:
         center: str = "auto",
         front: str = "auto",
     ) -> None:
+        for what, value, known in (("group", group, GROUPS), ("crop", crop, ("auto", *CROPS))):
+            if value not in known:
+                raise ValueError(f"{what} must be one of {', '.join(known)}, got {value!r}")
+        if resolution and not 8 <= resolution <= MAX_SIDE:
+            raise ValueError(f"resolution must be 0 or 8 to {MAX_SIDE} pixels, got {resolution}")
+        if not 0 <= scale < float("inf"):
+            raise ValueError(f"scale must be positive, or 0 to be estimated, got {scale}")
         self.archive, self.form, self.group = ImageArchive(path), form, group
         if self.archive.problems:
             raise ValueError(self.archive.problems[0])
@@ -137,6 +147,8 @@ class CaptureSource:
             if mask is not None:
                 masks.append(cut(mask, window, side, 0, *lens)[0])
             cameras.append(_label(label, view, window))
+            if error := label_error(cameras[-1]):
+                raise ValueError(f"{where}: camera {error}")
         if masks and len(masks) < len(views):
             raise ValueError(
                 f"{self.archive.path}: {capture.name}: {len(masks)} of {len(views)} views have masks"

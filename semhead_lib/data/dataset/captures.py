@@ -30,6 +30,7 @@ _MASKS = ("mask_path", "fg_mask_path")
 _MOMENTS = ("timestep_index", "time")
 _UNDISTORT = "undistort the images first (`colmap image_undistorter`)"
 _MOST = 32 << 20  # bytes of a model file
+_FARTHEST = 1e9  # of any number in one
 _MODELS = {  # COLMAP's: where focal lengths, principal point, k1, k2, p1, p2 are; None: 0
     "SIMPLE_PINHOLE": (0, 0, 1, 2, None, None, None, None),
     "PINHOLE": (0, 1, 2, 3, None, None, None, None),
@@ -140,7 +141,8 @@ def _frames(archive: ImageArchive, path: PurePosixPath) -> dict[str, list[View]]
 def _frame(archive: ImageArchive, path: PurePosixPath, content: dict, frame: dict) -> View:
     def number(name: str, default: float = 0.0) -> float:
         value = frame.get(name, content.get(name, default))
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
+        real = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if not real or abs(value) > _FARTHEST or (value != value and name in frame | content):
             raise ValueError(f"{name} must be a number, got {value!r:.40}")
         return float(value)
 
@@ -160,6 +162,8 @@ def _frame(archive: ImageArchive, path: PurePosixPath, content: dict, frame: dic
         pose = np.vstack([pose, [0, 0, 0, 1]])
     if pose.shape != (4, 4) or not np.isfinite(pose).all():
         raise ValueError("transform_matrix must be 4 x 4 finite numbers")
+    if np.abs(pose).max() > _FARTHEST or np.abs(pose[3] - (0, 0, 0, 1)).max() > 1e-3:
+        raise ValueError(f"transform_matrix must end in [0, 0, 0, 1], got {pose[3].tolist()}")
     fx = number("fl_x")
     angle = 0.0 if fx else number("camera_angle_x")
     if not fx > 0 and not 0 < angle < math.pi:
@@ -192,7 +196,7 @@ def _registered(archive: ImageArchive, path: PurePosixPath) -> list[View]:
                 f"{where}: camera model {model} is not read ({known} are): {_UNDISTORT}"
             )
         count = len({place for place in _MODELS[model] if place is not None})
-        if len(numbers) != count or not all(map(math.isfinite, numbers)) or numbers[0] <= 0:
+        if len(numbers) != count or not all(abs(n) < _FARTHEST for n in numbers) or numbers[0] <= 0:
             raise ValueError(f"{where}: {model} has {count} numbers, got {words[4:]}")
         cameras[words[0]] = (model, size, numbers)
     images = path.with_name("images.txt")
@@ -222,7 +226,7 @@ def _registered(archive: ImageArchive, path: PurePosixPath) -> list[View]:
 
 def _world_to_camera(quaternion: np.ndarray, place: np.ndarray) -> np.ndarray:  # [4], [3] -> [4, 4]
     norm = float(np.linalg.norm(quaternion))
-    if not 0.9 < norm < 1.1 or not np.isfinite(place).all():
+    if not 0.9 < norm < 1.1 or not np.abs(place).max() < _FARTHEST:
         raise ValueError("no rotation")
     w, x, y, z = quaternion / norm
     found = np.eye(4)

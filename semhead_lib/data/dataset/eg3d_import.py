@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from semhead_lib.cameras import crop_cameras, orbit_angles
 from semhead_lib.data.dataset.archives import ImageArchive, label_numbers, parse_label
 from semhead_lib.data.dataset.conventions import camera_problem, converted, looks_like, parse_camera
-from semhead_lib.data.dataset.cropping import cut, head_window
+from semhead_lib.data.dataset.cropping import CROPS, cut, head_window
 from semhead_lib.data.dataset.entries import MAX_SIDE, decode_image, left_undone
 from semhead_lib.data.dataset.families import family as check_family
 from semhead_lib.data.dataset.families import to_ours
@@ -63,6 +63,8 @@ class ArchiveSource:
             raise ValueError(f"group must be one of {', '.join(GROUPS)}, got {group!r}")
         if resolution and not 8 <= resolution <= MAX_SIDE:
             raise ValueError(f"resolution must be 0 or 8 to {MAX_SIDE} pixels, got {resolution}")
+        if crop not in CROPS:
+            raise ValueError(f"crop must be one of {', '.join(CROPS)}, got {crop!r}")
         if crop == "head" and not resolution:
             raise ValueError("crop=head needs resolution=, the pixels a side that images get")
         if family is not None:
