@@ -75,7 +75,7 @@ COMMANDS = (
     ),
     Command(
         "data import",
-        "convert an EG3D or PanoHead dataset (folder or zip) into ours",
+        "convert an EG3D or PanoHead dataset, or a calibrated capture, into ours",
         "semhead_lib.commands:data_import",
         data.Import,
         positional=("src", "out"),
@@ -150,6 +150,13 @@ COMMANDS = (
         "semhead_lib.commands:sample",
         models.Sample,
         positional=("model", "out"),
+    ),
+    Command(
+        "rejection",
+        "measure what rejecting heads costs and gains: quality and diversity by share",
+        "semhead_lib.commands:rejection",
+        models.Rejection,
+        positional=("model", "data", "out"),
     ),
     Command(
         "invert",

@@ -232,9 +232,19 @@ def evaluate(config: models.Evaluate) -> None:
 
 def sample(config: models.Sample) -> None:
     """`semhead sample MODEL OUT`."""
-    from semhead_lib.viz.samples import sample as draw
+    if config.reject or config.max_distance is not None:
+        from semhead_lib.rejection.head_filter import sample as draw
+    else:
+        from semhead_lib.viz.samples import sample as draw
 
     print(draw(**values_of(config)))
+
+
+def rejection(config: models.Rejection) -> None:
+    """`semhead rejection MODEL DATA OUT`."""
+    from semhead_lib.rejection.curve import measure
+
+    print(measure(**values_of(config)))
 
 
 def invert(config: models.Invert) -> int:
@@ -287,18 +297,9 @@ def data_import(config: data.Import) -> None:
     from semhead_lib.data.jobs.imports import import_dataset
     from semhead_lib.devices import available_cores
 
-    report = import_dataset(
-        config.src,
-        config.out,
-        group=config.group,
-        licence=config.licence,
-        camera=config.camera,
-        masks=config.masks,
-        resolution=config.resolution,
-        image_format=config.image_format,
-        shard_size=config.shard_size,
-        workers=config.workers or available_cores(),
-    )
+    settings = values_of(config, "src", "out", "workers")
+    workers = config.workers or available_cores()
+    report = import_dataset(config.src, config.out, workers=workers, **settings)
     _say_made(config.out, report)
 
 

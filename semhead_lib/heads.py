@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +19,7 @@ from semhead_lib.conditioning.frontal.network import front_features
 from semhead_lib.conditioning.semantic import EMBEDDED, SemanticEncoder
 from semhead_lib.data.portraits.photos import as_photo
 from semhead_lib.models import mesh
+from semhead_lib.models.eg3d_interface import EG3DGenerator
 from semhead_lib.models.generator import Generator
 from semhead_lib.models.sampling import head_styles, latents, render_views
 from semhead_lib.viz.exports import write_mesh
@@ -76,6 +78,42 @@ class HeadGenerator:
             condition = self.bank.mapping_condition(self._feature(like), 1)
         z = latents(1, self.network.config.z_dim, seed)
         return Head(self.network, head_styles(self.network, z, condition, truncation))
+
+    def as_eg3d(
+        self,
+        like: AnyImage | int | None = None,
+        text: str | None = None,
+        family: str | None = None,
+    ) -> EG3DGenerator:
+        """A copy of the generator with the interface of EG3D's `G`: `mapping(z, c)` and
+        `synthesis(ws, c)`, for projectors and metrics that were written for it.
+
+        There `c` is a camera, so the condition is held: what `like` names as in `sample`, or what is
+        nearest to a text. With neither, each latent gets one of the conditions that ship with the
+        generator, always the same.
+
+        Args:
+            like: an image, or the index of a feature.
+            text: a description, such as "a woman with red hair".
+            family: whose cameras `c` are: "eg3d-ffhq", "panohead" or "spherehead"; None: ours.
+
+        Raises ValueError for both of `like` and `text`, another family, or a condition where the
+        generator takes none.
+
+        >>> import semhead_lib as sh
+        >>> g = sh.load("semhead-128", device="cpu").as_eg3d(like=0)
+        >>> ws = g.mapping(torch.zeros(1, g.z_dim), sh.orbit(1), truncation_psi=0.7)
+        >>> g.synthesis(ws, sh.orbit(1), noise_mode="const")["image"].shape
+        torch.Size([1, 3, 128, 128])
+        """
+        if like is not None and text is not None:
+            raise ValueError("give like or text, not both")
+        features = self.bank.features
+        if text is not None:
+            features = self.bank.nearby(self._clip.texts([text]))
+        elif like is not None:
+            features = self._feature(like)
+        return EG3DGenerator(deepcopy(self.network), self.bank.mode, features, family)
 
     def _feature(self, like: AnyImage | int) -> Tensor:  # [1, D]
         if not isinstance(like, (int, np.integer)):

@@ -19,7 +19,7 @@ FLOORS = (  # from the ground up; on a floor, too, a stage imports only from tho
     ("ops", "data"),
     ("metrics", "conditioning", "models"),
     ("viz", "training", "evaluation"),
-    ("inversion", "reproduce", "ablation"),
+    ("rejection", "inversion", "reproduce", "ablation"),
     ("heads", "api"),  # the façade, which the commands use too
     ("explore", "conf", "doctor", "commands", "cli", "__main__"),
 )

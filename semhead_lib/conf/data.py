@@ -135,10 +135,11 @@ class Portraits(PortraitFilter):
 class Import(ImportSettings):
     """Reads square RGB images with 25-number labels from dataset.json, checks every one, and
     writes shards of ours. The same command resumes. Pixels and labels come through unchanged
-    (image_format png or webp).
+    (image_format png or webp), unless family, crop or resolution change them. Calibrated captures
+    (transforms.json, or COLMAP's text models) are cropped, undistorted and brought into our world.
     """
 
-    src: str = needed("path", "dataset folder or zip in the form of EG3D or PanoHead")
+    src: str = needed("path", "folder or zip in the form of EG3D or PanoHead, or of captures")
     out: str = needed("path", "folder to write; new, empty, or begun by the same command")
     workers: int = setting(0, "int >= 0", "processes; 0 = one a core")
 

@@ -16,6 +16,7 @@ from semhead_lib.inversion.settings import (
     InversionSettings,
     InverterSettings,
 )
+from semhead_lib.rejection.settings import CurveSettings
 from semhead_lib.settings import needed, setting
 from semhead_lib.training.reconstruction.settings import ReconstructionSettings
 from semhead_lib.training.settings import BeginningSettings, TrainSettings
@@ -178,6 +179,25 @@ class Sample(SampleSettings):
     model: str = needed(
         "path",
         "generator: the name of one that ships with the package, or a folder of 'semhead train'",
+    )
+    out: str = needed("path", "folder to write")
+    device: str = setting("auto", "auto | cpu | cuda", "auto = the GPU where there is one")
+
+
+@dataclass(frozen=True)
+class Rejection(CurveSettings):
+    """What 'semhead sample reject=...' costs and gains: Fréchet distance, recall and diversity
+    against the share of heads that is rejected, as OUT/curve.json and OUT/curve.svg.
+    """
+
+    model: str = needed(
+        "path",
+        "generator: the name of one that ships with the package, or a folder of 'semhead train'",
+    )
+    data: str = needed(
+        "path",
+        "real heads from four sides: 'semhead synthesize view_sampling=orbit views_per_subject=4', "
+        "with a seed of its own",
     )
     out: str = needed("path", "folder to write")
     device: str = setting("auto", "auto | cpu | cuda", "auto = the GPU where there is one")

@@ -43,6 +43,18 @@ class SampleSettings:
         "0 <= float <= 1",
         "truncation of the style towards the condition's mean: 1 = none, 0 = the mean head",
     )
+    reject: float = setting(
+        0.0,
+        "0 <= float < 1",
+        "share of the heads drawn that are left out: those farthest from real heads in headjudge's "
+        "features, or with a face on their back; which ones are kept depends on how many are asked",
+    )
+    max_distance: float | None = setting(
+        None,
+        "float > 0 or null",
+        "instead of reject: heads are drawn until enough lie within this distance of real ones, 1 as "
+        "real heads are from each other",
+    )
     views: int = setting(
         8, "int >= 1", "azimuths in the image, at equal steps from the back over the front"
     )

@@ -15,10 +15,13 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from semhead_lib.cameras import orbit_angles
+from semhead_lib.cameras import crop_cameras, orbit_angles
 from semhead_lib.data.dataset.archives import ImageArchive, label_numbers, parse_label
 from semhead_lib.data.dataset.conventions import camera_problem, converted, looks_like, parse_camera
+from semhead_lib.data.dataset.cropping import CROPS, cut, head_window
 from semhead_lib.data.dataset.entries import MAX_SIDE, decode_image, left_undone
+from semhead_lib.data.dataset.families import family as check_family
+from semhead_lib.data.dataset.families import to_ours
 from semhead_lib.data.dataset.manifest import MANIFEST
 from semhead_lib.data.subjects import Subject
 from semhead_lib.errors import listed
@@ -37,8 +40,10 @@ class ArchiveSource:
     azimuth 0 and elevation 0; provenance names it with its angles. `camera` says of which
     convention the labels are (`conventions.parse_camera`); "auto" takes EG3D's and refuses what
     looks like another. `masks` is a folder or zip of masks with the images' names, as PanoHead has
-    them; `resolution` makes images of another size. Raises FileNotFoundError, or ValueError naming
-    the image or label that is wrong.
+    them; `resolution` makes images of another size. `family` names whose crop it is
+    (`families.FAMILIES`): cameras are moved into our world. `crop` "head" shows of each image what
+    our cameras show of a head, white beyond it; images then need a `resolution`. Raises
+    FileNotFoundError, or ValueError naming the image or label that is wrong.
     """
 
     name = "eg3d"
@@ -51,11 +56,20 @@ class ArchiveSource:
         camera: str = "auto",
         masks: Path | str | None = None,
         resolution: int = 0,
+        family: str | None = None,
+        crop: str = "none",
     ) -> None:
         if group not in GROUPS:
             raise ValueError(f"group must be one of {', '.join(GROUPS)}, got {group!r}")
         if resolution and not 8 <= resolution <= MAX_SIDE:
             raise ValueError(f"resolution must be 0 or 8 to {MAX_SIDE} pixels, got {resolution}")
+        if crop not in CROPS:
+            raise ValueError(f"crop must be one of {', '.join(CROPS)}, got {crop!r}")
+        if crop == "head" and not resolution:
+            raise ValueError("crop=head needs resolution=, the pixels a side that images get")
+        if family is not None:
+            check_family(family)
+        self._family, self._crop = family, crop
         self.archive, self.group, self.licence = ImageArchive(path), group, licence
         self._camera, self._steps, self._size = camera, parse_camera(camera), resolution
         self._masks = ImageArchive(masks) if masks else None
@@ -97,6 +111,7 @@ class ArchiveSource:
         """What is imported: the archive's name, the SHA-256 of its labels, the fingerprint of its
         images and masks, and the grouping."""
         own: dict[str, Any] = {"camera": "+".join(self._steps), "resolution": self._size}
+        own |= {"family": self._family, "crop": self._crop if self._crop == "head" else None}
         own["masks"] = self._masks and self._masks.path.name
         own["masks_sha256"] = self._masks and self._masks.fingerprint()
         return {
@@ -134,13 +149,17 @@ class ArchiveSource:
             where = f"{self.archive.path}: {name}"
             image = decode_image(self.archive.read(name), where, resolution=side, like=like)
             side = image.shape[-1]
-            views.append(self._resized(image))
-            if self._masks is not None:
-                masks.append(self._resized(self._mask(name, side)[None])[0])
+            mask = None if self._masks is None else self._mask(name, side)[None]
             try:
-                cameras.append(torch.from_numpy(self._label(name, side)))
+                label = torch.from_numpy(self._label(name, side))
+                if self._crop == "head":
+                    image, mask, label = self._cropped(image, mask, label)
             except ValueError as error:
                 raise ValueError(f"{where}: label {error}") from None
+            views.append(self._resized(image))
+            if mask is not None:
+                masks.append(self._resized(mask)[0])
+            cameras.append(label)
         labels = torch.stack(cameras)
         azimuth, elevation, _ = torch.deg2rad(orbit_angles(labels)).unbind(-1)
         front = int((azimuth.cos() * elevation.cos()).argmax())
@@ -172,9 +191,28 @@ class ArchiveSource:
 
     def _label(self, name: str, size: int) -> np.ndarray:  # [25] float32
         label = parse_label(self._labels[name])
-        if not self._steps:
-            return label
-        return parse_label(converted(label[None], self._steps, size)[0].tolist())
+        if self._steps:
+            label = parse_label(converted(label[None], self._steps, size)[0].tolist())
+        return self._in_our_world(label[None])[0]
+
+    def _in_our_world(self, labels: np.ndarray) -> np.ndarray:  # [N, 25] of the family
+        if self._family is None:
+            return labels
+        moved = to_ours(torch.from_numpy(labels).double(), self._family)
+        return moved.numpy().astype(np.float32)
+
+    def _cropped(
+        self, image: torch.Tensor, mask: torch.Tensor | None, label: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor]:
+        """What our cameras show of a head: image, mask and camera."""
+        side = image.shape[-1]
+        fx, cx, fy, cy = (float(label[i]) * side for i in (16, 18, 20, 21))
+        window = head_window(label[:16].reshape(4, 4).double().numpy(), (fx, fy), (cx, cy))
+        image = cut(image, window, self._size, 255)
+        if mask is not None:
+            mask = cut(mask, window, self._size, 0)
+        part = torch.tensor([window], dtype=torch.float64) / side
+        return image, mask, crop_cameras(label[None].double(), part)[0].float()
 
     def _look_at_cameras(self, images: list[str]) -> None:
         """Raise ValueError where another `camera` would make labels ours; note other cameras that

@@ -28,18 +28,55 @@ class SourceSettings:
 
 @dataclass(frozen=True)
 class ImportSettings:
-    """How a dataset in the form of EG3D or PanoHead is read."""
+    """How a dataset in the form of EG3D or PanoHead, or a calibrated capture, is read."""
+
+    form: str = setting(
+        "auto",
+        "auto | eg3d | transforms | colmap",
+        "eg3d = images with a dataset.json; transforms = transforms.json of NeRF; colmap = COLMAP's "
+        "cameras.txt and images.txt; auto = by the files there are",
+    )
 
     group: str = setting(
         "none",
         "none | folder",
-        "none = each image is a subject; folder = the images of a folder are one subject's views",
+        "none = each image is a subject, in captures each model file; folder = the images of a folder "
+        "are one subject's views",
+    )
+    family: str | None = setting(
+        None,
+        "eg3d-ffhq | panohead | spherehead or null",
+        "of eg3d: whose crop it is; cameras are moved and scaled so that heads have our size and place",
     )
     camera: str = setting(
         "auto",
         "text",
-        "convention of the labels: auto = EG3D's, refused where they look like another; opencv = "
-        "EG3D's; or w2c, opengl, zup, pixels, joined by +",
+        "convention of the labels: auto = EG3D's, refused where they look like another, of "
+        "transforms.json OpenGL's; opencv = EG3D's; or w2c, opengl, zup, pixels, joined by +",
+    )
+    crop: str = setting(
+        "auto",
+        "auto | none | square | head",
+        "head = what our cameras show of a head, white beyond the image; square = the middle; "
+        "auto = head in captures, else none",
+    )
+    scale: float = setting(
+        0.0,
+        "float >= 0",
+        "of captures: our units a unit of theirs, 1.67 where that is a metre; 0 = the median camera "
+        "gets 2.7 from the centre",
+    )
+    center: str = setting(
+        "auto",
+        "text",
+        "of captures: x,y,z of the middle of the head in their world; auto = where the cameras' axes "
+        "meet",
+    )
+    front: str = setting(
+        "auto",
+        "text",
+        "of captures: part of the name of a frontal image; keep = their world's axes are ours; auto = "
+        "the front is where most cameras are",
     )
     masks: str | None = setting(
         None,
