@@ -23,6 +23,7 @@ from torch import Tensor
 
 from semhead_lib.cameras import FOCAL, RADIUS, orbit_cameras
 from semhead_lib.conditioning.bank import ConditionBank
+from semhead_lib.conditioning.frontal.network import front_features
 from semhead_lib.conditioning.semantic import EMBEDDED, SemanticEncoder
 from semhead_lib.data.portraits.photos import as_photo
 from semhead_lib.devices import available_cores, keep_freed_memory, pick_device
@@ -157,13 +158,16 @@ def encode(
     image: AnyImage,
     encoder: str = EMBEDDED,
     *,
+    front: bool = False,
     device: str = "auto",
 ) -> Tensor:  # [D] float32, unit length
     """The semantic feature of an image, which generators are conditioned on.
 
     Args:
-        image: a face, frontal and cropped as in the data: a file, a PIL image, a uint8 array
-            [H, W, 3] or a uint8 tensor [3, H, W].
+        image: a head, cropped as in the data: a file, a PIL image, a uint8 array [H, W, 3] or a
+            uint8 tensor [3, H, W].
+        front: the image is a photograph, or not from the front: predict the feature of the frontal
+            view (`conditioning.frontal`).
         encoder: "headclip-64", an open_clip "MODEL/WEIGHTS", "timm/NAME", or a folder
             (`SemanticEncoder.load`).
 
@@ -172,7 +176,8 @@ def encode(
     >>> encode(torch.zeros(3, 64, 64, dtype=torch.uint8)).shape
     torch.Size([128])
     """
-    return SemanticEncoder.load(encoder, device=device).images([as_photo(image)])[0]
+    clip, photo = SemanticEncoder.load(encoder, device=device), as_photo(image)
+    return (front_features(clip, [photo]).features if front else clip.images([photo]))[0]
 
 
 def invert(

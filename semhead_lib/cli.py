@@ -109,6 +109,13 @@ COMMANDS = (
         positional=("out",),
     ),
     Command(
+        "frontal train",
+        "train what predicts the feature of a front from any side, and write its card",
+        "semhead_lib.commands:frontal_train",
+        models.FrontalTrain,
+        positional=("data", "out"),
+    ),
+    Command(
         "judge train",
         "train headjudge, the network whose features judge generators, and write its card",
         "semhead_lib.commands:judge_train",

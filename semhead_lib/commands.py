@@ -174,6 +174,21 @@ def judge_train(config: models.JudgeTrain) -> None:
     print(Path(config.out) / CARD)
 
 
+def frontal_train(config: models.FrontalTrain) -> None:
+    """`semhead frontal train DATA OUT`."""
+    from pathlib import Path
+
+    from semhead_lib.conditioning.frontal.card import CARD, judge_and_describe
+    from semhead_lib.conditioning.frontal.recipe import Recipe
+    from semhead_lib.conditioning.frontal.training import train
+    from semhead_lib.conditioning.semantic import SemanticEncoder
+
+    encoder = SemanticEncoder.load(config.encoder, device=config.device)
+    train(part(Recipe, config), config.data, config.out, encoder, device=str(encoder.device))
+    judge_and_describe(config.out, config.unseen, encoder)
+    print(Path(config.out) / CARD)
+
+
 def train(config: models.Train) -> None:
     """`semhead train DATA OUT`."""
     from semhead_lib import api
@@ -245,6 +260,7 @@ def invert(config: models.Invert) -> int:
         part(InversionSettings, config),
         start_at=config.start,
         candidates=config.candidates,
+        front=config.front,
         perceptual=config.perceptual,
         encoder=SemanticEncoder.load(config.encoder, device=_device(config)),
         attention=config.attention,

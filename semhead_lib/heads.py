@@ -15,6 +15,7 @@ from torch import Tensor
 
 from semhead_lib.cameras import check_cameras, orbit_cameras
 from semhead_lib.conditioning.bank import ConditionBank
+from semhead_lib.conditioning.frontal.network import front_features
 from semhead_lib.conditioning.semantic import EMBEDDED, SemanticEncoder
 from semhead_lib.data.portraits.photos import as_photo
 from semhead_lib.models import mesh
@@ -56,9 +57,10 @@ class HeadGenerator:
 
         Args:
             seed: of the latent, and of the condition where `like` names none; not negative.
-            like: what the head is conditioned on: an image of a face, frontal and cropped as in the
-                training data, or the index of a feature that ships with the generator
-                (0 to `len(bank.features) - 1`). None: a feature drawn between those.
+            like: what the head is conditioned on: a photograph of a head from any side, cropped as
+                in the training data (its front is predicted, `conditioning.frontal`), or the index
+                of a feature that ships with the generator (0 to `len(bank.features) - 1`). None: a
+                feature drawn between those.
             truncation: psi, from 0 (the mean head of the condition) to 1 (no truncation).
 
         Raises ValueError for a value out of range, or an image or index where the generator is not
@@ -115,7 +117,7 @@ class HeadGenerator:
 
     def _feature(self, like: AnyImage | int) -> Tensor:  # [1, D]
         if not isinstance(like, (int, np.integer)):
-            return self._clip.images([as_photo(like)])
+            return front_features(self._clip, [as_photo(like)]).features
         count, name = len(self.bank.features), self.folder.name
         if not 0 <= like < count:
             raise ValueError(f"like must be below the {count} conditions of {name}, got {like}")

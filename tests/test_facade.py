@@ -105,7 +105,9 @@ def test_heads_are_conditioned_on_an_index_or_an_image(generator, head, tmp_path
     asked = [image, tmp_path / "face.png", opened, np.asarray(opened)]
     styles = [generator.sample(seed=1, like=like).w for like in asked]
     assert all(torch.equal(styles[0], other) for other in styles[1:])
-    condition = generator.bank.mapping_condition(sh.encode(image, device="cpu")[None], 1)
+    condition = generator.bank.mapping_condition(
+        sh.encode(image, front=True, device="cpu")[None], 1
+    )
     mean = generator.network.mapping.mean(condition)
     assert torch.allclose(generator.sample(seed=1, like=image, truncation=0.0).w, mean, atol=1e-5)
     kept = generator.sample(like=2).w

@@ -20,6 +20,15 @@ _SECTIONS = {"minutes", "datasets", "resolution", "heads", "common", "parts", "d
 _ENDLESS = 1e6  # kimg: time ends a training
 
 
+def folder_name(design: str) -> str:
+    """A design's name as that of a folder.
+
+    >>> folder_name("crops, box, grid")
+    'crops-box-grid'
+    """
+    return re.sub(r"[^a-z0-9.]+", "-", design.lower())
+
+
 @dataclass(frozen=True)
 class Entry:
     """One training of one design."""
@@ -34,7 +43,7 @@ class Entry:
     @property
     def name(self) -> str:
         """Of its folder."""
-        return f"{re.sub(r'[^a-z0-9.]+', '-', self.design.lower())}_seed-{self.seed}"
+        return f"{folder_name(self.design)}_seed-{self.seed}"
 
     @property
     def settings(self) -> TrainSettings:

@@ -2,18 +2,20 @@
 
 | source     | the generator and the discriminator are conditioned on                                                  |
 |------------|---------------------------------------------------------------------------------------------------------|
-| frontal    | the feature of the subject's frontal image, for all of its views: the method's                        |
+| frontal    | the feature of the subject's frontal image, for all of its views: the method's                          |
 | view       | the feature of each view itself: it tells the view with the subject                                     |
 | mean       | the mean feature of all of the subject's views: no view is preferred, none is left out                  |
-| stacked    | features of the frontal image, the nearest view to the side and that to the back, one after another   |
+| predicted  | the front's feature predicted from all views together, without the frontal image                        |
+| stacked    | features of the frontal image, the nearest view to the side and that to the back, one after another     |
 | identity   | who the frontal image shows, to dlib's face recognition: a face, without hair, colours of clothes, back |
-| attributes | what parametric subjects were made from: knows more than any image, so an upper bound                 |
+| attributes | what parametric subjects were made from: knows more than any image, so an upper bound                   |
 | an encoder | the frontal image's feature by another encoder, as `SemanticEncoder.load` names it: timm/NAME, ...      |
 
 Unseen subjects, by whose conditions generators are judged, get theirs in the same way: from their
 own views or attributes (`with_source` on their dataset). Where heads are made for use, conditions
 are drawn from the features kept with the weights. From one image they can be computed for the
-sources frontal, view (which is conditioned on the frontal image's feature then) and an encoder.
+sources frontal, view and predicted (which are conditioned on the feature of the frontal image then,
+or on what is predicted of it), and an encoder.
 """
 
 from __future__ import annotations
@@ -25,13 +27,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from semhead_lib.cameras import orbit_cameras
+from semhead_lib.conditioning.frontal.network import joined, predict_fronts, predictor_for
 from semhead_lib.conditioning.semantic import SemanticEncoder, require_encoder
 from semhead_lib.data.dataset.batches import to_model_range
 from semhead_lib.data.dataset.memory import SubjectsInMemory
 from semhead_lib.data.portraits.face_crops import face_crops
 from semhead_lib.data.subjects import Subject, all_present
 
-SOURCES = ("frontal", "view", "mean", "stacked", "identity", "attributes")
+SOURCES = ("frontal", "view", "mean", "predicted", "stacked", "identity", "attributes")
 SIDE, BACK = 90.0, 180.0  # degrees of azimuth of the views of source "stacked", beside the front
 FARTHEST = 60.0  # degrees that such a view may be away from there
 
@@ -68,6 +71,10 @@ def with_source(
         return _under(subjects, *_attributes(subjects))
     if source == "identity":
         return _under(subjects, *frontal_identities(torch.stack([s.frontal for s in subjects])))
+    if source == "predicted":
+        predictor = predictor_for(encoder)
+        each = [joined(predict_fronts(encoder, predictor, s.views)).features for s in subjects]
+        return _under(subjects, torch.cat(each), str(encoder.identity))
     if source == "stacked":
         return _under(subjects, _stacked(subjects, encoder), _marked(encoder, "stacked"))
     if source not in SOURCES:

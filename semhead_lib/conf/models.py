@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from semhead_lib.conditioning.frontal.recipe import Recipe as FrontalRecipe
 from semhead_lib.conditioning.headclip.recipe import NAME as HEADCLIP
 from semhead_lib.conditioning.headclip.recipe import Recipe as HeadclipRecipe
 from semhead_lib.evaluation.headjudge.recipe import NAME as HEADJUDGE
@@ -63,6 +64,28 @@ class JudgeTrain(JudgeRecipe):
     device: str = setting(
         "auto", "auto | cpu | cuda", "where to train; auto = the GPU where there is one"
     )
+
+
+@dataclass(frozen=True)
+class FrontalTrain(FrontalRecipe):
+    """Trains a small network that predicts the feature of a subject's frontal view from a view from
+    any side, as it is or made to look like a photograph; judges it on other subjects, and writes a
+    folder with weights, log, metrics and card. The same command resumes.
+
+    time       on 2400 subjects of 4 views, 5 minutes on a core, nearly all of them for encoding
+    use        the one that ships is used wherever an image becomes a condition; another one in
+               Python, by conditioning.frontal.network.predictor_for(encoder, OUT)
+    """
+
+    data: str = needed(
+        "path", "dataset with features of fronts, masks and, for other light, depth: a folder"
+    )
+    out: str = needed("path", "folder to write; new, empty, or begun by the same command")
+    unseen: str = needed("path", "dataset of other subjects, of which the first 256 judge")
+    encoder: str = setting(
+        HEADCLIP, "text", "whose features: headclip-64, an open_clip MODEL/WEIGHTS, or a folder"
+    )
+    device: str = setting("auto", "auto | cpu | cuda", "auto = the GPU where there is one")
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from semhead_lib.atomic import write_atomically
 from semhead_lib.cameras import ELEVATION_RANGE, RADIUS
+from semhead_lib.conditioning.frontal.network import sureness
 from semhead_lib.data.portraits.frontal import portrait_of
 from semhead_lib.explore.latest_task import LatestTask
 from semhead_lib.models.generator import DEFAULT
@@ -306,11 +307,12 @@ class HeadExplorer(widgets.VBox):
         file = self.upload.value[0]
         try:
             image, said = portrait_of(bytes(file["content"]), file["name"])
-            self._photos[file["name"]] = image
+            self._photos[file["name"]], said_of = image, ""
             for model in self._models.values():
                 if model.takes_semantics:
                     model.know_image(file["name"], image)
-            self._say(said)
+                    said_of = sureness(model.certainty[file["name"]])
+            self._say("; ".join(filter(None, (said, said_of))))
             self.condition.value = f"image: {file['name']}"
             self._changed()  # another image may have the same name
         except (ValueError, OSError) as error:

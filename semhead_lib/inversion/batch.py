@@ -236,6 +236,7 @@ def _about(
         "encoder": str(inverter.encoder.identity),
         "start": inverter.start_at,
         "candidates": inverter.candidates,
+        "front": inverter.front,
         "perceptual": inverter.perceptual,
         "settings": asdict(inverter.settings),
         "files": asdict(files),

@@ -44,6 +44,7 @@ class Method:
     start: str = "best"
     cameras: str = "known"  # the true one, or the one that the photograph's landmarks give
     space: str = "w+"
+    front: str = "predicted"  # or "own": what the condition is (start.condition_of)
 
     def __post_init__(self) -> None:
         if self.cameras not in CAMERAS:
@@ -81,7 +82,8 @@ def compare(
             "settings": asdict(chosen),
             "features": extractor.identity,
         }
-        inverter = Inverter(method.model, chosen, start_at=method.start, device=device)
+        how = dict(start_at=method.start, front=method.front, device=device)
+        inverter = Inverter(method.model, chosen, **how)
         for subject in tqdm(
             subjects(inverter.generator.config.resolution), desc=method.name, disable=not progress
         ):

@@ -45,6 +45,7 @@ class Inverter:
         *,
         start_at: str = InverterSettings.start,  # one of start.STARTS
         candidates: int = InverterSettings.candidates,  # styles that the best is taken of
+        front: str = InverterSettings.front,  # one of start.FRONTS
         weights: Weights | None = None,
         perceptual: str = InverterSettings.perceptual,
         encoder: SemanticEncoder | None = None,
@@ -61,7 +62,9 @@ class Inverter:
         self.bank.check_encoder(str(self.encoder.identity), f"generator {model}")
         if start_at not in start.STARTS:
             raise ValueError(f"start must be one of {', '.join(start.STARTS)}, got {start_at!r}")
-        self.start_at, self.candidates = start_at, candidates
+        if front not in start.FRONTS:
+            raise ValueError(f"front must be one of {', '.join(start.FRONTS)}, got {front!r}")
+        self.start_at, self.candidates, self.front = start_at, candidates, front
         self.settings, self.weights, self.perceptual = (
             settings or InversionSettings(),
             weights,
@@ -78,7 +81,7 @@ class Inverter:
         """The condition that the photographs mean, and the style to start at."""
         objective = Objective(target.to(self.device), self.encoder, self.weights, self.perceptual)
         azimuth = float(orbit_angles(target.cameras[:1].cpu())[0, 0])
-        condition = start.condition_of(self.bank, objective, azimuth)
+        condition = start.condition_of(self.bank, objective, azimuth, self.front)
         if self.start_at == "mean":
             return Initialisation(objective, condition, start.mean_style(self.generator, condition))
         if self.style_encoder is not None:

@@ -84,6 +84,11 @@ class InverterSettings:
         "style encoder's",
     )
     candidates: int = setting(64, "int >= 1", "styles that the best is taken of")
+    front: str = setting(
+        "predicted",
+        "predicted | own",
+        "the condition: the feature of the front, predicted from the photographs, or their own",
+    )
     perceptual: str = setting(
         "encoder",
         "encoder | lpips",

@@ -6,25 +6,33 @@ import torch
 from torch import Tensor
 
 from semhead_lib.conditioning.bank import ConditionBank
+from semhead_lib.conditioning.frontal.network import front_features, joined
 from semhead_lib.inversion.encoder import StyleEncoder
 from semhead_lib.inversion.losses import Objective
 from semhead_lib.models.generator import Generator
-from semhead_lib.models.sampling import latents
+from semhead_lib.models.sampling import latents, to_uint8
 
 STARTS = ("mean", "best", "encoder")
+FRONTS = ("predicted", "own")
 _AT_A_TIME = 16  # heads
 
 
 def condition_of(
-    bank: ConditionBank, objective: Objective, azimuth: float = 0.0
+    bank: ConditionBank, objective: Objective, azimuth: float = 0.0, front: str = FRONTS[0]
 ) -> Tensor | None:  # [1, K]
-    """The generator's condition for the photographs: what they mean, all together, and the view
-    where it takes one.
+    """The generator's condition for the photographs: the feature of the head's front, predicted
+    from all of them together, and the view where it takes one. A mode with a view takes the one at
+    `azimuth` degrees.
 
-    With `semantic` this is all there is to get right: no camera can be wrong. A mode with a view
-    takes the one at `azimuth` degrees.
+    With `front="own"` it is the mean of the photographs' own features, as for an encoder that there
+    is no predictor for; a photograph from the side has another feature than the front.
     """
     semantics = torch.nn.functional.normalize(objective.semantics.sum(0, keepdim=True), dim=1)
+    if front == "predicted" and bank.mode.uses_semantics:
+        photographs = to_uint8(objective.target.images)
+        predicted = front_features(objective.encoder, photographs)
+        if predicted.certainty.isfinite().all():
+            semantics = joined(predicted).features.to(semantics)
     condition = bank.mapping_condition(
         semantics.cpu() if bank.mode.uses_semantics else None, 1, azimuth
     )

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from semhead_lib.cameras import orbit_cameras, rays
 from semhead_lib.conditioning.bank import ConditionBank
+from semhead_lib.conditioning.frontal.network import front_features
 from semhead_lib.conditioning.sampling import slerp
 from semhead_lib.conditioning.semantic import EMBEDDED, SemanticEncoder
 from semhead_lib.devices import keep_freed_memory, pick_device
@@ -60,6 +61,7 @@ class HeadModel:
         self.generator = Generator.load(model, self.device).requires_grad_(False)
         self.bank = ConditionBank.load(folder_of(model))
         self._images: dict[str, Tensor] = {}  # name -> feature [1, D]
+        self.certainty: dict[str, float] = {}  # name -> of the predicted front
         self._newest: tuple[HeadRequest, Tensor] | None = (
             None  # a head whose style was asked for, and the style
         )
@@ -77,8 +79,10 @@ class HeadModel:
         return self.bank.mode.uses_semantics
 
     def know_image(self, name: str, image: Tensor) -> str:  # [3, H, W] uint8
-        """Make an image a condition; returns what to ask for."""
-        self._images[name], self._newest = self.clip.images([image]), None
+        """Make the front of the head in an image a condition; returns what to ask for."""
+        front = front_features(self.clip, [image])
+        self._images[name], self._newest = front.features, None
+        self.certainty[name] = float(front.certainty)
         return f"image: {name}"
 
     def feature(self, condition: str) -> Tensor:  # [1, D]

@@ -4,6 +4,7 @@ what made each."""
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from semhead_lib.atomic import holds_out, write_atomically
 from semhead_lib.conditioning.bank import ConditionBank
+from semhead_lib.conditioning.frontal.network import front_features, sureness
 from semhead_lib.data.portraits.photos import find_photos, read_photo
 from semhead_lib.devices import keep_freed_memory, pick_device
 from semhead_lib.models.generator import Generator, folder_of
@@ -150,7 +152,12 @@ def _asked(
         return bank.nearby(clip.texts(names)), names
     path = Path(images or "")
     found = find_photos(path) if path.is_dir() else [(path.stem, path)]
-    return clip.images([read_photo(file) for _, file in found]), [name for name, _ in found]
+    fronts = front_features(clip, [read_photo(file) for _, file in found])
+    names = [name for name, _ in found]
+    for name, certainty in zip(names, fronts.certainty.tolist(), strict=True):
+        if said := sureness(certainty):
+            print(f"{name}: {said}", file=sys.stderr)
+    return fronts.features, names
 
 
 def _tiled(video: Tensor) -> Tensor:  # [N, T, 3, S, S] -> [T, 3, rows * S, columns * S]

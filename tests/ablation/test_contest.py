@@ -9,6 +9,7 @@ import yaml
 
 from semhead_lib.ablation import contest as module
 from semhead_lib.ablation.contest import contest, execute, write_results
+from semhead_lib.ablation.contest_table import pictures, read_designs
 from semhead_lib.ablation.designs import load_contest
 from semhead_lib.errors import UsageError
 from semhead_lib.evaluation.protocol import Metric, Protocol
@@ -110,6 +111,15 @@ def test_designs_are_trained_for_their_minutes_and_judged(plan, tmp_path, monkey
         "box-warm_seed-0.webp",
         "plain_seed-0.webp",
     ]
+    table = read_designs(results)
+    assert sorted(table["design"]) == ["Box, warm", "plain"] and set(table["seeds"]) == {1}
+    assert set(table["Fréchet distance"]) == {1.0} and table["of faces"].isna().all()
+    kimg = found["kimg"] + found["reconstructed_kimg"]
+    assert table.set_index("design").loc["Box, warm", "kimg"] == pytest.approx(kimg, abs=0.06)
+    assert [p.name for p in pictures(results, "Box, warm")] == ["box-warm_seed-0.webp"]
+    (results / "metrics.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(ValueError, match="holds no results of a contest: KeyError"):
+        read_designs(results)
     assert this.finished(this.entries[0], tmp_path) and not this.finished(this.entries[2], tmp_path)
 
 

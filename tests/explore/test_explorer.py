@@ -129,6 +129,7 @@ def test_a_photograph_becomes_the_condition(explorer, monkeypatch):
     explorer.upload.set_trait("value", (file,))
     assert explorer.wait() and explorer.condition.value == "image: astronaut.png"
     assert np.abs(before.astype(float) - pixels(explorer.image)).mean() > 1
+    assert all(0 < m.certainty["astronaut.png"] < 1 for m in explorer._models.values())
     explorer.upload.set_trait("value", ({**file, "name": "text.png", "content": b"no image"},))
     assert "text.png" in explorer.message.value and "alert" in explorer.message.value
     assert explorer.condition.value == "image: astronaut.png"

@@ -10,6 +10,7 @@ import torch
 from own_heads import photographs
 
 from semhead_lib.cameras import orbit_angles
+from semhead_lib.conditioning.frontal.network import front_features, joined
 from semhead_lib.inversion import pivotal
 from semhead_lib.inversion.losses import Objective
 from semhead_lib.inversion.optimise import autocorrelation, search_style
@@ -19,6 +20,7 @@ from semhead_lib.inversion.search import Search, steps_of
 from semhead_lib.inversion.settings import InversionSettings
 from semhead_lib.inversion.start import best_of, candidates, condition_of, mean_style
 from semhead_lib.models.renderer import Renderer
+from semhead_lib.models.sampling import to_uint8
 
 # Without a density grid: with 14 samples a ray, its images are others than the generator's own.
 QUICK = InversionSettings(steps=40, pivotal_steps=15, camera_lr=0.0, gain=0.0, grid=0)
@@ -207,6 +209,17 @@ def test_starts(generator, bank, objective, others):
     assert torch.equal(best, others[:1]) and distances.shape == (22,), (
         "the style that made the photograph"
     )
+
+
+def test_the_condition_is_the_predicted_front(generator, bank, objective):
+    photographs = to_uint8(objective.target.images)
+    front = joined(front_features(objective.encoder, photographs)).features
+    assert torch.allclose(
+        condition_of(bank, objective), bank.mapping_condition(front, 1), atol=1e-5
+    )
+    own = condition_of(bank, objective, front="own")
+    assert torch.allclose(own, bank.mapping_condition(objective.semantics[:1], 1), atol=1e-5)
+    assert not torch.allclose(own, condition_of(bank, objective), atol=0.05)
 
 
 def test_a_loss_that_is_no_number_stops_with_words():

@@ -1,4 +1,5 @@
 import json
+import re
 
 import numpy as np
 import pytest
@@ -56,7 +57,7 @@ def test_more_heads_begin_with_the_same(model, tmp_path):
     assert not (tmp_path / "few" / "heads.mp4").exists()
 
 
-def test_texts_and_images_make_heads(model, tmp_path):
+def test_texts_and_images_make_heads(model, tmp_path, capsys):
     texts = "a woman with red hair; a man with a beard"
     assert (
         Image.open(sample(model, tmp_path / "t", heads=2, views=2, frames=0, texts=texts)).height
@@ -71,6 +72,9 @@ def test_texts_and_images_make_heads(model, tmp_path):
     sample(model, tmp_path / "i", heads=1, views=2, frames=0, images=tmp_path / "face.png")
     assert (
         json.loads((tmp_path / "i" / "heads.json").read_text())["heads"][0]["condition"] == "face"
+    )
+    assert re.search(
+        r"^face: front (predicted|guessed), certainty 0\.\d\d", capsys.readouterr().err
     )
 
 
