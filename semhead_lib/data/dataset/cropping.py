@@ -34,7 +34,7 @@ def head_window(
 
     Raises ValueError where the origin is behind the camera.
     """
-    local = -pose[:3, :3].T @ pose[:3, 3]
+    local = (-pose[:3, :3].T @ pose[:3, 3]).tolist()
     if not local[2] > 0:
         raise ValueError("the camera looks away from the head")
     side = focal[0] * RADIUS / (FOCAL * local[2])
