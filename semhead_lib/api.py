@@ -36,7 +36,7 @@ from semhead_lib.training.settings import BeginningSettings, TrainSettings
 
 if TYPE_CHECKING:
     from semhead_lib.data.subjects import Subject
-    from semhead_lib.evaluation.report import Evaluation
+    from semhead_lib.evaluation.result import Evaluation
     from semhead_lib.inversion.search import Inverted
     from semhead_lib.training.logs import Line
     from semhead_lib.training.run_folder import Subjects

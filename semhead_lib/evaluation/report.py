@@ -32,15 +32,13 @@ of the encoder that made the conditions.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from semhead_lib import old_names
 from semhead_lib.conditioning.cameras import EACH_VIEW, condition_camera_name
 from semhead_lib.conditioning.modes import ConditionMode
 from semhead_lib.conditioning.semantic import require_encoder
@@ -56,6 +54,7 @@ from semhead_lib.evaluation.features import FeatureExtractor
 from semhead_lib.evaluation.generated_views import head_consistency
 from semhead_lib.evaluation.protocol import Metric
 from semhead_lib.evaluation.reference_statistics import ReferenceStatistics
+from semhead_lib.evaluation.result import Evaluation
 from semhead_lib.evaluation.samples import Samples, generated_samples, real_samples, styles
 from semhead_lib.evaluation.settings import EvaluationSettings
 from semhead_lib.evaluation.statistics import (
@@ -73,83 +72,6 @@ from semhead_lib.metrics.diversity import mode_coverage
 from semhead_lib.metrics.intervals import half_sample_interval
 from semhead_lib.metrics.retrieval import condition_adherence, cross_view_ranks, recall
 from semhead_lib.models.generator import Generator
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """Metrics of generated heads, and what real heads get in their place."""
-
-    generated: Metrics
-    real: Metrics
-
-    def as_json(self) -> dict[str, Any]:
-        """Plain values for `json` or `reproduce.metrics.record`."""
-        return {
-            side: {
-                scope: {name: f.as_json() for name, f in named.items()}
-                for scope, named in metrics.items()
-            }
-            for side, metrics in vars(self).items()
-        }
-
-    @classmethod
-    def from_json(cls, content: Mapping[str, Any]) -> Evaluation:
-        """Raises ValueError for what `as_json` does not write."""
-        if sorted(content) != ["generated", "real"]:
-            raise ValueError(
-                f"an evaluation has the keys generated and real, got {sorted(content)}"
-            )
-        return cls(
-            **{
-                side: {
-                    scope: {
-                        name: Metric.from_json(m)
-                        for name, m in old_names.today(old_names.METRICS, named).items()
-                    }
-                    for scope, named in metrics.items()
-                }
-                for side, metrics in content.items()
-            }
-        )
-
-    def overall(self, names: Sequence[str] | None = None) -> str:
-        """Metrics over all views with their intervals as a Markdown table: a row a metric; None:
-        all that there are."""
-        mine, real = self.generated[ALL], self.real[ALL]
-        rows = [
-            "| over all views | generated [95 % interval] | real heads in its place |",
-            "|---|---|---|",
-        ]
-        for name in mine if names is None else [name for name in names if name in mine]:
-            rows.append(f"| {name.replace('_', ' ')} | {mine[name]} | {real.get(name, '–')} |")
-        return "\n".join(rows)
-
-    def features(self, metric: str = "frechet") -> str:
-        """Identity of what made the features that a metric over all views was measured in."""
-        return self.generated[ALL][metric].protocol.features
-
-    def table(self, names: Sequence[str] | None = None, scopes: Sequence[str] | None = None) -> str:
-        """Metrics as a Markdown table: a row a scope, generated over real; None: all that there
-        are."""
-        scopes = list(self.generated) if scopes is None else scopes
-        names = (
-            list(dict.fromkeys(n for s in scopes for n in self.generated[s]))
-            if names is None
-            else names
-        )
-        rows = [["scope", *names], ["---"] * (len(names) + 1)]
-        for scope in scopes:
-            pairs = [
-                [side.get(scope, {}).get(name) for side in (self.generated, self.real)]
-                for name in names
-            ]
-            rows.append(
-                [
-                    scope,
-                    *(" / ".join(f"{f.value:.3g}" if f else "–" for f in pair) for pair in pairs),
-                ]
-            )
-        return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
 def evaluate(
