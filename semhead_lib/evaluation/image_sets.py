@@ -256,6 +256,8 @@ class ImageSet:
     def _by_kind(self, groups: list[list[int]]) -> dict[str, list[list[int]]]:
         """Heads by what they are conditioned on: "none" where nothing is known, "front" or another
         azimuth, "view", "random"; the first are those that all metrics are of."""
+        if self.plan is not None:
+            return {part: self._planned(part) for part in self.plan.parts}
         if self._conditions is None:
             return {"none": groups}
         whole = _alike(self._conditions)

@@ -31,6 +31,7 @@ from semhead_lib.atomic import write_atomically
 from semhead_lib.cameras import check_cameras, orbit_cameras
 from semhead_lib.conditioning.cameras import FRONT, RANDOM, RENDERED, condition_cameras
 from semhead_lib.data.subjects import Subject
+from semhead_lib.errors import worded
 from semhead_lib.evaluation.samples import hashed, real_samples
 from semhead_lib.files import in_file, read_json
 from semhead_lib.metrics.azimuth import AzimuthBins
@@ -176,9 +177,13 @@ class RenderPlan:
                 for name, _, camera, _ in content["images"][:shown]
                 if not str(name).endswith(f"/{FRONT_NAME}.png")
             ]
+            if len(rows) != summary.heads * summary.views:
+                raise ValueError(
+                    f"has {len(rows)} images of {summary.heads} heads with {summary.views} views"
+                )
             cameras = labels[torch.tensor(rows)].unflatten(0, (summary.heads, summary.views))
             if hashed(cameras) != summary.digest:
                 raise ValueError("its cameras are not those that it was written with")
         except (ValueError, KeyError, TypeError, IndexError, RuntimeError) as error:
-            raise ValueError(in_file(path, error)) from None
+            raise ValueError(in_file(path, ValueError(worded(error)))) from None
         return cls(summary, cameras)

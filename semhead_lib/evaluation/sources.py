@@ -159,7 +159,11 @@ class FunctionSource:
 
     def _images(self, seeds: Tensor, cameras: Tensor, conditions: Tensor) -> Tensor:
         more = {"condition_cameras": conditions.clone()} if self.takes_conditions else {}
-        found = self.function(seeds.clone(), cameras.clone(), **more)
+        try:
+            found = self.function(seeds.clone(), cameras.clone(), **more)
+        except Exception as error:  # code of others fails in many ways
+            words = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+            raise ValueError(f"{self.target} failed: {words}") from error
         images = torch.as_tensor(found).detach().cpu() if _is_array(found) else None
         expected = (len(seeds), 3)
         right = images is not None and images.ndim == 4 and images.shape[2] == images.shape[3]

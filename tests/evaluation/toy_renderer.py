@@ -23,7 +23,7 @@ def biased(seeds, cameras, condition_cameras):
     """Better where the camera is near that which it is conditioned on."""
     images = render(seeds, cameras).float()
     off = (cameras[:, [3, 7, 11]] - condition_cameras[:, [3, 7, 11]]).norm(dim=1) / 5.4
-    return (images / 127.5 - 1) * (1 - 0.5 * off.reshape(-1, 1, 1, 1)).numpy()
+    return ((images / 127.5 - 1) * (1 - 0.5 * off.reshape(-1, 1, 1, 1))).numpy()
 
 
 class StandIn(torch.nn.Module):
