@@ -138,7 +138,10 @@ class ImageSet:
                 f"{self._without_front} heads have no view within {_FRONTAL:g} degrees of the front"
             )
         conditioned = {}
-        for part, what in (("view", "the camera they are rendered from"), ("random", "another's")):
+        for part, what in (
+            ("view", "the camera they are rendered from"),
+            ("random", "another image's camera"),
+        ):
             if self._main == part:
                 conditioned[part] = samples
             elif part not in self.kinds:

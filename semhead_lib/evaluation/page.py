@@ -31,7 +31,7 @@ _POLAR = {  # metric -> title
     "recall": "Recall by azimuth (higher is better)",
     "diversity": "Diversity by azimuth (real heads: 1)",
 }
-_LOWER = ("frechet", "kernel", "directional_bias", "face_on_back", "heads_with_face", "mirrored")
+_LOWER = ("frechet", "kernel", "directional_bias", "face_on_back", "heads_with_face")
 _HIGHER = ("precision", "recall", "density", "coverage", "diversity", "cross_view", "mode_cov")
 _HIGHER += ("condition_recall", "condition_cosine", "consistency_psnr", "faces_found", "identity")
 _STYLE = (
@@ -40,6 +40,7 @@ _STYLE = (
     "border-bottom:1px solid #e4e4e4;text-align:right;white-space:nowrap}th:first-child{"
     "text-align:left;font-weight:normal}thead th{font-weight:600}small{color:#666}"
     "img{max-width:100%}figure{margin:0 0 20px}div.plots{display:flex;flex-wrap:wrap;gap:8px}"
+    "div.plots svg{width:32%;min-width:300px;height:auto}"
     "b{font-weight:700}.wide{overflow-x:auto}dt{font-weight:600;margin-top:8px}dd{margin-left:16px}"
 )
 
