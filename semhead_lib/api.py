@@ -28,7 +28,7 @@ from semhead_lib.conditioning.semantic import EMBEDDED, SemanticEncoder
 from semhead_lib.data.portraits.photos import as_photo
 from semhead_lib.devices import available_cores, keep_freed_memory, pick_device
 from semhead_lib.evaluation.headjudge.recipe import NAME as HEADJUDGE
-from semhead_lib.evaluation.settings import EvaluationSettings
+from semhead_lib.evaluation.settings import EvaluationSettings, ImageSetSettings
 from semhead_lib.heads import AnyImage, Head, HeadGenerator
 from semhead_lib.inversion.settings import Files, InversionSettings, InverterSettings
 from semhead_lib.models.generator import DEFAULT, Generator, folder_of
@@ -36,8 +36,10 @@ from semhead_lib.models.sampling import save_grid
 from semhead_lib.training.settings import BeginningSettings, TrainSettings
 
 if TYPE_CHECKING:
+    from PIL import Image
+
     from semhead_lib.data.subjects import Subject
-    from semhead_lib.evaluation.report import Evaluation
+    from semhead_lib.evaluation.result import Evaluation
     from semhead_lib.inversion.search import Inverted
     from semhead_lib.training.logs import Line
     from semhead_lib.training.run_folder import Subjects
@@ -287,18 +289,27 @@ def evaluate(
     encoder: str = EMBEDDED,
     device: str = "auto",
     progress: bool = True,
+    listen: Callable[[Image.Image], None] | None = None,
+    group: str = ImageSetSettings.group,
+    camera: str = ImageSetSettings.camera,
+    resolution: int | None = ImageSetSettings.resolution,
+    plan: Path | str | None = ImageSetSettings.plan,
     **settings: Any,
 ) -> Evaluation:
     """Metrics of a generator against subjects that it was not trained on, with 95 % intervals.
 
     Args:
-        generator: a loaded one, or what `load` takes.
-        data: dataset (a folder, or subjects) with semantic features and 2 * `heads` subjects.
+        generator: a loaded one, or what `load` takes; or images of any generator's heads, a folder
+            or zip in EG3D's form; or a function, "module:function" (docs/compare.md).
+        data: dataset (a folder, a packed file, or subjects) with semantic features and 2 * `heads`
+            subjects.
         heads: that are generated, one for the condition of each of the first subjects.
         features: that distances are measured in: "headjudge", "headclip-64", an open_clip
             "MODEL/WEIGHTS", "inception" or "dinov2".
         encoder: of the conditions and of semantic agreement.
         device: where a generator that is not loaded yet is loaded.
+        listen: called with a sheet of some of the heads.
+        group, camera, resolution, plan: how images are read (`ImageSetSettings`).
         settings: of `semhead_lib.evaluation.report.evaluate`: views, psi, seed, condition_camera,
             consistency_heads, identity_heads, store.
 
@@ -310,15 +321,39 @@ def evaluate(
     from semhead_lib.conditioning.semantic import SemanticEncoder
     from semhead_lib.conditioning.sources import source_of, with_source
     from semhead_lib.data.dataset.memory import SubjectsInMemory
+    from semhead_lib.evaluation import judging
     from semhead_lib.evaluation.features import FeatureExtractor
     from semhead_lib.evaluation.report import evaluate as judge
 
-    if not isinstance(generator, HeadGenerator):
-        generator = load(generator, device=device)
-    place, threads = str(generator.device), available_cores()
+    sets = ImageSetSettings(group, camera, resolution, plan and str(plan))
+    elsewhere = not isinstance(generator, HeadGenerator) and (
+        judging.is_function(generator) or judging.is_image_set(generator)
+    )
+    if elsewhere:
+        place = pick_device(device)
+    elif sets != ImageSetSettings():
+        raise ValueError(
+            "group, camera, resolution and plan are for images that were rendered elsewhere, and "
+            f"for functions; got a generator, {generator}"
+        )
+    else:
+        if not isinstance(generator, HeadGenerator):
+            generator = load(generator, device=device)
+        place = str(generator.device)
     extractors = {name: FeatureExtractor.load(name, device=place) for name in {features, encoder}}
+    if not isinstance(generator, HeadGenerator):
+        if not isinstance(data, (str, Path)):
+            raise ValueError("images are judged against a dataset's folder or packed file")
+        unused = {"psi", "condition_camera", "consistency_heads"}
+        own = {name: value for name, value in settings.items() if name not in unused}
+        both = extractors[features], extractors[encoder]
+        options: dict[str, Any] = dict(heads=heads, device=place, progress=progress)
+        found, sheet = judging.evaluate_images(generator, data, *both, sets, **options, **own)
+        if listen is not None:
+            listen(sheet)
+        return found
     if isinstance(data, (str, Path)):
-        data = SubjectsInMemory.load(data, limit=2 * heads, threads=threads, progress=progress)
+        data = judging.reference_subjects(data, 2 * heads, progress)
     bank = generator.bank
     trained_with = bank.encoder if bank.mode.uses_semantics else None
     source = source_of(trained_with)

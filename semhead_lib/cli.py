@@ -139,10 +139,24 @@ COMMANDS = (
     ),
     Command(
         "evaluate",
-        "judge a generator from every side, against subjects it has not seen",
+        "judge a generator, or images of any, from every side, against subjects it has not seen",
         "semhead_lib.commands:evaluate",
         models.Evaluate,
         positional=("model", "data", "out"),
+    ),
+    Command(
+        "compare",
+        "judge several generators by one protocol, side by side; the same command goes on",
+        "semhead_lib.commands:compare",
+        models.Compare,
+        many="generators",
+    ),
+    Command(
+        "render-plan",
+        "write what a generator elsewhere has to render to be compared: cameras, seeds, conditions",
+        "semhead_lib.commands:render_plan",
+        models.RenderPlan,
+        positional=("out",),
     ),
     Command(
         "sample",

@@ -216,18 +216,82 @@ def evaluate(config: models.Evaluate) -> None:
 
     from semhead_lib import api
     from semhead_lib.atomic import place_lock, remove_leftovers, write_atomically
+    from semhead_lib.evaluation.page import PAGE, Entry, write_evaluation
     from semhead_lib.evaluation.protocol import dumps
 
     settings = values_of(config, "model", "data", "out")
-    with place_lock(out := Path(config.out)):
+    out, sheets = Path(config.out), []
+    with place_lock(out):
         remove_leftovers(out.parent, out.name)
-        found = api.evaluate(config.model, config.data, **settings)
-        write_atomically(out, dumps(found.as_json()).encode())
+        as_file = out.suffix == ".json" or out.is_file()
+        found = api.evaluate(config.model, config.data, **settings, listen=sheets.append)
+        if as_file:
+            write_atomically(out, dumps(found.as_json()).encode())
+        else:
+            out.mkdir(parents=True, exist_ok=True)
+            name = found.about.get("name", Path(config.model).name)
+            write_evaluation(out, Entry(name, found, *sheets))
     print(
         found.overall(),
         found.table(scopes=[name for name in found.generated if name != "all"]),
         sep="\n\n",
     )
+    for what, why in found.about.get("left_out", {}).items():
+        print(f"left out: {what}: {why}")
+    if not as_file:
+        print(out / PAGE)
+
+
+def compare(config: models.Compare) -> None:
+    """`semhead compare GENERATORS... reference=DATASET out=DIR`."""
+    from pathlib import Path
+
+    from semhead_lib.evaluation.comparison import compare as execute
+    from semhead_lib.evaluation.page import PAGE, side_by_side
+    from semhead_lib.evaluation.settings import ImageSetSettings
+
+    sets = part(ImageSetSettings, config)
+    names = config.names and [name.strip() for name in config.names.split(",")]
+    own = values_of(config, *values_of(sets), "generators", "names", "device")
+    entries = execute(
+        config.generators, names=names or None, sets=sets, device=_device(config), **own
+    )
+    scopes = [scope for scope in entries[0].found.generated if scope != "all"]
+    print(side_by_side(entries))
+    for entry in entries:
+        print(f"\n{entry.name}", entry.found.table(scopes=scopes), sep="\n\n")
+        for what, why in entry.found.about.get("left_out", {}).items():
+            print(f"left out: {what}: {why}")
+    print(Path(config.out) / PAGE)
+
+
+def render_plan(config: models.RenderPlan) -> None:
+    """`semhead render-plan OUT`."""
+    from pathlib import Path
+
+    from semhead_lib.atomic import place_lock, write_atomically
+    from semhead_lib.errors import UsageError
+    from semhead_lib.evaluation import plan_renderer
+    from semhead_lib.evaluation.judging import reference_subjects
+    from semhead_lib.evaluation.render_plan import RenderPlan
+
+    asked: dict[str, Any] = dict(views=config.views, seed=config.seed, parts=config.conditions)
+    if config.cameras == "bins":
+        plan = RenderPlan.of_bins(config.heads, **asked)
+    elif config.reference is None:
+        raise UsageError("reference=... is needed: the dataset of the comparison, or cameras=bins")
+    else:
+        subjects = reference_subjects(config.reference, 2 * config.heads, progress=True)
+        plan = RenderPlan.of_reference(subjects, config.heads, **asked)
+    out = Path(config.out)
+    with place_lock(out):
+        count = plan.save(out)
+    script = out.with_name(Path(plan_renderer.__file__).name)
+    if not script.exists():
+        write_atomically(script, Path(plan_renderer.__file__).read_bytes())
+    cameras = "the real heads' cameras" if config.cameras == "reference" else "bins of azimuth"
+    print(f"{out}: {count} images of {plan.summary.heads} heads, {cameras}")
+    print(f"{script}: renders them within a checkout of EG3D or a descendant")
 
 
 def sample(config: models.Sample) -> None:

@@ -22,6 +22,7 @@ TOPICS = {
     "conditioning",
     "engine",
     "training",
+    "compare",
     "ablations",
     "inversion",
     "explorer",

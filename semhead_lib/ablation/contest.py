@@ -254,7 +254,7 @@ def _last(folder: Path) -> float:
 
 def write_results(plan: Contest, root: Path) -> int:
     """Write the metrics of all designs that have any; the number of rows."""
-    from semhead_lib.evaluation.report import Evaluation
+    from semhead_lib.evaluation.result import Evaluation
 
     folder, rows, designs = root / plan.folder / "results", [], {}
     for entry in plan.entries:

@@ -12,7 +12,7 @@ from semhead_lib import old_names
 from semhead_lib.atomic import write_atomically
 from semhead_lib.conditioning.cameras import FRONT, condition_camera_name
 from semhead_lib.evaluation.protocol import dumps
-from semhead_lib.evaluation.report import Evaluation
+from semhead_lib.evaluation.result import Evaluation
 from semhead_lib.files import read_bytes
 
 

@@ -9,7 +9,12 @@ from semhead_lib.conditioning.headclip.recipe import NAME as HEADCLIP
 from semhead_lib.conditioning.headclip.recipe import Recipe as HeadclipRecipe
 from semhead_lib.evaluation.headjudge.recipe import NAME as HEADJUDGE
 from semhead_lib.evaluation.headjudge.recipe import Recipe as JudgeRecipe
-from semhead_lib.evaluation.settings import EvaluationSettings
+from semhead_lib.evaluation.settings import (
+    ComparisonSettings,
+    EvaluationSettings,
+    ImageSetSettings,
+    PlanSettings,
+)
 from semhead_lib.inversion.settings import (
     EncoderRecipe,
     Files,
@@ -143,22 +148,29 @@ class Reconstruct(ReconstructionSettings):
 
 
 @dataclass(frozen=True)
-class Evaluate(EvaluationSettings):
+class Evaluate(ImageSetSettings, EvaluationSettings):
     """Judges a generator on subjects it was not trained on: distances, recall and diversity for
     every side of a head, its directional bias, its faces, its detail at each frequency, how it
     follows its condition, whether all sides agree. Writes OUT (JSON: every metric with its
-    protocol and interval) and prints the tables, generated / real in its place.
+    protocol and interval) and prints the tables, generated / real in its place. Where OUT does
+    not end in .json, it is a folder: metrics.json, a page (index.html), quality.svg, heads.webp.
+
+    MODEL may also be images of heads that any generator has rendered, a folder or zip in EG3D's
+    form; or a function, module:function or file.py:function, called with seeds [B] and cameras
+    [B, 25]. Everything that needs no semantic condition is measured (docs/compare.md).
     """
 
     model: str = needed(
         "path",
-        "generator: the name of one that ships with the package, or a folder of 'semhead train'",
+        "generator: the name of one that ships with the package, or a folder of 'semhead train'; "
+        "or a folder or zip of images with cameras; or module:function",
     )
     data: str = needed(
         "path",
-        "dataset of other subjects, with features by the encoder the generator was trained with",
+        "dataset of other subjects (folder or packed); for a generator that is conditioned on "
+        "semantics, with features by the encoder it was trained with",
     )
-    out: str = needed("path", "JSON file to write")
+    out: str = needed("path", "JSON file or folder to write")
     features: str = setting(
         HEADJUDGE,
         "text",
@@ -167,6 +179,44 @@ class Evaluate(EvaluationSettings):
     )
     encoder: str = setting(HEADCLIP, "text", "of the conditions, and of semantic agreement")
     device: str = setting("auto", "auto | cpu | cuda", "auto = the GPU where there is one")
+
+    def __post_init__(self) -> None:
+        EvaluationSettings.__post_init__(self)
+
+
+@dataclass(frozen=True)
+class Compare(ComparisonSettings):
+    """Judges generators by one protocol and shows them side by side: one table, one plot of quality
+    by azimuth, heads of each, and a page (OUT/index.html). A generator is what 'semhead evaluate'
+    takes as MODEL, or a metrics.json that it wrote; what was not measured alike is refused. Sets
+    of images that carry a plan of 'semhead render-plan' decide from where all are seen. The same
+    command goes on with what is not finished.
+    """
+
+    generators: list[str] = needed(
+        "paths",
+        "model folders, folders or zips of images with cameras, module:function, metrics.json",
+    )
+    out: str = needed("path", "folder to write")
+    reference: str | None = setting(
+        None, "path or null", "dataset to judge against; needed unless all are metrics.json"
+    )
+    features: str = setting(HEADJUDGE, "text", "that distances are taken in, as for evaluate")
+    encoder: str = setting(HEADCLIP, "text", "of the conditions, and of semantic agreement")
+    device: str = setting("auto", "auto | cpu | cuda", "auto = the GPU where there is one")
+
+
+@dataclass(frozen=True)
+class RenderPlan(PlanSettings):
+    """Writes the cameras, seeds and condition cameras that a fair comparison needs, for a generator
+    that runs elsewhere, and beside it plan_renderer.py: a script that renders the plan within a
+    checkout of EG3D or a descendant, in its own environment.
+    """
+
+    out: str = needed("path", "JSON file to write")
+    reference: str | None = setting(
+        None, "path or null", "dataset of the comparison; needed for cameras=reference"
+    )
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from semhead_lib.evaluation.face_crops import FaceFeatures
+from semhead_lib.evaluation.face_crops import FaceFeatures, frontal
 from semhead_lib.evaluation.identity import find_identities, frontal_views
 from semhead_lib.evaluation.reference_statistics import ReferenceStatistics, one_thread
 from semhead_lib.evaluation.samples import Samples
@@ -153,7 +153,10 @@ def identities(
     Raises ModuleNotFoundError without the extra `faces`.
     """
     sides, shares = [], []
-    for judged in (samples, reference_stats.matched_samples):
+    both = (samples, reference_stats.matched_samples)
+    if not all(frontal(s.cameras[:heads].flatten(0, 1)).any() for s in both):
+        return {}, {}
+    for judged in both:
         images = frontal_views(judged.images[:heads], judged.cameras[:heads])
         found = find_identities(images, progress)
         protocol = protocol_of(reference_stats, judged.made, _NETWORK, len(images), found.images, 0)

@@ -59,6 +59,8 @@ def mirrored_backs(
     if odd:  # no bin is opposite to the front
         return {}, {}
     reference = reference_stats.reference
+    if not reference_stats.counts[[0, opposite]].all():  # too few heads are seen from there
+        return {}, {}
     fronts, backs = (_in_bin(reference, b) for b in (0, opposite))
     if torch.equal(fronts.mean(0), backs.mean(0)):  # nothing tells them apart
         return {}, {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from semhead_lib.evaluation.report import Evaluation
+from semhead_lib.evaluation.result import Evaluation
 from semhead_lib.metrics.comparison import ALL
 
 _OF_SIDES = (

@@ -3,6 +3,7 @@ with it."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from semhead_lib.conditioning.semantic import EMBEDDED
 from semhead_lib.evaluation.face_crops import FaceFeatures
 from semhead_lib.evaluation.faces_on_backs import FacesOnBacks
 from semhead_lib.evaluation.features import FeatureExtractor, stored_features
-from semhead_lib.evaluation.samples import Samples
+from semhead_lib.evaluation.samples import Samples, hashed
 from semhead_lib.metrics import comparison
 from semhead_lib.metrics.azimuth import AzimuthBins, BinnedFeatures
 from semhead_lib.metrics.comparison import ALL, ComparisonScale, MetricValues, OrderedHeads
@@ -56,6 +57,7 @@ class ReferenceStatistics:
     seed: int
     splits: int  # of the real heads, for what real heads get
     halves: int  # half-samples of an interval
+    cameras: Tensor | None = None  # [N, V, 25] of judged heads; None: those of the matched heads
 
     @classmethod
     def of(
@@ -71,9 +73,13 @@ class ReferenceStatistics:
         splits: int = 40,
         halves: int = 100,
         store: Path | str | None = None,  # folder that keeps features of real images between runs
+        cameras: Tensor | None = None,  # [N, V, 25] of judged heads; None: the matched heads'
         progress: bool = False,
     ) -> ReferenceStatistics:
         """Features of the real images; the metrics of real heads are computed when first asked for.
+
+        Judged heads that have `cameras` of their own may be seen from some sides alone: bins of
+        azimuth that too few of them, or of the real heads, have a view in are left out.
 
         With features of thousands of numbers (inception) each Frechet distance over all views takes
         seconds: take fewer splits and halves then. Raises ValueError when the sets differ in heads
@@ -93,14 +99,15 @@ class ReferenceStatistics:
             BinnedFeatures.of(encoded(extractor, s.images, store, progress), s.cameras, bins)
             for s in (reference, matched)
         )
-        comparison.comparable_counts(binned, binned_twins, bins)
+        if cameras is None:
+            comparison.comparable_counts(binned, binned_twins, bins)
         same = encoder.identity == extractor.identity
         views = binned_twins.features.float() if same else None
         views = encoded(encoder, matched.images, store, progress) if views is None else views
-        subjects, fronts = (encoded(encoder, s.fronts, store) for s in (reference, matched))
+        subjects, fronts = (encoded(encoder, s.frontal, store) for s in (reference, matched))
         both = (reference, matched)
         own_fronts = (
-            [subjects, fronts] if same else [encoded(extractor, s.fronts, store) for s in both]
+            [subjects, fronts] if same else [encoded(extractor, s.frontal, store) for s in both]
         )
         faces = [
             FaceFeatures.of(s.images, s.cameras, lambda x: encoded(extractor, x, store))
@@ -108,7 +115,9 @@ class ReferenceStatistics:
         ]
         power = [head_band_power(s.images) for s in both]
         data = f"{reference.hash()}-{matched.hash()}"
-        return cls(
+        if cameras is not None:
+            data += f"-{hashed(cameras)}"
+        found = cls(
             binned,
             binned_twins,
             matched,
@@ -124,19 +133,50 @@ class ReferenceStatistics:
             seed,
             splits,
             halves,
+            cameras,
         )
+        if not found.counts.any():
+            raise ValueError(
+                f"no bin of azimuth has views of {comparison.LEAST_HEADS} judged and as many real "
+                f"heads; judged heads have {found.judged_counts.tolist()} in the bins at "
+                f"{', '.join(bins.names)}"
+            )
+        return found
+
+    @property
+    def judged_cameras(self) -> Tensor:
+        """That judged heads have to have, [N, V, 25]."""
+        return self.matched_samples.cameras if self.cameras is None else self.cameras
+
+    @cached_property
+    def judged_view(self) -> Tensor:
+        """Which view of each judged head is in which bin, [N, bins] int64, -1: none."""
+        own = self.cameras
+        return self.matched.view if own is None else self.bins.nearest_views(own)
+
+    @property
+    def judged_counts(self) -> Tensor:
+        """Judged heads with a view in each bin, [bins]."""
+        return (self.judged_view >= 0).sum(0)
+
+    @cached_property
+    def counts(self) -> Tensor:
+        """Heads that are compared in each bin, [bins]; 0: the bin is left out."""
+        if self.cameras is None:
+            return comparison.comparable_counts(self.matched, self.reference, self.bins)
+        sides = (self.judged_counts, self.reference.counts, self.matched.counts)
+        return comparison.counts_of_enough(*sides)
 
     @cached_property
     def scale(self) -> ComparisonScale:
-        """The counts are those of the reference and the matched heads, whose cameras the generated
-        heads have."""
-        counts = comparison.comparable_counts(self.matched, self.reference, self.bins)
-        every = self._pool.order
-        pooled = [
-            self._pool.heads.in_bin(b, every, int(n)) for b, n in enumerate(self._pool.heads.counts)
-        ]
-        variance = torch.tensor([total_variance(x) for x in pooled], dtype=torch.float64)
-        return ComparisonScale(self.bins, counts, variance, self.extractor.gamma)
+        """The counts are those of the reference, the matched heads and the cameras of the judged
+        ones."""
+        pool, variances = self._pool, []
+        for b, n in enumerate(pool.heads.counts.tolist()):
+            pooled = pool.heads.in_bin(b, pool.order, n)
+            variances.append(total_variance(pooled) if self.counts[b] else math.nan)
+        variance = torch.tensor(variances, dtype=torch.float64)
+        return ComparisonScale(self.bins, self.counts, variance, self.extractor.gamma)
 
     @cached_property
     def real(self) -> list[MetricValues]:
@@ -149,9 +189,10 @@ class ReferenceStatistics:
 
     @cached_property
     def floor(self) -> Tensor:
-        """Frechet distance of real from real in each bin, mean over splits, [bins]."""
+        """Frechet distance of real from real in each bin, mean over splits, [bins]; NaN for a bin
+        that is left out."""
         rows = [
-            [numbers[name, "frechet"] for name in self.bins.names]
+            [numbers.get((name, "frechet"), math.nan) for name in self.bins.names]
             for numbers in self._compared_splits
         ]
         return torch.tensor(rows, dtype=torch.float64).mean(0)
@@ -165,20 +206,19 @@ class ReferenceStatistics:
     def phi(self) -> float:
         """Of the directional bias; half-samples take the same, so that they weigh differences as
         the whole does."""
-        return float((self.floor / self.scale.variance).mean())
+        return float((self.floor / self.scale.variance).nanmean())
 
     def measure(
         self, judged: BinnedFeatures, progress: bool = False
     ) -> tuple[MetricValues, list[MetricValues]]:
-        """Metrics of heads that have the matched heads' cameras: of all, and of half-samples.
+        """Metrics of heads that have the judged heads' cameras: of all, and of half-samples.
 
         A half-sample takes half of the judged heads, with their own matches, and half of the
         reference. Raises ValueError for heads with other cameras.
         """
-        if not torch.equal(judged.view, self.matched.view):
-            raise ValueError(
-                "the heads to be measured must have the cameras of the matched real heads"
-            )
+        if not torch.equal(judged.view, self.judged_view):
+            whose = "the matched real" if self.cameras is None else "the judged"
+            raise ValueError(f"the heads to be measured must have the cameras of {whose} heads")
         n, half = len(judged), len(judged) // 2
         kernel = HeadKernel(torch.cat([judged.features, self.reference.features]), self.scale.gamma)
 

@@ -32,15 +32,13 @@ of the encoder that made the conditions.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from semhead_lib import old_names
 from semhead_lib.conditioning.cameras import EACH_VIEW, condition_camera_name
 from semhead_lib.conditioning.modes import ConditionMode
 from semhead_lib.conditioning.semantic import require_encoder
@@ -56,6 +54,7 @@ from semhead_lib.evaluation.features import FeatureExtractor
 from semhead_lib.evaluation.generated_views import head_consistency
 from semhead_lib.evaluation.protocol import Metric
 from semhead_lib.evaluation.reference_statistics import ReferenceStatistics
+from semhead_lib.evaluation.result import Evaluation
 from semhead_lib.evaluation.samples import Samples, generated_samples, real_samples, styles
 from semhead_lib.evaluation.settings import EvaluationSettings
 from semhead_lib.evaluation.statistics import (
@@ -67,89 +66,12 @@ from semhead_lib.evaluation.statistics import (
     protocol_of,
 )
 from semhead_lib.metrics.azimuth import AzimuthBins, BinnedFeatures
-from semhead_lib.metrics.comparison import ALL, MetricValues
+from semhead_lib.metrics.comparison import ALL, LEAST_HEADS, MetricValues
 from semhead_lib.metrics.consistency import Differences
 from semhead_lib.metrics.diversity import mode_coverage
 from semhead_lib.metrics.intervals import half_sample_interval
 from semhead_lib.metrics.retrieval import condition_adherence, cross_view_ranks, recall
 from semhead_lib.models.generator import Generator
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """Metrics of generated heads, and what real heads get in their place."""
-
-    generated: Metrics
-    real: Metrics
-
-    def as_json(self) -> dict[str, Any]:
-        """Plain values for `json` or `reproduce.metrics.record`."""
-        return {
-            side: {
-                scope: {name: f.as_json() for name, f in named.items()}
-                for scope, named in metrics.items()
-            }
-            for side, metrics in vars(self).items()
-        }
-
-    @classmethod
-    def from_json(cls, content: Mapping[str, Any]) -> Evaluation:
-        """Raises ValueError for what `as_json` does not write."""
-        if sorted(content) != ["generated", "real"]:
-            raise ValueError(
-                f"an evaluation has the keys generated and real, got {sorted(content)}"
-            )
-        return cls(
-            **{
-                side: {
-                    scope: {
-                        name: Metric.from_json(m)
-                        for name, m in old_names.today(old_names.METRICS, named).items()
-                    }
-                    for scope, named in metrics.items()
-                }
-                for side, metrics in content.items()
-            }
-        )
-
-    def overall(self, names: Sequence[str] | None = None) -> str:
-        """Metrics over all views with their intervals as a Markdown table: a row a metric; None:
-        all that there are."""
-        mine, real = self.generated[ALL], self.real[ALL]
-        rows = [
-            "| over all views | generated [95 % interval] | real heads in its place |",
-            "|---|---|---|",
-        ]
-        for name in mine if names is None else [name for name in names if name in mine]:
-            rows.append(f"| {name.replace('_', ' ')} | {mine[name]} | {real.get(name, '–')} |")
-        return "\n".join(rows)
-
-    def features(self, metric: str = "frechet") -> str:
-        """Identity of what made the features that a metric over all views was measured in."""
-        return self.generated[ALL][metric].protocol.features
-
-    def table(self, names: Sequence[str] | None = None, scopes: Sequence[str] | None = None) -> str:
-        """Metrics as a Markdown table: a row a scope, generated over real; None: all that there
-        are."""
-        scopes = list(self.generated) if scopes is None else scopes
-        names = (
-            list(dict.fromkeys(n for s in scopes for n in self.generated[s]))
-            if names is None
-            else names
-        )
-        rows = [["scope", *names], ["---"] * (len(names) + 1)]
-        for scope in scopes:
-            pairs = [
-                [side.get(scope, {}).get(name) for side in (self.generated, self.real)]
-                for name in names
-            ]
-            rows.append(
-                [
-                    scope,
-                    *(" / ".join(f"{f.value:.3g}" if f else "–" for f in pair) for pair in pairs),
-                ]
-            )
-        return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
 def evaluate(
@@ -210,65 +132,78 @@ def evaluate(
         seen = head_consistency(generator, w, reference_stats.bins.centres)
         merge(found.generated, _consistency(seen, len(w), reference_stats, samples.made))
     if identity_heads:
-        _merge_both(found, identities(samples, identity_heads, reference_stats, progress))
+        merge_both(found, identities(samples, identity_heads, reference_stats, progress))
     return found
 
 
 def judge(
     samples: Samples, reference_stats: ReferenceStatistics, *, progress: bool = False
 ) -> Evaluation:
-    """Metrics of heads that have the cameras of the matched real heads, whatever made them.
+    """Metrics of heads that have the cameras of the matched real heads (or those that the
+    statistics were made for), whatever made them. Heads without frontal images have no metrics of
+    fronts and no cross-view recall.
 
     Raises ValueError for heads with other cameras or of another resolution.
     """
-    matched = reference_stats.matched_samples
-    if samples.cameras.shape != matched.cameras.shape or not torch.equal(
-        samples.cameras, matched.cameras
-    ):
-        raise ValueError(
-            "the heads to be judged must have the cameras of the matched real heads, in their order"
-        )
+    matched, cameras = reference_stats.matched_samples, reference_stats.judged_cameras
+    if samples.cameras.shape != cameras.shape or not torch.equal(samples.cameras, cameras):
+        whose = "of the matched real heads" if reference_stats.cameras is None else "asked for"
+        raise ValueError(f"the heads to be judged must have the cameras {whose}, in their order")
     if samples.resolution != matched.resolution:
         raise ValueError(
             f"images must have {matched.resolution} pixels a side, got {samples.resolution}"
         )
-    extractor, encoder = reference_stats.extractor, reference_stats.encoder
-    features = extractor.images(samples.images, progress)
-    same = encoder.identity == extractor.identity
-    semantic = features if same else encoder.images(samples.images, progress)
-    fronts = encoder.images(samples.fronts)
-    own_fronts = fronts if same else extractor.images(samples.fronts)
-
+    features = reference_stats.extractor.images(samples.images, progress)
     binned = BinnedFeatures.of(features, samples.cameras, reference_stats.bins)
     numbers, halves = reference_stats.measure(binned, progress)
     generated, real = (
         _distances(numbers, halves, reference_stats, samples.made),
         _reference_distances(reference_stats),
     )
-    merge(generated, _agreement(semantic, fronts, reference_stats, samples.made))
-    merge(real, _agreement(*reference_stats.semantic, reference_stats, matched.made))
-    for side, these, made in (
-        (generated, fronts, samples.made),
-        (real, reference_stats.semantic[1], matched.made),
-    ):
-        merge(side, _mode_coverage(these, reference_stats, made))
-    if samples.conditions is not None:
-        asked = (
-            samples.conditions
-            if samples.encoder == encoder.identity
-            else reference_stats.semantic[1]
-        )
-        merge(generated, _adherence(fronts, asked, reference_stats, samples.made))
     found = Evaluation(generated, real)
-    _merge_both(found, front_distances(own_fronts, samples.made, reference_stats))
-    _merge_both(found, face_distance(samples, reference_stats))
-    _merge_both(found, faces_on_backs(samples, reference_stats))
-    _merge_both(found, mirrored_backs(binned, samples.made, reference_stats))
-    _merge_both(found, power_ratios(samples, reference_stats))
+    if samples.fronts is not None:
+        _merge_fronts(found, samples, features, reference_stats, progress)
+    merge_both(found, face_distance(samples, reference_stats))
+    merge_both(found, faces_on_backs(samples, reference_stats))
+    merge_both(found, mirrored_backs(binned, samples.made, reference_stats))
+    merge_both(found, power_ratios(samples, reference_stats))
     return found
 
 
-def _merge_both(found: Evaluation, more: tuple[Metrics, Metrics]) -> None:
+def _merge_fronts(
+    found: Evaluation,
+    samples: Samples,
+    features: Tensor,  # [N, V, D] by the extractor
+    reference_stats: ReferenceStatistics,
+    progress: bool,
+) -> None:
+    """All metrics that need an image of each head's front."""
+    matched, frontal = reference_stats.matched_samples, samples.frontal
+    extractor, encoder = reference_stats.extractor, reference_stats.encoder
+    same = encoder.identity == extractor.identity
+    semantic = features if same else encoder.images(samples.images, progress)
+    fronts = encoder.images(frontal)
+    own_fronts = fronts if same else extractor.images(frontal)
+    view = reference_stats.judged_view
+    if samples.front_views is not None:  # that an image finds itself says nothing
+        view = torch.where(view == samples.front_views[:, None], -1, view)
+    merge(found.generated, _agreement(semantic, fronts, view, reference_stats, samples.made))
+    views, real_fronts = reference_stats.semantic
+    view = reference_stats.matched.view
+    merge(found.real, _agreement(views, real_fronts, view, reference_stats, matched.made))
+    for side, these, made in (
+        (found.generated, fronts, samples.made),
+        (found.real, real_fronts, matched.made),
+    ):
+        merge(side, _mode_coverage(these, reference_stats, made))
+    if samples.conditions is not None:
+        asked = samples.conditions if samples.encoder == encoder.identity else real_fronts
+        merge(found.generated, _adherence(fronts, asked, reference_stats, samples.made))
+    merge_both(found, front_distances(own_fronts, samples.made, reference_stats))
+
+
+def merge_both(found: Evaluation, more: tuple[Metrics, Metrics]) -> None:
+    """Put metrics of generated and of real heads among those that were found."""
     merge(found.generated, more[0])
     merge(found.real, more[1])
 
@@ -306,12 +241,18 @@ def _reference_distances(reference_stats: ReferenceStatistics) -> Metrics:
 
 
 def _agreement(
-    views: Tensor, fronts: Tensor, reference_stats: ReferenceStatistics, made: str
+    views: Tensor,  # [N, V, D]
+    fronts: Tensor,  # [N, D]
+    in_bins: Tensor,  # [N, bins] which view of each head is in which bin, -1: none
+    reference_stats: ReferenceStatistics,
+    made: str,
 ) -> Metrics:
     ranks, metrics = cross_view_ranks(views, fronts), {}
     for b, scope in enumerate(reference_stats.bins.names):
-        view = reference_stats.matched.view[:, b]
+        view = in_bins[:, b]
         found = ranks[view >= 0, view[view >= 0]]
+        if len(found) < LEAST_HEADS:
+            continue
         protocol = protocol_of(
             reference_stats,
             made,

@@ -36,7 +36,7 @@ class Samples:
 
     images: Tensor  # [N, V, 3, H, W] uint8
     cameras: Tensor  # [N, V, 25]
-    fronts: Tensor  # [N, 3, H, W] uint8: azimuth 0, elevation 0
+    fronts: Tensor | None  # [N, 3, H, W] uint8: azimuth 0, elevation 0; None: there are none
     made: str  # what made the images
     conditions: Tensor | None = (
         # [N, D] semantic features: of the real heads, and what the generated ones are conditioned
@@ -44,11 +44,14 @@ class Samples:
         None
     )
     encoder: str | None = None  # identity of what made the conditions
+    # [N] int64: which of a head's views is also its front, -1: none; None: no head's
+    front_views: Tensor | None = None
 
     def __post_init__(self) -> None:
         n, v, _, h, w = self.images.shape if self.images.ndim == 5 else (0,) * 5
-        shapes = [list(x.shape) for x in (self.images, self.cameras, self.fronts)]
-        if not n or shapes != [[n, v, 3, h, w], [n, v, 25], [n, 3, h, w]]:
+        there = [x for x in (self.images, self.cameras, self.fronts) if x is not None]
+        shapes = [list(x.shape) for x in there]
+        if not n or shapes != [[n, v, 3, h, w], [n, v, 25], [n, 3, h, w]][: len(there)]:
             raise ValueError(
                 "expected images [N, V, 3, H, W], cameras [N, V, 25], fronts [N, 3, H, W]; got "
                 f"{shapes}"
@@ -64,11 +67,24 @@ class Samples:
 
     def hash(self) -> str:
         """First 16 hex digits of the SHA-256 of images and cameras."""
-        digest = hashlib.sha256()
-        for tensor in (self.images, self.cameras, self.fronts):
-            digest.update(f"{list(tensor.shape)}".encode())
-            digest.update(tensor.contiguous().numpy().data)
-        return digest.hexdigest()[:16]
+        fronts = [] if self.fronts is None else [self.fronts]
+        return hashed(self.images, self.cameras, *fronts)
+
+    @property
+    def frontal(self) -> Tensor:
+        """The fronts. Raises ValueError where there are none."""
+        if self.fronts is None:
+            raise ValueError(f"{self.made}: these heads have no frontal images")
+        return self.fronts
+
+
+def hashed(*tensors: Tensor) -> str:
+    """First 16 hex digits of the SHA-256 of tensors and their shapes."""
+    digest = hashlib.sha256()
+    for tensor in tensors:
+        digest.update(f"{list(tensor.shape)}".encode())
+        digest.update(tensor.contiguous().numpy().data)
+    return digest.hexdigest()[:16]
 
 
 def real_samples(
@@ -98,7 +114,7 @@ def real_samples(
         )
     picked = {i: sorted(choose_views(seed, 0, i, counts[i], views)) for i in chosen}
     halves = (chosen[:heads], chosen[heads:])
-    one, other = (_stacked([(subjects[i], picked[i]) for i in half], resolution) for half in halves)
+    one, other = (stacked([(subjects[i], picked[i]) for i in half], resolution) for half in halves)
     return one, other
 
 
@@ -170,15 +186,16 @@ def _with_front(cameras: Tensor) -> Tensor:  # [N, V, 25] -> [N, V + 1, 25]
     return torch.cat([cameras, front.expand(len(cameras), 1, -1)], dim=1)
 
 
-def _stacked(rows: list[tuple[Subject, list[int]]], resolution: int | None) -> Samples:
+def stacked(rows: list[tuple[Subject, list[int]]], resolution: int | None) -> Samples:
+    """Real heads: subjects with the views that are taken of each."""
     encoder = rows[0][0].semantic_encoder
     if encoder:
         for subject, _ in rows:
             require_encoder(subject.semantic_encoder, encoder, f"subject {subject.id}")
     return Samples(
-        images=_resized(torch.stack([subject.views[views] for subject, views in rows]), resolution),
+        images=resized(torch.stack([subject.views[views] for subject, views in rows]), resolution),
         cameras=torch.stack([subject.cameras[views] for subject, views in rows]),
-        fronts=_resized(torch.stack([subject.frontal for subject, _ in rows]), resolution),
+        fronts=resized(torch.stack([subject.frontal for subject, _ in rows]), resolution),
         made="real",
         conditions=torch.stack(all_present((s.semantic for s, _ in rows), "features"))
         if encoder
@@ -187,7 +204,9 @@ def _stacked(rows: list[tuple[Subject, list[int]]], resolution: int | None) -> S
     )
 
 
-def _resized(images: Tensor, resolution: int | None) -> Tensor:  # [..., 3, H, W] uint8
+def resized(images: Tensor, resolution: int | None) -> Tensor:  # [..., 3, H, W] uint8
+    """Images brought to `resolution` pixels a side (bicubic, antialiased). Raises ValueError for
+    smaller ones."""
     side = images.shape[-1]
     if resolution in (None, side):
         return images

@@ -7,6 +7,7 @@ there, so that halves of heads, real halves and generated heads meet the referen
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -34,7 +35,7 @@ class ComparisonScale(NamedTuple):
     """What the real data and the extractor fix, for all comparisons alike."""
 
     bins: AzimuthBins
-    counts: Tensor  # [bins] heads compared in each bin
+    counts: Tensor  # [bins] heads compared in each bin; 0: none, the bin is left out
     variance: Tensor  # [bins] total variance of the real features
     gamma: float  # of the kernel distance
 
@@ -61,6 +62,8 @@ def compare(
     numbers: MetricValues = {(ALL, "frechet"): frechet_distance(y, x)}
     for b, name in enumerate(scale.bins.names):
         count = int(scale.counts[b])
+        if not count:
+            continue
         x, y, match = (
             drawn.heads.in_bin(b, drawn.order, count) for drawn in (judged, reference, matched)
         )
@@ -82,19 +85,21 @@ def compare(
 def frechet_by_bin(
     judged: OrderedHeads, reference: OrderedHeads, scale: ComparisonScale
 ) -> Tensor:  # [bins]
-    """The Frechet distances of `compare` alone."""
-    pairs = (
-        [d.heads.in_bin(b, d.order, int(n)) for d in (reference, judged)]
-        for b, n in enumerate(scale.counts)
-    )
-    return torch.tensor([frechet_distance(*pair) for pair in pairs], dtype=torch.float64)
+    """The Frechet distances of `compare` alone; NaN for a bin that is left out."""
+    distances = []
+    for b, n in enumerate(scale.counts.tolist()):
+        pair = [d.heads.in_bin(b, d.order, n) for d in (reference, judged)]
+        distances.append(frechet_distance(*pair) if n else math.nan)
+    return torch.tensor(distances, dtype=torch.float64)
 
 
 def with_bias(
     numbers: MetricValues, floor: Tensor, scale: ComparisonScale, phi: float
 ) -> MetricValues:
     """The numbers and the directional bias that they make; `floor` [bins] is the Frechet distance
-    of real from real at the same counts."""
+    of real from real at the same counts. There is no bias where a bin is left out."""
+    if not scale.counts.all():
+        return numbers
     rows = [
         [numbers[name, metric] for name in scale.bins.names] for metric in ("frechet", "diversity")
     ]
@@ -106,6 +111,19 @@ def with_bias(
         (ALL, "directional_bias_of_quality"): bias.quality,
         (ALL, "directional_bias_of_diversity"): bias.diversity,
     }
+
+
+def counts_of_enough(
+    judged: Tensor, reference: Tensor, matched: Tensor
+) -> Tensor:  # [bins] each -> [bins]
+    """Heads that can be compared in each bin; 0 where there are fewer than `LEAST_HEADS`, for heads
+    that are not seen from all around.
+
+    >>> counts_of_enough(*torch.tensor([[30, 20, 0], [40, 40, 40], [25, 40, 40]])).tolist()
+    [25, 0, 0]
+    """
+    counts = torch.minimum(torch.minimum(judged, reference), matched)
+    return torch.where(counts < LEAST_HEADS, 0, counts)
 
 
 def comparable_counts(

@@ -1,0 +1,121 @@
+"""Render a plan of `semhead render-plan` with EG3D, PanoHead, SphereHead, HyPlaneHead, or any other
+generator that has their interface.
+
+Copy this file and the plan into that generator's own checkout and run it in its own environment:
+
+    python plan_renderer.py plan.json out --network network.pkl
+
+It needs torch, numpy and Pillow, and nothing of semhead. The generator is what
+`legacy.load_network_pkl(file)["G_ema"]` of the checkout returns, or what a function of yours
+returns (--load module:function, called with the network's path). It must have
+
+    z_dim
+    ws = mapping(z, c, truncation_psi=...)     z [B, z_dim], c [B, 25] condition cameras
+    synthesis(ws, c, noise_mode="const")       c [B, 25] cameras; a dict with "image" [B, 3, S, S]
+                                               in [-1, 1]
+
+`out` gets the images and a dataset.json in EG3D's form: their camera labels, the cameras they were
+conditioned on, and the plan. The same command goes on where it was interrupted. Then, where semhead
+is installed: semhead evaluate out REFERENCE results
+"""
+
+import argparse
+import importlib
+import json
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+
+def load_network(path):
+    """The generator of a pickle, by the checkout's own loader, which executes what the file holds:
+    load only files that you trust."""
+    import legacy
+
+    with open(path, "rb") as file:
+        return legacy.load_network_pkl(file)["G_ema"]
+
+
+def latent(seed, z_dim):
+    """The z that EG3D's scripts draw for a seed, [1, z_dim]."""
+    draw = np.random.RandomState(seed).randn(1, z_dim)
+    return torch.from_numpy(draw).float()
+
+
+def write_image(path, image):
+    """[3, S, S] in [-1, 1] as PNG, whole or not at all."""
+    pixels = (image.float() * 127.5 + 127.5).round().clamp(0, 255).to(torch.uint8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    Image.fromarray(pixels.permute(1, 2, 0).cpu().numpy()).save(partial, format="PNG")
+    os.replace(partial, path)
+
+
+def labels_in(plan):
+    """What dataset.json says: labels and condition cameras of all images, and the plan."""
+    cameras, images = plan["cameras"], plan["images"]
+    return {
+        "labels": [[name, cameras[camera]] for name, _, camera, _ in images],
+        "condition_cameras": [[name, cameras[condition]] for name, _, _, condition in images],
+        "plan": plan["about"],
+    }
+
+
+@torch.no_grad()
+def render_plan(generator, plan, out, device="cpu", truncation_psi=1.0, batch=4, say=print):
+    """Write all images of a plan that are not there yet, then dataset.json."""
+    cameras = torch.tensor(plan["cameras"], dtype=torch.float32)
+    waiting = [image for image in plan["images"] if not (out / image[0]).exists()]
+    for start in range(0, len(waiting), batch):
+        some = waiting[start : start + batch]
+        z = torch.cat([latent(seed, generator.z_dim) for _, seed, _, _ in some]).to(device)
+        seen, on = (cameras[[image[place] for image in some]].to(device) for place in (2, 3))
+        ws = generator.mapping(z, on, truncation_psi=truncation_psi)
+        images = generator.synthesis(ws, seen, noise_mode="const")["image"]
+        for (name, *_), image in zip(some, images):  # noqa: B905 (Python 3.8, as EG3D has)
+            write_image(out / name, image)
+        done = start + len(some)
+        if start // batch % 25 == 0 or done == len(waiting):
+            say("%d of %d images" % (done, len(waiting)))  # noqa: UP031
+    partial = out / "dataset.json.partial"
+    partial.write_text(json.dumps(labels_in(plan)))
+    os.replace(partial, out / "dataset.json")
+
+
+def main():
+    """The command line."""
+    parser = argparse.ArgumentParser(description="render a plan of 'semhead render-plan'")
+    parser.add_argument("plan", type=Path, help="file of 'semhead render-plan'")
+    parser.add_argument("out", type=Path, help="folder to write")
+    parser.add_argument("--network", required=True, help="the generator's pickle")
+    parser.add_argument("--load", help="module:function that loads it; else legacy.py's loader")
+    parser.add_argument("--truncation-psi", type=float, default=1.0, help="1 = none")
+    parser.add_argument("--batch", type=int, default=4, help="images at a time")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    given = parser.parse_args()
+    plan = json.loads(given.plan.read_text())
+    if plan.get("format") != "semhead-render-plan":
+        sys.exit("%s is no plan of 'semhead render-plan'" % given.plan)  # noqa: UP031
+    load = load_network
+    sys.path.insert(0, os.getcwd())
+    if given.load:
+        module, _, name = given.load.partition(":")
+        load = getattr(importlib.import_module(module), name)
+    given.out.mkdir(parents=True, exist_ok=True)
+    settings = {"network": given.network, "truncation_psi": given.truncation_psi}
+    settings["plan"] = plan["about"]
+    begun = given.out / "render.json"
+    if begun.exists() and json.loads(begun.read_text()) != settings:
+        sys.exit("%s was begun with other settings: use another folder" % given.out)  # noqa: UP031
+    begun.write_text(json.dumps(settings))
+    generator = load(given.network).to(given.device).eval()
+    options = {"truncation_psi": given.truncation_psi, "batch": given.batch}
+    render_plan(generator, plan, given.out, given.device, **options)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,212 @@
+"""Where judged heads come from: a generator of ours, a function that renders, or images that were
+rendered elsewhere (image_sets.py)."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import inspect
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from semhead_lib.conditioning.bank import ConditionBank
+from semhead_lib.conditioning.cameras import FRONT
+from semhead_lib.conditioning.semantic import require_encoder
+from semhead_lib.evaluation.matching import Viewing
+from semhead_lib.evaluation.render_plan import PARTS, PlanSummary, RenderPlan, head_seed
+from semhead_lib.evaluation.samples import Samples, generated_samples, hashed, resized
+from semhead_lib.models.generator import Generator, folder_of
+from semhead_lib.models.sampling import to_uint8
+
+CONDITIONED = ("view", "random")  # parts in which every image has a condition camera of its own
+
+
+@dataclass(frozen=True)
+class JudgedHeads:
+    """Heads to be judged by all metrics, and by distances when each image is conditioned on a
+    camera of its own."""
+
+    samples: Samples
+    conditioned: dict[str, Samples] = field(default_factory=dict)  # "view", "random"
+    left_out: dict[str, str] = field(default_factory=dict)  # metrics, and why they are
+
+
+class Source(Protocol):
+    """Something that has or makes images of heads."""
+
+    name: str
+    side: int  # pixels a side of its images
+
+
+class Rendered(Source, Protocol):
+    """A source that renders from any camera."""
+
+    def render(
+        self,
+        viewing: Viewing,
+        matched: Samples,  # real heads, with their semantic conditions
+        resolution: int,  # pixels a side
+        progress: bool = False,
+    ) -> JudgedHeads:
+        """The heads that are seen so."""
+        ...
+
+
+class GeneratorSource:
+    """A generator of ours in its folder."""
+
+    def __init__(
+        self, model: Path | str, device: str = "cpu", psi: float = 1.0, name: str | None = None
+    ) -> None:
+        folder = folder_of(model)
+        self.name, self.psi = name or folder.name, psi
+        self.network = Generator.load(model, device).requires_grad_(False)
+        self.bank, self.side = ConditionBank.load(folder), self.network.config.resolution
+
+    def render(
+        self, viewing: Viewing, matched: Samples, resolution: int, progress: bool = False
+    ) -> JudgedHeads:
+        """A head for each matched real one, under its semantic condition where the generator has
+        one. Raises ValueError for conditions of another encoder."""
+        mode, place = self.bank.mode, replace(matched, cameras=viewing.cameras)
+        if mode.uses_semantics:
+            trained_with = self.bank.encoder or "none"
+            require_encoder(matched.encoder, trained_with, f"the conditions of {self.name}")
+
+        def heads(camera: str) -> Samples:
+            drawn: dict[str, Any] = dict(psi=self.psi, seed=viewing.seed, condition_camera=camera)
+            made = generated_samples(self.network, mode, place, **drawn, progress=progress)
+            images, fronts = (resized(x, resolution) for x in (made.images, made.frontal))
+            return replace(made, images=images, fronts=fronts)
+
+        left_out = {"consistency": "'semhead evaluate' measures it of generators of ours"}
+        if not mode.shows_view:
+            why = "the generator is conditioned on no camera"
+            left_out["frechet_view, frechet_random"] = why
+            return JudgedHeads(heads(FRONT), left_out=left_out)
+        conditioned = {part: heads(PARTS[part]) for part in CONDITIONED}
+        return JudgedHeads(heads(FRONT), conditioned, left_out)
+
+
+class FunctionSource:
+    """A function `render(seeds, cameras)`, named "module:function" or "file.py:function".
+
+    It gets int64 [B] and float32 [B, 25] tensors on the CPU, and returns B images [B, 3, S, S],
+    uint8 or numbers in [-1, 1], as a tensor or an array. The same seed is the same head. If it has
+    a third parameter `condition_cameras`, float32 [B, 25], it is also asked for the images that
+    FID-view and FID-random are of.
+
+    Raises ValueError for a name that leads to no such function.
+    """
+
+    def __init__(self, target: str, name: str | None = None) -> None:
+        self.target, self.name = target, name or target.rpartition(":")[2]
+        self.function = _function(target)
+        try:
+            known = inspect.signature(self.function).parameters
+        except (TypeError, ValueError):
+            known = {}
+        self.takes_conditions = "condition_cameras" in known
+        plan = RenderPlan.of_bins(1, 1)
+        self.side = self._images(torch.zeros(1, dtype=torch.int64), *[plan.cameras[0]] * 2).shape[
+            -1
+        ]
+
+    def render(
+        self, viewing: Viewing, matched: Samples, resolution: int, progress: bool = False
+    ) -> JudgedHeads:
+        """A head for each seed."""
+        n, v = viewing.cameras.shape[:2]
+        seeds = torch.tensor([head_seed(viewing.seed, head) for head in range(n)])
+        summary = PlanSummary(viewing.kind, n, v, viewing.seed, "", tuple(PARTS))
+        plan = RenderPlan(summary, viewing.cameras)
+        front = RenderPlan.of_bins(1, 1).cameras[0]  # [1, 25]
+
+        def heads(part: str) -> Samples:
+            found, on = [], plan.conditions(part)
+            with_front = part == "front"
+            what = f"{self.name}, {part}"
+            for i in tqdm(range(n), unit="head", desc=what, disable=not progress):
+                cameras, conditions = viewing.cameras[i], on[i]
+                if with_front:
+                    cameras, conditions = (torch.cat([x, front]) for x in (cameras, conditions))
+                images = self._images(seeds[i].expand(len(cameras)), cameras, conditions)
+                found.append(resized(images, resolution))
+            images = torch.stack(found)
+            made = f"{self.target} [images {hashed(images)}]"
+            if self.takes_conditions:
+                made += f", condition camera {PARTS[part]}"
+            return Samples(
+                images[:, :v], viewing.cameras, images[:, v] if with_front else None, made
+            )
+
+        left_out = {
+            "condition_cosine, condition_recall": "no semantic condition of these heads is known",
+            "consistency": "needs depth, which images alone do not have",
+        }
+        if not self.takes_conditions:
+            left_out["frechet_view, frechet_random"] = "the function takes no condition_cameras"
+            return JudgedHeads(heads("front"), left_out=left_out)
+        return JudgedHeads(heads("front"), {part: heads(part) for part in CONDITIONED}, left_out)
+
+    def _images(self, seeds: Tensor, cameras: Tensor, conditions: Tensor) -> Tensor:
+        more = {"condition_cameras": conditions.clone()} if self.takes_conditions else {}
+        try:
+            found = self.function(seeds.clone(), cameras.clone(), **more)
+        except Exception as error:  # code of others fails in many ways
+            words = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+            raise ValueError(f"{self.target} failed: {words}") from error
+        images = torch.as_tensor(found).detach().cpu() if _is_array(found) else None
+        expected = (len(seeds), 3)
+        right = images is not None and images.ndim == 4 and images.shape[2] == images.shape[3]
+        if not right or images is None or tuple(images.shape[:2]) != expected:
+            came = type(found).__name__ if images is None else list(images.shape)
+            raise ValueError(
+                f"{self.target} must return images [{len(seeds)}, 3, S, S], got {came}"
+            )
+        if images.dtype == torch.uint8:
+            return images
+        if not images.is_floating_point() or not bool(images.isfinite().all()):
+            raise ValueError(
+                f"{self.target} must return uint8 or finite numbers in [-1, 1], got {images.dtype}"
+            )
+        return to_uint8(images)
+
+
+def _is_array(found: Any) -> bool:
+    return isinstance(found, Tensor | np.ndarray)
+
+
+def _function(target: str) -> Callable[..., Any]:
+    module, _, name = target.rpartition(":")
+    try:
+        if module.endswith(".py"):
+            path = Path(module).resolve()
+            spec = importlib.util.spec_from_file_location(path.stem, path)
+            if spec is None or spec.loader is None or not path.is_file():
+                raise FileNotFoundError(f"{module} does not exist")
+            loaded = importlib.util.module_from_spec(spec)
+            sys.modules.setdefault(path.stem, loaded)
+            spec.loader.exec_module(loaded)
+        else:
+            sys.path.insert(0, str(Path.cwd()))
+            try:
+                loaded = importlib.import_module(module)
+            finally:
+                sys.path.pop(0)
+    except Exception as error:  # code of others fails in many ways
+        raise ValueError(
+            f"{target}: cannot be imported: {type(error).__name__}: {error}"
+        ) from error
+    found = getattr(loaded, name, None)
+    if not callable(found):
+        raise ValueError(f"{target}: {module} has no function {name!r}")
+    return found

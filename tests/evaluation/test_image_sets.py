@@ -1,0 +1,301 @@
+"""Images of heads that were rendered elsewhere, and functions that render."""
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+import toy_renderer
+from PIL import Image
+from plan_of_toys import planned_set
+from toy_heads import BINS, ENCODER, EXTRACTOR, around, codes, draw, heads
+
+from semhead_lib.cameras import orbit_cameras
+from semhead_lib.evaluation.image_sets import ImageSet, is_image_set
+from semhead_lib.evaluation.judging import (
+    common_viewing,
+    evaluate_images,
+    reference_subjects,
+    source_of,
+)
+from semhead_lib.evaluation.matching import Viewing, nearest_real_samples
+from semhead_lib.evaluation.render_plan import RenderPlan, head_seed
+from semhead_lib.evaluation.result import Evaluation
+from semhead_lib.evaluation.settings import ImageSetSettings
+from semhead_lib.evaluation.sources import FunctionSource
+
+HERE = Path(__file__).parent
+HEADS = 48
+
+
+def write_set(folder, images, cameras, name="{head:03d}/{view}.png", conditions=None, plan=None):
+    """[N, V, 3, S, S], [N, V, 25] in EG3D's form."""
+    labels, on = [], []
+    for head in range(len(images)):
+        for view in range(len(images[head])):
+            file = name.format(head=head, view=view)
+            (folder / file).parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(images[head][view].permute(1, 2, 0).numpy()).save(folder / file)
+            labels.append([file, cameras[head][view].double().tolist()])
+            if conditions is not None:
+                on.append([file, conditions[head][view].double().tolist()])
+    content = {"labels": labels} | ({"condition_cameras": on} if on else {})
+    (folder / "dataset.json").write_text(json.dumps(content | ({"plan": plan} if plan else {})))
+    return folder
+
+
+def judged(target, data, group="folder", plan=None, **settings) -> Evaluation:
+    sets = ImageSetSettings(group, plan=plan and str(plan))
+    options = dict(heads=HEADS, bins=BINS) | settings
+    return evaluate_images(target, data, EXTRACTOR, ENCODER, sets, **options)[0]
+
+
+def values(found: Evaluation) -> dict:
+    return {
+        (scope, name): (m.value, m.low, m.high)
+        for scope, named in found.generated.items()
+        for name, m in named.items()
+    }
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory) -> Path:
+    return toy_renderer.dataset(tmp_path_factory.mktemp("reference") / "heads", 2 * HEADS)
+
+
+@pytest.fixture(scope="module")
+def planned(reference, tmp_path_factory) -> tuple[Path, Path]:
+    """A plan, and a set of images of the stand-in by it."""
+    folder = tmp_path_factory.mktemp("planned")
+    return folder / "plan.json", planned_set(reference, folder, HEADS)
+
+
+@pytest.fixture(scope="module")
+def of_set(reference, planned) -> Evaluation:
+    return judged(planned[1], reference)
+
+
+def test_a_planned_set_has_all_metrics_that_need_no_condition(of_set):
+    whole, real = of_set.generated["all"], of_set.real["all"]
+    for name in ("frechet", "kernel", "directional_bias", "frechet_front", "mode_coverage"):
+        assert name in whole and name in real
+    assert {"face_on_back", "mirrored_back", "power_4-8"} <= whole.keys()
+    assert {"recall", "diversity", "cross_view_recall_1"} <= of_set.generated["180"].keys()
+    assert "condition_cosine" not in whole and "consistency_psnr" not in whole
+    reasons = of_set.about["left_out"]
+    assert "depth" in reasons["consistency"] and "condition_cosine, condition_recall" in reasons
+    assert "real views have these cameras" in of_set.about["seen"]
+    assert "condition camera front" in whole["frechet"].protocol.judged
+
+
+def test_it_shows_which_camera_images_are_conditioned_on(of_set):
+    """The stand-in is as good as real where it is conditioned on the camera that it is rendered
+    from."""
+    for scope in ("90", "180", "-90"):
+        named = of_set.generated[scope]
+        assert named["frechet_view"].value < 0.8 * named["frechet"].value
+    whole, floor = of_set.generated["all"], of_set.real["all"]["frechet"]
+    assert whole["frechet_view"].value < 1.5 * floor.value < whole["frechet_random"].high
+    assert of_set.real["all"]["frechet_random"] == floor
+    assert whole["directional_bias"].low > of_set.real["all"]["directional_bias"].high
+    assert "condition camera rendered" in whole["frechet_view"].protocol.judged
+
+
+def test_a_function_is_measured_as_its_images_are(reference, tmp_path):
+    """By the reference's cameras, without a plan in a file."""
+    function = f"{HERE / 'toy_renderer.py'}:render"
+    one = judged(function, reference)
+    plan = RenderPlan.of_reference(reference_subjects(reference), HEADS, parts=["front"])
+    front = orbit_cameras(torch.zeros(1), torch.zeros(1)).expand(HEADS, 1, 25)
+    cameras = torch.cat([plan.cameras, front], dim=1)
+    code = torch.stack([toy_renderer.code_of(head_seed(0, i)) for i in range(HEADS)])
+    summary = plan.summary.as_json()
+    images = draw(code, cameras)
+    folder = tmp_path / "set"
+    write_set(folder, images[:, :4], plan.cameras, "front-{head:05d}/{view:02d}.png", plan=summary)
+    content = json.loads((folder / "dataset.json").read_text())
+    for head in range(HEADS):
+        name = f"front-{head:05d}/front.png"
+        Image.fromarray(images[head, 4].permute(1, 2, 0).numpy()).save(folder / name)
+        content["labels"].append([name, front[0, 0].tolist()])
+    (folder / "dataset.json").write_text(json.dumps(content))
+    other = judged(folder, reference)
+    assert values(one) == values(other) and one.real == other.real
+    assert one.about["left_out"]["frechet_view, frechet_random"].startswith("the function takes no")
+    assert one.generated["all"]["directional_bias"].low < one.real["all"]["directional_bias"].high
+
+
+def test_cameras_of_its_own(reference, tmp_path):
+    """Grouped by names; real views are those that are nearest."""
+    cameras = around(HEADS, seed=7)
+    images = draw(codes(HEADS, seed=8), cameras)
+    folder = write_set(tmp_path / "set", images, cameras, "img-{head:03d}-{view}.png")
+    found = judged(folder, reference, group=r"img-(\d+)-")
+    assert "cameras of its own; real views are " in found.about["seen"]
+    assert {"recall", "frechet"} <= found.generated["-90"].keys()
+    assert (
+        "no view within 10 degrees"
+        in found.about["left_out"]["cross_view_recall, mode_coverage, frechet_front"]
+    )
+    assert "frechet_front" not in found.generated["all"]
+    assert found.generated["180"]["frechet"].value < 2 * found.real["180"]["frechet"].high
+    data = found.generated["all"]["frechet"].protocol.data
+    assert data.count("-") == 2, "the cameras are part of what it was measured on"
+
+
+def test_fronts_are_views_near_the_front(reference, tmp_path):
+    """An image does not find itself: in the bin of the fronts, there is no cross-view recall."""
+    turn = torch.tensor([0.0, 90.0, 180.0, -90.0])
+    cameras = orbit_cameras(turn, torch.zeros(4)).expand(HEADS, 4, 25)
+    code = codes(HEADS, seed=8)
+    found = judged(write_set(tmp_path / "set", draw(code, cameras), cameras), reference)
+    assert "cross_view_recall_1" in found.generated["90"]
+    assert "cross_view_recall_1" not in found.generated["0"]
+    assert {"frechet_front", "mode_coverage"} <= found.generated["all"].keys()
+
+
+def test_heads_that_are_seen_from_the_front_alone(reference, tmp_path):
+    cameras = orbit_cameras(torch.linspace(-30, 30, HEADS), torch.zeros(HEADS))[:, None]
+    images = draw(codes(HEADS, seed=8), cameras)
+    found = judged(write_set(tmp_path / "set", images, cameras, "{head}.png"), reference, "none")
+    assert found.generated.keys() == {"all", "0"}
+    whole = found.generated["all"]
+    assert "directional_bias" not in whole and "mirrored_back" not in whole
+    reasons = found.about["left_out"]
+    assert reasons["directional_bias"].startswith(
+        "too few heads are seen from azimuth 90, 180, -90"
+    )
+    assert "face_on_back" in reasons
+
+
+def test_kinds_of_conditions(tmp_path):
+    cameras = around(6, seed=1)
+    images = draw(codes(6, seed=2), cameras)
+    front = orbit_cameras(torch.zeros(1), torch.zeros(1)).expand(6, 4, 25)
+    on = torch.cat([front[:2], cameras[2:4], cameras[4:].flip(1)])
+    found = ImageSet(write_set(tmp_path / "mixed", images, cameras, conditions=on))
+    assert {k: len(v) for k, v in found.kinds.items()} == {"front": 2, "view": 2, "random": 2}
+    assert len(found) == 2
+    left = orbit_cameras(torch.full((1,), 90.0), torch.zeros(1)).expand(6, 4, 25)
+    found = ImageSet(write_set(tmp_path / "left", images, cameras, conditions=left))
+    assert list(found.kinds) == ["90"]
+    own = write_set(tmp_path / "own", images, cameras, conditions=cameras)
+    assert list(ImageSet(own).kinds) == list(ImageSet(own, group="none").kinds) == ["view"]
+    both = torch.cat([front[:3], left[3:]])
+    with pytest.raises(ValueError, match="conditioned on cameras at azimuth 90, front"):
+        ImageSet(write_set(tmp_path / "both", images, cameras, conditions=both))
+
+
+def test_views_of_unequal_number(tmp_path):
+    cameras = around(4, seed=1)
+    images = draw(codes(4, seed=2), cameras)
+    some = write_set(tmp_path / "set", [x[: i + 1] for i, x in enumerate(images)], cameras)
+    assert ImageSet(some).viewing(4, 12, 0).cameras.shape == (4, 1, 25)
+    assert ImageSet(some, views=3).viewing(4, 12, 0).cameras.shape == (2, 3, 25)
+    assert ImageSet(some, views=3).viewing(4, 2, 0).cameras.shape == (2, 2, 25), "as many real ones"
+    with pytest.raises(ValueError, match="no head has views=9 images"):
+        ImageSet(some, views=9).viewing(4, 12, 0)
+
+
+def test_the_nearest_views(reference):
+    subjects, cameras = reference_subjects(reference), around(5, seed=3)
+    found = nearest_real_samples(subjects, cameras, seed=1)
+    again = nearest_real_samples(subjects, cameras, seed=1)
+    assert found.reference.hash() == again.reference.hash() != found.matched.hash()
+    assert found.degrees.shape == (2, 5, 4) and float(found.degrees.max()) < 41
+    seen = Viewing("reference", cameras, 0)
+    with pytest.raises(ValueError, match="the plan's cameras are of another dataset"):
+        seen.statistics(subjects, 32, EXTRACTOR, ENCODER, bins=BINS)
+    with pytest.raises(ValueError, match="judged heads have 5 views, subject toy-"):
+        nearest_real_samples(subjects, torch.cat([cameras, cameras[:, :1]], 1))
+
+
+def test_sets_that_are_not_seen_alike(reference, planned, tmp_path):
+    cameras = around(HEADS, seed=7)
+    own = write_set(tmp_path / "own", draw(codes(HEADS, seed=8), cameras), cameras)
+    sources = [source_of(path, ImageSetSettings()) for path in (planned[1], own)]
+    subjects = reference_subjects(reference)
+    with pytest.raises(ValueError, match=r"own has 48 heads, .* of its own; set has 48 heads, .*"):
+        common_viewing(sources, subjects, None, heads=HEADS, views=None, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"condition_cameras": []}, "has no labels"),
+        ({"condition_cameras": {"000/0.png": [1]}}, "condition_cameras: 3 images are not there"),
+        ({"condition_cameras": "all bad"}, "000/0.png: condition_cameras: expected 25 numbers"),
+        ({"plan": {"heads": 2}}, "dataset.json: a plan has the keys"),
+    ],
+)
+def test_labels_that_are_wrong(tmp_path, change, message):
+    cameras = around(1, seed=1)
+    folder = write_set(tmp_path / "set", draw(codes(1, seed=2), cameras), cameras)
+    content = json.loads((folder / "dataset.json").read_text())
+    if change.get("condition_cameras") == "all bad":
+        change = {"condition_cameras": [[name, [1.0]] for name, _ in content["labels"]]}
+    (folder / "dataset.json").write_text(json.dumps(content | change))
+    with pytest.raises(ValueError, match=re.escape(message)) as caught:
+        ImageSet(folder)
+    assert str(folder) in str(caught.value)
+
+
+def test_images_that_are_missing_or_not_grouped(planned, tmp_path):
+    cameras = around(2, seed=1)
+    images = draw(codes(2, seed=2), cameras)
+    plan = json.loads(planned[0].read_text())["about"]
+    folder = write_set(tmp_path / "set", images, cameras, plan=plan)
+    with pytest.raises(
+        ValueError, match=r"240 images of its plan are missing: front-00000/00\.png"
+    ):
+        ImageSet(folder)
+    folder = write_set(tmp_path / "set", images, cameras)
+    with pytest.raises(ValueError, match=r"group=head: is not in the name 000/0\.png"):
+        ImageSet(folder, group="head")
+    with pytest.raises(ValueError, match=r"folder, none or a regular expression, got '\('"):
+        ImageSet(folder, group="(")
+    assert (
+        is_image_set(folder) and not is_image_set(tmp_path) and not is_image_set(folder / "0.png")
+    )
+
+
+def test_heads_of_another_size_are_said(tmp_path):
+    cameras = around(2, seed=1)
+    near = cameras.clone()
+    near[..., [16, 20]] *= 1.5
+    folder = write_set(tmp_path / "set", draw(codes(2, seed=2), cameras), near)
+    with pytest.warns(UserWarning, match=r"heads are seen 1\.50 times as large"):
+        ImageSet(folder)
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        ("no_such_module:render", "cannot be imported: ModuleNotFoundError"),
+        ("toy_heads:nothing", "has no function 'nothing'"),
+        ("no/file.py:render", "does not exist"),
+        ("toy_heads:codes", "toy_heads:codes failed: RuntimeError: manual_seed expected"),
+        ("toy_heads:pooled", "toy_heads:pooled failed: TypeError: "),
+        (f"{__name__}:no_images", r"must return images \[1, 3, S, S\], got \[1, 25\]"),
+        (f"{__name__}:whole_numbers", r"must return uint8 or finite numbers in \[-1, 1\]"),
+    ],
+)
+def test_functions_that_are_none(target, message):
+    with pytest.raises(ValueError, match=message):
+        FunctionSource(target)
+
+
+def no_images(seeds, cameras):
+    return cameras
+
+
+def whole_numbers(seeds, cameras):
+    return torch.zeros(len(seeds), 3, 8, 8, dtype=torch.int64)
+
+
+def test_heads_without_fronts_say_so():
+    without = replace(heads(codes(2, 0), around(2, 0)), fronts=None)
+    with pytest.raises(ValueError, match="toy: these heads have no frontal images"):
+        _ = without.frontal
