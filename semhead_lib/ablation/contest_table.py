@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import json
+import csv
+import math
 from pathlib import Path
+from statistics import fmean
 
 import pandas
 
@@ -33,33 +35,40 @@ def read_designs(folder: Path | str) -> pandas.DataFrame:
     folder = Path(folder)
     about = read_json(folder / ABOUT)
     try:
-        found = pandas.read_csv(folder / TABLE)
-        rows = []
-        for design, own in found[found["design"].isin(about["designs"])].groupby("design"):
-            all_views, sides = own[own["scope"] == "all"], own[own["scope"] != "all"]
-            by_seed = own.groupby("seed")
-            row = {
-                "design": design,
-                "seeds": own["seed"].nunique(),
-                "kimg": round(
-                    float((by_seed["kimg"].first() + by_seed["reconstructed_kimg"].first()).mean()),
-                    1,
-                ),
-            }
-            for title, (metric, digits) in _METRICS.items():
-                values = all_views[all_views["metric"] == metric]["value"]
-                row[title] = round(float(values.mean()), digits)
-            worst = sides[sides["metric"] == "recall"].groupby("seed")["value"].min()
-            row["recall, worst side"] = round(float(worst.mean()), 2)
-            rows.append(row)
-        return pandas.DataFrame(rows).sort_values("Fréchet distance", ignore_index=True)
+        rows = list(csv.DictReader((folder / TABLE).read_text(encoding="utf-8").splitlines()))
+        lines = [
+            _line(design, [row for row in rows if row["design"] == design])
+            for design in about["designs"]
+        ]
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{folder} holds no results of a contest: {error!r:.100}") from None
+    return pandas.DataFrame(lines).sort_values("Fréchet distance", ignore_index=True)
+
+
+def _line(design: str, rows: list[dict[str, str]]) -> dict[str, float | str]:
+    """A design's line, of the rows of all of its seeds."""
+    seeds = sorted({row["seed"] for row in rows})
+    images = [
+        next(float(r["kimg"]) + float(r["reconstructed_kimg"]) for r in rows if r["seed"] == seed)
+        for seed in seeds
+    ]
+    line: dict[str, float | str] = {
+        "design": design,
+        "seeds": len(seeds),
+        "kimg": round(fmean(images), 1),
+    }
+    for title, (metric, digits) in _METRICS.items():
+        found = [float(r["value"]) for r in rows if (r["scope"], r["metric"]) == ("all", metric)]
+        line[title] = round(fmean(found), digits) if found else math.nan
+    recalls = [(r["seed"], float(r["value"])) for r in rows if r["metric"] == "recall"]
+    worst = [min(value for s, value in recalls if s == seed) for seed in {s for s, _ in recalls}]
+    line["recall, worst side"] = round(fmean(worst), 2) if worst else math.nan
+    return line
 
 
 def minutes(folder: Path | str) -> float:
     """Of a training in the contest."""
-    return float(json.loads((Path(folder) / ABOUT).read_text())["minutes"])
+    return float(read_json(Path(folder) / ABOUT)["minutes"])
 
 
 def pictures(folder: Path | str, design: str) -> list[Path]:

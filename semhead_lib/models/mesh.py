@@ -124,8 +124,8 @@ def surface(
 
     start, end = np.floor(vertices), np.ceil(vertices)
     on_edge = (start != end).sum(1) == 1  # others are nodes, or inside of a cube
-    ends = (volume[tuple(nodes[on_edge].astype(int).T)] - level for nodes in (start, end))
-    vertices[on_edge] = _roots(above, start[on_edge], end[on_edge], *ends)
+    f, g = (volume[tuple(nodes[on_edge].astype(int).T)] - level for nodes in (start, end))
+    vertices[on_edge] = _roots(above, start[on_edge], end[on_edge], f, g)
     return (vertices * step.numpy() + first.numpy()).astype(np.float32), faces.astype(np.int32)
 
 
