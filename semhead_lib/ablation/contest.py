@@ -35,7 +35,7 @@ from semhead_lib.reproduce import runs
 from semhead_lib.reproduce.progress import ProgressLine, duration
 
 HEADS, LOG = "heads.png", "job.log"
-_PICTURE = 464  # pixels a side of the pictures that are kept: six heads by six
+_PICTURE = 310  # pixels a side of the pictures that are kept: six heads by six
 _COLUMNS = (
     "design",
     "seed",
@@ -285,7 +285,7 @@ def write_results(plan: Contest, root: Path) -> int:
                         *(f"{number:.5g}" for number in numbers),
                     ]
                 )
-        keep_image(own / HEADS, folder / "heads" / f"{entry.name}.webp", largest=_PICTURE)
+        keep_image(own / HEADS, folder / "heads" / f"{entry.name}.webp", _PICTURE, quality=75)
         designs[entry.design] = {
             "parts": entry.parts,
             "train": entry.train,

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from pathlib import Path
 from statistics import fmean
 
 import pandas
 
+from semhead_lib import old_names
 from semhead_lib.ablation.designs import folder_name
 from semhead_lib.files import read_json
 
@@ -35,7 +35,8 @@ def read_designs(folder: Path | str) -> pandas.DataFrame:
     folder = Path(folder)
     about = read_json(folder / ABOUT)
     try:
-        rows = list(csv.DictReader((folder / TABLE).read_text(encoding="utf-8").splitlines()))
+        table = pandas.read_csv(old_names.existing(folder / TABLE), dtype=str, na_filter=False)
+        rows: list[dict[str, str]] = table.to_dict("records")  # type: ignore[assignment]
         lines = [
             _line(design, [row for row in rows if row["design"] == design])
             for design in about["designs"]

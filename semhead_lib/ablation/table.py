@@ -154,12 +154,12 @@ def write_csv(path: Path, columns: Sequence[str], rows: list[list[Any]]) -> None
     write_atomically(path, text.getvalue().encode())
 
 
-def keep_image(source: Path, target: Path, largest: int | None = None) -> None:
+def keep_image(source: Path, target: Path, largest: int | None = None, quality: int = 92) -> None:
     """Write an image as WebP, at most `largest` pixels a side."""
     content = io.BytesIO()
     with Image.open(source) as image:
         if largest is not None:
             image.thumbnail((largest, largest))
-        image.save(content, format="WEBP", quality=92, method=6)
+        image.save(content, format="WEBP", quality=quality, method=6)
     target.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(target, content.getvalue())
