@@ -110,8 +110,8 @@ class PlanSettings:
         "of each head, beside its front; null = all that the reference has, or 8 bins",
     )
     seed: int = setting(0, "int >= 0", "of latents, and of the choice of subjects")
-    conditions: list[str] = setting(
-        ["front", "view", "random"],
+    conditions: tuple[str, ...] = setting(
+        ("front", "view", "random"),
         "any of front | view | random",
         "cameras that the mapping network is conditioned on: front is always there; view = the one "
         "an image is rendered from (FID-view); random = another image's (FID-random)",

@@ -140,8 +140,9 @@ def ablations(metrics, pages, results, p):
     biased = next(row for row in both.split("<tr") if "biases the model towards a direction" in row)
     results = biased.count("<td>not supported</td>"), biased.count("<td>supported</td>")
     assert results == (1, 1), "first not, later so"
-    (heads,) = [p for p in pages if "<img" in p]
+    heads, *designs = [p for p in pages if "<img" in p]
     assert heads.count("<img") == len(re.findall(r'alt="[^"]{10,}"', heads)) == 9
+    assert len(designs) == 2 and all('alt="' in p for p in designs), "of the contest"
 
 
 def inversion(metrics, pages, results, p):
