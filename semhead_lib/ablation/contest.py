@@ -25,6 +25,7 @@ from typing import Any
 
 from semhead_lib import old_names
 from semhead_lib.ablation.designs import METRICS_FILE, Contest, Entry, load_contest
+from semhead_lib.ablation.orphans import end_with, wait_for
 from semhead_lib.ablation.settings import ContestSettings
 from semhead_lib.ablation.table import keep_image, write_csv
 from semhead_lib.atomic import folder_lock, write_atomically
@@ -130,6 +131,7 @@ def _execute(plan: Contest, waiting: list[Entry], root: Path, workers: int) -> N
                     str(plan.file),
                     entry.name,
                     str(root),
+                    str(os.getpid()),
                 ]
                 with open(folder / LOG, "wb") as log:
                     process = subprocess.Popen(
@@ -304,12 +306,15 @@ def write_results(plan: Contest, root: Path) -> int:
     return len(rows)
 
 
-def main(file: str, name: str, root: str) -> None:
-    """`python -m semhead_lib.ablation.contest FILE ENTRY ROOT`: one design, in a process of its
-    own."""
+def main(file: str, name: str, root: str, parent: str) -> None:
+    """`python -m semhead_lib.ablation.contest FILE ENTRY ROOT PARENT`: one design, in a process of
+    its own, which ends with its parent."""
+    end_with(int(parent))
     plan = load_contest(file, Path(root))
     entry = next(entry for entry in plan.entries if entry.name == name)
-    execute(plan, entry, Path(root))
+    wait_for(lambda: folder_lock(Path(root) / plan.folder / entry.name))
+    with folder_lock(Path(root) / plan.folder / entry.name):
+        execute(plan, entry, Path(root))
 
 
 if __name__ == "__main__":
