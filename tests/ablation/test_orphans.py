@@ -12,6 +12,8 @@ import pytest
 from semhead_lib.ablation import job, orphans
 from semhead_lib.ablation.plan import load_study
 from semhead_lib.atomic import folder_lock, held_folder
+from semhead_lib.data.dataset import subset  # noqa: F401 (loaded before the clock runs)
+from semhead_lib.data.parametric import source  # noqa: F401
 
 HOLD = """
 import os, subprocess, sys, time
@@ -59,7 +61,7 @@ def test_datasets_wait_for_a_job_that_is_about_to_end(checkout, monkeypatch):
             held.set()
             time.sleep(1.5)
 
-    def synthesize(source, out, subjects, **_):
+    def synthesize(_, out, subjects, **__):
         with held_folder(out):
             made.append(out.name)
 
