@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from semhead_lib.api import (
         Head,
         HeadGenerator,
+        compare,
         encode,
         evaluate,
         invert,
@@ -32,6 +33,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Head",
     "HeadGenerator",
+    "compare",
     "encode",
     "evaluate",
     "invert",

@@ -28,7 +28,11 @@ from semhead_lib.conditioning.semantic import EMBEDDED, SemanticEncoder
 from semhead_lib.data.portraits.photos import as_photo
 from semhead_lib.devices import available_cores, keep_freed_memory, pick_device
 from semhead_lib.evaluation.headjudge.recipe import NAME as HEADJUDGE
-from semhead_lib.evaluation.settings import EvaluationSettings, ImageSetSettings
+from semhead_lib.evaluation.settings import (
+    ComparisonSettings,
+    EvaluationSettings,
+    ImageSetSettings,
+)
 from semhead_lib.heads import AnyImage, Head, HeadGenerator
 from semhead_lib.inversion.settings import Files, InversionSettings, InverterSettings
 from semhead_lib.models.generator import DEFAULT, Generator, folder_of
@@ -39,6 +43,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from semhead_lib.data.subjects import Subject
+    from semhead_lib.evaluation.page import Entry
     from semhead_lib.evaluation.result import Evaluation
     from semhead_lib.inversion.search import Inverted
     from semhead_lib.training.logs import Line
@@ -47,6 +52,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Head",
     "HeadGenerator",
+    "compare",
     "encode",
     "evaluate",
     "invert",
@@ -370,6 +376,53 @@ def evaluate(
         progress=progress,
         **settings,
     )
+
+
+def compare(
+    generators: Sequence[HeadGenerator | Path | str],
+    data: Path | str | None,
+    out: Path | str,
+    *,
+    names: Sequence[str] | None = None,
+    heads: int = ComparisonSettings.heads,
+    features: str = HEADJUDGE,
+    encoder: str = EMBEDDED,
+    device: str = "auto",
+    progress: bool = True,
+    group: str = ImageSetSettings.group,
+    camera: str = ImageSetSettings.camera,
+    resolution: int | None = ImageSetSettings.resolution,
+    plan: Path | str | None = ImageSetSettings.plan,
+    **settings: Any,
+) -> list[Entry]:
+    """Metrics of several generators by one protocol, side by side. The same call goes on.
+
+    Args:
+        generators: each as `evaluate` takes it, or a metrics.json that `semhead evaluate` wrote.
+        data: dataset with semantic features and 2 * `heads` subjects, a folder or a packed file;
+            None where every generator is a metrics.json.
+        out: folder to write: index.html, comparison.json, and a folder for each generator.
+        names: of the generators in tables; None: those of their folders, files and functions.
+        heads: of each generator, where neither a plan nor image sets set the number.
+        features, encoder: as of `evaluate`.
+        group, camera, resolution, plan: how images are read (`ImageSetSettings`).
+        settings: of `semhead_lib.evaluation.comparison.compare`: views, psi, seed, identity_heads,
+            store.
+
+    Returns an entry for each generator, in order: `name`, `found` (what `evaluate` returns) and
+    `heads` (a sheet of some, or None). `semhead_lib.evaluation.page.side_by_side` makes a table of
+    them.
+
+    Raises UsageError (a ValueError) for names that clash or missing data, ValueError for metrics
+    that were not measured by one protocol; otherwise as `evaluate`.
+    """
+    from semhead_lib.evaluation.comparison import compare as judge
+
+    targets = [each.folder if isinstance(each, HeadGenerator) else each for each in generators]
+    settings |= dict(names=names, heads=heads, features=features, encoder=encoder)
+    sets = ImageSetSettings(group, camera, resolution, plan and str(plan))
+    place = pick_device(device)
+    return judge(targets, data, out, sets=sets, device=place, progress=progress, **settings)
 
 
 def save_images(images: Tensor, path: Path | str, *, columns: int | None = None) -> Path:

@@ -10,6 +10,7 @@ from plan_of_toys import planned_set
 from toy_heads import BINS, ENCODER, EXTRACTOR, codes, heads, reference_stats
 from toy_renderer import dataset
 
+import semhead_lib as sh
 from semhead_lib import cli
 from semhead_lib.errors import UsageError
 from semhead_lib.evaluation import comparison
@@ -121,7 +122,7 @@ def test_functions_are_compared_and_done_again(by_toys, tmp_path):
     assert "frechet_view" in other.found.generated["180"]
     assert (tmp_path / "out/biased/metrics.json").is_file()
     kept = tmp_path / "out/biased/metrics.json"
-    both = compare([targets[0], kept], data, tmp_path / "again", **settings)
+    both = sh.compare([targets[0], kept], data, tmp_path / "again", **settings, device="cpu")
     assert both[1].found == other.found and both[0].found == one.found
 
 
@@ -134,6 +135,20 @@ def test_a_finished_set_is_not_judged_again(by_toys, tmp_path, monkeypatch):
     assert compare([folder], data, tmp_path / "out", **settings)[0].found == first[0].found
     with pytest.raises(TypeError):
         compare([folder], data, tmp_path / "out", **settings, identity_heads=1)
+
+
+def test_the_facade_takes_loaded_generators(tmp_path, monkeypatch):
+    called = []
+    monkeypatch.setattr(comparison, "compare", lambda *a, **named: called.append((a, named)))
+    ours = sh.HeadGenerator(network=None, bank=None, folder=tmp_path / "ours")
+    sh.compare(
+        [ours, "set.zip"], "ref", "out", names=["a", "b"], resolution=64, device="cpu", psi=0.7
+    )
+    [(given, named)] = called
+    assert given == ([tmp_path / "ours", "set.zip"], "ref", "out")
+    assert named["sets"].resolution == 64 and named["psi"] == 0.7 and named["names"] == ["a", "b"]
+    with pytest.raises(ValueError, match="resolution must be an integer >= 8"):
+        sh.compare(["set.zip"], "ref", "out", resolution=4)
 
 
 def test_names(tmp_path):
