@@ -114,6 +114,19 @@ locks() {
             $(printf -- '--extra %s ' $extras) "$@" --output-file "environments/lock-$part.txt" pyproject.toml
         bound=environments/lock-$part.txt
     done
+    beyond_suite
+}
+
+beyond_suite() { # leaves in lock-gpu.txt what lock-suite.txt has not, and a line that includes it
+    "$(find_python)" - environments/lock-gpu.txt environments/lock-suite.txt <<'PYTHON'
+import re, sys
+from pathlib import Path
+gpu, suite = map(Path, sys.argv[1:])
+comments, pins = re.compile(r"(?:#.*\n)+"), re.compile(r"^\S.*(?:\n +.*)*\n", re.M)
+head = comments.match(gpu.read_text())[0]
+entries, shared = ([p for p in pins.findall(f.read_text()) if p[0] not in "#-"] for f in (gpu, suite))
+gpu.write_text(f"{head}-r {suite.name}\n" + "".join(p for p in entries if p not in shared))
+PYTHON
 }
 
 case ${1:-} in

@@ -25,6 +25,12 @@ PYTHONS = ("3.11", "3.12", "3.13")
 TORCH = "2.13.0"
 
 
+def whole(path: str) -> str:
+    """The text of a lock, with that of the lock that it includes in place of the line."""
+    text = (ROOT / path).read_text()
+    return re.sub(r"^-r (\S+)\n", lambda found: whole(f"environments/{found[1]}"), text, flags=re.M)
+
+
 def entries(lock: str) -> list[str]:
     """The requirements of a lock's text, each with its continuation lines joined."""
     lines = [
@@ -129,12 +135,12 @@ def needs(project: dict, extras: tuple[str, ...]) -> list[str]:
 
 @pytest.mark.parametrize("path", LOCKS)
 def test_a_lock_pins_everything_by_hash_without_addresses(path):
-    assert form_errors((ROOT / path).read_text()) == []
+    assert form_errors(whole(path)) == []
 
 
 @pytest.mark.parametrize(("path", "extras"), LOCKS.items())
 def test_a_lock_satisfies_pyproject(project, path, extras):
-    assert pin_errors((ROOT / path).read_text(), [*needs(project, extras), f"torch=={TORCH}"]) == []
+    assert pin_errors(whole(path), [*needs(project, extras), f"torch=={TORCH}"]) == []
 
 
 def test_every_extra_is_in_a_lock(project):
@@ -151,18 +157,18 @@ def test_constraints_hold_in_every_lock():
     constraints = [line for line in lines if line]
     assert f"torch=={TORCH}" in constraints
     for path in LOCKS:
-        assert pin_errors((ROOT / path).read_text(), constraints) == []
+        assert pin_errors(whole(path), constraints) == []
 
 
 @pytest.mark.parametrize("python", PYTHONS)
 def test_larger_locks_contain_smaller_ones(python):
-    suite, gpu = (pins((ROOT / path).read_text(), python).items() for path in LOCKS)
+    suite, gpu = (pins(whole(path), python).items() for path in LOCKS)
     assert suite < gpu
 
 
 @pytest.mark.parametrize(("path", "lock"), CONDA.items())
 def test_conda_files_agree(project, path, lock):
-    cuda = ".".join(pins((ROOT / lock).read_text(), "3.12")["nvidia-cuda-runtime"].split(".")[:2])
+    cuda = ".".join(pins(whole(lock), "3.12")["nvidia-cuda-runtime"].split(".")[:2])
     relative = (
         (ROOT / lock).relative_to((ROOT / path).parent).as_posix()
     )  # pip reads it from the conda file's folder
