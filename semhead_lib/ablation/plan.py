@@ -26,6 +26,7 @@ Everybody is judged on the dataset `unseen`.
 from __future__ import annotations
 
 import io
+import json
 import re
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -235,7 +236,9 @@ def _planned(
             f"{where}: condition_until_kimg must be below kimg ({checked.kimg:g}), got {until:g}: "
             "nothing would be removed"
         )
-    options = " ".join(f"{name}={_word(value)}" for name, value in sorted(given.items()))
+    options = " ".join(
+        word for name, value in sorted(given.items()) for word in _words(name, value)
+    )
     parameters |= {"options": options, "judged": "", "encoder": encoder}
     return PlannedRun(_name(levels), levels, parameters, data)
 
@@ -261,8 +264,16 @@ def _weights(vicico: str, where: str) -> dict[str, float]:
     return _VICICO[kind] | dict.fromkeys(_TERMS[kind], number)
 
 
-def _word(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
+def _words(name: str, value: Any) -> list[str]:
+    """A setting as the notebook's `options` has it, without a space; a group's parts are words.
+
+    >>> _words("mirror", True), _words("generator", {"coarse": 8, "box_half": [0.4, 0.3, 0.3]})
+    (['mirror=true'], ['generator.coarse=8', 'generator.box_half=[0.4,0.3,0.3]'])
+    """
+    if isinstance(value, dict):
+        return [word for part, its in value.items() for word in _words(f"{name}.{part}", its)]
+    text = json.dumps(value, separators=(",", ":")) if isinstance(value, bool | list) else value
+    return [f"{name}={text}"]
 
 
 def _name(levels: dict[str, Any]) -> str:

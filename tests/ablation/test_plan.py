@@ -377,3 +377,10 @@ def test_sections_of_another_kind_are_named(checkout, section, value):
     OmegaConf.save(content, path)
     with pytest.raises(UsageError, match=r"tiny\.yaml"):
         load_study("tiny", checkout)
+
+
+def test_numbers_of_the_preset_reach_the_training():
+    study = load_study("compare", ROOT)
+    for run in study.runs:
+        step = study.step(run, ROOT / "notebooks")
+        assert settings_of(step.parameters).generator == {"backbone_most": 32}
