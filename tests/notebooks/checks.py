@@ -163,6 +163,22 @@ def inversion(metrics, pages, results, p):
         assert any(all(word in page for word in words) for page in pages)
 
 
+def compare(metrics, pages, results, p):
+    names = [
+        path.parent.name for path in sorted((FOLDER.parent / p["generators"]).glob("*/*.json"))
+    ]
+    assert len(names) == 3 and metrics["images"] == p["heads"] * (3 * 8 + 1)
+    for name in (*names, "stand-in"):
+        assert metrics[f"bias_{name}"] > metrics["bias_real"] > 0
+        assert any(f"heads of {name}" in page or f"{name}: heads" in page for page in pages)
+    assert metrics["view_gap_stand-in"] > 5 > metrics["view_gap_semantic"] == 0
+    assert metrics["claims_held"] == metrics["claims"] == 3, "the fault that was put in is found"
+    page = (results / "compared" / "index.html").read_text()
+    assert all(name in page for name in names)
+    labels = json.loads((results / "stand-in" / "dataset.json").read_text())
+    assert len(labels["labels"]) == metrics["images"] == len(labels["condition_cameras"])
+
+
 def last_bias(study, mode):
     """Directional bias of the last measurements of a mode's runs, all else as in the baseline."""
     table = pandas.read_csv(old_names.existing(REFERENCE / study / "metrics.csv")).rename(
@@ -181,6 +197,7 @@ _CHECKS = {
     "04_training": training,
     "05_ablations": ablations,
     "06_inversion": inversion,
+    "07_compare": compare,
 }
 _PLOTS = {  # by plotly
     "00_quickstart": 0,
@@ -190,4 +207,5 @@ _PLOTS = {  # by plotly
     "04_training": 8,
     "05_ablations": 8,
     "06_inversion": 1,
+    "07_compare": 3,
 }
