@@ -31,7 +31,7 @@ from semhead_lib.atomic import folder_lock, write_atomically
 from semhead_lib.devices import pick_device
 from semhead_lib.errors import UsageError
 from semhead_lib.files import read_json, read_json_lines
-from semhead_lib.reproduce import runs
+from semhead_lib.reproduce import provenance
 from semhead_lib.reproduce.progress import ProgressLine, duration
 
 HEADS, LOG = "heads.png", "job.log"
@@ -64,7 +64,7 @@ def contest(
 
     Raises UsageError for mistakes in the contest, BlockingIOError when another process executes it.
     """
-    root = (root or runs.find_root(Path.cwd())).resolve()
+    root = (root or provenance.find_root(Path.cwd())).resolve()
     plan = load_contest(name, root)
     chosen = [
         e
