@@ -15,6 +15,7 @@ FLOORS = (  # from the ground up; on a floor, too, a stage imports only from tho
         "progress",
         "devices",
         "cameras",
+        "view_samplers",
     ),
     ("ops", "data"),
     ("metrics", "conditioning", "models"),

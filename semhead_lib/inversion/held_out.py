@@ -13,9 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from semhead_lib.cameras import orbit_cameras, sample_orbit
+from semhead_lib.cameras import orbit_cameras
 from semhead_lib.inversion.judging import Truth
 from semhead_lib.metrics.geometry import unproject
+from semhead_lib.view_samplers import sample_orbit
 
 SEED = 3000  # of the source; generators are trained on seeds below 1000, judged on 1000
 _AROUND = (

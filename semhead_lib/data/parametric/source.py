@@ -28,6 +28,7 @@ from semhead_lib.data.parametric.settings import ParametricSettings
 from semhead_lib.data.parametric.surface import HeadSurface
 from semhead_lib.data.subjects import Subject
 from semhead_lib.errors import check_numbers
+from semhead_lib.view_samplers import VIEW_SAMPLERS
 
 _DRIFTS = ("expression_drift", "hair_drift", "light_drift")
 _OF_DRIFT = ("inconsistency", *_DRIFTS)
@@ -100,7 +101,7 @@ class ParametricSource:
     seed: int = 0
     resolution: int = 128  # pixels a side
     views_per_subject: int = 12
-    view_sampling: str = SourceSettings.view_sampling  # a key of cameras.VIEW_SAMPLERS
+    view_sampling: str = SourceSettings.view_sampling  # a key of VIEW_SAMPLERS
     samples_per_pixel: int = ParametricSettings.samples_per_pixel
     channels: tuple[str, ...] = ParametricSettings.channels  # kept beside images and masks
     inconsistency: float = ParametricSettings.inconsistency  # times the drifts; 0: none
@@ -125,10 +126,9 @@ class ParametricSource:
             check_numbers(**{key: getattr(self, key)})
             if getattr(self, key) < 0:
                 raise ValueError(f"{key} must be at least 0, got {getattr(self, key)}")
-        if self.view_sampling not in cameras.VIEW_SAMPLERS:
+        if self.view_sampling not in VIEW_SAMPLERS:
             raise ValueError(
-                f"view_sampling must be one of {sorted(cameras.VIEW_SAMPLERS)}, got "
-                f"{self.view_sampling!r}"
+                f"view_sampling must be one of {sorted(VIEW_SAMPLERS)}, got {self.view_sampling!r}"
             )
         if unknown := set(self.channels) - {"depth", "normals", "segmentation"}:
             raise ValueError(
@@ -158,9 +158,7 @@ class ParametricSource:
 
     def cameras(self, index: int) -> torch.Tensor:
         """The cameras of subject `index`, [V, 25]."""
-        views = cameras.VIEW_SAMPLERS[self.view_sampling](
-            self.views_per_subject, self._rng(index, 2)
-        )
+        views = VIEW_SAMPLERS[self.view_sampling](self.views_per_subject, self._rng(index, 2))
         return cameras.orbit_cameras(views[:, 0], views[:, 1])
 
     def subject(self, index: int) -> Subject:
