@@ -17,7 +17,7 @@ from semhead_lib.settings import check, named_values, setting
 if TYPE_CHECKING:
     from semhead_lib.conditioning.modes import ConditionMode
     from semhead_lib.models.config import GeneratorConfig
-    from semhead_lib.models.discriminator import DiscriminatorConfig
+    from semhead_lib.models.discriminator_config import DiscriminatorConfig
 
 R1_SCALE = 1.0  # times StyleGAN2's rule: the weight of R1 where none is given
 FORMAT = 3  # of settings.json
@@ -214,7 +214,7 @@ class TrainSettings(GeneratorSettings):
 
     def __post_init__(self) -> None:
         from semhead_lib.models.config import GeneratorConfig
-        from semhead_lib.models.discriminator import DiscriminatorConfig
+        from semhead_lib.models.discriminator_config import DiscriminatorConfig
 
         object.__setattr__(
             self, "generator", json.loads(json.dumps(dict(self.generator)))
@@ -318,7 +318,7 @@ class TrainSettings(GeneratorSettings):
         return self._changed_preset(**changes)
 
     def discriminator_config(self, semantic_dimension: int) -> DiscriminatorConfig:
-        from semhead_lib.models.discriminator import DiscriminatorConfig
+        from semhead_lib.models.discriminator_config import DiscriminatorConfig
 
         used = semantic_dimension if self.condition_mode(semantic_dimension).uses_semantics else 0
         views = self.views_per_subject
