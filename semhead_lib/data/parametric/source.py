@@ -16,6 +16,7 @@ from semhead_lib import cameras
 from semhead_lib.data.jobs.settings import SourceSettings
 from semhead_lib.data.parametric import appearance, attributes, wearables
 from semhead_lib.data.parametric.attributes import Attributes
+from semhead_lib.data.parametric.captions import caption
 from semhead_lib.data.parametric.cast import Caster, Views
 from semhead_lib.data.parametric.drift import Amounts, Drift, Drifted
 from semhead_lib.data.parametric.facial_hair import facial_hair
@@ -182,7 +183,7 @@ class ParametricSource:
             masks=views.masks,
             frontal=frontal.images[0],
             attributes=who.as_json(),
-            caption=attributes.caption(who),
+            caption=caption(who),
             provenance={"source": self.name, "seed": self.seed, "index": index, **how},
             licence=self.licence,
             **{key: getattr(views, key) for key in self.channels},
