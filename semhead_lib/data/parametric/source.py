@@ -20,12 +20,13 @@ from semhead_lib.data.parametric.captions import caption
 from semhead_lib.data.parametric.cast import Caster, Views
 from semhead_lib.data.parametric.drift import Amounts, Drift, Drifted
 from semhead_lib.data.parametric.facial_hair import facial_hair
-from semhead_lib.data.parametric.hair import Styling
+from semhead_lib.data.parametric.hair import hair
 from semhead_lib.data.parametric.identity import HeadShape, head_model
 from semhead_lib.data.parametric.locks import Body
 from semhead_lib.data.parametric.materials import CLASSES, parameters
 from semhead_lib.data.parametric.scene import Occluded, Scene, join
 from semhead_lib.data.parametric.settings import ParametricSettings
+from semhead_lib.data.parametric.styling import Styling
 from semhead_lib.data.parametric.surface import HeadSurface
 from semhead_lib.data.subjects import Subject
 from semhead_lib.errors import check_numbers
@@ -74,7 +75,7 @@ def build_scene(a: Attributes, rng: np.random.Generator) -> Scene:
         *dressed,
         appearance.eyes(shape, rng),
         *facial_hair(styling),
-        *styling.hair(),
+        *hair(styling),
         *wearables.hat(a, shape, surface, head.normals, rng),
         *wearables.glasses(a, shape, surface, rng),
         *wearables.earrings(a, shape, surface),
