@@ -12,7 +12,8 @@ from semhead_lib.conditioning.semantic import EMBEDDED, SemanticEncoder
 from semhead_lib.heads import HeadGenerator
 from semhead_lib.inversion.settings import Files, InversionSettings, InverterSettings
 from semhead_lib.models.generator import DEFAULT
-from semhead_lib.training.settings import BeginningSettings, TrainSettings
+from semhead_lib.training.common_settings import BeginningSettings
+from semhead_lib.training.settings import TrainSettings
 
 if TYPE_CHECKING:
     from semhead_lib.inversion.search import Inverted
