@@ -129,6 +129,7 @@ def _execute(plan: Contest, waiting: list[Entry], root: Path, workers: int) -> N
                     str(plan.file),
                     entry.name,
                     str(root),
+                    str(os.getpid()),
                 ]
                 with open(folder / LOG, "wb") as log:
                     process = subprocess.Popen(

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from semhead_lib.ablation.designs import METRICS_FILE, Contest, Entry, load_contest
-from semhead_lib.atomic import write_atomically
+from semhead_lib.ablation.orphans import end_with, wait_for
+from semhead_lib.atomic import folder_lock, write_atomically
 from semhead_lib.devices import pick_device
 from semhead_lib.files import read_json_lines
 
@@ -110,12 +111,15 @@ def _last(folder: Path) -> float:
     return lines[-1]["kimg"] if lines else 0.0
 
 
-def main(file: str, name: str, root: str) -> None:
-    """`python -m semhead_lib.ablation.contest_design FILE ENTRY ROOT`: one design, in a process of
-    its own."""
+def main(file: str, name: str, root: str, parent: str) -> None:
+    """`python -m semhead_lib.ablation.contest_design FILE ENTRY ROOT PARENT`: one design, in a
+    process of its own, which ends with its parent."""
+    end_with(int(parent))
     plan = load_contest(file, Path(root))
     entry = next(entry for entry in plan.entries if entry.name == name)
-    execute(plan, entry, Path(root))
+    wait_for(lambda: folder_lock(Path(root) / plan.folder / entry.name))
+    with folder_lock(Path(root) / plan.folder / entry.name):
+        execute(plan, entry, Path(root))
 
 
 if __name__ == "__main__":

@@ -11,12 +11,8 @@ goes on).
 
 from __future__ import annotations
 
-import contextlib
-import os
 import signal
 import sys
-import threading
-import time
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,7 +23,9 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import MISSING
 
+from semhead_lib.ablation.orphans import end_with, wait_for
 from semhead_lib.ablation.plan import Study, load_study
+from semhead_lib.atomic import held_folder
 from semhead_lib.reproduce import provenance, runs
 
 if TYPE_CHECKING:
@@ -54,7 +52,7 @@ def main(config: DictConfig) -> int:
     """The job that the configuration names; a job of many (--multirun) never ends the others by its
     failure."""
     if config.parent:
-        _end_with(config.parent)
+        end_with(config.parent)
     status = 0
     try:
         root = provenance.find_root(Path(config.root or Path.cwd())).resolve()
@@ -85,6 +83,7 @@ def make_datasets(study: Study, root: Path) -> None:
     encoder = SemanticEncoder.load(study.encoder)
     for name, plan in sorted(study.datasets.items(), key=lambda item: bool(item[1].part_of)):
         folder = root / study.dataset(name)
+        wait_for(partial(held_folder, folder))
         if plan.part_of:  # of one that was made before: with its images and features
             whole = root / study.dataset(plan.part_of)
             write_part(whole, folder, plan.subjects, plan.views_per_subject)
@@ -111,7 +110,7 @@ def execute(study: Study, name: str, root: Path, ignore_code: bool = False) -> N
 
     this = runs.Run(root / study.folder / name, root)
     step = study.step(study.run(name), root / "notebooks")
-    _wait_for(this)
+    wait_for(this.lock)
     command = ["semhead", "ablate", study.name, f"only={name}"]
     execute_steps(
         this,
@@ -121,25 +120,6 @@ def execute(study: Study, name: str, root: Path, ignore_code: bool = False) -> N
         html=False,
         command=command,
     )
-
-
-def _wait_for(this: runs.Run, seconds: int = 90) -> None:
-    """Until a job that lost its parent, and is about to end, leaves the folder to this one."""
-    for _ in range(seconds):
-        with contextlib.suppress(RuntimeError), this.lock():
-            return
-        time.sleep(1)
-
-
-def _end_with(parent: int) -> None:
-    """Stop, as for Ctrl-C, when the process that started this one is gone, however it ended."""
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(1)
-        os.kill(os.getpid(), signal.SIGINT)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 if __name__ == "__main__":

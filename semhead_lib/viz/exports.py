@@ -31,7 +31,7 @@ def write_mp4(path: Path | str, frames: Tensor, fps: int = 24) -> None:  # [T, 3
     pixels = np.pad(
         pixels, ((0, 0), *((0, side % 2) for side in pixels.shape[1:3]), (0, 0)), mode="edge"
     )
-    partial = partial_path(path).with_suffix(".mp4")
+    partial = partial_path(path)
     writer = imageio_ffmpeg.write_frames(
         str(partial),
         (pixels.shape[2], pixels.shape[1]),
@@ -39,6 +39,7 @@ def write_mp4(path: Path | str, frames: Tensor, fps: int = 24) -> None:  # [T, 3
         quality=8,
         macro_block_size=2,
         ffmpeg_log_level="error",
+        output_params=["-f", "mp4"],  # which the temporary name does not tell
     )
     writer.send(None)
     for frame in pixels:

@@ -8,6 +8,7 @@ import torch
 import trimesh
 from PIL import Image
 
+from semhead_lib.atomic import leftovers, remove_leftovers
 from semhead_lib.models.generator import Generator
 from semhead_lib.models.mesh import Mesh, mesh
 from semhead_lib.viz.exports import write_gif, write_mesh, write_mp4, write_viewer
@@ -73,6 +74,18 @@ def test_moving_images(tmp_path):
             ValueError, match=r"frames must be uint8 \[T >= 1, 3, H, W\], got torch.float32 \[6"
         ):
             write(tmp_path / "other", frames.float())
+
+
+def test_what_is_left_of_a_video_that_was_being_written_is_found(tmp_path, monkeypatch):
+    def kill(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("semhead_lib.viz.exports.publish", kill)
+    with pytest.raises(KeyboardInterrupt):
+        write_mp4(tmp_path / "turn.mp4", torch.zeros(2, 3, 16, 16, dtype=torch.uint8))
+    assert len(list(leftovers(tmp_path))) == len(list(tmp_path.iterdir())) == 1
+    remove_leftovers(tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_page_to_turn_a_head(head, tmp_path):
