@@ -1,9 +1,9 @@
-"""`semhead COMMAND key=value ...`: the table of commands, their help, and how errors reach the
-terminal.
+"""`semhead COMMAND key=value ...`: how a command is found, configured and explained, and how errors
+reach the terminal.
 
-A command is one entry of `COMMANDS`, one dataclass of `semhead_lib.conf` and one function. Exit
-codes: 0 done, 1 the job failed, 2 the command line is wrong, 130 interrupted. `SEMHEAD_DEBUG=1`
-shows tracebacks.
+A command is one entry of `commands.table`, one dataclass of `semhead_lib.conf` and one function.
+Exit codes: 0 done, 1 the job failed, 2 the command line is wrong, 130 interrupted.
+`SEMHEAD_DEBUG=1` shows tracebacks.
 """
 
 from __future__ import annotations
@@ -16,204 +16,14 @@ import signal
 import sys
 import textwrap
 import warnings
-from dataclasses import dataclass
 from pathlib import Path
 
 from semhead_lib import __version__
-from semhead_lib.conf import data, models, runs
+from semhead_lib.commands.table import COMMANDS, Command
 from semhead_lib.conf.compose import compose_config
 from semhead_lib.conf.keys import about, groups_of, keys_of, named_values_of
 from semhead_lib.errors import UsageError, did_you_mean
 from semhead_lib.settings import REQUIRED
-
-
-@dataclass(frozen=True)
-class Command:
-    """One command: `semhead NAME POSITIONAL... key=value ...`."""
-
-    name: str  # one or two words, as typed
-    summary: str  # one line of help
-    # "module:function", called with the composed configuration; returns an exit code or None
-    function: str
-    config: type  # of semhead_lib.conf
-    positional: tuple[str, ...] = ()  # keys that may be given without their names, in this order
-    # a key of paths that all words without a name belong to; instead of `positional`
-    many: str | None = None
-    # processes that torchrun started share the work; any other command is the first one's alone
-    shared: bool = False
-
-    @property
-    def usage(self) -> str:
-        """The command and what may follow without a name."""
-        words = [key.upper() for key in self.positional] + (
-            [f"{self.many.upper()}..."] if self.many else []
-        )
-        return " ".join([self.name, *words])
-
-
-COMMANDS = (
-    Command(
-        "synthesize",
-        "make a multi-view dataset of heads",
-        "semhead_lib.commands:synthesize",
-        data.Synthesize,
-        shared=True,
-    ),
-    Command(
-        "data check",
-        "look for damage in a dataset; one line for each finding",
-        "semhead_lib.commands:data_check",
-        data.Check,
-        positional=("path",),
-    ),
-    Command(
-        "data portraits",
-        "choose faces from any images and align them, for source=kontext; the same command goes on",
-        "semhead_lib.commands:data_portraits",
-        data.Portraits,
-        positional=("src", "out"),
-    ),
-    Command(
-        "data import",
-        "convert an EG3D or PanoHead dataset, or a calibrated capture, into ours",
-        "semhead_lib.commands:data_import",
-        data.Import,
-        positional=("src", "out"),
-    ),
-    Command(
-        "data export",
-        "convert a dataset of ours into EG3D's form (folder or zip)",
-        "semhead_lib.commands:data_export",
-        data.Export,
-        positional=("path", "out"),
-    ),
-    Command(
-        "data pack",
-        "make a dataset one small file, for a machine that gets its data over a thin line",
-        "semhead_lib.commands:data_pack",
-        data.Pack,
-        positional=("path", "out"),
-    ),
-    Command(
-        "data encode",
-        "store the semantic feature of every subject's frontal view in a dataset",
-        "semhead_lib.commands:data_encode",
-        data.Encode,
-        positional=("path",),
-    ),
-    Command(
-        "headclip train",
-        "train the embedded CLIP again, judge it, and write its card",
-        "semhead_lib.commands:headclip_train",
-        models.HeadclipTrain,
-        positional=("out",),
-    ),
-    Command(
-        "frontal train",
-        "train what predicts the feature of a front from any side, and write its card",
-        "semhead_lib.commands:frontal_train",
-        models.FrontalTrain,
-        positional=("data", "out"),
-    ),
-    Command(
-        "judge train",
-        "train headjudge, the network whose features judge generators, and write its card",
-        "semhead_lib.commands:judge_train",
-        models.JudgeTrain,
-        positional=("out",),
-    ),
-    Command(
-        "train",
-        "train a generator; the same command resumes",
-        "semhead_lib.commands:train",
-        models.Train,
-        positional=("data", "out"),
-        shared=True,
-    ),
-    Command(
-        "reconstruct",
-        "teach a generator to reconstruct subjects, to begin a training with",
-        "semhead_lib.commands:reconstruct",
-        models.Reconstruct,
-        positional=("data", "out"),
-    ),
-    Command(
-        "evaluate",
-        "judge a generator, or images of any, from every side, against subjects it has not seen",
-        "semhead_lib.commands:evaluate",
-        models.Evaluate,
-        positional=("model", "data", "out"),
-    ),
-    Command(
-        "compare",
-        "judge several generators by one protocol, side by side; the same command goes on",
-        "semhead_lib.commands:compare",
-        models.Compare,
-        many="generators",
-    ),
-    Command(
-        "render-plan",
-        "write what a generator elsewhere has to render to be compared: cameras, seeds, conditions",
-        "semhead_lib.commands:render_plan",
-        models.RenderPlan,
-        positional=("out",),
-    ),
-    Command(
-        "sample",
-        "draw heads of a generator from all around: an image and a video",
-        "semhead_lib.commands:sample",
-        models.Sample,
-        positional=("model", "out"),
-    ),
-    Command(
-        "rejection",
-        "measure what rejecting heads costs and gains: quality and diversity by share",
-        "semhead_lib.commands:rejection",
-        models.Rejection,
-        positional=("model", "data", "out"),
-    ),
-    Command(
-        "invert",
-        "fit a head to photographs, and show it from everywhere; the same command goes on",
-        "semhead_lib.commands:invert",
-        models.Invert,
-        many="photos",
-    ),
-    Command(
-        "inverter train",
-        "train the style encoder of a generator, a start for inversions; the same command resumes",
-        "semhead_lib.commands:inverter_train",
-        models.InverterTrain,
-        positional=("model", "out"),
-    ),
-    Command(
-        "reproduce",
-        "execute the notebooks of a profile; the same command resumes",
-        "semhead_lib.commands:reproduce",
-        runs.Reproduce,
-        positional=("profile",),
-    ),
-    Command(
-        "ablate",
-        "execute the trainings of a study and compare them; the same command goes on",
-        "semhead_lib.commands:ablate",
-        runs.Ablate,
-        positional=("study",),
-    ),
-    Command(
-        "contest",
-        "train designs of a generator for the same minutes and compare them",
-        "semhead_lib.commands:contest",
-        runs.Contest,
-        positional=("contest",),
-    ),
-    Command(
-        "doctor",
-        "say what is installed, compiled and found, and how to mend what is not",
-        "semhead_lib.commands:doctor",
-        runs.Doctor,
-    ),
-)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -18,9 +18,8 @@ from semhead_lib.cameras import (
     orbit_cameras,
     project,
     rays,
-    sample_balanced,
-    sample_front_heavy,
 )
+from semhead_lib.view_samplers import sample_balanced, sample_front_heavy
 
 # Frontal label as EG3D and PanoHead write it: camera-to-world with OpenCV axes, then normalised
 # intrinsics.

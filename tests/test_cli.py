@@ -209,7 +209,7 @@ def test_an_interrupted_job_exits_130(capsys, monkeypatch):
     def interrupted(config):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("semhead_lib.commands.data_check", interrupted)
+    monkeypatch.setattr("semhead_lib.commands.data.data_check", interrupted)
     code, _, error = run(capsys, "data", "check", "x")
     assert (code, error) == (130, "semhead: interrupted; the same command resumes\n")
 

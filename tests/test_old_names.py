@@ -34,7 +34,8 @@ from semhead_lib.inversion.comparison import read_table
 from semhead_lib.inversion.encoder import FILE, EncoderConfig, StyleEncoder
 from semhead_lib.reproduce.profiles import by_prefix, load_profile
 from semhead_lib.reproduce.runs import Run
-from semhead_lib.training.settings import TrainSettings, begun_settings
+from semhead_lib.training.kept_settings import begun_settings
+from semhead_lib.training.settings import TrainSettings
 
 ROOT = Path(__file__).parents[1]
 REFERENCE = ROOT / "papermill_runs/reference"

@@ -15,12 +15,13 @@ FLOORS = (  # from the ground up; on a floor, too, a stage imports only from tho
         "progress",
         "devices",
         "cameras",
+        "view_samplers",
     ),
     ("ops", "data"),
     ("metrics", "conditioning", "models"),
     ("viz", "training", "evaluation"),
     ("rejection", "inversion", "reproduce", "ablation"),
-    ("heads", "api"),  # the façade, which the commands use too
+    ("heads", "facade", "api"),  # the façade, which the commands use too
     ("explore", "conf", "doctor", "commands", "cli", "__main__"),
 )
 ROOMS = {

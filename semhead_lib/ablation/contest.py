@@ -21,21 +21,19 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 from semhead_lib import old_names
+from semhead_lib.ablation.contest_design import HEADS
 from semhead_lib.ablation.designs import METRICS_FILE, Contest, Entry, load_contest
-from semhead_lib.ablation.orphans import end_with, wait_for
 from semhead_lib.ablation.settings import ContestSettings
 from semhead_lib.ablation.table import keep_image, write_csv
 from semhead_lib.atomic import folder_lock, write_atomically
-from semhead_lib.devices import pick_device
 from semhead_lib.errors import UsageError
-from semhead_lib.files import read_json, read_json_lines
-from semhead_lib.reproduce import runs
+from semhead_lib.files import read_json
+from semhead_lib.reproduce import provenance
 from semhead_lib.reproduce.progress import ProgressLine, duration
 
-HEADS, LOG = "heads.png", "job.log"
+LOG = "job.log"
 _PICTURE = 310  # pixels a side of the pictures that are kept: six heads by six
 _COLUMNS = (
     "design",
@@ -65,7 +63,7 @@ def contest(
 
     Raises UsageError for mistakes in the contest, BlockingIOError when another process executes it.
     """
-    root = (root or runs.find_root(Path.cwd())).resolve()
+    root = (root or provenance.find_root(Path.cwd())).resolve()
     plan = load_contest(name, root)
     chosen = [
         e
@@ -127,7 +125,7 @@ def _execute(plan: Contest, waiting: list[Entry], root: Path, workers: int) -> N
                 command = [
                     sys.executable,
                     "-m",
-                    "semhead_lib.ablation.contest",
+                    "semhead_lib.ablation.contest_design",
                     str(plan.file),
                     entry.name,
                     str(root),
@@ -159,100 +157,6 @@ def _execute(plan: Contest, waiting: list[Entry], root: Path, workers: int) -> N
             process.terminate()
         for process, _ in running.values():
             process.wait()
-
-
-def execute(plan: Contest, entry: Entry, root: Path) -> None:
-    """Train one design for its minutes and judge it."""
-    import shutil
-
-    from semhead_lib.data.dataset.memory import SubjectsInMemory
-    from semhead_lib.models import sampling
-    from semhead_lib.training.reconstruction.trainer import reconstruct
-    from semhead_lib.training.trainer import train
-
-    folder, seconds, begin = root / plan.folder / entry.name, plan.minutes * 60, None
-    clock = time.process_time if pick_device("auto") == "cpu" else time.monotonic
-    for part in ("begin", "run"):  # of a call that was interrupted: its time is not known
-        shutil.rmtree(folder / part, ignore_errors=True)
-    geometry = (
-        ("depth", "segmentation") if entry.beginning or entry.settings.reconstruct_every else ()
-    )
-    subjects = SubjectsInMemory.load(plan.dataset("training", root), geometry=geometry)
-    if entry.beginning:
-        share = float(entry.reconstruct["share"])
-        begin = reconstruct(
-            entry.beginning,
-            subjects,
-            folder / "begin",
-            progress=False,
-            stop_after=seconds * share,
-            clock=clock,
-        )
-        seconds *= 1 - share
-    run = folder / "run"
-    if entry.ending:
-        model = reconstruct(
-            entry.ending,
-            subjects,
-            run,
-            init=begin,
-            progress=False,
-            stop_after=seconds,
-            clock=clock,
-        )
-    else:
-        model = train(
-            entry.settings,
-            subjects,
-            run,
-            init=begin,
-            progress=False,
-            stop_after=seconds,
-            clock=clock,
-        )
-    del subjects
-    found = judged(plan, model, root)
-    images = found.pop("heads")
-    sampling.save_grid(folder / HEADS, images)
-    found |= {"kimg": _last(folder / "run"), "reconstructed_kimg": _last(folder / "begin")}
-    write_atomically(folder / METRICS_FILE, (json.dumps(found, indent=1) + "\n").encode())
-
-
-def judged(plan: Contest, model: Path, root: Path) -> dict[str, Any]:
-    """The metrics of a generator, and images of its heads."""
-    from semhead_lib.conditioning.bank import ConditionBank
-    from semhead_lib.data.dataset.memory import SubjectsInMemory
-    from semhead_lib.evaluation.features import FeatureExtractor
-    from semhead_lib.evaluation.report import evaluate
-    from semhead_lib.models import sampling
-    from semhead_lib.models.generator import Generator
-
-    generator, bank = Generator.load(model), ConditionBank.load(model)
-    unseen = SubjectsInMemory.load(plan.dataset("unseen", root), limit=2 * plan.heads)
-    encoder = FeatureExtractor.load("headclip-64")
-    store = root / plan.folder / "datasets" / "features"
-    found = evaluate(
-        generator,
-        unseen,
-        bank.mode,
-        FeatureExtractor.load(),
-        encoder,
-        heads=plan.heads,
-        identity_heads=plan.heads,
-        store=store,
-    )
-    _, semantics = unseen.semantics(6)
-    z = sampling.latents(6, generator.config.z_dim, 0)
-    condition = bank.mapping_condition(semantics if bank.mode.uses_semantics else None, 6)
-    heads = sampling.heads_around(generator, z, condition, (-90, -45, 0, 0, 45, 180))
-    return {"evaluation": found.as_json(), "heads": heads}
-
-
-def _last(folder: Path) -> float:
-    """Thousands of images that a training saw."""
-    log = folder / "log.jsonl"
-    lines = read_json_lines(log)
-    return lines[-1]["kimg"] if lines else 0.0
 
 
 def write_results(plan: Contest, root: Path) -> int:
@@ -304,18 +208,3 @@ def write_results(plan: Contest, root: Path) -> int:
     }
     write_atomically(folder / "designs.json", (json.dumps(about, indent=1) + "\n").encode())
     return len(rows)
-
-
-def main(file: str, name: str, root: str, parent: str) -> None:
-    """`python -m semhead_lib.ablation.contest FILE ENTRY ROOT PARENT`: one design, in a process of
-    its own, which ends with its parent."""
-    end_with(int(parent))
-    plan = load_contest(file, Path(root))
-    entry = next(entry for entry in plan.entries if entry.name == name)
-    wait_for(lambda: folder_lock(Path(root) / plan.folder / entry.name))
-    with folder_lock(Path(root) / plan.folder / entry.name):
-        execute(plan, entry, Path(root))
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])

@@ -8,9 +8,9 @@ from math import inf
 from pathlib import Path
 from typing import Any
 
-from semhead_lib.cameras import VIEW_SAMPLERS
 from semhead_lib.data.dataset.manifest import Manifest
 from semhead_lib.errors import UsageError, check_name, check_numbers
+from semhead_lib.view_samplers import VIEW_SAMPLERS
 
 UNSEEN = "unseen"  # the dataset that everybody is judged on
 

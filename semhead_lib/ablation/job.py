@@ -26,7 +26,7 @@ from omegaconf import MISSING
 from semhead_lib.ablation.orphans import end_with, wait_for
 from semhead_lib.ablation.plan import Study, load_study
 from semhead_lib.atomic import held_folder
-from semhead_lib.reproduce import runs
+from semhead_lib.reproduce import provenance, runs
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -55,7 +55,7 @@ def main(config: DictConfig) -> int:
         end_with(config.parent)
     status = 0
     try:
-        root = runs.find_root(Path(config.root or Path.cwd())).resolve()
+        root = provenance.find_root(Path(config.root or Path.cwd())).resolve()
         study = load_study(config.study, root)
         if config.run == DATASETS:
             make_datasets(study, root)

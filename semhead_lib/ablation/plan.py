@@ -38,7 +38,8 @@ from semhead_lib.conditioning.sources import check_source
 from semhead_lib.errors import UsageError, did_you_mean, usage_errors
 from semhead_lib.files import read_yaml
 from semhead_lib.models.config import preset
-from semhead_lib.reproduce.profiles import Step, check_parameters, find_profile, read_notebook
+from semhead_lib.reproduce.notebooks import read_notebook
+from semhead_lib.reproduce.profiles import Step, check_parameters, find_profile
 from semhead_lib.training.settings import TrainSettings
 
 NOTEBOOK = "04_training"

@@ -17,7 +17,7 @@ from semhead_lib import old_names
 from semhead_lib.ablation.job import DATASETS
 from semhead_lib.ablation.plan import NOTEBOOK, Study
 from semhead_lib.errors import UsageError
-from semhead_lib.reproduce import runs
+from semhead_lib.reproduce import provenance, runs
 from semhead_lib.reproduce.progress import ProgressLine, duration
 
 LOG = "job.log"  # in a run's folder: what its job printed
@@ -47,7 +47,7 @@ def left_to_do(
     study: Study, names: list[str], root: Path, ignore_code: bool = False
 ) -> dict[str, str]:
     """Why each of those runs has to be executed, in a few words; finished ones are left out."""
-    library, reasons = runs.library_digest(), {}
+    library, reasons = provenance.library_digest(), {}
     for name in names:
         step = study.step(study.run(name), root / "notebooks")
         reason = runs.Run(root / study.folder / name, root).why_execute(

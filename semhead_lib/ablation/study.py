@@ -13,8 +13,9 @@ from semhead_lib.ablation.settings import StudySettings
 from semhead_lib.ablation.table import RESULTS, TABLE, write_results
 from semhead_lib.atomic import folder_lock
 from semhead_lib.errors import UsageError
-from semhead_lib.reproduce import runs
-from semhead_lib.reproduce.profiles import Step, check_parameters, read_notebook
+from semhead_lib.reproduce import provenance, runs
+from semhead_lib.reproduce.notebooks import read_notebook
+from semhead_lib.reproduce.profiles import Step, check_parameters
 
 REPORT = "05_ablations"
 
@@ -33,7 +34,7 @@ def ablate(
 
     Raises UsageError for mistakes in the study, BlockingIOError when another process executes it.
     """
-    root = (root or runs.find_root(Path.cwd())).resolve()
+    root = (root or provenance.find_root(Path.cwd())).resolve()
     plan = load_study(study, root)
     chosen = _chosen(plan, only)
     why = queue.left_to_do(plan, chosen, root, ignore_code)

@@ -23,8 +23,9 @@ from semhead_lib.inversion.settings import (
 )
 from semhead_lib.rejection.settings import CurveSettings
 from semhead_lib.settings import needed, setting
+from semhead_lib.training.common_settings import BeginningSettings
 from semhead_lib.training.reconstruction.settings import ReconstructionSettings
-from semhead_lib.training.settings import BeginningSettings, TrainSettings
+from semhead_lib.training.settings import TrainSettings
 from semhead_lib.viz.settings import SampleSettings
 
 

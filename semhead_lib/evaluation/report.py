@@ -31,8 +31,7 @@ of the encoder that made the conditions.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,25 +51,23 @@ from semhead_lib.evaluation.appearance import (
 from semhead_lib.evaluation.backs import faces_on_backs, mirrored_backs
 from semhead_lib.evaluation.features import FeatureExtractor
 from semhead_lib.evaluation.generated_views import head_consistency
-from semhead_lib.evaluation.protocol import Metric
+from semhead_lib.evaluation.measures import (
+    adherence,
+    agreement,
+    consistency,
+    covered_modes,
+    distances,
+    reference_distances,
+)
 from semhead_lib.evaluation.reference_statistics import ReferenceStatistics
 from semhead_lib.evaluation.result import Evaluation
 from semhead_lib.evaluation.samples import Samples, generated_samples, real_samples, styles
 from semhead_lib.evaluation.settings import EvaluationSettings
 from semhead_lib.evaluation.statistics import (
     Metrics,
-    interval_of_splits,
-    measured,
     merge,
-    of_splits,
-    protocol_of,
 )
 from semhead_lib.metrics.azimuth import AzimuthBins, BinnedFeatures
-from semhead_lib.metrics.comparison import ALL, LEAST_HEADS, MetricValues
-from semhead_lib.metrics.consistency import Differences
-from semhead_lib.metrics.diversity import mode_coverage
-from semhead_lib.metrics.intervals import half_sample_interval
-from semhead_lib.metrics.retrieval import condition_adherence, cross_view_ranks, recall
 from semhead_lib.models.generator import Generator
 
 
@@ -130,7 +127,7 @@ def evaluate(
     if consistency_heads and of_heads:
         w = styles(generator, mode, matched, **drawn)[:consistency_heads]
         seen = head_consistency(generator, w, reference_stats.bins.centres)
-        merge(found.generated, _consistency(seen, len(w), reference_stats, samples.made))
+        merge(found.generated, consistency(seen, len(w), reference_stats, samples.made))
     if identity_heads:
         merge_both(found, identities(samples, identity_heads, reference_stats, progress))
     return found
@@ -157,8 +154,8 @@ def judge(
     binned = BinnedFeatures.of(features, samples.cameras, reference_stats.bins)
     numbers, halves = reference_stats.measure(binned, progress)
     generated, real = (
-        _distances(numbers, halves, reference_stats, samples.made),
-        _reference_distances(reference_stats),
+        distances(numbers, halves, reference_stats, samples.made),
+        reference_distances(reference_stats),
     )
     found = Evaluation(generated, real)
     if samples.fronts is not None:
@@ -187,18 +184,18 @@ def _merge_fronts(
     view = reference_stats.judged_view
     if samples.front_views is not None:  # that an image finds itself says nothing
         view = torch.where(view == samples.front_views[:, None], -1, view)
-    merge(found.generated, _agreement(semantic, fronts, view, reference_stats, samples.made))
+    merge(found.generated, agreement(semantic, fronts, view, reference_stats, samples.made))
     views, real_fronts = reference_stats.semantic
     view = reference_stats.matched.view
-    merge(found.real, _agreement(views, real_fronts, view, reference_stats, matched.made))
+    merge(found.real, agreement(views, real_fronts, view, reference_stats, matched.made))
     for side, these, made in (
         (found.generated, fronts, samples.made),
         (found.real, real_fronts, matched.made),
     ):
-        merge(side, _mode_coverage(these, reference_stats, made))
+        merge(side, covered_modes(these, reference_stats, made))
     if samples.conditions is not None:
         asked = samples.conditions if samples.encoder == encoder.identity else real_fronts
-        merge(found.generated, _adherence(fronts, asked, reference_stats, samples.made))
+        merge(found.generated, adherence(fronts, asked, reference_stats, samples.made))
     merge_both(found, front_distances(own_fronts, samples.made, reference_stats))
 
 
@@ -206,129 +203,3 @@ def merge_both(found: Evaluation, more: tuple[Metrics, Metrics]) -> None:
     """Put metrics of generated and of real heads among those that were found."""
     merge(found.generated, more[0])
     merge(found.real, more[1])
-
-
-def _distances(
-    numbers: MetricValues,
-    halves: list[MetricValues],
-    reference_stats: ReferenceStatistics,
-    made: str,
-) -> Metrics:
-    metrics: Metrics = {}
-    for (scope, name), value in numbers.items():
-        low, high = half_sample_interval(value, [half[scope, name] for half in halves])
-        protocol = protocol_of(
-            reference_stats,
-            made,
-            reference_stats.extractor.identity,
-            *_counts(scope, reference_stats),
-        )
-        metrics.setdefault(scope, {})[name] = Metric(value, low, high, protocol)
-    return metrics
-
-
-def _reference_distances(reference_stats: ReferenceStatistics) -> Metrics:
-    metrics: Metrics = {}
-    for scope, name in reference_stats.real[0]:
-        values = [numbers[scope, name] for numbers in reference_stats.real]
-        made, identity = reference_stats.matched_samples.made, reference_stats.extractor.identity
-        interval = interval_of_splits(reference_stats)
-        protocol = protocol_of(
-            reference_stats, made, identity, *_counts(scope, reference_stats), interval=interval
-        )
-        metrics.setdefault(scope, {})[name] = of_splits(values, protocol)
-    return metrics
-
-
-def _agreement(
-    views: Tensor,  # [N, V, D]
-    fronts: Tensor,  # [N, D]
-    in_bins: Tensor,  # [N, bins] which view of each head is in which bin, -1: none
-    reference_stats: ReferenceStatistics,
-    made: str,
-) -> Metrics:
-    ranks, metrics = cross_view_ranks(views, fronts), {}
-    for b, scope in enumerate(reference_stats.bins.names):
-        view = in_bins[:, b]
-        found = ranks[view >= 0, view[view >= 0]]
-        if len(found) < LEAST_HEADS:
-            continue
-        protocol = protocol_of(
-            reference_stats,
-            made,
-            reference_stats.encoder.identity,
-            len(found),
-            len(found),
-            len(fronts),
-        )
-        metrics[scope] = {
-            f"cross_view_recall_{at}": measured(
-                lambda heads, at=at, f=found: recall(f[heads], at), protocol, reference_stats
-            )
-            for at in (1, 5)
-        }
-    return metrics
-
-
-def _adherence(
-    fronts: Tensor, conditions: Tensor, reference_stats: ReferenceStatistics, made: str
-) -> Metrics:
-    found = condition_adherence(fronts, conditions)
-    n = len(fronts)
-    protocol = protocol_of(reference_stats, made, reference_stats.encoder.identity, n, n, n)
-    statistics: dict[str, Callable[[Tensor], float]] = {
-        "condition_cosine": lambda heads: float(found.cosine[heads].mean()),
-        "condition_cosine_of_others": lambda heads: float(found.others[heads].mean()),
-        "condition_recall_1": lambda heads: recall(found.rank[heads], 1),
-        "condition_recall_5": lambda heads: recall(found.rank[heads], 5),
-    }
-    return {
-        ALL: {
-            name: measured(statistic, protocol, reference_stats)
-            for name, statistic in statistics.items()
-        }
-    }
-
-
-def _mode_coverage(fronts: Tensor, reference_stats: ReferenceStatistics, made: str) -> Metrics:
-    subjects, real = reference_stats.subjects, reference_stats.semantic[1]
-    protocol = protocol_of(
-        reference_stats,
-        made,
-        reference_stats.encoder.identity,
-        len(fronts),
-        len(fronts),
-        len(subjects),
-    )
-
-    def ratio(heads: Tensor) -> float:
-        return mode_coverage(fronts[heads], subjects) / mode_coverage(real[heads], subjects)
-
-    return {ALL: {"mode_coverage": measured(ratio, protocol, reference_stats)}}
-
-
-def _consistency(
-    found: Differences, heads: int, reference_stats: ReferenceStatistics, made: str
-) -> Metrics:
-    bins, metrics = reference_stats.bins, {}
-    pair = torch.arange(heads * bins.count).reshape(heads, bins.count)
-    for scope, pairs in ((ALL, pair), *zip(bins.names, pair.T, strict=True)):
-        protocol = protocol_of(reference_stats, made, "pixels", heads, pairs.numel(), pairs.numel())
-        statistics = {"psnr": found.psnr, "l1": found.l1, "seen_twice": found.seen_twice}
-        metrics[scope] = {
-            f"consistency_{name}": measured(
-                lambda h, s=s, p=pairs: s(p[h].flatten()), protocol, reference_stats
-            )
-            for name, s in statistics.items()
-            if math.isfinite(s(pairs.flatten()))
-        }
-    return metrics
-
-
-def _counts(scope: str, reference_stats: ReferenceStatistics) -> tuple[int, int, int]:
-    """Heads, images and reference images of a distance."""
-    n, v, _ = reference_stats.matched.features.shape
-    if scope == ALL:
-        return n, n * v, n * v
-    count = int(reference_stats.scale.counts[reference_stats.bins.names.index(scope)])
-    return count, count, count

@@ -4,37 +4,30 @@ from __future__ import annotations
 
 import base64
 import html
-import io
 import json
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
-import ipywidgets as widgets
 from IPython.display import HTML
 from PIL import Image
 from torch import Tensor
 
 from semhead_lib.atomic import write_atomically
-from semhead_lib.cameras import ELEVATION_RANGE, RADIUS
+from semhead_lib.cameras import RADIUS
 from semhead_lib.conditioning.frontal.network import sureness
 from semhead_lib.data.portraits.frontal import portrait_of
+from semhead_lib.explore.controls import SIDE, ExplorerControls, png
 from semhead_lib.explore.latest_task import LatestTask
 from semhead_lib.models.generator import DEFAULT
 from semhead_lib.models.mesh import Mesh
 from semhead_lib.viz import scenes
 from semhead_lib.viz.exports import write_mesh
-from semhead_lib.viz.heads import IMAGES, HeadModel, HeadRequest
-from semhead_lib.viz.plots import image_grid
-
-SCENES = ("surface", "points", "volume")
-SIDE = 384  # pixels of the images and of the scene's height
-_GALLERY_COLUMNS = 12
-_HINT = "subject 3, or words such as: a bald man with a beard"
+from semhead_lib.viz.heads import HeadModel, HeadRequest
 
 
-class HeadExplorer(widgets.VBox):
+class HeadExplorer(ExplorerControls):
     """A widget of heads: a 3-D scene to turn, beside it the generator's own image from where the
     scene is looked at.
 
@@ -78,20 +71,6 @@ class HeadExplorer(widgets.VBox):
         self.upload.observe(self._uploaded, "value")
         self.snapshot.on_click(lambda _: self.save())
         self._changed()
-
-    def asked(self) -> HeadRequest:
-        """The head that the controls ask for."""
-        c = self._controls
-        return HeadRequest(
-            c["seed"].value,
-            c["other_seed"].value,
-            c["along"].value,
-            c["psi"].value,
-            in_words(c["condition"].value),
-            in_words(c["other_condition"].value),
-            c["mixed"].value,
-            c["condition_azimuth"].value,
-        )
 
     def wait(self, timeout: float | None = 60.0) -> bool:
         """Until everything asked for is drawn, at most `timeout` seconds; whether it is."""
@@ -146,124 +125,6 @@ class HeadExplorer(widgets.VBox):
                 model.know_image(photo, image)
             self._models[name] = model
         return self._models[name]
-
-    def _make_controls(self, model: HeadModel, asked: HeadRequest) -> None:
-        wide, style = widgets.Layout(width="330px"), {"description_width": "110px"}
-
-        def slider(kind, value, low, high, step, words, **options):
-            return kind(
-                value=value,
-                min=low,
-                max=high,
-                step=step,
-                description=words,
-                layout=wide,
-                style=style,
-                **options,
-            )
-
-        number, whole = widgets.FloatSlider, widgets.IntSlider
-        subjects = [f"subject {i}" for i in range(self._subjects)]
-
-        def condition(value, words):
-            return widgets.Combobox(
-                value=value,
-                options=subjects,
-                placeholder=_HINT,
-                description=words,
-                layout=wide,
-                style=style,
-                continuous_update=False,
-                disabled=not model.takes_semantics,
-            )
-
-        self.seed = slider(whole, asked.seed, 0, 999, 1, "seed")
-        self.psi = slider(number, asked.psi, 0.0, 1.2, 0.05, "truncation ψ")
-        self.other_seed = slider(whole, asked.other_seed, 0, 999, 1, "other seed")
-        self.along = slider(number, asked.along, 0.0, 1.0, 0.05, "towards it, in w")
-        self.condition = condition(asked.condition, "condition")
-        self.other_condition = condition(asked.other_condition, "other condition")
-        self.mixed = slider(
-            number, asked.mixed, 0.0, 1.0, 0.05, "towards it", disabled=not model.takes_semantics
-        )
-        self.condition_azimuth = slider(
-            number, asked.condition_azimuth, -180.0, 180.0, 15.0, "condition azimuth °"
-        )
-        self.azimuth = slider(number, 20.0, -180.0, 180.0, 1.0, "azimuth °", readout_format=".0f")
-        low, high = ELEVATION_RANGE
-        self.elevation = slider(number, 5.0, low, high, 1.0, "elevation °", readout_format=".0f")
-        self.kind = widgets.ToggleButtons(
-            options=IMAGES, value=IMAGES[0], style={"button_width": "78px"}
-        )
-        self.scene = widgets.ToggleButtons(
-            options=SCENES, value=SCENES[0], style={"button_width": "78px"}
-        )
-        others = [name for name in self._folders if name != self._first]
-        self.beside = widgets.Dropdown(
-            options=[("nothing", ""), *((n, n) for n in others)],
-            value="",
-            description="beside it",
-            layout=wide,
-            style=style,
-        )
-        self._controls = {
-            name: getattr(self, name)
-            for name in (
-                "seed",
-                "psi",
-                "other_seed",
-                "along",
-                "condition",
-                "other_condition",
-                "mixed",
-                "condition_azimuth",
-                "azimuth",
-                "elevation",
-                "kind",
-                "scene",
-                "beside",
-            )
-        }
-
-    def _layout(self, model: HeadModel) -> list[widgets.Widget]:
-        square = widgets.Layout(width=f"{SIDE}px", height=f"{SIDE}px")
-        self.image = widgets.Image(format="png", layout=square)
-        hidden = widgets.Layout(width=f"{SIDE}px", height=f"{SIDE}px", display="none")
-        self.other_image = widgets.Image(format="png", layout=hidden)
-        self.upload = widgets.FileUpload(
-            accept="image/*", description="a photo", disabled=not model.takes_semantics
-        )
-        self.snapshot = widgets.Button(description="snapshot", icon="camera")
-        self.message = widgets.HTML()
-        shown = widgets.HBox(
-            [
-                widgets.Box([self._plot], layout=widgets.Layout(flex="1 1 auto")),
-                self.image,
-                self.other_image,
-            ]
-        )
-        gallery = []
-        if self._subjects:
-            images = model.gallery(self._subjects)
-            rows = list(images.split(_GALLERY_COLUMNS))
-            strip = _png(image_grid(rows), 1)
-            first = ", ".join(str(k * _GALLERY_COLUMNS) for k in range(len(rows)))
-            caption = widgets.HTML(
-                f"<small>subjects of the data, subject 0, 1, 2 ...; rows begin with {first}</small>"
-            )
-            gallery = [widgets.VBox([widgets.Image(value=strip, format="png"), caption])]
-        columns = [
-            widgets.VBox(
-                [self.seed, self.psi, self.other_seed, self.along, self.azimuth, self.elevation]
-            ),
-            widgets.VBox(
-                [self.condition, self.upload, self.other_condition, self.mixed]
-                + ([self.condition_azimuth] if model.bank.mode.shows_view else [])
-                + [self.beside, self.snapshot]
-            ),
-        ]
-        choices = widgets.HBox([self.scene, self.kind])
-        return [shown, choices, widgets.HBox(columns), self.message, *gallery]
 
     def _changed(self, change=None) -> None:
         """A control was moved."""
@@ -348,33 +209,7 @@ class HeadExplorer(widgets.VBox):
         self._drawn = (asked, scene)
         self._say(f"{scene} in {time.perf_counter() - began:.2f} s")
 
-    def _say(self, words: str) -> None:
-        self.message.value = f"<small>{html.escape(words)}</small>"
-
-    def _fail(self, error: Exception) -> None:
-        self.message.value = f'<b role="alert" style="color:#B00020">{html.escape(str(error))}</b>'
-
-
-def in_words(value: str) -> str:
-    """What was typed as a condition: what is neither a subject nor a known image is a text.
-
-    >>> in_words("subject 3"), in_words("a bald man"), in_words("")
-    ('subject 3', 'text: a bald man', 'subject 0')
-    """
-    value = value.strip()
-    if not value:
-        return "subject 0"
-    kind = value.partition(" ")[0]
-    return value if kind in ("subject", "text:", "image:") else f"text: {value}"
-
 
 def _enlarged(image: Tensor) -> bytes:  # [3, H, W] uint8 -> PNG
     side = max(image.shape[1:])
-    return _png(Image.fromarray(image.permute(1, 2, 0).contiguous().numpy()), max(SIDE // side, 1))
-
-
-def _png(image: Image.Image, times: int) -> bytes:
-    data = io.BytesIO()
-    how = Image.Resampling.BICUBIC
-    image.resize((image.width * times, image.height * times), how).save(data, "PNG")
-    return data.getvalue()
+    return png(Image.fromarray(image.permute(1, 2, 0).contiguous().numpy()), max(SIDE // side, 1))

@@ -13,9 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from semhead_lib.cameras import orbit_cameras, sample_orbit
+from semhead_lib.cameras import orbit_cameras
+from semhead_lib.data.parametric.captions import caption
 from semhead_lib.inversion.judging import Truth
 from semhead_lib.metrics.geometry import unproject
+from semhead_lib.view_samplers import sample_orbit
 
 SEED = 3000  # of the source; generators are trained on seeds below 1000, judged on 1000
 _AROUND = (
@@ -55,7 +57,7 @@ def held_out(
 
     Raises ModuleNotFoundError without the extra `data`.
     """
-    from semhead_lib.data.parametric import appearance, attributes
+    from semhead_lib.data.parametric import appearance
     from semhead_lib.data.parametric.cast import Caster
     from semhead_lib.data.parametric.source import ParametricSource
 
@@ -75,7 +77,6 @@ def held_out(
             Truth(both.images[part], both.masks[part], labels, both.depth[part])
             for part, labels in ((slice(0, 1), camera), (slice(1, None), around))
         ]
-        caption = attributes.caption(who)
         yield KnownSubject(
             f"p{seed}-{index:04d}",
             taken.images[0],
@@ -83,7 +84,7 @@ def held_out(
             camera[0],
             truths[0],
             Truth(*list(vars(truths[1]).values())[:4], surface=outer_surface(caster, light)),
-            caption,
+            caption(who),
         )
 
 

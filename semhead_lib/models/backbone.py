@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from semhead_lib.models.layers import StyleBlock, cast, upsample
+from semhead_lib.models.layers import cast, upsample
+from semhead_lib.models.style_layers import StyleBlock
 
 WS_PER_BLOCK = 2  # of a block: one a layer
 

@@ -25,6 +25,6 @@ notebook:
 """
 
 from semhead_lib.reproduce.metrics import record
-from semhead_lib.reproduce.runs import start_at_root
+from semhead_lib.reproduce.provenance import start_at_root
 
 __all__ = ["record", "start_at_root"]

@@ -28,8 +28,10 @@ from typing import Any
 
 from PIL import Image
 
-from semhead_lib.reproduce.profiles import by_prefix, read_notebook
-from semhead_lib.reproduce.runs import find_root, write_text
+from semhead_lib.reproduce.notebooks import read_notebook
+from semhead_lib.reproduce.profiles import by_prefix
+from semhead_lib.reproduce.provenance import find_root
+from semhead_lib.reproduce.runs import write_text
 
 IMAGE, NOTEBOOK, ALL = 80_000, 1_000_000, 6_000_000  # bytes: of an image, a notebook, all of them
 KEY = "semhead"  # in a notebook's metadata: {"executed": digest}

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from semhead_lib.models.discriminator import DiscriminatorConfig
+from semhead_lib.models.discriminator_config import DiscriminatorConfig
 
 
 class Blur(NamedTuple):

@@ -10,8 +10,9 @@ from semhead_lib.data.dataset.memory import SubjectsInMemory
 from semhead_lib.data.dataset.packed import is_packed, load_packed
 from semhead_lib.data.dataset.streaming_dataset import SubjectsOnDisk
 from semhead_lib.devices import available_cores, pick_device
+from semhead_lib.training.common_settings import BeginningSettings
 from semhead_lib.training.run_folder import Subjects
-from semhead_lib.training.settings import BeginningSettings, TrainSettings
+from semhead_lib.training.settings import TrainSettings
 
 GEOMETRY = ("depth", "segmentation")  # what a reconstruction of points needs
 

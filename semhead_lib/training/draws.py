@@ -13,7 +13,7 @@ from semhead_lib.cameras import LABEL_LENGTH, crop_cameras
 from semhead_lib.conditioning.modes import ConditionMode, swap_probability
 from semhead_lib.data.subjects import Batch
 from semhead_lib.models.config import GeneratorConfig
-from semhead_lib.models.discriminator import DiscriminatorConfig
+from semhead_lib.models.discriminator_config import DiscriminatorConfig
 from semhead_lib.training import mining
 from semhead_lib.training.blur import Blur
 from semhead_lib.training.crops import cut, draw_windows

@@ -16,8 +16,9 @@ from semhead_lib.files import read_json
 from semhead_lib.models.cost import cost
 from semhead_lib.models.discriminator import Discriminator
 from semhead_lib.models.generator import Generator
+from semhead_lib.training.kept_settings import begun_settings
 from semhead_lib.training.logs import Line, read_log
-from semhead_lib.training.settings import FREE, TrainSettings, begun_settings
+from semhead_lib.training.settings import FREE, TrainSettings
 from semhead_lib.training.trainer import GRIDS, MODEL, SETTINGS
 
 METRICS_FILE, CARD, GRID = "metrics.json", "card.md", "heads.png"

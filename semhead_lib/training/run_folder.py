@@ -16,7 +16,8 @@ from semhead_lib.data.dataset.memory import SubjectsInMemory
 from semhead_lib.data.dataset.streaming_dataset import SubjectsOnDisk
 from semhead_lib.files import read_bytes
 from semhead_lib.models.generator import WEIGHTS
-from semhead_lib.training.settings import FORMAT, TrainSettings, begun_settings
+from semhead_lib.training.kept_settings import FORMAT, begun_settings
+from semhead_lib.training.settings import TrainSettings
 from semhead_lib.training.snapshots import snapshots
 
 SETTINGS, SNAPSHOTS, GRIDS, MODEL = "settings.json", "snapshots", "grids", "generator"

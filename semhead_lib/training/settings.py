@@ -12,75 +12,17 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from semhead_lib import old_names
-from semhead_lib.settings import check, named_values, setting
+from semhead_lib.settings import check, setting
+from semhead_lib.training.common_settings import GeneratorSettings
 
 if TYPE_CHECKING:
     from semhead_lib.conditioning.modes import ConditionMode
     from semhead_lib.models.config import GeneratorConfig
-    from semhead_lib.models.discriminator import DiscriminatorConfig
+    from semhead_lib.models.discriminator_config import DiscriminatorConfig
 
 R1_SCALE = 1.0  # times StyleGAN2's rule: the weight of R1 where none is given
-FORMAT = 3  # of settings.json
 # What may change when a training goes on: how long it lasts, and what it writes on the way.
 FREE = ("kimg", "tick_kimg", "snapshot_kimg", "keep", "log_every", "checkpoint", "graphs")
-
-
-@dataclass(frozen=True)
-class BeginningSettings:
-    """What a training begins with: subjects, how they are read, and a generator."""
-
-    limit: int | None = setting(
-        None, "int >= 2 or null", "first subjects of the dataset to train on; null = all"
-    )
-    views_limit: int | None = setting(
-        None,
-        "int >= 1 or null",
-        "views of each subject to train on, spread evenly over all of its views; null = all",
-    )
-    stream: bool = setting(
-        False, "bool", "read while training, for datasets that do not fit in memory"
-    )
-    workers: int = setting(
-        2, "int >= 0", "processes of each process of the training that read, with stream=true"
-    )
-    init: str | None = setting(
-        None,
-        "path or null",
-        "folder of a generator to begin with, and of its discriminator, if there",
-    )
-
-
-@dataclass(frozen=True)
-class GeneratorSettings:
-    """What every training of a generator has: its networks, and the parts of images that they are
-    shown."""
-
-    preset: str = setting(
-        "semhead-64",
-        "semhead-32 | semhead-64 | semhead-128 | semhead-512",
-        "size of the generator; the dataset has images of its size",
-    )
-    representation: str = setting(
-        "hyplane",
-        "triplane | trigrid | spherical | hyplane | hyplane-2+2 | hyplane-channels",
-        "planes",
-    )
-    background: str = setting(
-        "learnt", "learnt | plain", "behind the head: drawn in two dimensions, or white"
-    )
-    generator: dict[str, Any] = named_values(
-        "generator.NAME=VALUE",
-        "change a number of the preset, e.g. generator.grid=0 generator.coarse=24",
-    )
-    crop: int = setting(
-        0, "int >= 0", "pixels of the square parts of images that are rendered; 0 = whole images"
-    )
-    crop_whole: float = setting(
-        0.35, "0 <= float <= 1", "share of parts that are the whole image made smaller"
-    )
-    crop_face: float = setting(
-        0.6, "0 <= float <= 1", "share of the other parts that are cut around the face"
-    )
 
 
 @dataclass(frozen=True)
@@ -214,7 +156,7 @@ class TrainSettings(GeneratorSettings):
 
     def __post_init__(self) -> None:
         from semhead_lib.models.config import GeneratorConfig
-        from semhead_lib.models.discriminator import DiscriminatorConfig
+        from semhead_lib.models.discriminator_config import DiscriminatorConfig
 
         object.__setattr__(
             self, "generator", json.loads(json.dumps(dict(self.generator)))
@@ -318,7 +260,7 @@ class TrainSettings(GeneratorSettings):
         return self._changed_preset(**changes)
 
     def discriminator_config(self, semantic_dimension: int) -> DiscriminatorConfig:
-        from semhead_lib.models.discriminator import DiscriminatorConfig
+        from semhead_lib.models.discriminator_config import DiscriminatorConfig
 
         used = semantic_dimension if self.condition_mode(semantic_dimension).uses_semantics else 0
         views = self.views_per_subject
@@ -350,21 +292,3 @@ class TrainSettings(GeneratorSettings):
         names = [n for n in usual if n not in FREE and here[n] is not None]
         there = usual | there
         return [f"{n} is {there[n]} there, {here[n]} here" for n in names if there[n] != here[n]]
-
-
-def begun_settings(content: dict[str, Any]) -> dict[str, Any]:
-    """The settings in a training's settings.json, in the units of today.
-
-    Before format 2, density_distance was in widths of the rendered cube; before format 3,
-    semhead-512 had no super_mask.
-    """
-    from semhead_lib.models.config import preset
-
-    settings = old_names.today(old_names.SETTINGS, content["settings"])
-    if content.get("format", 1) < 2 and "density_distance" in settings:
-        settings["density_distance"] = round(
-            settings["density_distance"] * preset(settings["preset"]).plane_side, 6
-        )
-    if content.get("format", 1) < 3 and settings.get("preset") == "semhead-512":
-        settings["generator"] = {"super_mask": False} | settings.get("generator", {})
-    return settings

@@ -4,39 +4,33 @@ stopped."""
 from __future__ import annotations
 
 import json
-import math
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from torch import Tensor, nn
+from torch import Tensor
 
 from semhead_lib.atomic import folder_lock
-from semhead_lib.conditioning.bank import ConditionBank
-from semhead_lib.conditioning.modes import ConditionMode
 from semhead_lib.devices import keep_freed_memory, pick_device
 from semhead_lib.models import sampling
-from semhead_lib.models.discriminator import WEIGHTS as DISCRIMINATOR
-from semhead_lib.models.discriminator import Discriminator
-from semhead_lib.models.generator import WEIGHTS, Generator
+from semhead_lib.models.generator import WEIGHTS
 from semhead_lib.training import run_folder
-from semhead_lib.training.distributed import agree_to_stop, everywhere, from_the_first
+from semhead_lib.training.beginnings import bank_of, begin_with
+from semhead_lib.training.distributed import agree_to_stop, from_the_first
+from semhead_lib.training.finite import finite_means
+from semhead_lib.training.interruptions import interruptions
 from semhead_lib.training.logs import IntervalMeans, Line, TrainingLog
 from semhead_lib.training.reconstruction.anchor import Anchor
 from semhead_lib.training.run_folder import GRIDS, MODEL, SETTINGS, SNAPSHOTS, Subjects
 from semhead_lib.training.settings import TrainSettings
 from semhead_lib.training.snapshots import (
-    all_finite,
     load_snapshot,
     pack,
     put_state,
     save_snapshot,
-    snapshots,
     state_of,
     unpack,
 )
@@ -44,7 +38,6 @@ from semhead_lib.training.step import Networks, Step
 
 __all__ = ["GRIDS", "MODEL", "SETTINGS", "SNAPSHOTS", "Subjects", "train"]
 _GRID_HEADS, _GRID_SEED = 8, 0
-_BANK = 1024  # features kept beside the weights
 
 
 def train(
@@ -115,7 +108,7 @@ class _Trainer:
         dimension = run_folder.semantic_dimension(data)
         self.networks = Networks(settings, dimension, accelerator.device)
         self.mode = settings.condition_mode(dimension)
-        self.bank = _bank(data, self.mode)
+        self.bank = bank_of(data, self.mode)
         self.anchor = None
         if settings.reconstruct_every:
             if accelerator.num_processes > 1:
@@ -146,7 +139,7 @@ class _Trainer:
             if self.anchor:
                 self.anchor.restore(state["reconstruction"])
         elif init is not None:
-            _begin_with(self.networks, Path(init))
+            begin_with(self.networks, Path(init))
             if self.anchor:
                 self.anchor.begin_with(Path(init))
         run_folder.write_settings(self.out, content)
@@ -189,7 +182,7 @@ class _Trainer:
                 # that of the snapshot: the process may have been killed between the two
                 self._save_model()
             with (
-                _interruptions() as interrupted,
+                interruptions() as interrupted,
                 self.do.ahead(self._batches(), self.step) as batches,
             ):
                 since, counted, removed = time.perf_counter(), 0, False
@@ -211,7 +204,14 @@ class _Trainer:
                     grid_due = self._passed(s.tick_kimg) or done
                     save_due = self._passed(s.snapshot_kimg) or done or stop
                     if line_due or grid_due or save_due:
-                        means = self._finite_means(save_due)
+                        means = finite_means(
+                            self.means,
+                            self.networks,
+                            self.step,
+                            self.out,
+                            self.accelerator,
+                            weights=save_due,
+                        )
                         paused = time.perf_counter()
                         if line_due:
                             line = self._line(means, counted / (paused - since))
@@ -234,40 +234,6 @@ class _Trainer:
         if interrupted():
             raise KeyboardInterrupt
         return self.out / MODEL
-
-    def _finite_means(self, weights: bool) -> dict[str, float]:
-        """Means of the terms since the last line, over all processes. Raises FloatingPointError in
-        all of them when a loss of one was not finite, or, with `weights`, when a weight is not:
-        nothing of that is ever saved."""
-        means = self.means.read(self.accelerator)
-        wrong = None
-        if means.pop("finite", 1.0) < 1 or not all(
-            math.isfinite(means[name]) for name in ("loss_g", "loss_d")
-        ):
-            others = [
-                f"{n} is {x}"
-                for n, x in means.items()
-                if not (math.isfinite(x) or n in ("loss_g", "loss_d"))
-            ]
-            wrong = ", ".join(
-                [f"the losses are {means['loss_g']:.5g} and {means['loss_d']:.5g}", *others]
-            )
-        elif weights and not everywhere(
-            all_finite(state_of(self.networks, self.step)), self.accelerator
-        ):
-            wrong = "weights of the networks, or their optimisers' moments, are not finite"
-        if wrong:
-            saved = snapshots(self.out / SNAPSHOTS)
-            kept = (
-                f"the last snapshot, {saved[-1]}, is finite and is kept"
-                if saved
-                else "there is no snapshot yet"
-            )
-            raise FloatingPointError(
-                f"step {self.step}: {wrong}; {kept}. Lower the learning rates or raise r1_gamma, "
-                "into a new folder"
-            )
-        return means
 
     def _line(self, means: dict[str, float], steps_per_second: float) -> Line:
         """A line of the log."""
@@ -329,60 +295,3 @@ class _Trainer:
         return self.data.batches(
             s.subjects_per_batch, s.views_per_subject, start=self.step, **order
         )
-
-
-def _begin_with(networks: Networks, folder: Path) -> None:
-    """Start from saved networks; from a generator without its discriminator, with a new one.
-
-    Raises FileNotFoundError when there is no generator, ValueError when they are of other shapes.
-    """
-    beginnings: list[tuple[nn.Module, nn.Module]]
-    beginnings = [
-        (networks.generator, Generator.load(folder)),
-        (networks.average, Generator.load(folder)),
-    ]
-    if (folder / DISCRIMINATOR).exists():
-        beginnings.append((networks.discriminator, Discriminator.load(folder)))
-    for network, saved in beginnings:
-        try:
-            network.load_state_dict(saved.state_dict())
-        except RuntimeError as error:
-            reason = str(error).splitlines()[0]
-            raise ValueError(
-                f"init={folder}: its networks are not those of these settings: {reason}"
-            ) from None
-
-
-def _bank(data: Subjects, mode: ConditionMode) -> ConditionBank:
-    """Features of the first subjects: enough to sample from, small enough to go with the weights."""
-    if not mode.uses_semantics:
-        return ConditionBank(mode, None, torch.zeros(0, mode.semantic_dimension))
-    names, features = data.semantics(_BANK)
-    encoder = (data.manifest.layout.semantic or {}).get("encoder")
-    return ConditionBank(mode, encoder, features, names)
-
-
-@contextmanager
-def _interruptions() -> Iterator[Callable[[], bool]]:
-    """Within it, the first Ctrl-C is only noted, so that no step is torn; a second one stops at
-    once.
-
-    Elsewhere than in the main thread nothing can be noted, and KeyboardInterrupt is left to whoever
-    raises it.
-    """
-    noted = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield noted.is_set
-        return
-
-    def note(number, frame) -> None:
-        if noted.is_set():
-            raise KeyboardInterrupt
-        noted.set()
-
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield noted.is_set
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -16,6 +16,7 @@ from semhead_lib.data.jobs.settings import SourceSettings
 from semhead_lib.data.subjects import Subject
 from semhead_lib.models.generator import CONFIG, WEIGHTS, folder_of
 from semhead_lib.models.sampling import latents, to_uint8
+from semhead_lib.view_samplers import VIEW_SAMPLERS
 from semhead_lib.viz.heads import HeadModel
 from semhead_lib.viz.settings import GeneratedSettings
 
@@ -34,7 +35,7 @@ class GeneratedSource:
     seed: int = 0
     resolution: int = SourceSettings.resolution  # the generator's
     views_per_subject: int = 12
-    view_sampling: str = SourceSettings.view_sampling  # a key of cameras.VIEW_SAMPLERS
+    view_sampling: str = SourceSettings.view_sampling  # a key of VIEW_SAMPLERS
     psi: float = GeneratedSettings.psi  # truncation towards the condition's mean
     strategy: str = GeneratedSettings.strategy  # how conditions are drawn
     device: str = "cpu"
@@ -45,10 +46,9 @@ class GeneratedSource:
         for key, low in (("resolution", 8), ("views_per_subject", 1), ("seed", 0)):
             if getattr(self, key) < low:
                 raise ValueError(f"{key} must be at least {low}, got {getattr(self, key)}")
-        if self.view_sampling not in cameras.VIEW_SAMPLERS:
+        if self.view_sampling not in VIEW_SAMPLERS:
             raise ValueError(
-                f"view_sampling must be one of {sorted(cameras.VIEW_SAMPLERS)}, got "
-                f"{self.view_sampling!r}"
+                f"view_sampling must be one of {sorted(VIEW_SAMPLERS)}, got {self.view_sampling!r}"
             )
         if not 0 <= self.psi <= 2:
             raise ValueError(f"psi must be 0 to 2, got {self.psi}")
@@ -84,7 +84,7 @@ class GeneratedSource:
         condition = None if condition is None else condition.to(device)
         z = latents(1, generator.config.z_dim, int(rng.integers(2**31))).to(device)
         w = generator.mapping(z, condition, self.psi, towards=generator.mapping.mean(condition)[0])
-        angles = cameras.VIEW_SAMPLERS[self.view_sampling](self.views_per_subject, rng)
+        angles = VIEW_SAMPLERS[self.view_sampling](self.views_per_subject, rng)
         front = torch.zeros(1, 2, dtype=angles.dtype)
         azimuths, elevations = torch.cat([angles, front]).T
         labels = cameras.orbit_cameras(azimuths, elevations)

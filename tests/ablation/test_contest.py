@@ -7,8 +7,9 @@ import pytest
 import torch
 import yaml
 
-from semhead_lib.ablation import contest as module
-from semhead_lib.ablation.contest import contest, execute, write_results
+from semhead_lib.ablation import contest_design as module
+from semhead_lib.ablation.contest import contest, write_results
+from semhead_lib.ablation.contest_design import execute
 from semhead_lib.ablation.contest_table import pictures, read_designs
 from semhead_lib.ablation.designs import load_contest
 from semhead_lib.errors import UsageError

@@ -14,7 +14,7 @@ from semhead_lib.conditioning.sources import SOURCES
 from semhead_lib.data.dataset.memory import SubjectsInMemory
 from semhead_lib.data.dataset.subset import spread_views
 from semhead_lib.errors import UsageError
-from semhead_lib.reproduce.runs import PACKAGE
+from semhead_lib.reproduce.provenance import PACKAGE
 from semhead_lib.training.settings import TrainSettings
 
 ROOT = PACKAGE.parent

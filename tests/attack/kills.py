@@ -34,7 +34,7 @@ from semhead_lib.conditioning.headclip.recipe import Recipe
 from semhead_lib.conditioning.modes import ConditionMode
 from semhead_lib.conditioning.semantic import SemanticEncoder
 from semhead_lib.data.kontext.inputs import choose_portraits
-from semhead_lib.data.portraits import faces
+from semhead_lib.data.portraits import face_finder
 from semhead_lib.models.config import preset
 from semhead_lib.models.generator import Generator
 
@@ -200,7 +200,7 @@ def kills(count: int, seed: int, folder: Path, only: str = "") -> Iterator[Row]:
     torch.manual_seed(0)
     torch.set_num_threads(1)
     _save_generator(folder / "generator")
-    faces.face_finder()  # loaded before the forks
+    face_finder.face_finder()  # loaded before the forks
     chosen = [command for command in COMMANDS if only in command.name]
     for number, command in enumerate(chosen):
         wanted = count // len(chosen) + (number < count % len(chosen))

@@ -2,9 +2,10 @@
 over the same memory.
 
 StyleGAN2's two custom ops are filtered resampling and bias + leaky ReLU + gain. Here the first is a
-convolution with one filter a channel (`models.layers.ModulatedConv`), in the second the bias is the
-convolution's, the gain is taken into its weights, and the leaky ReLU changes its input in place. An
-op of our own has to read its input and write its output once: that is timed as the floor.
+convolution with one filter a channel (`models.style_layers.ModulatedConv`), in the second the bias
+is the convolution's, the gain is taken into its weights, and the leaky ReLU changes its input in
+place. An op of our own has to read its input and write its output once: that is timed as the
+floor.
 
 And two ways to double the size: a transposed convolution and a blur with one filter a channel, or
 one convolution of four phases with both kernels merged (`ModulatedConv.polyphase`), by number of
@@ -19,7 +20,7 @@ import torch.nn.functional as F
 from test_render_speed import OUT, circumstances, interleaved_medians
 
 from semhead_lib.devices import keep_freed_memory
-from semhead_lib.models.layers import ModulatedConv
+from semhead_lib.models.style_layers import ModulatedConv
 
 SHAPES = (
     (16, 32, 64),

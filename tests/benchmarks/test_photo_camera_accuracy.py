@@ -49,7 +49,7 @@ def summary(values, digits: int = 2) -> dict[str, float]:
 def camera_figures(views, count: int, corrected: bool) -> dict:
     """Errors over the heads whose face is found."""
     from semhead_lib.data.portraits.camera import fit_camera
-    from semhead_lib.data.portraits.faces import face_finder
+    from semhead_lib.data.portraits.face_finder import face_finder
     from semhead_lib.data.portraits.landmarks import head_landmarks
 
     rows = []

@@ -14,8 +14,8 @@ from semhead_lib.data.parametric.attributes import (
     HAIR_COLOURS,
     HAIR_STYLES,
     HATS,
-    caption,
 )
+from semhead_lib.data.parametric.captions import caption
 from semhead_lib.data.parametric.source import ParametricSource
 
 SOURCE = ParametricSource(seed=11)

@@ -15,7 +15,6 @@ from torch.nn.functional import normalize
 sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
 from small_training import ENCODER, make_noise, small
 
-from semhead_lib.api import evaluate
 from semhead_lib.cameras import orbit_cameras
 from semhead_lib.conditioning.bank import ConditionBank
 from semhead_lib.conditioning.modes import ConditionMode
@@ -27,6 +26,7 @@ from semhead_lib.data.parametric.attributes import sample_attributes
 from semhead_lib.data.parametric.numbers import attribute_numbers
 from semhead_lib.data.parametric.source import ParametricSource
 from semhead_lib.data.portraits.faces import face_judge
+from semhead_lib.facade.judging import evaluate
 from semhead_lib.heads import HeadGenerator
 from semhead_lib.training.trainer import train
 

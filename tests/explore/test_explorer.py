@@ -14,7 +14,8 @@ from skimage.data import astronaut
 
 from semhead_lib.cameras import RADIUS
 from semhead_lib.explore import explorer as module
-from semhead_lib.explore.explorer import HeadExplorer, in_words
+from semhead_lib.explore.controls import in_words
+from semhead_lib.explore.explorer import HeadExplorer
 from semhead_lib.ops import Box
 from semhead_lib.viz import scenes
 from semhead_lib.viz.heads import IMAGES, HeadModel, HeadRequest, normal_colours

@@ -5,7 +5,8 @@ import torch
 
 from semhead_lib.cameras import orbit_cameras
 from semhead_lib.models.config import PRESETS
-from semhead_lib.models.discriminator import Discriminator, DiscriminatorConfig, DiscriminatorInput
+from semhead_lib.models.discriminator import Discriminator, DiscriminatorInput
+from semhead_lib.models.discriminator_config import DiscriminatorConfig
 from semhead_lib.models.discriminator_layers import detail_bands, minibatch_stddev
 
 SMALL = dict(resolution=16, raw_resolution=8, base=128, most=16)

@@ -7,15 +7,9 @@ import torch
 import torch.nn.functional as F
 
 from semhead_lib.models.backbone import Backbone, Background, SuperResolution
-from semhead_lib.models.layers import (
-    BlendMaps,
-    EqualLinear,
-    ModulatedConv,
-    StyleLayer,
-    equalised,
-    upsample,
-)
+from semhead_lib.models.layers import EqualLinear, equalised, upsample
 from semhead_lib.models.mapping import MappingNetwork, unit_variance
+from semhead_lib.models.style_layers import BlendMaps, ModulatedConv, StyleLayer
 
 
 def modulated_by_weights(layer: ModulatedConv, x, w):

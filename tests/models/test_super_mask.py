@@ -10,7 +10,8 @@ from torch.nn import functional
 from semhead_lib.cameras import orbit_cameras
 from semhead_lib.models.backbone import SuperResolution
 from semhead_lib.models.config import PRESETS, GeneratorConfig, preset
-from semhead_lib.models.discriminator import Discriminator, DiscriminatorConfig, DiscriminatorInput
+from semhead_lib.models.discriminator import Discriminator, DiscriminatorInput
+from semhead_lib.models.discriminator_config import DiscriminatorConfig
 from semhead_lib.models.generator import Generator
 from semhead_lib.models.layers import compute
 from semhead_lib.training import losses

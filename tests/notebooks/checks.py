@@ -15,7 +15,7 @@ from semhead_lib.data.dataset.manifest import Manifest
 from semhead_lib.inversion import comparison
 from semhead_lib.models.planes import REPRESENTATIONS
 from semhead_lib.reproduce.metrics import collect
-from semhead_lib.reproduce.profiles import read_notebook
+from semhead_lib.reproduce.notebooks import read_notebook
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
 REFERENCE = FOLDER.parent / "papermill_runs/reference/ablations"

@@ -18,20 +18,20 @@ import psutil
 import pytest
 import yaml
 
-from semhead_lib.reproduce import runs
+from semhead_lib.reproduce import provenance, runs
 from semhead_lib.reproduce.driver import reproduce
 
 pytestmark = pytest.mark.notebooks
 
 
-LIBRARY_DIGEST = runs.library_digest
+LIBRARY_DIGEST = provenance.library_digest
 
 
 @pytest.fixture(scope="module", autouse=True)
 def unchanged_library():
     """Sources that are edited while the tests run are no reason to execute anything again."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(runs, "library_digest", lambda: "of today")
+        patch.setattr(provenance, "library_digest", lambda: "of today")
         yield
 
 
@@ -157,7 +157,7 @@ def test_reasons_to_execute_again(executed, capsys, monkeypatch):
     source.write_text(text.replace("no such subject", "no such head"))
     assert "[2/2] 02_read: the notebook's source changed" in plan(capsys, executed)
     source.write_text(text)
-    monkeypatch.setattr(runs, "library_digest", lambda: "of tomorrow")
+    monkeypatch.setattr(provenance, "library_digest", lambda: "of tomorrow")
     assert plan(capsys, executed).count("sources of semhead_lib or csrc changed") == 2
     assert plan(capsys, executed, ignore_code=True).count("finished and unchanged") == 2
 

@@ -8,7 +8,8 @@ import pytest
 import yaml
 
 from semhead_lib.errors import UsageError
-from semhead_lib.reproduce.profiles import find_profile, load_profile, read_notebook
+from semhead_lib.reproduce.notebooks import read_notebook
+from semhead_lib.reproduce.profiles import find_profile, load_profile
 
 
 def load(checkout: Path, text: str | None = None, **overrides: str):

@@ -26,10 +26,11 @@ from semhead_lib.models.generator import Generator
 from semhead_lib.ops import compiled
 from semhead_lib.reproduce.quarter import checks, finish, reconstruction, table, training
 from semhead_lib.reproduce.quarter.job import Job
-from semhead_lib.reproduce.quarter.lease import Lease, main, remove_leftovers
+from semhead_lib.reproduce.quarter.lease import Lease, main
 from semhead_lib.reproduce.quarter.measure import Measurements
 from semhead_lib.reproduce.quarter.plan import STEPS, Plan
 from semhead_lib.reproduce.quarter.processes import Ended, Log, run
+from semhead_lib.reproduce.quarter.step_runner import remove_leftovers
 from semhead_lib.training.compact import restore_state
 from semhead_lib.training.logs import read_log
 from semhead_lib.training.snapshots import snapshots, unpack

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from small_training import small
 
 from semhead_lib.models.generator import Generator
-from semhead_lib.training import compact
+from semhead_lib.training import compact, compact_file
 from semhead_lib.training.compact import compact_state, restore_state
 from semhead_lib.training.logs import read_log
 from semhead_lib.training.snapshots import snapshots, unpack
@@ -152,7 +152,7 @@ def damaged(state, what):
     elif what == "stranger":
         content = json.loads(index.read_text())
         content["tree"] = {"value": 1}
-        content["sha256"] = compact._own_checksum(content)
+        content["sha256"] = compact_file.own_checksum(content)
         index.write_text(json.dumps(content))
 
 

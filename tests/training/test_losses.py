@@ -7,7 +7,8 @@ import torch
 
 from semhead_lib.cameras import orbit_cameras
 from semhead_lib.models.config import GeneratorConfig
-from semhead_lib.models.discriminator import Discriminator, DiscriminatorConfig, DiscriminatorInput
+from semhead_lib.models.discriminator import Discriminator, DiscriminatorInput
+from semhead_lib.models.discriminator_config import DiscriminatorConfig
 from semhead_lib.models.generator import Generator
 from semhead_lib.training import losses
 

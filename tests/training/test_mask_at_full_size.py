@@ -11,10 +11,11 @@ from semhead_lib.data.dataset.memory import SubjectsInMemory
 from semhead_lib.training import losses
 from semhead_lib.training.compact import compact_state, restore_state
 from semhead_lib.training.graphs import Graphs
+from semhead_lib.training.kept_settings import FORMAT, begun_settings
 from semhead_lib.training.reconstruction.batches import SubjectBatches
 from semhead_lib.training.reconstruction.reconstructor import Reconstructor
 from semhead_lib.training.reconstruction.settings import ReconstructionSettings
-from semhead_lib.training.settings import FORMAT, TrainSettings, begun_settings
+from semhead_lib.training.settings import TrainSettings
 from semhead_lib.training.step import Networks, Step
 from semhead_lib.training.trainer import train
 from semhead_lib.viz.generated_source import GeneratedSource

@@ -11,7 +11,7 @@ from small_training import make_noise, small
 
 from semhead_lib.data.dataset.memory import SubjectsInMemory
 from semhead_lib.models.generator import Generator
-from semhead_lib.training.settings import begun_settings
+from semhead_lib.training.kept_settings import begun_settings
 from semhead_lib.training.snapshots import (
     load_snapshot,
     pack,

@@ -19,10 +19,11 @@ from semhead_lib.atomic import leftovers
 from semhead_lib.data.dataset.archives import ImageArchive, parse_label, unsafe_name
 from semhead_lib.data.dataset.conventions import camera_problem
 from semhead_lib.data.dataset.eg3d_import import ArchiveSource
-from semhead_lib.data.dataset.encoding import decode_entry, decode_info, sample_problems
+from semhead_lib.data.dataset.encoding import decode_entry, sample_problems
 from semhead_lib.data.dataset.entries import MAX_ENTRY, decode_image
 from semhead_lib.data.dataset.manifest import FORMAT, LEASES, LOG, MANIFEST, Manifest, ShardRecord
 from semhead_lib.data.dataset.packed import open_packed
+from semhead_lib.data.dataset.sample_info import decode_info
 from semhead_lib.data.dataset.shards import read_member, sample_layout, shard_problem
 from semhead_lib.errors import worded
 

@@ -16,9 +16,10 @@ import torch
 from tqdm import tqdm
 
 from semhead_lib.atomic import check_apart, partial_path, place_lock, publish, remove_leftovers
-from semhead_lib.data.dataset.encoding import decode_entry, decode_info
+from semhead_lib.data.dataset.encoding import decode_entry
 from semhead_lib.data.dataset.entries import encode_image
 from semhead_lib.data.dataset.manifest import MANIFEST, Manifest
+from semhead_lib.data.dataset.sample_info import decode_info
 from semhead_lib.data.dataset.shards import read_listed
 
 _FOLDER_SIZE = 1000  # images a folder, when every subject has one

@@ -18,7 +18,7 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from semhead_lib.data.dataset.encoding import Sample, SampleInfo, decode_entry, decode_info
+from semhead_lib.data.dataset.encoding import decode_entry
 from semhead_lib.data.dataset.entries import encode_npy
 from semhead_lib.data.dataset.manifest import Manifest
 from semhead_lib.data.dataset.packed_archive import (
@@ -34,6 +34,7 @@ from semhead_lib.data.dataset.packed_archive import (
     SUBJECTS,
 )
 from semhead_lib.data.dataset.packed_geometry import encode_classes, encode_depth
+from semhead_lib.data.dataset.sample_info import Sample, SampleInfo, decode_info
 from semhead_lib.data.dataset.shards import read_listed
 from semhead_lib.devices import threads_of_one_core
 

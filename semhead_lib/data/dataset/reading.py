@@ -6,8 +6,9 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from pathlib import Path
 
-from semhead_lib.data.dataset.encoding import SampleInfo, decode_info, decode_subject
+from semhead_lib.data.dataset.encoding import decode_subject
 from semhead_lib.data.dataset.manifest import Manifest
+from semhead_lib.data.dataset.sample_info import SampleInfo, decode_info
 from semhead_lib.data.dataset.shards import read_listed
 from semhead_lib.data.subjects import Subject
 

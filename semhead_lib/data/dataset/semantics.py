@@ -17,7 +17,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from semhead_lib.atomic import folder_lock, publish, remove_leftovers, write_atomically
-from semhead_lib.data.dataset.encoding import Sample, decode_entry, decode_info, encode_info
+from semhead_lib.data.dataset.encoding import decode_entry
 from semhead_lib.data.dataset.entries import encode_npy
 from semhead_lib.data.dataset.manifest import (
     Layout,
@@ -28,6 +28,7 @@ from semhead_lib.data.dataset.manifest import (
     parse_name,
     parse_record,
 )
+from semhead_lib.data.dataset.sample_info import Sample, decode_info, encode_info
 from semhead_lib.data.dataset.shards import (
     made_problem,
     read_listed,

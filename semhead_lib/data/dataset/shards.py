@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from semhead_lib.atomic import partial_path
-from semhead_lib.data.dataset.encoding import Sample, decode_info
 from semhead_lib.data.dataset.entries import MAX_ENTRY, decode_npy
 from semhead_lib.data.dataset.manifest import MANIFEST, Layout, ShardRecord, merge_layouts
+from semhead_lib.data.dataset.sample_info import Sample, decode_info
 
 Choose = Callable[
     [int, list[str]], Collection[str] | None

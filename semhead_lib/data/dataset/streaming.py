@@ -20,9 +20,10 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from semhead_lib.cameras import LABEL_LENGTH, check_cameras
 from semhead_lib.data.dataset.batches import Row, check_views, choose_views, collate
-from semhead_lib.data.dataset.encoding import Sample, decode_entry, decode_info
+from semhead_lib.data.dataset.encoding import decode_entry
 from semhead_lib.data.dataset.entries import decode_npy
 from semhead_lib.data.dataset.manifest import Manifest
+from semhead_lib.data.dataset.sample_info import Sample, decode_info
 from semhead_lib.data.dataset.shards import read_listed
 from semhead_lib.data.dataset.subset import limited_layout, spread_views
 from semhead_lib.data.subjects import Batch

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from semhead_lib.data.dataset.encoding import decode_entry, decode_info
+from semhead_lib.data.dataset.encoding import decode_entry
 from semhead_lib.data.dataset.manifest import Manifest
+from semhead_lib.data.dataset.sample_info import decode_info
 from semhead_lib.data.dataset.shards import read_listed
 from semhead_lib.data.dataset.streaming import SubjectStream
 from semhead_lib.data.dataset.subset import limited_layout

@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 
 from semhead_lib.atomic import folder_lock, publish, remove_leftovers
-from semhead_lib.data.dataset.encoding import Sample, decode_entry, decode_info, encode_info
+from semhead_lib.data.dataset.encoding import decode_entry
 from semhead_lib.data.dataset.entries import encode_image, encode_npy
 from semhead_lib.data.dataset.manifest import MANIFEST, Layout, Manifest, Plan
+from semhead_lib.data.dataset.sample_info import Sample, decode_info, encode_info
 from semhead_lib.data.dataset.shards import read_listed, write_shard
 from semhead_lib.data.subjects import Subject
 

@@ -23,7 +23,8 @@ from semhead_lib.data.kontext.verdicts import CHECKS, SCORED, Check, Limits, Ori
 from semhead_lib.data.kontext.viewpoint import Viewpoint, viewpoints
 from semhead_lib.data.portraits import silhouette
 from semhead_lib.data.portraits.camera import fit_camera
-from semhead_lib.data.portraits.faces import FaceFinder, face_finder, face_judge
+from semhead_lib.data.portraits.face_finder import FaceFinder, face_finder
+from semhead_lib.data.portraits.faces import face_judge
 from semhead_lib.data.portraits.landmarks import head_landmarks
 
 __all__ = ["CHECKS", "SCORED", "Check", "Inspector", "Limits", "Origin", "Verdict"]

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from semhead_lib.data.dataset.encoding import SampleInfo
+from semhead_lib.data.dataset.sample_info import SampleInfo
 from semhead_lib.data.kontext.quality import CHECKS
 
 

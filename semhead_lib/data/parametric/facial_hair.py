@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from semhead_lib.data.parametric.appearance import body_hair_colour
-from semhead_lib.data.parametric.hair import Styling
 from semhead_lib.data.parametric.locks import Growth, grow, ribbons, unit
 from semhead_lib.data.parametric.scene import Mesh
+from semhead_lib.data.parametric.styling import Styling
 from semhead_lib.data.parametric.surface import smoothstep
 
 

@@ -16,18 +16,21 @@ from semhead_lib import cameras
 from semhead_lib.data.jobs.settings import SourceSettings
 from semhead_lib.data.parametric import appearance, attributes, wearables
 from semhead_lib.data.parametric.attributes import Attributes
+from semhead_lib.data.parametric.captions import caption
 from semhead_lib.data.parametric.cast import Caster, Views
 from semhead_lib.data.parametric.drift import Amounts, Drift, Drifted
 from semhead_lib.data.parametric.facial_hair import facial_hair
-from semhead_lib.data.parametric.hair import Styling
+from semhead_lib.data.parametric.hair import hair
 from semhead_lib.data.parametric.identity import HeadShape, head_model
 from semhead_lib.data.parametric.locks import Body
 from semhead_lib.data.parametric.materials import CLASSES, parameters
 from semhead_lib.data.parametric.scene import Occluded, Scene, join
 from semhead_lib.data.parametric.settings import ParametricSettings
+from semhead_lib.data.parametric.styling import Styling
 from semhead_lib.data.parametric.surface import HeadSurface
 from semhead_lib.data.subjects import Subject
 from semhead_lib.errors import check_numbers
+from semhead_lib.view_samplers import VIEW_SAMPLERS
 
 _DRIFTS = ("expression_drift", "hair_drift", "light_drift")
 _OF_DRIFT = ("inconsistency", *_DRIFTS)
@@ -72,7 +75,7 @@ def build_scene(a: Attributes, rng: np.random.Generator) -> Scene:
         *dressed,
         appearance.eyes(shape, rng),
         *facial_hair(styling),
-        *styling.hair(),
+        *hair(styling),
         *wearables.hat(a, shape, surface, head.normals, rng),
         *wearables.glasses(a, shape, surface, rng),
         *wearables.earrings(a, shape, surface),
@@ -100,7 +103,7 @@ class ParametricSource:
     seed: int = 0
     resolution: int = 128  # pixels a side
     views_per_subject: int = 12
-    view_sampling: str = SourceSettings.view_sampling  # a key of cameras.VIEW_SAMPLERS
+    view_sampling: str = SourceSettings.view_sampling  # a key of VIEW_SAMPLERS
     samples_per_pixel: int = ParametricSettings.samples_per_pixel
     channels: tuple[str, ...] = ParametricSettings.channels  # kept beside images and masks
     inconsistency: float = ParametricSettings.inconsistency  # times the drifts; 0: none
@@ -125,10 +128,9 @@ class ParametricSource:
             check_numbers(**{key: getattr(self, key)})
             if getattr(self, key) < 0:
                 raise ValueError(f"{key} must be at least 0, got {getattr(self, key)}")
-        if self.view_sampling not in cameras.VIEW_SAMPLERS:
+        if self.view_sampling not in VIEW_SAMPLERS:
             raise ValueError(
-                f"view_sampling must be one of {sorted(cameras.VIEW_SAMPLERS)}, got "
-                f"{self.view_sampling!r}"
+                f"view_sampling must be one of {sorted(VIEW_SAMPLERS)}, got {self.view_sampling!r}"
             )
         if unknown := set(self.channels) - {"depth", "normals", "segmentation"}:
             raise ValueError(
@@ -158,9 +160,7 @@ class ParametricSource:
 
     def cameras(self, index: int) -> torch.Tensor:
         """The cameras of subject `index`, [V, 25]."""
-        views = cameras.VIEW_SAMPLERS[self.view_sampling](
-            self.views_per_subject, self._rng(index, 2)
-        )
+        views = VIEW_SAMPLERS[self.view_sampling](self.views_per_subject, self._rng(index, 2))
         return cameras.orbit_cameras(views[:, 0], views[:, 1])
 
     def subject(self, index: int) -> Subject:
@@ -184,7 +184,7 @@ class ParametricSource:
             masks=views.masks,
             frontal=frontal.images[0],
             attributes=who.as_json(),
-            caption=attributes.caption(who),
+            caption=caption(who),
             provenance={"source": self.name, "seed": self.seed, "index": index, **how},
             licence=self.licence,
             **{key: getattr(views, key) for key in self.channels},

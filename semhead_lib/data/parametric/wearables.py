@@ -7,10 +7,10 @@ import numpy as np
 
 from semhead_lib.data.parametric.appearance import cloth_colour, linear, skin_colour
 from semhead_lib.data.parametric.attributes import Attributes
-from semhead_lib.data.parametric.hair import hair_volume, shell
 from semhead_lib.data.parametric.identity import HeadShape
 from semhead_lib.data.parametric.locks import unit
 from semhead_lib.data.parametric.scene import Mesh
+from semhead_lib.data.parametric.styling import hair_volume, shell
 from semhead_lib.data.parametric.surface import HeadSurface, smoothstep, waves
 
 _SEGMENTS = 56  # around the neck

@@ -20,7 +20,7 @@ from semhead_lib.data.dataset.manifest import MANIFEST
 from semhead_lib.data.portraits import silhouette
 from semhead_lib.data.portraits.camera import CameraFit, fit_camera
 from semhead_lib.data.portraits.crop import cut_square, resized
-from semhead_lib.data.portraits.faces import LANDMARK_MODELS, Face, face_finder
+from semhead_lib.data.portraits.face_finder import LANDMARK_MODELS, Face, face_finder
 from semhead_lib.data.portraits.landmarks import head_landmarks
 from semhead_lib.data.portraits.photos import find_photos, read_photo_and_alpha
 

@@ -23,7 +23,7 @@ from tqdm import tqdm
 from semhead_lib.cameras import orbit_cameras, rays
 from semhead_lib.data.portraits import silhouette
 from semhead_lib.data.portraits.camera import fit_camera
-from semhead_lib.data.portraits.faces import LANDMARK_MODELS, MIRRORED, face_finder
+from semhead_lib.data.portraits.face_finder import LANDMARK_MODELS, MIRRORED, face_finder
 from semhead_lib.data.portraits.landmarks import HeadLandmarks, features, pairs
 
 SEED, HEADS, VIEWS, HULLS = 4068, 300, 6, 48

@@ -22,9 +22,10 @@ from semhead_lib.reproduce.quarter import reconstruction
 from semhead_lib.reproduce.quarter.job import Job, use_the_reference, value_of
 from semhead_lib.reproduce.quarter.plan import SPARE
 from semhead_lib.training.compact import restore_state
+from semhead_lib.training.kept_settings import begun_settings
 from semhead_lib.training.logs import Line, read_log
 from semhead_lib.training.run_folder import MODEL, SETTINGS, SNAPSHOTS, check_data
-from semhead_lib.training.settings import FREE, TrainSettings, begun_settings
+from semhead_lib.training.settings import FREE, TrainSettings
 from semhead_lib.training.snapshots import snapshots
 from semhead_lib.training.trainer import train
 

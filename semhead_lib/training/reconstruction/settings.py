@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from semhead_lib.settings import check, inherited, setting
-from semhead_lib.training.settings import GeneratorSettings, TrainSettings
+from semhead_lib.training.common_settings import GeneratorSettings
+from semhead_lib.training.settings import TrainSettings
 
 # What an adversarial training of the same generator has as well.
 OF_BOTH = tuple(f.name for f in fields(GeneratorSettings))

@@ -14,13 +14,9 @@ import torch
 from noise_source import noise_subject, same_subject
 from PIL import Image
 
-from semhead_lib.data.dataset.encoding import (
-    DEPTH_UNIT,
-    decode_subject,
-    encode_subject,
-    sample_problems,
-)
+from semhead_lib.data.dataset.encoding import decode_subject, encode_subject, sample_problems
 from semhead_lib.data.dataset.entries import decode_image, decode_npy
+from semhead_lib.data.dataset.sample_info import DEPTH_UNIT
 
 
 @pytest.mark.parametrize("image_format", ["png", "webp"])

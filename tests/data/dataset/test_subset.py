@@ -9,7 +9,7 @@ import pytest
 import torch
 from noise_source import NoiseSource, same_subject
 
-from semhead_lib.cameras import orbit_angles, sample_balanced, sample_front_heavy
+from semhead_lib.cameras import orbit_angles
 from semhead_lib.data.dataset.check import check
 from semhead_lib.data.dataset.manifest import Manifest
 from semhead_lib.data.dataset.memory import SubjectsInMemory
@@ -22,6 +22,7 @@ from semhead_lib.data.jobs.synthesis import synthesize
 from semhead_lib.training.data import training_data
 from semhead_lib.training.run_folder import identity
 from semhead_lib.training.settings import TrainSettings
+from semhead_lib.view_samplers import sample_balanced, sample_front_heavy
 
 SUBJECTS, VIEWS, LIMIT = 7, 8, 3
 

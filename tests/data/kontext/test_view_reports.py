@@ -2,7 +2,7 @@
 
 import pytest
 
-from semhead_lib.data.dataset.encoding import VERSION, SampleInfo
+from semhead_lib.data.dataset.sample_info import VERSION, SampleInfo
 from semhead_lib.data.kontext.report import ViewReport, is_balanced, view_reports
 
 

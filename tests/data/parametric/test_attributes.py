@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from semhead_lib.data.parametric import attributes as at
+from semhead_lib.data.parametric.captions import caption
+from semhead_lib.data.subjects import age_group
 
 CONTROLS = ("nose-volume-incr", "mouth-trans-up", "ear-wing-incr")
 
@@ -65,8 +67,8 @@ def test_what_cannot_be_together(subjects):
 
 def test_captions_tell_the_attributes(subjects):
     for p in subjects[:400]:
-        words = at.caption(p)
-        for fact in (p.gender, at.age_group(p.age), p.skin, p.cloth_colour, p.clothes):
+        words = caption(p)
+        for fact in (p.gender, age_group(p.age), p.skin, p.cloth_colour, p.clothes):
             assert fact in words, (fact, words)
         assert (f"{p.eye_colour} eyes" in words) == (
             p.glasses != "sunglasses"

@@ -10,6 +10,7 @@ import torch
 
 from semhead_lib import cameras
 from semhead_lib.data.parametric import appearance, attributes
+from semhead_lib.data.parametric.captions import caption
 from semhead_lib.data.parametric.cast import Caster
 from semhead_lib.data.parametric.materials import CLASSES
 from semhead_lib.data.parametric.source import (
@@ -39,7 +40,7 @@ def test_subject_is_complete(subject):
         and subject.normals is not None
         and subject.segmentation is not None
     )
-    assert subject.caption == attributes.caption(ParametricSource(seed=11).attributes(5))
+    assert subject.caption == caption(ParametricSource(seed=11).attributes(5))
     assert ((subject.depth > 0) == (subject.segmentation > 0)).all()
     assert {"skin", "cloth", "eyes"} <= {CLASSES[i] for i in subject.segmentation.unique().tolist()}
     assert 0.1 < (subject.masks > 0).float().mean() < 0.7

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from semhead_lib.cameras import orbit_cameras, project
-from semhead_lib.data.portraits.faces import MIRRORED
+from semhead_lib.data.portraits.face_finder import MIRRORED
 from semhead_lib.data.portraits.landmarks import ASSETS, LIMIT, features, head_landmarks, pairs
 
 

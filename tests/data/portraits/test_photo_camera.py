@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from semhead_lib.data.portraits.camera import fit_camera
-from semhead_lib.data.portraits.faces import MIRRORED
+from semhead_lib.data.portraits.face_finder import MIRRORED
 from semhead_lib.data.portraits.landmarks import head_landmarks
 
 VIEWS = ((0.0, 0.0), (35.0, -15.0), (-44.0, 25.0))
@@ -68,7 +68,7 @@ def test_cameras_of_unseen_heads():
     from semhead_lib.cameras import orbit_cameras
     from semhead_lib.data.parametric import appearance
     from semhead_lib.data.parametric.source import Caster, ParametricSource
-    from semhead_lib.data.portraits.faces import face_finder
+    from semhead_lib.data.portraits.face_finder import face_finder
 
     source, rng, errors = ParametricSource(seed=733), np.random.default_rng(733), []
     for index in range(100):

@@ -1,0 +1,79 @@
+"""Datasets of parametric heads, and the semantic features of images."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from semhead_lib.conditioning.frontal.network import front_features
+from semhead_lib.conditioning.semantic import EMBEDDED, SemanticEncoder
+from semhead_lib.data.portraits.photos import as_photo
+from semhead_lib.devices import available_cores, pick_device
+from semhead_lib.heads import AnyImage
+
+
+def synthesize(
+    out: Path | str,
+    subjects: int,
+    *,
+    encoder: str | SemanticEncoder = EMBEDDED,
+    workers: int = 0,
+    device: str = "auto",
+    progress: bool = True,
+    **settings: Any,
+) -> Path:
+    """Make a dataset of parametric heads with their semantic features; returns its folder.
+
+    The same call goes on where it was interrupted, and returns at once for a finished dataset.
+
+    Args:
+        out: folder to write.
+        subjects: heads, each from several views and once from the front.
+        encoder: of the semantic features, by name or loaded.
+        workers: processes; 0: one a core.
+        settings: of `semhead_lib.data.parametric.source.ParametricSource`, such as seed=0,
+            resolution=128, views_per_subject=8, channels=("depth",).
+
+    Raises ValueError for settings out of range, or a dataset of others in the folder;
+    ModuleNotFoundError without the extra `data`.
+    """
+    from semhead_lib.data.dataset.semantics import fill_semantics
+    from semhead_lib.data.jobs.synthesis import synthesize as make
+    from semhead_lib.data.parametric.source import ParametricSource
+
+    if isinstance(encoder, str):
+        encoder = SemanticEncoder.load(encoder, device=device)
+    source = partial(ParametricSource, device=pick_device(device), **settings)
+    make(source, out, subjects, workers=workers or available_cores(), progress=progress)
+    identity, batch = str(encoder.identity), encoder.batch
+    fill_semantics(out, encoder.images, identity, batch=batch, progress=progress)
+    return Path(out)
+
+
+def encode(
+    image: AnyImage,
+    encoder: str = EMBEDDED,
+    *,
+    front: bool = False,
+    device: str = "auto",
+) -> Tensor:  # [D] float32, unit length
+    """The semantic feature of an image, which generators are conditioned on.
+
+    Args:
+        image: a head, cropped as in the data: a file, a PIL image, a uint8 array [H, W, 3] or a
+            uint8 tensor [3, H, W].
+        front: the image is a photograph, or not from the front: predict the feature of the frontal
+            view (`conditioning.frontal`).
+        encoder: "headclip-64", an open_clip "MODEL/WEIGHTS", "timm/NAME", or a folder
+            (`SemanticEncoder.load`).
+
+    Raises ValueError for no image or no encoder; RuntimeError where its weights cannot be had.
+
+    >>> encode(torch.zeros(3, 64, 64, dtype=torch.uint8)).shape
+    torch.Size([128])
+    """
+    clip, photo = SemanticEncoder.load(encoder, device=device), as_photo(image)
+    return (front_features(clip, [photo]).features if front else clip.images([photo]))[0]

@@ -1,0 +1,131 @@
+"""Fitting a generator to a dataset, or a head to photographs."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from semhead_lib.conditioning.semantic import EMBEDDED, SemanticEncoder
+from semhead_lib.heads import HeadGenerator
+from semhead_lib.inversion.settings import Files, InversionSettings, InverterSettings
+from semhead_lib.models.generator import DEFAULT
+from semhead_lib.training.common_settings import BeginningSettings
+from semhead_lib.training.settings import TrainSettings
+
+if TYPE_CHECKING:
+    from semhead_lib.inversion.search import Inverted
+    from semhead_lib.training.logs import Line
+    from semhead_lib.training.run_folder import Subjects
+
+T = TypeVar("T")
+
+
+def invert(
+    photo: Path | str | Sequence[Path | str],
+    generator: HeadGenerator | str | Path = DEFAULT,
+    *,
+    steps: int = InversionSettings.steps,
+    pivotal_steps: int = InversionSettings.pivotal_steps,
+    start: str = InverterSettings.start,
+    encoder: str = EMBEDDED,
+    landmarks: int = Files.landmarks,
+    device: str = "auto",
+    progress: bool = True,
+    **settings: Any,
+) -> Inverted:
+    """The head in a photograph, or in several of one person.
+
+    Args:
+        photo: JPEG, PNG or WebP; the face is found and aligned.
+        steps: of the search for the style w+.
+        pivotal_steps: of tuning a copy of the generator to the photograph after that; 0: none.
+        start: "best" of some candidates, the condition's "mean", or the style "encoder".
+        encoder: that makes the condition; the one the generator was trained with.
+        landmarks: dlib's model: 68 points (not for commercial use) or 5.
+        device: where a generator that is not loaded yet is loaded.
+        settings: further fields of `InversionSettings`, such as space="w" or seed=1.
+
+    Returns the tuned generator, the style, the refined cameras and how the search went:
+    `Head(found.generator, found.w)` renders it. Ctrl-C ends the search with the best so far.
+
+    Raises FileNotFoundError or ValueError naming a photograph that cannot be used, ValueError for a
+    setting out of range; ModuleNotFoundError without the extra `faces`.
+    """
+    from semhead_lib.data.portraits.alignment import read_portrait
+    from semhead_lib.inversion.inverter import Inverter
+    from semhead_lib.inversion.targets import prepare_portraits
+
+    settings |= dict(steps=steps, pivotal_steps=pivotal_steps)
+    chosen = _made(InversionSettings, "invert", **settings)
+    photos = [photo] if isinstance(photo, (str, Path)) else photo
+    portraits = [read_portrait(path, landmarks=landmarks) for path in photos]
+    if isinstance(generator, HeadGenerator):
+        generator, device = generator.folder, str(generator.device)
+    clip = SemanticEncoder.load(encoder, device=device)
+    inverter = Inverter(generator, chosen, start_at=start, encoder=clip, device=device)
+    return inverter(prepare_portraits(inverter.generator, portraits), progress=progress)[0]
+
+
+def train(
+    data: Path | str | Subjects,
+    out: Path | str,
+    *,
+    limit: int | None = BeginningSettings.limit,
+    views_limit: int | None = BeginningSettings.views_limit,
+    stream: bool = BeginningSettings.stream,
+    workers: int = BeginningSettings.workers,
+    init: Path | str | None = BeginningSettings.init,
+    device: str = "auto",
+    progress: bool = True,
+    listen: Callable[[Line], None] | None = None,
+    **settings: Any,
+) -> Path:
+    """Train a generator; returns its folder, for `load`. The same call resumes.
+
+    Args:
+        data: dataset with semantic features: a folder, a packed file, or subjects that are loaded.
+        out: folder to write: settings, log, image grids, snapshots, generator.
+        limit: first subjects of the dataset to train on; None: all.
+        views_limit: views of each subject to train on, spread over all; None: all.
+        stream: read while training, with `workers` processes, a dataset that exceeds the memory.
+        init: folder of a generator (and discriminator) to start from.
+        listen: called with every line of the log, e.g. to draw the losses.
+        settings: fields of `TrainSettings`, such as kimg=200, mode="semantic", preset="semhead-64";
+            generator={...} changes fields of the preset.
+
+    Raises ValueError for settings or data that do not go together; otherwise as
+    `semhead_lib.training.trainer.train`.
+    """
+    from semhead_lib.training.data import training_data
+    from semhead_lib.training.trainer import train as run
+
+    chosen = _made(TrainSettings, "train", **settings)
+    if isinstance(data, (str, Path)):
+        data = training_data(
+            data,
+            chosen,
+            limit=limit,
+            views_limit=views_limit,
+            stream=stream,
+            workers=workers,
+            device=device,
+            progress=progress,
+        )
+    elif limit is not None or views_limit is not None or stream:
+        raise ValueError(
+            "views_limit, limit and stream are for a dataset's folder, got subjects in memory"
+        )
+    return run(chosen, data, out, device=device, init=init, progress=progress, listen=listen)
+
+
+def _made(kind: type[T], function: str, /, **values: Any) -> T:
+    """Settings of `kind`; raises TypeError for a name that is no field of it, with the nearest."""
+    known = list(inspect.signature(kind).parameters)
+    if unknown := [name for name in values if name not in known]:
+        near = get_close_matches(unknown[0], known, n=1)
+        hint = f": did you mean {near[0]!r}?" if near else f": there are {', '.join(known)}"
+        raise TypeError(f"{function}() has no setting {unknown[0]!r}{hint}")
+    return kind(**values)
