@@ -216,11 +216,13 @@ def evaluate(config: models.Evaluate) -> None:
 
     from semhead_lib import api
     from semhead_lib.atomic import place_lock, remove_leftovers, write_atomically
+    from semhead_lib.evaluation.judging import check_out
     from semhead_lib.evaluation.page import PAGE, Entry, write_evaluation
     from semhead_lib.evaluation.protocol import dumps
 
     settings = values_of(config, "model", "data", "out")
     out, sheets = Path(config.out), []
+    check_out(out, config.model, config.data)
     with place_lock(out):
         remove_leftovers(out.parent, out.name)
         as_file = out.suffix == ".json" or out.is_file()
