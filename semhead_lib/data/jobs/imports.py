@@ -81,4 +81,10 @@ def import_dataset(
 def _form_of(source: Path | str) -> str:
     """Of a folder or zip by the files in it: EG3D's, unless it has no labels and is a capture."""
     with ImageArchive(source) as archive:
-        return "eg3d" if MANIFEST in archive.sizes else form_of(archive) or "eg3d"
+        form = "eg3d" if MANIFEST in archive.sizes else form_of(archive)
+        if form is None and any(name.endswith("cameras.bin") for name in archive.sizes):
+            raise ValueError(
+                f"{source}: COLMAP's models are read as text: 'colmap model_converter "
+                "--output_type TXT' writes it"
+            )
+        return form or "eg3d"
