@@ -178,12 +178,13 @@ def frontal_train(config: models.FrontalTrain) -> None:
     """`semhead frontal train DATA OUT`."""
     from pathlib import Path
 
-    from semhead_lib.conditioning.frontal.card import CARD, judge_and_describe
+    from semhead_lib.conditioning.frontal.card import CARD, check_unseen, judge_and_describe
     from semhead_lib.conditioning.frontal.recipe import Recipe
     from semhead_lib.conditioning.frontal.training import train
     from semhead_lib.conditioning.semantic import SemanticEncoder
 
     encoder = SemanticEncoder.load(config.encoder, device=config.device)
+    check_unseen(config.data, config.unseen)
     train(part(Recipe, config), config.data, config.out, encoder, device=str(encoder.device))
     judge_and_describe(config.out, config.unseen, encoder)
     print(Path(config.out) / CARD)
