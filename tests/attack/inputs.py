@@ -13,6 +13,7 @@ import torch
 from made_up import evaluation
 from PIL import Image, ImageDraw
 from readers import ROOT, SOURCE, TRAIN, WANTED
+from scipy.spatial.transform import Rotation
 from small_training import _features, make_noise
 
 from semhead_lib.ablation import analysis
@@ -151,9 +152,8 @@ def _captures(folder: Path) -> None:
         matrix = (pose @ np.diag([1.0, -1.0, -1.0, 1.0])).tolist()
         frames.append({"file_path": f"images/{i}.png", "transform_matrix": matrix})
         w2c = np.linalg.inv(pose)
-        w = np.sqrt(1 + np.trace(w2c[:3, :3])) / 2  # not 0 for these
-        turn = [w2c[2, 1] - w2c[1, 2], w2c[0, 2] - w2c[2, 0], w2c[1, 0] - w2c[0, 1]]
-        numbers = [i + 1, w, *(x / (4 * w) for x in turn), *w2c[:3, 3], 1]
+        x, y, z, w = Rotation.from_matrix(w2c[:3, :3]).as_quat()
+        numbers = [i + 1, w, x, y, z, *w2c[:3, 3], 1]
         lines += [" ".join(map(str, [*numbers, f"{i}.png"])), ""]
     lens = {"fl_x": 170.0, "fl_y": 170.0, "cx": 20.0, "cy": 20.0, "w": 40, "h": 40}
     (transforms / "transforms.json").write_text(json.dumps(lens | {"frames": frames}))

@@ -101,10 +101,32 @@ def _checked(folder: Path) -> Any:
 
 
 def _captured(folder: Path) -> Any:
+    """Images as they are: square ones, at their own resolution."""
+    out = folder.parent / "imported"
+    import_dataset(folder, out, workers=0, progress=False, resolution=40, crop="square")
+    return [view.numpy() for each in subjects(out) for view in each.views]
+
+
+def _plain_captured(folder: Path) -> Any:
+    names = [folder / "images" / name for name in _plain_transforms(folder)]
+    return [plain.pixels(name.read_bytes()) for name in names]
+
+
+def _captured_names(folder: Path) -> Any:
+    """Without numbers: any that a camera can have is right."""
     out = folder.parent / "imported"
     import_dataset(folder, out, workers=0, progress=False, resolution=16, crop="square")
-    (found,) = subjects(out)
-    return found.views.numpy(), found.cameras.numpy()
+    return [Path(name).name for each in subjects(out) for name in each.provenance["images"]]
+
+
+def _plain_transforms(folder: Path) -> Any:
+    frames = json.loads((folder / "transforms.json").read_bytes())["frames"]
+    return [Path(frame["file_path"]).name for frame in frames]
+
+
+def _plain_colmap(folder: Path) -> Any:
+    lines = (folder / "images.txt").read_text().splitlines()
+    return [line.split(maxsplit=9)[9] for line in lines[::2]]
 
 
 def _image_set(path: Path) -> Any:
@@ -419,8 +441,9 @@ READERS = (
     Reader("EG3D's form: folder", "eg3d", "**/*", _imported, _eg3d),
     Reader("EG3D's form: zip", "eg3d.zip", "", _imported, _eg3d),
     Reader("EG3D's form: check", "eg3d.zip", "", _checked_archive, _eg3d),
-    Reader("capture: transforms.json", "transforms", "**/*", _captured),
-    Reader("capture: COLMAP", "colmap", "**/*", _captured),
+    Reader("capture: images", "transforms", "images/*", _captured, _plain_captured),
+    Reader("capture: transforms.json", "transforms", "*", _captured_names, _plain_transforms),
+    Reader("capture: COLMAP", "colmap", "*", _captured_names, _plain_colmap),
     Reader("image set: by a plan", "set", "**/*", _image_set),
     Reader("image set: folder", "labelled", "**/*", _labelled, _eg3d),
     Reader("image set: zip", "labelled.zip", "", _labelled, _eg3d),

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from semhead_lib.cameras import label_error, orbit_angles
 from semhead_lib.data.dataset.archives import ImageArchive
-from semhead_lib.data.dataset.captures import Capture, View, captures_of
+from semhead_lib.data.dataset.captures import TRANSFORMS, Capture, View, captures_of
 from semhead_lib.data.dataset.conventions import converted, parse_camera
 from semhead_lib.data.dataset.cropping import (
     CROPS,
@@ -223,8 +223,9 @@ class CaptureSource:
                 poses, names, center=self._center, scale=self._scale, front=self._front
             )
         except (ValueError, np.linalg.LinAlgError) as error:
-            name = f": {capture.name}" if capture.name else ""
-            raise ValueError(f"{self.archive.path}{name}: {error}") from None
+            file = TRANSFORMS if self.form == "transforms" else "images.txt"
+            where = f"{self.archive.path}: {capture.name or file}"
+            raise ValueError(f"{where}: {error}") from None
         poses[:, :3, :3] = scene.rotation @ poses[:, :3, :3]
         poses[:, :3, 3] = scene.scale * poses[:, :3, 3] @ scene.rotation.T + scene.shift
         return torch.from_numpy(poses)

@@ -87,4 +87,9 @@ def _form_of(source: Path | str) -> str:
                 f"{source}: COLMAP's models are read as text: 'colmap model_converter "
                 "--output_type TXT' writes it"
             )
-        return form or "eg3d"
+        if form is None:
+            raise ValueError(
+                f"{source}: has no dataset.json with labels, no transforms.json, and no cameras.txt "
+                "with images.txt"
+            )
+        return form
