@@ -169,7 +169,8 @@ def label_error(label) -> str | None:
     pose, intrinsics = values[:16].reshape(4, 4), values[16:].reshape(3, 3)
     rotation = pose[:3, :3]
     if (
-        np.abs(rotation @ rotation.T - np.eye(3)).max() > _RIGID_TOLERANCE
+        np.abs(rotation).max() > 2
+        or np.abs(rotation @ rotation.T - np.eye(3)).max() > _RIGID_TOLERANCE
         or np.linalg.det(rotation) < 0
     ):
         return "the pose is not rigid: its 3x3 block is no rotation"
@@ -192,6 +193,8 @@ def nearest_rigid(label: np.ndarray) -> np.ndarray:  # [25] -> [25]
     if values.size != LABEL_LENGTH or not np.isfinite(values).all():
         return values
     rotation = values[:16].reshape(4, 4)[:3, :3]
+    if np.abs(rotation).max() > 2:
+        return values
     off = np.abs(rotation @ rotation.T - np.eye(3)).max()
     if not _RIGID_TOLERANCE < off <= NEARLY_RIGID or np.linalg.det(rotation) < 0:
         return values

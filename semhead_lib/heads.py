@@ -108,6 +108,8 @@ class HeadGenerator:
         """
         if like is not None and text is not None:
             raise ValueError("give like or text, not both")
+        if text is not None and not (isinstance(text, str) and text.strip()):
+            raise ValueError(f"text must hold a description, got {text!r:.60}")
         features = self.bank.features
         if text is not None:
             features = self.bank.nearby(self._clip.texts([text]))

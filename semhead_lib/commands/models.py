@@ -47,12 +47,13 @@ def frontal_train(config: models.FrontalTrain) -> None:
     """`semhead frontal train DATA OUT`."""
     from pathlib import Path
 
-    from semhead_lib.conditioning.frontal.card import CARD, judge_and_describe
+    from semhead_lib.conditioning.frontal.card import CARD, check_unseen, judge_and_describe
     from semhead_lib.conditioning.frontal.recipe import Recipe
     from semhead_lib.conditioning.frontal.training import train
     from semhead_lib.conditioning.semantic import SemanticEncoder
 
     encoder = SemanticEncoder.load(config.encoder, device=config.device)
+    check_unseen(config.data, config.unseen)
     train(part(Recipe, config), config.data, config.out, encoder, device=str(encoder.device))
     judge_and_describe(config.out, config.unseen, encoder)
     print(Path(config.out) / CARD)
@@ -85,11 +86,13 @@ def evaluate(config: models.Evaluate) -> None:
 
     from semhead_lib import api
     from semhead_lib.atomic import place_lock, remove_leftovers, write_atomically
+    from semhead_lib.evaluation.judging import check_out
     from semhead_lib.evaluation.page import PAGE, Entry, write_evaluation
     from semhead_lib.evaluation.protocol import dumps
 
     settings = values_of(config, "model", "data", "out")
     out, sheets = Path(config.out), []
+    check_out(out, config.model, config.data)
     with place_lock(out):
         remove_leftovers(out.parent, out.name)
         as_file = out.suffix == ".json" or out.is_file()

@@ -17,6 +17,7 @@ from semhead_lib.evaluation.features import DEFAULT, FeatureExtractor
 from semhead_lib.evaluation.image_sets import ImageSet
 from semhead_lib.evaluation.judging import (
     AnySource,
+    check_out,
     common_viewing,
     description,
     fixed_plan,
@@ -31,6 +32,7 @@ from semhead_lib.evaluation.page import (
     HEADS,
     METRICS,
     PAGE,
+    POLAR,
     Entry,
     heads_sheet,
     write_evaluation,
@@ -42,8 +44,10 @@ from semhead_lib.evaluation.settings import ImageSetSettings
 from semhead_lib.evaluation.sources import FunctionSource
 from semhead_lib.files import file_digest, in_file, read_json
 from semhead_lib.metrics.azimuth import AzimuthBins
+from semhead_lib.metrics.comparison import ALL
 from semhead_lib.models.generator import WEIGHTS, folder_of
 
+COMPARISON = "comparison.json"
 _KEY = "key"  # in `about`: tells whether a finished evaluation is the one that is asked for
 _OTHERWISE = ("judged",)  # in what protocols of comparable metrics differ
 
@@ -74,6 +78,7 @@ def compare(
     Raises ValueError where two were not measured by one protocol, in data or in settings.
     """
     out, sets = Path(out), sets or ImageSetSettings()
+    check_out(out, reference, *generators)
     called = _names(generators, names)
     entries: dict[str, Entry] = {}
     todo: list[tuple[str, AnySource, Path | str]] = []
@@ -123,7 +128,7 @@ def compare(
         check_comparable(ordered[0], entry)
     write_page(out, ordered, ", ".join(called))
     whole = {entry.name: entry.found.as_json() for entry in ordered}
-    write_atomically(out / "comparison.json", (json.dumps(whole, indent=1) + "\n").encode())
+    write_atomically(out / COMPARISON, (json.dumps(whole, indent=1) + "\n").encode())
     return ordered
 
 
@@ -136,7 +141,10 @@ def load_entry(path: Path | str, name: str) -> Entry:
         found = Evaluation.from_json(content)
         if "frechet" not in found.generated.get("all", {}):
             raise ValueError("has no Fréchet distance over all views")
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        _check_about(found.about)
+        if wrong := [scope for scope in found.generated if not _is_scope(scope)]:
+            raise ValueError(f"expected all and azimuths in degrees, got {wrong[0]!r:.60}")
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
         raise ValueError(in_file(path, error)) from None
     sheet = path.with_name(HEADS) if path.name == METRICS else None
     if sheet is None or not sheet.is_file():
@@ -146,6 +154,20 @@ def load_entry(path: Path | str, name: str) -> Entry:
             return Entry(name, found, image.convert("RGB"))
     except Exception as error:  # decoders meet damage with many kinds of exceptions
         raise ValueError(f"{sheet}: is not a readable image: {error}") from None
+
+
+def _check_about(about: dict[str, Any]) -> None:
+    """Raise ValueError for what no evaluation says of itself."""
+    left_out = about.get("left_out", {})
+    if not isinstance(about.get("seen", ""), str) or not isinstance(left_out, dict):
+        raise ValueError("about: seen must be a text, and left_out texts by name")
+
+
+def _is_scope(scope: str) -> bool:
+    try:
+        return scope == ALL or abs(float(scope)) <= 360
+    except ValueError:
+        return False
 
 
 def check_comparable(one: Entry, other: Entry) -> None:
@@ -170,7 +192,8 @@ def _names(generators: Sequence[Path | str], names: Sequence[str] | None) -> lis
         raise UsageError(f"names: {len(generators)} generators, {len(names)} names")
     found = list(names) if names is not None else [_name(str(target)) for target in generators]
     for name in found:
-        if name in ("", ".", "..", PAGE) or "/" in name or name.startswith("."):
+        taken = (PAGE, POLAR, COMPARISON)
+        if not 0 < len(name) <= 80 or name in taken or "/" in name or name.startswith("."):
             raise UsageError(f"names: {name!r} cannot be the name of a folder")
         if found.count(name) > 1:
             raise UsageError(f"two generators are called {name!r}: give names=A,B,...")

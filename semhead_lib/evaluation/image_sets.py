@@ -15,6 +15,7 @@ import hashlib
 import json
 import re
 import warnings
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -26,16 +27,23 @@ from tqdm import tqdm
 
 from semhead_lib.cameras import FOCAL, RADIUS, orbit_angles
 from semhead_lib.conditioning.cameras import FRONT
-from semhead_lib.data.dataset.archives import ImageArchive, label_numbers, parse_label, parse_labels
+from semhead_lib.data.dataset.archives import (
+    SUFFIXES,
+    ImageArchive,
+    label_numbers,
+    parse_label,
+    parse_labels,
+)
 from semhead_lib.data.dataset.batches import choose_views
 from semhead_lib.data.dataset.conventions import converted, parse_camera
 from semhead_lib.data.dataset.eg3d_import import ArchiveSource
 from semhead_lib.data.dataset.manifest import MANIFEST
 from semhead_lib.errors import listed
 from semhead_lib.evaluation.matching import OWN, Viewing
-from semhead_lib.evaluation.render_plan import PlanSummary
-from semhead_lib.evaluation.samples import Samples, hashed, resized
+from semhead_lib.evaluation.render_plan import PlanSummary, RenderPlan
+from semhead_lib.evaluation.samples import LEAST_SIDE, Samples, hashed, resized
 from semhead_lib.evaluation.sources import JudgedHeads
+from semhead_lib.models.generator import CONFIG
 
 CONDITIONS, PLAN = "condition_cameras", "plan"
 _SAME = 1e-3  # by how much the labels of one camera differ at most
@@ -45,16 +53,15 @@ _WORDS = {"view": "rendered", "random": "random"}  # as condition cameras are ca
 
 
 def is_image_set(path: Path | str) -> bool:
-    """Whether there are images with camera labels at `path`: a zip, or a folder whose dataset.json
-    has labels."""
+    """Whether there are images with camera labels at `path`, or should be: a zip, or a folder of
+    images or with a dataset.json that is no generator's."""
     path = Path(path)
-    if path.is_file():
-        return path.suffix.lower() == ".zip"
-    try:
-        content = json.loads((path / MANIFEST).read_bytes())
-    except (OSError, ValueError, RecursionError):
+    if not path.is_dir():
+        return path.suffix.lower() == ".zip" and path.exists()
+    if (path / CONFIG).exists() or next(path.glob(f"*/{CONFIG}"), None) is not None:
         return False
-    return isinstance(content, dict) and "labels" in content
+    found = (image for kind in SUFFIXES for image in path.glob(f"*/*{kind}"))
+    return (path / MANIFEST).exists() or next(found, None) is not None
 
 
 class ImageSet:
@@ -80,6 +87,8 @@ class ImageSet:
         for note in self._source.notes():
             warnings.warn(note, stacklevel=2)
         self.side = self._source.subject(0).views.shape[-1]
+        if self.side < LEAST_SIDE:
+            raise ValueError(f"{path}: images need {LEAST_SIDE} pixels a side, got {self.side}")
         self._steps, self._most_views = parse_camera(camera), views
         archive = self._source.archive
         self._names, content = archive.images(), _content(archive)
@@ -112,7 +121,19 @@ class ImageSet:
         cameras = self._cameras[torch.tensor(self._planned("front"))][:, :-1]
         if hashed(cameras.contiguous()) != self.plan.digest:
             raise ValueError(f"{self.path}: its cameras are not those of its plan")
+        self._check_conditions(RenderPlan(self.plan, cameras))
         return Viewing(self.plan.cameras, cameras, self.plan.seed)
+
+    def _check_conditions(self, plan: RenderPlan) -> None:
+        """Raise ValueError for images that were conditioned on other cameras than their plan says."""
+        if self._conditions is None:
+            return
+        for part in plan.summary.parts:
+            on = self._conditions[torch.tensor(self._planned(part))][:, : plan.summary.views]
+            if (on - plan.conditions(part)).abs().max() > _SAME:
+                raise ValueError(
+                    f"{self.path}: {CONDITIONS} of its part {part} are not those of its plan"
+                )
 
     def heads(self, viewing: Viewing, resolution: int, progress: bool = False) -> JudgedHeads:
         """The heads that are seen so, at `resolution` pixels a side."""
@@ -226,12 +247,11 @@ class ImageSet:
 
     def _read(self, rows: list[list[int]], resolution: int, progress: bool) -> Tensor:
         bar = tqdm(rows, unit="head", desc=f"reading {self.name}", disable=not progress)
-        return torch.stack(
-            [
-                torch.stack([resized(self._source.subject(i).views, resolution)[0] for i in row])
-                for row in bar
-            ]
-        )
+        return torch.stack([torch.stack([self._image(i, resolution) for i in row]) for row in bar])
+
+    def _image(self, place: int, resolution: int) -> Tensor:  # [3, S, S] uint8
+        images = self._source.subject(place).views
+        return resized(images, resolution, f"{self.path}: images")[0]
 
     def _labels(self, labels: dict[str, Any], what: str) -> Tensor:  # [images, 25]
         found = []
@@ -251,7 +271,10 @@ class ImageSet:
             return None
         where = f"{self.path}: {MANIFEST}: {CONDITIONS}"
         written = json.dumps({"labels": content[CONDITIONS]}).encode()
-        labels = dict(parse_labels(written, where))
+        pairs = parse_labels(written, where)
+        if len(labels := dict(pairs)) < len(pairs):
+            name, count = Counter(name for name, _ in pairs).most_common(1)[0]
+            raise ValueError(f"{where}: {name} has {count} labels")
         if missing := [name for name in self._names if name not in labels]:
             raise ValueError(f"{where}: {len(missing)} images are not there: {listed(missing)}")
         return self._labels(labels, CONDITIONS)

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from PIL import Image
 
-from semhead_lib.data.dataset.manifest import Manifest
+from semhead_lib.data.dataset.manifest import MANIFEST, Manifest
 from semhead_lib.data.dataset.memory import SubjectsInMemory
 from semhead_lib.data.dataset.packed import is_packed, load_packed, open_packed
 from semhead_lib.devices import available_cores
@@ -45,6 +45,18 @@ AnySource = ImageSet | FunctionSource | GeneratorSource
 def is_function(target: Path | str) -> bool:
     """Whether `target` names a function, "module:function", and no file."""
     return ":" in str(target) and not Path(target).exists()
+
+
+def check_out(out: Path | str, *read: Path | str | None) -> None:
+    """Raise ValueError where results would be written into a dataset or among images that are
+    read."""
+    place = Path(out).resolve()
+    for path in read:
+        if path is None or is_function(path) or not (folder := Path(path).resolve()).is_dir():
+            continue
+        within = folder in place.parents and (folder / MANIFEST).exists()
+        if place == folder or within:
+            raise ValueError(f"out={out} lies in {path}, which is read: name another place")
 
 
 def source_of(

@@ -23,6 +23,7 @@ import argparse
 import importlib
 import json
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -50,9 +51,45 @@ def write_image(path, image):
     """[3, S, S] in [-1, 1] as PNG, whole or not at all."""
     pixels = (image.float() * 127.5 + 127.5).round().clamp(0, 255).to(torch.uint8)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
+    partial = path.with_name("%s.%d.partial" % (path.name, os.getpid()))  # noqa: UP031
     Image.fromarray(pixels.permute(1, 2, 0).cpu().numpy()).save(partial, format="PNG")
     os.replace(partial, path)
+
+
+def write_text(path, text):
+    """A file, whole or not at all."""
+    partial = path.with_name("%s.%d.partial" % (path.name, os.getpid()))  # noqa: UP031
+    partial.write_text(text)
+    os.replace(partial, path)
+
+
+def read_plan(path):
+    """A plan whose images lie within the folder that they are written to. Raises ValueError for
+    anything else."""
+    plan = json.loads(path.read_text())
+    if not isinstance(plan, dict) or plan.get("format") != "semhead-render-plan":
+        raise ValueError("is no plan of 'semhead render-plan'")
+    plan["about"], count, seen = dict(plan["about"]), len(plan["cameras"]), set()
+    if not np.isfinite(np.array(plan["cameras"], dtype=np.float64).reshape(count, 25)).all():
+        raise ValueError("has cameras that are not finite")
+    for name, seed, camera, condition in plan["images"]:
+        whole = re.match(r"^[a-z]+-[0-9]+/[a-z0-9]+\.png\Z", name)
+        places = 0 <= camera < count and 0 <= condition < count
+        if not whole or name in seen or not places or not 0 <= seed < 2**32:
+            raise ValueError("has an image that cannot be rendered: " + repr(name))
+        seen.add(name)
+    return plan
+
+
+def checked(images, count):
+    """What the generator returned. Raises ValueError for anything but finite images."""
+    shape = tuple(images.shape)
+    if len(shape) != 4 or shape[:2] != (count, 3) or shape[2] != shape[3]:
+        expected = "images [" + str(count) + ", 3, S, S]"
+        raise ValueError("the generator must return " + expected + ", got " + str(shape))
+    if not torch.isfinite(images).all():
+        raise ValueError("the generator returned numbers that are not finite")
+    return images
 
 
 def labels_in(plan):
@@ -75,15 +112,13 @@ def render_plan(generator, plan, out, device="cpu", truncation_psi=1.0, batch=4,
         z = torch.cat([latent(seed, generator.z_dim) for _, seed, _, _ in some]).to(device)
         seen, on = (cameras[[image[place] for image in some]].to(device) for place in (2, 3))
         ws = generator.mapping(z, on, truncation_psi=truncation_psi)
-        images = generator.synthesis(ws, seen, noise_mode="const")["image"]
+        images = checked(generator.synthesis(ws, seen, noise_mode="const")["image"], len(some))
         for (name, *_), image in zip(some, images):  # noqa: B905 (Python 3.8, as EG3D has)
             write_image(out / name, image)
         done = start + len(some)
         if start // batch % 25 == 0 or done == len(waiting):
             say("%d of %d images" % (done, len(waiting)))  # noqa: UP031
-    partial = out / "dataset.json.partial"
-    partial.write_text(json.dumps(labels_in(plan)))
-    os.replace(partial, out / "dataset.json")
+    write_text(out / "dataset.json", json.dumps(labels_in(plan)))
 
 
 def main():
@@ -97,24 +132,32 @@ def main():
     parser.add_argument("--batch", type=int, default=4, help="images at a time")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     given = parser.parse_args()
-    plan = json.loads(given.plan.read_text())
-    if plan.get("format") != "semhead-render-plan":
-        sys.exit("%s is no plan of 'semhead render-plan'" % given.plan)  # noqa: UP031
+    if given.batch < 1:
+        sys.exit("--batch must be at least 1, got %d" % given.batch)  # noqa: UP031
+    try:
+        plan = read_plan(given.plan)
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
+        sys.exit("%s: %s: %s" % (given.plan, type(error).__name__, error))  # noqa: UP031
     load = load_network
     sys.path.insert(0, os.getcwd())
     if given.load:
         module, _, name = given.load.partition(":")
         load = getattr(importlib.import_module(module), name)
+    if given.out.exists() and not given.out.is_dir():
+        sys.exit("%s is no folder" % given.out)  # noqa: UP031
     given.out.mkdir(parents=True, exist_ok=True)
     settings = {"network": given.network, "truncation_psi": given.truncation_psi}
     settings["plan"] = plan["about"]
     begun = given.out / "render.json"
-    if begun.exists() and json.loads(begun.read_text()) != settings:
+    if begun.exists() and begun.read_text() != json.dumps(settings):
         sys.exit("%s was begun with other settings: use another folder" % given.out)  # noqa: UP031
-    begun.write_text(json.dumps(settings))
+    write_text(begun, json.dumps(settings))
     generator = load(given.network).to(given.device).eval()
     options = {"truncation_psi": given.truncation_psi, "batch": given.batch}
-    render_plan(generator, plan, given.out, given.device, **options)
+    try:
+        render_plan(generator, plan, given.out, given.device, **options)
+    except ValueError as error:
+        sys.exit("%s: %s" % (given.network, error))  # noqa: UP031
 
 
 if __name__ == "__main__":

@@ -35,7 +35,12 @@ class Protocol:
                 "a protocol must say what was judged, by which features, on which data, with what "
                 "interval"
             )
+        texts = (self.judged, self.features, self.data, self.interval)
         counts = (self.heads, self.images, self.resolution, self.reference)
+        if not all(isinstance(text, str) for text in texts) or not all(
+            isinstance(count, int) for count in (*counts, self.seed)
+        ):
+            raise ValueError(f"expected texts and whole numbers, got {texts} and {counts}")
         if min(counts[:3]) < 1 or self.reference < 0:
             raise ValueError(
                 f"expected heads, images, resolution >= 1 and reference >= 0, got {counts}"

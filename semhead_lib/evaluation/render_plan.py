@@ -39,8 +39,15 @@ from semhead_lib.metrics.azimuth import AzimuthBins
 FORMAT, VERSION = "semhead-render-plan", 1
 PARTS = {"front": FRONT, "view": RENDERED, "random": RANDOM}  # part -> condition camera
 KINDS = ("reference", "bins")
+MOST = 1_000_000  # views that a plan has at most
 FRONT_NAME = "front"  # of the frontal image of a head, beside 00, 01, ...
 _ABOUT = {"cameras": str, "heads": int, "views": int, "seed": int, "digest": str, "parts": list}
+
+
+def check_size(heads: int, views: int) -> None:
+    """Raise ValueError for a plan that nobody can render."""
+    if heads * views > MOST:
+        raise ValueError(f"a plan has at most {MOST} views, got {heads} heads with {views} each")
 
 
 def head_seed(seed: int, head: int) -> int:
@@ -77,6 +84,7 @@ class PlanSummary:
             )
         if min(content["heads"], content["views"]) < 1 or content["seed"] < 0:
             raise ValueError("plan: heads and views must be at least 1, seed at least 0")
+        check_size(content["heads"], content["views"])
         parts = content["parts"]
         if not parts or not set(map(str, parts)) <= set(PARTS) or parts[0] != "front":
             raise ValueError(
@@ -114,7 +122,8 @@ class RenderPlan:
         seed: int = 0,
         parts: Sequence[str] = tuple(PARTS),
     ) -> RenderPlan:
-        """The centres of `views` bins of azimuth, for every head."""
+        """The centres of `views` bins of azimuth, for every head. Raises ValueError for too many."""
+        check_size(heads, views or AzimuthBins().count)
         azimuths = torch.tensor(AzimuthBins(views or AzimuthBins().count).centres)
         cameras = orbit_cameras(azimuths, torch.zeros_like(azimuths))
         return cls._of("bins", cameras.expand(heads, -1, -1).clone(), seed, parts)
@@ -184,6 +193,6 @@ class RenderPlan:
             cameras = labels[torch.tensor(rows)].unflatten(0, (summary.heads, summary.views))
             if hashed(cameras) != summary.digest:
                 raise ValueError("its cameras are not those that it was written with")
-        except (ValueError, KeyError, TypeError, IndexError, RuntimeError) as error:
+        except (ValueError, TypeError, LookupError, ArithmeticError, RuntimeError) as error:
             raise ValueError(in_file(path, ValueError(worded(error)))) from None
         return cls(summary, cameras)

@@ -27,6 +27,7 @@ from semhead_lib.data.subjects import Subject, all_present
 from semhead_lib.models.generator import Generator
 from semhead_lib.models.sampling import latents, to_uint8
 
+LEAST_SIDE = 8  # pixels of an image that can be judged
 _IMAGES_AT_ONCE = 36
 
 
@@ -204,14 +205,18 @@ def stacked(rows: list[tuple[Subject, list[int]]], resolution: int | None) -> Sa
     )
 
 
-def resized(images: Tensor, resolution: int | None) -> Tensor:  # [..., 3, H, W] uint8
+def resized(
+    images: Tensor,  # [..., 3, H, W] uint8
+    resolution: int | None,
+    whose: str = "real images",
+) -> Tensor:
     """Images brought to `resolution` pixels a side (bicubic, antialiased). Raises ValueError for
-    smaller ones."""
+    smaller ones, which it calls `whose`."""
     side = images.shape[-1]
     if resolution in (None, side):
         return images
     if side < resolution:
-        raise ValueError(f"real images must have {resolution} pixels a side or more, got {side}")
+        raise ValueError(f"{whose} must have {resolution} pixels a side or more, got {side}")
     size = (resolution, resolution)
     flat = F.interpolate(images.flatten(0, -4).float(), size=size, mode="bicubic", antialias=True)
     return flat.round().clamp(0, 255).to(torch.uint8).unflatten(0, images.shape[:-3])

@@ -6,7 +6,9 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import inspect
+import math
 import sys
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,10 +24,17 @@ from semhead_lib.conditioning.cameras import FRONT
 from semhead_lib.conditioning.semantic import require_encoder
 from semhead_lib.evaluation.matching import Viewing
 from semhead_lib.evaluation.render_plan import PARTS, PlanSummary, RenderPlan, head_seed
-from semhead_lib.evaluation.samples import Samples, generated_samples, hashed, resized
+from semhead_lib.evaluation.samples import (
+    LEAST_SIDE,
+    Samples,
+    generated_samples,
+    hashed,
+    resized,
+)
 from semhead_lib.models.generator import Generator, folder_of
 from semhead_lib.models.sampling import to_uint8
 
+_FARTHEST = 4.0  # from 0: what generators return is in about [-1, 1]
 CONDITIONED = ("view", "random")  # parts in which every image has a condition camera of its own
 
 
@@ -84,7 +93,8 @@ class GeneratorSource:
         def heads(camera: str) -> Samples:
             drawn: dict[str, Any] = dict(psi=self.psi, seed=viewing.seed, condition_camera=camera)
             made = generated_samples(self.network, mode, place, **drawn, progress=progress)
-            images, fronts = (resized(x, resolution) for x in (made.images, made.frontal))
+            whose = f"images of {self.name}"
+            images, fronts = (resized(x, resolution, whose) for x in (made.images, made.frontal))
             return replace(made, images=images, fronts=fronts)
 
         left_out = {"consistency": "'semhead evaluate' measures it of generators of ours"}
@@ -115,6 +125,7 @@ class FunctionSource:
         except (TypeError, ValueError):
             known = {}
         self.takes_conditions = "condition_cameras" in known
+        self._seen = (math.inf, -math.inf)  # least and highest number of all images
         plan = RenderPlan.of_bins(1, 1)
         self.side = self._images(torch.zeros(1, dtype=torch.int64), *[plan.cameras[0]] * 2).shape[
             -1
@@ -139,7 +150,7 @@ class FunctionSource:
                 if with_front:
                     cameras, conditions = (torch.cat([x, front]) for x in (cameras, conditions))
                 images = self._images(seeds[i].expand(len(cameras)), cameras, conditions)
-                found.append(resized(images, resolution))
+                found.append(resized(images, resolution, f"images of {self.target}"))
             images = torch.stack(found)
             made = f"{self.target} [images {hashed(images)}]"
             if self.takes_conditions:
@@ -152,19 +163,21 @@ class FunctionSource:
             "condition_cosine, condition_recall": "no semantic condition of these heads is known",
             "consistency": "needs depth, which images alone do not have",
         }
+        made = heads("front")
+        self._check_range()
         if not self.takes_conditions:
             left_out["frechet_view, frechet_random"] = "the function takes no condition_cameras"
-            return JudgedHeads(heads("front"), left_out=left_out)
-        return JudgedHeads(heads("front"), {part: heads(part) for part in CONDITIONED}, left_out)
+            return JudgedHeads(made, left_out=left_out)
+        return JudgedHeads(made, {part: heads(part) for part in CONDITIONED}, left_out)
 
     def _images(self, seeds: Tensor, cameras: Tensor, conditions: Tensor) -> Tensor:
         more = {"condition_cameras": conditions.clone()} if self.takes_conditions else {}
         try:
             found = self.function(seeds.clone(), cameras.clone(), **more)
-        except Exception as error:  # code of others fails in many ways
+            images = torch.as_tensor(found).detach().cpu() if _is_array(found) else None
+        except (Exception, SystemExit) as error:  # code of others fails in many ways
             words = " ".join(f"{type(error).__name__}: {error}".split())[:300]
             raise ValueError(f"{self.target} failed: {words}") from error
-        images = torch.as_tensor(found).detach().cpu() if _is_array(found) else None
         expected = (len(seeds), 3)
         right = images is not None and images.ndim == 4 and images.shape[2] == images.shape[3]
         if not right or images is None or tuple(images.shape[:2]) != expected:
@@ -172,13 +185,34 @@ class FunctionSource:
             raise ValueError(
                 f"{self.target} must return images [{len(seeds)}, 3, S, S], got {came}"
             )
+        if images.shape[-1] < LEAST_SIDE:
+            raise ValueError(
+                f"{self.target} must return images of {LEAST_SIDE} pixels a side, got "
+                f"{list(images.shape)}"
+            )
         if images.dtype == torch.uint8:
             return images
         if not images.is_floating_point() or not bool(images.isfinite().all()):
             raise ValueError(
                 f"{self.target} must return uint8 or finite numbers in [-1, 1], got {images.dtype}"
             )
+        least, most = float(images.min()), float(images.max())
+        if max(-least, most) > _FARTHEST:
+            raise ValueError(
+                f"{self.target} must return numbers in [-1, 1], got {least:.3g} to {most:.3g}"
+            )
+        self._seen = (min(least, self._seen[0]), max(most, self._seen[1]))
         return to_uint8(images)
+
+    def _check_range(self) -> None:
+        """A warning where all numbers of all images are such as [0, 1] has."""
+        least, most = self._seen
+        if 0 <= least < most <= 1:
+            warnings.warn(
+                f"{self.target}: all numbers lie between {least:.3g} and {most:.3g}: are they of "
+                "[0, 1]? [-1, 1] is expected",
+                stacklevel=3,
+            )
 
 
 def _is_array(found: Any) -> bool:
@@ -202,7 +236,7 @@ def _function(target: str) -> Callable[..., Any]:
                 loaded = importlib.import_module(module)
             finally:
                 sys.path.pop(0)
-    except Exception as error:  # code of others fails in many ways
+    except (Exception, SystemExit) as error:  # code of others fails in many ways
         raise ValueError(
             f"{target}: cannot be imported: {type(error).__name__}: {error}"
         ) from error

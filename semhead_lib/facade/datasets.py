@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from semhead_lib.conditioning.frontal.network import front_features
+from semhead_lib.conditioning.frontal.network import predict_fronts, predictor_for
 from semhead_lib.conditioning.semantic import EMBEDDED, SemanticEncoder
 from semhead_lib.data.portraits.photos import as_photo
 from semhead_lib.devices import available_cores, pick_device
@@ -70,10 +70,13 @@ def encode(
         encoder: "headclip-64", an open_clip "MODEL/WEIGHTS", "timm/NAME", or a folder
             (`SemanticEncoder.load`).
 
-    Raises ValueError for no image or no encoder; RuntimeError where its weights cannot be had.
+    Raises ValueError for no image, no encoder, or, for fronts, one without a predictor;
+    RuntimeError where its weights cannot be had.
 
     >>> encode(torch.zeros(3, 64, 64, dtype=torch.uint8)).shape
     torch.Size([128])
     """
     clip, photo = SemanticEncoder.load(encoder, device=device), as_photo(image)
-    return (front_features(clip, [photo]).features if front else clip.images([photo]))[0]
+    if not front:
+        return clip.images([photo])[0]
+    return predict_fronts(clip, predictor_for(clip), photo[None]).features[0]

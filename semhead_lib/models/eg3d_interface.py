@@ -196,6 +196,8 @@ class EG3DGenerator(nn.Module):
             planes = network.feature_map(ws)
         self._planes = planes.detach() if cache_backbone else None
         side = neural_rendering_resolution or self.neural_rendering_resolution
+        if side < 1:
+            raise ValueError(f"neural_rendering_resolution must be at least 1, got {side}")
         found = network.synthesize(ws, cameras, side, features=planes)
         depth = found.depth if self.family is None else found.depth / self.family.scale
         return {

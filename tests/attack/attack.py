@@ -61,7 +61,7 @@ def damaged_inputs(
             read, plain = partial(reader.read, place), partial(reader.plain or reader.read, place)
             good, found = attempts.attempt(read, None, None, place, folder, seconds=120)
             same, _ = attempts.attempt(plain, None, found, place, folder)
-            if not good.good or (reader.plain and same.kind != "identical"):
+            if good.kind != "identical" or (reader.plain and same.kind != "identical"):
                 raise RuntimeError(f"{reader.name}: the good input gives {good} and {same}")
             truth[reader.name] = found
         at = turn // len(chosen)

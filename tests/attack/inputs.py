@@ -13,12 +13,13 @@ import torch
 from made_up import evaluation
 from PIL import Image, ImageDraw
 from readers import ROOT, SOURCE, TRAIN, WANTED
+from scipy.spatial.transform import Rotation
 from small_training import _features, make_noise
 
 from semhead_lib.ablation import analysis
 from semhead_lib.ablation.results import measured
 from semhead_lib.ablation.table import COLUMNS, RUNS, STUDY, TABLE
-from semhead_lib.cameras import Camera
+from semhead_lib.cameras import Camera, orbit_cameras
 from semhead_lib.cli import main
 from semhead_lib.conditioning.bank import ConditionBank
 from semhead_lib.conditioning.modes import ConditionMode
@@ -28,6 +29,8 @@ from semhead_lib.data.dataset.semantics import fill_semantics
 from semhead_lib.data.jobs.distributed import synthesize_distributed
 from semhead_lib.data.jobs.synthesis import synthesize
 from semhead_lib.data.kontext.inputs import choose_portraits
+from semhead_lib.evaluation.plan_renderer import labels_in
+from semhead_lib.evaluation.render_plan import RenderPlan
 from semhead_lib.inversion.comparison import read_table
 from semhead_lib.inversion.encoder import EncoderConfig, StyleEncoder
 from semhead_lib.models.config import preset
@@ -99,6 +102,8 @@ def make_inputs(folder: Path) -> None:
     torch.set_num_threads(1)
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         _datasets(folder)
+        _captures(folder)
+        _image_sets(folder)
         _photographs(folder)
         _models(folder)
         _trainings(folder)
@@ -132,6 +137,47 @@ def _datasets(folder: Path) -> None:
 
     with contextlib.suppress(ArithmeticError):
         fill_semantics(begun, stops, "test-encoder [weights 0; input 32 px] 2", progress=False)
+
+
+def _captures(folder: Path) -> None:
+    """The same three images twice: as NeRF has them, and as a text model of COLMAP."""
+    poses = orbit_cameras(torch.tensor([-40.0, 0.0, 30.0]), torch.tensor([5.0, 0.0, -5.0]))
+    poses = poses[:, :16].reshape(-1, 4, 4).double().numpy()
+    transforms, colmap, frames = folder / "transforms", folder / "colmap", []
+    lines = []
+    for i, pose in enumerate(poses):
+        for place in (transforms, colmap):
+            (place / "images").mkdir(parents=True, exist_ok=True)
+            face(40, shift=i).save(place / "images" / f"{i}.png")
+        matrix = (pose @ np.diag([1.0, -1.0, -1.0, 1.0])).tolist()
+        frames.append({"file_path": f"images/{i}.png", "transform_matrix": matrix})
+        w2c = np.linalg.inv(pose)
+        x, y, z, w = Rotation.from_matrix(w2c[:3, :3]).as_quat()
+        numbers = [i + 1, w, x, y, z, *w2c[:3, 3], 1]
+        lines += [" ".join(map(str, [*numbers, f"{i}.png"])), ""]
+    lens = {"fl_x": 170.0, "fl_y": 170.0, "cx": 20.0, "cy": 20.0, "w": 40, "h": 40}
+    (transforms / "transforms.json").write_text(json.dumps(lens | {"frames": frames}))
+    (colmap / "cameras.txt").write_text("1 PINHOLE 40 40 170.0 170.0 20.0 20.0\n")
+    (colmap / "images.txt").write_text("\n".join(lines) + "\n")
+
+
+def _image_sets(folder: Path) -> None:
+    """Images of two heads by a plan, three parts, and the plan."""
+    plan = RenderPlan.of_bins(2, 2, seed=1)
+    plan.save(folder / "plan.json")
+    content = json.loads((folder / "plan.json").read_text())
+    (folder / "set").mkdir()
+    for i, (name, *_) in enumerate(content["images"]):
+        (folder / "set" / name).parent.mkdir(exist_ok=True)
+        face(16, shift=i % 3).save(folder / "set" / name)
+    (folder / "set" / "dataset.json").write_text(json.dumps(labels_in(content)))
+    labels = [row for row in labels_in(content)["labels"] if row[0].startswith("front")]
+    (folder / "labelled").mkdir()
+    for name, _ in labels:
+        (folder / "labelled" / name).parent.mkdir(exist_ok=True)
+        shutil.copy(folder / "set" / name, folder / "labelled" / name)
+    (folder / "labelled" / "dataset.json").write_text(json.dumps({"labels": labels}))
+    shutil.make_archive(str(folder / "labelled"), "zip", folder / "labelled")
 
 
 def _photographs(folder: Path) -> None:

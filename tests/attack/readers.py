@@ -39,7 +39,10 @@ from semhead_lib.data.kontext.settings import PortraitFilter
 from semhead_lib.data.portraits.alignment import label_of
 from semhead_lib.data.portraits.photos import find_photos, read_photo
 from semhead_lib.data.subjects import Subject
+from semhead_lib.evaluation import judging, plan_renderer
 from semhead_lib.evaluation.headjudge.network import HeadJudge
+from semhead_lib.evaluation.image_sets import ImageSet
+from semhead_lib.evaluation.render_plan import RenderPlan
 from semhead_lib.inversion.comparison import read_table
 from semhead_lib.inversion.encoder import StyleEncoder
 from semhead_lib.reproduce import profiles, runs
@@ -95,6 +98,68 @@ def _checked(folder: Path) -> Any:
     if findings := check(folder):
         raise ValueError("; ".join(findings))
     return plain.dataset(folder)
+
+
+def _captured(folder: Path) -> Any:
+    """Images as they are: square ones, at their own resolution."""
+    out = folder.parent / "imported"
+    import_dataset(folder, out, workers=0, progress=False, resolution=40, crop="square")
+    return [view.numpy() for each in subjects(out) for view in each.views]
+
+
+def _plain_captured(folder: Path) -> Any:
+    names = [folder / "images" / name for name in _plain_transforms(folder)]
+    return [plain.pixels(name.read_bytes()) for name in names]
+
+
+def _captured_names(folder: Path) -> Any:
+    """Without numbers: any that a camera can have is right."""
+    out = folder.parent / "imported"
+    import_dataset(folder, out, workers=0, progress=False, resolution=16, crop="square")
+    return [Path(name).name for each in subjects(out) for name in each.provenance["images"]]
+
+
+def _plain_transforms(folder: Path) -> Any:
+    frames = json.loads((folder / "transforms.json").read_bytes())["frames"]
+    return [Path(frame["file_path"]).name for frame in frames]
+
+
+def _plain_colmap(folder: Path) -> Any:
+    lines = (folder / "images.txt").read_text().splitlines()
+    return [line.split(maxsplit=9)[9] for line in lines[::2]]
+
+
+def _image_set(path: Path) -> Any:
+    if not judging.is_image_set(path):
+        raise ValueError(f"{path}: is no set of images")
+    found = ImageSet(path)
+    viewing = found.viewing(8, 8, 0)
+    judged = found.heads(viewing, 16)
+    parts = {name: made.images for name, made in judged.conditioned.items()}
+    return judged.samples.images, viewing.cameras, judged.samples.fronts, parts
+
+
+def _labelled(path: Path) -> Any:
+    """Images and labels, in the order of names; heads are folders of equally many images."""
+    images, cameras, *_ = _image_set(path)
+    pairs = zip(images.flatten(0, 1).numpy(), cameras.flatten(0, 1).numpy(), strict=True)
+    return [(image, label) for image, label in pairs]
+
+
+def _plan(path: Path) -> Any:
+    found, script = RenderPlan.load(path), plan_renderer.read_plan(path)
+    return vars(found.summary), found.cameras, script["cameras"], script["images"]
+
+
+def _plain_plan(path: Path) -> Any:
+    content = json.loads(path.read_bytes())
+    about, count = content["about"], content["about"]["heads"] * content["about"]["views"]
+    rows = [row for row in content["images"] if row[0].startswith("front-")]
+    rows = [row[2] for row in rows if not row[0].endswith("/front.png")][:count]
+    cameras = np.float32([content["cameras"][row] for row in rows])
+    shape = (about["heads"], about["views"], 25)
+    summary = about | {"parts": tuple(about["parts"])}
+    return summary, cameras.reshape(shape), content["cameras"], content["images"]
 
 
 def _checked_archive(folder: Path) -> Any:
@@ -376,6 +441,13 @@ READERS = (
     Reader("EG3D's form: folder", "eg3d", "**/*", _imported, _eg3d),
     Reader("EG3D's form: zip", "eg3d.zip", "", _imported, _eg3d),
     Reader("EG3D's form: check", "eg3d.zip", "", _checked_archive, _eg3d),
+    Reader("capture: images", "transforms", "images/*", _captured, _plain_captured),
+    Reader("capture: transforms.json", "transforms", "*", _captured_names, _plain_transforms),
+    Reader("capture: COLMAP", "colmap", "*", _captured_names, _plain_colmap),
+    Reader("image set: by a plan", "set", "**/*", _image_set),
+    Reader("image set: folder", "labelled", "**/*", _labelled, _eg3d),
+    Reader("image set: zip", "labelled.zip", "", _labelled, _eg3d),
+    Reader("render plan", "plan.json", "", _plan, _plain_plan),
     Reader("masks", "masked", "masks/**/*.png", _masked, _masks),
     Reader("photographs", "photos", "*", _photos, _plain_photos),
     Reader("portraits", "portraits", "**/*", _portraits, _plain_portraits),

@@ -12,8 +12,10 @@ import torch.nn.functional as F
 sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
 from small_training import make_noise
 
+from semhead_lib import api
 from semhead_lib.cameras import orbit_angles
-from semhead_lib.conditioning.frontal.card import card, held_out, judge_and_describe
+from semhead_lib.conditioning.frontal import network
+from semhead_lib.conditioning.frontal.card import card, check_unseen, held_out, judge_and_describe
 from semhead_lib.conditioning.frontal.network import (
     FrontalPredictor,
     Predicted,
@@ -120,7 +122,7 @@ def test_a_training_from_a_dataset(dataset, encoder, tmp_path):
         json.loads((out / "recipe.json").read_text()),
         metrics,
     )
-    assert "On 6 subjects" in text and text.count("| rendered |") == 5
+    assert "On 6 subjects" in text and text.count("| rendered |") == 2, "sides"
     before = (out / "model.safetensors").read_bytes()
     train(few, dataset, out, encoder, progress=False)
     assert (out / "model.safetensors").read_bytes() == before, "finished"
@@ -133,6 +135,23 @@ def test_a_training_from_a_dataset(dataset, encoder, tmp_path):
     assert found.features.shape == (2, encoder.dimension) and found.certainty.min() >= 0
 
 
+def test_it_is_judged_on_subjects_that_it_has_not_seen(dataset, tmp_path):
+    with pytest.raises(ValueError, match=r"unseen=.* is of the subjects of .* \(seed "):
+        check_unseen(dataset, dataset)
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        check_unseen(dataset, tmp_path / "nowhere")
+    make_noise(tmp_path / "others", semantic=False, subjects=2, views=2, seed=5)
+    check_unseen(dataset, tmp_path / "others")
+
+
+def test_sides_that_no_view_shows_are_left_out(fitted):
+    """Numbers of them would be none, which JSON cannot hold."""
+    views = turned(views=1)
+    metrics = held_out(fitted[0], views)
+    assert json.loads(json.dumps(metrics, allow_nan=False)) == metrics
+    assert "0" in metrics["rendered"] and "90" not in metrics["rendered"]
+
+
 def test_views_that_were_encoded_are_not_encoded_again(dataset, encoder, tmp_path, monkeypatch):
     subjects = SubjectsInMemory.load(dataset)
     views = see_views(subjects, encoder, 1, tmp_path)
@@ -143,6 +162,15 @@ def test_views_that_were_encoded_are_not_encoded_again(dataset, encoder, tmp_pat
     assert torch.equal(views.azimuths, orbit_angles(cameras)[:, 0])
     monkeypatch.setattr(encoder, "encode_with_maps", None)
     assert torch.equal(see_views(subjects, encoder, 1, tmp_path).features, views.features)
+
+
+def test_a_feature_of_an_image_is_not_called_that_of_a_front(monkeypatch):
+    image = torch.zeros(3, 64, 64, dtype=torch.uint8)
+    with pytest.raises(ValueError, match=r"an image is .*; got torch\.uint8 \[3, 0, 0\]"):
+        api.encode(image[:, :0, :0], front=True)
+    monkeypatch.setattr(network, "EMBEDDED", "another")
+    with pytest.raises(ValueError, match="no predictor of frontal features for headclip-64"):
+        api.encode(image, front=True)
 
 
 def test_another_encoder_is_refused(encoder, tmp_path):

@@ -90,6 +90,28 @@ def test_metrics_that_were_written(entry, tmp_path):
             load_entry(tmp_path / "metrics.json", "one")
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda c: c["about"].update(seen=3), "seen must be a text"),
+        (lambda c: c["about"].update(left_out=[1]), "left_out texts by name"),
+        (lambda c: c["generated"].update(x=c["generated"]["0"]), "azimuths in degrees, got 'x'"),
+        (lambda c: c["generated"].update(nan=c["generated"]["0"]), "degrees, got 'nan'"),
+        (lambda c: c["generated"]["all"]["frechet"].update(value=10**400), "too large"),
+        (
+            lambda c: c["generated"]["all"]["frechet"]["protocol"].update(judged=["a"]),
+            "expected texts and whole numbers",
+        ),
+    ],
+)
+def test_metrics_that_nobody_wrote(entry, tmp_path, change, message):
+    content = json.loads(json.dumps(entry.found.as_json()))
+    change(content)
+    (tmp_path / "metrics.json").write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=rf"metrics\.json: .*{message}"):
+        load_entry(tmp_path / "metrics.json", "one")
+
+
 def test_a_page_of_two(entry, tmp_path):
     two = changed(entry, "<two>", 0.5)
     files = []

@@ -5,6 +5,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import toy_renderer
@@ -15,6 +16,7 @@ from toy_heads import BINS, ENCODER, EXTRACTOR, around, codes, draw, heads
 from semhead_lib.cameras import orbit_cameras
 from semhead_lib.evaluation.image_sets import ImageSet, is_image_set
 from semhead_lib.evaluation.judging import (
+    check_out,
     common_viewing,
     evaluate_images,
     reference_subjects,
@@ -242,6 +244,64 @@ def test_labels_that_are_wrong(tmp_path, change, message):
     assert str(folder) in str(caught.value)
 
 
+def test_a_folder_whose_labels_are_damaged_is_no_generator(tmp_path):
+    cameras = around(1, seed=1)
+    folder = write_set(tmp_path / "set", draw(codes(1, seed=2), cameras), cameras)
+    for content, message in (('{"labels": ', "is not JSON"), ("[]", "has no labels")):
+        (folder / "dataset.json").write_text(content)
+        with pytest.raises(ValueError, match=rf"dataset\.json: {message}"):
+            source_of(folder, ImageSetSettings())
+    (folder / "dataset.json").unlink()
+    with pytest.raises(ValueError, match=r"has no dataset\.json"):
+        source_of(folder, ImageSetSettings())
+
+
+def test_labels_of_an_image_twice(tmp_path):
+    cameras = around(1, seed=1)
+    folder = write_set(tmp_path / "set", draw(codes(1, seed=2), cameras), cameras)
+    content = json.loads((folder / "dataset.json").read_text())
+    content["condition_cameras"] = [*content["labels"], content["labels"][0]]
+    (folder / "dataset.json").write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=r"condition_cameras: 000/0\.png has 2 labels"):
+        ImageSet(folder)
+
+
+def test_a_planned_set_that_was_conditioned_otherwise(planned, tmp_path):
+    """Its distances would be called FID-view, and be of something else."""
+    folder = tmp_path / "set"
+    folder.mkdir()
+    for place in planned[1].iterdir():
+        (folder / place.name).symlink_to(place)
+    content = json.loads((folder / "dataset.json").read_text())
+    (folder / "dataset.json").unlink()
+    front = content["condition_cameras"][0][1]
+    content["condition_cameras"] = [[name, front] for name, _ in content["labels"]]
+    (folder / "dataset.json").write_text(json.dumps(content))
+    with pytest.raises(ValueError, match="condition_cameras of its part view are not those"):
+        ImageSet(folder).viewing(HEADS, 4, 0)
+
+
+def test_images_that_are_too_small_to_be_judged(tmp_path):
+    cameras = around(1, seed=1)
+    folder = write_set(tmp_path / "set", draw(codes(1, seed=2), cameras)[..., :4, :4], cameras)
+    with pytest.raises(ValueError, match="images need 8 pixels a side, got 4"):
+        ImageSet(folder)
+    folder = write_set(tmp_path / "other", draw(codes(1, seed=2), cameras), cameras)
+    source = ImageSet(folder)
+    with pytest.raises(ValueError, match=r"other: images must have 64 pixels a side or more"):
+        source.heads(source.viewing(1, 4, 0), 64)
+
+
+def test_results_are_not_written_among_what_is_read(tmp_path):
+    cameras = around(1, seed=1)
+    folder = write_set(tmp_path / "set", draw(codes(1, seed=2), cameras), cameras)
+    for out in (folder, folder / "results", folder / "000" / ".." / "results"):
+        with pytest.raises(ValueError, match="which is read: name another place"):
+            check_out(out, folder, "toy_heads:codes", None)
+    check_out(tmp_path, folder)
+    check_out(tmp_path / "results", folder)
+
+
 def test_images_that_are_missing_or_not_grouped(planned, tmp_path):
     cameras = around(2, seed=1)
     images = draw(codes(2, seed=2), cameras)
@@ -280,6 +340,10 @@ def test_heads_of_another_size_are_said(tmp_path):
         ("toy_heads:pooled", "toy_heads:pooled failed: TypeError: "),
         (f"{__name__}:no_images", r"must return images \[1, 3, S, S\], got \[1, 25\]"),
         (f"{__name__}:whole_numbers", r"must return uint8 or finite numbers in \[-1, 1\]"),
+        (f"{__name__}:levels", r"must return numbers in \[-1, 1\], got 0 to 200"),
+        (f"{__name__}:objects", "objects failed: TypeError"),
+        (f"{__name__}:ends", "ends failed: SystemExit: 0"),
+        (f"{__name__}:tiny", r"must return images of 8 pixels a side, got \[1, 3, 0, 0\]"),
     ],
 )
 def test_functions_that_are_none(target, message):
@@ -293,6 +357,39 @@ def no_images(seeds, cameras):
 
 def whole_numbers(seeds, cameras):
     return torch.zeros(len(seeds), 3, 8, 8, dtype=torch.int64)
+
+
+def levels(seeds, cameras):
+    return torch.linspace(0, 200, 3 * 8 * 8).reshape(1, 3, 8, 8).expand(len(seeds), -1, -1, -1)
+
+
+def objects(seeds, cameras):
+    return np.full((len(seeds), 3, 8, 8), None)
+
+
+def ends(seeds, cameras):
+    raise SystemExit(0)
+
+
+def tiny(seeds, cameras):
+    return torch.zeros(len(seeds), 3, 0, 0)
+
+
+def from_zero(seeds, cameras):
+    return toy_renderer.render(seeds, cameras).float() / 255
+
+
+def test_a_function_whose_numbers_begin_at_zero():
+    cameras = around(2, seed=1)
+    source, viewing = FunctionSource(f"{__name__}:from_zero"), Viewing("own", cameras, 0)
+    with pytest.warns(UserWarning, match=r"are they of \[0, 1\]\? \[-1, 1\] is expected"):
+        source.render(viewing, heads(codes(2, 0), cameras), 32)
+
+
+def test_a_script_that_ends_as_it_is_imported(tmp_path):
+    (tmp_path / "script.py").write_text("import sys\nsys.exit(0)\n")
+    with pytest.raises(ValueError, match="cannot be imported: SystemExit: 0"):
+        FunctionSource(f"{tmp_path}/script.py:render")
 
 
 def test_heads_without_fronts_say_so():

@@ -91,6 +91,53 @@ def test_a_damaged_plan_is_named(plan, change, message):
         RenderPlan.load(plan)
 
 
+def test_plans_that_nobody_can_render(plan, tmp_path):
+    with pytest.raises(ValueError, match="a plan has at most 1000000 views, got 1000000000 heads"):
+        RenderPlan.of_bins(10**9)
+    about = json.loads(plan.read_text())["about"]
+    with pytest.raises(ValueError, match="at most 1000000 views"):
+        PlanSummary.from_json(about | {"views": 2**40})
+    content = json.loads(plan.read_text())
+    content["cameras"][0][0] = 10**400
+    plan.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=r"plan\.json: OverflowError"):
+        RenderPlan.load(plan)
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        (["../../escaped.png", 1, 0, 0], "cannot be rendered: '../../escaped.png'"),
+        (["/tmp/escaped.png", 1, 0, 0], "cannot be rendered: '/tmp/escaped.png'"),
+        (["front-00000/00.png", 1, 9, 0], "cannot be rendered"),
+        (["front-00000/00.png", 1, 0, -1], "cannot be rendered"),
+        (["front-00000/00.png", 2**32, 0, 0], "cannot be rendered"),
+        (["front-00000/01.png", 1, 0, 0], "cannot be rendered"),
+        (["front-00000/00.png"], "not enough values"),
+    ],
+)
+def test_the_script_refuses_hostile_plans(plan, row, message):
+    content = json.loads(plan.read_text())
+    content["images"][0] = row
+    plan.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=message):
+        plan_renderer.read_plan(plan)
+
+
+@pytest.mark.parametrize(
+    ("value", "channels", "message"),
+    [(float("nan"), 3, "numbers that are not finite"), (0.0, 1, r"must return images \[2, 3, S")],
+)
+def test_the_script_refuses_what_are_no_images(plan, tmp_path, value, channels, message):
+    class Other(StandIn):
+        def synthesis(self, ws, c, **_):
+            return {"image": torch.full((len(ws), channels, 8, 8), value)}
+
+    with pytest.raises(ValueError, match=message):
+        plan_renderer.render_plan(Other(), json.loads(plan.read_text()), tmp_path, batch=2)
+    assert not list(tmp_path.glob("*/*.png")) and not (tmp_path / "dataset.json").exists()
+
+
 def test_other_cameras_than_it_was_written_with(plan):
     content = json.loads(plan.read_text())
     content["cameras"].reverse()

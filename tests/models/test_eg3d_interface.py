@@ -189,6 +189,10 @@ def test_modes_and_what_cannot_be(generator):
         G.synthesis(torch.zeros(2, 128), c)
     with pytest.raises(ValueError, match=r"c must be cameras \[B, 25\], got \[2, 16\]"):
         G.synthesis(torch.zeros(2, G.num_ws, 128), c[:, :16])
+    with pytest.raises(ValueError, match="neural_rendering_resolution must be at least 1, got -3"):
+        G.synthesis(torch.zeros(2, G.num_ws, 128), c, neural_rendering_resolution=-3)
+    with pytest.raises(ValueError, match="text must hold a description, got ' '"):
+        generator.as_eg3d(text=" ")
 
 
 def test_a_text_is_held_by_the_generator_that_ships():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from semhead_lib.conditioning.frontal.network import WEIGHTS, FrontalPredictor
 from semhead_lib.conditioning.frontal.training import SETTINGS, VIEWS
 from semhead_lib.conditioning.frontal.views import SeenViews, see_views
 from semhead_lib.conditioning.semantic import SemanticEncoder
+from semhead_lib.data.dataset.manifest import Manifest
 from semhead_lib.data.dataset.memory import SubjectsInMemory
 from semhead_lib.files import read_json
 from semhead_lib.metrics.retrieval import recall
@@ -48,13 +50,15 @@ def held_out(predictor: FrontalPredictor, views: SeenViews) -> dict[str, Any]:
         found[kind] = {}
         for azimuth in AZIMUTHS:
             there = (off - azimuth).abs() <= 22.5
+            if not there.any():  # nothing can be said of this side
+                continue
             found[kind][str(azimuth)] = {
                 name: _metrics(torch.cat([m[there] for m in made]), rows, views, among, there)
                 for name, made in answers.items()
             }
         cosine = torch.cat([(m * truth).sum(1) for m in answers["predicted"]])
-        both = torch.stack([cosine, torch.cat(certainties)])
-        found[kind]["certainty"] = round(float(torch.corrcoef(both)[0, 1]), 3)
+        correlation = float(torch.corrcoef(torch.stack([cosine, torch.cat(certainties)]))[0, 1])
+        found[kind]["certainty"] = round(correlation, 3) if math.isfinite(correlation) else None
     return found
 
 
@@ -70,6 +74,17 @@ def _metrics(
         "recall_1": round(recall(ranks, 1), 3),
         "recall_5": round(recall(ranks, 5), 3),
     }
+
+
+def check_unseen(data: Path | str, unseen: Path | str) -> None:
+    """Raise ValueError where two datasets were made of the same subjects."""
+    one, other = (Manifest.load(path).plan for path in (data, unseen))
+    same_seed = one.seed is not None and one.seed == other.seed
+    if one.source == other.source or (same_seed and one.source["name"] == other.source["name"]):
+        raise ValueError(
+            f"unseen={unseen} is of the subjects of {data} (seed {one.seed}): to judge what was "
+            "trained on them, others are needed"
+        )
 
 
 def judge_and_describe(
@@ -132,7 +147,7 @@ def _table(metrics: dict[str, Any]) -> str:
         "|---|---|---|---|",
     ]
     for kind in (k for k in _KINDS if k in metrics):
-        for azimuth in AZIMUTHS:
+        for azimuth in (a for a in AZIMUTHS if str(a) in metrics[kind]):
             cells = [
                 ", ".join(f"{v:.2f}" for v in of.values())
                 for of in metrics[kind][str(azimuth)].values()
@@ -142,6 +157,9 @@ def _table(metrics: dict[str, Any]) -> str:
 
 
 def _certainty(metrics: dict[str, Any]) -> str:
-    return " and ".join(
-        f"{metrics[kind]['certainty']:.2f} ({kind})" for kind in _KINDS if kind in metrics
+    said = (
+        f"{metrics[kind]['certainty']:.2f} ({kind})"
+        for kind in _KINDS
+        if kind in metrics and metrics[kind]["certainty"] is not None
     )
+    return " and ".join(said) or "not known, as all of them are equal"

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from semhead_lib.cameras import label_error, orbit_angles
 from semhead_lib.data.dataset.archives import ImageArchive
-from semhead_lib.data.dataset.captures import Capture, View, captures_of
+from semhead_lib.data.dataset.captures import TRANSFORMS, Capture, View, captures_of
 from semhead_lib.data.dataset.conventions import converted, parse_camera
 from semhead_lib.data.dataset.cropping import (
     CROPS,
@@ -22,6 +22,7 @@ from semhead_lib.data.dataset.cropping import (
     cut,
     decode_photograph,
     head_window,
+    outside,
     square_window,
 )
 from semhead_lib.data.dataset.eg3d_import import GROUPS
@@ -31,6 +32,8 @@ from semhead_lib.data.subjects import Subject
 from semhead_lib.errors import listed
 
 _WHITE = 255
+_MOST_SIDES = 16.0  # that a head has for one of the image
+_LEAST_SIDE = 4.0  # pixels of an image that a head fills
 
 
 class CaptureSource:
@@ -151,11 +154,12 @@ class CaptureSource:
                 raise ValueError(f"{where}: camera {error}")
         if masks and len(masks) < len(views):
             raise ValueError(
-                f"{self.archive.path}: {capture.name}: {len(masks)} of {len(views)} views have masks"
+                f"{self.archive.path}: {self._ids[index]}: {len(masks)} of {len(views)} views have "
+                "masks"
             )
         if len({view.shape for view in views}) > 1:
             raise ValueError(
-                f"{self.archive.path}: {capture.name}: images differ in size: give resolution="
+                f"{self.archive.path}: {self._ids[index]}: images differ in size: give resolution="
             )
         found = torch.stack(cameras)
         azimuth, elevation, _ = torch.deg2rad(orbit_angles(found)).unbind(-1)
@@ -219,8 +223,9 @@ class CaptureSource:
                 poses, names, center=self._center, scale=self._scale, front=self._front
             )
         except (ValueError, np.linalg.LinAlgError) as error:
-            name = f": {capture.name}" if capture.name else ""
-            raise ValueError(f"{self.archive.path}{name}: {error}") from None
+            file = TRANSFORMS if self.form == "transforms" else "images.txt"
+            where = f"{self.archive.path}: {capture.name or file}"
+            raise ValueError(f"{where}: {error}") from None
         poses[:, :3, :3] = scene.rotation @ poses[:, :3, :3]
         poses[:, :3, 3] = scene.scale * poses[:, :3, 3] @ scene.rotation.T + scene.shift
         return torch.from_numpy(poses)
@@ -228,9 +233,20 @@ class CaptureSource:
     def _window(self, view: View, pose: Tensor) -> tuple[float, float, float]:
         if self._crop == "head":
             try:
-                return head_window(pose.numpy(), view.focal, view.center)
+                window = head_window(pose.numpy(), view.focal, view.center)
+                if window[2] < _LEAST_SIDE:
+                    raise ValueError(
+                        f"its camera shows the head {window[2]:.2g} pixels large: focal lengths are "
+                        f"in pixels, here {view.focal[0]:.3g}"
+                    )
+                if outside(window, *view.size) or window[2] > _MOST_SIDES * max(view.size):
+                    raise ValueError(
+                        "its camera shows the head beyond the image: center= says where it is; "
+                        "focal lengths and the principal point are in pixels"
+                    )
             except ValueError as error:
                 raise ValueError(f"{self.archive.path}: {view.image}: {error}") from None
+            return window
         if self._crop == "none" and view.size[0] != view.size[1]:
             raise ValueError(
                 f"{self.archive.path}: {view.image}: is {view.size[0]} x {view.size[1]} pixels: "

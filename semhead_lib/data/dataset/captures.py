@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import json
 import math
+import posixpath
 from collections import defaultdict
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
@@ -125,14 +126,18 @@ def _frames(archive: ImageArchive, path: PurePosixPath) -> dict[str, list[View]]
     if not isinstance(frames, list) or not frames:
         raise ValueError(f"{where}: expected a list of frames")
     found: dict[str, list[View]] = defaultdict(list)
+    shown: dict[Any, int] = {}
     for row, frame in enumerate(frames):
         try:
             if not isinstance(frame, dict):
                 raise ValueError(f"expected an object, got {frame!r:.40}")
             moment = next((frame[key] for key in _MOMENTS if key in frame), "")
-            found[f"t{moment}" if moment != "" else ""].append(
-                _frame(archive, path, content, frame)
-            )
+            if not isinstance(moment, (str, int, float)) or moment != moment:
+                raise ValueError(f"expected the number of a moment, got {moment!r:.40}")
+            view = _frame(archive, path, content, frame)
+            if (other := shown.setdefault((moment, view.image), row)) != row:
+                raise ValueError(f"{view.image} is that of row {other} already")
+            found[f"t{moment}" if moment != "" else ""].append(view)
         except (ValueError, TypeError, OverflowError) as error:
             raise ValueError(f"{where}: frames, row {row}: {error}") from None
     return found
@@ -196,11 +201,15 @@ def _registered(archive: ImageArchive, path: PurePosixPath) -> list[View]:
                 f"{where}: camera model {model} is not read ({known} are): {_UNDISTORT}"
             )
         count = len({place for place in _MODELS[model] if place is not None})
-        if len(numbers) != count or not all(abs(n) < _FARTHEST for n in numbers) or numbers[0] <= 0:
+        if len(numbers) != count or not all(abs(n) < _FARTHEST for n in numbers):
             raise ValueError(f"{where}: {model} has {count} numbers, got {words[4:]}")
+        if min(*size, *(numbers[i] for i in _MODELS[model][:2] if i is not None)) <= 0:
+            raise ValueError(f"{where}: size and focal length must be positive, got {words[2:]}")
+        if words[0] in cameras:
+            raise ValueError(f"{where}: there is another camera {words[0]}")
         cameras[words[0]] = (model, size, numbers)
     images = path.with_name("images.txt")
-    views, registered = [], _lines(archive, images, every=2)
+    views, registered, shown = [], _lines(archive, images, every=2), dict[str, int]()
     for line, words in registered:
         where = f"{archive.path}: {images}, line {line}"
         try:
@@ -218,6 +227,8 @@ def _registered(archive: ImageArchive, path: PurePosixPath) -> list[View]:
             image = _entry(archive, _base(path.parent), name, path.parent)
         except ValueError as error:
             raise ValueError(f"{where}: {error}") from None
+        if (other := shown.setdefault(image, line)) != line:
+            raise ValueError(f"{where}: {image} is that of line {other} already")
         views.append(View(image, pose, (fx, fy), (cx, cy), size, (d[0], d[1], d[2], d[3])))
     if not views:
         raise ValueError(f"{archive.path}: {images}: has no images")
@@ -281,8 +292,8 @@ def _entry(
     """The entry that a model file calls `name`, with or without its suffix."""
     folders = [base, base / "images", *([other, other / "images"] if other else [])]
     for folder in folders:
-        path = PurePosixPath(*(part for part in (folder / name).parts if part != "."))
+        path = posixpath.normpath((folder / name).as_posix())  # entries alone are looked up
         for suffix in ("", *SUFFIXES):
-            if (found := path.as_posix() + suffix) in archive.sizes:
+            if (found := path + suffix) in archive.sizes:
                 return found
     raise ValueError(f"there is no image {name!r}")

@@ -55,6 +55,12 @@ def beyond(window: tuple[float, float, float], width: int, height: int) -> bool:
     return least < -_TOLERANCE or most > _TOLERANCE
 
 
+def outside(window: tuple[float, float, float], width: int, height: int) -> bool:
+    """Whether a window shows nothing of the image."""
+    left, top, side = window
+    return left >= width or top >= height or min(left, top) + side <= 0
+
+
 def cut(
     pixels: Tensor,  # [C, H, W] uint8
     window: tuple[float, float, float],  # left, top and side, pixels of the undistorted image

@@ -12,6 +12,7 @@ from semhead_lib.cameras import RADIUS
 FRONTS = ("auto", "keep")
 _SURROUNDED = 0.3  # length of the mean direction to the cameras, below which none is the front
 _PARALLEL = 1e-3  # least share of the axes' directions across the least of them
+_ONE_SIDE = 0.9  # least length of the mean direction to cameras of the front
 _FLAT = 0.2  # length of the mean up direction, below which cameras do not agree
 
 
@@ -109,6 +110,11 @@ def _axes(poses: np.ndarray, names: list[str], center: np.ndarray, front: str) -
         if not chosen:
             raise ValueError(f"front={front} is in the name of no image, such as {names[0]}")
         facing = towards[chosen].mean(0)
+        if np.linalg.norm(facing) < _ONE_SIDE:
+            raise ValueError(
+                f"front={front} is in the names of {len(chosen)} images from different sides, such "
+                f"as {names[chosen[0]]} and {names[chosen[-1]]}"
+            )
     facing = facing - facing @ up * up
     if (length := np.linalg.norm(facing)) < 1e-6:
         raise ValueError(f"front={front} is seen from above or below: name a frontal image")

@@ -81,4 +81,15 @@ def import_dataset(
 def _form_of(source: Path | str) -> str:
     """Of a folder or zip by the files in it: EG3D's, unless it has no labels and is a capture."""
     with ImageArchive(source) as archive:
-        return "eg3d" if MANIFEST in archive.sizes else form_of(archive) or "eg3d"
+        form = "eg3d" if MANIFEST in archive.sizes else form_of(archive)
+        if form is None and any(name.endswith("cameras.bin") for name in archive.sizes):
+            raise ValueError(
+                f"{source}: COLMAP's models are read as text: 'colmap model_converter "
+                "--output_type TXT' writes it"
+            )
+        if form is None:
+            raise ValueError(
+                f"{source}: has no dataset.json with labels, no transforms.json, and no cameras.txt "
+                "with images.txt"
+            )
+        return form

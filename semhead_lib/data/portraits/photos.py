@@ -75,6 +75,7 @@ def as_photo(image: Path | str | Image.Image | np.ndarray | Tensor) -> Tensor:  
         or image.dtype != torch.uint8
         or image.ndim != 3
         or image.shape[0] != 3
+        or not image.numel()
     ):
         came = (
             f"{image.dtype} {list(image.shape)}"

@@ -249,6 +249,28 @@ def test_centre_front_and_scale_can_be_given(tmp_path):
             "transform_matrix must be 4 x 4 finite numbers",
         ),
         ({"frames": [frame(i, poses()[0]) for i in (0, 1)]}, {}, "in one direction"),
+        (
+            {"frames": [frame(0, pose) for pose in poses()]},
+            {},
+            r"frames, row 1: images/0\.png is that of row 0 already",
+        ),
+        (
+            {"frames": [frame(0, poses()[0], time=None)]},
+            {},
+            "row 0: expected the number of a moment",
+        ),
+        ({"cx": 1e6}, {}, r"images/0\.png: its camera shows the head beyond the image"),
+        (
+            {"fl_x": 1e8, "fl_y": 1e8},
+            {},
+            r"images/0\.png: its camera shows the head beyond the image",
+        ),
+        (
+            {"fl_x": 0.4, "fl_y": 0.4},
+            {},
+            r"shows the head 0\.094 pixels large: focal lengths are in",
+        ),
+        ({}, {"front": "images"}, "front=images is in the names of 5 images from different sides"),
     ],
 )
 def test_bad_transforms_are_named(tmp_path, many, settings, message):
@@ -266,17 +288,46 @@ def test_bad_models_of_colmap_are_named(tmp_path):
         (kept.replace("PINHOLE", "FULL_OPENCV"), "line 2: camera model FULL_OPENCV is not read"),
         (kept.replace(" 57.5", ""), "line 2: PINHOLE has 4 numbers"),
         (kept.replace("7 PIN", "8 PIN"), "images.txt, line 2: cameras.txt has no camera 7"),
+        (kept.replace("400.0 400.0", "400.0 -400.0"), "line 2: size and focal length must be"),
+        (kept.replace("150 110", "-150 -110"), "line 2: size and focal length must be positive"),
+        (kept + kept.splitlines()[1], "line 3: there is another camera 7"),
     ):
         cameras.write_text(bad)
         with pytest.raises(ValueError, match=message):
             bring_in(folder, tmp_path / "ours")
     cameras.write_text(kept)
-    images.write_text(images.read_text().replace("view 0.png", "other.png"))
+    registered = images.read_text()
+    images.write_text(registered.replace("view 1.png", "view 0.png"))
+    with pytest.raises(ValueError, match=r"line 4: images/view 0\.png is that of line 2 already"):
+        bring_in(folder, tmp_path / "ours")
+    images.write_text(registered.replace("view 0.png", "other.png"))
     with pytest.raises(ValueError, match=r"images.txt, line 2: there is no image 'other.png'"):
         bring_in(folder, tmp_path / "ours")
     (tmp_path / "surround").mkdir()
     with pytest.raises(ValueError, match=r"has no transforms\.json"):
         bring_in(tmp_path / "surround", tmp_path / "ours", form="transforms")
+
+
+def test_a_binary_model_of_colmap_is_told_how_to_be_read(tmp_path):
+    (tmp_path / "in/sparse/0").mkdir(parents=True)
+    (tmp_path / "in/sparse/0/cameras.bin").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"in: COLMAP's models are read as text: 'colmap model_"):
+        bring_in(tmp_path / "in", tmp_path / "ours")
+
+
+def test_paths_that_go_up_within_the_capture(tmp_path):
+    """As nerfstudio writes them; what lies outside of the capture is not looked for."""
+    frames = [frame(i, pose) for i, pose in enumerate(poses())]
+    folder = transforms(tmp_path / "in", many={"frames": frames})
+    for each in frames:
+        each["file_path"] = each["file_path"].replace("./", "../in/../")
+    (folder / "scene").mkdir()
+    (folder / "transforms.json").unlink()
+    content = dict(w=SIZE[0], h=SIZE[1], fl_x=FOCAL, frames=frames)
+    (folder / "scene" / "transforms.json").write_text(json.dumps(content))
+    with pytest.raises(ValueError, match="there is no image"):
+        bring_in(folder / "scene", tmp_path / "alone")
+    assert bring_in(folder, tmp_path / "ours").manifest.views == 5
 
 
 def test_cameras_all_around_need_a_front(tmp_path):
