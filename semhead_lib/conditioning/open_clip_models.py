@@ -12,13 +12,13 @@ from typing import Any
 
 import torch
 
+from semhead_lib.conditioning.headclip.network import CONFIG, WEIGHTS, HeadCLIP
 from semhead_lib.conditioning.headclip.recipe import NAME
+from semhead_lib.conditioning.headclip.tokeniser import VOCABULARY, Tokeniser
 from semhead_lib.files import read_json, read_tensors
 
 EMBEDDED = NAME
 ASSETS = Path(__file__).parents[1] / "assets"
-CONFIG, WEIGHTS = "open_clip_config.json", "model.safetensors"  # of a model folder
-_VOCABULARY = "bpe.txt.gz"  # in a model folder: its own vocabulary for open_clip's tokeniser
 
 
 def parse_name(name: str) -> tuple[str, str | None, str]:
@@ -33,10 +33,10 @@ def parse_name(name: str) -> tuple[str, str | None, str]:
     Traceback (most recent call last):
     ValueError: encoder 'ViT-B-32' needs weights: 'ViT-B-32/TAG' or 'ViT-B-32/FILE'; tags: ...
     """
-    import open_clip
-
     if name == EMBEDDED:
         return f"local-dir:{ASSETS / EMBEDDED}", None, EMBEDDED
+    import open_clip
+
     if name.startswith("hf-hub:"):
         return name, None, name
     folder = Path(name.removeprefix("local-dir:"))
@@ -72,6 +72,8 @@ def parse_name(name: str) -> tuple[str, str | None, str]:
 def create_model(source: str, weights: str | None, name: str) -> torch.nn.Module:
     """The model that `parse_name` found. Raises ValueError for files that are damaged or do not
     fit, RuntimeError for weights that are neither here nor to be had."""
+    if name == EMBEDDED:
+        return HeadCLIP.load(ASSETS / EMBEDDED)
     import open_clip
 
     fetched = not source.startswith("local-dir:") and not (weights and Path(weights).is_file())
@@ -103,17 +105,21 @@ def not_to_be_had(name: str, reason: str, code: str) -> RuntimeError:
 
 
 def tokeniser(source: str, model: Any) -> Any:
-    """open_clip's, with the vocabulary in the model's folder where there is one.
+    """open_clip's, with the vocabulary in the model's folder where there is one; headclip's own for
+    the embedded model.
 
     Raises ValueError naming a vocabulary that is damaged, missing, or of another model.
     """
-    import open_clip
-
-    own = Path(source.removeprefix("local-dir:")) / _VOCABULARY
+    own = Path(source.removeprefix("local-dir:")) / VOCABULARY
     options: dict[str, Any] = {"bpe_path": str(own)} if own.is_file() else {}
     try:
-        with quiet():
-            tokens = open_clip.get_tokenizer(source, **options)
+        if isinstance(model, HeadCLIP):
+            tokens: Any = Tokeniser(own, model.context_length)
+        else:
+            import open_clip
+
+            with quiet():
+                tokens = open_clip.get_tokenizer(source, **options)
     except Exception as error:  # damage is met with many kinds of exceptions
         words = " ".join(str(error).split())[:200]
         raise ValueError(f"{own}: is no readable vocabulary: {words}") from error

@@ -5,12 +5,12 @@ from __future__ import annotations
 
 import gzip
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 
 import regex
-from open_clip.tokenizer import bytes_to_unicode
 
 from semhead_lib.atomic import write_atomically
 
@@ -31,7 +31,7 @@ def learn_merges(texts: Iterable[str], most: int) -> list[tuple[str, str]]:
     >>> learn_merges(["hair hair hair hat"], 3)
     [('h', 'a'), ('ha', 'i'), ('hai', 'r</w>')]
     """
-    letters = bytes_to_unicode()
+    letters = byte_letters()
     counts = Counter(word for text in texts for word in WORDS.findall(text.lower()))
     words = {}
     for word in counts:
@@ -47,7 +47,7 @@ def learn_merges(texts: Iterable[str], most: int) -> list[tuple[str, str]]:
             break
         best = min(pairs, key=lambda pair: (-pairs[pair], pair))
         merges.append(best)
-        words = {word: _merge(parts, best) for word, parts in words.items()}
+        words = {word: merged(parts, best) for word, parts in words.items()}
     return merges
 
 
@@ -59,13 +59,28 @@ def write_vocabulary(merges: list[tuple[str, str]], path: Path) -> int:
     return BASE + len(merges)
 
 
-def _merge(parts: list[str], pair: tuple[str, str]) -> list[str]:
-    merged, i = [], 0
+@cache
+def byte_letters() -> dict[int, str]:
+    """A letter that can be seen for each byte, as open_clip has them: printable Latin-1 letters
+    stand for themselves, the others follow from the 256th on."""
+    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    others = [byte for byte in range(256) if byte not in printable]
+    found = {byte: chr(byte) for byte in printable}
+    return found | {byte: chr(256 + k) for k, byte in enumerate(others)}
+
+
+def merged(parts: Sequence[str], pair: tuple[str, str]) -> list[str]:
+    """Parts of a word after each pair of them has become one.
+
+    >>> merged(["h", "a", "h", "a", "t"], ("h", "a"))
+    ['ha', 'ha', 't']
+    """
+    joined, i = [], 0
     while i < len(parts):
         if tuple(parts[i : i + 2]) == pair:
-            merged.append(parts[i] + parts[i + 1])
+            joined.append(parts[i] + parts[i + 1])
             i += 2
         else:
-            merged.append(parts[i])
+            joined.append(parts[i])
             i += 1
-    return merged
+    return joined
