@@ -100,6 +100,15 @@ class _Backbone(nn.Module):
         self.num_ws, self.w_dim = mapping.num_ws, mapping.w_dim
 
 
+def _of_each_head(network: Generator, ws: Tensor) -> Tensor:  # [B, num_ws, W] -> [B, ...]
+    """Feature maps. Scripts render one head from many cameras at once: its map is made once."""
+    same = (ws.detach()[:, None] == ws.detach()[None]).flatten(2).all(2)  # [B, B]
+    same |= torch.eye(len(ws), dtype=torch.bool, device=ws.device)  # also what is not a number
+    first = same.int().argmax(1)  # the first row with the same styles
+    rows, place = first.unique(return_inverse=True)
+    return network.feature_map(ws[rows])[place] if len(rows) < len(ws) else network.feature_map(ws)
+
+
 class EG3DGenerator(nn.Module):
     """EG3D's `G` by a generator of ours: `mapping`, `synthesis`, `sample_mixed` and `forward`.
 
@@ -193,7 +202,7 @@ class EG3DGenerator(nn.Module):
         network.renderer.settings = replace(network.renderer.settings, **samples)
         planes = self._planes if use_cached_backbone else None
         if planes is None:
-            planes = network.feature_map(ws)
+            planes = _of_each_head(network, ws)
         self._planes = planes.detach() if cache_backbone else None
         side = neural_rendering_resolution or self.neural_rendering_resolution
         if side < 1:

@@ -145,6 +145,21 @@ def test_synthesis_is_the_generators_and_has_gradients(generator):
     assert torch.allclose(again["image_depth"], ours.depth, atol=1e-4)
 
 
+def test_a_head_from_many_cameras_has_its_feature_map_made_once(generator, monkeypatch):
+    G, c = generator.as_eg3d(), cameras(5)
+    z = torch.randn(2, G.z_dim, generator=torch.Generator().manual_seed(0))
+    ws = G.mapping(z, c[:2])[[0, 0, 1, 0, 1]].requires_grad_()
+    made, real = [], G.network.feature_map
+    monkeypatch.setattr(G.network, "feature_map", lambda w: made.append(len(w)) or real(w))
+    together = G.synthesis(ws, c)["image"]
+    apart = torch.cat([G.synthesis(w[None], x[None])["image"] for w, x in zip(ws, c, strict=True)])
+    assert made == [2, 1, 1, 1, 1, 1]
+    assert torch.allclose(together, apart, atol=1e-5)
+    sums = [torch.autograd.grad(images.square().sum(), ws)[0] for images in (together, apart)]
+    sums = [torch.stack([g[[0, 1, 3]].sum(0), g[[2, 4]].sum(0)]) for g in sums]  # of each head
+    assert torch.allclose(*sums, rtol=1e-3, atol=1e-4)
+
+
 def test_cameras_of_a_family(generator):
     """A camera of EG3D's frames the head as EG3D does; depth is in its units."""
     ours, theirs = generator.as_eg3d(like=2), generator.as_eg3d(like=2, family="eg3d-ffhq")

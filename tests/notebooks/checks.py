@@ -167,8 +167,10 @@ def compare(metrics, pages, results, p):
     names = [
         path.parent.name for path in sorted((FOLDER.parent / p["generators"]).glob("*/*.json"))
     ]
-    assert len(names) == 3 and metrics["images"] == p["heads"] * (3 * 8 + 1)
-    for name in (*names, "stand-in"):
+    assert len(names) == 3
+    assert metrics["images"] == p["heads"] * (3 * 8 + 1)
+    names += [p["good"], "stand-in"]
+    for name in names:
         assert metrics[f"bias_{name}"] > metrics["bias_real"] > 0
         assert any(f"heads of {name}" in page or f"{name}: heads" in page for page in pages)
     assert metrics["view_gap_stand-in"] > 5 > metrics["view_gap_semantic"] == 0

@@ -44,7 +44,7 @@ SMALL = {  # parameters that take little time
     "04_training": dict(subjects=16, repeats=3, kimg=0.2, heads=48),
     "05_ablations": {},
     "06_inversion": dict(steps=12, pivotal_steps=5),
-    "07_compare": dict(heads=24),
+    "07_compare": {},
 }
 
 
