@@ -209,5 +209,5 @@ _PLOTS = {  # by plotly
     "04_training": 8,
     "05_ablations": 8,
     "06_inversion": 1,
-    "07_compare": 3,
+    "07_compare": 2,
 }
