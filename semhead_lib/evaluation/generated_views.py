@@ -6,8 +6,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from semhead_lib.cameras import orbit_cameras, rays
-from semhead_lib.metrics.consistency import TOLERANCE, Differences, SurfaceViews, differences
+from semhead_lib.cameras import rays
+from semhead_lib.metrics.consistency import (
+    TOLERANCE,
+    Differences,
+    SurfaceViews,
+    joined,
+    paired_cameras,
+    paired_differences,
+)
 from semhead_lib.models.generator import Generator
 from semhead_lib.models.renderer import box_bounds
 
@@ -16,10 +23,12 @@ _SURFACE = 0.9  # opacity from which a ray has met a surface
 
 @torch.no_grad()
 def generated_views(
-    generator: Generator, w: Tensor, cameras: Tensor
-) -> SurfaceViews:  # [H, W], [H * V, 25]
-    """Views of heads with styles w; the raw image's distances are brought to the final image's
-    size."""
+    generator: Generator,
+    w: Tensor,  # [H, W]
+    cameras: Tensor,  # [H * V, 25]
+    side: int | None = None,  # pixels; None: those of the final image
+) -> SurfaceViews:
+    """Views of heads with styles w; images and the raw image's distances are brought to one size."""
     seen = generator.synthesize(w, cameras)
     side, box = seen.depth.shape[-1], generator.renderer.settings.box
     _, far = box_bounds(*rays(cameras, side), box)
@@ -27,12 +36,14 @@ def generated_views(
     distance = (seen.depth[:, 0] - (1 - opacity) * far.reshape(opacity.shape)) / opacity.clamp_min(
         _SURFACE
     )
-    size = seen.image.shape[-2:]
+    size = seen.image.shape[-2:] if side is None else (side, side)
     distance, surface = (
         F.interpolate(x[:, None].float(), size=size, mode="bilinear", align_corners=False)[:, 0]
         for x in (distance, opacity >= _SURFACE)
     )
     images = (seen.image / 2 + 0.5).clamp(0, 1)
+    if images.shape[-2:] != size:
+        images = F.interpolate(images, size=size, mode="area")
     return SurfaceViews(images, distance, surface > 0.999, cameras)
 
 
@@ -42,15 +53,13 @@ def head_consistency(
     azimuths: tuple[float, ...],  # degrees
     angle: float = 15.0,  # degrees between the two cameras of a pair
     tolerance: float = TOLERANCE,
+    side: int | None = None,  # pixels of images that are compared; None: those of final images
 ) -> Differences:  # of [H * A] pairs, those of a head adjacent
     """Each head seen from either side of each azimuth, `angle` apart, at elevation 0."""
-    turn = torch.tensor([[a - angle / 2, a + angle / 2] for a in azimuths])  # [A, 2]
-    cameras = orbit_cameras(turn.flatten(), torch.zeros(turn.numel())).to(w.device)
-    parts = []
-    for style in w.split(1):
-        views = generated_views(generator, style, cameras)
-        one, other = (SurfaceViews(*(x[i::2].cpu() for x in vars(views).values())) for i in (0, 1))
-        parts.append(differences(one, other, tolerance))
-    return Differences(
-        *(torch.cat([getattr(part, name) for part in parts]) for name in vars(parts[0]))
+    cameras = paired_cameras(azimuths, angle).to(w.device)
+    return joined(
+        [
+            paired_differences(generated_views(generator, style, cameras, side), tolerance)
+            for style in w.split(1)
+        ]
     )

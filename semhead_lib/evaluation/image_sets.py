@@ -13,11 +13,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 import warnings
 from collections import Counter
-from collections.abc import Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -39,10 +37,13 @@ from semhead_lib.data.dataset.conventions import converted, parse_camera
 from semhead_lib.data.dataset.eg3d_import import ArchiveSource
 from semhead_lib.data.dataset.manifest import MANIFEST
 from semhead_lib.errors import listed
+from semhead_lib.evaluation.image_groups import grouped
 from semhead_lib.evaluation.matching import OWN, Viewing
-from semhead_lib.evaluation.render_plan import PlanSummary, RenderPlan
+from semhead_lib.evaluation.render_plan import DEPTH, PlanSummary, RenderPlan
 from semhead_lib.evaluation.samples import LEAST_SIDE, Samples, hashed, resized
 from semhead_lib.evaluation.sources import JudgedHeads
+from semhead_lib.evaluation.surfaces import depths, planned_differences
+from semhead_lib.metrics.consistency import Differences
 from semhead_lib.models.generator import CONFIG
 
 CONDITIONS, PLAN = "condition_cameras", "plan"
@@ -98,7 +99,7 @@ class ImageSet:
             self.plan = PlanSummary.from_json(content[PLAN]) if PLAN in content else None
         except ValueError as error:
             raise ValueError(f"{path}: {MANIFEST}: {error}") from None
-        self.kinds = self._by_kind(_grouped(self._names, group, str(path)))
+        self.kinds = self._by_kind(grouped(self._names, group, str(path)))
         self._check_framing()
 
     def __len__(self) -> int:
@@ -110,7 +111,8 @@ class ImageSet:
         archive = self._source.archive
         labels = hashlib.sha256(archive.read(MANIFEST)).hexdigest()
         kinds = {kind: len(groups) for kind, groups in self.kinds.items()}
-        return f"{archive.fingerprint()} {labels} {kinds} {self._steps} {self.plan}"
+        surfaces = depths(archive, self.plan) if self.plan else ""
+        return f"{archive.fingerprint()} {labels} {kinds} {self._steps} {self.plan} {surfaces}"
 
     def viewing(self, heads: int, most_views: int, seed: int) -> Viewing:
         """The cameras of the first `heads` heads, at most `most_views` of each. Raises ValueError
@@ -128,7 +130,7 @@ class ImageSet:
         """Raise ValueError for images that were conditioned on other cameras than their plan says."""
         if self._conditions is None:
             return
-        for part in plan.summary.parts:
+        for part in (part for part in plan.summary.parts if part != DEPTH):
             on = self._conditions[torch.tensor(self._planned(part))][:, : plan.summary.views]
             if (on - plan.conditions(part)).abs().max() > _SAME:
                 raise ValueError(
@@ -151,9 +153,11 @@ class ImageSet:
             made += f", condition camera {_WORDS.get(self._main, self._main)}"
         samples = Samples(kept, viewing.cameras, fronts, made, front_views=own_front)
         left_out = {
-            "condition_cosine, condition_recall": "no semantic condition of these heads is known",
-            "consistency": "needs depth, which images alone do not have",
+            "condition_cosine, condition_recall": "no semantic condition of these heads is known"
         }
+        agreement = self._agreement(resolution)
+        if agreement is None:
+            left_out["consistency"] = "needs the part depth of a plan, and a generator's depth"
         if fronts is None:
             left_out["cross_view_recall, mode_coverage, frechet_front"] = (
                 f"{self._without_front} heads have no view within {_FRONTAL:g} degrees of the front"
@@ -171,7 +175,16 @@ class ImageSet:
                 conditioned[part] = found
             else:
                 left_out[f"frechet_{part}"] = f"images conditioned on {what} have other cameras"
-        return JudgedHeads(samples, conditioned, left_out)
+        return JudgedHeads(samples, conditioned, left_out, agreement)
+
+    def _agreement(self, resolution: int) -> Differences | None:
+        """How the views of the plan's part `depth` agree."""
+        if self.plan is None:
+            return None
+        place = {name: i for i, name in enumerate(self._names)}
+        return planned_differences(
+            self._source.archive, self.plan, lambda name: self._image(place[name], resolution)
+        )
 
     @property
     def _main(self) -> str:
@@ -283,7 +296,7 @@ class ImageSet:
         """Heads by what they are conditioned on: "none" where nothing is known, "front" or another
         azimuth, "view", "random"; the first are those that all metrics are of."""
         if self.plan is not None:
-            return {part: self._planned(part) for part in self.plan.parts}
+            return {part: self._planned(part) for part in self.plan.parts if part != DEPTH}
         if self._conditions is None:
             return {"none": groups}
         whole = _alike(self._conditions)
@@ -322,29 +335,3 @@ def _content(archive: ImageArchive) -> dict[str, Any]:
 
 def _alike(labels: Tensor) -> bool:  # [B, 25]
     return bool((labels - labels[:1]).abs().max() < _SAME)
-
-
-def _grouped(names: Sequence[str], group: str, where: str) -> list[list[int]]:
-    """Places of each head's images, heads and images by name."""
-    if group == "folder":
-        keys = [PurePosixPath(name).parent.as_posix() for name in names]
-    elif group == "none":
-        keys = list(names)
-    else:
-        keys = [_key(name, group, where) for name in names]
-    found: dict[str, list[int]] = {}
-    for place, key in enumerate(keys):
-        found.setdefault(key, []).append(place)
-    return [found[key] for key in sorted(found)]
-
-
-def _key(name: str, pattern: str, where: str) -> str:
-    try:
-        match = re.search(pattern, name)
-    except re.error as error:
-        raise ValueError(
-            f"group must be folder, none or a regular expression, got {pattern!r}: {error}"
-        ) from None
-    if match is None:
-        raise ValueError(f"{where}: group={pattern}: is not in the name {name}")
-    return match[1] if match.lastindex else match[0]

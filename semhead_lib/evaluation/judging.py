@@ -19,6 +19,7 @@ from semhead_lib.evaluation.appearance import identities
 from semhead_lib.evaluation.features import FeatureExtractor
 from semhead_lib.evaluation.image_sets import ImageSet, is_image_set
 from semhead_lib.evaluation.matching import Viewing
+from semhead_lib.evaluation.measures import consistency
 from semhead_lib.evaluation.page import heads_sheet
 from semhead_lib.evaluation.protocol import Metric
 from semhead_lib.evaluation.reference_statistics import ReferenceStatistics, one_thread
@@ -176,6 +177,9 @@ def judge_heads(
             for named in found.real.values():
                 if "frechet" in named:
                     named[f"frechet_{part}"] = named["frechet"]
+    if judged.agreement is not None and stats.bins == AzimuthBins():
+        count = len(judged.agreement.pixels) // stats.bins.count
+        merge(found.generated, consistency(judged.agreement, count, stats, judged.samples.made))
     if identity_heads:
         merge_both(found, identities(judged.samples, identity_heads, stats, progress))
     else:

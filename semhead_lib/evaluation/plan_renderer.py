@@ -12,7 +12,8 @@ returns (--load module:function, called with the network's path). It must have
     z_dim
     ws = mapping(z, c, truncation_psi=...)     z [B, z_dim], c [B, 25] condition cameras
     synthesis(ws, c, noise_mode="const")       c [B, 25] cameras; a dict with "image" [B, 3, S, S]
-                                               in [-1, 1]
+                                               in [-1, 1], and, if it has depth, "image_depth"
+                                               [B, 1, R, R] along rays and "image_mask" in [0, 1]
 
 `out` gets the images and a dataset.json in EG3D's form: their camera labels, the cameras they were
 conditioned on, and the plan. The same command goes on where it was interrupted. Then, where semhead
@@ -60,6 +61,20 @@ def write_text(path, text):
     """A file, whole or not at all."""
     partial = path.with_name("%s.%d.partial" % (path.name, os.getpid()))  # noqa: UP031
     partial.write_text(text)
+    os.replace(partial, path)
+
+
+def write_surface(path, found, place):
+    """Depth along rays and coverage (1 where the generator has no mask) as float32 [2, R, R]."""
+    depth = found["image_depth"][place].float()
+    mask = found.get("image_mask")
+    if mask is None:
+        mask = torch.ones_like(depth)
+    else:
+        mask = torch.nn.functional.interpolate(mask[place][None].float(), depth.shape[-2:])[0]
+    partial = path.with_name("%s.%d.partial" % (path.name, os.getpid()))  # noqa: UP031
+    with open(partial, "wb") as file:
+        np.save(file, torch.cat([depth, mask]).cpu().numpy())
     os.replace(partial, path)
 
 
@@ -112,8 +127,12 @@ def render_plan(generator, plan, out, device="cpu", truncation_psi=1.0, batch=4,
         z = torch.cat([latent(seed, generator.z_dim) for _, seed, _, _ in some]).to(device)
         seen, on = (cameras[[image[place] for image in some]].to(device) for place in (2, 3))
         ws = generator.mapping(z, on, truncation_psi=truncation_psi)
-        images = checked(generator.synthesis(ws, seen, noise_mode="const")["image"], len(some))
-        for (name, *_), image in zip(some, images):  # noqa: B905 (Python 3.8, as EG3D has)
+        found = generator.synthesis(ws, seen, noise_mode="const")
+        images = checked(found["image"], len(some))
+        for i, ((name, *_), image) in enumerate(zip(some, images)):  # noqa: B905 (Python 3.8)
+            if name.startswith("depth-") and "image_depth" in found:
+                (out / name).parent.mkdir(parents=True, exist_ok=True)
+                write_surface((out / name).with_suffix(".npy"), found, i)
             write_image(out / name, image)
         done = start + len(some)
         if start // batch % 25 == 0 or done == len(waiting):

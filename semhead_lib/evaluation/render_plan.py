@@ -6,6 +6,10 @@
 | view   | for each image, the camera that it is rendered from  | FID-view                             |
 | random | for each image, the camera of another image          | FID-random                           |
 
+The part `depth` asks for two views, 15 degrees apart, about the centre of each bin of azimuth, of the
+first heads, for multi-view consistency; where the generator gives `image_depth`, it is kept beside
+these images.
+
 `cameras="reference"` takes the cameras of the real heads in whose place the generated ones are
 judged, so that a set of these images is measured exactly as a generator of ours is.
 `cameras="bins"` needs no dataset: every head is seen from the centres of the bins of azimuth at
@@ -35,9 +39,11 @@ from semhead_lib.errors import worded
 from semhead_lib.evaluation.samples import hashed, real_samples
 from semhead_lib.files import in_file, read_json
 from semhead_lib.metrics.azimuth import AzimuthBins
+from semhead_lib.metrics.consistency import paired_cameras
 
 FORMAT, VERSION = "semhead-render-plan", 1
 PARTS = {"front": FRONT, "view": RENDERED, "random": RANDOM}  # part -> condition camera
+DEPTH, DEPTH_HEADS, DEPTH_APART = "depth", 8, 15.0  # its part, heads at most, degrees of a pair
 KINDS = ("reference", "bins")
 MOST = 1_000_000  # views that a plan has at most
 FRONT_NAME = "front"  # of the frontal image of a head, beside 00, 01, ...
@@ -86,11 +92,22 @@ class PlanSummary:
             raise ValueError("plan: heads and views must be at least 1, seed at least 0")
         check_size(content["heads"], content["views"])
         parts = content["parts"]
-        if not parts or not set(map(str, parts)) <= set(PARTS) or parts[0] != "front":
+        known = (*PARTS, DEPTH)
+        if not parts or not set(map(str, parts)) <= set(known) or parts[0] != "front":
             raise ValueError(
-                f"plan: parts must be front, and any of {', '.join(PARTS)}; got {parts}"
+                f"plan: parts must be front, and any of {', '.join(known)}; got {parts}"
             )
         return cls(**{**content, "parts": tuple(parts)})
+
+
+def depth_heads(summary: PlanSummary) -> int:
+    """How many heads the part `depth` is of."""
+    return min(summary.heads, DEPTH_HEADS) if DEPTH in summary.parts else 0
+
+
+def depth_cameras(bins: AzimuthBins | None = None) -> Tensor:  # [2 A, 25]
+    """Pairs of cameras on either side of the centre of each bin, one after the other."""
+    return paired_cameras((bins or AzimuthBins()).centres, DEPTH_APART)
 
 
 @dataclass(frozen=True)
@@ -107,7 +124,7 @@ class RenderPlan:
         heads: int,
         views: int | None = None,  # of each head; None: all that the subjects have
         seed: int = 0,
-        parts: Sequence[str] = tuple(PARTS),
+        parts: Sequence[str] = (*PARTS, DEPTH),
     ) -> RenderPlan:
         """The cameras of the matched real heads of the first 2 * `heads` subjects, as
         `real_samples` draws them. Raises ValueError for too few subjects or views."""
@@ -120,7 +137,7 @@ class RenderPlan:
         heads: int,
         views: int | None = None,  # azimuths; None: one for each of the 8 bins
         seed: int = 0,
-        parts: Sequence[str] = tuple(PARTS),
+        parts: Sequence[str] = (*PARTS, DEPTH),
     ) -> RenderPlan:
         """The centres of `views` bins of azimuth, for every head. Raises ValueError for too many."""
         check_size(heads, views or AzimuthBins().count)
@@ -131,7 +148,8 @@ class RenderPlan:
     @classmethod
     def _of(cls, kind: str, cameras: Tensor, seed: int, parts: Sequence[str]) -> RenderPlan:
         n, v = cameras.shape[:2]
-        parts = ("front", *(part for part in PARTS if part in parts and part != "front"))
+        known = (*PARTS, DEPTH)
+        parts = ("front", *(part for part in known if part in parts and part != "front"))
         return cls(PlanSummary(kind, n, v, seed, hashed(cameras), parts), cameras)
 
     def conditions(self, part: str) -> Tensor:  # [N, V, 25]
@@ -149,6 +167,8 @@ class RenderPlan:
 
         front = orbit_cameras(torch.zeros(1), torch.zeros(1))[0]
         for part in self.summary.parts:
+            if part == DEPTH:
+                continue
             conditions = self.conditions(part)
             for head in range(self.summary.heads):
                 pairs = zip(self.cameras[head], conditions[head], strict=True)
@@ -159,6 +179,12 @@ class RenderPlan:
                     file = f"{part}-{head:05d}/{name}.png"
                     seed = head_seed(self.summary.seed, head)
                     images.append([file, seed, place(camera), place(on)])
+        if DEPTH in self.summary.parts:
+            for head in range(depth_heads(self.summary)):
+                seed = head_seed(self.summary.seed, head)
+                for v, camera in enumerate(depth_cameras()):
+                    file = f"{DEPTH}-{head:05d}/{v:02d}.png"
+                    images.append([file, seed, place(camera), place(front)])
         content = {"format": FORMAT, "version": VERSION, "about": self.summary.as_json()}
         lines = [
             json.dumps(content)[:-1] + ',\n"cameras": [',

@@ -111,10 +111,11 @@ class PlanSettings:
     )
     seed: int = setting(0, "int >= 0", "of latents, and of the choice of subjects")
     conditions: tuple[str, ...] = setting(
-        ("front", "view", "random"),
-        "any of front | view | random",
+        ("front", "view", "random", "depth"),
+        "any of front | view | random | depth",
         "cameras that the mapping network is conditioned on: front is always there; view = the one "
-        "an image is rendered from (FID-view); random = another image's (FID-random)",
+        "an image is rendered from (FID-view); random = another image's (FID-random); depth = the "
+        "front, for pairs of views with depth (consistency)",
     )
 
     def __post_init__(self) -> None:

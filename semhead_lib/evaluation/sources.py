@@ -22,15 +22,26 @@ from tqdm import tqdm
 from semhead_lib.conditioning.bank import ConditionBank
 from semhead_lib.conditioning.cameras import FRONT
 from semhead_lib.conditioning.semantic import require_encoder
+from semhead_lib.evaluation.generated_views import head_consistency
 from semhead_lib.evaluation.matching import Viewing
-from semhead_lib.evaluation.render_plan import PARTS, PlanSummary, RenderPlan, head_seed
+from semhead_lib.evaluation.render_plan import (
+    DEPTH_APART,
+    DEPTH_HEADS,
+    PARTS,
+    PlanSummary,
+    RenderPlan,
+    head_seed,
+)
 from semhead_lib.evaluation.samples import (
     LEAST_SIDE,
     Samples,
     generated_samples,
     hashed,
     resized,
+    styles,
 )
+from semhead_lib.metrics.azimuth import AzimuthBins
+from semhead_lib.metrics.consistency import Differences
 from semhead_lib.models.generator import Generator, folder_of
 from semhead_lib.models.sampling import to_uint8
 
@@ -46,6 +57,7 @@ class JudgedHeads:
     samples: Samples
     conditioned: dict[str, Samples] = field(default_factory=dict)  # "view", "random"
     left_out: dict[str, str] = field(default_factory=dict)  # metrics, and why they are
+    agreement: Differences | None = None  # of views of each bin of azimuth, in pairs
 
 
 class Source(Protocol):
@@ -97,13 +109,14 @@ class GeneratorSource:
             images, fronts = (resized(x, resolution, whose) for x in (made.images, made.frontal))
             return replace(made, images=images, fronts=fronts)
 
-        left_out = {"consistency": "'semhead evaluate' measures it of generators of ours"}
+        some = styles(self.network, mode, place, psi=self.psi, seed=viewing.seed)[:DEPTH_HEADS]
+        sides = AzimuthBins().centres
+        agreement = head_consistency(self.network, some, sides, DEPTH_APART, side=resolution)
         if not mode.shows_view:
-            why = "the generator is conditioned on no camera"
-            left_out["frechet_view, frechet_random"] = why
-            return JudgedHeads(heads(FRONT), left_out=left_out)
+            why = {"frechet_view, frechet_random": "the generator is conditioned on no camera"}
+            return JudgedHeads(heads(FRONT), {}, why, agreement)
         conditioned = {part: heads(PARTS[part]) for part in CONDITIONED}
-        return JudgedHeads(heads(FRONT), conditioned, left_out)
+        return JudgedHeads(heads(FRONT), conditioned, {}, agreement)
 
 
 class FunctionSource:

@@ -9,13 +9,14 @@ heads) give the ceiling.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from semhead_lib.cameras import orbit_angles, project, rays
+from semhead_lib.cameras import orbit_angles, orbit_cameras, project, rays
 from semhead_lib.data.subjects import Subject
 
 TOLERANCE = 0.02  # scene units: a head is 0.4 high, a pixel of 64 about 0.01
@@ -73,6 +74,25 @@ class Differences:
         """Share of the first views' surface that the second views see too; 0 where there is no
         surface."""
         return float(self.pixels[pairs].sum() / self.surface[pairs].sum().clamp_min(1))
+
+
+def paired_cameras(azimuths: Sequence[float], apart: float) -> Tensor:  # [2 A, 25]
+    """Two cameras at elevation 0 on either side of each azimuth, `apart` degrees from each other."""
+    turn = torch.tensor([[a - apart / 2, a + apart / 2] for a in azimuths]).flatten()
+    return orbit_cameras(turn, torch.zeros_like(turn))
+
+
+def paired_differences(views: SurfaceViews, tolerance: float = TOLERANCE) -> Differences:
+    """How the views of each pair differ, of views in pairs: [P / 2]."""
+    one, other = (SurfaceViews(*(x[i::2].cpu() for x in vars(views).values())) for i in (0, 1))
+    return differences(one, other, tolerance)
+
+
+def joined(parts: Sequence[Differences]) -> Differences:
+    """All pairs of several."""
+    return Differences(
+        *(torch.cat([getattr(part, name) for part in parts]) for name in vars(parts[0]))
+    )
 
 
 def recorded_views(subject: Subject) -> SurfaceViews:

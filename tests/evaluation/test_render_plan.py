@@ -14,7 +14,7 @@ from toy_renderer import StandIn
 from semhead_lib.cameras import orbit_angles
 from semhead_lib.evaluation import plan_renderer
 from semhead_lib.evaluation.image_sets import ImageSet
-from semhead_lib.evaluation.render_plan import PlanSummary, RenderPlan
+from semhead_lib.evaluation.render_plan import PARTS, PlanSummary, RenderPlan
 from semhead_lib.evaluation.samples import real_samples
 
 HERE = Path(__file__).parent
@@ -22,7 +22,7 @@ HERE = Path(__file__).parent
 
 @pytest.fixture
 def plan(tmp_path) -> Path:
-    RenderPlan.of_bins(3, 2, seed=5).save(tmp_path / "plan.json")
+    RenderPlan.of_bins(3, 2, seed=5, parts=tuple(PARTS)).save(tmp_path / "plan.json")
     return tmp_path / "plan.json"
 
 
@@ -37,7 +37,7 @@ def rendered(plan: Path, out: Path, **settings) -> list[str]:
 
 def test_a_plan_of_the_reference_has_the_matched_heads_cameras(tmp_path):
     dataset = subjects(20)
-    plan = RenderPlan.of_reference(dataset, 6, 3, seed=2)
+    plan = RenderPlan.of_reference(dataset, 6, 3, seed=2, parts=tuple(PARTS))
     assert torch.equal(plan.cameras, real_samples(dataset[:12], 6, 3, seed=2)[1].cameras)
     assert plan.save(tmp_path / "plan.json") == 6 * (3 + 1 + 3 + 3)
     again = RenderPlan.load(tmp_path / "plan.json")

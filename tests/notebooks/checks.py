@@ -168,7 +168,7 @@ def compare(metrics, pages, results, p):
         path.parent.name for path in sorted((FOLDER.parent / p["generators"]).glob("*/*.json"))
     ]
     assert len(names) == 3
-    assert metrics["images"] == p["heads"] * (3 * 8 + 1)
+    assert metrics["images"] == p["heads"] * (3 * 8 + 1) + 8 * 16
     names += [p["good"], "stand-in"]
     for name in names:
         assert metrics[f"bias_{name}"] > metrics["bias_real"] > 0

@@ -1,0 +1,75 @@
+"""How consistent the views of heads are that were rendered elsewhere: the images of a render plan's
+part `depth`, each with its generator's depth beside it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from semhead_lib.cameras import rays
+from semhead_lib.data.dataset.archives import ImageArchive
+from semhead_lib.data.dataset.entries import decode_npy
+from semhead_lib.evaluation.render_plan import DEPTH, PlanSummary, depth_cameras, depth_heads
+from semhead_lib.metrics.consistency import (
+    Differences,
+    SurfaceViews,
+    joined,
+    paired_differences,
+)
+
+_REACH = 0.6  # scene units around the origin; a head is 0.4 high. What is further is background
+_OPAQUE = 0.95  # coverage from which a ray has met a surface
+
+
+def planned_differences(
+    archive: ImageArchive,
+    summary: PlanSummary,
+    image: Callable[[str], Tensor],  # name -> [3, S, S] uint8
+) -> Differences | None:
+    """Of all pairs of views of the part `depth`, those of a head adjacent; None where the plan has no
+    such part, or the generator gave no depth. Raises ValueError naming a file that is no depth."""
+    cameras, parts = depth_cameras(), []
+    for head in range(depth_heads(summary)):
+        views = [f"{DEPTH}-{head:05d}/{v:02d}" for v in range(len(cameras))]
+        if not {f"{view}.npy" for view in views} <= archive.sizes.keys():
+            return None
+        images = torch.stack([image(f"{view}.png") for view in views]).float() / 255
+        surfaces = torch.stack([_surface(archive, f"{view}.npy") for view in views])
+        parts.append(paired_differences(_views(images, surfaces, cameras)))
+    return joined(parts) if parts else None
+
+
+def depths(archive: ImageArchive, summary: PlanSummary) -> str:
+    """Tells the depths of the plan's part from others."""
+    found = hashlib.sha256()
+    for name in sorted(n for n in archive.sizes if n.startswith(DEPTH) and n.endswith(".npy")):
+        found.update(name.encode() + archive.read(name))
+    return found.hexdigest() if depth_heads(summary) else ""
+
+
+def _surface(archive: ImageArchive, name: str) -> Tensor:  # [2, R, R]: depth along rays, coverage
+    where = f"{archive.path}: {name}"
+    found = decode_npy(archive.read(name), where, (2, None, None))
+    if found.shape[1] != found.shape[2] or not bool(found.isfinite().all()):
+        came = list(found.shape)
+        raise ValueError(f"{where}: a depth must be finite numbers [2, R, R], got {came}")
+    return found
+
+
+def _views(images: Tensor, surfaces: Tensor, cameras: Tensor) -> SurfaceViews:
+    """Surfaces at the size of the images."""
+    side, (distance, coverage) = surfaces.shape[-1], surfaces.unbind(1)
+    origins, directions = rays(cameras, side)
+    points = origins + directions * distance.flatten(1)[..., None]
+    near = points.norm(dim=-1).reshape(distance.shape) < _REACH
+    surface = near & (coverage >= _OPAQUE)
+    size = images.shape[-2:]
+    distance, whole = (
+        F.interpolate(x[:, None].float(), size=size, mode="bilinear", align_corners=False)[:, 0]
+        for x in (distance, surface)
+    )
+    return SurfaceViews(images, distance, whole > 0.999, cameras)
