@@ -73,6 +73,7 @@ def encode(
     Raises ValueError for no image, no encoder, or, for fronts, one without a predictor;
     RuntimeError where its weights cannot be had.
 
+    >>> import torch
     >>> encode(torch.zeros(3, 64, 64, dtype=torch.uint8)).shape
     torch.Size([128])
     """

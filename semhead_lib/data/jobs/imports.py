@@ -87,6 +87,8 @@ def _form_of(source: Path | str) -> str:
                 f"{source}: COLMAP's models are read as text: 'colmap model_converter "
                 "--output_type TXT' writes it"
             )
+        if form is None and archive.problems:
+            raise ValueError(archive.problems[0])
         if form is None:
             raise ValueError(
                 f"{source}: has no dataset.json with labels, no transforms.json, and no cameras.txt "
