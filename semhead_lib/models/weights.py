@@ -71,10 +71,15 @@ class _AtMost(TorchFunctionMode):
         super().__init__()
         self.most, self.made = most, 0
 
+    def _count(self, numbers: int) -> None:
+        self.made += numbers
+        if self.made > self.most:
+            raise ValueError("asks for a larger network than its weights are of")
+
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func in _FACTORIES and args:
+        if func is torch.eye and args:
+            self._count(args[0] * (args[1] if len(args) > 1 else args[0]))
+        elif func in _FACTORIES and args:
             size = args[:1] if func is torch.full else args
-            self.made += math.prod(size[0] if isinstance(size[0], (tuple, list)) else size)
-            if self.made > self.most:
-                raise ValueError("asks for a larger network than its weights are of")
+            self._count(math.prod(size[0] if isinstance(size[0], (tuple, list)) else size))
         return func(*args, **(kwargs or {}))
