@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from semhead_lib.cameras import FOCAL, RADIUS, orbit_angles
+from semhead_lib.cameras import FOCAL, RADIUS, orbit_angles, orbit_cameras
 from semhead_lib.conditioning.cameras import FRONT
 from semhead_lib.data.dataset.archives import (
     SUFFIXES,
@@ -39,7 +39,14 @@ from semhead_lib.data.dataset.manifest import MANIFEST
 from semhead_lib.errors import listed
 from semhead_lib.evaluation.image_groups import grouped
 from semhead_lib.evaluation.matching import OWN, Viewing
-from semhead_lib.evaluation.render_plan import DEPTH, PlanSummary, RenderPlan
+from semhead_lib.evaluation.render_plan import (
+    DEPTH,
+    DEPTH_HEADS,
+    FRONT_NAME,
+    PlanSummary,
+    RenderPlan,
+    depth_cameras,
+)
 from semhead_lib.evaluation.samples import LEAST_SIDE, Samples, hashed, resized
 from semhead_lib.evaluation.sources import JudgedHeads
 from semhead_lib.evaluation.surfaces import depths, planned_differences
@@ -123,8 +130,21 @@ class ImageSet:
         cameras = self._cameras[torch.tensor(self._planned("front"))][:, :-1]
         if hashed(cameras.contiguous()) != self.plan.digest:
             raise ValueError(f"{self.path}: its cameras are not those of its plan")
+        self._check_fixed()
         self._check_conditions(RenderPlan(self.plan, cameras))
         return Viewing(self.plan.cameras, cameras, self.plan.seed)
+
+    def _check_fixed(self) -> None:
+        """Raise ValueError for images that a plan has from always the same cameras, with others."""
+        assert self.plan is not None
+        place = {name: i for i, name in enumerate(self._names)}
+        front = orbit_cameras(torch.zeros(1), torch.zeros(1))[0]
+        asked = {f"front-{h:05d}/{FRONT_NAME}.png": front for h in range(self.plan.heads)}
+        for v, camera in enumerate(depth_cameras()):
+            asked |= {f"{DEPTH}-{h:05d}/{v:02d}.png": camera for h in range(DEPTH_HEADS)}
+        for name, camera in asked.items():
+            if name in place and (self._cameras[place[name]] - camera).abs().max() > _SAME:
+                raise ValueError(f"{self.path}: the camera of {name} is not that of its plan")
 
     def _check_conditions(self, plan: RenderPlan) -> None:
         """Raise ValueError for images that were conditioned on other cameras than their plan says."""

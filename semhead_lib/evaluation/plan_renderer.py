@@ -88,9 +88,10 @@ def read_plan(path):
     if not np.isfinite(np.array(plan["cameras"], dtype=np.float64).reshape(count, 25)).all():
         raise ValueError("has cameras that are not finite")
     for name, seed, camera, condition in plan["images"]:
-        whole = re.match(r"^[a-z]+-[0-9]+/[a-z0-9]+\.png\Z", name)
-        places = 0 <= camera < count and 0 <= condition < count
-        if not whole or name in seen or not places or not 0 <= seed < 2**32:
+        numbers = all(type(x) is int for x in (seed, camera, condition))
+        right = numbers and 0 <= camera < count and 0 <= condition < count and 0 <= seed < 2**32
+        whole = isinstance(name, str) and re.match(r"^[a-z]+-[0-9]+/[a-z0-9]+\.png\Z", name)
+        if not right or not whole or name in seen:
             raise ValueError("has an image that cannot be rendered: " + repr(name))
         seen.add(name)
     return plan

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -254,6 +255,18 @@ def test_a_folder_whose_labels_are_damaged_is_no_generator(tmp_path):
     (folder / "dataset.json").unlink()
     with pytest.raises(ValueError, match=r"has no dataset\.json"):
         source_of(folder, ImageSetSettings())
+
+
+@pytest.mark.parametrize("name", ["front-00003/front.png", "depth-00001/05.png"])
+def test_images_of_a_plan_from_another_camera(planned, tmp_path, name):
+    content = json.loads((planned[1] / "dataset.json").read_text())
+    for row in content["labels"]:
+        if row[0] == name:
+            row[1] = [*row[1][:16], 2 * row[1][16], *row[1][17:]]
+    shutil.copytree(planned[1], tmp_path / "set")
+    (tmp_path / "set" / "dataset.json").write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=f"set: the camera of {name} is not that of its plan"):
+        ImageSet(tmp_path / "set").viewing(48, 4, 0)
 
 
 def test_labels_of_an_image_twice(tmp_path):

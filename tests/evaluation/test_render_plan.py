@@ -112,6 +112,8 @@ def test_plans_that_nobody_can_render(plan, tmp_path):
         (["front-00000/00.png", 1, 9, 0], "cannot be rendered"),
         (["front-00000/00.png", 1, 0, -1], "cannot be rendered"),
         (["front-00000/00.png", 2**32, 0, 0], "cannot be rendered"),
+        (["front-00000/00.png", 1, 0, "x"], "cannot be rendered"),
+        ([3, 1, 0, 0], "cannot be rendered: 3"),
         (["front-00000/01.png", 1, 0, 0], "cannot be rendered"),
         (["front-00000/00.png"], "not enough values"),
     ],
