@@ -126,7 +126,7 @@ COMMANDS = (
     ),
     Command(
         "compare",
-        "judge several generators by one protocol, side by side; the same command goes on",
+        "judge several generators by one protocol, side by side; the same command resumes",
         "semhead_lib.commands.models:compare",
         models.Compare,
         many="generators",

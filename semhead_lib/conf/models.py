@@ -190,8 +190,8 @@ class Compare(ComparisonSettings):
     """Judges generators by one protocol and shows them side by side: one table, one plot of quality
     by azimuth, heads of each, and a page (OUT/index.html). A generator is what 'semhead evaluate'
     takes as MODEL, or a metrics.json that it wrote; what was not measured alike is refused. Sets
-    of images that carry a plan of 'semhead render-plan' decide from where all are seen. The same
-    command goes on with what is not finished.
+    of images that were rendered by a plan of 'semhead render-plan' decide how many heads are judged
+    and from which cameras. The same command continues with what is not finished.
     """
 
     generators: list[str] = needed(
@@ -200,7 +200,9 @@ class Compare(ComparisonSettings):
     )
     out: str = needed("path", "folder to write")
     reference: str | None = setting(
-        None, "path or null", "dataset to judge against; needed unless all are metrics.json"
+        None,
+        "path or null",
+        "dataset to judge against, as DATA of evaluate; needed unless all are metrics.json",
     )
     features: str = setting(HEADJUDGE, "text", "that distances are taken in, as for evaluate")
     encoder: str = setting(HEADCLIP, "text", "of the conditions, and of semantic agreement")

@@ -16,7 +16,7 @@ returns (--load module:function, called with the network's path). It must have
                                                [B, 1, R, R] along rays and "image_mask" in [0, 1]
 
 `out` gets the images and a dataset.json in EG3D's form: their camera labels, the cameras they were
-conditioned on, and the plan. The same command goes on where it was interrupted. Then, where semhead
+conditioned on, and the plan. The same command continues an interrupted run. Then, where semhead
 is installed: semhead evaluate out REFERENCE results
 """
 
@@ -146,10 +146,13 @@ def main():
     parser = argparse.ArgumentParser(description="render a plan of 'semhead render-plan'")
     parser.add_argument("plan", type=Path, help="file of 'semhead render-plan'")
     parser.add_argument("out", type=Path, help="folder to write")
-    parser.add_argument("--network", required=True, help="the generator's pickle")
-    parser.add_argument("--load", help="module:function that loads it; else legacy.py's loader")
-    parser.add_argument("--truncation-psi", type=float, default=1.0, help="1 = none")
-    parser.add_argument("--batch", type=int, default=4, help="images at a time")
+    parser.add_argument(
+        "--network", required=True, help="the generator's pickle, or what LOAD takes"
+    )
+    load_help = "module:function that is called with NETWORK; default: the loader of legacy.py"
+    parser.add_argument("--load", help=load_help)
+    parser.add_argument("--truncation-psi", type=float, default=1.0, help="default 1 = none")
+    parser.add_argument("--batch", type=int, default=4, help="images at a time, default 4")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     given = parser.parse_args()
     if given.batch < 1:

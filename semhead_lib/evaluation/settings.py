@@ -13,10 +13,13 @@ class EvaluationSettings:
     """How a generator is judged. Raises ValueError for a value out of range."""
 
     heads: int = setting(
-        256, "int >= 48", "heads judged; the dataset must have twice as many subjects"
+        256,
+        "int >= 48",
+        "heads judged, or those of the plan where there is one; the dataset must have twice as many "
+        "subjects",
     )
     views: int | None = setting(
-        None, "int >= 1 or null", "of each head; null = all that the dataset has"
+        None, "int >= 1 or null", "of each head; null = all that the dataset or the plan has"
     )
     psi: float = setting(1.0, "0 <= float <= 1", "truncation: 1 = none")
     seed: int = setting(0, "int >= 0", "of latents, splits and intervals")
@@ -52,7 +55,7 @@ class ImageSetSettings:
         "folder",
         "text",
         "which images show one head: folder = those of a folder; none = each is a head; or a "
-        "regular expression for their names, whose first group names the head",
+        "regular expression for their names, whose first group names the head: 'seed([0-9]+)_'",
     )
     camera: str = setting(
         "auto",
@@ -88,7 +91,7 @@ class ComparisonSettings(ImageSetSettings):
     names: str | None = setting(
         None,
         "text or null",
-        "of the generators in tables, separated by commas; null = their files'",
+        "of the generators in tables, separated by commas; null = those of their files",
     )
     store: str | None = inherited(EvaluationSettings, "store", None)
 
@@ -107,7 +110,7 @@ class PlanSettings:
     views: int | None = setting(
         None,
         "int >= 1 or null",
-        "of each head, beside its front; null = all that the reference has, or 8 bins",
+        "of each head, beside its frontal view; null = all that the reference has; with bins, 8",
     )
     seed: int = setting(0, "int >= 0", "of latents, and of the choice of subjects")
     conditions: tuple[str, ...] = setting(
@@ -115,7 +118,7 @@ class PlanSettings:
         "any of front | view | random | depth",
         "cameras that the mapping network is conditioned on: front is always there; view = the one "
         "an image is rendered from (FID-view); random = another image's (FID-random); depth = the "
-        "front, for pairs of views with depth (consistency)",
+        "front, for 8 heads in pairs of views with depth (multi-view consistency)",
     )
 
     def __post_init__(self) -> None:
