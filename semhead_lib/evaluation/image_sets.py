@@ -54,6 +54,7 @@ from semhead_lib.metrics.consistency import Differences
 from semhead_lib.models.generator import CONFIG
 
 CONDITIONS, PLAN = "condition_cameras", "plan"
+RENDERED = "render.json"  # that the script of a plan has begun
 _SAME = 1e-3  # by how much the labels of one camera differ at most
 _FRONTAL = 10.0  # degrees from the front within which a view is taken for a head's front
 _FRAMING = 0.1  # of radius and focal length, by which those of other images may differ
@@ -69,7 +70,8 @@ def is_image_set(path: Path | str) -> bool:
     if (path / CONFIG).exists() or next(path.glob(f"*/{CONFIG}"), None) is not None:
         return False
     found = (image for kind in SUFFIXES for image in path.glob(f"*/*{kind}"))
-    return (path / MANIFEST).exists() or next(found, None) is not None
+    begun = (path / MANIFEST).exists() or (path / RENDERED).exists()
+    return begun or next(found, None) is not None
 
 
 class ImageSet:
@@ -91,6 +93,8 @@ class ImageSet:
         views: int | None = None,  # of each head; None: as many as every head has
     ) -> None:
         self.path, self.name = Path(path), name or Path(path).resolve().stem
+        if (self.path / RENDERED).exists() and not (self.path / MANIFEST).exists():
+            raise ValueError(f"{path}: is not rendered to the end: run plan_renderer.py again")
         self._source = ArchiveSource(path, camera=camera)
         for note in self._source.notes():
             warnings.warn(note, stacklevel=2)
@@ -106,7 +110,13 @@ class ImageSet:
             self.plan = PlanSummary.from_json(content[PLAN]) if PLAN in content else None
         except ValueError as error:
             raise ValueError(f"{path}: {MANIFEST}: {error}") from None
-        self.kinds = self._by_kind(grouped(self._names, group, str(path)))
+        heads = grouped(self._names, group, str(path))
+        if group == "folder" and self.plan is None and len(self._names) > len(heads) == 1:
+            raise ValueError(
+                f"{path}: all {len(self._names)} images lie in one folder, so they count as one "
+                "head: use group=none, or a regular expression that finds the head in their names"
+            )
+        self.kinds = self._by_kind(heads)
         self._check_framing()
 
     def __len__(self) -> int:

@@ -96,7 +96,7 @@ def nearest_real_samples(
     if heads < 2 or len(subjects) < 2 * heads:
         raise ValueError(
             f"two sets of {heads} heads need {2 * heads} subjects (heads at least 2), got "
-            f"{len(subjects)}"
+            f"{len(subjects)}: at most heads={len(subjects) // 2}"
         )
     chosen = np.random.default_rng((seed, 1)).permutation(len(subjects))[: 2 * heads].tolist()
     rows, degrees = [], []

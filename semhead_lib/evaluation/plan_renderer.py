@@ -141,6 +141,15 @@ def render_plan(generator, plan, out, device="cpu", truncation_psi=1.0, batch=4,
     write_text(out / "dataset.json", json.dumps(labels_in(plan)))
 
 
+def loader(name):
+    """The function that `module:function` names."""
+    module, _, function = name.partition(":")
+    if not function:
+        raise ValueError("expected module:function")
+    sys.path.insert(0, os.getcwd())
+    return getattr(importlib.import_module(module), function)
+
+
 def main():
     """The command line."""
     parser = argparse.ArgumentParser(description="render a plan of 'semhead render-plan'")
@@ -161,21 +170,25 @@ def main():
         plan = read_plan(given.plan)
     except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         sys.exit("%s: %s: %s" % (given.plan, type(error).__name__, error))  # noqa: UP031
-    load = load_network
-    sys.path.insert(0, os.getcwd())
-    if given.load:
-        module, _, name = given.load.partition(":")
-        load = getattr(importlib.import_module(module), name)
     if given.out.exists() and not given.out.is_dir():
         sys.exit("%s is no folder" % given.out)  # noqa: UP031
     given.out.mkdir(parents=True, exist_ok=True)
-    settings = {"network": given.network, "truncation_psi": given.truncation_psi}
-    settings["plan"] = plan["about"]
+    settings = {"network": given.network, "load": given.load, "plan": plan["about"]}
+    settings["truncation_psi"] = given.truncation_psi
     begun = given.out / "render.json"
-    if begun.exists() and begun.read_text() != json.dumps(settings):
-        sys.exit("%s was begun with other settings: use another folder" % given.out)  # noqa: UP031
+    before = json.loads(begun.read_text()) if begun.exists() else settings
+    if others := [name for name in settings if before.get(name) != settings[name]]:
+        words = (given.out, ", ".join(others))
+        sys.exit("%s was begun with another %s: use another folder" % words)  # noqa: UP031
+    try:
+        load = loader(given.load) if given.load else load_network
+        generator = load(given.network).to(given.device).eval()
+    except ModuleNotFoundError as error:
+        where = "run this in the generator's checkout, or use --load module:function"
+        sys.exit("%s: %s" % (error, where))  # noqa: UP031
+    except (AttributeError, ValueError) as error:
+        sys.exit("--load %s: %s" % (given.load, error))  # noqa: UP031
     write_text(begun, json.dumps(settings))
-    generator = load(given.network).to(given.device).eval()
     options = {"truncation_psi": given.truncation_psi, "batch": given.batch}
     try:
         render_plan(generator, plan, given.out, given.device, **options)

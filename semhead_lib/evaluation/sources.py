@@ -99,6 +99,11 @@ class GeneratorSource:
         one. Raises ValueError for conditions of another encoder."""
         mode, place = self.bank.mode, replace(matched, cameras=viewing.cameras)
         if mode.uses_semantics:
+            if matched.encoder is None:
+                raise ValueError(
+                    f"{self.name} is conditioned on semantics, but the reference has no semantic "
+                    "features: 'semhead data encode REFERENCE' adds them"
+                )
             trained_with = self.bank.encoder or "none"
             require_encoder(matched.encoder, trained_with, f"the conditions of {self.name}")
 

@@ -245,6 +245,27 @@ def test_labels_that_are_wrong(tmp_path, change, message):
     assert str(folder) in str(caught.value)
 
 
+def test_images_that_lie_in_one_folder(planned, tmp_path):
+    cameras = around(3, seed=1)
+    folder = write_set(tmp_path / "set", draw(codes(3, seed=2), cameras), cameras)
+    content = json.loads((folder / "dataset.json").read_text())
+    for row in content["labels"]:
+        flat = row[0].replace("/", "-")
+        (folder / row[0]).rename(folder / flat)
+        row[0] = flat
+    (folder / "dataset.json").write_text(json.dumps(content))
+    count = len(content["labels"])
+    with pytest.raises(ValueError, match=f"all {count} images lie in one folder.*group=none"):
+        ImageSet(folder)
+    assert len(ImageSet(folder, r"^(\d+)-")) == 3
+
+
+def test_a_plan_that_is_not_rendered_to_the_end(tmp_path):
+    (tmp_path / "render.json").write_text("{}")
+    with pytest.raises(ValueError, match="not rendered to the end: run plan_renderer"):
+        source_of(tmp_path, ImageSetSettings())
+
+
 def test_a_folder_whose_labels_are_damaged_is_no_generator(tmp_path):
     cameras = around(1, seed=1)
     folder = write_set(tmp_path / "set", draw(codes(1, seed=2), cameras), cameras)
@@ -299,7 +320,8 @@ def test_images_that_are_too_small_to_be_judged(tmp_path):
     folder = write_set(tmp_path / "set", draw(codes(1, seed=2), cameras)[..., :4, :4], cameras)
     with pytest.raises(ValueError, match="images need 8 pixels a side, got 4"):
         ImageSet(folder)
-    folder = write_set(tmp_path / "other", draw(codes(1, seed=2), cameras), cameras)
+    cameras = around(2, seed=1)
+    folder = write_set(tmp_path / "other", draw(codes(2, seed=2), cameras), cameras)
     source = ImageSet(folder)
     with pytest.raises(ValueError, match=r"other: images must have 64 pixels a side or more"):
         source.heads(source.viewing(1, 4, 0), 64)

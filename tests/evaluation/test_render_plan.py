@@ -199,7 +199,27 @@ def test_the_scripts_command_line(plan, tmp_path):
         assert image.size == (32, 32)
     again = [*command, "--truncation-psi", "0.5"]
     done = subprocess.run(again, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode == 1 and "begun with other settings" in done.stderr
+    assert done.returncode == 1 and "begun with another truncation_psi" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "No module named 'legacy': run this in the generator's checkout, or use --load"),
+        (["--load", "loader"], "--load loader: expected module:function"),
+        (["--load", "json:nothing"], "--load json:nothing: module 'json' has no attribute"),
+    ],
+)
+def test_a_generator_that_cannot_be_loaded_leaves_nothing_behind(
+    plan, tmp_path, monkeypatch, words, message
+):
+    command = ["plan_renderer.py", str(plan), str(tmp_path / "out"), "--network", "x.pkl", *words]
+    monkeypatch.setattr(sys, "argv", command)
+    (tmp_path / "x.pkl").touch()
+    with pytest.raises(SystemExit) as caught:
+        plan_renderer.main()
+    assert message in str(caught.value)
+    assert not list((tmp_path / "out").iterdir()), "the corrected command can go on here"
 
 
 def test_the_script_needs_nothing_of_the_library():
