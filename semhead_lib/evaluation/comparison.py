@@ -126,7 +126,7 @@ def compare(
     ordered = [entries[name] for name in called]
     for entry in ordered[1:]:
         check_comparable(ordered[0], entry)
-    write_page(out, ordered, ", ".join(called))
+    write_page(out, ordered, f"Comparison of {', '.join(called)}")
     whole = {entry.name: entry.found.as_json() for entry in ordered}
     write_atomically(out / COMPARISON, (json.dumps(whole, indent=1) + "\n").encode())
     return ordered

@@ -8,7 +8,6 @@ from __future__ import annotations
 import base64
 import html
 import io
-import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -32,14 +31,24 @@ _POLAR = {  # metric -> title
     "diversity": "Diversity by azimuth (real heads: 1)",
 }
 _LOWER = ("frechet", "kernel", "directional_bias", "face_on_back", "heads_with_face")
+_LOWER += ("consistency_l1",)
 _HIGHER = ("precision", "recall", "density", "coverage", "diversity", "cross_view", "mode_cov")
-_HIGHER += ("condition_recall", "condition_cosine", "consistency_psnr", "faces_found", "identity")
+_HIGHER += ("condition_recall", "consistency_psnr", "faces_found", "identity")
+_ONE = ("power_",)  # 1 is ideal
+_NOTE = (
+    "<p>Arrows say which way is better; of <i>power</i>, generated over real in a band of cycles an "
+    "image, 1 is ideal. A value is bold where its interval lies beyond those of all others. In "
+    "brackets: 95 % intervals. Real heads are measured in the generators' place: a perfect "
+    "generator would reach their value. The metrics are defined in docs/training.md.</p>"
+)
+_GREY = 232  # where a head has no view
 _STYLE = (
     "body{font:15px/1.45 system-ui,sans-serif;margin:24px auto;max-width:1200px;padding:0 16px;"
     "color:#111}table{border-collapse:collapse;margin:8px 0 24px}th,td{padding:3px 12px;"
     "border-bottom:1px solid #e4e4e4;text-align:right;white-space:nowrap}th:first-child{"
     "text-align:left;font-weight:normal}thead th{font-weight:600}small{color:#666}"
-    "img{max-width:100%}figure{margin:0 0 20px}div.plots{display:flex;flex-wrap:wrap;gap:8px}"
+    "img{width:100%;max-width:900px;image-rendering:pixelated}td small{display:block}"
+    "figure{margin:0 0 20px}div.plots{display:flex;flex-wrap:wrap;gap:8px}"
     "div.plots svg{width:32%;min-width:300px;height:auto}"
     "b{font-weight:700}.wide{overflow-x:auto}dt{font-weight:600;margin-top:8px}dd{margin-left:16px}"
 )
@@ -55,14 +64,15 @@ class Entry:
 
 
 def heads_sheet(samples: Samples, bins: AzimuthBins, heads: int = 4) -> Image.Image:
-    """The first heads, a row each, from the azimuths of the bins; white where there is no view."""
+    """The first heads, a row each, from the azimuths of the bins; grey where there is no view."""
     view = bins.nearest_views(samples.cameras[:heads])
     side, gap = samples.resolution, 2
     rows, columns = len(view), bins.count
     sheet = torch.full((3, rows * (side + gap) - gap, columns * (side + gap) - gap), 255)
-    for i, j in (view >= 0).nonzero().tolist():
-        top, left = i * (side + gap), j * (side + gap)
-        sheet[:, top : top + side, left : left + side] = samples.images[i, int(view[i, j])]
+    for i, j in torch.cartesian_prod(torch.arange(rows), torch.arange(columns)).tolist():
+        top, left, which = i * (side + gap), j * (side + gap), int(view[i, j])
+        image = _GREY if which < 0 else samples.images[i, which]
+        sheet[:, top : top + side, left : left + side] = image
     return _image(sheet)
 
 
@@ -71,7 +81,7 @@ def write_evaluation(folder: Path, entry: Entry) -> None:
     all of it."""
     if entry.heads is not None:
         write_atomically(folder / HEADS, _webp(entry.heads))
-    write_page(folder, [entry], entry.name)
+    write_page(folder, [entry], f"Evaluation of {entry.name}")
     write_atomically(folder / METRICS, dumps(entry.found.as_json()).encode())
 
 
@@ -85,15 +95,14 @@ def write_page(folder: Path, entries: Sequence[Entry], title: str) -> None:
         f"<h1>{html.escape(title)}</h1>",
         f"<p>{html.escape(_measured_words(entries[0].found))}</p>",
         "<h2>Quality by azimuth</h2>",
+        "<p>Heads are seen from above and face down; the subject's left is on the right.</p>",
         f'<div class="plots">{"".join(plots)}</div>',
         "<h2>Over all views</h2>",
         _table(entries, ALL),
-        "<p>Arrows say which way is better; the best value of each row is bold. In brackets: 95 % "
-        "intervals. Real heads are measured in the generators' place: a perfect generator would "
-        "reach their value.</p>",
+        _NOTE,
+        *_sheets(entries, scopes),
         "<h2>By azimuth</h2>",
         *(_by_azimuth(entries, metric, scopes) for metric in _metrics_of(entries, scopes)),
-        *_sheets(entries),
         "<h2>What was judged</h2>",
         _about(entries),
     ]
@@ -146,7 +155,7 @@ def _table(entries: Sequence[Entry], scope: str) -> str:
     for metric in _metrics_of(entries, [scope]):
         found = [e.found.generated.get(scope, {}).get(metric) for e in entries]
         best, real = _best(metric, found), entries[0].found.real.get(scope, {}).get(metric)
-        cells = "".join(_cell(m, m is not None and m.value == best) for m in found)
+        cells = "".join(_cell(m, m is not None and m is best) for m in found)
         rows.append(f"<tr><th>{_named(metric)}</th>{cells}{_cell(real)}</tr>")
     return (
         f'<div class="wide"><table><thead><tr><th>metric</th>{head}<th>real heads</th></tr></thead>'
@@ -170,8 +179,8 @@ def _by_azimuth(entries: Sequence[Entry], metric: str, scopes: Sequence[str]) ->
     )
 
 
-def _sheets(entries: Sequence[Entry]) -> list[str]:
-    shown = []
+def _sheets(entries: Sequence[Entry], scopes: Sequence[str]) -> list[str]:
+    shown, sides = [], ", ".join(f"{scope}°" for scope in scopes)
     for entry in entries:
         if entry.heads is not None:
             code = base64.b64encode(_webp(entry.heads)).decode()
@@ -181,7 +190,8 @@ def _sheets(entries: Sequence[Entry]) -> list[str]:
                 f'alt="heads of {name}, a row each, from the azimuths of the tables" '
                 f'src="data:image/webp;base64,{code}"></figure>'
             )
-    return ["<h2>Heads</h2>", *shown] if shown else []
+    words = f"<p>A head a row, from azimuth {sides}; grey where it has no view near that.</p>"
+    return ["<h2>Heads</h2>", words, *shown] if shown else []
 
 
 def _about(entries: Sequence[Entry]) -> str:
@@ -208,17 +218,21 @@ def _measured_words(found: Evaluation) -> str:
 
 
 def _named(metric: str) -> str:
-    arrow = " ↓" if metric.startswith(_LOWER) else " ↑" if metric.startswith(_HIGHER) else ""
+    kinds = {_LOWER: " ↓", _HIGHER: " ↑", _ONE: " → 1"}
+    found = (arrow for kind, arrow in kinds.items() if metric.startswith(kind))
+    arrow = " ↑" if metric == "condition_cosine" else next(found, "")
     return html.escape(metric.replace("_", " ")) + arrow
 
 
-def _best(metric: str, found: Sequence[Metric | None]) -> float:
-    values = [m.value for m in found if m is not None]
-    if len(values) < 2:
-        return math.nan
-    if metric.startswith(_LOWER):
-        return min(values)
-    return max(values) if metric.startswith(_HIGHER) else math.nan
+def _best(metric: str, found: Sequence[Metric | None]) -> Metric | None:
+    """The one whose interval lies beyond those of all others, on the better side."""
+    known = [m for m in found if m is not None]
+    if len(known) < 2 or not metric.startswith((*_LOWER, *_HIGHER)):
+        return None
+    lower = metric.startswith(_LOWER)
+    best, *others = sorted(known, key=lambda m: m.value if lower else -m.value)
+    apart = all(best.high < m.low if lower else best.low > m.high for m in others)
+    return best if apart else None
 
 
 def _cell(metric: Metric | None, best: bool = False) -> str:
