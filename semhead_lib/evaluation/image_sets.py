@@ -231,6 +231,8 @@ class ImageSet:
         else:
             rows = self._chosen(part, heads, views, viewing.seed)
         if not torch.equal(self._cameras[torch.tensor(rows)], viewing.cameras):
+            if self.plan is not None:
+                raise ValueError(f"{self.path}: cameras of its part {part} are not its plan's")
             return None
         images = self._read(rows, resolution, progress)
         made = f"{self.name} [images {hashed(images)}], condition camera {_WORDS[part]}"

@@ -147,7 +147,11 @@ def _labelled(path: Path) -> Any:
 
 
 def _plan(path: Path) -> Any:
-    found, script = RenderPlan.load(path), plan_renderer.read_plan(path)
+    found = RenderPlan.load(path)
+    try:
+        script = plan_renderer.read_plan(path)
+    except ValueError as error:  # the script's command line says of which file
+        raise ValueError(f"{path}: {error}") from None
     return vars(found.summary), found.cameras, script["cameras"], script["images"]
 
 

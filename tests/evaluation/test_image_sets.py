@@ -245,6 +245,17 @@ def test_labels_that_are_wrong(tmp_path, change, message):
     assert str(folder) in str(caught.value)
 
 
+def test_a_part_of_a_plan_from_other_cameras(planned, tmp_path):
+    content = json.loads((planned[1] / "dataset.json").read_text())
+    row = next(row for row in content["labels"] if row[0].startswith("view-"))
+    row[1] = [*row[1][:16], 2 * row[1][16], *row[1][17:]]
+    shutil.copytree(planned[1], tmp_path / "set")
+    (tmp_path / "set" / "dataset.json").write_text(json.dumps(content))
+    found = ImageSet(tmp_path / "set")
+    with pytest.raises(ValueError, match="cameras of its part view are not its plan's"):
+        found.heads(found.viewing(48, 4, 0), 16)
+
+
 def test_images_that_lie_in_one_folder(planned, tmp_path):
     cameras = around(3, seed=1)
     folder = write_set(tmp_path / "set", draw(codes(3, seed=2), cameras), cameras)
