@@ -36,36 +36,15 @@ def execute(plan: Contest, entry: Entry, root: Path) -> None:
     subjects = SubjectsInMemory.load(plan.dataset("training", root), geometry=geometry)
     if entry.beginning:
         share = float(entry.reconstruct["share"])
-        begin = reconstruct(
-            entry.beginning,
-            subjects,
-            folder / "begin",
-            progress=False,
-            stop_after=seconds * share,
-            clock=clock,
-        )
+        first: dict[str, Any] = dict(progress=False, stop_after=seconds * share, clock=clock)
+        begin = reconstruct(entry.beginning, subjects, folder / "begin", **first)
         seconds *= 1 - share
     run = folder / "run"
+    last: dict[str, Any] = dict(init=begin, progress=False, stop_after=seconds, clock=clock)
     if entry.ending:
-        model = reconstruct(
-            entry.ending,
-            subjects,
-            run,
-            init=begin,
-            progress=False,
-            stop_after=seconds,
-            clock=clock,
-        )
+        model = reconstruct(entry.ending, subjects, run, **last)
     else:
-        model = train(
-            entry.settings,
-            subjects,
-            run,
-            init=begin,
-            progress=False,
-            stop_after=seconds,
-            clock=clock,
-        )
+        model = train(entry.settings, subjects, run, **last)
     del subjects
     found = judged(plan, model, root)
     images = found.pop("heads")

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from semhead_lib.cameras import FOCAL, RADIUS, orbit_angles, orbit_cameras
+from semhead_lib.cameras import FOCAL, RADIUS, orbit_angles
 from semhead_lib.conditioning.cameras import FRONT
 from semhead_lib.data.dataset.archives import (
     SUFFIXES,
@@ -39,14 +39,8 @@ from semhead_lib.data.dataset.manifest import MANIFEST
 from semhead_lib.errors import listed
 from semhead_lib.evaluation.image_groups import grouped
 from semhead_lib.evaluation.matching import OWN, Viewing
-from semhead_lib.evaluation.render_plan import (
-    DEPTH,
-    DEPTH_HEADS,
-    FRONT_NAME,
-    PlanSummary,
-    RenderPlan,
-    depth_cameras,
-)
+from semhead_lib.evaluation.planned_images import SAME, checked_cameras, planned_rows
+from semhead_lib.evaluation.render_plan import DEPTH, PlanSummary
 from semhead_lib.evaluation.samples import LEAST_SIDE, Samples, hashed, resized
 from semhead_lib.evaluation.sources import JudgedHeads
 from semhead_lib.evaluation.surfaces import depths, planned_differences
@@ -55,7 +49,6 @@ from semhead_lib.models.generator import CONFIG
 
 CONDITIONS, PLAN = "condition_cameras", "plan"
 RENDERED = "render.json"  # that the script of a plan has begun
-_SAME = 1e-3  # by how much the labels of one camera differ at most
 _FRONTAL = 10.0  # degrees from the front within which a view is taken for a head's front
 _FRAMING = 0.1  # of radius and focal length, by which those of other images may differ
 _WORDS = {"view": "rendered", "random": "random"}  # as condition cameras are called elsewhere
@@ -104,6 +97,7 @@ class ImageSet:
         self._steps, self._most_views = parse_camera(camera), views
         archive = self._source.archive
         self._names, content = archive.images(), _content(archive)
+        self._place = {name: i for i, name in enumerate(self._names)}
         self._cameras = self._labels(dict(archive.labels()), "labels")
         self._conditions = self._condition_cameras(content)
         try:
@@ -137,35 +131,10 @@ class ImageSet:
         if self.plan is None:
             rows = self._chosen(self._main, heads, most_views, seed)
             return Viewing(OWN, self._cameras[torch.tensor(rows)], seed)
-        cameras = self._cameras[torch.tensor(self._planned("front"))][:, :-1]
-        if hashed(cameras.contiguous()) != self.plan.digest:
-            raise ValueError(f"{self.path}: its cameras are not those of its plan")
-        self._check_fixed()
-        self._check_conditions(RenderPlan(self.plan, cameras))
+        cameras = checked_cameras(
+            self.plan, self._place, self._cameras, self._conditions, str(self.path)
+        )
         return Viewing(self.plan.cameras, cameras, self.plan.seed)
-
-    def _check_fixed(self) -> None:
-        """Raise ValueError for images that a plan has from always the same cameras, with others."""
-        assert self.plan is not None
-        place = {name: i for i, name in enumerate(self._names)}
-        front = orbit_cameras(torch.zeros(1), torch.zeros(1))[0]
-        asked = {f"front-{h:05d}/{FRONT_NAME}.png": front for h in range(self.plan.heads)}
-        for v, camera in enumerate(depth_cameras()):
-            asked |= {f"{DEPTH}-{h:05d}/{v:02d}.png": camera for h in range(DEPTH_HEADS)}
-        for name, camera in asked.items():
-            if name in place and (self._cameras[place[name]] - camera).abs().max() > _SAME:
-                raise ValueError(f"{self.path}: the camera of {name} is not that of its plan")
-
-    def _check_conditions(self, plan: RenderPlan) -> None:
-        """Raise ValueError for images that were conditioned on other cameras than their plan says."""
-        if self._conditions is None:
-            return
-        for part in (part for part in plan.summary.parts if part != DEPTH):
-            on = self._conditions[torch.tensor(self._planned(part))][:, : plan.summary.views]
-            if (on - plan.conditions(part)).abs().max() > _SAME:
-                raise ValueError(
-                    f"{self.path}: {CONDITIONS} of its part {part} are not those of its plan"
-                )
 
     def heads(self, viewing: Viewing, resolution: int, progress: bool = False) -> JudgedHeads:
         """The heads that are seen so, at `resolution` pixels a side."""
@@ -211,9 +180,10 @@ class ImageSet:
         """How the views of the plan's part `depth` agree."""
         if self.plan is None:
             return None
-        place = {name: i for i, name in enumerate(self._names)}
         return planned_differences(
-            self._source.archive, self.plan, lambda name: self._image(place[name], resolution)
+            self._source.archive,
+            self.plan,
+            lambda name: self._image(self._place[name], resolution),
         )
 
     @property
@@ -231,8 +201,6 @@ class ImageSet:
         else:
             rows = self._chosen(part, heads, views, viewing.seed)
         if not torch.equal(self._cameras[torch.tensor(rows)], viewing.cameras):
-            if self.plan is not None:
-                raise ValueError(f"{self.path}: cameras of its part {part} are not its plan's")
             return None
         images = self._read(rows, resolution, progress)
         made = f"{self.name} [images {hashed(images)}], condition camera {_WORDS[part]}"
@@ -255,16 +223,7 @@ class ImageSet:
     def _planned(self, part: str) -> list[list[int]]:
         """Places of the images of a plan's part, in its order, the front of each head last."""
         assert self.plan is not None
-        place = {name: i for i, name in enumerate(self._names)}
-        names = [f"{v:02d}" for v in range(self.plan.views)] + ["front"] * (part == "front")
-        rows = [
-            [f"{part}-{head:05d}/{name}.png" for name in names] for head in range(self.plan.heads)
-        ]
-        if missing := [name for row in rows for name in row if name not in place]:
-            raise ValueError(
-                f"{self.path}: {len(missing)} images of its plan are missing: {listed(missing)}"
-            )
-        return [[place[name] for name in row] for row in rows]
+        return planned_rows(self.plan, part, self._place, str(self.path))
 
     def _fronts(
         self, rows: list[list[int]], images: Tensor, resolution: int
@@ -339,7 +298,7 @@ class ImageSet:
                 azimuth, elevation, _ = orbit_angles(on[:1])[0].tolist()
                 kind = f"{round(azimuth)}" if max(abs(azimuth), abs(elevation)) > 1 else FRONT
             else:
-                kind = "view" if (on - own).abs().max() < _SAME else "random"
+                kind = "view" if (on - own).abs().max() < SAME else "random"
             found.setdefault(kind, []).append(group)
         fixed = [kind for kind in found if kind not in _WORDS]
         if len(fixed) > 1:
@@ -366,4 +325,4 @@ def _content(archive: ImageArchive) -> dict[str, Any]:
 
 
 def _alike(labels: Tensor) -> bool:  # [B, 25]
-    return bool((labels - labels[:1]).abs().max() < _SAME)
+    return bool((labels - labels[:1]).abs().max() < SAME)

@@ -177,7 +177,9 @@ def judge_heads(
             for named in found.real.values():
                 if "frechet" in named:
                     named[f"frechet_{part}"] = named["frechet"]
-    if judged.agreement is not None and stats.bins == AzimuthBins():
+    if judged.agreement is not None and stats.bins != AzimuthBins():
+        left_out["consistency"] = f"is measured in {AzimuthBins().count} bins of azimuth alone"
+    elif judged.agreement is not None:
         count = len(judged.agreement.pixels) // stats.bins.count
         merge(found.generated, consistency(judged.agreement, count, stats, judged.samples.made))
     if identity_heads:

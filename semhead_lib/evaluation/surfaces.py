@@ -13,6 +13,7 @@ from torch import Tensor
 from semhead_lib.cameras import rays
 from semhead_lib.data.dataset.archives import ImageArchive
 from semhead_lib.data.dataset.entries import decode_npy
+from semhead_lib.evaluation.planned_images import planned_names
 from semhead_lib.evaluation.render_plan import DEPTH, PlanSummary, depth_cameras, depth_heads
 from semhead_lib.metrics.consistency import (
     Differences,
@@ -33,12 +34,12 @@ def planned_differences(
     """Of all pairs of views of the part `depth`, those of a head adjacent; None where the plan has no
     such part, or the generator gave no depth. Raises ValueError naming a file that is no depth."""
     cameras, parts = depth_cameras(), []
-    for head in range(depth_heads(summary)):
-        views = [f"{DEPTH}-{head:05d}/{v:02d}" for v in range(len(cameras))]
-        if not {f"{view}.npy" for view in views} <= archive.sizes.keys():
+    for names in planned_names(summary, DEPTH):
+        kept = [name.removesuffix(".png") + ".npy" for name in names]
+        if not set(kept) <= archive.sizes.keys():
             return None
-        images = torch.stack([image(f"{view}.png") for view in views]).float() / 255
-        surfaces = torch.stack([_surface(archive, f"{view}.npy") for view in views])
+        images = torch.stack([image(name) for name in names]).float() / 255
+        surfaces = torch.stack([_surface(archive, name) for name in kept])
         parts.append(paired_differences(_views(images, surfaces, cameras)))
     return joined(parts) if parts else None
 

@@ -102,10 +102,12 @@ class _Backbone(nn.Module):
 
 def _of_each_head(network: Generator, ws: Tensor) -> Tensor:  # [B, num_ws, W] -> [B, ...]
     """Feature maps. Scripts render one head from many cameras at once: its map is made once."""
-    same = (ws.detach()[:, None] == ws.detach()[None]).flatten(2).all(2)  # [B, B]
-    same |= torch.eye(len(ws), dtype=torch.bool, device=ws.device)  # also what is not a number
-    first = same.int().argmax(1)  # the first row with the same styles
-    rows, place = first.unique(return_inverse=True)
+    if len(ws) < 2:
+        return network.feature_map(ws)
+    _, place = ws.detach().flatten(1).unique(dim=0, return_inverse=True)
+    number = torch.arange(len(ws), device=ws.device)
+    first = number.new_full((int(place.max()) + 1,), len(ws))
+    rows = first.scatter_reduce(0, place, number, "amin")  # the first with each style
     return network.feature_map(ws[rows])[place] if len(rows) < len(ws) else network.feature_map(ws)
 
 

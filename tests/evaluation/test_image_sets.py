@@ -245,15 +245,16 @@ def test_labels_that_are_wrong(tmp_path, change, message):
     assert str(folder) in str(caught.value)
 
 
-def test_a_part_of_a_plan_from_other_cameras(planned, tmp_path):
-    content = json.loads((planned[1] / "dataset.json").read_text())
-    row = next(row for row in content["labels"] if row[0].startswith("view-"))
-    row[1] = [*row[1][:16], 2 * row[1][16], *row[1][17:]]
+def test_images_of_a_plan_that_are_missing(planned, tmp_path):
     shutil.copytree(planned[1], tmp_path / "set")
+    content = json.loads((tmp_path / "set" / "dataset.json").read_text())
+    gone = "depth-00001/05.png"
+    (tmp_path / "set" / gone).unlink()
+    for key in ("labels", "condition_cameras"):
+        content[key] = [row for row in content[key] if row[0] != gone]
     (tmp_path / "set" / "dataset.json").write_text(json.dumps(content))
-    found = ImageSet(tmp_path / "set")
-    with pytest.raises(ValueError, match="cameras of its part view are not its plan's"):
-        found.heads(found.viewing(48, 4, 0), 16)
+    with pytest.raises(ValueError, match=f"set: 1 images of its plan are missing: {gone}"):
+        ImageSet(tmp_path / "set").viewing(48, 4, 0)
 
 
 def test_images_that_lie_in_one_folder(planned, tmp_path):
@@ -289,7 +290,9 @@ def test_a_folder_whose_labels_are_damaged_is_no_generator(tmp_path):
         source_of(folder, ImageSetSettings())
 
 
-@pytest.mark.parametrize("name", ["front-00003/front.png", "depth-00001/05.png"])
+@pytest.mark.parametrize(
+    "name", ["front-00003/front.png", "depth-00001/05.png", "view-00002/01.png"]
+)
 def test_images_of_a_plan_from_another_camera(planned, tmp_path, name):
     content = json.loads((planned[1] / "dataset.json").read_text())
     for row in content["labels"]:
@@ -322,7 +325,9 @@ def test_a_planned_set_that_was_conditioned_otherwise(planned, tmp_path):
     front = content["condition_cameras"][0][1]
     content["condition_cameras"] = [[name, front] for name, _ in content["labels"]]
     (folder / "dataset.json").write_text(json.dumps(content))
-    with pytest.raises(ValueError, match="condition_cameras of its part view are not those"):
+    with pytest.raises(
+        ValueError, match=r"condition camera of view-00000/.* is not that of its plan"
+    ):
         ImageSet(folder).viewing(HEADS, 4, 0)
 
 

@@ -158,6 +158,8 @@ def test_a_head_from_many_cameras_has_its_feature_map_made_once(generator, monke
     sums = [torch.autograd.grad(images.square().sum(), ws)[0] for images in (together, apart)]
     sums = [torch.stack([g[[0, 1, 3]].sum(0), g[[2, 4]].sum(0)]) for g in sums]  # of each head
     assert torch.allclose(*sums, rtol=1e-3, atol=1e-4)
+    nothing = torch.full_like(ws[:2].detach(), float("nan"))
+    assert len(G.synthesis(nothing, c[:2])["image"]) == 2 and made[-1] == 2, "no two are equal"
 
 
 def test_cameras_of_a_family(generator):
