@@ -155,6 +155,21 @@ def test_training_of_another_mode_judged_by_itself(tmp_path):
     assert metrics["claims"] == 3 and metrics["frechet"] > 0
 
 
+def test_a_comparison_with_a_dataset_of_ones_own_makes_its_folder(tmp_path, monkeypatch):
+    """As in a profile that hands a dataset over: the cells until the plan is written."""
+    make_noise(tmp_path / "data", semantic=False, subjects=48, views=8)
+    monkeypatch.chdir(FOLDER.parent)
+    cells = nbformat.read(FOLDER / "07_compare.ipynb", as_version=4).cells
+    code = [cell.source for cell in cells if cell.cell_type == "code"]
+    last = next(i for i, source in enumerate(code) if "plan.save(" in source)
+    given = dict(reference=str(tmp_path / "data"), out=str(tmp_path / "new"), heads=24)
+    names: dict = {}
+    for i, source in enumerate(code[: last + 1]):
+        exec(source, names)
+        names |= given if i == 0 else {}
+    assert (tmp_path / "new/plan.json").is_file()
+
+
 @pytest.mark.notebooks
 @pytest.mark.slow
 def test_ablations_of_two_short_runs(tmp_path):
