@@ -20,10 +20,10 @@ from semhead_lib.conditioning.frontal.network import (
 )
 from semhead_lib.conditioning.frontal.recipe import Recipe
 from semhead_lib.conditioning.frontal.views import SeenViews, see_views
-from semhead_lib.conditioning.recipes import begin, learning_rate, parameter_groups
 from semhead_lib.conditioning.semantic import SemanticEncoder
 from semhead_lib.data.dataset.memory import SubjectsInMemory
 from semhead_lib.files import read_json
+from semhead_lib.recipes import begin, learning_rate, parameter_groups
 
 SETTINGS, LOG, VIEWS = "recipe.json", "log.jsonl", "views"
 _TEMPERATURE = 0.05

@@ -29,10 +29,10 @@ from semhead_lib.conditioning.headclip.recipe import (
     open_clip_config,
 )
 from semhead_lib.conditioning.headclip.vocabulary import learn_merges, write_vocabulary
-from semhead_lib.conditioning.recipes import begin, cut_log, learning_rate, parameter_groups
 from semhead_lib.data.dataset.memory import SubjectsInMemory
 from semhead_lib.data.jobs.synthesis import synthesize
 from semhead_lib.files import read_state
+from semhead_lib.recipes import begin, cut_log, learning_rate, parameter_groups
 
 SETTINGS, LOG, STATE = "config.json", "log.jsonl", "state.pt"
 _CAPTIONS_EACH = 4  # captions of every subject that the vocabulary is learnt from

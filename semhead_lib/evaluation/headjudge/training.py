@@ -16,13 +16,13 @@ from torch import Tensor
 from tqdm import tqdm
 
 from semhead_lib.atomic import folder_lock, write_atomically
-from semhead_lib.conditioning.recipes import begin, cut_log, learning_rate, parameter_groups
 from semhead_lib.data.dataset.memory import SubjectsInMemory
 from semhead_lib.data.jobs.synthesis import synthesize
 from semhead_lib.evaluation.headjudge.network import SIDE, WEIGHTS, HeadJudge, Judgement
 from semhead_lib.evaluation.headjudge.recipe import Recipe
 from semhead_lib.evaluation.headjudge.targets import JudgeData, Targets, judge_config
 from semhead_lib.files import read_state
+from semhead_lib.recipes import begin, cut_log, learning_rate, parameter_groups
 
 SETTINGS, LOG, STATE = "recipe.json", "log.jsonl", "state.pt"
 GEOMETRY = ("depth", "normals", "segmentation")
