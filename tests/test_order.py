@@ -100,7 +100,7 @@ def test_no_room_of_data_imports_from_a_later_one():
         for name, tree in modules().items()
         if name.startswith(inside)
     }
-    # The landmarks are calibrated on parametric heads, and the viewpoint network learns from them
+    # The landmarks are calibrated on parametric heads, and the views of a portrait are judged by the head finder
     assert against_the_order(ROOMS, names) == []
 
 

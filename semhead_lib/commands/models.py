@@ -47,15 +47,33 @@ def frontal_train(config: models.FrontalTrain) -> None:
     """`semhead frontal train DATA OUT`."""
     from pathlib import Path
 
-    from semhead_lib.conditioning.frontal.card import CARD, check_unseen, judge_and_describe
+    from semhead_lib.conditioning.frontal.card import CARD, judge_and_describe
     from semhead_lib.conditioning.frontal.recipe import Recipe
     from semhead_lib.conditioning.frontal.training import train
     from semhead_lib.conditioning.semantic import SemanticEncoder
+    from semhead_lib.data.dataset.manifest import check_unseen
 
     encoder = SemanticEncoder.load(config.encoder, device=config.device)
     check_unseen(config.data, config.unseen)
     train(part(Recipe, config), config.data, config.out, encoder, device=str(encoder.device))
     judge_and_describe(config.out, config.unseen, encoder)
+    print(Path(config.out) / CARD)
+
+
+def finder_train(config: models.FinderTrain) -> None:
+    """`semhead finder train DATA OUT`."""
+    from pathlib import Path
+
+    from semhead_lib.data.dataset.manifest import check_unseen
+    from semhead_lib.data.dataset.memory import SubjectsInMemory
+    from semhead_lib.data.portraits.head_finder.card import CARD, judge_and_describe
+    from semhead_lib.data.portraits.head_finder.recipe import Recipe
+    from semhead_lib.data.portraits.head_finder.training import train_head_finder
+
+    check_unseen(config.data, config.unseen)
+    subjects = SubjectsInMemory.load(config.data, geometry=("depth",), progress=True)
+    train_head_finder(subjects, config.out, part(Recipe, config), _device(config))
+    judge_and_describe(config.out, config.unseen)
     print(Path(config.out) / CARD)
 
 

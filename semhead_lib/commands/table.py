@@ -96,6 +96,13 @@ COMMANDS = (
         positional=("data", "out"),
     ),
     Command(
+        "finder train",
+        "train the network that finds heads in photographs, from any side; the same command resumes",
+        "semhead_lib.commands.models:finder_train",
+        models.FinderTrain,
+        positional=("data", "out"),
+    ),
+    Command(
         "judge train",
         "train headjudge, the network whose features judge generators, and write its card",
         "semhead_lib.commands.models:judge_train",

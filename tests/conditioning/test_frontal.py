@@ -15,7 +15,7 @@ from small_training import make_noise
 from semhead_lib import api
 from semhead_lib.cameras import orbit_angles
 from semhead_lib.conditioning.frontal import network
-from semhead_lib.conditioning.frontal.card import card, check_unseen, held_out, judge_and_describe
+from semhead_lib.conditioning.frontal.card import card, held_out, judge_and_describe
 from semhead_lib.conditioning.frontal.network import (
     FrontalPredictor,
     Predicted,
@@ -28,6 +28,7 @@ from semhead_lib.conditioning.frontal.recipe import Recipe
 from semhead_lib.conditioning.frontal.training import fit, train
 from semhead_lib.conditioning.frontal.views import SeenViews, see_views
 from semhead_lib.conditioning.semantic import SemanticEncoder
+from semhead_lib.data.dataset.manifest import check_unseen
 from semhead_lib.data.dataset.memory import SubjectsInMemory
 from semhead_lib.data.dataset.semantics import fill_semantics
 

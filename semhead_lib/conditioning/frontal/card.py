@@ -15,7 +15,6 @@ from semhead_lib.conditioning.frontal.network import WEIGHTS, FrontalPredictor
 from semhead_lib.conditioning.frontal.training import SETTINGS, VIEWS
 from semhead_lib.conditioning.frontal.views import SeenViews, see_views
 from semhead_lib.conditioning.semantic import SemanticEncoder
-from semhead_lib.data.dataset.manifest import Manifest
 from semhead_lib.data.dataset.memory import SubjectsInMemory
 from semhead_lib.files import read_json
 from semhead_lib.metrics.retrieval import recall
@@ -74,17 +73,6 @@ def _metrics(
         "recall_1": round(recall(ranks, 1), 3),
         "recall_5": round(recall(ranks, 5), 3),
     }
-
-
-def check_unseen(data: Path | str, unseen: Path | str) -> None:
-    """Raise ValueError where two datasets were made of the same subjects."""
-    one, other = (Manifest.load(path).plan for path in (data, unseen))
-    same_seed = one.seed is not None and one.seed == other.seed
-    if one.source == other.source or (same_seed and one.source["name"] == other.source["name"]):
-        raise ValueError(
-            f"unseen={unseen} is of the subjects of {data} (seed {one.seed}): to judge what was "
-            "trained on them, others are needed"
-        )
 
 
 def judge_and_describe(

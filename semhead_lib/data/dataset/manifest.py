@@ -310,3 +310,14 @@ def _flatten(value: Any, prefix: str = "") -> dict[str, Any]:
             for k, v in _flatten(item, f"{prefix}.{key}".strip(".")).items()
         }
     return {prefix: value}
+
+
+def check_unseen(data: Path | str, unseen: Path | str) -> None:
+    """Raise ValueError where two datasets were made of the same subjects."""
+    one, other = (Manifest.load(path).plan for path in (data, unseen))
+    same_seed = one.seed is not None and one.seed == other.seed
+    if one.source == other.source or (same_seed and one.source["name"] == other.source["name"]):
+        raise ValueError(
+            f"unseen={unseen} is of the subjects of {data} (seed {one.seed}): to judge what was "
+            "trained on them, others are needed"
+        )

@@ -3,7 +3,7 @@ that fail.
 
 What is compared is the view that was asked for, and the portrait it was made from. Silhouettes come
 from GrabCut, faces from dlib where it is installed, directions from faces and, where none shows,
-from the viewpoint network.
+from the head finder.
 """
 
 from __future__ import annotations

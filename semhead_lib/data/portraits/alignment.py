@@ -18,16 +18,14 @@ from semhead_lib.cameras import Camera, orbit_angles
 from semhead_lib.data.dataset.archives import folder_labels, parse_label
 from semhead_lib.data.dataset.manifest import MANIFEST
 from semhead_lib.data.portraits import silhouette
-from semhead_lib.data.portraits.camera import CameraFit, fit_camera
 from semhead_lib.data.portraits.crop import cut_square, resized
-from semhead_lib.data.portraits.face_finder import LANDMARK_MODELS, Face, face_finder
+from semhead_lib.data.portraits.head_finder.search import mask_of_crop
 from semhead_lib.data.portraits.landmarks import head_landmarks
 from semhead_lib.data.portraits.photos import find_photos, read_photo_and_alpha
+from semhead_lib.data.portraits.placement import WIDE, Placement, place
 
-_SMALLEST = 40  # pixels: the width of a face's box below which its landmarks mean little
-_WHOLE = 0.8  # the share of a face's box that has to lie in the photograph
+_UNSURE = 0.75  # certainty below which a user should look
 _POOR_FIT = 0.04  # of the crop's width: 99 of 100 parametric heads are nearer to their landmarks
-_WIDE = 45.0  # degrees of azimuth beyond which the detector was not judged
 
 
 @dataclass(frozen=True)
@@ -64,18 +62,20 @@ def read_portrait(
     path: Path | str,
     *,
     resolution: int = 256,  # pixels a side of the crop
+    finder: str = "auto",  # one of placement.FINDERS: what finds the head
     landmarks: int = 68,  # or 5, whose model has no restriction on its use
     camera: Tensor
     | None = None,  # [25]: the photograph is an aligned crop already, seen by this camera
     mask: Tensor | None = None,  # [H, W] uint8 coverage of the head in the whole photograph
 ) -> Portrait:
-    """Read a JPEG, PNG or WebP photograph, find the face, and align it.
+    """Read a JPEG, PNG or WebP photograph, find the head, and align it.
 
     A photograph with a camera label in an EG3D or PanoHead `dataset.json` (in its folder or the one
-    above) counts as aligned: no face is sought. A real alpha channel is the mask, unless one is
-    given; else `silhouette` finds it. Raises FileNotFoundError, or ValueError naming the photograph
-    and what is wrong: no readable image, no face, a face too small or cut off; ModuleNotFoundError
-    with the command that installs dlib or OpenCV (extra `faces`).
+    above) counts as aligned: no head is sought. A real alpha channel is the mask, unless one is
+    given; else the head finder tells it, or GrabCut where landmarks alone are asked for. Raises
+    FileNotFoundError, or ValueError naming the photograph and what is wrong: no readable image, no
+    head, a face too small or cut off; ModuleNotFoundError with the command that installs dlib or
+    OpenCV (extra `faces`), where landmarks are asked for.
     """
     path = Path(path)
     image, alpha = read_photo_and_alpha(path)
@@ -85,13 +85,22 @@ def read_portrait(
     camera = torch.as_tensor(camera, dtype=torch.float32) if given else labelled and labelled[0]
     if camera is not None:
         portrait = _aligned_already(
-            image, camera, "given" if given else "label", name, resolution, alpha, mask, str(path)
+            image,
+            camera,
+            "given" if given else "label",
+            name,
+            resolution,
+            finder,
+            alpha,
+            mask,
+            str(path),
         )
         return replace(portrait, notes=labelled[1]) if labelled else portrait
     return align(
         image,
         name=name,
         resolution=resolution,
+        finder=finder,
         landmarks=landmarks,
         alpha=alpha,
         mask=mask,
@@ -104,44 +113,44 @@ def align(
     *,
     name: str,
     resolution: int = 256,
+    finder: str = "auto",
     landmarks: int = 68,
     alpha: Tensor | None = None,  # [H, W] uint8
     mask: Tensor | None = None,  # [H, W] uint8, stands before `alpha`
     where: str | None = None,  # what errors call the image; None: its name
 ) -> Portrait:
-    """The portrait of the largest face of an image. Raises as `read_portrait` does."""
+    """The portrait of the head in an image. Raises as `read_portrait` does."""
     where = name if where is None else where
     height, width = image.shape[1:]
     cover, cover_source = _coverage(alpha, mask, (height, width), where)
-    faces = face_finder(landmarks)(image)
-    face = _largest(faces, width, height, where)
-    notes = [] if len(faces) == 1 else [f"{len(faces)} faces were found: the largest was taken."]
-    fit = fit_camera(face.landmarks, head_landmarks(landmarks))
+    found = place(image, finder, landmarks, where)
+    fit = found.fit
     camera = Camera.orbit(fit.azimuth, fit.elevation).label
     crop, inside = cut_square(image, fit.similarity, resolution)
     if cover is None:
-        cropped, cover_source = silhouette.foreground(crop, camera, inside), "grabcut"
+        cropped, cover_source = _found_mask(crop, camera, inside, finder)
     else:
         cropped = cut_square(cover[None], fit.similarity, resolution)[0][0]
     cropped = torch.where(inside > 0, cropped, 0).byte()
+    points = found.landmarks
     return Portrait(
         name=name,
         image=crop,
         camera=camera,
         mask=cropped,
         inside=inside,
-        landmarks=torch.from_numpy(fit.to_crop(face.landmarks)).float(),
+        landmarks=None if points is None else torch.from_numpy(fit.to_crop(points)).float(),
         error=fit.error,
-        notes=(*notes, *_notes(fit, camera, inside, cropped, landmarks)),
+        notes=(*found.notes, *_notes(found, camera, inside, cropped)),
         provenance={
-            "camera": f"{landmarks} landmarks",
-            "landmark model": "{} ({})".format(*LANDMARK_MODELS[landmarks]),
+            **found.source,
             "mask": cover_source,
             "photo size": [height, width],
             "roll": round(fit.roll, 3),
             "crop": fit.similarity.round(3).tolist(),
             "crop's side": round(fit.side, 1),
-            "faces": len(faces),
+            "faces": found.faces,
+            "certainty": None if found.certainty is None else round(found.certainty, 3),
         },
     )
 
@@ -210,35 +219,8 @@ def overlay(portrait: Portrait) -> Tensor:  # [3, S, S] uint8
     return torch.from_numpy(np.array(drawn)).permute(2, 0, 1)
 
 
-def _largest(faces: list[Face], width: int, height: int, where: str) -> Face:
-    """The face to take, if it is whole and large enough."""
-    if not faces:
-        raise ValueError(
-            f"{where}: no face found in {width} x {height} pixels; one is needed, turned by at "
-            "most about "
-            f"{_WIDE:.0f} degrees from the camera and at least {_SMALLEST} pixels wide"
-        )
-    face = faces[0]
-    left, top, right, bottom = face.box
-    if face.width < _SMALLEST:
-        raise ValueError(
-            f"{where}: the face is {face.width:.0f} pixels wide, at least {_SMALLEST} are needed"
-        )
-    seen = max(min(right, width) - max(left, 0), 0) * max(min(bottom, height) - max(top, 0), 0)
-    x, y = face.landmarks.T
-    gone = np.mean((x < 0) | (y < 0) | (x > width) | (y > height))
-    if seen < _WHOLE * (right - left) * (bottom - top) or gone > 0.05:
-        raise ValueError(
-            f"{where}: the face is cut off by the photo's edge; all of it is needed, from brows "
-            "to chin"
-        )
-    return face
-
-
-def _notes(
-    fit: CameraFit, camera: Tensor, inside: Tensor, mask: Tensor, landmarks: int
-) -> list[str]:
-    notes, size = [], len(mask)
+def _notes(found: Placement, camera: Tensor, inside: Tensor, mask: Tensor) -> list[str]:
+    notes, size, fit = [], len(mask), found.fit
     head = silhouette.prior(camera, size) > 0.5
     lost = float((head & (inside == 0)).sum() / head.sum().clamp_min(1))
     if lost > 0.01:
@@ -247,25 +229,38 @@ def _notes(
         notes.append(
             f"The crop is only {fit.side:.0f} pixels of the photo wide and was enlarged to {size}."
         )
-    if abs(fit.azimuth) > _WIDE:
+    by_landmarks = found.certainty is None
+    if by_landmarks and abs(fit.azimuth) > WIDE:
         notes.append(
-            f"The head is turned by {fit.azimuth:.0f} degrees: beyond {_WIDE:.0f} the camera is "
+            f"The head is turned by {fit.azimuth:.0f} degrees: beyond {WIDE:.0f} the camera is "
             "uncertain."
         )
-    if fit.error > _POOR_FIT:
+    if by_landmarks and fit.error > _POOR_FIT:
         notes.append(
             f"The landmarks are {100 * fit.error:.1f} % of the crop's width off our head's: check "
             "the camera."
         )
+    if not by_landmarks and (found.certainty or 0) < _UNSURE:
+        notes.append(f"The head finder's certainty is {found.certainty:.2f}: check the camera.")
     agreed = float(((mask > 127) & head).sum() / head.sum().clamp_min(1))
     if agreed < 0.6:
         notes.append(f"The mask covers only {100 * agreed:.0f} % of where heads are: check it.")
-    if landmarks == 68:
+    if found.landmarks is not None and len(found.landmarks) == 68:
         notes.append(
             "The 68-landmark model was trained on iBUG 300-W: no commercial use (landmarks=5 has "
             "no such term)."
         )
     return notes
+
+
+def _found_mask(
+    crop: Tensor, camera: Tensor, inside: Tensor | None, finder: str
+) -> tuple[Tensor, str]:  # [S, S] uint8, what it is from
+    """The mask of a crop's head: the head finder's, or GrabCut's where landmarks are asked for, or
+    where it sees no head."""
+    if finder != "landmarks" and (found := mask_of_crop(crop)) is not None:
+        return found, "head finder"
+    return silhouette.foreground(crop, camera, inside), "grabcut"
 
 
 def _aligned_already(
@@ -274,6 +269,7 @@ def _aligned_already(
     source: str,
     name: str,
     resolution: int,
+    finder: str,
     alpha: Tensor | None,
     mask: Tensor | None,
     where: str,
@@ -290,7 +286,7 @@ def _aligned_already(
     cover, cover_source = _coverage(alpha, mask, (height, width), where)
     crop = resized(image, (resolution, resolution))
     if cover is None:
-        cover, cover_source = silhouette.foreground(crop, camera), "grabcut"
+        cover, cover_source = _found_mask(crop, camera, None, finder)
     cover = resized(cover[None], (resolution, resolution))[0]
     inside = torch.full_like(cover, 255)
     provenance = {"camera": source, "mask": cover_source, "photo size": [height, width]}

@@ -50,6 +50,7 @@ class Photographer:
         masks: Tensor,  # [B, 1, S, S] uint8 coverage, or float in [0, 1]
         seed: int,
         normals: Tensor | None = None,  # [B, 3, S, S] unit, in the camera's axes; None: no light
+        scenes: Tensor | None = None,  # [B, 3, S, S] in [0, 1]: backgrounds, in place of drawn ones
     ) -> Tensor:  # [B, 3, S, S] uint8
         """The same heads as photographs. Equal seeds give equal images.
 
@@ -71,7 +72,8 @@ class Photographer:
         head = head.clamp(0, 1)
         if normals is not None:
             head = torch.where(_happens(self.light, b, rng), head * _light(normals, rng), head)
-        new = torch.where(_happens(self.background, b, rng), backgrounds(b, s, rng), behind)
+        drawn = backgrounds(b, s, rng) if scenes is None else scenes
+        new = torch.where(_happens(self.background, b, rng), drawn, behind)
         whole = torch.lerp(new, head, coverage)
         shape, colours = _occluder(b, s, rng)
         shape = shape * _happens(self.occlusion, b, rng)

@@ -64,9 +64,8 @@ def test_a_real_photograph(portrait):
     )
     assert portrait.landmarks.mean(0).tolist() == pytest.approx([0.5, 0.5], abs=0.15)
     assert portrait.mask[128, 128] > 200 and portrait.mask[4, 4] == 0
-    assert (
-        portrait.provenance["camera"] == "68 landmarks" and portrait.provenance["mask"] == "grabcut"
-    )
+    assert portrait.provenance["camera"] == "head finder, from landmarks"
+    assert portrait.provenance["mask"] == "head finder" and portrait.provenance["certainty"] > 0.5
     assert portrait.provenance["photo size"] == [512, 512] and json.dumps(portrait.provenance)
     assert any("iBUG 300-W: no commercial use" in note for note in portrait.notes)
 
@@ -128,10 +127,10 @@ def test_alpha_is_the_mask(person, portrait, tmp_path):
     assert torch.equal(found.inside, inside)
     assert (found.mask.float() - torch.where(inside > 0, expected[0], 0).float()).abs().mean() < 2
     opaque = Image.fromarray(np.dstack([np.array(person), np.full_like(alpha, 255)]))
-    assert (
-        alignment.read_portrait(write(opaque, tmp_path / "opaque.png")).provenance["mask"]
-        == "grabcut"
-    )
+    opaque = write(opaque, tmp_path / "opaque.png")
+    for finder, source in (("auto", "head finder"), ("landmarks", "grabcut")):
+        found = alignment.read_portrait(opaque, finder=finder)
+        assert found.provenance["mask"] == source
 
 
 def test_a_given_mask(saved, tmp_path):
@@ -170,13 +169,13 @@ def test_photographs_without_a_usable_face(person, tmp_path):
     }
     for path, message in refusals.items():
         with pytest.raises(ValueError, match=f"{path.name}: {message}"):
-            alignment.read_portrait(path)
+            alignment.read_portrait(path, finder="landmarks")
     (tmp_path / "text.png").write_text("no image")
     with pytest.raises(ValueError, match=r"text\.png: no readable"):
         alignment.read_portrait(tmp_path / "text.png")
     with pytest.raises(FileNotFoundError):
         alignment.read_portrait(tmp_path / "absent.png")
-    with pytest.raises(ValueError, match="landmarks must be one of"):
+    with pytest.raises(ValueError, match="landmarks must be 68 or 5"):
         alignment.read_portrait(cup, landmarks=29)
 
 
@@ -209,7 +208,8 @@ def test_labelled_photographs_are_taken_as_they_are(person, tmp_path):
         and bool((found.inside == 255).all())
     )
     assert found.landmarks is None and found.error is None and found.provenance["camera"] == "label"
-    assert alignment.read_portrait(other).provenance["camera"] == "68 landmarks"
+    by_landmarks = alignment.read_portrait(other, finder="landmarks").provenance
+    assert by_landmarks["camera"] == "68 landmarks" and by_landmarks["mask"] == "grabcut"
     listed = alignment.find_portraits(tmp_path)
     assert [(path.name, camera is not None) for _, path, camera in listed] == [
         ("one.png", True),
