@@ -108,8 +108,7 @@ def evaluate(config: models.Evaluate) -> None:
         found.table(scopes=[name for name in found.generated if name != "all"]),
         sep="\n\n",
     )
-    for what, why in found.about.get("left_out", {}).items():
-        print(f"left out: {what}: {why}")
+    print(*found.left_out(), sep="\n")
     if not as_file:
         print(out / PAGE)
 
@@ -132,8 +131,7 @@ def compare(config: models.Compare) -> None:
     print(side_by_side(entries))
     for entry in entries:
         print(f"\n{entry.name}", entry.found.table(scopes=scopes), sep="\n\n")
-        for what, why in entry.found.about.get("left_out", {}).items():
-            print(f"left out: {what}: {why}")
+        print(*entry.found.left_out(), sep="\n")
     print(Path(config.out) / PAGE)
 
 

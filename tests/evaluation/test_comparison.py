@@ -33,7 +33,8 @@ def known():
 @pytest.fixture(scope="module")
 def entry(known) -> Entry:
     made = heads(codes(48, seed=9), known.matched_samples.cameras)
-    found = replace(judge(made, known), about={"seen": "somehow", "left_out": {"x": "a <b>"}})
+    about = {"seen": "somehow", "left_out": {"identity_auc": "a <b>"}}
+    found = replace(judge(made, known), about=about)
     return Entry("one", found, heads_sheet(made, BINS))
 
 
@@ -124,13 +125,18 @@ def test_a_page_of_two(entry, tmp_path):
     page = (tmp_path / "out/index.html").read_text()
     assert page.count("<svg") == 3 and page.count("data:image/webp") == 1
     assert "<script" not in page and "http:" not in page.replace("http://www.w3.org/2000/svg", "")
+    words = re.sub(r"<(style|svg).*?</\1>|<[^>]*>", " ", page)
+    assert not re.findall(r"\b\w+_\w+", words), "no keys of files, but names"
+    for name in ("Fréchet distance ↓", "cross-view recall@1 ↑", "left out: identity AUC: a"):
+        assert name in words
     assert "a &lt;b&gt;" in page and "&lt;two&gt;" in page and "<two>" not in page
     value = f"{two.found.generated['all']['frechet'].value:.4g}"
     assert f"<b>{value}</b>" in page, "the lower distance is the better one"
     content = json.loads((tmp_path / "out/comparison.json").read_text())
     assert Evaluation.from_json(content["two"]) == two.found
     rows = side_by_side(found).splitlines()
-    assert rows[0] == "| metric | one | two | real heads |" and rows[2].startswith("| frechet | ")
+    assert rows[0] == "| metric | one | two | real heads |"
+    assert rows[2].startswith("| Fréchet distance | ")
 
 
 def test_functions_are_compared_and_done_again(by_toys, tmp_path):
