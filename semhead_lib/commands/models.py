@@ -108,7 +108,8 @@ def evaluate(config: models.Evaluate) -> None:
         found.table(scopes=[name for name in found.generated if name != "all"]),
         sep="\n\n",
     )
-    print(*found.left_out(), sep="\n")
+    for line in found.left_out():
+        print(line)
     if not as_file:
         print(out / PAGE)
 
@@ -131,7 +132,8 @@ def compare(config: models.Compare) -> None:
     print(side_by_side(entries))
     for entry in entries:
         print(f"\n{entry.name}", entry.found.table(scopes=scopes), sep="\n\n")
-        print(*entry.found.left_out(), sep="\n")
+        for line in entry.found.left_out():
+            print(line)
     print(Path(config.out) / PAGE)
 
 

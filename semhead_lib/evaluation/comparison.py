@@ -59,7 +59,7 @@ def compare(
     out: Path | str,
     *,
     names: Sequence[str] | None = None,  # in tables; None: those of folders, files and functions
-    heads: int = 256,
+    heads: int | None = None,  # None: those of a plan, else 256 or what image sets have
     views: int | None = None,
     psi: float = 1.0,
     bins: AzimuthBins = AzimuthBins(),  # noqa: B008 (frozen)
@@ -94,7 +94,7 @@ def compare(
         settings = dict(psi=psi, seed=seed, identity_heads=identity_heads)
         sources = [source for _, source, _ in todo]
         plan = fixed_plan(sources, sets.plan)
-        count = heads_wanted(sources, plan, heads)
+        count = heads_wanted(sources, plan, heads, views)
         subjects = reference_subjects(reference, 2 * count, progress)
         seen: dict[str, Any] = dict(heads=count, views=views, seed=seed)
         viewing = common_viewing(sources, subjects, plan, **seen)

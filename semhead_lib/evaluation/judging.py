@@ -27,7 +27,7 @@ from semhead_lib.evaluation.render_plan import RenderPlan
 from semhead_lib.evaluation.report import judge, merge_both
 from semhead_lib.evaluation.result import Evaluation
 from semhead_lib.evaluation.samples import Samples
-from semhead_lib.evaluation.settings import ImageSetSettings
+from semhead_lib.evaluation.settings import HEADS, ImageSetSettings
 from semhead_lib.evaluation.sources import (
     CONDITIONED,
     FunctionSource,
@@ -87,13 +87,28 @@ def fixed_plan(sources: Sequence[AnySource], path: Path | str | None) -> RenderP
     return plan
 
 
-def heads_wanted(sources: Sequence[AnySource], plan: RenderPlan | None, heads: int) -> int:
-    """How many heads are judged, before their cameras are looked at."""
-    if plan is not None:
-        return plan.summary.heads
+def heads_wanted(
+    sources: Sequence[AnySource], plan: RenderPlan | None, heads: int | None, views: int | None
+) -> int:
+    """How many heads are judged, before their cameras are looked at. Raises ValueError where other
+    heads or views are asked for than a plan fixes, or more heads than a set of images has."""
     sets = [source for source in sources if isinstance(source, ImageSet)]
-    planned = [source.plan.heads for source in sets if source.plan is not None]
-    return planned[0] if planned else min([heads, *(len(source) for source in sets)])
+    planned = [(f"the plan of {s.path}", s.plan) for s in sets if s.plan is not None]
+    if plan is not None:
+        planned.insert(0, ("the render plan", plan.summary))
+    for what, fixed in planned:
+        for name, asked, has in (("heads", heads, fixed.heads), ("views", views, fixed.views)):
+            if asked is not None and asked != has:
+                raise ValueError(
+                    f"{name}={asked} is asked for, but {what} fixes {name}={has}: leave {name} out, "
+                    "or render by another plan"
+                )
+    if planned:
+        return planned[0][1].heads
+    for source in sets:
+        if heads is not None and heads > len(source):
+            raise ValueError(f"heads={heads} is asked for, but {source.path} has {len(source)}")
+    return min([HEADS if heads is None else heads, *map(len, sets)])
 
 
 def common_viewing(
@@ -109,6 +124,8 @@ def common_viewing(
     images, else those of the reference. Raises ValueError for sets that were rendered from others.
     """
     least = min(len(subject.views) for subject in subjects)
+    if views is not None and views > least:
+        raise ValueError(f"views={views} is asked for, but a subject of the reference has {least}")
     found = None
     if plan is not None:
         found = Viewing(plan.summary.cameras, plan.cameras, plan.summary.seed), "the plan"
@@ -244,7 +261,7 @@ def evaluate_images(
     encoder: FeatureExtractor,
     sets: ImageSetSettings | None = None,
     *,
-    heads: int,
+    heads: int | None = None,  # None: those of the plan, else 256 or what the images have
     views: int | None = None,
     bins: AzimuthBins = AzimuthBins(),  # noqa: B008 (frozen)
     seed: int = 0,
@@ -262,7 +279,7 @@ def evaluate_images(
     sets = sets or ImageSetSettings()
     source = source_of(target, sets, views=views, psi=psi, device=device)
     plan = fixed_plan([source], sets.plan)
-    heads = heads_wanted([source], plan, heads)
+    heads = heads_wanted([source], plan, heads, views)
     subjects = reference_subjects(data, 2 * heads, progress)
     viewing = common_viewing([source], subjects, plan, heads=heads, views=views, seed=seed)
     side = sets.resolution or min(source.side, subjects.manifest.layout.resolution)

@@ -157,7 +157,7 @@ def test_functions_are_compared_and_done_again(by_toys, tmp_path):
 def test_a_finished_set_is_not_judged_again(by_toys, tmp_path, monkeypatch):
     data = dataset(tmp_path / "ref", 96)
     folder = planned_set(data, tmp_path)
-    settings = dict(heads=60, bins=BINS, progress=False)
+    settings = dict(bins=BINS, progress=False)
     first = compare([folder], data, tmp_path / "out", **settings)
     monkeypatch.setattr(comparison, "judge_heads", None)
     assert compare([folder], data, tmp_path / "out", **settings)[0].found == first[0].found

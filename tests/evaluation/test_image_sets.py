@@ -14,12 +14,15 @@ from PIL import Image
 from plan_of_toys import planned_set
 from toy_heads import BINS, ENCODER, EXTRACTOR, around, codes, draw, heads
 
+import semhead_lib as sh
 from semhead_lib.cameras import orbit_cameras
+from semhead_lib.evaluation.comparison import compare
 from semhead_lib.evaluation.image_sets import ImageSet, is_image_set
 from semhead_lib.evaluation.judging import (
     check_out,
     common_viewing,
     evaluate_images,
+    heads_wanted,
     reference_subjects,
     source_of,
 )
@@ -222,6 +225,37 @@ def test_sets_that_are_not_seen_alike(reference, planned, tmp_path):
     subjects = reference_subjects(reference)
     with pytest.raises(ValueError, match=r"own has 48 heads, .* of its own; set has 48 heads, .*"):
         common_viewing(sources, subjects, None, heads=HEADS, views=None, seed=0)
+
+
+def test_other_heads_or_views_than_a_plan_fixes(reference, planned, tmp_path):
+    plan, of_plan = planned
+    for target, given in ((of_plan, None), (f"{HERE / 'toy_renderer.py'}:render", plan)):
+        what = "the plan of .*set" if given is None else "the render plan"
+        with pytest.raises(ValueError, match=f"heads=60 is asked .* {what} fixes heads={HEADS}: "):
+            judged(target, reference, plan=given, heads=60)
+        with pytest.raises(ValueError, match=f"views=2 is asked .* {what} fixes views=4: leave "):
+            judged(target, reference, plan=given, heads=None, views=2)
+    with pytest.raises(ValueError, match=r"heads=60 is asked for, but .*set fixes heads="):
+        compare([of_plan], reference, tmp_path / "out", heads=60)
+    assert not (tmp_path / "out").exists()
+
+
+def test_more_heads_or_views_than_there_are(reference, tmp_path):
+    cameras = around(30, seed=7)
+    own = write_set(tmp_path / "own", draw(codes(30, seed=8), cameras), cameras)
+    with pytest.raises(ValueError, match=r"heads=48 is asked for, but .*own has 30"):
+        judged(own, reference)
+    source = source_of(own, ImageSetSettings())
+    assert heads_wanted([source], None, None, None) == 30
+    assert heads_wanted([], None, None, None) == 256
+    with pytest.raises(ValueError, match=r"views=5 is asked for, but a subject .* has 4"):
+        common_viewing([source], reference_subjects(reference), None, heads=30, views=5, seed=0)
+
+
+def test_settings_of_generators_beside_images(planned):
+    for setting in ({"psi": 0.7}, {"condition_camera": "rendered"}, {"consistency_heads": 8}):
+        with pytest.raises(ValueError, match=f"{next(iter(setting))} is for generators of ours"):
+            sh.evaluate(planned[1], "reference", device="cpu", **setting)
 
 
 @pytest.mark.parametrize(
