@@ -72,11 +72,12 @@ def heads_sheet(samples: Samples, bins: AzimuthBins, heads: int = 4) -> Image.Im
     return _image(sheet)
 
 
-def write_evaluation(folder: Path, entry: Entry) -> None:
-    """An evaluation's folder: metrics.json, quality.svg, heads.webp, and index.html, which holds
-    all of it."""
+def write_evaluation(folder: Path, entry: Entry, sheet: bytes | None = None) -> None:
+    """An evaluation's folder: metrics.json, quality.svg, heads.webp (`sheet`, where it is there
+    already), and index.html, which holds all of it."""
+    (folder / METRICS).unlink(missing_ok=True)  # it comes last: what it lies beside belongs to it
     if entry.heads is not None:
-        write_atomically(folder / HEADS, _webp(entry.heads))
+        write_atomically(folder / HEADS, sheet or _webp(entry.heads))
     write_page(folder, [entry], f"Evaluation of {entry.name}")
     write_atomically(folder / METRICS, dumps(entry.found.as_json()).encode())
 

@@ -4,6 +4,7 @@ import json
 import re
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from plan_of_toys import planned_set
@@ -16,11 +17,14 @@ from semhead_lib.errors import UsageError
 from semhead_lib.evaluation import comparison
 from semhead_lib.evaluation.comparison import check_comparable, compare, load_entry
 from semhead_lib.evaluation.features import FeatureExtractor
+from semhead_lib.evaluation.finished import finished, key_of
 from semhead_lib.evaluation.page import Entry, heads_sheet, side_by_side, write_evaluation
 from semhead_lib.evaluation.polar import polar_plot
 from semhead_lib.evaluation.protocol import Metric
+from semhead_lib.evaluation.render_plan import RenderPlan
 from semhead_lib.evaluation.report import judge
 from semhead_lib.evaluation.result import Evaluation
+from semhead_lib.evaluation.settings import ImageSetSettings
 
 TOY = Path(__file__).parent / "toy_renderer.py"
 
@@ -155,14 +159,76 @@ def test_functions_are_compared_and_done_again(by_toys, tmp_path):
 
 
 def test_a_finished_set_is_not_judged_again(by_toys, tmp_path, monkeypatch):
+    """Called and placed otherwise it is the same set, and truncation is nothing to images."""
     data = dataset(tmp_path / "ref", 96)
     folder = planned_set(data, tmp_path)
     settings = dict(bins=BINS, progress=False)
-    first = compare([folder], data, tmp_path / "out", **settings)
+    [first] = compare([folder], data, tmp_path / "out", **settings)
     monkeypatch.setattr(comparison, "judge_heads", None)
-    assert compare([folder], data, tmp_path / "out", **settings)[0].found == first[0].found
+    moved, names = folder.rename(tmp_path / "elsewhere"), ["<new>", "set"]
+    both = compare([moved, moved], data, tmp_path / "out", **settings, names=names, psi=0.5)
+    assert [each.name for each in both] == names
+    assert both[0].found.generated == both[1].found.generated == first.found.generated
+    new, old = tmp_path / "out" / "<new>", tmp_path / "out" / "set"
+    assert both[0].found.about["name"] == "<new>" == load_metrics(new)["about"]["name"]
+    assert both[1].found.about["source"] == str(moved)
+    assert load_metrics(old)["about"] == both[1].found.about
+    assert (new / "heads.webp").read_bytes() == (old / "heads.webp").read_bytes()
+    assert "Evaluation of &lt;new&gt;" in (new / "index.html").read_text()
     with pytest.raises(TypeError):
-        compare([folder], data, tmp_path / "out", **settings, identity_heads=1)
+        compare([moved], data, tmp_path / "out", **settings, identity_heads=1)
+
+
+def load_metrics(folder: Path) -> dict:
+    return json.loads((folder / "metrics.json").read_text())
+
+
+def test_names_that_change_places(entry, tmp_path):
+    """What is in a folder is read before another evaluation takes its place."""
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        found = replace(entry.found, about=entry.found.about | {"name": name, "key": f"of {name}"})
+        write_evaluation(tmp_path / name, Entry(name, found, entry.heads))
+    there = finished(tmp_path, {"of a", "of b"}, {"a", "b"})
+    assert {key: done.folder.name for key, done in there.items()} == {"of a": "a", "of b": "b"}
+    for key, name in (("of a", "b"), ("of b", "a")):
+        there[key].named(name, tmp_path / name, "set")
+    again = finished(tmp_path, {"of a", "of b"}, {"a", "b"})
+    assert {key: done.folder.name for key, done in again.items()} == {"of a": "b", "of b": "a"}
+    assert again["of a"].sheet == there["of a"].sheet
+    assert not finished(tmp_path, {"of c"}, {"a"})
+    (tmp_path / "a" / "metrics.json").write_text("{")
+    (tmp_path / "b" / "heads.webp").write_bytes(b"RIFF")
+    assert not finished(tmp_path, {"of a", "of b"}, {"a", "b"}), "damaged ones are judged again"
+
+
+def test_the_key_of_an_evaluation(tmp_path, monkeypatch):
+    """Of a generator: weights, configuration, condition mode; of all: which real heads."""
+    files = [tmp_path / name for name in ("model.safetensors", "config.json")]
+    for file in files:
+        file.write_bytes(b"1")
+
+    def key(mode="semantic", **settings):
+        source = SimpleNamespace(bank=SimpleNamespace(mode=mode, encoder="clip"))
+        return key_of(source, tmp_path, {"psi": 1.0} | settings)
+
+    first = key()
+    assert len({first, key("view"), key(psi=0.5), key(seed=1)}) == 4 and key() == first
+    for file in files:
+        before = key()
+        file.write_bytes(b"2")
+        assert key() != before
+
+    asked = []
+    monkeypatch.setattr(comparison, "key_of", lambda *given: asked.append(given[2]) or 1 / 0)
+    data = dataset(tmp_path / "ref", 96)
+    for seed in (0, 1):
+        plan = RenderPlan.of_bins(48, 4, seed=seed, parts=["front"])
+        plan.save(tmp_path / "plan.json")
+        sets = ImageSetSettings(plan=str(tmp_path / "plan.json"))
+        with pytest.raises(ZeroDivisionError):
+            compare([f"{TOY}:render"], data, tmp_path / "out", sets=sets, progress=False)
+    assert asked[0] != asked[1], "a plan's seed chooses heads, also where its cameras are the same"
 
 
 def test_the_facade_takes_loaded_generators(tmp_path, monkeypatch):

@@ -240,6 +240,15 @@ def test_other_heads_or_views_than_a_plan_fixes(reference, planned, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_images_that_are_grouped_otherwise_are_another_set(tmp_path):
+    cameras = around(4, seed=1)
+    folder = write_set(
+        tmp_path / "set", draw(codes(4, seed=2), cameras), cameras, "{head}-{view}.png"
+    )
+    by_head, by_view = (ImageSet(folder, group) for group in (r"(\d)-", r"-(\d)"))
+    assert len(by_head) == len(by_view) and by_head.fingerprint() != by_view.fingerprint()
+
+
 def test_more_heads_or_views_than_there_are(reference, tmp_path):
     cameras = around(30, seed=7)
     own = write_set(tmp_path / "own", draw(codes(30, seed=8), cameras), cameras)
