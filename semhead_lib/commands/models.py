@@ -86,9 +86,9 @@ def evaluate(config: models.Evaluate) -> None:
 
     from semhead_lib import api
     from semhead_lib.atomic import place_lock, remove_leftovers, write_atomically
-    from semhead_lib.evaluation.judging import check_out
     from semhead_lib.evaluation.page import PAGE, Entry, write_evaluation
     from semhead_lib.evaluation.protocol import dumps
+    from semhead_lib.evaluation.targets import check_out
 
     settings = values_of(config, "model", "data", "out")
     out, sheets = Path(config.out), []

@@ -13,8 +13,7 @@ from semhead_lib.errors import UsageError
 from semhead_lib.evaluation.features import DEFAULT, FeatureExtractor
 from semhead_lib.evaluation.finished import KEY, Finished, finished, key_of, load_entry
 from semhead_lib.evaluation.judging import (
-    AnySource,
-    check_out,
+    check_extras,
     common_viewing,
     description,
     fixed_plan,
@@ -23,7 +22,6 @@ from semhead_lib.evaluation.judging import (
     made_heads,
     reference_resolution,
     reference_subjects,
-    source_of,
 )
 from semhead_lib.evaluation.page import (
     METRICS,
@@ -36,6 +34,7 @@ from semhead_lib.evaluation.page import (
 )
 from semhead_lib.evaluation.samples import hashed
 from semhead_lib.evaluation.settings import ImageSetSettings
+from semhead_lib.evaluation.targets import AnySource, check_out, source_of
 from semhead_lib.metrics.azimuth import AzimuthBins
 
 COMPARISON = "comparison.json"
@@ -69,6 +68,7 @@ def compare(
     """
     out, sets = Path(out), sets or ImageSetSettings()
     check_out(out, reference, *generators)
+    check_extras(identity_heads)
     called = _names(generators, names)
     entries: dict[str, Entry] = {}
 

@@ -17,10 +17,10 @@ from typing import Any
 from PIL import Image
 
 from semhead_lib.evaluation.image_sets import ImageSet
-from semhead_lib.evaluation.judging import AnySource
 from semhead_lib.evaluation.page import HEADS, METRICS, Entry, write_evaluation
 from semhead_lib.evaluation.result import Evaluation
 from semhead_lib.evaluation.sources import FunctionSource
+from semhead_lib.evaluation.targets import AnySource
 from semhead_lib.files import file_digest, in_file, read_json
 from semhead_lib.metrics.comparison import ALL
 from semhead_lib.models.generator import CONFIG, WEIGHTS, folder_of

@@ -94,7 +94,9 @@ class ImageSet:
             warnings.warn(note, stacklevel=2)
         self.side = self._source.subject(0).views.shape[-1]
         if self.side < LEAST_SIDE:
-            raise ValueError(f"{path}: images need {LEAST_SIDE} pixels a side, got {self.side}")
+            raise ValueError(
+                f"{path}: images need {LEAST_SIDE} pixels a side or more, got {self.side}"
+            )
         self._steps, self._most_views = parse_camera(camera), views
         archive = self._source.archive
         self._names, content = archive.images(), _content(archive)

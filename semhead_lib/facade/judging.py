@@ -73,12 +73,10 @@ def evaluate(
     from semhead_lib.evaluation import judging
     from semhead_lib.evaluation.features import FeatureExtractor
     from semhead_lib.evaluation.report import evaluate as judge
+    from semhead_lib.evaluation.targets import is_elsewhere
 
     sets = ImageSetSettings(group, camera, resolution, plan and str(plan))
-    elsewhere = not isinstance(generator, HeadGenerator) and (
-        judging.is_function(generator) or judging.is_image_set(generator)
-    )
-    if elsewhere:
+    if not isinstance(generator, HeadGenerator) and is_elsewhere(generator):
         for name in _OF_OURS:
             if settings.get(name, default := getattr(EvaluationSettings, name)) != default:
                 raise ValueError(f"{name} is for generators of ours; got {generator}")

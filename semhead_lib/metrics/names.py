@@ -11,8 +11,8 @@ _POWER = "power_"  # keys of the power spectrum are power_LOW-HIGH
 NAMES = {  # key, or the beginning that several have in common -> name, and which way is better
     "frechet": ("Fréchet distance", LOWER),
     "frechet_front": ("Fréchet distance of frontal images (as FID-front)", LOWER),
-    "frechet_view": ("Fréchet distance, rendered condition camera (as FID-view)", LOWER),
-    "frechet_random": ("Fréchet distance, random condition camera (as FID-random)", LOWER),
+    "frechet_view": ("Fréchet distance (as FID-view)", LOWER),
+    "frechet_random": ("Fréchet distance (as FID-random)", LOWER),
     "frechet_of_faces": ("Fréchet distance of faces", LOWER),
     "kernel": ("kernel distance", LOWER),
     "kernel_front": ("kernel distance of frontal images", LOWER),

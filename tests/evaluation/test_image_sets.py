@@ -19,18 +19,17 @@ from semhead_lib.cameras import orbit_cameras
 from semhead_lib.evaluation.comparison import compare
 from semhead_lib.evaluation.image_sets import ImageSet, is_image_set
 from semhead_lib.evaluation.judging import (
-    check_out,
     common_viewing,
     evaluate_images,
     heads_wanted,
     reference_subjects,
-    source_of,
 )
 from semhead_lib.evaluation.matching import Viewing, nearest_real_samples
 from semhead_lib.evaluation.render_plan import RenderPlan, head_seed
 from semhead_lib.evaluation.result import Evaluation
 from semhead_lib.evaluation.settings import ImageSetSettings
 from semhead_lib.evaluation.sources import FunctionSource
+from semhead_lib.evaluation.targets import check_out, source_of
 
 HERE = Path(__file__).parent
 HEADS = 48
@@ -377,7 +376,7 @@ def test_a_planned_set_that_was_conditioned_otherwise(planned, tmp_path):
 def test_images_that_are_too_small_to_be_judged(tmp_path):
     cameras = around(1, seed=1)
     folder = write_set(tmp_path / "set", draw(codes(1, seed=2), cameras)[..., :4, :4], cameras)
-    with pytest.raises(ValueError, match="images need 8 pixels a side, got 4"):
+    with pytest.raises(ValueError, match="images need 8 pixels a side or more, got 4"):
         ImageSet(folder)
     cameras = around(2, seed=1)
     folder = write_set(tmp_path / "other", draw(codes(2, seed=2), cameras), cameras)
@@ -434,10 +433,11 @@ def test_heads_of_another_size_are_said(tmp_path):
         ("toy_heads:pooled", "toy_heads:pooled failed: TypeError: "),
         (f"{__name__}:no_images", r"must return images \[1, 3, S, S\], got \[1, 25\]"),
         (f"{__name__}:whole_numbers", r"must return uint8 or finite numbers in \[-1, 1\]"),
+        (f"{__name__}:holes", r"finite numbers in \[-1, 1\], got some that are not finite"),
         (f"{__name__}:levels", r"must return numbers in \[-1, 1\], got 0 to 200"),
         (f"{__name__}:objects", "objects failed: TypeError"),
         (f"{__name__}:ends", "ends failed: SystemExit: 0"),
-        (f"{__name__}:tiny", r"must return images of 8 pixels a side, got \[1, 3, 0, 0\]"),
+        (f"{__name__}:tiny", r"must return images of 8 pixels a side or more, got \[1, 3, 0, 0\]"),
     ],
 )
 def test_functions_that_are_none(target, message):
@@ -463,6 +463,10 @@ def objects(seeds, cameras):
 
 def ends(seeds, cameras):
     raise SystemExit(0)
+
+
+def holes(seeds, cameras):
+    return torch.full((1, 3, 8, 8), torch.nan)
 
 
 def tiny(seeds, cameras):
