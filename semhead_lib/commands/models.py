@@ -148,6 +148,8 @@ def render_plan(config: models.RenderPlan) -> None:
     from semhead_lib.evaluation.render_plan import RenderPlan
 
     asked: dict[str, Any] = dict(views=config.views, seed=config.seed, parts=config.conditions)
+    if config.cameras == "bins" and config.reference is not None:
+        raise UsageError("reference=... is for cameras=reference; cameras=bins needs no dataset")
     if config.cameras == "bins":
         plan = RenderPlan.of_bins(config.heads, **asked)
     elif config.reference is None:

@@ -70,6 +70,9 @@ def compare(
     check_out(out, reference, *generators)
     check_extras(identity_heads)
     called = _names(generators, names)
+    for name in called:
+        if (out / name).exists() and not (out / name).is_dir():
+            raise UsageError(f"names: {out / name} is a file, expected a folder or nothing")
     entries: dict[str, Entry] = {}
 
     def add(entry: Entry) -> None:

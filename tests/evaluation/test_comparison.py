@@ -263,6 +263,12 @@ def test_names(tmp_path):
     ]
     with pytest.raises(UsageError, match=r"reference=\.\.\. is needed to judge render"):
         compare([f"{TOY}:render"], None, tmp_path / "out")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "render").touch()
+    with pytest.raises(UsageError, match=r"out/render is a file, expected a folder"):
+        compare([f"{TOY}:render"], "reference", tmp_path / "out")
+    with pytest.raises(NotADirectoryError, match=r"is a file, expected a folder: .*render'"):
+        compare([f"{TOY}:render"], "reference", tmp_path / "out" / "render" / "deeper")
 
 
 def test_values_around_a_head():
@@ -287,6 +293,8 @@ def test_the_command_line(capsys, tmp_path):
     assert {p.name for p in plan.parent.iterdir()} == {"plan.json", "plan_renderer.py"}
     assert cli.main(["render-plan", str(tmp_path / "p.json")]) == 2
     assert "reference=... is needed" in capsys.readouterr().err
+    assert cli.main(["render-plan", str(tmp_path / "p.json"), "cameras=bins", "reference=x"]) == 2
+    assert "reference=... is for cameras=reference" in capsys.readouterr().err
     assert cli.main(["compare", "a/x.json", "out=" + str(tmp_path / "out")]) == 1
     error = capsys.readouterr().err
     assert "no such file" in error.lower() and error.count("\n") == 1
