@@ -32,10 +32,13 @@ from semhead_lib.evaluation.page import (
     write_evaluation,
     write_page,
 )
+from semhead_lib.evaluation.reference_statistics import ReferenceStatistics
 from semhead_lib.evaluation.samples import hashed
 from semhead_lib.evaluation.settings import ImageSetSettings
 from semhead_lib.evaluation.targets import AnySource, check_out, source_of
 from semhead_lib.metrics.azimuth import AzimuthBins
+from semhead_lib.metrics.comparison import ALL
+from semhead_lib.metrics.names import display_name
 
 COMPARISON = "comparison.json"
 _OTHERWISE = ("judged",)  # in what protocols of comparable metrics differ
@@ -87,6 +90,9 @@ def compare(
         else:
             options: dict[str, Any] = dict(views=views, psi=psi, device=device, name=name)
             todo.append((name, source_of(target, sets, **options), target))
+    asked = dict(heads=heads, views=views, identity_heads=identity_heads or None, plan=sets.plan)
+    if not todo and (unused := [name for name, value in asked.items() if value is not None]):
+        raise UsageError(f"{', '.join(unused)}: nothing is judged, every generator is a .json")
     if todo:
         if reference is None:
             raise UsageError(f"reference=... is needed to judge {todo[0][0]}: a dataset of ours")
@@ -117,10 +123,12 @@ def compare(
             if stats is None or words is None:
                 kept: dict[str, Any] = dict(bins=bins, seed=seed, store=store, progress=progress)
                 stats, words = viewing.statistics(subjects, side, *extractors, **kept)
+                for first in list(entries.values())[:1]:
+                    _check_protocol(first, name, stats)
             judged = made_heads(source, viewing, stats, progress)
             about = description(source, target, viewing, words) | {KEY: key}
-            asked: dict[str, Any] = dict(identity_heads=identity_heads, progress=progress)
-            found = judge_heads(judged, stats, about, **asked)
+            how: dict[str, Any] = dict(identity_heads=identity_heads, progress=progress)
+            found = judge_heads(judged, stats, about, **how)
             entry = Entry(name, found, heads_sheet(judged.samples, stats.bins))
             add(entry)
             (out / name).mkdir(exist_ok=True)
@@ -144,10 +152,26 @@ def check_comparable(one: Entry, other: Entry) -> None:
             ours, theirs = (asdict(m.protocol) for m in (mine, its))
             for key, value in ours.items():
                 if key not in _OTHERWISE and theirs[key] != value:
-                    raise ValueError(
-                        f"{one.name} and {other.name} cannot be compared: {metric} ({scope}) was "
-                        f"measured with {key} {value} there and {theirs[key]} here"
-                    )
+                    where = "" if scope == ALL else f" at {scope}°"
+                    what = f"{display_name(metric)}{where}"
+                    raise ValueError(_unlike(one.name, other.name, what, key, value, theirs[key]))
+
+
+def _check_protocol(one: Entry, other: str, stats: ReferenceStatistics) -> None:
+    """Raise ValueError where the heads of `other` would be measured otherwise: before they are."""
+    protocol = one.found.generated[ALL]["frechet"].protocol
+    known: dict[str, Any] = dict(features=stats.extractor.identity, heads=len(stats.matched))
+    known |= dict(resolution=stats.matched_samples.resolution, seed=stats.seed, data=stats.data)
+    for key, value in known.items():
+        if (its := getattr(protocol, key)) != value:
+            raise ValueError(_unlike(one.name, other, display_name("frechet"), key, its, value))
+
+
+def _unlike(one: str, other: str, what: str, key: str, its: Any, value: Any) -> str:
+    return (
+        f"{one} and {other} cannot be compared: {what} is measured with {key} {its} of {one}, and "
+        f"{value} of {other}"
+    )
 
 
 def _names(generators: Sequence[Path | str], names: Sequence[str] | None) -> list[str]:

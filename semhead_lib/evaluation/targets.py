@@ -8,6 +8,7 @@ from pathlib import Path
 from semhead_lib.data.dataset.archives import SUFFIXES
 from semhead_lib.data.dataset.manifest import MANIFEST
 from semhead_lib.evaluation.image_sets import ImageSet, is_image_set
+from semhead_lib.evaluation.page import METRICS
 from semhead_lib.evaluation.settings import ImageSetSettings
 from semhead_lib.evaluation.sources import FunctionSource, GeneratorSource
 from semhead_lib.models.generator import CONFIG, DEFAULT, folder_of
@@ -35,6 +36,8 @@ def _what_is_wrong(path: Path) -> str:
     within = sorted(path.glob(f"*/{CONFIG}"))
     if within:
         return f"is no generator's folder; {within[0].parent} is"
+    if (path / METRICS).exists():
+        return f"holds an evaluation, {path / METRICS}, which 'semhead compare' takes"
     if any(image for kind in SUFFIXES for image in path.glob(f"*{kind}")):
         return f"has images, but no {MANIFEST} with their cameras (docs/compare.md)"
     if path.suffix == ".py" and path.exists():
@@ -68,11 +71,16 @@ def source_of(
 
 
 def check_out(out: Path | str, *read: Path | str | None) -> None:
-    """Raise ValueError where results would be written into a dataset or among images that are
-    read."""
+    """Raise ValueError where results would be written into a dataset, among images, or over an
+    evaluation that are read."""
     place = Path(out).resolve()
     for path in read:
-        if path is None or is_function(path) or not (folder := Path(path).resolve()).is_dir():
+        if path is None or is_function(path):
+            continue
+        folder = Path(path).resolve()
+        if folder.name == METRICS:
+            folder = folder.parent
+        if not folder.is_dir():
             continue
         within = folder in place.parents and (folder / MANIFEST).exists()
         if place == folder or within:

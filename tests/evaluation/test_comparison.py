@@ -73,6 +73,33 @@ def test_what_was_not_measured_alike_is_refused(entry):
             check_comparable(entry, changed(entry, "two", **{key: value}))
 
 
+def test_what_would_not_be_measured_alike_is_refused_before_it_is(
+    entry, by_toys, tmp_path, monkeypatch
+):
+    write_evaluation(tmp_path, entry)
+    monkeypatch.setattr(comparison, "made_heads", None)
+    given = ([tmp_path / "metrics.json", f"{TOY}:render"], dataset(tmp_path / "ref", 96))
+    settings = dict(names=["one", "render"], heads=48, bins=BINS, progress=False)
+    with pytest.raises(TypeError):
+        compare(*given, tmp_path / "out", **settings)
+    message = "Fréchet distance is measured with seed 0 of one, and 1 of render"
+    with pytest.raises(ValueError, match=message):
+        compare(*given, tmp_path / "out", **settings, seed=1)
+
+
+def test_settings_and_places_beside_metrics(entry, tmp_path):
+    (tmp_path / "one").mkdir()
+    write_evaluation(tmp_path / "one", entry)
+    file = tmp_path / "one" / "metrics.json"
+    with pytest.raises(UsageError, match=r"heads, identity_heads: nothing is judged"):
+        compare([file], None, tmp_path / "out", heads=60, identity_heads=2)
+    with pytest.raises(ValueError, match=r"out=.*one lies in .*one/metrics\.json, which is read"):
+        compare([file], None, tmp_path / "one")
+    with pytest.raises(FileNotFoundError, match=r"one: holds an evaluation, .*one/metrics\.json"):
+        compare([tmp_path / "one"], None, tmp_path / "out")
+    compare([file], None, tmp_path)  # the folder of several may be around it
+
+
 def test_metrics_that_were_written(entry, tmp_path):
     """As evaluate writes them: a folder with a page, or the metrics alone."""
     write_evaluation(tmp_path, entry)
