@@ -162,6 +162,9 @@ def compare(
     """
     from semhead_lib.evaluation.comparison import compare as judge
 
+    for what, given in (("generators", generators), ("names", names)):
+        if isinstance(given, (str, Path, HeadGenerator)):
+            raise ValueError(f"{what} must be a list, got one {type(given).__name__}")
     targets = [each.folder if isinstance(each, HeadGenerator) else each for each in generators]
     settings |= dict(names=names, heads=heads, features=features, encoder=encoder)
     sets = ImageSetSettings(group, camera, resolution, plan and str(plan))

@@ -268,6 +268,9 @@ def test_the_facade_takes_loaded_generators(tmp_path, monkeypatch):
     [(given, named)] = called
     assert given == ([tmp_path / "ours", "set.zip"], "ref", "out")
     assert named["sets"].resolution == 64 and named["psi"] == 0.7 and named["names"] == ["a", "b"]
+    for wrong, more in (("set.zip", {}), (ours, {}), (["set.zip"], {"names": "a"})):
+        with pytest.raises(ValueError, match=r"(generators|names) must be a list, got"):
+            sh.compare(wrong, "ref", "out", **more)
     with pytest.raises(ValueError, match="resolution must be an integer >= 8"):
         sh.compare(["set.zip"], "ref", "out", resolution=4)
 
