@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from semhead_lib.atomic import write_atomically
 from semhead_lib.cameras import check_cameras, orbit_cameras
 from semhead_lib.conditioning.bank import ConditionBank
 from semhead_lib.conditioning.frontal.network import front_features
@@ -22,7 +23,9 @@ from semhead_lib.models import mesh
 from semhead_lib.models.eg3d_interface import EG3DGenerator
 from semhead_lib.models.generator import Generator
 from semhead_lib.models.sampling import head_styles, latents, render_views
+from semhead_lib.models.textured import textured
 from semhead_lib.viz.exports import write_mesh
+from semhead_lib.viz.splats import write_splats
 
 if TYPE_CHECKING:
     import trimesh
@@ -175,11 +178,32 @@ class Head:
         """
         return mesh.mesh(self.network, self.w[0], side).as_trimesh()
 
-    def save_mesh(self, path: str | Path, side: int = 128) -> Path:
+    def save_mesh(self, path: str | Path, side: int | None = None, texture: int = 0) -> Path:
         """Write the surface with its colours as GLB, PLY or OBJ, by the path's suffix. GLB has
         linear colours and a rough material, as glTF defines them.
 
+        Args:
+            side: grid points along each side; None: 128, or 64 with a texture.
+            texture: texels a side of an atlas that holds the colours (GLB); 0: each vertex has one.
+
         Raises as `mesh`, and ValueError for another suffix.
         """
-        write_mesh(path, mesh.mesh(self.network, self.w[0], side))
+        if not texture:
+            write_mesh(path, mesh.mesh(self.network, self.w[0], side or 128))
+        elif Path(path).suffix.lower() == ".glb":
+            write_atomically(
+                Path(path), textured(self.network, self.w[0], side or 64, texture).as_glb()
+            )
+        else:
+            raise ValueError(f"{path}: a mesh with a texture is written as .glb")
+        return Path(path)
+
+    def save_splats(self, path: str | Path, count: int = 60_000) -> Path:
+        """Write the surface as `count` Gaussian splats, a PLY file that viewers of splats open.
+
+        Raises as `mesh`, and ValueError for another suffix.
+        """
+        if Path(path).suffix.lower() != ".ply":
+            raise ValueError(f"{path}: splats are written as .ply")
+        write_splats(path, mesh.mesh(self.network, self.w[0]), count)
         return Path(path)

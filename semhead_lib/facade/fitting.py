@@ -27,8 +27,9 @@ def invert(
     photo: Path | str | Sequence[Path | str],
     generator: HeadGenerator | str | Path = DEFAULT,
     *,
-    steps: int = InversionSettings.steps,
-    pivotal_steps: int = InversionSettings.pivotal_steps,
+    quality: str = InversionSettings.quality,
+    steps: int | None = None,
+    pivotal_steps: int | None = None,
     start: str = InverterSettings.start,
     encoder: str = EMBEDDED,
     landmarks: int = Files.landmarks,
@@ -40,6 +41,7 @@ def invert(
 
     Args:
         photo: JPEG, PNG or WebP; the face is found and aligned.
+        quality: "fast", "default" or "best": how many steps are taken where none are given.
         steps: of the search for the style w+.
         pivotal_steps: of tuning a copy of the generator to the photograph after that; 0: none.
         start: "best" of some candidates, the condition's "mean", or the style "encoder".
@@ -58,7 +60,7 @@ def invert(
     from semhead_lib.inversion.inverter import Inverter
     from semhead_lib.inversion.targets import prepare_portraits
 
-    settings |= dict(steps=steps, pivotal_steps=pivotal_steps)
+    settings |= dict(quality=quality, steps=steps, pivotal_steps=pivotal_steps)
     chosen = _made(InversionSettings, "invert", **settings)
     photos = [photo] if isinstance(photo, (str, Path)) else photo
     portraits = [read_portrait(path, landmarks=landmarks) for path in photos]

@@ -30,15 +30,17 @@ from semhead_lib.inversion.settings import Files
 from semhead_lib.inversion.targets import Target, prepare_portraits
 from semhead_lib.models.mesh import mesh
 from semhead_lib.models.sampling import styles_around
+from semhead_lib.models.textured import textured
 from semhead_lib.viz.exports import write_mesh, write_mp4
+from semhead_lib.viz.splats import write_splats
 
-METRICS, LATENT, GENERATOR, VIDEO, MESH = (
+METRICS, LATENT, GENERATOR, VIDEO = (
     "metrics.json",
     "latent.safetensors",
     "generator",
     "turntable.mp4",
-    "head.glb",
 )
+MESH, TEXTURED, SPLATS = "head.glb", "head_textured.glb", "head_splats.ply"
 _TURNS = tuple(
     range(-60, 61, 15)
 )  # degrees at which the fitted face is compared with the photograph's
@@ -201,14 +203,29 @@ def write(
     if files.frames:
         azimuths = torch.arange(files.frames) * (360.0 / files.frames)
         write_mp4(folder / VIDEO, styles_around(fitted.generator, fitted.w, azimuths)[0])
-    if files.mesh:
-        try:
-            write_mesh(folder / MESH, mesh(fitted.generator, fitted.w[0], files.mesh))
-        except ValueError as error:
-            result.metrics["mesh"] = str(error)
+    try:
+        _write_surface(folder, fitted, files)
+    except ValueError as error:
+        result.metrics["mesh"] = str(error)
     report.write(result, folder)
     metrics = {"about": about, "model": inverter.generator.config.name, **result.metrics}
     write_atomically(folder / METRICS, json.dumps(metrics, indent=1).encode() + b"\n")
+
+
+def _write_surface(folder: Path, fitted: Inverted, files: Files) -> None:
+    """The head's surface in the forms that are asked for. Raises ValueError where there is none."""
+    for name in (MESH, TEXTURED, SPLATS):
+        (folder / name).unlink(missing_ok=True)
+    if not files.mesh:
+        return
+    surface = mesh(fitted.generator, fitted.w[0], files.mesh)
+    write_mesh(folder / MESH, surface)
+    if files.splats:
+        write_splats(folder / SPLATS, surface, files.splats)
+    if files.texture:
+        of_half = max(files.mesh // 2, 2)
+        made = textured(fitted.generator, fitted.w[0], of_half, files.texture)
+        write_atomically(folder / TEXTURED, made.as_glb())
 
 
 def _finished(path: Path) -> dict | None:

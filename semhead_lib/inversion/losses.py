@@ -137,6 +137,12 @@ class Objective:
                 target.images
             )  # [K, D]: what each photograph means
 
+    def at(self, side: int) -> Objective:
+        """The same of images of another size."""
+        if side == self.target.images.shape[-1]:
+            return self
+        return Objective(self.target.at(side), self.encoder, self.weights, self.perceptual)
+
     def __call__(
         self, render: Render
     ) -> dict[str, Tensor]:  # H heads from the K cameras, those of a head adjacent

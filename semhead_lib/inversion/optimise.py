@@ -7,13 +7,13 @@ import copy
 import torch
 from torch import Tensor
 
+from semhead_lib.inversion.coarse_steps import coarse_steps
 from semhead_lib.inversion.losses import Objective
 from semhead_lib.inversion.refinement import RefinedCameras
 from semhead_lib.inversion.search import (
     Best,
     Inverted,
     Search,
-    density_grids,
     schedule,
     steps_of,
 )
@@ -75,19 +75,21 @@ def search_style(
     )
 
     with (
-        density_grids([generator], s.grid) as switch,
-        steps_of(search, s.steps, s, "style", progress) as steps,
+        coarse_steps([generator], objective, s) as rendering_at,
+        steps_of(search, s.steps or 0, s, "style", progress) as steps,
     ):
-        for step in steps:
-            along = step / s.steps
-            if switch(along):
+        for along in steps:
+            rendering = rendering_at(along)
+            if rendering.changed:
                 best.judge_anew()
             for group in optimiser.param_groups:
                 group["lr"] = rates[group["name"]] * schedule(along)
             jitter = s.noise * max(0.0, 1 - along / _NOISE_SHARE) ** 2
             shaken = of_all + of_each + jitter * torch.randn(of_all.shape, generator=rng).to(of_all)
-            terms = objective(
-                generator.synthesize(first + shaken * scale, refined(), reference=reference)
+            terms = rendering.objective(
+                generator.synthesize(
+                    first + shaken * scale, refined(), rendering.side, reference=reference
+                )
             )
             loss = (
                 terms["all"].mean()

@@ -11,12 +11,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from semhead_lib.cameras import ELEVATION_RANGE, orbit_cameras
+from semhead_lib.inversion.coarse_steps import coarse_steps
 from semhead_lib.inversion.losses import Objective, image_distance
 from semhead_lib.inversion.search import (
     Best,
     Inverted,
     Search,
-    density_grids,
     schedule,
     steps_of,
 )
@@ -56,22 +56,26 @@ def tune(
     best, search, rng = Best(learnt), Search(), torch.Generator().manual_seed(s.seed)
 
     with (
-        density_grids([generator, before], s.grid) as switch,
-        steps_of(search, s.pivotal_steps, s, "pivotal", progress) as steps,
+        coarse_steps([generator, before], objective, s) as rendering_at,
+        steps_of(search, s.pivotal_steps or 0, s, "pivotal", progress) as steps,
     ):
-        for step in steps:
-            along = step / s.pivotal_steps
-            if switched := switch(along):
+        for along in steps:
+            rendering = rendering_at(along)
+            if rendering.changed:
                 best.judge_anew()
             optimiser.param_groups[0]["lr"] = s.pivotal_lr * schedule(along)
-            terms = objective(generator.synthesize(fitted.w, fitted.cameras, reference=reference))
+            drawn = generator.synthesize(
+                fitted.w, fitted.cameras, rendering.side, reference=reference
+            )
+            terms = rendering.objective(drawn)
             loss = terms["all"].mean()
-            measured = switched or step % s.locality_interval == 0 or step == s.pivotal_steps - 1
+            regular = len(search.losses) % s.locality_interval == 0
+            measured = rendering.changed or regular or steps.last
             if s.locality and measured:
                 styles, cameras = elsewhere(fitted.w, others, rng)
                 with torch.no_grad():
-                    was = before.synthesize(styles, cameras, reference=reference)
-                now = generator.synthesize(styles, cameras, reference=reference)
+                    was = before.synthesize(styles, cameras, rendering.side, reference=reference)
+                now = generator.synthesize(styles, cameras, rendering.side, reference=reference)
                 locality = s.locality * difference(now, was)
                 best.see(loss + locality)
                 loss = loss + s.locality_interval * locality

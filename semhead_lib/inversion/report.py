@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import io
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,6 +24,12 @@ from semhead_lib.models.sampling import to_uint8
 from semhead_lib.viz.plots import depth_colours
 
 SHEET, PAGE = "report.png", "report.html"
+FILES = {  # what may lie beside the report, and what it is
+    "turntable.mp4": "the head, turning",
+    "head.glb": "mesh with a colour at each vertex",
+    "head_textured.glb": "mesh of fewer triangles with a texture",
+    "head_splats.ply": "Gaussian splats on the mesh",
+}
 AROUND = (0, 45, 90, 135, 180, -135, -90, -45)  # degrees
 _ALT = (
     "photograph with landmarks, mask, what was fitted to, fitted head; then the head from "
@@ -125,14 +132,14 @@ def in_words(result: Result) -> list[str]:
 
 def write(result: Result, folder: Path) -> None:
     """`report.png` and `report.html`, which holds the image and needs no other file to be read."""
-    data = io.BytesIO()
+    data, there = io.BytesIO(), [name for name in FILES if (folder / name).is_file()]
     contact_sheet(result).save(data, "PNG")
     write_atomically(folder / SHEET, data.getvalue())
-    write_atomically(folder / PAGE, page(result, data.getvalue()).encode())
+    write_atomically(folder / PAGE, page(result, data.getvalue(), there).encode())
 
 
-def page(result: Result, image: bytes) -> str:
-    """The report as a page without scripts."""
+def page(result: Result, image: bytes, files: Collection[str] = ()) -> str:
+    """The report as a page without scripts; `files` lie beside it and are linked."""
     f = result.metrics
     notes = [note for photo in f["photographs"] for note in photo["notes"]]
     rows = [
@@ -149,6 +156,7 @@ def page(result: Result, image: bytes) -> str:
     curves = curve(result.fitted.style, "style") + curve(result.fitted.pivotal, "pivotal tuning")
     said = "".join(f"<li>{html.escape(note)}</li>" for note in notes)
     code = base64.b64encode(image).decode()
+    links = "".join(f'<li><a href="{n}">{n}</a>: {FILES[n]}</li>' for n in FILES if n in files)
     return (
         '<!doctype html><html lang="en"><meta '
         f'charset="utf-8"><title>{html.escape(result.name)}</title>'
@@ -158,9 +166,7 @@ def page(result: Result, image: bytes) -> str:
         + (f"<h2>Notes</h2><ul>{said}</ul>" if said else "")
         + f"<h2>Loss</h2>{curves}"
         "<h2>Files</h2><ul><li>latent.safetensors: w, cameras, condition</li><li>generator/: the "
-        "tuned generator</li>"
-        '<li><a href="turntable.mp4">turntable.mp4</a></li><li><a href="head.glb">head.glb</a></li>'
-        "<li>metrics.json</li></ul></html>\n"
+        f"tuned generator</li>{links}<li>metrics.json</li></ul></html>\n"
     )
 
 
@@ -177,9 +183,9 @@ def curve(search: Search, name: str, width: int = 420, height: int = 140) -> str
     first, last = np.exp(losses[[0, -1]])
     words = f"{name}: {first:.3f} to {last:.3f} in {len(losses)} steps ({search.stopped})"
     return (
-        f'<metric><svg role="img" aria-label="loss of {name}" width="{width}" height="{height}">'
+        f'<figure><svg role="img" aria-label="loss of {name}" width="{width}" height="{height}">'
         f'<polyline points="{points}" fill="none" stroke="#0072B2" stroke-width="2"/></svg>'
-        f"<figcaption>{html.escape(words)}</figcaption></metric>"
+        f"<figcaption>{html.escape(words)}</figcaption></figure>"
     )
 
 

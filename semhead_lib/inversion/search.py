@@ -4,9 +4,9 @@ what it saw."""
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -17,7 +17,6 @@ from semhead_lib.models.generator import Generator
 
 # Shares of the steps over which rates rise and fall (Karras et al., 2020, appendix D).
 _RISE, _FALL = 0.05, 0.25
-_FEWEST = 12  # samples of a ray, placed by a density grid
 
 
 @dataclass
@@ -39,36 +38,6 @@ class Inverted:
     cameras: Tensor  # [K, 25] of the photographs, refined
     style: Search
     pivotal: Search = field(default_factory=Search)
-
-
-@contextmanager
-def density_grids(generators: list[Generator], nodes: int) -> Iterator[Callable[[float], bool]]:
-    """Render by density grids of so many nodes a side, where a generator has none. What is given
-    is called before each step with the share of the steps that is done. The last quarter goes
-    without, and it says at its first step that losses compare no more with those before.
-
-    A step spends most of its time in the backward pass of samples that are in empty space. The
-    grid (`semhead_lib.ops.density_grid`) places fewer: a step of semhead-128 takes half the time.
-    """
-    usual = [generator.renderer.settings for generator in generators]
-    fast = [
-        s
-        if s.grid or not nodes
-        else replace(s, grid=nodes, coarse=max(s.coarse, nodes), fine=max(s.fine, _FEWEST))
-        for s in usual
-    ]
-
-    def switch(along: float) -> bool:
-        wanted, changed = fast if along < 0.75 else usual, False
-        for generator, settings in zip(generators, wanted, strict=True):
-            changed |= generator.renderer.settings != settings
-            generator.renderer.settings = settings
-        return changed and along > 0
-
-    try:
-        yield switch
-    finally:
-        switch(1.0)
 
 
 def schedule(along: float) -> float:
@@ -100,15 +69,26 @@ class Steps:
         self, search: Search, count: int, settings: InversionSettings, name: str, progress: bool
     ) -> None:
         self._search, self._count, self._settings = search, count, settings
+        self.last = False  # whether the step at hand is
         self._bar = tqdm(total=count, unit="step", desc=name, disable=not progress)
 
-    def __iter__(self) -> Iterator[int]:
-        for step in range(self._count):
-            yield step
-            losses = [terms["all"] for terms in self._search.losses]
-            if plateau(losses, self._settings.patience, self._settings.gain):
+    def __iter__(self) -> Iterator[float]:
+        """The share of the steps that is done. A search whose coarse steps bring nothing more goes
+        on with the others, and ends where they bring nothing more."""
+        step, begun = 0, 0
+        while step < self._count:
+            self.last = step == self._count - 1
+            yield step / self._count
+            step += 1
+            losses = [terms["all"] for terms in self._search.losses[begun:]]
+            if not plateau(losses, self._settings.patience, self._settings.gain):
+                continue
+            exact = math.ceil((self._settings.coarse or 0.0) * self._count)
+            if step >= exact:
                 self._search.stopped = "plateau"
                 return
+            self._bar.total -= exact - step
+            step, begun = exact, len(self._search.losses)
 
     def saw(self, terms: dict[str, Tensor]) -> None:  # [H] each
         """Keep a step's terms. Raises ValueError when they are no numbers any more."""

@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from semhead_lib.settings import check, setting
+
+QUALITIES: dict[str, dict[str, Any]] = {
+    "fast": {"steps": 60, "pivotal_steps": 24, "coarse": 0.95},
+    "default": {"steps": 150, "pivotal_steps": 60, "coarse": 0.9},
+    "best": {"steps": 400, "pivotal_steps": 200, "coarse": 0.5},
+}
 
 
 @dataclass(frozen=True)
@@ -12,7 +19,12 @@ class InversionSettings:
     """How a head is fitted. Raises ValueError for a value out of range."""
 
     space: str = setting("w+", "w | w+", "searched: one style for all layers, or each its own")
-    steps: int = setting(200, "int >= 0", "of the search for the style")
+    quality: str = setting(
+        "default", "fast | default | best", "how many steps are taken, and how many of them coarse"
+    )
+    steps: int | None = setting(
+        None, "int >= 0 or null", "of the search for the style; null = as the quality says"
+    )
     lr: float = setting(
         0.03, "float >= 0", "of the style, in units of the styles' spread", key=False
     )
@@ -45,8 +57,11 @@ class InversionSettings:
         "float >= 0",
         "how fast cameras are refined meanwhile, radians or scene units a step; 0 = they stay",
     )
-    pivotal_steps: int = setting(
-        100, "int >= 0", "of tuning the generator to the photograph at that style; 0 = none"
+    pivotal_steps: int | None = setting(
+        None,
+        "int >= 0 or null",
+        "of tuning the generator to the photograph at that style; 0 = none, null = as the "
+        "quality says",
     )
     pivotal_lr: float = setting(0.002, "float >= 0", "of the generator", key=False)
     locality: float = setting(
@@ -55,11 +70,15 @@ class InversionSettings:
     locality_interval: int = setting(
         2, "int >= 1", "steps from one measurement of that to the next", key=False
     )
+    coarse: float | None = setting(
+        None,
+        "0 <= float <= 1 or null",
+        "share of the steps that render at half the size and by a density grid; null = as the "
+        "quality says",
+        key=False,
+    )
     grid: int = setting(
-        48,
-        "int >= 0",
-        "nodes a side of the density grid that most steps render with, in half the time; 0 = as "
-        "the generator is",
+        48, "int >= 0", "nodes a side of that grid; 0 = none, and samples as the generator has"
     )
     patience: int = setting(
         40, "int >= 1", "steps; a search ends when so many bring less than `gain`", key=False
@@ -71,6 +90,9 @@ class InversionSettings:
 
     def __post_init__(self) -> None:
         check(self)
+        for name, value in QUALITIES[self.quality].items():
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, value)
 
 
 @dataclass(frozen=True)
@@ -103,6 +125,12 @@ class Files:
 
     frames: int = setting(72, "int >= 0", "of the video, a full turn; 0 = no video")
     mesh: int = setting(128, "int >= 0", "grid points along each side of the mesh; 0 = no mesh")
+    texture: int = setting(
+        1024,
+        "0 <= int <= 8192",
+        "texels a side of the texture of another mesh, of half the grid points; 0 = no such mesh",
+    )
+    splats: int = setting(60_000, "int >= 0", "Gaussian splats on the surface; 0 = no such file")
     landmarks: int = setting(
         68, "68 | 5", "dlib's model: 68 (iBUG 300-W, not for commercial use) or 5 points (CC0)"
     )

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from semhead_lib.conditioning.bank import ConditionBank
 from semhead_lib.conditioning.frontal.network import front_features, joined
+from semhead_lib.inversion.coarse_steps import at_half_size
 from semhead_lib.inversion.encoder import StyleEncoder
 from semhead_lib.inversion.losses import Objective
 from semhead_lib.models.generator import Generator
@@ -82,10 +83,13 @@ def encoded(
 def best_of(
     generator: Generator, objective: Objective, styles: Tensor
 ) -> tuple[Tensor, Tensor]:  # [N, W]
-    """The style [1, W] whose head is nearest to the photographs, and the distances of all [N]."""
+    """The style [1, W] whose head is nearest to the photographs, and the distances of all [N]. They
+    are compared at half the size where the generator can."""
     cameras = objective.target.cameras
+    rendering = at_half_size(generator, objective)
+    side, compared = (None, objective) if rendering is None else rendering[:2]
     distances = [
-        objective(generator.synthesize(part, cameras.repeat(len(part), 1)))["all"]
+        compared(generator.synthesize(part, cameras.repeat(len(part), 1), side))["all"]
         for part in styles.split(_AT_A_TIME)
     ]
     distances = torch.cat(distances)

@@ -40,6 +40,15 @@ class Target:
     def __len__(self) -> int:
         return len(self.images)
 
+    def at(self, side: int) -> Target:
+        """The same with images of `side` pixels."""
+        resized = {
+            name: torch.stack([_resized(layer, side) for layer in value])
+            for name, value in vars(self).items()
+            if name != "cameras"
+        }
+        return replace(self, **resized)
+
     def to(self, device: torch.device | str) -> Target:
         return replace(self, **{name: value.to(device) for name, value in vars(self).items()})
 
@@ -75,7 +84,7 @@ def prepare(
                 f"{list(mask.shape)} and {list(reached.shape)}"
             )
         layers = torch.cat([image, mask[None], reached[None]]).float().to(device) / 255
-        colours, coverage, within = _resized(layers, size).split((3, 1, 1))
+        colours, coverage, within = _resized(layers, size).clamp(0, 1).split((3, 1, 1))
         rows.append((torch.lerp(behind, colours * 2 - 1, coverage), coverage, within))
     whole, coverages, withins = (torch.stack(part) for part in zip(*rows, strict=True))
     return Target(whole, coverages, withins, cameras.to(device))
@@ -114,4 +123,4 @@ def _resized(layers: Tensor, size: int) -> Tensor:  # [C, H, W] -> [C, size, siz
     how: dict[str, Any] = (
         dict(mode="area") if smaller else dict(mode="bicubic", align_corners=False)
     )
-    return F.interpolate(layers[None], size=size, **how)[0].clamp(0, 1)
+    return F.interpolate(layers[None], size=size, **how)[0]

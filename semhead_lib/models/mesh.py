@@ -179,19 +179,30 @@ def mesh(
         raise ValueError(f"level must be above 0, got {level:g}")
     raw_level = 1 + level + math.log(-math.expm1(-level))  # softplus(raw_level - 1) = level
 
-    def field(points: Tensor) -> tuple[Tensor, Tensor]:
-        raw, colours = generator.renderer.field(features, points[None].to(features))
-        return raw[0] - raw_level, colours[0, :, :3]
+    def field(points: Tensor) -> Tensor:
+        return generator.renderer.field(features, points[None].to(features))[0][0] - raw_level
 
     try:
-        vertices, faces = surface(
-            lambda p: field(p)[0], resolution, generator.renderer.settings.box, 0.0
-        )
+        vertices, faces = surface(field, resolution, generator.renderer.settings.box, 0.0)
     except ValueError:
         if resolution < 2:
             raise
         where = f"nowhere, or everywhere, above the level {level:g}"
         raise ValueError(f"no surface: the density is {where}") from None
-    parts = [field(part)[1].cpu() for part in torch.from_numpy(vertices).split(_CHUNK)]
-    colours = (torch.cat(parts).clamp(0, 1) * 255).round().to(torch.uint8).numpy()
-    return Mesh(vertices, faces, colours)
+    return Mesh(vertices, faces, colours_at(generator, w, vertices, features))
+
+
+@torch.no_grad()
+def colours_at(
+    generator: Generator,
+    w: Tensor,  # [W] one head, or its w+: [sum(num_ws), W]
+    points: np.ndarray,  # [N, 3] float32 world
+    features: Tensor | None = None,  # the backbone's of w, when they are known already
+) -> np.ndarray:  # [N, 3] uint8
+    """The field's colours at points."""
+    features = generator.feature_map(w[None]) if features is None else features
+    parts = [
+        generator.renderer.field(features, part[None].to(features))[1][0, :, :3].cpu()
+        for part in torch.from_numpy(points).split(_CHUNK)
+    ]
+    return (torch.cat(parts).clamp(0, 1) * 255).round().to(torch.uint8).numpy()

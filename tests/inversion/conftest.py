@@ -3,6 +3,7 @@ known."""
 
 import pytest
 import torch
+from own_heads import SMALL
 from torch.nn.functional import normalize
 
 from semhead_lib.conditioning.bank import ConditionBank
@@ -11,18 +12,6 @@ from semhead_lib.conditioning.semantic import SemanticEncoder
 from semhead_lib.inversion.start import other_styles
 from semhead_lib.models.config import preset
 from semhead_lib.models.generator import Generator
-
-SMALL = dict(
-    plane_side=16,
-    plane_channels=8,
-    backbone_base=512,
-    backbone_most=32,
-    coarse=8,
-    fine=6,
-    z_dim=16,
-    w_dim=16,
-    ball_slope=60.0,  # opaque from the first step
-)
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,17 @@ from semhead_lib.inversion.targets import Target
 from semhead_lib.models.generator import Generator
 
 FRONT = Camera.orbit(0.0, 0.0).label[None]
+SMALL = dict(
+    plane_side=16,
+    plane_channels=8,
+    backbone_base=512,
+    backbone_most=32,
+    coarse=8,
+    fine=6,
+    z_dim=16,
+    w_dim=16,
+    ball_slope=60.0,  # opaque from the first step
+)
 
 
 def photographs(generator: Generator, w: torch.Tensor, azimuths=(20.0,)) -> Target:

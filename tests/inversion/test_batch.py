@@ -24,7 +24,8 @@ from semhead_lib.models.mesh import Mesh
 from semhead_lib.viz.exports import write_mesh
 
 pytest.importorskip("dlib")
-QUICK = ["steps=4", "pivotal_steps=2", "frames=4", "mesh=24", "candidates=2", "device=cpu"]
+QUICK = ["steps=4", "pivotal_steps=2", "frames=4", "mesh=24", "texture=64", "splats=99"]
+QUICK += ["candidates=2", "device=cpu"]
 FILES = {
     "report.png",
     "report.html",
@@ -32,6 +33,8 @@ FILES = {
     "generator",
     "turntable.mp4",
     "head.glb",
+    "head_textured.glb",
+    "head_splats.ply",
     "metrics.json",
 }
 
@@ -118,6 +121,8 @@ def test_what_is_written_can_be_opened_again(inverted):
 
 
 def test_the_mesh_stands_upright_and_is_coloured(inverted):
+    page = (inverted[0] / "other" / "report.html").read_text()
+    assert '<a href="head_textured.glb">' in page and '<a href="head_splats.ply">' in page
     (head,) = trimesh.load(inverted[0] / "other" / "head.glb", process=False).geometry.values()
     assert len(head.faces) > 100 and np.abs(head.vertices).max() < 0.51
     assert head.visual.vertex_attributes["color"].shape == (len(head.vertices), 3)

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from own_heads import photographs
+from own_heads import SMALL, photographs
 
 from semhead_lib.cameras import orbit_angles
 from semhead_lib.conditioning.frontal.network import front_features, joined
@@ -19,6 +19,8 @@ from semhead_lib.inversion.refinement import RefinedCameras
 from semhead_lib.inversion.search import Search, steps_of
 from semhead_lib.inversion.settings import InversionSettings
 from semhead_lib.inversion.start import best_of, candidates, condition_of, mean_style
+from semhead_lib.models.config import preset
+from semhead_lib.models.generator import Generator
 from semhead_lib.models.renderer import Renderer
 from semhead_lib.models.sampling import to_uint8
 
@@ -169,9 +171,50 @@ def test_a_plateau_ends_a_search(generator, objective, others):
         objective,
         others[1:2],
         others,
-        replace(QUICK, lr=1e-6, noise=0.0, patience=5, gain=0.01),
+        replace(QUICK, lr=1e-6, noise=0.0, patience=5, gain=0.01, coarse=0.0),
     )
-    assert found.style.stopped == "plateau" and len(found.style.losses) < 40
+    assert found.style.stopped == "plateau" and len(found.style.losses) == 6
+
+
+def test_after_a_plateau_of_coarse_steps_come_the_others(generator, objective, others):
+    flat = replace(QUICK, lr=1e-6, noise=0.0, patience=5, gain=0.01, coarse=0.8)
+    found = search_style(generator, objective, others[1:2], others, flat)
+    assert found.style.stopped == "plateau" and len(found.style.losses) == 6 + 6
+    found = search_style(generator, objective, others[1:2], others, replace(flat, coarse=0.9))
+    assert found.style.stopped == "finished" and len(found.style.losses) == 6 + 4
+
+
+def test_most_steps_render_at_half_the_size(others, clip, monkeypatch):
+    torch.manual_seed(0)
+    sizes = dict(resolution=64, raw_resolution=64, super_channels=())
+    large = Generator(preset("semhead-32", condition_dim=128, **(SMALL | sizes)))
+    large.requires_grad_(False)
+    objective, seen = Objective(photographs(large, others[:1]), clip), []
+    render = Renderer.forward
+
+    def recorded(self, features, cameras, side, **more):
+        seen.append(side)
+        return render(self, features, cameras, side, **more)
+
+    monkeypatch.setattr(Renderer, "forward", recorded)
+    half = replace(QUICK, steps=20, coarse=0.8)
+    found = search_style(large, objective, others[1:2], others, half)
+    assert seen == [32] * 16 + [64] * 4
+    losses = [terms["all"] for terms in found.style.losses]
+    assert losses[16] < 0.8 * losses[0], "what the coarse steps find holds at the whole size"
+    seen.clear()
+    tuned = tune(found, objective, others, replace(half, pivotal_steps=5))
+    assert seen[0] == 32 and seen[-1] == 64 and len(tuned.pivotal.losses) == 5
+
+
+def test_qualities_set_what_is_not_given():
+    fast, best = (InversionSettings(quality=name) for name in ("fast", "best"))
+    assert fast.steps < InversionSettings().steps < best.steps
+    given = InversionSettings(quality="best", steps=7)
+    assert given.steps == 7 and given.pivotal_steps == best.pivotal_steps
+    assert replace(fast, seed=1).steps == fast.steps
+    with pytest.raises(ValueError, match="quality must be one of fast, default, best, got 'good'"):
+        InversionSettings(quality="good")
 
 
 def test_ctrl_c_gives_the_best_so_far(generator, objective, others):

@@ -1,0 +1,72 @@
+"""Coarse steps: most steps of a search render at half the size and by a density grid.
+
+A step spends most of its time in the renderer's backward pass. A density grid
+(`semhead_lib.ops.density_grid`) places fewer samples in empty space; half the size has a quarter of
+the rays, and the encoder looks at images of 64 pixels anyway. The last steps go without both, so that
+what is found is found in the generator's own images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import NamedTuple
+
+from semhead_lib.inversion.losses import Objective
+from semhead_lib.inversion.settings import InversionSettings
+from semhead_lib.models.generator import Generator
+
+_FEWEST = 12  # samples of a ray, placed by a density grid
+_SMALLEST = 32  # pixels a side of images at half the size
+
+
+class Rendering(NamedTuple):
+    """How a step renders, and what its images are compared with."""
+
+    side: int | None  # pixels a side of the raw image; None: the generator's
+    objective: Objective
+    changed: bool  # losses compare no more with those before
+
+
+def at_half_size(generator: Generator, objective: Objective) -> Rendering | None:
+    """Images of half the size; None for a generator with super-resolution, whose images have one
+    size, or with images that are small."""
+    config = generator.config
+    if config.raw_resolution != config.resolution or config.resolution < 2 * _SMALLEST:
+        return None
+    return Rendering(config.resolution // 2, objective.at(config.resolution // 2), False)
+
+
+@contextmanager
+def coarse_steps(
+    generators: list[Generator], objective: Objective, settings: InversionSettings
+) -> Iterator[Callable[[float], Rendering]]:
+    """What is given is called before each step with the share of the steps that is done. A
+    generator that has a density grid keeps its own; one with super-resolution keeps its size."""
+    nodes = settings.grid
+    usual = [generator.renderer.settings for generator in generators]
+    fast = [
+        s
+        if s.grid or not nodes
+        else replace(s, grid=nodes, coarse=max(s.coarse, nodes), fine=max(s.fine, _FEWEST))
+        for s in usual
+    ]
+    coarse, exact = at_half_size(generators[0], objective), Rendering(None, objective, False)
+    before: list[bool] = []  # whether the last step was a coarse one
+
+    def switch(along: float) -> Rendering:
+        is_coarse = along < (settings.coarse or 0.0)
+        for generator, wanted in zip(generators, fast if is_coarse else usual, strict=True):
+            generator.renderer.settings = wanted
+        differs = coarse is not None or fast != usual
+        changed = differs and bool(before) and before[-1] != is_coarse
+        before[:] = [is_coarse]
+        rendering = exact if coarse is None or not is_coarse else coarse
+        return rendering._replace(changed=changed)
+
+    try:
+        yield switch
+    finally:
+        for generator, settings_before in zip(generators, usual, strict=True):
+            generator.renderer.settings = settings_before
