@@ -4,6 +4,7 @@ renamed."""
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import inspect
 import itertools
@@ -104,7 +105,11 @@ def held_folder(folder: Path) -> Iterator[None]:
 
 
 def _make(folder: Path) -> list[Path]:
-    """Make a folder; which were missing, the innermost first."""
+    """Make a folder; which were missing, the innermost first. Raises NotADirectoryError naming a
+    file that is in the place of one."""
+    for place in (folder, *folder.parents):
+        if place.exists() and not place.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, "is a file, expected a folder", str(place))
     missing = [place for place in (folder, *folder.parents) if not place.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     return missing

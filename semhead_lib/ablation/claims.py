@@ -21,6 +21,7 @@ from semhead_lib.ablation.analysis import (
 from semhead_lib.ablation.claim_list import CLAIMS, OTHER, Claim
 from semhead_lib.ablation.plan import FACTORS
 from semhead_lib.conditioning.cameras import FRONT
+from semhead_lib.metrics.names import display_name
 
 SUPPORTED, NOT_SUPPORTED, OPPOSITE, OPEN = (
     "supported",
@@ -126,4 +127,4 @@ def as_table(verdicts: Sequence[Verdict]) -> pd.DataFrame:
 
 def _named(claim: Claim) -> dict[str, str]:
     where = "" if claim.scope == "all" else f" at {claim.scope}°"
-    return {"claim": claim.text, "metric": claim.metric.replace("_", " ") + where}
+    return {"claim": claim.text, "metric": display_name(claim.metric) + where}

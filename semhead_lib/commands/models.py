@@ -104,9 +104,9 @@ def evaluate(config: models.Evaluate) -> None:
 
     from semhead_lib import api
     from semhead_lib.atomic import place_lock, remove_leftovers, write_atomically
-    from semhead_lib.evaluation.judging import check_out
     from semhead_lib.evaluation.page import PAGE, Entry, write_evaluation
     from semhead_lib.evaluation.protocol import dumps
+    from semhead_lib.evaluation.targets import check_out
 
     settings = values_of(config, "model", "data", "out")
     out, sheets = Path(config.out), []
@@ -126,8 +126,8 @@ def evaluate(config: models.Evaluate) -> None:
         found.table(scopes=[name for name in found.generated if name != "all"]),
         sep="\n\n",
     )
-    for what, why in found.about.get("left_out", {}).items():
-        print(f"left out: {what}: {why}")
+    for line in found.left_out():
+        print(line)
     if not as_file:
         print(out / PAGE)
 
@@ -150,8 +150,8 @@ def compare(config: models.Compare) -> None:
     print(side_by_side(entries))
     for entry in entries:
         print(f"\n{entry.name}", entry.found.table(scopes=scopes), sep="\n\n")
-        for what, why in entry.found.about.get("left_out", {}).items():
-            print(f"left out: {what}: {why}")
+        for line in entry.found.left_out():
+            print(line)
     print(Path(config.out) / PAGE)
 
 
@@ -166,6 +166,8 @@ def render_plan(config: models.RenderPlan) -> None:
     from semhead_lib.evaluation.render_plan import RenderPlan
 
     asked: dict[str, Any] = dict(views=config.views, seed=config.seed, parts=config.conditions)
+    if config.cameras == "bins" and config.reference is not None:
+        raise UsageError("reference=... is for cameras=reference; cameras=bins needs no dataset")
     if config.cameras == "bins":
         plan = RenderPlan.of_bins(config.heads, **asked)
     elif config.reference is None:

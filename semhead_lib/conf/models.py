@@ -214,7 +214,8 @@ class Compare(ComparisonSettings):
 
     generators: list[str] = needed(
         "paths",
-        "model folders, folders or zips of images with cameras, module:function, metrics.json",
+        "names of generators that ship, model folders, folders or zips of images with cameras, "
+        "module:function, metrics.json",
     )
     out: str = needed("path", "folder to write")
     reference: str | None = setting(

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
 from semhead_lib.atomic import holds_out, write_atomically
 from semhead_lib.errors import UsageError
 from semhead_lib.evaluation.features import DEFAULT, FeatureExtractor
-from semhead_lib.evaluation.image_sets import ImageSet
+from semhead_lib.evaluation.finished import KEY, Finished, finished, key_of, load_entry
 from semhead_lib.evaluation.judging import (
-    AnySource,
-    check_out,
+    check_extras,
     common_viewing,
     description,
     fixed_plan,
@@ -26,10 +22,8 @@ from semhead_lib.evaluation.judging import (
     made_heads,
     reference_resolution,
     reference_subjects,
-    source_of,
 )
 from semhead_lib.evaluation.page import (
-    HEADS,
     METRICS,
     PAGE,
     POLAR,
@@ -38,17 +32,15 @@ from semhead_lib.evaluation.page import (
     write_evaluation,
     write_page,
 )
-from semhead_lib.evaluation.result import Evaluation
+from semhead_lib.evaluation.reference_statistics import ReferenceStatistics
 from semhead_lib.evaluation.samples import hashed
 from semhead_lib.evaluation.settings import ImageSetSettings
-from semhead_lib.evaluation.sources import FunctionSource
-from semhead_lib.files import file_digest, in_file, read_json
+from semhead_lib.evaluation.targets import AnySource, check_out, source_of
 from semhead_lib.metrics.azimuth import AzimuthBins
 from semhead_lib.metrics.comparison import ALL
-from semhead_lib.models.generator import WEIGHTS, folder_of
+from semhead_lib.metrics.names import display_name
 
 COMPARISON = "comparison.json"
-_KEY = "key"  # in `about`: tells whether a finished evaluation is the one that is asked for
 _OTHERWISE = ("judged",)  # in what protocols of comparable metrics differ
 
 
@@ -59,7 +51,7 @@ def compare(
     out: Path | str,
     *,
     names: Sequence[str] | None = None,  # in tables; None: those of folders, files and functions
-    heads: int = 256,
+    heads: int | None = None,  # None: those of a plan, else 256 or what image sets have
     views: int | None = None,
     psi: float = 1.0,
     bins: AzimuthBins = AzimuthBins(),  # noqa: B008 (frozen)
@@ -79,22 +71,35 @@ def compare(
     """
     out, sets = Path(out), sets or ImageSetSettings()
     check_out(out, reference, *generators)
+    check_extras(identity_heads)
     called = _names(generators, names)
+    for name in called:
+        if (out / name).exists() and not (out / name).is_dir():
+            raise UsageError(f"names: {out / name} is a file, expected a folder or nothing")
     entries: dict[str, Entry] = {}
+
+    def add(entry: Entry) -> None:
+        for first in list(entries.values())[:1]:
+            check_comparable(first, entry)
+        entries[entry.name] = entry
+
     todo: list[tuple[str, AnySource, Path | str]] = []
     for name, target in zip(called, generators, strict=True):
         if str(target).endswith(".json"):
-            entries[name] = load_entry(target, name)
+            add(load_entry(target, name))
         else:
             options: dict[str, Any] = dict(views=views, psi=psi, device=device, name=name)
             todo.append((name, source_of(target, sets, **options), target))
+    asked = dict(heads=heads, views=views, identity_heads=identity_heads or None, plan=sets.plan)
+    if not todo and (unused := [name for name, value in asked.items() if value is not None]):
+        raise UsageError(f"{', '.join(unused)}: nothing is judged, every generator is a .json")
     if todo:
         if reference is None:
             raise UsageError(f"reference=... is needed to judge {todo[0][0]}: a dataset of ours")
         settings = dict(psi=psi, seed=seed, identity_heads=identity_heads)
         sources = [source for _, source, _ in todo]
         plan = fixed_plan(sources, sets.plan)
-        count = heads_wanted(sources, plan, heads)
+        count = heads_wanted(sources, plan, heads, views)
         subjects = reference_subjects(reference, 2 * count, progress)
         seen: dict[str, Any] = dict(heads=count, views=views, seed=seed)
         viewing = common_viewing(sources, subjects, plan, **seen)
@@ -105,69 +110,36 @@ def compare(
         settings |= {
             "bins": bins.count,
             "data": subjects.digest,
-            "cameras": hashed(viewing.cameras),
+            "cameras": [viewing.kind, viewing.seed, hashed(viewing.cameras)],
         }
         stats = words = None
+        keys = {name: key_of(source, target, settings) for name, source, target in todo}
+        there = finished(out, keys.values(), called)
         for name, source, target in todo:
-            key = _key_of(source, target, settings)
-            if (done := _finished(out / name, name, key)) is not None:
-                entries[name] = done
+            key = keys[name]
+            if (done := there.get(key or "")) is not None:
+                add(done.named(name, out / name, target))
                 continue
             if stats is None or words is None:
                 kept: dict[str, Any] = dict(bins=bins, seed=seed, store=store, progress=progress)
                 stats, words = viewing.statistics(subjects, side, *extractors, **kept)
+                for first in list(entries.values())[:1]:
+                    _check_protocol(first, name, stats)
             judged = made_heads(source, viewing, stats, progress)
-            about = description(source, target, viewing, words) | {_KEY: key}
-            asked: dict[str, Any] = dict(identity_heads=identity_heads, progress=progress)
-            found = judge_heads(judged, stats, about, **asked)
-            entries[name] = Entry(name, found, heads_sheet(judged.samples, stats.bins))
+            about = description(source, target, viewing, words) | {KEY: key}
+            how: dict[str, Any] = dict(identity_heads=identity_heads, progress=progress)
+            found = judge_heads(judged, stats, about, **how)
+            entry = Entry(name, found, heads_sheet(judged.samples, stats.bins))
+            add(entry)
             (out / name).mkdir(exist_ok=True)
-            write_evaluation(out / name, entries[name])
+            write_evaluation(out / name, entry)
+            if key is not None:
+                there[key] = Finished(out / name, entry)
     ordered = [entries[name] for name in called]
-    for entry in ordered[1:]:
-        check_comparable(ordered[0], entry)
     write_page(out, ordered, f"Comparison of {', '.join(called)}")
     whole = {entry.name: entry.found.as_json() for entry in ordered}
     write_atomically(out / COMPARISON, (json.dumps(whole, indent=1) + "\n").encode())
     return ordered
-
-
-def load_entry(path: Path | str, name: str) -> Entry:
-    """Metrics that `semhead evaluate` wrote, and the heads beside them, if there are any. Raises
-    FileNotFoundError, or ValueError naming the file."""
-    path = Path(path)
-    content = read_json(path)
-    try:
-        found = Evaluation.from_json(content)
-        if "frechet" not in found.generated.get("all", {}):
-            raise ValueError("has no Fréchet distance over all views")
-        _check_about(found.about)
-        if wrong := [scope for scope in found.generated if not _is_scope(scope)]:
-            raise ValueError(f"expected all and azimuths in degrees, got {wrong[0]!r:.60}")
-    except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
-        raise ValueError(in_file(path, error)) from None
-    sheet = path.with_name(HEADS) if path.name == METRICS else None
-    if sheet is None or not sheet.is_file():
-        return Entry(name, found)
-    try:
-        with Image.open(sheet, formats=("WEBP",)) as image:
-            return Entry(name, found, image.convert("RGB"))
-    except Exception as error:  # decoders meet damage with many kinds of exceptions
-        raise ValueError(f"{sheet}: is not a readable image: {error}") from None
-
-
-def _check_about(about: dict[str, Any]) -> None:
-    """Raise ValueError for what no evaluation says of itself."""
-    left_out = about.get("left_out", {})
-    if not isinstance(about.get("seen", ""), str) or not isinstance(left_out, dict):
-        raise ValueError("about: seen must be a text, and left_out texts by name")
-
-
-def _is_scope(scope: str) -> bool:
-    try:
-        return scope == ALL or abs(float(scope)) <= 360
-    except ValueError:
-        return False
 
 
 def check_comparable(one: Entry, other: Entry) -> None:
@@ -180,10 +152,26 @@ def check_comparable(one: Entry, other: Entry) -> None:
             ours, theirs = (asdict(m.protocol) for m in (mine, its))
             for key, value in ours.items():
                 if key not in _OTHERWISE and theirs[key] != value:
-                    raise ValueError(
-                        f"{one.name} and {other.name} cannot be compared: {metric} ({scope}) was "
-                        f"measured with {key} {value} there and {theirs[key]} here"
-                    )
+                    where = "" if scope == ALL else f" at {scope}°"
+                    what = f"{display_name(metric)}{where}"
+                    raise ValueError(_unlike(one.name, other.name, what, key, value, theirs[key]))
+
+
+def _check_protocol(one: Entry, other: str, stats: ReferenceStatistics) -> None:
+    """Raise ValueError where the heads of `other` would be measured otherwise: before they are."""
+    protocol = one.found.generated[ALL]["frechet"].protocol
+    known: dict[str, Any] = dict(features=stats.extractor.identity, heads=len(stats.matched))
+    known |= dict(resolution=stats.matched_samples.resolution, seed=stats.seed, data=stats.data)
+    for key, value in known.items():
+        if (its := getattr(protocol, key)) != value:
+            raise ValueError(_unlike(one.name, other, display_name("frechet"), key, its, value))
+
+
+def _unlike(one: str, other: str, what: str, key: str, its: Any, value: Any) -> str:
+    return (
+        f"{one} and {other} cannot be compared: {what} is measured with {key} {its} of {one}, and "
+        f"{value} of {other}"
+    )
 
 
 def _names(generators: Sequence[Path | str], names: Sequence[str] | None) -> list[str]:
@@ -207,23 +195,3 @@ def _name(target: str) -> str:
     if path.name == METRICS or path.name == "generator":  # of a training: the folder's is the name
         path = path.resolve().parent
     return path.resolve().stem if path.suffix in (".json", ".zip") else path.resolve().name
-
-
-def _key_of(source: AnySource, target: Path | str, settings: dict[str, Any]) -> str | None:
-    """Of an evaluation: equal for equal images, settings and data; None for a function, of which
-    nothing is known."""
-    if isinstance(source, FunctionSource):
-        return None
-    if isinstance(source, ImageSet):
-        whose = source.fingerprint()
-    else:
-        whose = file_digest(folder_of(target) / WEIGHTS)
-    content = json.dumps([whose, settings], sort_keys=True)
-    return hashlib.sha256(content.encode()).hexdigest()[:16]
-
-
-def _finished(folder: Path, name: str, key: str | None) -> Entry | None:
-    if key is None or not (folder / METRICS).is_file():
-        return None
-    entry = load_entry(folder / METRICS, name)
-    return entry if entry.found.about.get(_KEY) == key else None

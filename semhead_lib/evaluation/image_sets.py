@@ -85,7 +85,8 @@ class ImageSet:
         name: str | None = None,  # in tables; None: that of the folder or zip
         views: int | None = None,  # of each head; None: as many as every head has
     ) -> None:
-        self.path, self.name = Path(path), name or Path(path).resolve().stem
+        self.path, self._stem = Path(path), Path(path).resolve().stem
+        self.name = name or self._stem
         if (self.path / RENDERED).exists() and not (self.path / MANIFEST).exists():
             raise ValueError(f"{path}: is not rendered to the end: run plan_renderer.py again")
         self._source = ArchiveSource(path, camera=camera)
@@ -93,7 +94,9 @@ class ImageSet:
             warnings.warn(note, stacklevel=2)
         self.side = self._source.subject(0).views.shape[-1]
         if self.side < LEAST_SIDE:
-            raise ValueError(f"{path}: images need {LEAST_SIDE} pixels a side, got {self.side}")
+            raise ValueError(
+                f"{path}: images need {LEAST_SIDE} pixels a side or more, got {self.side}"
+            )
         self._steps, self._most_views = parse_camera(camera), views
         archive = self._source.archive
         self._names, content = archive.images(), _content(archive)
@@ -121,7 +124,7 @@ class ImageSet:
         """Tells these images and labels from others."""
         archive = self._source.archive
         labels = hashlib.sha256(archive.read(MANIFEST)).hexdigest()
-        kinds = {kind: len(groups) for kind, groups in self.kinds.items()}
+        kinds = hashlib.sha256(json.dumps(self.kinds).encode()).hexdigest()
         surfaces = depths(archive, self.plan) if self.plan else ""
         return f"{archive.fingerprint()} {labels} {kinds} {self._steps} {self.plan} {surfaces}"
 
@@ -147,7 +150,7 @@ class ImageSet:
             rows = self._chosen(self._main, heads, views, viewing.seed)
             kept = self._read(rows, resolution, progress)
             fronts, own_front = self._fronts(rows, kept, resolution)
-        made = f"{self.name} [images {hashed(kept)}]"
+        made = f"{self._stem} [images {hashed(kept)}]"
         if self._main != "none":
             made += f", condition camera {_WORDS.get(self._main, self._main)}"
         samples = Samples(kept, viewing.cameras, fronts, made, front_views=own_front)
@@ -203,7 +206,7 @@ class ImageSet:
         if not torch.equal(self._cameras[torch.tensor(rows)], viewing.cameras):
             return None
         images = self._read(rows, resolution, progress)
-        made = f"{self.name} [images {hashed(images)}], condition camera {_WORDS[part]}"
+        made = f"{self._stem} [images {hashed(images)}], condition camera {_WORDS[part]}"
         return Samples(images, viewing.cameras, None, made)
 
     def _chosen(self, kind: str, heads: int, most_views: int, seed: int) -> list[list[int]]:

@@ -11,13 +11,14 @@ from typing import Any
 import torch
 from PIL import Image
 
-from semhead_lib.data.dataset.manifest import MANIFEST, Manifest
+from semhead_lib.data.dataset.manifest import Manifest
 from semhead_lib.data.dataset.memory import SubjectsInMemory
 from semhead_lib.data.dataset.packed import is_packed, load_packed, open_packed
+from semhead_lib.data.portraits.faces import face_judge
 from semhead_lib.devices import available_cores
 from semhead_lib.evaluation.appearance import identities
 from semhead_lib.evaluation.features import FeatureExtractor
-from semhead_lib.evaluation.image_sets import ImageSet, is_image_set
+from semhead_lib.evaluation.image_sets import ImageSet
 from semhead_lib.evaluation.matching import Viewing
 from semhead_lib.evaluation.measures import consistency
 from semhead_lib.evaluation.page import heads_sheet
@@ -27,55 +28,24 @@ from semhead_lib.evaluation.render_plan import RenderPlan
 from semhead_lib.evaluation.report import judge, merge_both
 from semhead_lib.evaluation.result import Evaluation
 from semhead_lib.evaluation.samples import Samples
-from semhead_lib.evaluation.settings import ImageSetSettings
+from semhead_lib.evaluation.settings import HEADS, ImageSetSettings
 from semhead_lib.evaluation.sources import (
     CONDITIONED,
-    FunctionSource,
     GeneratorSource,
     JudgedHeads,
 )
 from semhead_lib.evaluation.statistics import Metrics, merge, protocol_of
+from semhead_lib.evaluation.targets import AnySource, source_of
 from semhead_lib.metrics.azimuth import AzimuthBins, BinnedFeatures
 from semhead_lib.metrics.comparison import ALL
 from semhead_lib.metrics.frechet import frechet_distance
 from semhead_lib.metrics.intervals import half_sample_interval, orders
 
-AnySource = ImageSet | FunctionSource | GeneratorSource
 
-
-def is_function(target: Path | str) -> bool:
-    """Whether `target` names a function, "module:function", and no file."""
-    return ":" in str(target) and not Path(target).exists()
-
-
-def check_out(out: Path | str, *read: Path | str | None) -> None:
-    """Raise ValueError where results would be written into a dataset or among images that are
-    read."""
-    place = Path(out).resolve()
-    for path in read:
-        if path is None or is_function(path) or not (folder := Path(path).resolve()).is_dir():
-            continue
-        within = folder in place.parents and (folder / MANIFEST).exists()
-        if place == folder or within:
-            raise ValueError(f"out={out} lies in {path}, which is read: name another place")
-
-
-def source_of(
-    target: Path | str,
-    sets: ImageSetSettings,
-    *,
-    views: int | None = None,
-    psi: float = 1.0,
-    device: str = "cpu",
-    name: str | None = None,
-) -> AnySource:
-    """What `target` names: a function, a set of images, or else a generator of ours. Raises as
-    they do."""
-    if is_function(target):
-        return FunctionSource(str(target), name)
-    if is_image_set(target):
-        return ImageSet(target, sets.group, sets.camera, name, views)
-    return GeneratorSource(target, device, psi, name)
+def check_extras(identity_heads: int) -> None:
+    """Raise ModuleNotFoundError for what will be missing in the end, before anything is judged."""
+    if identity_heads:
+        face_judge()
 
 
 def fixed_plan(sources: Sequence[AnySource], path: Path | str | None) -> RenderPlan | None:
@@ -87,13 +57,28 @@ def fixed_plan(sources: Sequence[AnySource], path: Path | str | None) -> RenderP
     return plan
 
 
-def heads_wanted(sources: Sequence[AnySource], plan: RenderPlan | None, heads: int) -> int:
-    """How many heads are judged, before their cameras are looked at."""
-    if plan is not None:
-        return plan.summary.heads
+def heads_wanted(
+    sources: Sequence[AnySource], plan: RenderPlan | None, heads: int | None, views: int | None
+) -> int:
+    """How many heads are judged, before their cameras are looked at. Raises ValueError where other
+    heads or views are asked for than a plan fixes, or more heads than a set of images has."""
     sets = [source for source in sources if isinstance(source, ImageSet)]
-    planned = [source.plan.heads for source in sets if source.plan is not None]
-    return planned[0] if planned else min([heads, *(len(source) for source in sets)])
+    planned = [(f"the plan of {s.path}", s.plan) for s in sets if s.plan is not None]
+    if plan is not None:
+        planned.insert(0, ("the render plan", plan.summary))
+    for what, fixed in planned:
+        for name, asked, has in (("heads", heads, fixed.heads), ("views", views, fixed.views)):
+            if asked is not None and asked != has:
+                raise ValueError(
+                    f"{name}={asked} is asked for, but {what} fixes {name}={has}: leave {name} out, "
+                    "or render by another plan"
+                )
+    if planned:
+        return planned[0][1].heads
+    for source in sets:
+        if heads is not None and heads > len(source):
+            raise ValueError(f"heads={heads} is asked for, but {source.path} has {len(source)}")
+    return min([HEADS if heads is None else heads, *map(len, sets)])
 
 
 def common_viewing(
@@ -106,9 +91,15 @@ def common_viewing(
     seed: int,
 ) -> Viewing:
     """The cameras from which all sources are judged: those of the plan, else those of the sets of
-    images, else those of the reference. Raises ValueError for sets that were rendered from others.
+    images, else those of the reference. Raises ValueError for sets that were rendered from others,
+    and for generators whose conditions the subjects do not have.
     """
+    for source in sources:
+        if isinstance(source, GeneratorSource):
+            source.check_conditions(subjects[0].semantic_encoder)
     least = min(len(subject.views) for subject in subjects)
+    if views is not None and views > least:
+        raise ValueError(f"views={views} is asked for, but a subject of the reference has {least}")
     found = None
     if plan is not None:
         found = Viewing(plan.summary.cameras, plan.cameras, plan.summary.seed), "the plan"
@@ -244,7 +235,7 @@ def evaluate_images(
     encoder: FeatureExtractor,
     sets: ImageSetSettings | None = None,
     *,
-    heads: int,
+    heads: int | None = None,  # None: those of the plan, else 256 or what the images have
     views: int | None = None,
     bins: AzimuthBins = AzimuthBins(),  # noqa: B008 (frozen)
     seed: int = 0,
@@ -259,10 +250,11 @@ def evaluate_images(
 
     Raises ValueError for images, cameras or data that do not suit each other.
     """
+    check_extras(identity_heads)
     sets = sets or ImageSetSettings()
     source = source_of(target, sets, views=views, psi=psi, device=device)
     plan = fixed_plan([source], sets.plan)
-    heads = heads_wanted([source], plan, heads)
+    heads = heads_wanted([source], plan, heads, views)
     subjects = reference_subjects(data, 2 * heads, progress)
     viewing = common_viewing([source], subjects, plan, heads=heads, views=views, seed=seed)
     side = sets.resolution or min(source.side, subjects.manifest.layout.resolution)

@@ -23,6 +23,7 @@ from semhead_lib.evaluation.result import Evaluation
 from semhead_lib.evaluation.samples import Samples
 from semhead_lib.metrics.azimuth import AzimuthBins
 from semhead_lib.metrics.comparison import ALL
+from semhead_lib.metrics.names import HIGHER, LOWER, better, display_name
 
 METRICS, PAGE, POLAR, HEADS = "metrics.json", "index.html", "quality.svg", "heads.webp"
 _POLAR = {  # metric -> title
@@ -30,11 +31,6 @@ _POLAR = {  # metric -> title
     "recall": "Recall by azimuth (higher is better)",
     "diversity": "Diversity by azimuth (real heads: 1)",
 }
-_LOWER = ("frechet", "kernel", "directional_bias", "face_on_back", "heads_with_face")
-_LOWER += ("consistency_l1",)
-_HIGHER = ("precision", "recall", "density", "coverage", "diversity", "cross_view", "mode_cov")
-_HIGHER += ("condition_recall", "consistency_psnr", "faces_found", "identity")
-_ONE = ("power_",)  # 1 is ideal
 _NOTE = (
     "<p>Arrows say which way is better; of <i>power</i>, generated over real in a band of cycles an "
     "image, 1 is ideal. A value is bold where its interval lies beyond those of all others. In "
@@ -76,11 +72,12 @@ def heads_sheet(samples: Samples, bins: AzimuthBins, heads: int = 4) -> Image.Im
     return _image(sheet)
 
 
-def write_evaluation(folder: Path, entry: Entry) -> None:
-    """An evaluation's folder: metrics.json, quality.svg, heads.webp, and index.html, which holds
-    all of it."""
+def write_evaluation(folder: Path, entry: Entry, sheet: bytes | None = None) -> None:
+    """An evaluation's folder: metrics.json, quality.svg, heads.webp (`sheet`, where it is there
+    already), and index.html, which holds all of it."""
+    (folder / METRICS).unlink(missing_ok=True)  # it comes last: what it lies beside belongs to it
     if entry.heads is not None:
-        write_atomically(folder / HEADS, _webp(entry.heads))
+        write_atomically(folder / HEADS, sheet or _webp(entry.heads))
     write_page(folder, [entry], f"Evaluation of {entry.name}")
     write_atomically(folder / METRICS, dumps(entry.found.as_json()).encode())
 
@@ -134,7 +131,7 @@ def side_by_side(entries: Sequence[Entry], scope: str = ALL) -> str:
         found = [e.found.generated.get(scope, {}).get(metric) for e in entries]
         real = entries[0].found.real.get(scope, {}).get(metric)
         cells = [f"{m}" if m else "–" for m in (*found, real)]
-        rows.append([metric.replace("_", " "), *cells])
+        rows.append([display_name(metric), *cells])
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
@@ -199,7 +196,7 @@ def _about(entries: Sequence[Entry]) -> str:
     for entry in entries:
         about = entry.found.about
         lines = [about.get("seen", ""), _measured(entry.found).protocol.judged]
-        lines += [f"left out: {what}: {why}" for what, why in about.get("left_out", {}).items()]
+        lines += entry.found.left_out()
         said = "<br>".join(html.escape(line) for line in lines if line)
         parts.append(f"<dt>{html.escape(entry.name)}</dt><dd>{said}</dd>")
     return f"<dl>{''.join(parts)}</dl>"
@@ -218,18 +215,15 @@ def _measured_words(found: Evaluation) -> str:
 
 
 def _named(metric: str) -> str:
-    kinds = {_LOWER: " ↓", _HIGHER: " ↑", _ONE: " → 1"}
-    found = (arrow for kind, arrow in kinds.items() if metric.startswith(kind))
-    arrow = " ↑" if metric == "condition_cosine" else next(found, "")
-    return html.escape(metric.replace("_", " ")) + arrow
+    return html.escape(f"{display_name(metric)} {better(metric)}".rstrip())
 
 
 def _best(metric: str, found: Sequence[Metric | None]) -> Metric | None:
     """The one whose interval lies beyond those of all others, on the better side."""
     known = [m for m in found if m is not None]
-    if len(known) < 2 or not metric.startswith((*_LOWER, *_HIGHER)):
+    if len(known) < 2 or better(metric) not in (LOWER, HIGHER):
         return None
-    lower = metric.startswith(_LOWER)
+    lower = better(metric) == LOWER
     best, *others = sorted(known, key=lambda m: m.value if lower else -m.value)
     apart = all(best.high < m.low if lower else best.low > m.high for m in others)
     return best if apart else None

@@ -172,7 +172,6 @@ def main():
         sys.exit("%s: %s: %s" % (given.plan, type(error).__name__, error))  # noqa: UP031
     if given.out.exists() and not given.out.is_dir():
         sys.exit("%s is no folder" % given.out)  # noqa: UP031
-    given.out.mkdir(parents=True, exist_ok=True)
     settings = {"network": given.network, "load": given.load, "plan": plan["about"]}
     settings["truncation_psi"] = given.truncation_psi
     begun = given.out / "render.json"
@@ -188,6 +187,9 @@ def main():
         sys.exit("%s: %s" % (error, where))  # noqa: UP031
     except (AttributeError, ValueError) as error:
         sys.exit("--load %s: %s" % (given.load, error))  # noqa: UP031
+    except OSError as error:
+        sys.exit("--network %s: %s" % (given.network, error))  # noqa: UP031
+    given.out.mkdir(parents=True, exist_ok=True)
     write_text(begun, json.dumps(settings))
     options = {"truncation_psi": given.truncation_psi, "batch": given.batch}
     try:

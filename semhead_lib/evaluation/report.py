@@ -62,7 +62,7 @@ from semhead_lib.evaluation.measures import (
 from semhead_lib.evaluation.reference_statistics import ReferenceStatistics
 from semhead_lib.evaluation.result import Evaluation
 from semhead_lib.evaluation.samples import Samples, generated_samples, real_samples, styles
-from semhead_lib.evaluation.settings import EvaluationSettings
+from semhead_lib.evaluation.settings import HEADS, EvaluationSettings
 from semhead_lib.evaluation.statistics import (
     Metrics,
     merge,
@@ -83,7 +83,7 @@ def evaluate(
     condition_encoder: str
     | None = None,  # identity of what made the features it was trained with; None: the encoder's
     condition_camera: str | float = EvaluationSettings.condition_camera,  # of modes with a view
-    heads: int = EvaluationSettings.heads,
+    heads: int = HEADS,
     views: int | None = EvaluationSettings.views,  # of each head; None: all that the subjects have
     bins: AzimuthBins = AzimuthBins(),  # noqa: B008 (frozen)
     seed: int = EvaluationSettings.seed,

@@ -11,6 +11,7 @@ from semhead_lib import old_names
 from semhead_lib.evaluation.protocol import Metric
 from semhead_lib.evaluation.statistics import Metrics
 from semhead_lib.metrics.comparison import ALL
+from semhead_lib.metrics.names import display_name, display_names
 
 
 @dataclass(frozen=True)
@@ -65,8 +66,13 @@ class Evaluation:
             "|---|---|---|",
         ]
         for name in mine if names is None else [name for name in names if name in mine]:
-            rows.append(f"| {name.replace('_', ' ')} | {mine[name]} | {real.get(name, '–')} |")
+            rows.append(f"| {display_name(name)} | {mine[name]} | {real.get(name, '–')} |")
         return "\n".join(rows)
+
+    def left_out(self) -> list[str]:
+        """What was not measured, and why: a line for each reason."""
+        found = self.about.get("left_out", {})
+        return [f"left out: {display_names(what)}: {why}" for what, why in found.items()]
 
     def features(self, metric: str = "frechet") -> str:
         """Identity of what made the features that a metric over all views was measured in."""
@@ -81,7 +87,7 @@ class Evaluation:
             if names is None
             else names
         )
-        rows = [["scope", *names], ["---"] * (len(names) + 1)]
+        rows = [["azimuth", *map(display_name, names)], ["---"] * (len(names) + 1)]
         for scope in scopes:
             pairs = [
                 [side.get(scope, {}).get(name) for side in (self.generated, self.real)]

@@ -7,19 +7,23 @@ from dataclasses import dataclass
 from semhead_lib.conditioning.cameras import condition_camera_name
 from semhead_lib.settings import check, inherited, setting
 
+HEADS = 256  # that are judged where nothing says how many
+
 
 @dataclass(frozen=True)
 class EvaluationSettings:
     """How a generator is judged. Raises ValueError for a value out of range."""
 
-    heads: int = setting(
-        256,
-        "int >= 48",
-        "heads judged, or those of the plan where there is one; the dataset must have twice as many "
-        "subjects",
+    heads: int | None = setting(
+        None,
+        "int >= 48 or null",
+        f"heads judged; null = those of the plan, which fixes them, else {HEADS} or as many as the "
+        "images show; the dataset must have twice as many subjects",
     )
     views: int | None = setting(
-        None, "int >= 1 or null", "of each head; null = all that the dataset or the plan has"
+        None,
+        "int >= 1 or null",
+        "of each head; null = all that the dataset has, or those of the plan, which fixes them",
     )
     psi: float = setting(1.0, "0 <= float <= 1", "truncation: 1 = none")
     seed: int = setting(0, "int >= 0", "of latents, splits and intervals")
@@ -83,7 +87,7 @@ class ImageSetSettings:
 class ComparisonSettings(ImageSetSettings):
     """How several generators are judged side by side."""
 
-    heads: int = inherited(EvaluationSettings, "heads", 256)
+    heads: int | None = inherited(EvaluationSettings, "heads", None)
     views: int | None = inherited(EvaluationSettings, "views", None)
     psi: float = setting(1.0, "0 <= float <= 1", "truncation of generators of ours: 1 = none")
     seed: int = inherited(EvaluationSettings, "seed", 0)

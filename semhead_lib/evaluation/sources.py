@@ -92,20 +92,25 @@ class GeneratorSource:
         self.network = Generator.load(model, device).requires_grad_(False)
         self.bank, self.side = ConditionBank.load(folder), self.network.config.resolution
 
+    def check_conditions(self, encoder: str | None) -> None:
+        """Raise ValueError where real heads have no semantic conditions for this generator, but
+        features of another `encoder`, or none."""
+        if not self.bank.mode.uses_semantics:
+            return
+        if encoder is None:
+            raise ValueError(
+                f"{self.name} is conditioned on semantics, but the reference has no semantic "
+                "features: 'semhead data encode REFERENCE' adds them"
+            )
+        require_encoder(encoder, self.bank.encoder or "none", f"the conditions of {self.name}")
+
     def render(
         self, viewing: Viewing, matched: Samples, resolution: int, progress: bool = False
     ) -> JudgedHeads:
         """A head for each matched real one, under its semantic condition where the generator has
         one. Raises ValueError for conditions of another encoder."""
         mode, place = self.bank.mode, replace(matched, cameras=viewing.cameras)
-        if mode.uses_semantics:
-            if matched.encoder is None:
-                raise ValueError(
-                    f"{self.name} is conditioned on semantics, but the reference has no semantic "
-                    "features: 'semhead data encode REFERENCE' adds them"
-                )
-            trained_with = self.bank.encoder or "none"
-            require_encoder(matched.encoder, trained_with, f"the conditions of {self.name}")
+        self.check_conditions(matched.encoder)
 
         def heads(camera: str) -> Samples:
             drawn: dict[str, Any] = dict(psi=self.psi, seed=viewing.seed, condition_camera=camera)
@@ -205,14 +210,15 @@ class FunctionSource:
             )
         if images.shape[-1] < LEAST_SIDE:
             raise ValueError(
-                f"{self.target} must return images of {LEAST_SIDE} pixels a side, got "
+                f"{self.target} must return images of {LEAST_SIDE} pixels a side or more, got "
                 f"{list(images.shape)}"
             )
         if images.dtype == torch.uint8:
             return images
         if not images.is_floating_point() or not bool(images.isfinite().all()):
+            came = "some that are not finite" if images.is_floating_point() else images.dtype
             raise ValueError(
-                f"{self.target} must return uint8 or finite numbers in [-1, 1], got {images.dtype}"
+                f"{self.target} must return uint8 or finite numbers in [-1, 1], got {came}"
             )
         least, most = float(images.min()), float(images.max())
         if max(-least, most) > _FARTHEST:

@@ -10,6 +10,7 @@ from semhead_lib.conditioning.semantic import EMBEDDED
 from semhead_lib.devices import pick_device
 from semhead_lib.evaluation.headjudge.recipe import NAME as HEADJUDGE
 from semhead_lib.evaluation.settings import (
+    HEADS,
     ComparisonSettings,
     EvaluationSettings,
     ImageSetSettings,
@@ -24,12 +25,14 @@ if TYPE_CHECKING:
     from semhead_lib.evaluation.page import Entry
     from semhead_lib.evaluation.result import Evaluation
 
+_OF_OURS = ("psi", "condition_camera", "consistency_heads")  # settings that images do not have
+
 
 def evaluate(
     generator: HeadGenerator | Path | str,
     data: Path | str | Sequence[Subject],
     *,
-    heads: int = EvaluationSettings.heads,
+    heads: int | None = EvaluationSettings.heads,
     features: str = HEADJUDGE,
     encoder: str = EMBEDDED,
     device: str = "auto",
@@ -48,7 +51,8 @@ def evaluate(
             or zip in EG3D's form; or a function, "module:function" (docs/compare.md).
         data: dataset (a folder, a packed file, or subjects) with semantic features and 2 * `heads`
             subjects.
-        heads: that are generated, one for the condition of each of the first subjects.
+        heads: that are generated, one for the condition of each of the first subjects; None: 256,
+            or those of the images or their plan.
         features: that distances are measured in: "headjudge", "headclip-64", an open_clip
             "MODEL/WEIGHTS", "inception" or "dinov2".
         encoder: of the conditions and of semantic agreement.
@@ -69,12 +73,13 @@ def evaluate(
     from semhead_lib.evaluation import judging
     from semhead_lib.evaluation.features import FeatureExtractor
     from semhead_lib.evaluation.report import evaluate as judge
+    from semhead_lib.evaluation.targets import is_elsewhere
 
     sets = ImageSetSettings(group, camera, resolution, plan and str(plan))
-    elsewhere = not isinstance(generator, HeadGenerator) and (
-        judging.is_function(generator) or judging.is_image_set(generator)
-    )
-    if elsewhere:
+    if not isinstance(generator, HeadGenerator) and is_elsewhere(generator):
+        for name in _OF_OURS:
+            if settings.get(name, default := getattr(EvaluationSettings, name)) != default:
+                raise ValueError(f"{name} is for generators of ours; got {generator}")
         place = pick_device(device)
     elif sets != ImageSetSettings():
         raise ValueError(
@@ -89,14 +94,14 @@ def evaluate(
     if not isinstance(generator, HeadGenerator):
         if not isinstance(data, (str, Path)):
             raise ValueError("images are judged against a dataset's folder or packed file")
-        unused = {"psi", "condition_camera", "consistency_heads"}
-        own = {name: value for name, value in settings.items() if name not in unused}
+        own = {name: value for name, value in settings.items() if name not in _OF_OURS}
         both = extractors[features], extractors[encoder]
         options: dict[str, Any] = dict(heads=heads, device=place, progress=progress)
         found, sheet = judging.evaluate_images(generator, data, *both, sets, **options, **own)
         if listen is not None:
             listen(sheet)
         return found
+    heads = HEADS if heads is None else heads
     if isinstance(data, (str, Path)):
         data = judging.reference_subjects(data, 2 * heads, progress)
     bank = generator.bank
@@ -123,7 +128,7 @@ def compare(
     out: Path | str,
     *,
     names: Sequence[str] | None = None,
-    heads: int = ComparisonSettings.heads,
+    heads: int | None = ComparisonSettings.heads,
     features: str = HEADJUDGE,
     encoder: str = EMBEDDED,
     device: str = "auto",
@@ -142,7 +147,7 @@ def compare(
             None where every generator is a metrics.json.
         out: folder to write: index.html, comparison.json, and a folder for each generator.
         names: of the generators in tables; None: those of their folders, files and functions.
-        heads: of each generator, where neither a plan nor image sets set the number.
+        heads: of each generator; None: those of the plan, else 256 or what image sets have.
         features, encoder: as of `evaluate`.
         group, camera, resolution, plan: how images are read (`ImageSetSettings`).
         settings: of `semhead_lib.evaluation.comparison.compare`: views, psi, seed, identity_heads,
@@ -157,6 +162,9 @@ def compare(
     """
     from semhead_lib.evaluation.comparison import compare as judge
 
+    for what, given in (("generators", generators), ("names", names)):
+        if isinstance(given, (str, Path, HeadGenerator)):
+            raise ValueError(f"{what} must be a list, got one {type(given).__name__}")
     targets = [each.folder if isinstance(each, HeadGenerator) else each for each in generators]
     settings |= dict(names=names, heads=heads, features=features, encoder=encoder)
     sets = ImageSetSettings(group, camera, resolution, plan and str(plan))

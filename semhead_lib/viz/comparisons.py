@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import plotly.graph_objects as go
 from IPython.display import HTML
@@ -81,12 +82,12 @@ def intervals(
     floor: tuple[float, float] | None = None,  # low and high of what real heads get
 ) -> go.Figure:
     """A row a name: its value with its interval, every seed as a small dot, and the band of the
-    floor behind."""
+    floor behind, whose name stands above the rows."""
     figure, rows = go.Figure(), list(range(len(names)))
     if floor:
-        figure.add_vrect(
-            *floor, fillcolor="#888888", opacity=0.25, line_width=0, annotation_text="real heads"
-        )
+        figure.add_vrect(*floor, fillcolor="#888888", opacity=0.25, line_width=0, layer="below")
+        above: dict[str, Any] = dict(yref="paper", y=1, yanchor="bottom", showarrow=False)
+        figure.add_annotation(text="real heads", x=sum(floor) / 2, xanchor="center", **above)
     error = dict(
         type="data",
         symmetric=False,
@@ -107,8 +108,8 @@ def intervals(
         error_x=error,
         name="mean, 95 %",
     )
-    layout = {**LAYOUT, "margin": dict(l=160, r=20, t=60, b=50)}
-    figure.update_layout(**layout, title=title, height=140 + 36 * len(rows), showlegend=False)
+    layout = {**LAYOUT, "margin": dict(l=160, r=40, t=70, b=50)}  # a name above the right edge fits
+    figure.update_layout(**layout, title=title, height=150 + 36 * len(rows), showlegend=False)
     figure.update_yaxes(tickvals=rows, ticktext=list(names), autorange="reversed", zeroline=False)
     return figure.update_xaxes(title=x_title, rangemode="tozero")
 

@@ -39,9 +39,9 @@ from semhead_lib.data.kontext.settings import PortraitFilter
 from semhead_lib.data.portraits.alignment import label_of
 from semhead_lib.data.portraits.photos import find_photos, read_photo
 from semhead_lib.data.subjects import Subject
-from semhead_lib.evaluation import judging, plan_renderer
+from semhead_lib.evaluation import plan_renderer
 from semhead_lib.evaluation.headjudge.network import HeadJudge
-from semhead_lib.evaluation.image_sets import ImageSet
+from semhead_lib.evaluation.image_sets import ImageSet, is_image_set
 from semhead_lib.evaluation.render_plan import RenderPlan
 from semhead_lib.inversion.comparison import read_table
 from semhead_lib.inversion.encoder import StyleEncoder
@@ -130,7 +130,7 @@ def _plain_colmap(folder: Path) -> Any:
 
 
 def _image_set(path: Path) -> Any:
-    if not judging.is_image_set(path):
+    if not is_image_set(path):
         raise ValueError(f"{path}: is no set of images")
     found = ImageSet(path)
     viewing = found.viewing(8, 8, 0)

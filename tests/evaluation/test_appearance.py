@@ -179,7 +179,12 @@ def test_the_card_names_the_features_of_every_kind(known):
         f"by `{ENCODER.identity}`" in text
         and "4 cameras each, against 30 others, at 64 pixels" in text.replace("\n", " ")
     )
-    for name in ("frechet", "frechet_of_faces", "directional_bias", "power_8-12"):
-        both = f"{found.generated['all'][name]} | {found.real['all'][name]}"
-        assert f"| {name.replace('_', ' ')} | {both} |" in text
+    for metric, name in (
+        ("frechet", "Fréchet distance"),
+        ("frechet_of_faces", "Fréchet distance of faces"),
+        ("directional_bias", "directional bias"),
+        ("power_8-12", "power at 8–12 cycles an image, over real"),
+    ):
+        both = f"{found.generated['all'][metric]} | {found.real['all'][metric]}"
+        assert f"| {name} | {both} |" in text
     assert FRONT.shape == (1, 25) and text.splitlines()[-1].startswith("| -90 | ")

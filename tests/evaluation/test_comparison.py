@@ -4,6 +4,7 @@ import json
 import re
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from plan_of_toys import planned_set
@@ -16,11 +17,14 @@ from semhead_lib.errors import UsageError
 from semhead_lib.evaluation import comparison
 from semhead_lib.evaluation.comparison import check_comparable, compare, load_entry
 from semhead_lib.evaluation.features import FeatureExtractor
+from semhead_lib.evaluation.finished import finished, key_of
 from semhead_lib.evaluation.page import Entry, heads_sheet, side_by_side, write_evaluation
 from semhead_lib.evaluation.polar import polar_plot
 from semhead_lib.evaluation.protocol import Metric
+from semhead_lib.evaluation.render_plan import RenderPlan
 from semhead_lib.evaluation.report import judge
 from semhead_lib.evaluation.result import Evaluation
+from semhead_lib.evaluation.settings import ImageSetSettings
 
 TOY = Path(__file__).parent / "toy_renderer.py"
 
@@ -33,7 +37,8 @@ def known():
 @pytest.fixture(scope="module")
 def entry(known) -> Entry:
     made = heads(codes(48, seed=9), known.matched_samples.cameras)
-    found = replace(judge(made, known), about={"seen": "somehow", "left_out": {"x": "a <b>"}})
+    about = {"seen": "somehow", "left_out": {"identity_auc": "a <b>"}}
+    found = replace(judge(made, known), about=about)
     return Entry("one", found, heads_sheet(made, BINS))
 
 
@@ -66,6 +71,33 @@ def test_what_was_not_measured_alike_is_refused(entry):
     for key, value in (("seed", 1), ("data", "other"), ("features", "inception"), ("heads", 47)):
         with pytest.raises(ValueError, match=rf"one and two cannot be compared: .* with {key} "):
             check_comparable(entry, changed(entry, "two", **{key: value}))
+
+
+def test_what_would_not_be_measured_alike_is_refused_before_it_is(
+    entry, by_toys, tmp_path, monkeypatch
+):
+    write_evaluation(tmp_path, entry)
+    monkeypatch.setattr(comparison, "made_heads", None)
+    given = ([tmp_path / "metrics.json", f"{TOY}:render"], dataset(tmp_path / "ref", 96))
+    settings = dict(names=["one", "render"], heads=48, bins=BINS, progress=False)
+    with pytest.raises(TypeError):
+        compare(*given, tmp_path / "out", **settings)
+    message = "Fréchet distance is measured with seed 0 of one, and 1 of render"
+    with pytest.raises(ValueError, match=message):
+        compare(*given, tmp_path / "out", **settings, seed=1)
+
+
+def test_settings_and_places_beside_metrics(entry, tmp_path):
+    (tmp_path / "one").mkdir()
+    write_evaluation(tmp_path / "one", entry)
+    file = tmp_path / "one" / "metrics.json"
+    with pytest.raises(UsageError, match=r"heads, identity_heads: nothing is judged"):
+        compare([file], None, tmp_path / "out", heads=60, identity_heads=2)
+    with pytest.raises(ValueError, match=r"out=.*one lies in .*one/metrics\.json, which is read"):
+        compare([file], None, tmp_path / "one")
+    with pytest.raises(FileNotFoundError, match=r"one: holds an evaluation, .*one/metrics\.json"):
+        compare([tmp_path / "one"], None, tmp_path / "out")
+    compare([file], None, tmp_path)  # the folder of several may be around it
 
 
 def test_metrics_that_were_written(entry, tmp_path):
@@ -124,13 +156,18 @@ def test_a_page_of_two(entry, tmp_path):
     page = (tmp_path / "out/index.html").read_text()
     assert page.count("<svg") == 3 and page.count("data:image/webp") == 1
     assert "<script" not in page and "http:" not in page.replace("http://www.w3.org/2000/svg", "")
+    words = re.sub(r"<(style|svg).*?</\1>|<[^>]*>", " ", page)
+    assert not re.findall(r"\b\w+_\w+", words), "no keys of files, but names"
+    for name in ("Fréchet distance ↓", "cross-view recall@1 ↑", "left out: identity AUC: a"):
+        assert name in words
     assert "a &lt;b&gt;" in page and "&lt;two&gt;" in page and "<two>" not in page
     value = f"{two.found.generated['all']['frechet'].value:.4g}"
     assert f"<b>{value}</b>" in page, "the lower distance is the better one"
     content = json.loads((tmp_path / "out/comparison.json").read_text())
     assert Evaluation.from_json(content["two"]) == two.found
     rows = side_by_side(found).splitlines()
-    assert rows[0] == "| metric | one | two | real heads |" and rows[2].startswith("| frechet | ")
+    assert rows[0] == "| metric | one | two | real heads |"
+    assert rows[2].startswith("| Fréchet distance | ")
 
 
 def test_functions_are_compared_and_done_again(by_toys, tmp_path):
@@ -149,14 +186,76 @@ def test_functions_are_compared_and_done_again(by_toys, tmp_path):
 
 
 def test_a_finished_set_is_not_judged_again(by_toys, tmp_path, monkeypatch):
+    """Called and placed otherwise it is the same set, and truncation is nothing to images."""
     data = dataset(tmp_path / "ref", 96)
     folder = planned_set(data, tmp_path)
-    settings = dict(heads=60, bins=BINS, progress=False)
-    first = compare([folder], data, tmp_path / "out", **settings)
+    settings = dict(bins=BINS, progress=False)
+    [first] = compare([folder], data, tmp_path / "out", **settings)
     monkeypatch.setattr(comparison, "judge_heads", None)
-    assert compare([folder], data, tmp_path / "out", **settings)[0].found == first[0].found
+    moved, names = folder.rename(tmp_path / "elsewhere"), ["<new>", "set"]
+    both = compare([moved, moved], data, tmp_path / "out", **settings, names=names, psi=0.5)
+    assert [each.name for each in both] == names
+    assert both[0].found.generated == both[1].found.generated == first.found.generated
+    new, old = tmp_path / "out" / "<new>", tmp_path / "out" / "set"
+    assert both[0].found.about["name"] == "<new>" == load_metrics(new)["about"]["name"]
+    assert both[1].found.about["source"] == str(moved)
+    assert load_metrics(old)["about"] == both[1].found.about
+    assert (new / "heads.webp").read_bytes() == (old / "heads.webp").read_bytes()
+    assert "Evaluation of &lt;new&gt;" in (new / "index.html").read_text()
     with pytest.raises(TypeError):
-        compare([folder], data, tmp_path / "out", **settings, identity_heads=1)
+        compare([moved], data, tmp_path / "out", **settings, identity_heads=1)
+
+
+def load_metrics(folder: Path) -> dict:
+    return json.loads((folder / "metrics.json").read_text())
+
+
+def test_names_that_change_places(entry, tmp_path):
+    """What is in a folder is read before another evaluation takes its place."""
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        found = replace(entry.found, about=entry.found.about | {"name": name, "key": f"of {name}"})
+        write_evaluation(tmp_path / name, Entry(name, found, entry.heads))
+    there = finished(tmp_path, {"of a", "of b"}, {"a", "b"})
+    assert {key: done.folder.name for key, done in there.items()} == {"of a": "a", "of b": "b"}
+    for key, name in (("of a", "b"), ("of b", "a")):
+        there[key].named(name, tmp_path / name, "set")
+    again = finished(tmp_path, {"of a", "of b"}, {"a", "b"})
+    assert {key: done.folder.name for key, done in again.items()} == {"of a": "b", "of b": "a"}
+    assert again["of a"].sheet == there["of a"].sheet
+    assert not finished(tmp_path, {"of c"}, {"a"})
+    (tmp_path / "a" / "metrics.json").write_text("{")
+    (tmp_path / "b" / "heads.webp").write_bytes(b"RIFF")
+    assert not finished(tmp_path, {"of a", "of b"}, {"a", "b"}), "damaged ones are judged again"
+
+
+def test_the_key_of_an_evaluation(tmp_path, monkeypatch):
+    """Of a generator: weights, configuration, condition mode; of all: which real heads."""
+    files = [tmp_path / name for name in ("model.safetensors", "config.json")]
+    for file in files:
+        file.write_bytes(b"1")
+
+    def key(mode="semantic", **settings):
+        source = SimpleNamespace(bank=SimpleNamespace(mode=mode, encoder="clip"))
+        return key_of(source, tmp_path, {"psi": 1.0} | settings)
+
+    first = key()
+    assert len({first, key("view"), key(psi=0.5), key(seed=1)}) == 4 and key() == first
+    for file in files:
+        before = key()
+        file.write_bytes(b"2")
+        assert key() != before
+
+    asked = []
+    monkeypatch.setattr(comparison, "key_of", lambda *given: asked.append(given[2]) or 1 / 0)
+    data = dataset(tmp_path / "ref", 96)
+    for seed in (0, 1):
+        plan = RenderPlan.of_bins(48, 4, seed=seed, parts=["front"])
+        plan.save(tmp_path / "plan.json")
+        sets = ImageSetSettings(plan=str(tmp_path / "plan.json"))
+        with pytest.raises(ZeroDivisionError):
+            compare([f"{TOY}:render"], data, tmp_path / "out", sets=sets, progress=False)
+    assert asked[0] != asked[1], "a plan's seed chooses heads, also where its cameras are the same"
 
 
 def test_the_facade_takes_loaded_generators(tmp_path, monkeypatch):
@@ -169,6 +268,9 @@ def test_the_facade_takes_loaded_generators(tmp_path, monkeypatch):
     [(given, named)] = called
     assert given == ([tmp_path / "ours", "set.zip"], "ref", "out")
     assert named["sets"].resolution == 64 and named["psi"] == 0.7 and named["names"] == ["a", "b"]
+    for wrong, more in (("set.zip", {}), (ours, {}), (["set.zip"], {"names": "a"})):
+        with pytest.raises(ValueError, match=r"(generators|names) must be a list, got"):
+            sh.compare(wrong, "ref", "out", **more)
     with pytest.raises(ValueError, match="resolution must be an integer >= 8"):
         sh.compare(["set.zip"], "ref", "out", resolution=4)
 
@@ -191,6 +293,12 @@ def test_names(tmp_path):
     ]
     with pytest.raises(UsageError, match=r"reference=\.\.\. is needed to judge render"):
         compare([f"{TOY}:render"], None, tmp_path / "out")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "render").touch()
+    with pytest.raises(UsageError, match=r"out/render is a file, expected a folder"):
+        compare([f"{TOY}:render"], "reference", tmp_path / "out")
+    with pytest.raises(NotADirectoryError, match=r"is a file, expected a folder: .*render'"):
+        compare([f"{TOY}:render"], "reference", tmp_path / "out" / "render" / "deeper")
 
 
 def test_values_around_a_head():
@@ -215,6 +323,8 @@ def test_the_command_line(capsys, tmp_path):
     assert {p.name for p in plan.parent.iterdir()} == {"plan.json", "plan_renderer.py"}
     assert cli.main(["render-plan", str(tmp_path / "p.json")]) == 2
     assert "reference=... is needed" in capsys.readouterr().err
+    assert cli.main(["render-plan", str(tmp_path / "p.json"), "cameras=bins", "reference=x"]) == 2
+    assert "reference=... is for cameras=reference" in capsys.readouterr().err
     assert cli.main(["compare", "a/x.json", "out=" + str(tmp_path / "out")]) == 1
     error = capsys.readouterr().err
     assert "no such file" in error.lower() and error.count("\n") == 1

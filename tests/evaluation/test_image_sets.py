@@ -14,20 +14,22 @@ from PIL import Image
 from plan_of_toys import planned_set
 from toy_heads import BINS, ENCODER, EXTRACTOR, around, codes, draw, heads
 
+import semhead_lib as sh
 from semhead_lib.cameras import orbit_cameras
+from semhead_lib.evaluation.comparison import compare
 from semhead_lib.evaluation.image_sets import ImageSet, is_image_set
 from semhead_lib.evaluation.judging import (
-    check_out,
     common_viewing,
     evaluate_images,
+    heads_wanted,
     reference_subjects,
-    source_of,
 )
 from semhead_lib.evaluation.matching import Viewing, nearest_real_samples
 from semhead_lib.evaluation.render_plan import RenderPlan, head_seed
 from semhead_lib.evaluation.result import Evaluation
 from semhead_lib.evaluation.settings import ImageSetSettings
 from semhead_lib.evaluation.sources import FunctionSource
+from semhead_lib.evaluation.targets import check_out, source_of
 
 HERE = Path(__file__).parent
 HEADS = 48
@@ -224,6 +226,46 @@ def test_sets_that_are_not_seen_alike(reference, planned, tmp_path):
         common_viewing(sources, subjects, None, heads=HEADS, views=None, seed=0)
 
 
+def test_other_heads_or_views_than_a_plan_fixes(reference, planned, tmp_path):
+    plan, of_plan = planned
+    for target, given in ((of_plan, None), (f"{HERE / 'toy_renderer.py'}:render", plan)):
+        what = "the plan of .*set" if given is None else "the render plan"
+        with pytest.raises(ValueError, match=f"heads=60 is asked .* {what} fixes heads={HEADS}: "):
+            judged(target, reference, plan=given, heads=60)
+        with pytest.raises(ValueError, match=f"views=2 is asked .* {what} fixes views=4: leave "):
+            judged(target, reference, plan=given, heads=None, views=2)
+    with pytest.raises(ValueError, match=r"heads=60 is asked for, but .*set fixes heads="):
+        compare([of_plan], reference, tmp_path / "out", heads=60)
+    assert not (tmp_path / "out").exists()
+
+
+def test_images_that_are_grouped_otherwise_are_another_set(tmp_path):
+    cameras = around(4, seed=1)
+    folder = write_set(
+        tmp_path / "set", draw(codes(4, seed=2), cameras), cameras, "{head}-{view}.png"
+    )
+    by_head, by_view = (ImageSet(folder, group) for group in (r"(\d)-", r"-(\d)"))
+    assert len(by_head) == len(by_view) and by_head.fingerprint() != by_view.fingerprint()
+
+
+def test_more_heads_or_views_than_there_are(reference, tmp_path):
+    cameras = around(30, seed=7)
+    own = write_set(tmp_path / "own", draw(codes(30, seed=8), cameras), cameras)
+    with pytest.raises(ValueError, match=r"heads=48 is asked for, but .*own has 30"):
+        judged(own, reference)
+    source = source_of(own, ImageSetSettings())
+    assert heads_wanted([source], None, None, None) == 30
+    assert heads_wanted([], None, None, None) == 256
+    with pytest.raises(ValueError, match=r"views=5 is asked for, but a subject .* has 4"):
+        common_viewing([source], reference_subjects(reference), None, heads=30, views=5, seed=0)
+
+
+def test_settings_of_generators_beside_images(planned):
+    for setting in ({"psi": 0.7}, {"condition_camera": "rendered"}, {"consistency_heads": 8}):
+        with pytest.raises(ValueError, match=f"{next(iter(setting))} is for generators of ours"):
+            sh.evaluate(planned[1], "reference", device="cpu", **setting)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -334,7 +376,7 @@ def test_a_planned_set_that_was_conditioned_otherwise(planned, tmp_path):
 def test_images_that_are_too_small_to_be_judged(tmp_path):
     cameras = around(1, seed=1)
     folder = write_set(tmp_path / "set", draw(codes(1, seed=2), cameras)[..., :4, :4], cameras)
-    with pytest.raises(ValueError, match="images need 8 pixels a side, got 4"):
+    with pytest.raises(ValueError, match="images need 8 pixels a side or more, got 4"):
         ImageSet(folder)
     cameras = around(2, seed=1)
     folder = write_set(tmp_path / "other", draw(codes(2, seed=2), cameras), cameras)
@@ -391,10 +433,11 @@ def test_heads_of_another_size_are_said(tmp_path):
         ("toy_heads:pooled", "toy_heads:pooled failed: TypeError: "),
         (f"{__name__}:no_images", r"must return images \[1, 3, S, S\], got \[1, 25\]"),
         (f"{__name__}:whole_numbers", r"must return uint8 or finite numbers in \[-1, 1\]"),
+        (f"{__name__}:holes", r"finite numbers in \[-1, 1\], got some that are not finite"),
         (f"{__name__}:levels", r"must return numbers in \[-1, 1\], got 0 to 200"),
         (f"{__name__}:objects", "objects failed: TypeError"),
         (f"{__name__}:ends", "ends failed: SystemExit: 0"),
-        (f"{__name__}:tiny", r"must return images of 8 pixels a side, got \[1, 3, 0, 0\]"),
+        (f"{__name__}:tiny", r"must return images of 8 pixels a side or more, got \[1, 3, 0, 0\]"),
     ],
 )
 def test_functions_that_are_none(target, message):
@@ -420,6 +463,10 @@ def objects(seeds, cameras):
 
 def ends(seeds, cameras):
     raise SystemExit(0)
+
+
+def holes(seeds, cameras):
+    return torch.full((1, 3, 8, 8), torch.nan)
 
 
 def tiny(seeds, cameras):

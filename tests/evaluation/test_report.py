@@ -302,19 +302,19 @@ def test_all_views_as_a_list(of_twins):
     mine, real = of_twins.generated["all"], of_twins.real["all"]
     assert (
         len(rows) == 2 + len(mine)
-        and f"| frechet | {mine['frechet']} | {real['frechet']} |" in rows
+        and f"| Fréchet distance | {mine['frechet']} | {real['frechet']} |" in rows
     )
-    assert f"| condition recall 1 | {mine['condition_recall_1']} | – |" in rows
+    assert f"| condition recall@1 | {mine['condition_recall_1']} | – |" in rows
     assert of_twins.overall(["kernel", "nothing"]).splitlines()[2:] == [
-        row for row in rows if row.startswith("| kernel |")
+        row for row in rows if row.startswith("| kernel distance |")
     ]
 
 
 def test_the_table_has_a_row_a_scope(of_twins):
     rows = of_twins.table(["frechet", "directional_bias"]).splitlines()
-    assert rows[0] == "| scope | frechet | directional_bias |" and len(rows) == 2 + 5
+    assert rows[0] == "| azimuth | Fréchet distance | directional bias |" and len(rows) == 2 + 5
     assert rows[2].startswith("| all | ") and rows[3].endswith(" | – / – |") and " / " in rows[3]
-    assert "cross_view_recall_5" in of_twins.table()
+    assert "cross-view recall@5" in of_twins.table()
 
 
 def test_errors(known):

@@ -45,7 +45,9 @@ def test_train_evaluate_and_sample(tmp_path, capsys):
     assert run("evaluate", model, subjects, judged, *options) == 0
     table = capsys.readouterr().out
     assert (
-        "| directional bias | " in table and "| scope | frechet |" in table and "| -135 | " in table
+        "| directional bias | " in table
+        and "| azimuth | Fréchet distance |" in table
+        and "| -135 | " in table
     )
     found = Evaluation.from_json(json.loads(judged.read_text()))
     assert (

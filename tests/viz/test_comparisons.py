@@ -41,6 +41,10 @@ def test_intervals_and_every_seed():
     assert list(means.error_x.arrayminus) == pytest.approx([0.2, 0.5])
     assert list(figure.layout.yaxis.ticktext) == ["semantic", "view"]
     assert (figure.layout.shapes[0].x0, figure.layout.shapes[0].x1) == (0.1, 0.2)
+    assert figure.layout.shapes[0].layer == "below", "behind the values"
+    [words] = figure.layout.annotations
+    assert (words.text, words.x) == ("real heads", pytest.approx(0.15))
+    assert (words.yref, words.y, words.yanchor) == ("paper", 1, "bottom"), "above all rows"
 
 
 def test_images_side_by_side_have_captions_and_words():
