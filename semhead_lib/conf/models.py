@@ -101,7 +101,7 @@ class FinderTrain(FinderRecipe):
     and its mask; judges it on photographs of other subjects, and writes a folder with weights, log,
     metrics and card. The same command resumes.
 
-    time       9500 batches in 100 minutes on a core
+    time       8200 batches in 90 minutes on a core
     use        the one that ships is used wherever a photograph is read; another one in Python, by
                data.portraits.head_finder.search.find_head(image, network=...)
     """

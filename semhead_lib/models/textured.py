@@ -38,8 +38,10 @@ class TexturedMesh:
         """
         import trimesh
         from trimesh.exchange.gltf import export_glb
+        from trimesh.visual import TextureVisuals
+        from trimesh.visual.material import PBRMaterial
 
-        material = trimesh.visual.material.PBRMaterial(
+        material = PBRMaterial(
             name="head",
             baseColorTexture=Image.fromarray(self.texture),
             metallicFactor=0.0,
@@ -49,7 +51,7 @@ class TexturedMesh:
             self.vertices,
             self.faces,
             process=False,
-            visual=trimesh.visual.TextureVisuals(uv=self.places, material=material),
+            visual=TextureVisuals(uv=self.places, material=material),
             metadata={"scale": SCALE, "metres_per_unit": METRES_PER_UNIT},
         )
         exported: Any = export_glb(trimesh.Scene(head))
@@ -124,5 +126,5 @@ def _spread(texture: np.ndarray, texels: np.ndarray) -> np.ndarray:
 
     empty = np.ones(texture.shape[:2], bool)
     empty[texels[:, 0], texels[:, 1]] = False
-    nearest = distance_transform_edt(empty, return_distances=False, return_indices=True)
+    nearest: Any = distance_transform_edt(empty, return_distances=False, return_indices=True)
     return texture[tuple(nearest)]

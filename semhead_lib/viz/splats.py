@@ -4,6 +4,7 @@ viewers of splats open."""
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -39,11 +40,13 @@ def write_splats(path: Path | str, mesh: Mesh, count: int = 60_000, seed: int = 
 def splats(mesh: Mesh, count: int, seed: int = 0) -> np.ndarray:  # [count, 17] float32
     """Their numbers in the file's order; scales are logarithms, the opacity is a logit, rotations
     are quaternions (w, x, y, z) that turn z to the surface's normal."""
-    import trimesh
+    from trimesh.sample import sample_surface
+    from trimesh.triangles import points_to_barycentric
 
     surface = mesh.as_trimesh()
-    points, faces = trimesh.sample.sample_surface(surface, count, seed=seed)
-    weights = trimesh.triangles.points_to_barycentric(surface.triangles[faces], points)
+    drawn: Any = sample_surface(surface, count, seed=seed)
+    points, faces = drawn
+    weights = points_to_barycentric(surface.triangles[faces], points)
     colours = np.einsum("nk,nkc->nc", weights, mesh.colours[mesh.faces[faces]] / 255.0)
     normals = surface.face_normals[faces]
     spacing = np.sqrt(surface.area / count)

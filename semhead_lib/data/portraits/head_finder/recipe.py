@@ -11,7 +11,7 @@ from semhead_lib.settings import check, setting
 class Recipe:
     """Settings of a training. Raises ValueError for one out of range."""
 
-    steps: int = setting(9500, "int >= 1", "batches")
+    steps: int = setting(8200, "int >= 1", "batches")
     batch: int = setting(64, "int >= 2", "windows in a batch")
     pool: int = setting(4096, "int >= 2", "windows that batches are drawn from")
     fresh: int = setting(16, "int >= 1", "new windows a step, in place of the oldest of the pool")

@@ -74,8 +74,8 @@ def mask_of_crop(
     _, mask, sure = look(network, resized(crop, (side, side))[None])
     if float(sure[0]) < SURE:
         return None
-    how = dict(mode="bilinear", align_corners=False)
-    return (F.interpolate(mask[None], size=(size, size), **how)[0, 0] * 255).round().byte()
+    cover = F.interpolate(mask[None], size=(size, size), mode="bilinear", align_corners=False)
+    return (cover[0, 0] * 255).round().byte()
 
 
 @torch.no_grad()

@@ -50,8 +50,9 @@ def scenes(count: int, side: int, rng: torch.Generator) -> Tensor:  # [count, 3,
                 for at, edge in zip((top, left), image.shape[1:], strict=True)
             )
             whole = image[:, y : y + length, x : x + length].float() / 255
-        how = dict(mode="bilinear", antialias=True, align_corners=False)
-        piece = F.interpolate(whole[None], size=(side, side), **how)[0]
+        piece = F.interpolate(
+            whole[None], size=(side, side), mode="bilinear", antialias=True, align_corners=False
+        )[0]
         made.append(piece.flip(2) if torch.rand((), generator=rng) < 0.5 else piece)
     tint = 1 + 0.3 * (torch.rand(count, 3, 1, 1, generator=rng) - 0.5)
     power = 2 ** (torch.rand(count, 1, 1, 1, generator=rng) * 2 - 1)

@@ -94,7 +94,7 @@ def fit(
     r, state, begun = recipe, out / STATE, 0
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(r.seed)
-        network = HeadFinder(FinderConfig(r.side)).to(device, memory_format=torch.channels_last)
+        network = HeadFinder(FinderConfig(r.side)).to(device).to(memory_format=torch.channels_last)
     optimiser = torch.optim.AdamW(parameter_groups(network, r.weight_decay))
     if state.is_file():
         begun = _restore(read_tensors(state), network, optimiser)
@@ -107,7 +107,8 @@ def fit(
             truth = Windows(*(x.to(device) for x in pool.batch(step)))
             images = prepared(truth.images).contiguous(memory_format=torch.channels_last)
             found = losses(network(images), truth)
-            loss = sum(found[name] * weight for name, weight in WEIGHTS_OF_LOSSES.items())
+            weighted = [found[name] * weight for name, weight in WEIGHTS_OF_LOSSES.items()]
+            loss = torch.stack(weighted).sum()
             if not loss.isfinite():
                 raise FloatingPointError(f"step {step}: the loss is {loss.item()}")
             for group in optimiser.param_groups:
