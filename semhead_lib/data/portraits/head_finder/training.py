@@ -94,7 +94,9 @@ def fit(
     r, state, begun = recipe, out / STATE, 0
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(r.seed)
-        network = HeadFinder(FinderConfig(r.side)).to(device).to(memory_format=torch.channels_last)
+        network = HeadFinder(FinderConfig(r.side)).to(device)
+    for kernel in (p for p in network.parameters() if p.ndim == 4):
+        kernel.data = kernel.data.contiguous(memory_format=torch.channels_last)
     optimiser = torch.optim.AdamW(parameter_groups(network, r.weight_decay))
     if state.is_file():
         begun = _restore(read_tensors(state), network, optimiser)
