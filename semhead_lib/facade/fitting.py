@@ -32,6 +32,7 @@ def invert(
     pivotal_steps: int | None = None,
     start: str = InverterSettings.start,
     encoder: str = EMBEDDED,
+    finder: str = Files.finder,
     landmarks: int = Files.landmarks,
     device: str = "auto",
     progress: bool = True,
@@ -40,12 +41,13 @@ def invert(
     """The head in a photograph, or in several of one person.
 
     Args:
-        photo: JPEG, PNG or WebP; the face is found and aligned.
+        photo: JPEG, PNG or WebP; the head is found and aligned.
         quality: "fast", "default" or "best": how many steps are taken where none are given.
         steps: of the search for the style w+.
         pivotal_steps: of tuning a copy of the generator to the photograph after that; 0: none.
         start: "best" of some candidates, the condition's "mean", or the style "encoder".
         encoder: that makes the condition; the one the generator was trained with.
+        finder: of the head: "landmarks" of its face, "network" from any side, or "auto": both.
         landmarks: dlib's model: 68 points (not for commercial use) or 5.
         device: where a generator that is not loaded yet is loaded.
         settings: further fields of `InversionSettings`, such as space="w" or seed=1.
@@ -54,7 +56,8 @@ def invert(
     `Head(found.generator, found.w)` renders it. Ctrl-C ends the search with the best so far.
 
     Raises FileNotFoundError or ValueError naming a photograph that cannot be used, ValueError for a
-    setting out of range; ModuleNotFoundError without the extra `faces`.
+    setting out of range; ModuleNotFoundError where landmarks are asked for without the extra
+    `faces`.
     """
     from semhead_lib.data.portraits.alignment import read_portrait
     from semhead_lib.inversion.inverter import Inverter
@@ -63,7 +66,7 @@ def invert(
     settings |= dict(quality=quality, steps=steps, pivotal_steps=pivotal_steps)
     chosen = _made(InversionSettings, "invert", **settings)
     photos = [photo] if isinstance(photo, (str, Path)) else photo
-    portraits = [read_portrait(path, landmarks=landmarks) for path in photos]
+    portraits = [read_portrait(path, finder=finder, landmarks=landmarks) for path in photos]
     if isinstance(generator, HeadGenerator):
         generator, device = generator.folder, str(generator.device)
     clip = SemanticEncoder.load(encoder, device=device)

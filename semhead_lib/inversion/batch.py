@@ -130,7 +130,9 @@ def invert_person(
     """Invert the photographs of one person together. Raises ValueError or OSError naming one that
     cannot be used."""
     began = time.perf_counter()
-    portraits = [read_portrait(path, landmarks=files.landmarks) for path in paths]
+    portraits = [
+        read_portrait(path, finder=files.finder, landmarks=files.landmarks) for path in paths
+    ]
     target = prepare_portraits(inverter.generator, portraits)
     aligned = time.perf_counter()
     fitted, initialisation = inverter(target, progress=progress)
@@ -163,7 +165,7 @@ def input_metrics(
 
 def identity_around(fitted: Inverted, portrait: Portrait) -> dict[str, float | None]:
     """dlib's distance between the photograph's face and the fitted head's at azimuths; null where
-    it finds no face.
+    it finds no face. Empty without the extra `faces`.
 
     Below 0.6 means "same person" to its author; the fitted images are small.
     """
@@ -171,7 +173,10 @@ def identity_around(fitted: Inverted, portrait: Portrait) -> dict[str, float | N
 
     from semhead_lib.data.portraits.faces import face_judge
 
-    judge = face_judge()
+    try:
+        judge = face_judge()
+    except ModuleNotFoundError:
+        return {}
     own = judge.identity(portrait.image)
     images = styles_around(fitted.generator, fitted.w, _TURNS)[0]
     seen = [judge.identity(image) for image in images]

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     import pandas
 
 STAGES = ("start", "style", "tuned")  # before the search, after it, after pivotal tuning
-CAMERAS = ("known", "estimated")
+CAMERAS = ("known", "estimated", "landmarks")
 _COLUMNS = ("method", "subject", "stage", "scope", "metric", "value")
 _RESAMPLES = 1000
 
@@ -42,7 +42,7 @@ class Method:
     name: str
     model: str = DEFAULT
     start: str = "best"
-    cameras: str = "known"  # the true one, or the one that the photograph's landmarks give
+    cameras: str = "known"  # or "estimated", as any photograph's; or by its landmarks alone
     space: str = "w+"
     front: str = "predicted"  # or "own": what the condition is (start.condition_of)
 
@@ -155,7 +155,11 @@ def target_of(
 
     try:
         portrait = align(
-            subject.photo, name=subject.name, resolution=subject.photo.shape[-1], mask=subject.mask
+            subject.photo,
+            name=subject.name,
+            resolution=subject.photo.shape[-1],
+            finder="auto" if method.cameras == "estimated" else "landmarks",
+            mask=subject.mask,
         )
     except ValueError:
         return None, float("nan")

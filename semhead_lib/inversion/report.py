@@ -116,6 +116,8 @@ def in_words(result: Result) -> list[str]:
         f"{len(f['identity'])} azimuths"
         if near
         else "dlib finds no face in the fitted head"
+        if f["identity"]
+        else "identity: not measured without dlib (extra faces)"
     )
     camera = f["photographs"][0]
     lines.append(

@@ -8,7 +8,7 @@ from typing import Any
 from semhead_lib.settings import check, setting
 
 QUALITIES: dict[str, dict[str, Any]] = {
-    "fast": {"steps": 60, "pivotal_steps": 24, "coarse": 0.95},
+    "fast": {"steps": 80, "pivotal_steps": 0, "coarse": 0.95},
     "default": {"steps": 150, "pivotal_steps": 60, "coarse": 0.9},
     "best": {"steps": 400, "pivotal_steps": 200, "coarse": 0.5},
 }
@@ -105,7 +105,7 @@ class InverterSettings:
         "where the search starts: the condition's mean style, the best of `candidates`, the "
         "style encoder's",
     )
-    candidates: int = setting(64, "int >= 1", "styles that the best is taken of")
+    candidates: int = setting(24, "int >= 1", "styles that the best is taken of")
     front: str = setting(
         "predicted",
         "predicted | own",
@@ -131,6 +131,12 @@ class Files:
         "texels a side of the texture of another mesh, of half the grid points; 0 = no such mesh",
     )
     splats: int = setting(60_000, "int >= 0", "Gaussian splats on the surface; 0 = no such file")
+    finder: str = setting(
+        "auto",
+        "auto | landmarks | network",
+        "what finds heads: dlib's landmarks of faces, the head finder from any side, or the head "
+        "finder beginning at the landmarks where there are some",
+    )
     landmarks: int = setting(
         68, "68 | 5", "dlib's model: 68 (iBUG 300-W, not for commercial use) or 5 points (CC0)"
     )

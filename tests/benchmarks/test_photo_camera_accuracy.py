@@ -52,21 +52,35 @@ def camera_figures(views, count: int, corrected: bool) -> dict:
     from semhead_lib.data.portraits.face_finder import face_finder
     from semhead_lib.data.portraits.landmarks import head_landmarks
 
+    fits = []
+    for image, *_ in views:
+        faces = face_finder(count)(image)
+        head = head_landmarks(count)
+        fits.append(fit_camera(faces[0].landmarks, head, corrected=corrected) if faces else None)
+    return errors_of(fits, views)
+
+
+def finder_figures(views, finder: str) -> dict:
+    """Errors over the heads that are found."""
+    from semhead_lib.data.portraits.placement import place
+
+    fits = []
+    for image, *_ in views:
+        try:
+            fits.append(place(image, finder, 68, "a head").fit)
+        except ValueError:
+            fits.append(None)
+    return errors_of(fits, views)
+
+
+def errors_of(fits, views) -> dict:
     rows = []
-    for image, _, azimuth, elevation in views:
-        if faces := face_finder(count)(image):
-            fit = fit_camera(faces[0].landmarks, head_landmarks(count), corrected=corrected)
-            shift = fit.similarity @ [0.5, 0.5, 1] / SIDE - 0.5
-            size = fit.side / SIDE
-            rows.append(
-                (
-                    fit.azimuth - azimuth,
-                    fit.elevation - elevation,
-                    size - 1,
-                    np.hypot(*shift),
-                    fit.roll,
-                )
-            )
+    for fit, (_, _, azimuth, elevation) in zip(fits, views, strict=True):
+        if fit is None:
+            continue
+        shift = fit.similarity @ [0.5, 0.5, 1] / SIDE - 0.5
+        off = (fit.azimuth - azimuth, fit.elevation - elevation, fit.side / SIDE - 1)
+        rows.append((*off, np.hypot(*shift), fit.roll))
     errors = np.abs(np.array(rows)).T
     names = (
         "azimuth, degrees",
@@ -76,7 +90,7 @@ def camera_figures(views, count: int, corrected: bool) -> dict:
         "roll, degrees",
     )
     return {
-        "faces found": len(rows) / len(views),
+        "found": len(rows) / len(views),
         **{
             name: summary(e, 3 if "share" in name else 2)
             for name, e in zip(names, errors, strict=True)
@@ -84,8 +98,9 @@ def camera_figures(views, count: int, corrected: bool) -> dict:
     }
 
 
-def mask_figures(views, background: np.ndarray | None) -> dict[str, float]:
-    """Overlap (soft intersection over union) of found and true masks, at the true camera."""
+def mask_figures(views, background: np.ndarray | None, by: str = "grabcut") -> dict[str, float]:
+    """Overlap (soft intersection over union) of found and true masks, in the true crop."""
+    from semhead_lib.data.portraits.head_finder.search import mask_of_crop
     from semhead_lib.data.portraits.silhouette import foreground
 
     found = []
@@ -95,7 +110,8 @@ def mask_figures(views, background: np.ndarray | None) -> dict[str, float]:
             behind = torch.from_numpy(background[:SIDE, :SIDE].copy()).permute(2, 0, 1).float()
             image = torch.lerp(behind, image.float(), coverage).round().byte()
         label = orbit_cameras(torch.tensor([azimuth]), torch.tensor([elevation]))[0]
-        mine = foreground(image, label).float() / 255
+        mask = foreground(image, label) if by == "grabcut" else mask_of_crop(image)
+        mine = torch.zeros_like(coverage) if mask is None else mask.float() / 255
         found.append(
             float(torch.minimum(mine, coverage).sum() / torch.maximum(mine, coverage).sum())
         )
@@ -119,10 +135,15 @@ def test_cameras_and_masks_of_photographs():
         "68 landmarks, not corrected": camera_figures(views, 68, False),
         "5 landmarks": camera_figures(views, 5, True),
         "5 landmarks, not corrected": camera_figures(views, 5, False),
-        "overlap of masks": {
-            "even background": mask_figures(views, None),
-            "before skimage.data.coffee()": mask_figures(views, coffee()),
-            "before skimage.data.chelsea()": mask_figures(views, chelsea()),
+        "head finder": finder_figures(views, "network"),
+        "head finder, from 68 landmarks where there is a face": finder_figures(views, "auto"),
+        **{
+            f"overlap of masks by {name}": {
+                "even background": mask_figures(views, None, by),
+                "before skimage.data.coffee()": mask_figures(views, coffee(), by),
+                "before skimage.data.chelsea()": mask_figures(views, chelsea(), by),
+            }
+            for name, by in (("GrabCut", "grabcut"), ("the head finder", "network"))
         },
         "machine": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
         "versions": {

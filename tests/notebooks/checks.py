@@ -146,7 +146,7 @@ def ablations(metrics, pages, results, p):
 
 
 def inversion(metrics, pages, results, p):
-    names = [Path(p["photos"]).stem] if p["photos"] else ["astronaut", "parametric"]
+    names = [Path(p["photos"]).stem] if p["photos"] else ["astronaut", "parametric", "photographer"]
     assert metrics["photographs"] == len(names) and metrics["failed"] == 0
     assert metrics[f"psnr_{names[0]}"] > 10
     assert p["photos"] or metrics["psnr_parametric"] > 15
