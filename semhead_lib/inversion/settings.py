@@ -9,7 +9,7 @@ from semhead_lib.settings import check, setting
 
 QUALITIES: dict[str, dict[str, Any]] = {
     "fast": {"steps": 80, "pivotal_steps": 0, "coarse": 0.95},
-    "default": {"steps": 150, "pivotal_steps": 60, "coarse": 0.9},
+    "default": {"steps": 100, "pivotal_steps": 40, "coarse": 0.9},
     "best": {"steps": 400, "pivotal_steps": 200, "coarse": 0.5},
 }
 

@@ -49,8 +49,8 @@ def photographs(
 
 def errors(found: list[FoundHead | None], truth: Windows) -> dict[str, np.ndarray]:
     """For each photograph: azimuth (true), errors of azimuth, elevation and roll in degrees, of the
-    crop's size in shares, of its middle in shares of its side, and the overlap of the masks in the
-    true crop (intersection over union). Not a number where no head was found."""
+    crop's size in shares, of its middle in shares of its side, and the overlap of the masks
+    (intersection over union) where both crops reach. Not a number where no head was found."""
     x, y, z = truth.direction.double().unbind(1)
     true = torch.stack(
         [torch.atan2(x, z), torch.asin(y), torch.atan2(*truth.turn.double().T.flip(0))]
@@ -81,7 +81,7 @@ def errors(found: list[FoundHead | None], truth: Windows) -> dict[str, np.ndarra
 
 
 def _overlap(head: FoundHead, truth: Windows, k: int) -> float:
-    """Of the found mask, laid onto the photograph, and the true one."""
+    """Of the found mask, laid onto the photograph, and the true one, where both crops reach."""
     side = truth.images.shape[-1]
     inverse = np.linalg.inv(np.vstack([head.fit.similarity, [0, 0, 1]]))[:2]
     half = truth.mask.shape[-1]
@@ -90,6 +90,7 @@ def _overlap(head: FoundHead, truth: Windows, k: int) -> float:
     grid = torch.from_numpy(places * 2 - 1).float()[None]
     laid = F.grid_sample(head.mask[None, None].float() / 255, grid, align_corners=False)[0, 0] > 0.5
     true, inside = truth.mask[k, 0] > 0.5, truth.inside[k, 0] > 0
+    inside &= (grid[0].abs() <= 1).all(-1)
     both, either = (laid & true & inside).sum(), ((laid | true) & inside).sum()
     return float(both / either.clamp_min(1))
 
@@ -157,8 +158,8 @@ filling a half to nine tenths of the image's side, rolled by up to 17 degrees. A
 
 {_table(metrics)}
 
-Overlap of the masks (intersection over union) in the true crop: mean {metrics["overlap"]["mean"]:.3f}, median
-{metrics["overlap"]["median"]:.3f}.
+Overlap of the masks (intersection over union) where true and found crop reach: mean
+{metrics["overlap"]["mean"]:.3f}, median {metrics["overlap"]["median"]:.3f}.
 
 ## Limits
 

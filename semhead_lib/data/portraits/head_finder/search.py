@@ -25,7 +25,7 @@ _LARGEST = 640  # pixels of the longer side that a photograph is searched at
 _SHARE = 0.2  # of the photograph's longer side: the smallest windows
 _SIZES, _STRIDE = 1.6, 0.35  # of windows: from one to the next, and steps in shares of the side
 _OVER = 0.2  # of its side: how far a window may reach beyond the photograph
-_FOLLOWED, _ROUNDS = 4, 3
+_FOLLOWED, _ROUNDS = 4, 4
 _BATCH = 64
 
 
@@ -131,18 +131,15 @@ def _followed(image: Tensor, similarity: np.ndarray, network: HeadFinder) -> Fou
     for _ in range(_ROUNDS):
         crop = _cut(image, similarity, side)
         poses, mask, sure = look(network, crop[None])
-        turned = poses.similarity[0]
-        matrix = turned[:, :2].numpy()
-        similarity = _refined(similarity, matrix, turned[:, 2].numpy())
-    crop = _cut(image, similarity, side)
-    poses, mask, sure = look(network, crop[None])
-    cover = F.interpolate(mask[None], size=(side, side), mode="bilinear", align_corners=False)[0, 0]
-    turned = poses.similarity[0]
-    similarity = _refined(similarity, turned[:, :2].numpy(), turned[:, 2].numpy())
+        inner = poses.similarity[0]
+        similarity = _refined(similarity, inner[:, :2].numpy(), inner[:, 2].numpy())
+    # the mask was told in the crop before: here it is in the last one
+    grid = F.affine_grid(inner[None].float(), [1, 1, side, side], align_corners=False)
+    cover = F.grid_sample(mask[:, None].float(), grid, padding_mode="border", align_corners=False)
     fit = CameraFit(
         float(poses.azimuth[0]), float(poses.elevation[0]), similarity, float(poses.error[0])
     )
-    return FoundHead(fit, float(sure[0]), (cover * 255).round().to(torch.uint8))
+    return FoundHead(fit, float(sure[0]), (cover[0, 0] * 255).round().to(torch.uint8))
 
 
 def _windows(image: Tensor, size: int) -> tuple[Tensor, list[np.ndarray]]:
