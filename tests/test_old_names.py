@@ -1,5 +1,6 @@
 """Files and commands of earlier versions are read, by the names of today."""
 
+import gzip
 import json
 import sys
 from pathlib import Path
@@ -78,7 +79,8 @@ def test_the_table_of_inversions():
 
 
 def test_evaluations(tmp_path):
-    kept = json.loads(Path(__file__).with_name("old_evaluation.json").read_text())
+    content = Path(__file__).with_name("old_evaluation.json.gz").read_bytes()
+    kept = json.loads(gzip.decompress(content))
     found = Evaluation.from_json(kept)
     assert (
         found.generated["all"]["mode_coverage"].value == kept["generated"]["all"]["modes"]["value"]

@@ -1,5 +1,6 @@
 """Measurements that are kept, and what a study's metrics say."""
 
+import gzip
 import json
 import os
 import shutil
@@ -255,7 +256,8 @@ def test_a_table_of_an_earlier_version_has_no_condition_removed(tmp_path):
     assert not known.of(mode="view").empty
     shutil.copytree(kept, tmp_path / "results")
     path = old_names.existing(tmp_path / "results" / TABLE)
-    path.write_text(path.read_text().replace("vicico", "vicicos", 1))
+    lines = gzip.decompress(path.read_bytes()).replace(b"vicico", b"vicicos", 1)
+    path.write_bytes(gzip.compress(lines))
     with pytest.raises(
         ValueError, match=r"expected the columns run, mode, vicico, .* got run, mode"
     ):
@@ -340,10 +342,11 @@ def test_a_mode_that_is_none_of_ours_is_named(tmp_path):
     """What pandas takes for a missing value is one, too."""
     kept = Path(__file__).parents[2] / "papermill_runs/reference/ablations/smoke"
     shutil.copytree(kept, tmp_path / "results")
-    (path,) = (tmp_path / "results").glob("*figures.csv")
-    lines = path.read_text().splitlines()
+    (packed,) = (tmp_path / "results").glob("*figures.csv.gz")
+    lines = gzip.decompress(packed.read_bytes()).decode().splitlines()
+    packed.unlink()
     cells = lines[9].split(",")
     lines[9] = ",".join([cells[0], "None", *cells[2:]])
-    path.write_text("\n".join(lines) + "\n")
+    packed.with_suffix("").write_text("\n".join(lines) + "\n")
     with pytest.raises(ValueError, match=r"figures\.csv: mode must be one of none, view, .* got"):
         load_results(tmp_path / "results")

@@ -116,5 +116,7 @@ def test_a_table_is_read_as_it_was_written(tmp_path):
 
 
 def test_cameras_are_known_or_estimated():
-    with pytest.raises(ValueError, match="cameras must be one of known, estimated, got 'guessed'"):
+    with pytest.raises(
+        ValueError, match="cameras must be one of known, estimated, landmarks, got 'guessed'"
+    ):
         Method("a", cameras="guessed")

@@ -139,7 +139,7 @@ def card(out: Path, network: HeadFinder, about: dict[str, Any], metrics: dict[st
     numbers = sum(p.numel() for p in network.parameters())
     size = (out / WEIGHTS).stat().st_size / 1e6
     last = (out / LOG).read_text().splitlines()[-1:]
-    found = f" The last line of its log: `{last[0]}`." if last else ""
+    found = f"\n- The last line of its log: `{last[0]}`." if last else ""
     return f"""# Head finder
 
 Finds a head in a photograph, from any side: azimuth, elevation and roll of the camera, the crop of our convention, and
@@ -149,8 +149,9 @@ needs no face detector and no landmarks, so that nothing of it is under other te
 
 - {numbers:,} parameters, {size:.1f} MB in half precision; {recipe["side"]} x {recipe["side"]} pixels in.
 - Trained on {recipe["steps"]} batches of {recipe["batch"]} windows, views of {about["subjects"]} parametric heads made
-  photographs (`semhead_lib.data.portraits.photographic`): other light, backgrounds, occlusions, lens, noise, JPEG;
-  mirrored, turned, larger and smaller, anywhere in the window.{found}
+  photographs (`semhead_lib.data.portraits.photographic`): other light, backgrounds (half of them pieces of the
+  photographs without people in scikit-image), occlusions, lens, noise, JPEG; mirrored, turned, larger and smaller,
+  anywhere in the window. A tenth of the windows hold no head.{found}
 
 On {metrics["photographs"]} photographs of heads that it has not seen, made in the same way, over the full circle, heads
 filling a half to nine tenths of the image's side, rolled by up to 17 degrees. A head was found in
