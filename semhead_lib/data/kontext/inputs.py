@@ -128,7 +128,11 @@ def _judged(job: tuple[str, bytes, PortraitFilter]) -> tuple[dict[str, Any], byt
         return row | {"reason": f"unreadable: {kind}: only {', '.join(SUFFIXES)} are read"}, None
     try:
         portrait = align(
-            decode_photo(data, name), name="portrait", where=name, resolution=wanted.resolution
+            decode_photo(data, name),
+            name="portrait",
+            where=name,
+            resolution=wanted.resolution,
+            finder="landmarks",  # a face has to show
         )
     except ValueError as error:
         return row | {"reason": _kind(str(error).removeprefix(f"{name}: "))}, None
