@@ -155,6 +155,18 @@ def orbit_angles(cameras: Tensor) -> Tensor:  # [B, 25] -> [B, 3]
     return torch.stack([azimuth, elevation, radius], dim=-1)
 
 
+def degrees_apart(one: tuple[float, float], other: tuple[float, float]) -> float:
+    """The angle between two directions given by azimuth and elevation, degrees, 0 to 180.
+
+    >>> round(degrees_apart((170.0, 0.0), (-170.0, 0.0)), 3)
+    20.0
+    """
+    a, e = np.radians([one, other]).T
+    x, y, z = np.sin(a) * np.cos(e), np.sin(e), np.cos(a) * np.cos(e)
+    cosine = x[0] * x[1] + y[0] * y[1] + z[0] * z[1]
+    return float(np.degrees(np.arccos(np.clip(cosine, -1, 1))))
+
+
 def label_error(label) -> str | None:
     """Why `label` is not a camera (one line), or None when it is.
 

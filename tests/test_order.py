@@ -12,6 +12,7 @@ FLOORS = (  # from the ground up; on a floor, too, a stage imports only from tho
         "old_names",
         "files",
         "atomic",
+        "weights",
         "recipes",
         "progress",
         "devices",

@@ -42,6 +42,7 @@ from semhead_lib.evaluation.matching import OWN, Viewing
 from semhead_lib.evaluation.planned_images import SAME, checked_cameras, planned_rows
 from semhead_lib.evaluation.render_plan import DEPTH, PlanSummary
 from semhead_lib.evaluation.samples import LEAST_SIDE, Samples, hashed, resized
+from semhead_lib.evaluation.settings import ImageSetSettings
 from semhead_lib.evaluation.sources import JudgedHeads
 from semhead_lib.evaluation.surfaces import depths, planned_differences
 from semhead_lib.metrics.consistency import Differences
@@ -107,6 +108,11 @@ class ImageSet:
             self.plan = PlanSummary.from_json(content[PLAN]) if PLAN in content else None
         except ValueError as error:
             raise ValueError(f"{path}: {MANIFEST}: {error}") from None
+        if self.plan is not None and group != ImageSetSettings.group:
+            raise ValueError(
+                f"group={group} is asked for, but the plan of {path} says which images show one "
+                "head: leave group out"
+            )
         heads = grouped(self._names, group, str(path))
         if group == "folder" and self.plan is None and len(self._names) > len(heads) == 1:
             raise ValueError(

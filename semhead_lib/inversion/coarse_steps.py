@@ -56,7 +56,7 @@ def coarse_steps(
     before: list[bool] = []  # whether the last step was a coarse one
 
     def switch(along: float) -> Rendering:
-        is_coarse = along < (settings.coarse or 0.0)
+        is_coarse = along < (settings.coarse_share or 0.0)
         for generator, wanted in zip(generators, fast if is_coarse else usual, strict=True):
             generator.renderer.settings = wanted
         differs = coarse is not None or fast != usual

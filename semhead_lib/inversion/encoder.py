@@ -21,7 +21,8 @@ from semhead_lib import old_names
 from semhead_lib.atomic import write_atomically
 from semhead_lib.cameras import LABEL_LENGTH
 from semhead_lib.files import check_fields, read_tensors
-from semhead_lib.models.generator import Generator, packed
+from semhead_lib.models.generator import Generator
+from semhead_lib.weights import packed
 
 ATTENTION = ("sdpa", "xformers")
 FILE = "style_encoder.safetensors"  # in a generator's folder

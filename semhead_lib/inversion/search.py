@@ -83,7 +83,7 @@ class Steps:
             losses = [terms["all"] for terms in self._search.losses[begun:]]
             if not plateau(losses, self._settings.patience, self._settings.gain):
                 continue
-            exact = math.ceil((self._settings.coarse or 0.0) * self._count)
+            exact = math.ceil((self._settings.coarse_share or 0.0) * self._count)
             if step >= exact:
                 self._search.stopped = "plateau"
                 return

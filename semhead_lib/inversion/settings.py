@@ -8,9 +8,9 @@ from typing import Any
 from semhead_lib.settings import check, setting
 
 QUALITIES: dict[str, dict[str, Any]] = {
-    "fast": {"steps": 80, "pivotal_steps": 0, "coarse": 0.95},
-    "default": {"steps": 100, "pivotal_steps": 40, "coarse": 0.9},
-    "best": {"steps": 400, "pivotal_steps": 200, "coarse": 0.5},
+    "fast": {"steps": 80, "pivotal_steps": 0, "coarse_share": 0.95},
+    "default": {"steps": 100, "pivotal_steps": 40, "coarse_share": 0.9},
+    "best": {"steps": 400, "pivotal_steps": 200, "coarse_share": 0.5},
 }
 
 
@@ -70,7 +70,7 @@ class InversionSettings:
     locality_interval: int = setting(
         2, "int >= 1", "steps from one measurement of that to the next", key=False
     )
-    coarse: float | None = setting(
+    coarse_share: float | None = setting(
         None,
         "0 <= float <= 1 or null",
         "share of the steps that render at half the size and by a density grid; null = as the "

@@ -33,7 +33,6 @@ from semhead_lib.models.discriminator_layers import (
     detail_bands,
     minibatch_stddev,
 )
-from semhead_lib.models.generator import packed
 from semhead_lib.models.layers import (
     GAIN,
     SLOPE,
@@ -42,7 +41,7 @@ from semhead_lib.models.layers import (
     channels_last,
     leaky_relu,
 )
-from semhead_lib.models.weights import fitted, read_config, write_config
+from semhead_lib.weights import fitted, packed, read_config, write_config
 
 WEIGHTS, CONFIG = "discriminator.safetensors", "discriminator.json"
 

@@ -18,8 +18,8 @@ from semhead_lib.models.layers import channels_last
 from semhead_lib.models.mapping import MappingNetwork
 from semhead_lib.models.planes import make_planes
 from semhead_lib.models.renderer import Renderer, RenderSettings, views_each
-from semhead_lib.models.weights import fitted, read_config, write_config
 from semhead_lib.ops import Ball, Box
+from semhead_lib.weights import fitted, packed, read_config, write_config
 
 ASSETS = Path(__file__).parents[1] / "assets"
 DEFAULT = "semhead-128"  # of those that ship with the package
@@ -42,14 +42,6 @@ class Render:
     def mask(self) -> Tensor:  # [B, 1, S, S] or [B, 1, R, R] in [0, 1]
         """Coverage of the head: super-resolved where there is such a mask, else the opacity."""
         return self.opacity if self.super_mask is None else self.super_mask
-
-
-def packed(network: nn.Module, half: bool) -> dict[str, Tensor]:
-    """A network's tensors as they are saved."""
-    state = {
-        name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()
-    }
-    return {name: tensor.half() for name, tensor in state.items()} if half else state
 
 
 def folder_of(name: str | Path) -> Path:

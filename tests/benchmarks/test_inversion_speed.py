@@ -28,7 +28,7 @@ def test_inversion():
     default = InversionSettings()
     few = replace(default, steps=STEPS, pivotal_steps=STEPS, gain=0.0)
     inverter = Inverter("semhead-128", few, device="cpu")
-    plain = Inverter("semhead-128", replace(few, coarse=0.0, grid=0), device="cpu")
+    plain = Inverter("semhead-128", replace(few, coarse_share=0.0, grid=0), device="cpu")
     camera = orbit_cameras(torch.tensor([20.0]), torch.tensor([5.0]))
     seen = inverter.generator.synthesize(inverter.others[:1], camera)
     everywhere = torch.ones_like(seen.image[:, :1])

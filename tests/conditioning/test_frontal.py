@@ -84,7 +84,7 @@ def test_weights_are_kept_in_half_precision(fitted, tmp_path):
     assert loaded.config == fitted[0].config and (one.features - other.features).abs().max() < 2e-2
     content = json.loads((tmp_path / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps(content | {"width": 65}))
-    with pytest.raises(ValueError, match=r"model\.safetensors does not fit config\.json there"):
+    with pytest.raises(ValueError, match=r"model\.safetensors does not fit its config\.json"):
         FrontalPredictor.load(tmp_path)
     (tmp_path / "config.json").write_text(json.dumps(content | {"colour": 1}))
     with pytest.raises(ValueError, match=r"config\.json is no predictor's: .*colour"):

@@ -237,6 +237,8 @@ def test_other_heads_or_views_than_a_plan_fixes(reference, planned, tmp_path):
     with pytest.raises(ValueError, match=r"heads=60 is asked for, but .*set fixes heads="):
         compare([of_plan], reference, tmp_path / "out", heads=60)
     assert not (tmp_path / "out").exists()
+    with pytest.raises(ValueError, match=r"group=none is asked for, but the plan of .*set says"):
+        source_of(of_plan, ImageSetSettings(group="none"))
 
 
 def test_images_that_are_grouped_otherwise_are_another_set(tmp_path):

@@ -171,16 +171,16 @@ def test_a_plateau_ends_a_search(generator, objective, others):
         objective,
         others[1:2],
         others,
-        replace(QUICK, lr=1e-6, noise=0.0, patience=5, gain=0.01, coarse=0.0),
+        replace(QUICK, lr=1e-6, noise=0.0, patience=5, gain=0.01, coarse_share=0.0),
     )
     assert found.style.stopped == "plateau" and len(found.style.losses) == 6
 
 
 def test_after_a_plateau_of_coarse_steps_come_the_others(generator, objective, others):
-    flat = replace(QUICK, lr=1e-6, noise=0.0, patience=5, gain=0.01, coarse=0.8)
+    flat = replace(QUICK, lr=1e-6, noise=0.0, patience=5, gain=0.01, coarse_share=0.8)
     found = search_style(generator, objective, others[1:2], others, flat)
     assert found.style.stopped == "plateau" and len(found.style.losses) == 6 + 6
-    found = search_style(generator, objective, others[1:2], others, replace(flat, coarse=0.9))
+    found = search_style(generator, objective, others[1:2], others, replace(flat, coarse_share=0.9))
     assert found.style.stopped == "finished" and len(found.style.losses) == 6 + 4
 
 
@@ -197,7 +197,7 @@ def test_most_steps_render_at_half_the_size(others, clip, monkeypatch):
         return render(self, features, cameras, side, **more)
 
     monkeypatch.setattr(Renderer, "forward", recorded)
-    half = replace(QUICK, steps=20, coarse=0.8)
+    half = replace(QUICK, steps=20, coarse_share=0.8)
     found = search_style(large, objective, others[1:2], others, half)
     assert seen == [32] * 16 + [64] * 4
     losses = [terms["all"] for terms in found.style.losses]

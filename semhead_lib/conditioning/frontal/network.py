@@ -23,7 +23,8 @@ from semhead_lib.atomic import write_atomically
 from semhead_lib.conditioning.encoder_identity import require_encoder
 from semhead_lib.conditioning.open_clip_models import ASSETS, EMBEDDED
 from semhead_lib.conditioning.semantic import SemanticEncoder
-from semhead_lib.files import check_fields, read_json, read_tensors
+from semhead_lib.files import check_fields, read_json
+from semhead_lib.weights import fitted, packed
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 FOLDER = ASSETS / "frontal"  # the one that ships, for the embedded encoder
@@ -85,8 +86,7 @@ class FrontalPredictor(nn.Module):
 
     def save(self, folder: Path) -> None:
         """Write weights, in half precision, and config into a folder."""
-        tensors = {k: v.half().contiguous() for k, v in self.state_dict().items()}
-        write_atomically(folder / WEIGHTS, save(tensors))
+        write_atomically(folder / WEIGHTS, save(packed(self, half=True)))
         write_atomically(
             folder / CONFIG, json.dumps(asdict(self.config), indent=1).encode() + b"\n"
         )
@@ -99,14 +99,7 @@ class FrontalPredictor(nn.Module):
             config = PredictorConfig(**read_json(folder / CONFIG))
         except TypeError as error:
             raise ValueError(f"{folder / CONFIG} is no predictor's: {error}") from None
-        predictor = cls(config)
-        tensors = {k: v.float() for k, v in read_tensors(folder / WEIGHTS).items()}
-        try:
-            predictor.load_state_dict(tensors)
-        except RuntimeError as error:
-            reason = str(error).splitlines()[-1].strip()
-            raise ValueError(f"{folder / WEIGHTS} does not fit {CONFIG} there: {reason}") from None
-        return predictor.eval().requires_grad_(False)
+        return fitted(lambda: cls(config), folder / WEIGHTS, CONFIG).eval().requires_grad_(False)
 
 
 def predictor_for(encoder: SemanticEncoder, folder: Path | str | None = None) -> FrontalPredictor:

@@ -1,4 +1,4 @@
-"""The viewpoint of a head, told from the image alone, on all sides: also where no face shows."""
+"""The viewpoint of a head, estimated from the image alone, on all sides: also where no face shows."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from semhead_lib.cameras import degrees_apart
 from semhead_lib.data.portraits.head_finder.network import HeadFinder, shipped
 from semhead_lib.data.portraits.head_finder.search import look
 
@@ -28,11 +29,7 @@ class Viewpoint:
         >>> round(Viewpoint(170.0, 0.0, 1.0).away_from(-170.0, 0.0), 3)
         20.0
         """
-        here, there = (
-            _direction(torch.tensor([a]), torch.tensor([e]))[0]
-            for a, e in ((self.azimuth, self.elevation), (azimuth, elevation))
-        )
-        return float(torch.rad2deg(torch.arccos((here * there).sum().clamp(-1, 1))))
+        return degrees_apart((self.azimuth, self.elevation), (azimuth, elevation))
 
 
 def viewpoints(images: Tensor, network: HeadFinder | None = None) -> list[Viewpoint]:
@@ -49,8 +46,3 @@ def viewpoints(images: Tensor, network: HeadFinder | None = None) -> list[Viewpo
         rows = torch.stack([poses.azimuth, poses.elevation, sure.double()], dim=1)
         found += [Viewpoint(*map(float, row)) for row in rows]
     return found
-
-
-def _direction(azimuth: Tensor, elevation: Tensor) -> Tensor:  # degrees -> [B, 3]
-    a, e = torch.deg2rad(azimuth.double()), torch.deg2rad(elevation.double())
-    return torch.stack([a.sin() * e.cos(), e.sin(), a.cos() * e.cos()], dim=1)

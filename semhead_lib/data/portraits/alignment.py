@@ -72,7 +72,7 @@ def read_portrait(
 
     A photograph with a camera label in an EG3D or PanoHead `dataset.json` (in its folder or the one
     above) counts as aligned: no head is sought. A real alpha channel is the mask, unless one is
-    given; else the head finder tells it, or GrabCut where landmarks alone are asked for. Raises
+    given; else it is by the head finder, or by GrabCut where landmarks alone are asked for. Raises
     FileNotFoundError, or ValueError naming the photograph and what is wrong: no readable image, no
     head, a face too small or cut off; ModuleNotFoundError with the command that installs dlib or
     OpenCV (extra `faces`), where landmarks are asked for.

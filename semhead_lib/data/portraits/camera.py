@@ -45,16 +45,6 @@ class CameraFit:
         sees it."""
         return float(np.degrees(np.arctan2(self.similarity[1, 0], self.similarity[0, 0])))
 
-    def away_from(self, other: CameraFit) -> float:
-        """Degrees between the directions of two cameras."""
-        one, two = (
-            np.array([np.sin(a) * np.cos(e), np.sin(e), np.cos(a) * np.cos(e)])
-            for a, e in np.radians(
-                [(self.azimuth, self.elevation), (other.azimuth, other.elevation)]
-            )
-        )
-        return float(np.degrees(np.arccos(np.clip(one @ two, -1, 1))))
-
     def to_crop(
         self, points: np.ndarray
     ) -> np.ndarray:  # [K, 2] pixels of the photograph -> [K, 2] in [0, 1]

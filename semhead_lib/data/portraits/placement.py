@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
+from semhead_lib.cameras import degrees_apart
 from semhead_lib.data.portraits.camera import CameraFit, fit_camera
 from semhead_lib.data.portraits.face_finder import LANDMARK_MODELS, Face, face_finder
 from semhead_lib.data.portraits.head_finder.search import FoundHead, find_head
@@ -58,7 +59,10 @@ def place(image: Tensor, finder: str, landmarks: int, where: str) -> Placement:
     if finder == "landmarks":
         return by_face
     head = find_head(image, by_face.fit.similarity)
-    if head is None or head.fit.away_from(by_face.fit) > _AGREE:
+    if head is None:
+        return by_face
+    directions = [(fit.azimuth, fit.elevation) for fit in (head.fit, by_face.fit)]
+    if degrees_apart(*directions) > _AGREE:
         return by_face
     source = by_face.source | {"camera": "head finder, from landmarks"}
     return Placement(

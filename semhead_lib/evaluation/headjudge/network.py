@@ -24,7 +24,7 @@ from semhead_lib.atomic import write_atomically
 from semhead_lib.evaluation.headjudge.recipe import NAME
 from semhead_lib.files import in_file, read_json
 from semhead_lib.models.layers import channels_last
-from semhead_lib.models.weights import fitted
+from semhead_lib.weights import fitted
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 SIDE = 128  # pixels of the input; other sizes are resampled

@@ -15,7 +15,7 @@ from torch.nn import functional
 from semhead_lib.atomic import write_atomically
 from semhead_lib.files import read_tensors
 from semhead_lib.models.encoder import AttributeEncoder, ImageEncoder
-from semhead_lib.models.generator import Generator, Render, packed
+from semhead_lib.models.generator import Generator, Render
 from semhead_lib.models.layers import EqualLinear, equalised
 from semhead_lib.training.graphs import CudaBackend, Graphs, Result
 from semhead_lib.training.reconstruction.adversary import Adversary, load_optimiser
@@ -23,6 +23,7 @@ from semhead_lib.training.reconstruction.draws import Draws, Variant, as_buffer,
 from semhead_lib.training.reconstruction.losses import detail, divergence, of_points
 from semhead_lib.training.reconstruction.samples import Sample
 from semhead_lib.training.reconstruction.settings import ReconstructionSettings
+from semhead_lib.weights import packed
 
 ENCODER, ATTRIBUTE_ENCODER = "encoder.safetensors", "attribute_encoder.safetensors"
 SHARED_MAPS = ".places"  # parameters of `StyleLayer` that all heads share

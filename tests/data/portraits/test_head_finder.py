@@ -15,11 +15,11 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "training"))
 from small_training import make_noise
 
 import semhead_lib as sh
-from semhead_lib.cameras import FOCAL, orbit_cameras, rays
+from semhead_lib.cameras import FOCAL, degrees_apart, orbit_cameras, rays
 from semhead_lib.data.dataset.memory import SubjectsInMemory
 from semhead_lib.data.portraits import placement
 from semhead_lib.data.portraits.alignment import align
-from semhead_lib.data.portraits.head_finder import training
+from semhead_lib.data.portraits.head_finder import card, training
 from semhead_lib.data.portraits.head_finder.card import errors, summary
 from semhead_lib.data.portraits.head_finder.examples import (
     Views,
@@ -31,7 +31,7 @@ from semhead_lib.data.portraits.head_finder.network import (
     UNIT,
     FinderConfig,
     HeadFinder,
-    Seen,
+    Prediction,
 )
 from semhead_lib.data.portraits.head_finder.pose import by_points
 from semhead_lib.data.portraits.head_finder.recipe import Recipe
@@ -66,16 +66,20 @@ def views():
     return balls()
 
 
+def apart(one, other):
+    return degrees_apart((one.azimuth, one.elevation), (other.azimuth, other.elevation))
+
+
 def angles_of(made):
     x, y, z = made.direction.double().unbind(1)
     return torch.rad2deg(torch.atan2(x, z)), torch.rad2deg(torch.asin(y))
 
 
-def told(made, noise: float = 0.0) -> Seen:
-    """What a network would say that knows the truth, but for noise in its direct guess."""
+def oracle(made, noise: float = 0.0) -> Prediction:
+    """The predictions of a network that knows the truth, but for noise in those for the whole image."""
     rng = torch.Generator().manual_seed(1)
     off = [torch.randn(x.shape, generator=rng) * noise for x in (made.direction, made.place)]
-    return Seen(
+    return Prediction(
         (made.known - 0.5) * 20,
         made.points,
         torch.full_like(made.mask, -3.0),
@@ -97,7 +101,7 @@ def test_the_points_of_a_surface_lie_on_it(views):
 def test_cameras_are_found_from_points_although_the_guess_is_off(views):
     """The labels of windows agree with each other, also mirrored, turned, moved and resized."""
     made = windows(views, torch.arange(24), 64, seed=3)
-    found, there = by_points(told(made, noise=0.15)), made.head > 0
+    found, there = by_points(oracle(made, noise=0.15)), made.head > 0
     azimuth, elevation = angles_of(made)
     off = ((found.azimuth - azimuth + 180) % 360 - 180)[there].abs()
     assert off.max() < 1.5 and (found.elevation - elevation)[there].abs().max() < 1.5
@@ -109,17 +113,20 @@ def test_cameras_are_found_from_points_although_the_guess_is_off(views):
 
 def test_points_that_are_known_badly_count_little(views):
     made = windows(views, torch.arange(8), 64, seed=3, placing=as_photographed)
-    seen = told(made)
+    seen = oracle(made)
     wrong = torch.zeros_like(seen.mask, dtype=torch.bool)
     wrong[..., ::3] = True
     points = torch.where(wrong, seen.points + 0.3, seen.points)
     azimuth, _ = angles_of(made)
 
     def off(error):
-        found = by_points(seen._replace(points=points, error=error))
+        found = by_points(seen._replace(points=points, log_scale=error))
         return float(((found.azimuth - azimuth + 180) % 360 - 180).abs().max())
 
-    unsaid, said = seen.error, torch.where(wrong, torch.full_like(seen.error, 1.0), seen.error)
+    unsaid, said = (
+        seen.log_scale,
+        torch.where(wrong, torch.full_like(seen.log_scale, 1.0), seen.log_scale),
+    )
     assert off(said) < 2 < off(unsaid)
 
 
@@ -198,8 +205,11 @@ def test_a_damaged_folder_is_named(tmp_path):
     (tmp_path / "config.json").write_text('{"side": 33, "widths": [8, 8]}')
     with pytest.raises(ValueError, match="side a multiple of 2 to the power"):
         HeadFinder.load(tmp_path)
+    (tmp_path / "config.json").write_text('{"side": 32, "widths": [4096, 4096]}')
+    with pytest.raises(ValueError, match=r"config\.json: .*a larger network than its weights"):
+        HeadFinder.load(tmp_path)
     (tmp_path / "config.json").write_text('{"side": 32, "widths": [8, 16]}')
-    with pytest.raises(ValueError, match=r"model\.safetensors does not fit config\.json"):
+    with pytest.raises(ValueError, match=r"model\.safetensors does not fit its config\.json"):
         HeadFinder.load(tmp_path)
     with pytest.raises(FileNotFoundError):
         HeadFinder.load(tmp_path / "none")
@@ -231,7 +241,7 @@ def test_the_shipped_network_finds_heads_from_all_sides(head, azimuth):
     assert np.abs(middle - (94, 104)).max() < 0.15 * 128
     twice = torch.nn.functional.interpolate(photograph(head, azimuth)[None].float(), scale_factor=4)
     large = find_head(twice[0].byte(), found.fit.similarity * 4)
-    assert large.fit.away_from(found.fit) < 8 and large.fit.side == pytest.approx(
+    assert apart(large.fit, found.fit) < 8 and large.fit.side == pytest.approx(
         found.fit.side * 4, rel=0.1
     )
 
@@ -267,7 +277,7 @@ def test_auto_does_with_what_there_is(head, monkeypatch):
     pytest.importorskip("dlib")
     by_both = placement.place(image, "auto", 68, "astronaut")
     by_face = placement.place(image, "landmarks", 68, "astronaut")
-    assert by_both.certainty and by_both.fit.away_from(by_face.fit) < 25
+    assert by_both.certainty and apart(by_both.fit, by_face.fit) < 25
     assert by_both.source["camera"] == "head finder, from landmarks"
     turned = placement.place(photograph(head, 150.0), "auto", 68, "turned")
     assert turned.landmarks is None and abs(turned.fit.azimuth) > 110
@@ -281,9 +291,9 @@ def test_auto_does_with_what_there_is(head, monkeypatch):
         placement.place(image, "landmarks", 68, "astronaut")
 
 
-def test_what_is_found_is_judged_by_the_truth(views):
+def test_what_is_found_is_judged_by_the_truth(views, monkeypatch):
     made = windows(views, torch.arange(6), 64, seed=3, placing=as_photographed)
-    poses = by_points(told(made))
+    poses = by_points(oracle(made))
     found = []
     for k in range(6):
         matrix, shift = poses.similarity[k, :, :2].numpy(), poses.similarity[k, :, 2].numpy()
@@ -294,7 +304,9 @@ def test_what_is_found_is_judged_by_the_truth(views):
             np.concatenate([matrix * 64, corner], axis=1),
             0.0,
         )
-        found.append(placement.FoundHead(fit, 1.0, views.masks[k]))
+        found.append(placement.FoundHead(fit, 1.0))
+    masks = iter(torch.cat([views.masks[k : k + 1] for k in (*range(6), *range(1, 6))]))
+    monkeypatch.setattr(card, "mask_of_crop", lambda crop, network: next(masks))
     of = errors(found, made)
     assert np.abs(of["azimuth"]).max() < 1.5 and of["size"].max() < 0.05
     assert of["middle"].max() < 0.03 and (of["overlap"] > 0.85).all()

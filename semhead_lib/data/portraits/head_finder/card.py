@@ -14,6 +14,8 @@ from tqdm import tqdm
 
 from semhead_lib.atomic import write_atomically
 from semhead_lib.data.dataset.memory import SubjectsInMemory
+from semhead_lib.data.portraits.camera import CameraFit
+from semhead_lib.data.portraits.crop import cut_square
 from semhead_lib.data.portraits.head_finder.examples import (
     Views,
     Windows,
@@ -21,7 +23,7 @@ from semhead_lib.data.portraits.head_finder.examples import (
     windows,
 )
 from semhead_lib.data.portraits.head_finder.network import WEIGHTS, HeadFinder
-from semhead_lib.data.portraits.head_finder.search import FoundHead, find_head
+from semhead_lib.data.portraits.head_finder.search import FoundHead, find_head, mask_of_crop
 from semhead_lib.data.portraits.head_finder.training import LOG, SETTINGS
 from semhead_lib.files import read_json
 
@@ -47,7 +49,9 @@ def photographs(
     return list(made.images), made
 
 
-def errors(found: list[FoundHead | None], truth: Windows) -> dict[str, np.ndarray]:
+def errors(
+    found: list[FoundHead | None], truth: Windows, network: HeadFinder | None = None
+) -> dict[str, np.ndarray]:
     """For each photograph: azimuth (true), errors of azimuth, elevation and roll in degrees, of the
     crop's size in shares, of its middle in shares of its side, and the overlap of the masks
     (intersection over union) where both crops reach. Not a number where no head was found."""
@@ -73,22 +77,27 @@ def errors(found: list[FoundHead | None], truth: Windows) -> dict[str, np.ndarra
                 abs((fit.roll - true[k, 2] + 180) % 360 - 180),
                 abs(fit.side / crop - 1),
                 float(np.hypot(*away)) / crop,
-                _overlap(head, truth, k),
+                _overlap(fit, truth, k, network),
             ]
         )
     names = ("true azimuth", "azimuth", "elevation", "roll", "size", "middle", "overlap")
     return dict(zip(names, np.array(rows, dtype=np.float64).T, strict=True))
 
 
-def _overlap(head: FoundHead, truth: Windows, k: int) -> float:
-    """Of the found mask, laid onto the photograph, and the true one, where both crops reach."""
+def _overlap(fit: CameraFit, truth: Windows, k: int, network: HeadFinder | None) -> float:
+    """Of the mask predicted in the found crop, laid onto the photograph, and the true one, where
+    both crops reach."""
     side = truth.images.shape[-1]
-    inverse = np.linalg.inv(np.vstack([head.fit.similarity, [0, 0, 1]]))[:2]
+    crop, _ = cut_square(truth.images[k], fit.similarity, truth.mask.shape[-1] * 2)
+    mask = mask_of_crop(crop, network)
+    if mask is None:
+        return 0.0
+    inverse = np.linalg.inv(np.vstack([fit.similarity, [0, 0, 1]]))[:2]
     half = truth.mask.shape[-1]
     centres = (np.arange(half) + 0.5) * side / half
     places = np.stack([*np.meshgrid(centres, centres), np.ones((half, half))], axis=-1) @ inverse.T
     grid = torch.from_numpy(places * 2 - 1).float()[None]
-    laid = F.grid_sample(head.mask[None, None].float() / 255, grid, align_corners=False)[0, 0] > 0.5
+    laid = F.grid_sample(mask[None, None].float() / 255, grid, align_corners=False)[0, 0] > 0.5
     true, inside = truth.mask[k, 0] > 0.5, truth.inside[k, 0] > 0
     inside &= (grid[0].abs() <= 1).all(-1)
     both, either = (laid & true & inside).sum(), ((laid | true) & inside).sum()
@@ -98,23 +107,23 @@ def _overlap(head: FoundHead, truth: Windows, k: int) -> float:
 def summary(of: dict[str, np.ndarray]) -> dict[str, Any]:
     """Medians and 90th percentiles, within 90 degrees of the front and beyond."""
     near = np.abs(of["true azimuth"]) <= 90
-    told: dict[str, Any] = {
+    figures: dict[str, Any] = {
         "photographs": len(near),
         "found": round(float(np.isfinite(of["azimuth"]).mean()), 4),
     }
     for name, rows in (("within 90", near), ("beyond 90", ~near)):
-        told[name] = {
+        figures[name] = {
             what: {
                 "median": round(float(np.nanmedian(of[what][rows])), 4),
                 "90th percentile": round(float(np.nanpercentile(of[what][rows], 90)), 4),
             }
             for what in ("azimuth", "elevation", "roll", "size", "middle")
         }
-    told["overlap"] = {
+    figures["overlap"] = {
         "mean": round(float(of["overlap"].mean()), 4),
         "median": round(float(np.median(of["overlap"])), 4),
     }
-    return told
+    return figures
 
 
 def judge_and_describe(
@@ -127,7 +136,8 @@ def judge_and_describe(
     taken, truth = photographs(subjects, count)
     network = HeadFinder.load(out)
     bar = tqdm(taken, unit="photo", desc="judging", disable=not progress)
-    metrics = summary(errors([find_head(image, network=network) for image in bar], truth))
+    found = [find_head(image, network=network) for image in bar]
+    metrics = summary(errors(found, truth, network))
     write_atomically(out / METRICS_FILE, json.dumps(metrics, indent=1).encode() + b"\n")
     write_atomically(out / CARD, card(out, network, read_json(out / SETTINGS), metrics).encode())
     return metrics
@@ -143,9 +153,9 @@ def card(out: Path, network: HeadFinder, about: dict[str, Any], metrics: dict[st
     return f"""# Head finder
 
 Finds a head in a photograph, from any side: azimuth, elevation and roll of the camera, the crop of our convention, and
-the mask (`semhead_lib.data.portraits.head_finder`). For each cell of a grid the network tells whether the head covers
-it, and which point of the head shows there; the camera is the one that brings these points back to their cells. It
-needs no face detector and no landmarks, so that nothing of it is under other terms than ours.
+the mask (`semhead_lib.data.portraits.head_finder`). For each cell of a grid the network predicts whether the head
+covers it, and which point of the head is visible there; the camera is the one that projects these points back to their
+cells. It needs no face detector and no landmarks, so its weights carry no terms of others.
 
 - {numbers:,} parameters, {size:.1f} MB in half precision; {recipe["side"]} x {recipe["side"]} pixels in.
 - Trained on {recipe["steps"]} batches of {recipe["batch"]} windows, views of {about["subjects"]} parametric heads made

@@ -1,10 +1,10 @@
-"""`HeadFinder`: what each pixel of an image shows of a head, and from where the head is seen.
+"""`HeadFinder`: predicts what each pixel of an image shows of a head, and the camera.
 
-An encoder and a decoder of convolutions. The decoder says for each cell of a grid whether the head
+A convolutional encoder and decoder. The decoder predicts for each cell of a grid whether the head
 covers it, and which point of the head it shows, in the head's own coordinates (dense correspondence,
-as Güler et al., 2018, or Wang et al., 2019), with a scale of its error. The encoder's last maps say
-for the whole image whether there is a head, its direction and its place: a first guess, from which
-`pose` finds the camera by the points.
+as Güler et al., 2018, or Wang et al., 2019), with the scale of its error. From the encoder's last
+maps come predictions for the whole image: whether there is a head, its direction and its place.
+They initialise the camera, which `pose` then fits to the points.
 """
 
 from __future__ import annotations
@@ -21,11 +21,12 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from semhead_lib.atomic import write_atomically
-from semhead_lib.files import check_fields, read_json, read_tensors
+from semhead_lib.files import check_fields, read_json
+from semhead_lib.weights import fitted, packed
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 FOLDER = Path(__file__).parents[3] / "assets" / "head-finder"
-UNIT = 0.5  # scene units: points are told in shares of it
+UNIT = 0.5  # scene units: points are predicted in shares of it
 _WHOLE = 9  # numbers for the whole image: head, direction 3, log size, cosine, sine, place 2
 
 
@@ -47,12 +48,12 @@ class FinderConfig:
             )
 
 
-class Seen(NamedTuple):
-    """What a network says of B images of S pixels a side; its maps have S / 2."""
+class Prediction(NamedTuple):
+    """Of B images of S pixels a side; its maps have S / 2."""
 
     mask: Tensor  # [B, 1, S/2, S/2] logits: the head covers it
     points: Tensor  # [B, 3, S/2, S/2] what shows there, world, in shares of UNIT
-    error: Tensor  # [B, 1, S/2, S/2] log of the points' mean absolute error, in shares of UNIT
+    log_scale: Tensor  # [B, 1, S/2, S/2] log of the points' mean absolute error, in shares of UNIT
     head: Tensor  # [B] logits: there is a head
     direction: (
         Tensor  # [B, 3] towards the camera, in the world's axes; about 1 long when it is sure
@@ -72,7 +73,7 @@ class _Block(nn.Sequential):
 
 
 class HeadFinder(nn.Module):
-    """[B, 3, S, S] in [-1, 1] -> `Seen`."""
+    """[B, 3, S, S] in [-1, 1] -> `Prediction`."""
 
     def __init__(self, config: FinderConfig = FinderConfig()) -> None:
         super().__init__()
@@ -90,7 +91,7 @@ class HeadFinder(nn.Module):
             nn.Linear(5 * widths[-1], 128), nn.ReLU(), nn.Linear(128, _WHOLE)
         )
 
-    def forward(self, images: Tensor) -> Seen:
+    def forward(self, images: Tensor) -> Prediction:
         x, skips = images, []
         for level in self.down:
             x = level(x)
@@ -101,17 +102,13 @@ class HeadFinder(nn.Module):
         for up, join in zip(self.up, self.join, strict=True):
             skip = skips.pop()
             x = join(skip + F.interpolate(up(x), scale_factor=2, mode="bilinear"))
-        mask, points, error = self.maps(x).split((1, 3, 1), dim=1)
+        mask, points, log_scale = self.maps(x).split((1, 3, 1), dim=1)
         head, direction, size, turn, place = whole.split((1, 3, 1, 2, 2), dim=1)
-        return Seen(mask, points, error, head[:, 0], direction, size[:, 0], turn, place)
+        return Prediction(mask, points, log_scale, head[:, 0], direction, size[:, 0], turn, place)
 
     def save(self, folder: Path) -> None:
         """Write weights, in half precision, and config into a folder."""
-        tensors = {
-            k: v.half().contiguous() if v.is_floating_point() else v
-            for k, v in self.state_dict().items()
-        }
-        write_atomically(folder / WEIGHTS, save(tensors))
+        write_atomically(folder / WEIGHTS, save(packed(self, half=True)))
         write_atomically(
             folder / CONFIG, json.dumps(asdict(self.config), indent=1).encode() + b"\n"
         )
@@ -124,15 +121,7 @@ class HeadFinder(nn.Module):
             config = FinderConfig(**read_json(folder / CONFIG))
         except TypeError as error:
             raise ValueError(f"{folder / CONFIG} is no head finder's: {error}") from None
-        network = cls(config)
-        tensors = read_tensors(folder / WEIGHTS)
-        tensors = {k: v.float() if v.is_floating_point() else v for k, v in tensors.items()}
-        try:
-            network.load_state_dict(tensors)
-        except RuntimeError as error:
-            reason = str(error).splitlines()[-1].strip()
-            raise ValueError(f"{folder / WEIGHTS} does not fit {CONFIG} there: {reason}") from None
-        return network.eval().requires_grad_(False)
+        return fitted(lambda: cls(config), folder / WEIGHTS, CONFIG).eval().requires_grad_(False)
 
 
 @cache

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from semhead_lib.cameras import FOCAL, RADIUS
-from semhead_lib.data.portraits.head_finder.network import UNIT, Seen
+from semhead_lib.data.portraits.head_finder.network import UNIT, Prediction
 
 _STEPS, _DAMPING = 12, 1e-4
 _HUBER = 1.5  # of expected errors
@@ -44,16 +44,17 @@ class Poses(NamedTuple):
         return self.similarity[:, :, 0].norm(dim=1)
 
 
-def direct(seen: Seen) -> Poses:
+def direct(predicted: Prediction) -> Poses:
     """The network's guess for the whole image."""
-    x, y, z = seen.direction.double().unbind(1)
+    x, y, z = predicted.direction.double().unbind(1)
     elevation = torch.atan2(y, torch.hypot(x, z))
     turn = (
-        torch.nn.functional.normalize(seen.turn.double(), dim=1) * seen.size.double().exp()[:, None]
+        torch.nn.functional.normalize(predicted.turn.double(), dim=1)
+        * predicted.size.double().exp()[:, None]
     )
     a, b = turn.unbind(1)
     matrix = torch.stack([torch.stack([a, -b], 1), torch.stack([b, a], 1)], 1)
-    similarity = torch.cat([matrix, seen.place.double()[:, :, None]], dim=2)
+    similarity = torch.cat([matrix, predicted.place.double()[:, :, None]], dim=2)
     return Poses(
         torch.rad2deg(torch.atan2(x, z)),
         torch.rad2deg(elevation).clamp(-80, 80),
@@ -62,16 +63,16 @@ def direct(seen: Seen) -> Poses:
     )
 
 
-def by_points(seen: Seen, start: Poses | None = None) -> Poses:
+def by_points(predicted: Prediction, start: Poses | None = None) -> Poses:
     """Poses by the points of all cells, weighted by their errors and by the mask."""
-    start = direct(seen) if start is None else start
-    side = seen.points.shape[-1]
-    points = seen.points.double().flatten(2).transpose(1, 2) * UNIT  # [B, N, 3]
+    start = direct(predicted) if start is None else start
+    side = predicted.points.shape[-1]
+    points = predicted.points.double().flatten(2).transpose(1, 2) * UNIT  # [B, N, 3]
     axis = (torch.arange(side, dtype=torch.float64) + 0.5) / side * 2 - 1
     v, u = torch.meshgrid(axis, axis, indexing="ij")
     cells = torch.stack([u, v], dim=-1).reshape(1, -1, 2).to(points.device)
-    error = seen.error.double().flatten(1).exp().clamp_min(_LEAST_ERROR) * UNIT  # [B, N]
-    cover = seen.mask.double().sigmoid().flatten(1)
+    error = predicted.log_scale.double().flatten(1).exp().clamp_min(_LEAST_ERROR) * UNIT  # [B, N]
+    cover = predicted.mask.double().sigmoid().flatten(1)
     a, e = torch.deg2rad(start.azimuth), torch.deg2rad(start.elevation)
     s = start.similarity
     p = torch.stack([a, e, s[:, 0, 0], s[:, 1, 0], s[:, 0, 2], s[:, 1, 2]], dim=1)

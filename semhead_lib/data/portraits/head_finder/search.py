@@ -17,7 +17,7 @@ from torch import Tensor
 
 from semhead_lib.data.portraits.camera import CameraFit
 from semhead_lib.data.portraits.crop import cut_square, resized
-from semhead_lib.data.portraits.head_finder.network import HeadFinder, Seen, prepared, shipped
+from semhead_lib.data.portraits.head_finder.network import HeadFinder, Prediction, prepared, shipped
 from semhead_lib.data.portraits.head_finder.pose import Poses, by_points
 
 SURE = 0.55  # certainty below which there is no head
@@ -36,7 +36,6 @@ class FoundHead:
 
     fit: CameraFit  # its camera and crop
     certainty: float  # 0...1: of the head and its direction, less where its points do not agree
-    mask: Tensor  # [S, S] uint8 coverage of the crop, S the network's side
 
 
 def find_head(
@@ -85,14 +84,14 @@ def look(network: HeadFinder, crops: Tensor) -> tuple[Poses, Tensor, Tensor]:
     certainties [B], from the crops and their mirror images together."""
     b = len(crops)
     both = prepared(torch.cat([crops, crops.flip(3)])).contiguous(memory_format=torch.channels_last)
-    seen = Seen(*(x.double() for x in network(both)))
-    one, other = Seen(*(x[:b] for x in seen)), Seen(*(x[b:] for x in seen))
+    seen = Prediction(*(x.double() for x in network(both)))
+    one, other = Prediction(*(x[:b] for x in seen)), Prediction(*(x[b:] for x in seen))
     back = torch.tensor([-1.0, 1.0, 1.0], dtype=torch.float64)
     mask = (one.mask + other.mask.flip(3)) / 2
-    joined = Seen(
+    joined = Prediction(
         mask,
         (one.points + other.points.flip(3) * back[:, None, None]) / 2,
-        torch.logaddexp(one.error, other.error.flip(3)) - math.log(2),
+        torch.logaddexp(one.log_scale, other.log_scale.flip(3)) - math.log(2),
         (one.head + other.head) / 2,
         (one.direction + other.direction * back) / 2,
         (one.size + other.size) / 2,
@@ -131,18 +130,15 @@ def _followed(image: Tensor, similarity: np.ndarray, network: HeadFinder) -> Fou
     side = network.config.side
     for _ in range(_ROUNDS):
         crop = _cut(image, similarity, side)
-        poses, mask, sure = look(network, crop[None])
+        poses, _, sure = look(network, crop[None])
         inner = poses.similarity[0]
         similarity = _refined(similarity, inner[:, :2].numpy(), inner[:, 2].numpy())
-    # the mask was told in the crop before: here it is in the last one
-    grid = F.affine_grid(inner[None].float(), [1, 1, side, side], align_corners=False)
-    cover = F.grid_sample(mask[:, None].float(), grid, padding_mode="border", align_corners=False)
     fit = CameraFit(
         float(poses.azimuth[0]), float(poses.elevation[0]), similarity, float(poses.error[0])
     )
     # points that no camera brings together are of no head
     agree = math.exp(-max(fit.error - _USUAL_ERROR, 0) / _FALLS)
-    return FoundHead(fit, float(sure[0]) * agree, (cover[0, 0] * 255).round().to(torch.uint8))
+    return FoundHead(fit, float(sure[0]) * agree)
 
 
 def _windows(image: Tensor, size: int) -> tuple[Tensor, list[np.ndarray]]:

@@ -18,7 +18,7 @@ from semhead_lib.data.portraits.head_finder.examples import Views, Windows, wind
 from semhead_lib.data.portraits.head_finder.network import (
     FinderConfig,
     HeadFinder,
-    Seen,
+    Prediction,
     prepared,
 )
 from semhead_lib.data.portraits.head_finder.recipe import Recipe
@@ -31,27 +31,27 @@ _DRAWN_ON = 0.3  # weight of the mask where a view's edges were drawn on
 WEIGHTS_OF_LOSSES = {"mask": 2.0, "points": 0.5, "head": 0.2, "direction": 1.0, "place": 1.0}
 
 
-def losses(seen: Seen, truth: Windows) -> dict[str, Tensor]:
+def losses(predicted: Prediction, truth: Windows) -> dict[str, Tensor]:
     """What is wrong: cross-entropy of mask and of heads; negative log-likelihood of the points
-    (Laplace's distribution, with the scale that the network tells); squared error of the direction;
+    (Laplace's distribution, with the predicted scale); squared error of the direction;
     absolute error of the place, the roll and the log size."""
     weight = truth.inside + _DRAWN_ON * (1 - truth.inside)
-    mask = F.binary_cross_entropy_with_logits(seen.mask, truth.mask, weight)
-    away = (seen.points - truth.points).abs().mean(1, keepdim=True)
-    error = seen.error.clamp(-6, 2)
+    mask = F.binary_cross_entropy_with_logits(predicted.mask, truth.mask, weight)
+    away = (predicted.points - truth.points).abs().mean(1, keepdim=True)
+    error = predicted.log_scale.clamp(-6, 2)
     likely = (away * (-error).exp() + error) * truth.known
     there = truth.head
     count = there.sum().clamp_min(1)
-    direction = ((seen.direction - truth.direction).square().sum(1) * there).sum() / count
+    direction = ((predicted.direction - truth.direction).square().sum(1) * there).sum() / count
     place = (
-        (seen.place - truth.place).abs().sum(1)
-        + (seen.size - truth.size).abs()
-        + (seen.turn - truth.turn).abs().sum(1)
+        (predicted.place - truth.place).abs().sum(1)
+        + (predicted.size - truth.size).abs()
+        + (predicted.turn - truth.turn).abs().sum(1)
     )
     return {
         "mask": mask,
         "points": likely.sum() / truth.known.sum().clamp_min(1),
-        "head": F.binary_cross_entropy_with_logits(seen.head, truth.head),
+        "head": F.binary_cross_entropy_with_logits(predicted.head, truth.head),
         "direction": direction,
         "place": (place * there).sum() / count,
     }

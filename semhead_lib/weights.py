@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from semhead_lib.atomic import write_atomically
@@ -39,6 +39,16 @@ def read_config(path: Path) -> dict[str, Any]:
     if not isinstance(count, int) or len(config) < count:
         raise ValueError(f"{path}: has {len(config)} fields, was written with {count!r:.40}")
     return config
+
+
+def packed(network: nn.Module, half: bool) -> dict[str, Tensor]:
+    """A network's tensors as they are saved; with `half` in half precision, but for counts."""
+    state = {
+        name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()
+    }
+    if not half:
+        return state
+    return {name: t.half() if t.is_floating_point() else t for name, t in state.items()}
 
 
 def fitted(make: Callable[[], Network], path: Path, config: str) -> Network:
