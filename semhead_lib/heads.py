@@ -13,7 +13,6 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from semhead_lib.atomic import write_atomically
 from semhead_lib.cameras import check_cameras, orbit_cameras
 from semhead_lib.conditioning.bank import ConditionBank
 from semhead_lib.conditioning.frontal.network import front_features
@@ -188,14 +187,10 @@ class Head:
 
         Raises as `mesh`, and ValueError for another suffix.
         """
-        if not texture:
-            write_mesh(path, mesh.mesh(self.network, self.w[0], side or 128))
-        elif Path(path).suffix.lower() == ".glb":
-            write_atomically(
-                Path(path), textured(self.network, self.w[0], side or 64, texture).as_glb()
-            )
+        if texture:
+            write_mesh(path, textured(self.network, self.w[0], side or 64, texture))
         else:
-            raise ValueError(f"{path}: a mesh with a texture is written as .glb")
+            write_mesh(path, mesh.mesh(self.network, self.w[0], side or 128))
         return Path(path)
 
     def save_splats(self, path: str | Path, count: int = 60_000) -> Path:
@@ -203,7 +198,5 @@ class Head:
 
         Raises as `mesh`, and ValueError for another suffix.
         """
-        if Path(path).suffix.lower() != ".ply":
-            raise ValueError(f"{path}: splats are written as .ply")
         write_splats(path, mesh.mesh(self.network, self.w[0]), count)
         return Path(path)

@@ -230,7 +230,7 @@ def _write_surface(folder: Path, fitted: Inverted, files: Files) -> None:
     if files.texture:
         of_half = max(files.mesh // 2, 2)
         made = textured(fitted.generator, fitted.w[0], of_half, files.texture)
-        write_atomically(folder / TEXTURED, made.as_glb())
+        write_mesh(folder / TEXTURED, made)
 
 
 def _finished(path: Path) -> dict | None:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from semhead_lib.atomic import partial_path, publish, write_atomically
 from semhead_lib.models.mesh import SCALE, Mesh
+from semhead_lib.models.textured import TexturedMesh
 
 
 def write_mp4(path: Path | str, frames: Tensor, fps: int = 24) -> None:  # [T, 3, H, W] uint8
@@ -86,16 +87,20 @@ def write_viewer(path: Path | str, mesh: Mesh, title: str) -> None:
     _write(path, page.encode())
 
 
-def write_mesh(path: Path | str, mesh: Mesh) -> None:
-    """A mesh with vertex colours as GLB, PLY or OBJ, by the path's suffix: y up, the face towards
-    +z, in scene units (times METRES_PER_UNIT: metres), which the file says, too.
+def write_mesh(path: Path | str, mesh: Mesh | TexturedMesh) -> None:
+    """A mesh with vertex colours as GLB, PLY or OBJ, by the path's suffix, or one with a texture as
+    GLB: y up, the face towards +z, in scene units (times METRES_PER_UNIT: metres), which the file
+    says, too.
 
     Raises ValueError for another suffix.
     """
     path = Path(path)
-    kinds = ("glb", "ply", "obj")
+    kinds = ("glb", "ply", "obj") if isinstance(mesh, Mesh) else ("glb",)
     if (kind := path.suffix[1:].lower()) not in kinds:
         raise ValueError(f"{path}: expected a suffix of {', '.join(kinds)}")
+    if not isinstance(mesh, Mesh):
+        _write(path, mesh.as_glb())
+        return
     head = mesh.as_trimesh()
     options: dict[str, Any] = {"header": SCALE} if kind == "obj" else {}
     content: Any  # text for OBJ, else bytes

@@ -23,8 +23,11 @@ _NAMES = (
 def write_splats(path: Path | str, mesh: Mesh, count: int = 60_000, seed: int = 0) -> None:
     """`count` flat Gaussians spread evenly over a mesh, in its colours; y points up, as in the mesh.
 
-    Raises ValueError for fewer than 1, ModuleNotFoundError without the extra `data`.
+    Raises ValueError for fewer than 1 or another suffix than .ply, ModuleNotFoundError without the
+    extra `data`.
     """
+    if Path(path).suffix.lower() != ".ply":
+        raise ValueError(f"{path}: splats are written as .ply")
     if count < 1:
         raise ValueError(f"count must be at least 1, got {count}")
     rows = splats(mesh, count, seed)

@@ -50,13 +50,20 @@ def test_the_texture_has_the_fields_colours(head, made):
     assert np.abs(seen[:, ::-1] - true).mean() > 15, "other colours are told apart"
 
 
-def test_bad_sizes_are_refused(head):
+def test_heads_are_saved_into_new_folders(head, tmp_path):
+    head.save_mesh(tmp_path / "new" / "head.glb", 16, texture=64)
+    head.save_splats(tmp_path / "newer" / "head.ply", 50)
+    assert (tmp_path / "new/head.glb").read_bytes()[:4] == b"glTF"
+    assert (tmp_path / "newer/head.ply").read_bytes()[:4] == b"ply\n"
+
+
+def test_bad_sizes_and_suffixes_are_refused(head, tmp_path):
     with pytest.raises(ValueError, match="16 to 8192 texels a side, got 8"):
         textured(head.network, head.w[0], 16, 8)
-    with pytest.raises(ValueError, match="a mesh with a texture is written"):
-        head.save_mesh("head.ply", texture=64)
+    with pytest.raises(ValueError, match=r"head\.ply: expected a suffix of glb"):
+        head.save_mesh(tmp_path / "head.ply", 16, texture=64)
     with pytest.raises(ValueError, match="splats are written"):
-        head.save_splats("head.glb")
+        head.save_splats(tmp_path / "head.glb")
 
 
 @pytest.fixture(scope="module")
