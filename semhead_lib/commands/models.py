@@ -72,7 +72,7 @@ def finder_train(config: models.FinderTrain) -> None:
 
     check_unseen(config.data, config.unseen)
     subjects = SubjectsInMemory.load(config.data, geometry=("depth",), progress=True)
-    train_head_finder(subjects, config.out, part(Recipe, config), _device(config))
+    train_head_finder(subjects, config.out, part(Recipe, config), _device(config), init=config.init)
     judge_and_describe(config.out, config.unseen)
     print(Path(config.out) / CARD)
 

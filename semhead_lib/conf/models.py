@@ -109,6 +109,9 @@ class FinderTrain(FinderRecipe):
     data: str = needed("path", "dataset with masks and depth: a folder")
     out: str = needed("path", "folder to write; new, empty, or begun by the same command")
     unseen: str = needed("path", "dataset of other subjects, of which 200 views judge")
+    init: str | None = setting(
+        None, "path or null", "folder of a head finder to begin with; null = random weights"
+    )
     device: str = setting("auto", "auto | cpu | cuda", "auto = the GPU where there is one")
 
 

@@ -157,7 +157,9 @@ class OfBalls:
 @pytest.fixture
 def trained_on_balls(monkeypatch, views):
     monkeypatch.setattr(training.Views, "of", classmethod(lambda cls, subjects: views))
-    return lambda out, recipe: train_head_finder(OfBalls(), out, recipe, progress=False)
+    return lambda out, recipe, **more: train_head_finder(
+        OfBalls(), out, recipe, progress=False, **more
+    )
 
 
 def test_a_training_learns_and_is_kept(trained_on_balls, tmp_path):
@@ -192,6 +194,22 @@ def test_a_stopped_training_goes_on_as_if_it_had_not(trained_on_balls, tmp_path,
     again = trained_on_balls(tmp_path / "part", QUICK).state_dict()
     assert count == [0, 1, 2, 3, 4, 3, 4, 5], "from the third step on"
     assert all(torch.equal(whole[name], again[name]) for name in whole)
+
+
+def test_a_training_begins_with_a_network(trained_on_balls, tmp_path):
+    before = tmp_path / "before"
+    first = trained_on_balls(before, replace(QUICK, steps=60, batch=16, pool=64, fresh=4))
+    out, little = tmp_path / "out", replace(QUICK, learning_rate=1e-9)
+    network = trained_on_balls(out, little, init=before)
+    for name, weights in first.named_parameters():
+        assert (network.get_parameter(name) - weights).abs().max() < 0.01, name
+    about = json.loads((out / "recipe.json").read_text())
+    assert about["init"]["recipe"]["steps"] == 60 and about["init"]["subjects"] == 24
+    with pytest.raises(ValueError, match="begun with other first weights than init=None"):
+        trained_on_balls(out, little)
+    with pytest.raises(ValueError, match="looks at 32 pixels a side, side=64 asks for others"):
+        trained_on_balls(tmp_path / "other", replace(little, side=64), init=before)
+    assert not (tmp_path / "other").exists()
 
 
 def test_subjects_without_depth_are_refused(dataset, tmp_path):

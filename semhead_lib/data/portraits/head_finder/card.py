@@ -150,6 +150,12 @@ def card(out: Path, network: HeadFinder, about: dict[str, Any], metrics: dict[st
     size = (out / WEIGHTS).stat().st_size / 1e6
     last = (out / LOG).read_text().splitlines()[-1:]
     found = f"\n- The last line of its log: `{last[0]}`." if last else ""
+    before = about.get("init", {})
+    if "recipe" in before:
+        found = (
+            f"\n- It began with a network trained on {before['recipe']['steps']} batches of "
+            f"{before['recipe']['batch']} windows\n  of {before['subjects']} other subjects.{found}"
+        )
     return f"""# Head finder
 
 Finds a head in a photograph, from any side: azimuth, elevation and roll of the camera, the crop of our convention, and

@@ -3,8 +3,10 @@ same command goes on from there."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -16,13 +18,14 @@ from semhead_lib.atomic import folder_lock, write_atomically
 from semhead_lib.data.dataset.memory import SubjectsInMemory
 from semhead_lib.data.portraits.head_finder.examples import Views, Windows, windows
 from semhead_lib.data.portraits.head_finder.network import (
+    WEIGHTS,
     FinderConfig,
     HeadFinder,
     Prediction,
     prepared,
 )
 from semhead_lib.data.portraits.head_finder.recipe import Recipe
-from semhead_lib.files import read_tensors
+from semhead_lib.files import read_json, read_tensors
 from semhead_lib.recipes import begin, cut_log, learning_rate, parameter_groups
 
 SETTINGS, LOG, STATE = "recipe.json", "log.jsonl", "state.safetensors"
@@ -88,13 +91,19 @@ class _Pool:
 
 
 def fit(
-    recipe: Recipe, views: Views, out: Path, device: str = "cpu", progress: bool = True
+    recipe: Recipe,
+    views: Views,
+    out: Path,
+    device: str = "cpu",
+    progress: bool = True,
+    first: HeadFinder | None = None,  # network to begin with, whose weights are changed
 ) -> HeadFinder:
     """A head finder; `out` holds its log and its state, which the training goes on from."""
     r, state, begun = recipe, out / STATE, 0
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(r.seed)
-        network = HeadFinder(FinderConfig(r.side)).to(device)
+        network = HeadFinder(FinderConfig(r.side)) if first is None else first
+    network = network.to(device).requires_grad_(True)
     for kernel in (p for p in network.parameters() if p.ndim == 4):
         kernel.data = kernel.data.contiguous(memory_format=torch.channels_last)
     optimiser = torch.optim.AdamW(parameter_groups(network, r.weight_decay))
@@ -143,21 +152,47 @@ def train_head_finder(
     recipe: Recipe | None = None,
     device: str = "cpu",
     progress: bool = True,
+    init: Path | str | None = None,
 ) -> HeadFinder:
     """Train on a dataset with masks and depth and write weights, config and log into `out`.
 
-    Raises ValueError for subjects without masks or depth or another recipe than the one begun there,
-    FileExistsError for a folder that holds something else.
+    Args:
+        init: folder of a head finder to begin with; None = random weights.
+
+    Raises ValueError for subjects without masks or depth, a network to begin with that looks at
+    another number of pixels than the recipe says, or another recipe than the one begun there;
+    FileNotFoundError where there is no network to begin with; FileExistsError for a folder that
+    holds something else.
     """
     out, recipe = Path(out), recipe or Recipe()
+    first = None if init is None else HeadFinder.load(init)
+    if first is not None and first.config.side != recipe.side:
+        raise ValueError(
+            f"init={init} looks at {first.config.side} pixels a side, side={recipe.side} asks for "
+            "others"
+        )
+    about = {"subjects": len(subjects), "data": subjects.digest}
+    if first is not None and init is not None:
+        about["init"] = _trained_before(Path(init))
     out.mkdir(parents=True, exist_ok=True)
     views = Views.of(subjects)
     with folder_lock(out):
-        begin(recipe, out, SETTINGS, "a head finder", subjects=len(subjects), data=subjects.digest)
-        network = fit(recipe, views, out, device, progress)
+        begin(recipe, out, SETTINGS, "a head finder", **about)
+        if read_json(out / SETTINGS).get("init") != about.get("init"):
+            raise ValueError(
+                f"{out} was begun with other first weights than init={init}. Use another folder"
+            )
+        network = fit(recipe, views, out, device, progress, first)
         network.cpu().save(out)
         (out / STATE).unlink(missing_ok=True)
     return network
+
+
+def _trained_before(folder: Path) -> dict[str, Any]:
+    """How the network in a folder was trained, and which weights it has."""
+    recipe = folder / SETTINGS
+    weights = hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()[:16]
+    return {"weights": weights} | (read_json(recipe) if recipe.is_file() else {})
 
 
 def _state(step: int, network: HeadFinder, optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
