@@ -20,6 +20,15 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def processes_at_once(bytes_each: float, most: int = 4) -> int:
+    """How many processes, each of one core at least, this machine has room for: cores and free
+    memory, at most `most`, at least 1."""
+    import psutil
+
+    room = int(psutil.virtual_memory().available // bytes_each)
+    return max(min(available_cores(), room, most), 1)
+
+
 def pick_device(name: str) -> str:
     """ "auto" becomes "cuda" where there is one, else "cpu"; other names are checked and returned.
 

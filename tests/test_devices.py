@@ -3,9 +3,11 @@
 import subprocess
 import sys
 
+import psutil
 import pytest
 import torch
 
+from semhead_lib import devices
 from semhead_lib.devices import available_cores, pick_device
 
 
@@ -46,3 +48,16 @@ assert held() > size * 3 / 4
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_no_more_processes_than_there_is_room_for(monkeypatch):
+    free = type("Memory", (), {"available": 6e9})
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: free)
+    monkeypatch.setattr(devices, "available_cores", lambda: 8)
+    assert devices.processes_at_once(2.5e9) == 2
+    assert devices.processes_at_once(1e9) == 4
+    assert devices.processes_at_once(1e9, most=5) == 5
+    monkeypatch.setattr(devices, "available_cores", lambda: 1)
+    assert devices.processes_at_once(1e9) == 1
+    free.available = 1e9
+    assert devices.processes_at_once(2.5e9) == 1

@@ -16,10 +16,12 @@ from typing import Any
 from semhead_lib import old_names
 from semhead_lib.ablation.job import DATASETS
 from semhead_lib.ablation.plan import NOTEBOOK, Study
+from semhead_lib.devices import available_cores, processes_at_once
 from semhead_lib.errors import UsageError
 from semhead_lib.reproduce import provenance, runs
 from semhead_lib.reproduce.progress import ProgressLine, duration
 
+_MEMORY = 2.5e9  # bytes that a run on the CPU may need
 LOG = "job.log"  # in a run's folder: what its job printed
 _GRACE = 90.0  # seconds that interrupted jobs have for saving
 _FIELDS = {  # of hydra-submitit-launcher: ours
@@ -59,16 +61,18 @@ def left_to_do(
 
 
 def devices(asked: str) -> list[str]:
-    """Devices that runs are given to, one at a time each: "cpu", or numbers of GPUs. Raises
-    UsageError."""
+    """Devices that runs are given to, one at a time each: numbers of GPUs, or "cpu" as often as
+    that many share it. Raises UsageError."""
     if asked == "auto":
         import torch
 
-        return [str(i) for i in range(torch.cuda.device_count())] or ["cpu"]
+        gpus = [str(i) for i in range(torch.cuda.device_count())]
+        return gpus or ["cpu"] * processes_at_once(_MEMORY)
     found = [word.strip() for word in asked.split(",")]
-    if found != ["cpu"] and not all(word.isdigit() for word in found):
+    if set(found) != {"cpu"} and not all(word.isdigit() for word in found):
         raise UsageError(
-            f"launcher.devices must be auto, cpu, or numbers of GPUs such as 0,1; got {asked!r}"
+            "launcher.devices must be auto, cpu, or numbers of GPUs such as 0,1 (cpu,cpu: two at a "
+            f"time); got {asked!r}"
         )
     return found
 
@@ -81,12 +85,14 @@ def execute_here(
     A Ctrl-C reaches every job, which saves; then KeyboardInterrupt is raised.
     """
     slots, waiting, failed = [Slot(device) for device in devices(asked)], list(names), []
+    del slots[len(names) :]  # so that few runs have all cores
+    threads = max(available_cores() // len(slots), 1) if len(slots) > 1 else None
     line = ProgressLine("ablate", every=60.0)
     try:
         while waiting or any(slot.process for slot in slots):
             for slot in slots:
                 if slot.process is None and waiting:
-                    _start(slot, study, waiting.pop(0), root, ignore_code)
+                    _start(slot, study, waiting.pop(0), root, ignore_code, threads)
                 elif slot.process is not None and slot.process.poll() is not None:
                     line.end()
                     failed += _finish(slot, study, root, len(waiting))
@@ -142,12 +148,16 @@ def cluster_overrides(study: Study, launcher: Mapping[str, Any]) -> list[str]:
     return words
 
 
-def _start(slot: Slot, study: Study, name: str, root: Path, ignore_code: bool) -> None:
+def _start(
+    slot: Slot, study: Study, name: str, root: Path, ignore_code: bool, threads: int | None
+) -> None:
     log = root / study.folder / name / LOG
     log.parent.mkdir(parents=True, exist_ok=True)
-    environment = dict(os.environ) | (
-        {} if slot.device == "cpu" else {"CUDA_VISIBLE_DEVICES": slot.device}
-    )
+    environment = dict(os.environ)
+    if slot.device != "cpu":
+        environment["CUDA_VISIBLE_DEVICES"] = slot.device
+    elif threads is not None:
+        environment.setdefault("OMP_NUM_THREADS", str(threads))
     command = [
         sys.executable,
         "-m",

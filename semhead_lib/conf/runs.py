@@ -15,7 +15,10 @@ class Local:
     """On this machine: one run at a time on each device."""
 
     devices: str = setting(
-        "auto", "text", "auto = all GPUs, or the CPU; cpu; or numbers of GPUs, as 0,1"
+        "auto",
+        "text",
+        "numbers of GPUs, as 0,1; or cpu, and cpu,cpu for two runs that share it; auto = all GPUs, "
+        "or as many runs as the CPU's cores and memory have room for",
     )
 
 

@@ -1,10 +1,9 @@
-"""The driver: executes the notebooks of a profile, one after another, and keeps the run folder. The
+"""The driver: executes the notebooks of a profile, several at a time, and keeps the run folder. The
 same command goes on where it was interrupted."""
 
 from __future__ import annotations
 
 import contextlib
-import datetime
 import json
 import re
 import sys
@@ -12,11 +11,13 @@ from pathlib import Path
 
 import yaml
 
+from semhead_lib.devices import available_cores, processes_at_once
 from semhead_lib.reproduce import metrics, provenance, runs
-from semhead_lib.reproduce.execution import NotebookFailed, run_papermill
 from semhead_lib.reproduce.profiles import Step, by_prefix, find_profile, load_profile
-from semhead_lib.reproduce.progress import Progress, duration, size
 from semhead_lib.reproduce.settings import ReproduceSettings
+from semhead_lib.reproduce.todo import Todo, execute
+
+_MEMORY = 2.5e9  # bytes that a notebook may need
 
 
 def reproduce(
@@ -27,6 +28,7 @@ def reproduce(
     ignore_code: bool = ReproduceSettings.ignore_code,  # changed sources are no reason to repeat
     dry_run: bool = ReproduceSettings.dry_run,  # check, plan and write the parameters only
     html: bool = ReproduceSettings.html,  # write index.html and pages/
+    workers: int | None = ReproduceSettings.workers,  # notebooks at a time; None: as fit
     overrides: dict[str, str] | None = None,  # "NOTEBOOK.PARAMETER" -> text
     root: Path | None = None,  # of the checkout; found from the working directory when None
     command: list[str] | None = None,  # what the user typed, for the record
@@ -59,6 +61,7 @@ def reproduce(
         ignore_code=ignore_code,
         dry_run=dry_run,
         html=html,
+        workers=workers,
         command=command,
     )
     return folder
@@ -74,35 +77,24 @@ def execute_steps(
     ignore_code: bool = ReproduceSettings.ignore_code,
     dry_run: bool = ReproduceSettings.dry_run,
     html: bool = ReproduceSettings.html,
+    workers: int | None = 1,  # notebooks at a time; None: as cores and memory allow
     command: list[str] | None = None,
 ) -> None:
-    """Execute notebooks in order into a run folder: what `reproduce` does once it knows which.
-    Raises as it does."""
+    """Execute notebooks into a run folder, each after those that it reads: what `reproduce` does
+    once it knows which. Raises as it does."""
     chosen = [step.name for step in steps] if chosen is None else chosen
     _check_inputs(this, steps, chosen)
     with this.lock(), contextlib.chdir(this.root):
         _describe(this, profile, steps, command or sys.argv, dry_run)
-        library = provenance.library_digest()
-        for number, step in enumerate(steps):
-            if step.name not in chosen:
-                continue
-            earlier, label = steps[:number], f"[{number + 1}/{len(steps)}] {step.name}"
-            why = this.why_execute(step, earlier, library, ignore_code)
-            if why is None and not force:
-                print(f"{label}: finished and unchanged", flush=True)
-                continue
-            print(f"{label}: {why or 'forced'}", flush=True)
-            if dry_run:
-                continue
-            if force or why not in (
-                runs.INTERRUPTED,
-                runs.FAILED,
-                runs.INCOMPLETE,
-            ):  # else it goes on with what is there
-                this.set_aside(step)
-            _execute(this, step, earlier, library, label)
-        if not dry_run:
-            _finish(this, steps, html)
+        todo = Todo(this, steps, chosen, force, ignore_code)
+        if dry_run:
+            for step in todo.waiting:
+                todo.reason(step)
+            return
+        shared = bool(this.state["devices"]["gpus"])  # its memory holds one notebook
+        workers = workers or (1 if shared else processes_at_once(_MEMORY))
+        execute(todo, workers, available_cores() // workers if workers > 1 else None)
+        _finish(this, steps, html)
 
 
 def _check_inputs(this: runs.Run, steps: list[Step], chosen: list[str]) -> None:
@@ -145,36 +137,6 @@ def _describe(
     }
     this.save()
     runs.write_text(this.folder / "config.yaml", yaml.safe_dump(resolved, sort_keys=False))
-
-
-def _execute(this: runs.Run, step: Step, earlier: list[Step], library: str, label: str) -> None:
-    """Execute one notebook and keep its entry of run.json true at every moment."""
-    entry = this.notebooks[step.name] = {
-        "status": "running",
-        "title": step.notebook.title,
-        "parameters": step.parameters,
-        "notebook": step.notebook.digest,
-        "library": library,
-        **provenance.commit(this.root),
-        "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-    }
-    this.save()
-    progress = Progress()
-    try:
-        run_papermill(this, step, progress, label)
-        entry["status"] = "finished"
-    except NotebookFailed:
-        entry["status"] = "failed"
-        raise
-    finally:
-        entry["seconds"], entry["peak_memory_bytes"] = round(progress.seconds, 1), progress.peak
-        entry["inputs"] = this.inputs(step, earlier)
-        entry["outputs"] = runs.listing(this.outputs(step))
-        this.save()
-    print(
-        f"{label}: finished in {duration(progress.seconds)}, peak memory {size(progress.peak)}",
-        flush=True,
-    )
 
 
 def _finish(this: runs.Run, steps: list[Step], html: bool) -> None:

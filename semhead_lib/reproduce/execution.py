@@ -1,7 +1,7 @@
 """A notebook executed through Papermill.
 
-Papermill runs in a thread of its own, so that this one can show progress, measure memory and take
-Ctrl-C: the cell being executed is then interrupted (a training cell saves its state).
+Papermill runs in a thread of its own, so that the main one can show progress, measure memory, take
+Ctrl-C and execute other notebooks meanwhile. A cell that is interrupted saves its state if it trains.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ from typing import Any
 
 from semhead_lib.reproduce import runs
 from semhead_lib.reproduce.profiles import Step
-from semhead_lib.reproduce.progress import Progress, ProgressLine, size
+from semhead_lib.reproduce.progress import Progress, size
 
 KERNEL = "python3"  # the kernel of the environment that executes this
 _GRACE = 60.0  # seconds that an interrupted cell has for saving what it wants to keep
+_START = 120  # seconds that a kernel has for starting
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -28,107 +29,111 @@ class NotebookFailed(RuntimeError):
     was raised."""
 
 
-def run_papermill(this: runs.Run, step: Step, progress: Progress, label: str) -> None:
-    """Run Papermill in a thread and watch it until it ends. Raises NotebookFailed or
-    KeyboardInterrupt."""
-    import psutil
+class Execution:
+    """A notebook that Papermill executes in a thread of its own."""
 
-    others = {child.pid for child in psutil.Process().children()}  # not the kernel's
-    raised: list[BaseException] = []
-    thread = threading.Thread(target=_papermill, args=(this, step, progress, raised), daemon=True)
-    line = ProgressLine(label)
-    try:
-        thread.start()
-        while thread.is_alive():
-            thread.join(0.5)
-            progress.memory = _memory(others)
-            progress.peak = max(progress.peak, progress.memory)
-            line.show(str(progress))
-    except KeyboardInterrupt:
-        line.end()
-        print(f"{label}: interrupting cell {progress.cell}", flush=True)
-        _interrupt(others, thread)
-        raise
-    line.end()
-    if raised:
-        raise NotebookFailed(_report(this, step, raised[0], progress)) from raised[0]
+    def __init__(self, this: runs.Run, step: Step, label: str, threads: int | None = None) -> None:
+        """Start it. `threads` of a kernel's libraries; None = as they like."""
+        self.step, self.label, self.progress = step, label, Progress()
+        self._this = this
+        self._raised: list[BaseException] = []
+        self._client: Any = None
+        self._environment = dict(os.environ)
+        if threads is not None:
+            self._environment.setdefault("OMP_NUM_THREADS", str(threads))
+        self._thread = threading.Thread(target=self._papermill, daemon=True)
+        self._thread.start()
 
+    def __str__(self) -> str:
+        return f"{self.label}: {self.progress}"
 
-def _papermill(this: runs.Run, step: Step, progress: Progress, raised: list[BaseException]) -> None:
-    from papermill import execute_notebook
-    from papermill.engines import NBClientEngine, papermill_engines
+    def running(self, seconds: float = 0.0) -> bool:
+        """Whether it still runs after so many seconds; measures its memory."""
+        self._thread.join(seconds)
+        self.progress.look(self._kernel)
+        return self._thread.is_alive()
 
-    class Engine(NBClientEngine):
-        """Papermill's own engine, telling `progress` which cell it is at."""
+    def check(self) -> None:
+        """Raises NotebookFailed where the notebook, which has ended, failed."""
+        if self._raised:
+            raised = self._raised[0]
+            raise NotebookFailed(_report(self._this, self.step, raised, self.progress)) from raised
 
-        @classmethod
-        def execute_managed_notebook(cls, nb_man, kernel_name, **options):
-            start, progress.cells = nb_man.cell_start, len(nb_man.nb.cells)
+    def interrupt(self) -> None:
+        """Interrupt the cell that runs; `end` waits for it."""
+        print(f"{self.label}: interrupting cell {self.progress.cell}", flush=True)
+        if kernel := self._kernel:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(kernel, signal.SIGINT)
 
-            def cell_start(cell, cell_index=0, **more):
-                progress.cell = cell_index + 1
-                start(cell, cell_index, **more)
+    def end(self, grace: float = _GRACE) -> None:
+        """Wait until the interrupted cell has saved its state, and end what is left; a second
+        Ctrl-C does not wait."""
+        import psutil
 
-            nb_man.cell_start = cell_start
-            super().execute_managed_notebook(nb_man, kernel_name, **options)
-
-    papermill_engines.register("semhead", Engine)
-    logging.getLogger("papermill").setLevel(
-        logging.ERROR
-    )  # its warnings are about parameters we have checked
-    try:
-        execute_notebook(
-            os.path.relpath(step.notebook.path),  # what it stores in the executed notebook
-            os.path.relpath(this.executed(step.name)),
-            parameters=step.parameters,
-            engine_name="semhead",
-            kernel_name=KERNEL,
-            language="python",
-            cwd=str(this.root),
-            progress_bar=False,
-            coalesce_streams=True,  # a progress bar leaves its last state, not one line for each
-            extra_arguments=[
-                "--IPKernelApp.log_level=50"
-            ],  # what cells raise is in the notebook, the rest is noise
-        )
-    except BaseException as error:  # handed to the thread that watches
-        raised.append(error)
-
-
-def _interrupt(others: set[int], thread: threading.Thread) -> None:
-    """Interrupt the running cell, wait for it to save its state, end what is left; a second Ctrl-C
-    does not wait."""
-    import psutil
-
-    kernels = [child for child in psutil.Process().children() if child.pid not in others]
-    for kernel in kernels:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.kill(kernel.pid, signal.SIGINT)
-    try:
-        thread.join(_GRACE)
-    finally:
-        for process in [
-            p for kernel in kernels if kernel.is_running() for p in [kernel, *kernel.children(True)]
-        ]:
+        processes: list[psutil.Process] = []
+        if kernel := self._kernel:
             with contextlib.suppress(psutil.NoSuchProcess):
-                process.kill()
+                parent = psutil.Process(kernel)
+                processes = [parent, *parent.children(True)]
+        try:
+            self._thread.join(grace)
+        finally:
+            for process in processes:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
 
+    @property
+    def _kernel(self) -> int | None:
+        """The kernel's process, None before it has started."""
+        manager = getattr(self._client, "km", None)
+        return getattr(getattr(manager, "provisioner", None), "pid", None)
 
-def _memory(others: set[int]) -> int:
-    """Bytes held by the kernel and its descendants; memory that processes share counts once, where
-    the system tells."""
-    import psutil
+    def _papermill(self) -> None:
+        from papermill import execute_notebook
+        from papermill.clientwrap import PapermillNotebookClient
+        from papermill.engines import Engine, papermill_engines
 
-    total = 0
-    for child in psutil.Process().children():
-        if child.pid in others:
-            continue
-        with contextlib.suppress(psutil.Error):
-            for process in [child, *child.children(recursive=True)]:
-                with contextlib.suppress(psutil.Error):
-                    memory = process.memory_full_info()
-                    total += getattr(memory, "pss", memory.rss)
-    return total
+        execution, progress, step = self, self.progress, self.step
+
+        class Watched(Engine):
+            """As Papermill's own engine. It tells `progress` which cell it is at."""
+
+            @classmethod
+            def execute_managed_notebook(cls, nb_man, kernel_name, **options):
+                start, progress.cells = nb_man.cell_start, len(nb_man.nb.cells)
+
+                def cell_start(cell, cell_index=0, **more):
+                    progress.cell = cell_index + 1
+                    start(cell, cell_index, **more)
+
+                nb_man.cell_start = cell_start
+                execution._client = PapermillNotebookClient(
+                    nb_man,
+                    kernel_name=kernel_name,
+                    startup_timeout=_START,
+                    coalesce_streams=True,  # of a progress bar its last state, not a line for each
+                    extra_arguments=["--IPKernelApp.log_level=50"],  # what cells raise is in them
+                )
+                return execution._client.execute(env=execution._environment)
+
+        papermill_engines.register(f"semhead {step.name}", Watched)
+        logging.getLogger("papermill").setLevel(
+            logging.ERROR
+        )  # its warnings are about parameters we have checked
+        try:
+            execute_notebook(
+                os.path.relpath(step.notebook.path),  # what it stores in the executed notebook
+                os.path.relpath(self._this.executed(step.name)),
+                parameters=step.parameters,
+                engine_name=f"semhead {step.name}",
+                kernel_name=KERNEL,
+                language="python",
+                cwd=str(self._this.root),
+                progress_bar=False,
+            )
+        except BaseException as error:  # handed to the thread that watches
+            self._raised.append(error)
 
 
 def _report(this: runs.Run, step: Step, error: Any, progress: Progress) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from dataclasses import dataclass, field
@@ -26,26 +27,38 @@ class Progress:
         """Since the start."""
         return time.monotonic() - self.started
 
+    def look(self, kernel: int | None) -> None:
+        """Measure the memory of a kernel and its descendants; memory that processes share counts
+        once, where the system tells."""
+        import psutil
+
+        if kernel is None:
+            return
+        total = 0
+        with contextlib.suppress(psutil.Error):
+            parent = psutil.Process(kernel)
+            for process in [parent, *parent.children(recursive=True)]:
+                with contextlib.suppress(psutil.Error):
+                    memory = process.memory_full_info()
+                    total += getattr(memory, "pss", memory.rss)
+        self.memory, self.peak = total, max(self.peak, total)
+
 
 class ProgressLine:
     """One line of progress: rewritten in place on a terminal, printed every 20 seconds into a
     file."""
 
-    def __init__(self, label: str, every: float = 20.0):
-        self.label, self.every, self.last, self.tty = (
-            label,
-            every,
-            time.monotonic(),
-            sys.stdout.isatty(),
-        )
+    def __init__(self, label: str = "", every: float = 20.0):
+        self.label, self.every = f"{label}: " if label else "", every
+        self.last, self.tty = time.monotonic(), sys.stdout.isatty()
 
     def show(self, text: str) -> None:
         """Say where things are now."""
         if self.tty:
-            print(f"\r\x1b[2K{self.label}: {text}", end="", flush=True)
+            print(f"\r\x1b[2K{self.label}{text}", end="", flush=True)
         elif time.monotonic() - self.last >= self.every:
             self.last = time.monotonic()
-            print(f"{self.label}: {text}", flush=True)
+            print(f"{self.label}{text}", flush=True)
 
     def end(self) -> None:
         """Leave the line empty for what comes next."""

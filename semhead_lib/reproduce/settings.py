@@ -28,4 +28,9 @@ class ReproduceSettings:
         "bool",
         "check the parameters, say what would be executed, write parameters/*.yaml, and stop",
     )
+    workers: int | None = setting(
+        None,
+        "int >= 1 or null",
+        "notebooks at a time; null = as many as cores and memory have room for, one on a GPU",
+    )
     html: bool = setting(True, "bool", "write index.html with a page for each notebook")

@@ -7,10 +7,12 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from semhead_lib.ablation import analysis
+from semhead_lib.ablation import analysis, queue
 from semhead_lib.ablation.plan import load_study
 from semhead_lib.ablation.queue import cluster_overrides, devices, left_to_do
 from semhead_lib.ablation.study import ablate
@@ -154,8 +156,32 @@ def test_a_dry_run_lists_what_is_left(checkout, capfd):
 
 def test_devices():
     assert devices("cpu") == ["cpu"] and devices("0, 2") == ["0", "2"] and devices("auto")
+    assert devices("cpu,cpu") == ["cpu", "cpu"]
     with pytest.raises(UsageError, match=r"launcher.devices must be auto, cpu, or numbers of GPUs"):
         devices("gpu")
+
+
+@pytest.mark.parametrize(
+    ("asked", "runs", "threads"), [("cpu,cpu", 3, "4"), ("cpu,cpu", 1, None), ("cpu", 3, None)]
+)
+def test_runs_that_share_the_cpu_share_its_cores(tmp_path, monkeypatch, asked, runs, threads):
+    seen = []
+
+    class Ended:
+        returncode = 0
+
+        def __init__(self, command, env, **more):
+            seen.append(env.get("OMP_NUM_THREADS"))
+
+        def poll(self):
+            return 0
+
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(queue, "available_cores", lambda: 8)
+    monkeypatch.setattr(queue.subprocess, "Popen", Ended)
+    study = SimpleNamespace(folder=Path("study"), file="study.yaml")
+    assert queue.execute_here(study, [f"run-{n}" for n in range(runs)], tmp_path, asked) == []
+    assert seen == [threads] * runs
 
 
 def test_a_report_needs_results(tmp_path):

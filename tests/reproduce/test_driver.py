@@ -20,6 +20,7 @@ import yaml
 
 from semhead_lib.reproduce import provenance, runs
 from semhead_lib.reproduce.driver import reproduce
+from semhead_lib.reproduce.execution import NotebookFailed
 
 pytestmark = pytest.mark.notebooks
 
@@ -250,6 +251,28 @@ def test_kill_and_interrupt_then_the_same_command_resumes(checkout, capsys):
     assert not (
         folder / "01_make.previous"
     ).exists()  # what the interrupted one wrote was there to go on with
+
+
+def test_notebooks_that_do_not_wait_for_each_other_run_together(checkout, write_notebook, capsys):
+    """The first waits for a file that the second writes before it fails; the first goes on."""
+    gate = checkout / "gate"
+    source = f"from pathlib import Path\n\nPath({str(gate)!r}).touch()\nassert names"
+    path = checkout / "notebooks" / "02_read.ipynb"
+    write_notebook(path, "Reading", "dataset: str = ''\nnames: list = []", source)
+    profile = checkout / "papermill_runs" / "profiles" / "tiny.yaml"
+    profile.write_text("01_make: {count: 2}\n02_read: {dataset: elsewhere}\n")
+    same = dict(root=checkout, overrides={"01_make.wait_for": str(gate)}, workers=2)
+    with pytest.raises(NotebookFailed, match=r"02_read failed in cell 4 of 4[^\0]*AssertionError"):
+        reproduce("tiny", **same)
+    entries = state(checkout)["notebooks"]
+    assert {name: entry["status"] for name, entry in entries.items()} == {
+        "01_make": "finished",
+        "02_read": "failed",
+    }
+    assert entries["01_make"]["outputs"]["files"] == 3
+    assert all(entry["peak_memory_bytes"] > 20e6 for entry in entries.values())
+    shown = capsys.readouterr().out
+    assert shown.index("[2/2] 02_read: not executed yet") < shown.index("01_make: finished in")
 
 
 def test_plain_papermill_takes_the_parameter_files(checkout, write_notebook, monkeypatch):
