@@ -20,6 +20,7 @@ Conventions (those of EG3D and PanoHead, so their `dataset.json` labels load as 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -155,7 +156,7 @@ def orbit_angles(cameras: Tensor) -> Tensor:  # [B, 25] -> [B, 3]
     return torch.stack([azimuth, elevation, radius], dim=-1)
 
 
-def degrees_apart(one: tuple[float, float], other: tuple[float, float]) -> float:
+def degrees_apart(one: Sequence[float], other: Sequence[float]) -> float:
     """The angle between two directions given by azimuth and elevation, degrees, 0 to 180.
 
     >>> round(degrees_apart((170.0, 0.0), (-170.0, 0.0)), 3)

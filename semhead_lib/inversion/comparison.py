@@ -3,19 +3,21 @@ over subjects."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
+import torch
 from tqdm import tqdm
 
 from semhead_lib import old_names
 from semhead_lib.atomic import write_atomically
-from semhead_lib.cameras import orbit_angles
+from semhead_lib.cameras import degrees_apart, orbit_angles
 from semhead_lib.evaluation.features import FeatureExtractor
 from semhead_lib.files import read_json, read_rows
 from semhead_lib.inversion import judging
@@ -23,7 +25,7 @@ from semhead_lib.inversion.held_out import KnownSubject
 from semhead_lib.inversion.inverter import Initialisation, Inverter
 from semhead_lib.inversion.search import Inverted, Search
 from semhead_lib.inversion.settings import InversionSettings
-from semhead_lib.inversion.targets import Target, prepare
+from semhead_lib.inversion.targets import Target, prepare, prepare_portraits
 from semhead_lib.models.generator import DEFAULT
 
 if TYPE_CHECKING:
@@ -45,17 +47,25 @@ class Method:
     cameras: str = "known"  # or "estimated", as any photograph's; or by its landmarks alone
     space: str = "w+"
     front: str = "predicted"  # or "own": what the condition is (start.condition_of)
+    azimuths: tuple[float, ...] = ()  # of its photographs; none: one near the front (held_out)
 
     def __post_init__(self) -> None:
         if self.cameras not in CAMERAS:
             raise ValueError(f"cameras must be one of {', '.join(CAMERAS)}, got {self.cameras!r}")
+        object.__setattr__(self, "azimuths", tuple(self.azimuths))
+
+
+class Draw(Protocol):
+    """The same subjects for images of so many pixels a side, photographed from those azimuths."""
+
+    def __call__(
+        self, resolution: int, /, *, azimuths: Sequence[float] = ()
+    ) -> Iterable[KnownSubject]: ...
 
 
 def compare(
     methods: Sequence[Method],
-    subjects: Callable[
-        [int], Iterable[KnownSubject]
-    ],  # the same subjects for images of so many pixels a side
+    subjects: Draw,
     out: Path | str,
     settings: InversionSettings | None = None,
     *,
@@ -66,6 +76,8 @@ def compare(
 ) -> pandas.DataFrame:
     """Invert every subject by every method; what `out` holds already is read from it. One row a
     metric: `table_of`.
+
+    `subjects` is `held_out.held_out` for a count of subjects, or like it.
 
     OUT/METHOD/SUBJECT.json keeps the metrics of one inversion. Raises ValueError where such a file
     is of other settings.
@@ -78,15 +90,14 @@ def compare(
         if method.cameras == "known":  # there is nothing to refine
             chosen = replace(chosen, camera_lr=0.0)
         about = {
-            "method": asdict(method),
+            "method": asdict(method) | {"azimuths": list(method.azimuths)},
             "settings": asdict(chosen),
             "features": extractor.identity,
         }
         how = dict(start_at=method.start, front=method.front, device=device)
         inverter = Inverter(method.model, chosen, **how)
-        for subject in tqdm(
-            subjects(inverter.generator.config.resolution), desc=method.name, disable=not progress
-        ):
+        drawn = subjects(inverter.generator.config.resolution, azimuths=method.azimuths)
+        for subject in tqdm(drawn, desc=method.name, disable=not progress):
             path = out / method.name / f"{subject.name}.json"
             kept = _kept(path) if path.is_file() else None
             if kept is not None and kept["about"] != about:
@@ -109,6 +120,7 @@ def _kept(path: Path) -> dict:
     try:
         about = old_names.today(old_names.COLUMNS, content["about"])
         about["settings"] = old_names.today(old_names.SETTINGS, about["settings"])
+        about["method"].setdefault("azimuths", [])  # of a table made before there was a choice
         rows = [old_names.today(old_names.COLUMNS, row) for row in content["rows"]]
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path}: holds no metrics of an inversion: {error!r:.100}") from None
@@ -150,23 +162,21 @@ def target_of(
     found."""
     generator = inverter.generator
     if method.cameras == "known":
-        return prepare(generator, [subject.photo], [subject.mask], subject.camera[None]), 0.0
+        return prepare(generator, [*subject.photos], [*subject.masks], subject.cameras), 0.0
     from semhead_lib.data.portraits.alignment import align
 
-    try:
-        portrait = align(
-            subject.photo,
-            name=subject.name,
-            resolution=subject.photo.shape[-1],
-            finder="auto" if method.cameras == "estimated" else "landmarks",
-            mask=subject.mask,
-        )
-    except ValueError:
+    finder, portraits, errors = "landmarks", [], []
+    if method.cameras == "estimated":
+        finder = "auto"
+    for photo, mask, camera in zip(subject.photos, subject.masks, subject.cameras, strict=True):
+        how = dict(name=subject.name, resolution=photo.shape[-1], finder=finder, mask=mask)
+        with contextlib.suppress(ValueError):  # no head is found
+            portraits.append(align(photo, **how))
+            true, found = orbit_angles(torch.stack([camera, portraits[-1].camera])).tolist()
+            errors.append(degrees_apart(true[:2], found[:2]))
+    if not portraits:
         return None, float("nan")
-    true, found = (orbit_angles(label[None])[0, :2] for label in (subject.camera, portrait.camera))
-    return prepare(
-        generator, [portrait.image], [portrait.mask], portrait.camera[None], [portrait.inside]
-    ), float((found - true).norm())
+    return prepare_portraits(generator, portraits), sum(errors) / len(errors)
 
 
 def _metrics(
@@ -187,7 +197,7 @@ def _metrics(
     rows = [
         _row(stage, scope, name, float(value))
         for truth, scopes in (
-            (here, ["input"]),
+            (here, ["input"] * len(here.images)),
             (subject.around, [f"{a:g}" for a in azimuths.round().tolist()]),
         )
         for name, values in judging.view_metrics(fitted, truth, inverter.encoder, extractor).items()

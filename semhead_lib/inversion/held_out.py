@@ -1,12 +1,12 @@
 """Subjects whose every side is known: parametric heads that no generator was trained on,
-photographed once.
+photographed once or several times.
 
 Making them needs the extra `data`; judging what was fitted to them does not.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,13 +32,13 @@ _SURFACE_SIDE, _SURFACE_POINTS = 128, 20_000
 
 @dataclass(frozen=True)
 class KnownSubject:
-    """One photograph of a head, and the truth about it."""
+    """K photographs of a head, and the truth about it."""
 
     name: str
-    photo: Tensor  # [3, P, P] uint8
-    mask: Tensor  # [P, P] uint8 coverage
-    camera: Tensor  # [25]
-    here: Truth  # the photograph's view, at the generator's size
+    photos: Tensor  # [K, 3, P, P] uint8
+    masks: Tensor  # [K, P, P] uint8 coverage
+    cameras: Tensor  # [K, 25]
+    here: Truth  # the photographs' views, at the generator's size
     around: Truth  # views at equal steps of azimuth, elevation 0
     caption: str
 
@@ -51,9 +51,13 @@ def held_out(
     photo: int = 256,  # pixels a side of the photograph
     seed: int = SEED,
     first: int = 0,
+    azimuths: Sequence[float] = (),
 ) -> Iterator[KnownSubject]:
-    """Subjects `first` ... of a seed. Photographs are taken within 40 degrees of the front, 10
-    below to 20 above.
+    """Subjects `first` ... of a seed. Photographs are taken from 10 degrees below to 20 above.
+
+    Args:
+        azimuths: of the cameras of each subject's photographs, degrees, positive towards its left;
+            empty: one photograph, at random within 40 degrees of the front.
 
     Raises ModuleNotFoundError without the extra `data`.
     """
@@ -68,20 +72,21 @@ def held_out(
         azimuth, elevation = np.random.default_rng([seed, index, 7]).uniform(
             (-40.0, -10.0), (40.0, 20.0)
         )
-        camera = orbit_cameras(torch.tensor([azimuth]), torch.tensor([elevation]))
+        turned = torch.tensor(azimuths or (azimuth,), dtype=torch.float32)
+        taken_from = orbit_cameras(turned, torch.full_like(turned, elevation))
         who = source.attributes(index)
         caster, light = Caster(source.scene(index)), appearance.light(who)
-        taken = caster.cast(camera, photo, light)
-        both = caster.cast(torch.cat([camera, around]), resolution, light)
+        taken, count = caster.cast(taken_from, photo, light), len(turned)
+        both = caster.cast(torch.cat([taken_from, around]), resolution, light)
         truths = [
             Truth(both.images[part], both.masks[part], labels, both.depth[part])
-            for part, labels in ((slice(0, 1), camera), (slice(1, None), around))
+            for part, labels in ((slice(0, count), taken_from), (slice(count, None), around))
         ]
         yield KnownSubject(
             f"p{seed}-{index:04d}",
-            taken.images[0],
-            taken.masks[0],
-            camera[0],
+            taken.images,
+            taken.masks,
+            taken_from,
             truths[0],
             Truth(*list(vars(truths[1]).values())[:4], surface=outer_surface(caster, light)),
             caption(who),

@@ -1,12 +1,14 @@
 """Comparing methods of inversion: what is written, gone on with, and summed up."""
 
 import json
+from functools import partial
 
 import pandas
 import pytest
 import torch
 from own_heads import photographs
 
+from semhead_lib.cameras import orbit_angles
 from semhead_lib.evaluation.features import FeatureExtractor
 from semhead_lib.inversion import comparison
 from semhead_lib.inversion.comparison import (
@@ -19,7 +21,7 @@ from semhead_lib.inversion.comparison import (
     summary,
     table_of,
 )
-from semhead_lib.inversion.held_out import KnownSubject
+from semhead_lib.inversion.held_out import KnownSubject, held_out
 from semhead_lib.inversion.judging import Truth
 from semhead_lib.inversion.settings import InversionSettings
 from semhead_lib.inversion.targets import prepare
@@ -42,11 +44,10 @@ def subjects(generator, others):
         here, around = (
             truth(others[i : i + 1], azimuths) for azimuths in ((10.0,), (-180.0, -90.0, 0.0, 90.0))
         )
-        return KnownSubject(
-            f"head-{i}", here.images[0], here.masks[0], here.cameras[0], here, around, ""
-        )
+        return KnownSubject(f"head-{i}", here.images, here.masks, here.cameras, here, around, "")
 
-    return [subject(0), subject(1)]
+    made = [subject(0), subject(1)]
+    return lambda side, azimuths=(): made
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +57,7 @@ def methods(folder):
 
 def test_a_comparison_goes_on_where_it_was(subjects, methods, tmp_path, monkeypatch):
     pytest.importorskip("dlib")
-    table = compare(methods, lambda side: subjects, tmp_path, QUICK, device="cpu")
+    table = compare(methods, subjects, tmp_path, QUICK, device="cpu")
     assert set(table["stage"]) == {"start", "style", "tuned"} and set(table["method"]) == {
         "mean",
         "best, w",
@@ -71,15 +72,15 @@ def test_a_comparison_goes_on_where_it_was(subjects, methods, tmp_path, monkeypa
     assert {"PSNR, input", "PSNR, around", "Chamfer"} <= set(rows.columns)
 
     monkeypatch.setattr(comparison, "judged", lambda *_: pytest.fail("it is there already"))
-    again = compare(methods, lambda side: subjects, tmp_path, QUICK, device="cpu")
+    again = compare(methods, subjects, tmp_path, QUICK, device="cpu")
     pandas.testing.assert_frame_equal(again, table)
     with pytest.raises(ValueError, match=r"head-0\.json was made by other settings"):
-        compare(methods, lambda side: subjects, tmp_path, InversionSettings(steps=9), device="cpu")
+        compare(methods, subjects, tmp_path, InversionSettings(steps=9), device="cpu")
     about = json.loads((tmp_path / "mean" / "head-0.json").read_text())["about"]
     assert about["settings"]["steps"] == 25 and about["features"].startswith("headjudge [weights ")
     with pytest.raises(ValueError, match=r"head-0\.json was made by other settings"):
         clip = FeatureExtractor.load("headclip-64", device="cpu")
-        compare(methods, lambda side: subjects, tmp_path, QUICK, extractor=clip, device="cpu")
+        compare(methods, subjects, tmp_path, QUICK, extractor=clip, device="cpu")
 
 
 def test_means_are_over_subjects_and_pairs():
@@ -120,3 +121,23 @@ def test_cameras_are_known_or_estimated():
         ValueError, match="cameras must be one of known, estimated, landmarks, got 'guessed'"
     ):
         Method("a", cameras="guessed")
+
+
+def test_photographs_from_where_a_method_asks(folder, tmp_path):
+    pytest.importorskip("anny")
+    draw = partial(held_out, 1, views=4, photo=64)
+    (subject,) = draw(32, azimuths=(90.0, -150.0))
+    assert orbit_angles(subject.cameras)[:, 0].tolist() == pytest.approx([90, -150], abs=1e-3)
+    assert subject.photos.shape == (2, 3, 64, 64) and subject.here.images.shape == (2, 3, 32, 32)
+    (once,) = draw(32)
+    assert abs(orbit_angles(once.cameras)[0, 0]) <= 40 and len(once.photos) == 1
+    assert torch.equal(once.around.images, subject.around.images), "the same head"
+    few = InversionSettings(steps=2, pivotal_steps=0)
+    methods = [Method("two", str(folder), azimuths=(90.0, -150.0))]
+    table = compare(methods, draw, tmp_path, few, device="cpu")
+    psnr = table[(table["metric"] == "psnr") & (table["stage"] == "style")]
+    assert (psnr["scope"] == "input").sum() == 2 and len(psnr) == 2 + 4
+    compare(methods, draw, tmp_path, few, device="cpu")  # is read again
+    other = [Method("two", str(folder), azimuths=(90.0, 0.0))]
+    with pytest.raises(ValueError, match="made by other settings"):
+        compare(other, draw, tmp_path, few, device="cpu")
