@@ -45,8 +45,8 @@ class Slurm:
 
 @dataclass(frozen=True)
 class Reproduce(ReproduceSettings):
-    """Executes the notebooks of papermill_runs/profiles/PROFILE.yaml in order, into
-    papermill_runs/PROFILE/RUN/. The same command goes on behind the last finished notebook.
+    """Executes the notebooks of papermill_runs/profiles/PROFILE.yaml, each after those that it
+    reads, into papermill_runs/PROFILE/RUN/. The same command goes on behind the last finished notebook.
     Notebooks whose parameters, code or inputs changed are executed again; what they had written
     is set aside as NOTEBOOK.previous.
     """
