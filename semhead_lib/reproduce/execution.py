@@ -38,20 +38,21 @@ class Execution:
         self._this = this
         self._raised: list[BaseException] = []
         self._client: Any = None
+        self._interrupted = False
         self._environment = dict(os.environ)
         if threads is not None:
             self._environment.setdefault("OMP_NUM_THREADS", str(threads))
-        self._thread = threading.Thread(target=self._papermill, daemon=True)
-        self._thread.start()
+        self._ended = threading.Event()  # a `Thread.join` that Ctrl-C ends takes it for ended
+        threading.Thread(target=self._papermill, daemon=True).start()
 
     def __str__(self) -> str:
         return f"{self.label}: {self.progress}"
 
     def running(self, seconds: float = 0.0) -> bool:
         """Whether it still runs after so many seconds; measures its memory."""
-        self._thread.join(seconds)
+        ended = self._ended.wait(seconds)
         self.progress.look(self._kernel)
-        return self._thread.is_alive()
+        return not ended
 
     def check(self) -> None:
         """Raises NotebookFailed where the notebook, which has ended, failed."""
@@ -60,7 +61,8 @@ class Execution:
             raise NotebookFailed(_report(self._this, self.step, raised, self.progress)) from raised
 
     def interrupt(self) -> None:
-        """Interrupt the cell that runs; `end` waits for it."""
+        """Interrupt the cell that runs, and begin no other; `end` waits for it."""
+        self._interrupted = True
         print(f"{self.label}: interrupting cell {self.progress.cell}", flush=True)
         if kernel := self._kernel:
             with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -77,7 +79,7 @@ class Execution:
                 parent = psutil.Process(kernel)
                 processes = [parent, *parent.children(True)]
         try:
-            self._thread.join(grace)
+            self._ended.wait(grace)
         finally:
             for process in processes:
                 with contextlib.suppress(psutil.NoSuchProcess):
@@ -104,6 +106,8 @@ class Execution:
                 start, progress.cells = nb_man.cell_start, len(nb_man.nb.cells)
 
                 def cell_start(cell, cell_index=0, **more):
+                    if execution._interrupted:  # the cell before it caught the interruption
+                        raise KeyboardInterrupt
                     progress.cell = cell_index + 1
                     start(cell, cell_index, **more)
 
@@ -134,6 +138,8 @@ class Execution:
             )
         except BaseException as error:  # handed to the thread that watches
             self._raised.append(error)
+        finally:
+            self._ended.set()
 
 
 def _report(this: runs.Run, step: Step, error: Any, progress: Progress) -> str:

@@ -17,6 +17,7 @@ class Progress:
     started: float = field(default_factory=time.monotonic)
     memory: int = 0  # bytes, the kernel's process tree now
     peak: int = 0  # bytes, the most seen
+    looked: float = 0.0  # when the memory was measured last
 
     def __str__(self) -> str:
         where = f"cell {self.cell}/{self.cells}" if self.cell else "starting"
@@ -28,12 +29,13 @@ class Progress:
         return time.monotonic() - self.started
 
     def look(self, kernel: int | None) -> None:
-        """Measure the memory of a kernel and its descendants; memory that processes share counts
-        once, where the system tells."""
+        """Measure the memory of a kernel and its descendants, at most once a second, since it takes
+        milliseconds of theirs; memory that processes share counts once, where the system tells."""
         import psutil
 
-        if kernel is None:
+        if kernel is None or time.monotonic() - self.looked < 1:
             return
+        self.looked = time.monotonic()
         total = 0
         with contextlib.suppress(psutil.Error):
             parent = psutil.Process(kernel)

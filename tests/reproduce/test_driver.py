@@ -25,6 +25,7 @@ from semhead_lib.reproduce.execution import NotebookFailed
 pytestmark = pytest.mark.notebooks
 
 
+PARAMETERS = "out: str = 'outputs/01_make'\ncount: int = 3"  # of a notebook of one's own
 LIBRARY_DIGEST = provenance.library_digest
 
 
@@ -251,6 +252,25 @@ def test_kill_and_interrupt_then_the_same_command_resumes(checkout, capsys):
     assert not (
         folder / "01_make.previous"
     ).exists()  # what the interrupted one wrote was there to go on with
+
+
+def test_an_interruption_that_a_cell_catches_begins_no_other_cell(checkout, write_notebook):
+    """As a training does, which saves its state and ends its cell well."""
+    began, on = checkout / "began", checkout / "on"
+    training = (
+        f"import time\nfrom pathlib import Path\n\nPath({str(began)!r}).touch()\n"
+        "try:\n    time.sleep(60)\nexcept KeyboardInterrupt:\n    print('saved')"
+    )
+    path = checkout / "notebooks" / "01_make.ipynb"
+    write_notebook(path, "Making", PARAMETERS, training, f"Path({str(on)!r}).touch()")
+    process = cli(checkout, "tiny", "only=01")
+    wait_for(began.exists)
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=60)
+    assert (process.returncode, error) == (130, "semhead: interrupted; the same command resumes\n")
+    assert not on.exists()
+    executed = read(checkout / "papermill_runs/tiny/main/01_make.ipynb").cells
+    assert any("saved" in o.get("text", "") for c in executed for o in c.get("outputs", []))
 
 
 def test_notebooks_that_do_not_wait_for_each_other_run_together(checkout, write_notebook, capsys):
