@@ -36,14 +36,27 @@ class Todo:
         """What a notebook is called in messages."""
         return f"[{self.steps.index(step) + 1}/{len(self.steps)}] {step.name}"
 
-    def next(self, busy: Iterable[str]) -> Step | None:
-        """The first that waits for none that has not ended; it waits no more."""
+    def next(self, busy: Iterable[str], alone: bool = True) -> Step | None:
+        """One that waits for none that has not ended; it waits no more.
+
+        Where notebooks are executed one at a time (`alone`) it is the first of them. Else the
+        run's first notebook begins first, then those that others read, then the last, which take
+        longest: so that no long one is left to the end, beside idle cores.
+        """
         unfinished = {*busy, *(step.name for step in self.waiting)}
-        for step in self.waiting:
-            if not any(o.name in unfinished for o in self.run.reads(step, self.earlier(step))):
-                self.waiting.remove(step)
-                return step
-        return None
+        ready = [s for s in self.waiting if not self._read(s) & unfinished]
+        if not ready:
+            return None
+        step = ready[0]
+        if not alone and step is not self.steps[0]:
+            read = set().union(*map(self._read, self.waiting))
+            step = next((s for s in ready if s.name in read), ready[-1])
+        self.waiting.remove(step)
+        return step
+
+    def _read(self, step: Step) -> set[str]:
+        """Names of the notebooks whose outputs a notebook reads."""
+        return {other.name for other in self.run.reads(step, self.earlier(step))}
 
     def reason(self, step: Step) -> str | None:
         """Why a notebook has to be executed, None when it is finished and fresh; says so."""
@@ -106,7 +119,7 @@ def execute(todo: Todo, workers: int, threads: int | None) -> None:
     try:
         while running or (todo.waiting and not failures):
             while not failures and len(running) < workers:
-                step = todo.next(execution.step.name for execution in running)
+                step = todo.next((run.step.name for run in running), workers == 1)
                 if step is None:
                     break
                 if why := todo.reason(step):

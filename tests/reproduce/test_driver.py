@@ -21,6 +21,8 @@ import yaml
 from semhead_lib.reproduce import provenance, runs
 from semhead_lib.reproduce.driver import reproduce
 from semhead_lib.reproduce.execution import NotebookFailed
+from semhead_lib.reproduce.profiles import load_profile
+from semhead_lib.reproduce.todo import Todo
 
 pytestmark = pytest.mark.notebooks
 
@@ -293,6 +295,29 @@ def test_notebooks_that_do_not_wait_for_each_other_run_together(checkout, write_
     assert all(entry["peak_memory_bytes"] > 20e6 for entry in entries.values())
     shown = capsys.readouterr().out
     assert shown.index("[2/2] 02_read: not executed yet") < shown.index("01_make: finished in")
+
+
+def test_order_of_notebooks_executed_together():
+    """Of `smoke`, two at a time: heads first, then what others read, then the last ones."""
+    root = Path(__file__).parents[2]
+    profile = root / "papermill_runs" / "profiles" / "smoke.yaml"
+    folder = root / "papermill_runs" / "smoke" / "order"
+    steps = load_profile(profile, root / "notebooks", str(folder.relative_to(root)))
+    names = [step.name[:2] for step in steps]
+
+    def order(workers: int, ends: str) -> list[str]:
+        todo = Todo(runs.Run(folder, root), steps, [step.name for step in steps])
+        busy: list[str] = []
+        begun: list[str] = []
+        for end in ["", *ends.split()]:
+            busy = [name for name in busy if name[:2] != end]
+            while len(busy) < workers and (step := todo.next(busy, workers == 1)):
+                busy.append(step.name)
+                begun.append(step.name[:2])
+        return begun
+
+    assert order(1, " ".join(names)) == names
+    assert order(2, "00 02 06 07") == ["00", "02", "06", "07", "05", "04"]
 
 
 def test_plain_papermill_takes_the_parameter_files(checkout, write_notebook, monkeypatch):
