@@ -20,6 +20,18 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def worker_processes(asked: int = 0) -> int:
+    """How many processes make something together: `asked`, for 0 one a core of this process's share.
+
+    The share is what OMP_NUM_THREADS says, as for notebooks that are executed together; without it,
+    all cores. Of a single core the answer is 0: the work is done in this process, which saves the
+    seconds that another one takes to start.
+    """
+    share = os.environ.get("OMP_NUM_THREADS", "")
+    cores = min(available_cores(), max(int(share), 1)) if share.isdigit() else available_cores()
+    return asked or (cores if cores > 1 else 0)
+
+
 def processes_at_once(bytes_each: float, most: int = 4) -> int:
     """How many processes, each of one core at least, this machine has room for: cores and free
     memory, at most `most`, at least 1."""

@@ -11,7 +11,7 @@ from torch import Tensor
 from semhead_lib.conditioning.frontal.network import predict_fronts, predictor_for
 from semhead_lib.conditioning.semantic import EMBEDDED, SemanticEncoder
 from semhead_lib.data.portraits.photos import as_photo
-from semhead_lib.devices import available_cores, pick_device
+from semhead_lib.devices import pick_device, worker_processes
 from semhead_lib.heads import AnyImage
 
 
@@ -33,7 +33,7 @@ def synthesize(
         out: folder to write.
         subjects: heads, each from several views and once from the front.
         encoder: of the semantic features, by name or loaded.
-        workers: processes; 0: one a core.
+        workers: processes; 0: one a core, or none where OMP_NUM_THREADS is 1.
         settings: of `semhead_lib.data.parametric.source.ParametricSource`, such as seed=0,
             resolution=128, views_per_subject=8, channels=("depth",).
 
@@ -47,7 +47,7 @@ def synthesize(
     if isinstance(encoder, str):
         encoder = SemanticEncoder.load(encoder, device=device)
     source = partial(ParametricSource, device=pick_device(device), **settings)
-    make(source, out, subjects, workers=workers or available_cores(), progress=progress)
+    make(source, out, subjects, workers=worker_processes(workers), progress=progress)
     identity, batch = str(encoder.identity), encoder.batch
     fill_semantics(out, encoder.images, identity, batch=batch, progress=progress)
     return Path(out)

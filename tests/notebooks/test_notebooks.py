@@ -133,12 +133,12 @@ def test_training_of_another_mode_judged_by_itself(tmp_path):
     """Without semantics there is nothing to adhere to or to remember; the notebook leaves those
     parts out. Both datasets are one's own, here of noise."""
     clip = SemanticEncoder.load(device="cpu")
-    own = {"data": 16, "unseen": 64}
+    own = {"data": 16, "unseen": 48}
     for seed, (name, subjects) in enumerate(own.items()):
         make_noise(tmp_path / name, semantic=False, subjects=subjects, views=8, seed=seed)
         fill_semantics(tmp_path / name, clip.images, str(clip.identity), progress=False)
     own = {name: str(tmp_path / name) for name in own}
-    changes = dict(mode="view", options="r1_gamma=0.1", judged="", checks=2, heads=32)
+    changes = dict(mode="view", options="r1_gamma=0.1", judged="", checks=2, heads=24)
     notebook, _, results = execute("04_training", tmp_path, **own, **changes)
     metrics = collect(notebook)
     outputs_of(notebook)

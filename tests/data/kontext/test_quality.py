@@ -13,7 +13,7 @@ for needed in ("anny", "dlib", "cv2"):
 
 @pytest.fixture(scope="module")
 def verdicts():
-    return judged(people=6, side=128)
+    return judged(people=4, side=128)
 
 
 @pytest.mark.slow

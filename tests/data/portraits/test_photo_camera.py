@@ -61,7 +61,7 @@ def test_what_are_no_landmarks(points):
 
 @pytest.mark.slow
 def test_cameras_of_unseen_heads():
-    """100 heads of a seed that the landmarks were not made from; the benchmark tells more about the
+    """60 heads of a seed that the landmarks were not made from; the benchmark tells more about the
     same ones."""
     for module in ("dlib", "anny", "warp"):
         pytest.importorskip(module)
@@ -71,7 +71,7 @@ def test_cameras_of_unseen_heads():
     from semhead_lib.data.portraits.face_finder import face_finder
 
     source, rng, errors = ParametricSource(seed=733), np.random.default_rng(733), []
-    for index in range(100):
+    for index in range(60):
         true = rng.uniform(-45, 45), rng.uniform(-20, 30)
         label = orbit_cameras(*torch.tensor(true)[:, None])
         light = appearance.light(source.attributes(index))
@@ -79,6 +79,6 @@ def test_cameras_of_unseen_heads():
         if faces := face_finder(68)(image):
             fit = fit_camera(faces[0].landmarks, head_landmarks(68))
             errors.append([fit.azimuth - true[0], fit.elevation - true[1], np.log(fit.side / 256)])
-    assert len(errors) >= 75, "the others wear what hides a face"
+    assert len(errors) >= 45, "the others wear what hides a face"
     azimuth, elevation, scale = np.median(np.abs(errors), axis=0)
     assert azimuth <= 4 and elevation <= 4 and scale <= 0.1, (azimuth, elevation, scale)
