@@ -65,7 +65,14 @@ def test_no_more_processes_than_there_is_room_for(monkeypatch):
 
 @pytest.mark.parametrize(
     ("cores", "share", "asked", "processes"),
-    [(8, None, 0, 8), (8, "4", 0, 4), (8, "1", 0, 0), (1, None, 0, 0), (8, "1", 3, 3), (2, "8", 0, 2)]
+    [
+        (8, None, 0, 8),
+        (8, "4", 0, 4),
+        (8, "1", 0, 0),
+        (1, None, 0, 0),
+        (8, "1", 3, 3),
+        (2, "8", 0, 2),
+    ]
     + [(4, "", 0, 4), (4, "0", 0, 0), (4, "2,1", 0, 4)],
 )
 def test_processes_of_a_share(monkeypatch, cores, share, asked, processes):
