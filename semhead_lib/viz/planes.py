@@ -113,6 +113,6 @@ if __name__ == "__main__":
     folder = Path(sys.argv[1])
     folder.mkdir(parents=True, exist_ok=True)
     sheet = contact_sheet()
-    small = sheet.resize((sheet.width * 3 // 4, sheet.height * 3 // 4), Image.Resampling.LANCZOS)
-    small.save(folder / "planes.webp", quality=80, method=6)
+    small = sheet.resize((sheet.width * 3 // 5, sheet.height * 3 // 5), Image.Resampling.LANCZOS)
+    small.save(folder / "planes.webp", quality=75, method=6)
     image_grid(random_heads()).save(folder / "random_heads.webp", quality=90)
