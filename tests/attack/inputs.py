@@ -239,7 +239,7 @@ def _studies(folder: Path) -> None:
     (out / "heads").mkdir(parents=True)
     found = analysis.load_results(kept / "ablations" / "smoke")
     found.metrics.head(12).to_csv(out / TABLE, columns=list(COLUMNS), index=False)
-    shutil.copy(kept / "ablations" / "smoke" / RUNS, out)
+    found.runs.to_csv(out / RUNS, index=False)  # with today's columns
     shutil.copy(kept / "ablations" / "smoke" / STUDY, out)
     face(32).save(out / "heads" / "semantic_seed-0.webp")
     for check in (1, 2):
