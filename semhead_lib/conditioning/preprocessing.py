@@ -16,6 +16,7 @@ class Preprocessing:
 
     Beside open_clip's keys (size, resize_mode, interpolation, mean, std, fill_color) `resized` may
     stand: the pixels a side that an image is resized to before its centre is cropped to `size`.
+    Raises ValueError where mean or std is not three finite numbers, those of std above 0.
     """
 
     def __init__(self, config: Mapping[str, Any], device: torch.device) -> None:
@@ -23,8 +24,10 @@ class Preprocessing:
         size = config["size"]
         self.resolution: int = size if isinstance(size, int) else size[0]  # pixels a side
         self._mean, self._std = (
-            torch.tensor(config[key], device=device).view(3, 1, 1) for key in ("mean", "std")
+            _three_numbers(config, key).to(device).view(3, 1, 1) for key in ("mean", "std")
         )
+        if not (self._std > 0).all():
+            raise ValueError(f"preprocess_cfg/std: expected numbers above 0, got {config['std']}")
 
     def __call__(self, images: Tensor) -> Tensor:  # [B, 3, H, W] in [0, 1] -> as the model wants it
         return (self.resize(images) - self._mean) / self._std
@@ -71,3 +74,14 @@ class Preprocessing:
             json.dumps([round(float(x), 6) for x in c[key]]) for key in ("mean", "std")
         )
         return f"{size} px, {c['resize_mode']}, {c['interpolation']}, mean and std {numbers}"
+
+
+def _three_numbers(config: Mapping[str, Any], key: str) -> Tensor:  # [3] float32
+    try:
+        numbers = torch.tensor(config[key], dtype=torch.float32)
+    except (KeyError, TypeError, ValueError, RuntimeError):
+        numbers = torch.empty(0)
+    if numbers.shape != (3,) or not numbers.isfinite().all():
+        got = config.get(key, "nothing")
+        raise ValueError(f"preprocess_cfg/{key}: expected three finite numbers, got {got!r:.100}")
+    return numbers

@@ -63,7 +63,12 @@ class SemanticEncoder:
         )  # one of open_clip's, which have no common type, or a TimmModel
         self._source = source
         self.device, self.dtype, self.batch = torch.device(device), DTYPES[dtype], batch
-        self.preprocessing = Preprocessing(self._model.visual.preprocess_cfg, self.device)
+        try:
+            self.preprocessing = Preprocessing(self._model.visual.preprocess_cfg, self.device)
+        except ValueError as error:
+            kind, _, folder = source.partition(":")
+            here = f"{folder}/open_clip_config.json" if kind == "local-dir" else f"encoder {source}"
+            raise ValueError(f"{here}: {error}") from None
         self.resolution = self.preprocessing.resolution  # pixels a side of what the model sees
         self.identity = EncoderIdentity(name, weights_digest(model), str(self.preprocessing))
         self._model.to(self.device, memory_format=torch.channels_last)

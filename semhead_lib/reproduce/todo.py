@@ -119,7 +119,8 @@ def execute(todo: Todo, workers: int, threads: int | None) -> None:
     try:
         while running or (todo.waiting and not failures):
             while not failures and len(running) < workers:
-                step = todo.next((run.step.name for run in running), workers == 1)
+                busy = [execution.step.name for execution in running]
+                step = todo.next(busy, alone=workers == 1)
                 if step is None:
                     break
                 if why := todo.reason(step):

@@ -1,7 +1,9 @@
 """The encoder: names, identity, preprocessing, gradients, and errors that say what to do."""
 
 import gzip
+import json
 import os
+import re
 import shutil
 
 import numpy as np
@@ -75,6 +77,27 @@ def test_other_resize_modes(mode):
         pil = Image.fromarray(image.permute(1, 2, 0).numpy())
         wanted = model.eval().encode_image(preprocess(pil)[None], normalize=True)
     assert (encoder.images(image[None]) * wanted).sum() > 0.999
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("std", float("nan"), "preprocess_cfg/std: expected three finite numbers, got nan"),
+        ("std", [0.25, 0.0, 0.25], "preprocess_cfg/std: expected numbers above 0"),
+        ("mean", [0.5, 0.5], "preprocess_cfg/mean: expected three finite numbers"),
+        ("mean", "half", "preprocess_cfg/mean: expected three finite numbers, got 'half'"),
+    ],
+)
+def test_a_folder_with_damaged_preprocessing_is_named(tmp_path, key, value, message):
+    folder = tmp_path / "clip"
+    shutil.copytree(semantic.ASSETS / "headclip-64", folder)
+    path = folder / "open_clip_config.json"
+    config = json.loads(path.read_text())
+    config["preprocess_cfg"][key] = value
+    path.write_text(json.dumps(config))
+    with pytest.raises(ValueError, match=re.escape(message)) as raised:
+        SemanticEncoder.load(str(folder), device="cpu")
+    assert str(path) in str(raised.value)
 
 
 def test_images_of_unequal_sizes(encoder):
