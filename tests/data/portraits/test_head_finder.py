@@ -101,7 +101,7 @@ def test_the_points_of_a_surface_lie_on_it(views):
 def test_cameras_are_found_from_points_although_the_guess_is_off(views):
     """The labels of windows agree with each other, also mirrored, turned, moved and resized."""
     made = windows(views, torch.arange(24), 64, seed=3)
-    found, there = by_points(oracle(made, noise=0.15)), made.head > 0
+    found, there = by_points(oracle(made, noise=0.15), trust=0.0), made.head > 0
     azimuth, elevation = angles_of(made)
     off = ((found.azimuth - azimuth + 180) % 360 - 180)[there].abs()
     assert off.max() < 1.5 and (found.elevation - elevation)[there].abs().max() < 1.5
@@ -109,6 +109,19 @@ def test_cameras_are_found_from_points_although_the_guess_is_off(views):
     roll = torch.rad2deg(torch.atan2(made.turn[:, 1], made.turn[:, 0]))
     assert (found.roll - roll)[there].abs().max() < 1.5
     assert (found.similarity[:, :, 2] - made.place)[there].abs().max() < 0.03
+
+
+def test_guess_and_points_are_averaged_as_they_are_trusted(views):
+    made = windows(views, torch.arange(24), 64, seed=3)
+    seen, there = oracle(made, noise=0.15), made.head > 0
+    alone, both, guessed = (by_points(seen, trust=t) for t in (0.0, 1.0, 1e6))
+    for name in ("azimuth", "elevation"):
+        first, mean, last = (getattr(found, name)[there] for found in (alone, both, guessed))
+        way = (last - first + 180) % 360 - 180
+        far = way.abs() > 2
+        share = ((mean - first + 180) % 360 - 180)[far] / way[far]
+        assert far.sum() > 5 and 0.2 < share.min() and share.max() < 0.8
+        assert share.mean() == pytest.approx(0.5, abs=0.05)
 
 
 def test_points_that_are_known_badly_count_little(views):

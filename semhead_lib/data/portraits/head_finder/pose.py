@@ -5,7 +5,9 @@ up; a photograph of it is such an image turned, scaled and shifted in its plane.
 network's grid says which point of the head it shows and how far it may be off. The camera is the one
 whose projection brings these points back to their cells: azimuth, elevation and similarity together
 (perspective-n-point on a known orbit), by Gauss and Newton's method with Huber's weights, from the
-network's direct guess. All images of a batch are solved at once.
+network's direct guess. The errors of neighbouring points are alike, so however many there are, they
+leave the direction uncertain; the direct guess of the angles therefore counts as much as all points
+together (`TRUST`). All images of a batch are solved at once.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from semhead_lib.data.portraits.head_finder.network import UNIT, Prediction
 _STEPS, _DAMPING = 12, 1e-4
 _HUBER = 1.5  # of expected errors
 _LEAST_ERROR = 0.01  # shares of UNIT: no point counts as better known
+TRUST = 1.0  # weight of the directly predicted angles, in shares of that of all points
 _DELTA = 1e-3  # radians, for derivatives by the angles
 _ELEVATION = 1.4  # radians: no camera is nearer to the poles
 
@@ -63,9 +66,11 @@ def direct(predicted: Prediction) -> Poses:
     )
 
 
-def by_points(predicted: Prediction, start: Poses | None = None) -> Poses:
-    """Poses by the points of all cells, weighted by their errors and by the mask."""
-    start = direct(predicted) if start is None else start
+def by_points(predicted: Prediction, trust: float = TRUST) -> Poses:
+    """Poses by the points of all cells, weighted by their errors and by the mask, and by the
+    angles that the network predicts directly, which have `trust` times the weight of all points
+    together."""
+    start = direct(predicted)
     side = predicted.points.shape[-1]
     points = predicted.points.double().flatten(2).transpose(1, 2) * UNIT  # [B, N, 3]
     axis = (torch.arange(side, dtype=torch.float64) + 0.5) / side * 2 - 1
@@ -76,6 +81,7 @@ def by_points(predicted: Prediction, start: Poses | None = None) -> Poses:
     a, e = torch.deg2rad(start.azimuth), torch.deg2rad(start.elevation)
     s = start.similarity
     p = torch.stack([a, e, s[:, 0, 0], s[:, 1, 0], s[:, 0, 2], s[:, 1, 2]], dim=1)
+    guess = p[:, :2].clone()
     for _ in range(_STEPS):
         flat = orbit_projections(points, p[:, 0], p[:, 1])
         off = _similar(flat, p) - cells  # [B, N, 2]
@@ -104,6 +110,9 @@ def by_points(predicted: Prediction, start: Poses | None = None) -> Poses:
         normal = torch.einsum("bnci,bncj->bij", weighted, jacobian)
         right = torch.einsum("bnci,bnc->bi", weighted, off)
         scale = normal.diagonal(dim1=1, dim2=2).clamp_min(1e-9)
+        prior = trust * _of_angles(normal)
+        normal[:, :2, :2] += prior
+        right[:, :2] += (prior @ (p[:, :2] - guess)[..., None])[..., 0]
         step = torch.linalg.solve(normal + _DAMPING * torch.diag_embed(scale), right)
         step[:, :2] = step[:, :2].clamp(-0.5, 0.5)
         p = p - step
@@ -129,6 +138,14 @@ def orbit_projections(points: Tensor, azimuth: Tensor, elevation: Tensor) -> Ten
     depth = RADIUS - torch.einsum("bnk,bk->bn", points, out)
     flat = torch.einsum("bnk,bck->bnc", points, torch.stack([right, down], 1))
     return 2 * FOCAL * flat / depth[..., None]
+
+
+def _of_angles(normal: Tensor) -> Tensor:  # [B, 6, 6] -> [B, 2, 2]
+    """What the points say of the angles, whatever the similarity is (Schur's complement)."""
+    coupling = normal[:, :2, 2:]
+    rest = normal[:, 2:, 2:]
+    rest = rest + 1e-9 * torch.diag_embed(rest.diagonal(dim1=1, dim2=2).clamp_min(1e-9))
+    return normal[:, :2, :2] - coupling @ torch.linalg.solve(rest, coupling.transpose(1, 2))
 
 
 def _similar(flat: Tensor, p: Tensor) -> Tensor:  # [B, N, 2], [B, 6]

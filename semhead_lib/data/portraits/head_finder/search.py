@@ -2,7 +2,8 @@
 
 Windows of several sizes are looked at; those whose head is surest are followed: each is cut again as
 the network says the crop lies, some times, together with its mirror image, until the crop is the
-one of our convention. What fits best is taken.
+one of our convention. What fits best is taken, and looked at again in crops that are turned, scaled
+and shifted a little: the mean of what they say errs less.
 """
 
 from __future__ import annotations
@@ -28,6 +29,13 @@ _OVER = 0.2  # of its side: how far a window may reach beyond the photograph
 _FOLLOWED, _ROUNDS = 4, 4
 _USUAL_ERROR, _FALLS = 0.03, 0.06  # shares of the crop: nine of ten heads' points are nearer
 _BATCH = 64
+_AROUND = (  # of the last looks: turn (degrees), scale, shift to the right and down (shares)
+    (0.0, 1.0, 0.0, 0.0),
+    (6.0, 1.1, 0.04, -0.04),
+    (-6.0, 1.1, -0.04, 0.04),
+    (6.0, 0.9, -0.04, -0.04),
+    (-6.0, 0.9, 0.04, 0.04),
+)
 
 
 @dataclass(frozen=True)
@@ -61,7 +69,8 @@ def find_head(
     best = max(found, key=lambda head: head.certainty, default=None)
     if best is None or best.certainty < SURE:
         return None
-    return replace(best, fit=replace(best.fit, similarity=best.fit.similarity / shrunk))
+    fit = _looked_around(image, best.fit, network)
+    return replace(best, fit=replace(fit, similarity=fit.similarity / shrunk))
 
 
 def mask_of_crop(
@@ -139,6 +148,33 @@ def _followed(image: Tensor, similarity: np.ndarray, network: HeadFinder) -> Fou
     # points that no camera brings together are of no head
     agree = math.exp(-max(fit.error - _USUAL_ERROR, 0) / _FALLS)
     return FoundHead(fit, float(sure[0]) * agree)
+
+
+def _looked_around(image: Tensor, fit: CameraFit, network: HeadFinder) -> CameraFit:
+    """The mean of the cameras and the crops that are found from crops around one."""
+    crops = []
+    for turn, scale, right, down in _AROUND:
+        cosine, sine = scale * math.cos(math.radians(turn)), scale * math.sin(math.radians(turn))
+        matrix = np.array([[cosine, -sine], [sine, cosine]])
+        crops.append(_refined(fit.similarity, matrix, np.array([2 * right, 2 * down])))
+    side = network.config.side
+    poses = look(network, torch.stack([_cut(image, crop, side) for crop in crops]))[0]
+    inner = poses.similarity.numpy()
+    found = [
+        _refined(crop, one[:, :2], one[:, 2]) for crop, one in zip(crops, inner, strict=True)
+    ]
+    azimuth, elevation = (torch.deg2rad(angle) for angle in (poses.azimuth, poses.elevation))
+    level = elevation.cos()
+    x, y, z = (
+        float(axis.mean())
+        for axis in (azimuth.sin() * level, elevation.sin(), azimuth.cos() * level)
+    )
+    return replace(
+        fit,
+        azimuth=math.degrees(math.atan2(x, z)),
+        elevation=math.degrees(math.atan2(y, math.hypot(x, z))),
+        similarity=np.mean(found, axis=0),
+    )
 
 
 def _windows(image: Tensor, size: int) -> tuple[Tensor, list[np.ndarray]]:
