@@ -16,6 +16,7 @@ from typing import NamedTuple
 from semhead_lib.inversion.losses import Objective
 from semhead_lib.inversion.settings import InversionSettings
 from semhead_lib.models.generator import Generator
+from semhead_lib.models.renderer import RenderSettings
 
 _FEWEST = 12  # samples of a ray, placed by a density grid
 _SMALLEST = 32  # pixels a side of images at half the size
@@ -38,6 +39,16 @@ def at_half_size(generator: Generator, objective: Objective) -> Rendering | None
     return Rendering(config.resolution // 2, objective.at(config.resolution // 2), False)
 
 
+def with_grid(usual: RenderSettings, nodes: int) -> RenderSettings:
+    """The same by a density grid of `nodes` a side; as they are where they have one, or `nodes` is
+    0."""
+    if usual.grid or not nodes:
+        return usual
+    return replace(
+        usual, grid=nodes, coarse=max(usual.coarse, nodes), fine=max(usual.fine, _FEWEST)
+    )
+
+
 @contextmanager
 def coarse_steps(
     generators: list[Generator], objective: Objective, settings: InversionSettings
@@ -46,12 +57,7 @@ def coarse_steps(
     generator that has a density grid keeps its own; one with super-resolution keeps its size."""
     nodes = settings.grid
     usual = [generator.renderer.settings for generator in generators]
-    fast = [
-        s
-        if s.grid or not nodes
-        else replace(s, grid=nodes, coarse=max(s.coarse, nodes), fine=max(s.fine, _FEWEST))
-        for s in usual
-    ]
+    fast = [with_grid(s, nodes) for s in usual]
     coarse, exact = at_half_size(generators[0], objective), Rendering(None, objective, False)
     before: list[bool] = []  # whether the last step was a coarse one
 

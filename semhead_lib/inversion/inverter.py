@@ -16,6 +16,7 @@ from semhead_lib.inversion.encoder import StyleEncoder
 from semhead_lib.inversion.losses import Objective, Weights
 from semhead_lib.inversion.optimise import search_style
 from semhead_lib.inversion.pivotal import tune
+from semhead_lib.inversion.plane_tuning import tune_planes
 from semhead_lib.inversion.search import Inverted
 from semhead_lib.inversion.settings import InversionSettings, InverterSettings
 from semhead_lib.inversion.targets import Target
@@ -123,14 +124,10 @@ class Inverter:
         asked for, or the search was interrupted."""
         if not self.settings.pivotal_steps or fitted.style.stopped == "interrupted":
             return fitted
-        return tune(
-            fitted,
-            initialisation.objective,
-            self.others,
-            self.settings,
-            progress=progress,
-            reference=reference,
-        )
+        how = dict(progress=progress, reference=reference)
+        if self.settings.tuned == "planes":
+            return tune_planes(fitted, initialisation.objective, self.settings, **how)
+        return tune(fitted, initialisation.objective, self.others, self.settings, **how)
 
     def __call__(
         self, target: Target, *, progress: bool = False

@@ -94,10 +94,14 @@ def elsewhere(w: Tensor, others: Tensor, rng: torch.Generator) -> tuple[Tensor, 
     anywhere, [2, 25]."""
     other = others[torch.randint(len(others), (1,), generator=rng)]
     other = other if w.dim() == 2 else other[:, None].expand_as(w)
+    return torch.cat([w, torch.lerp(w, other, _WAY)]), cameras_anywhere(2, rng).to(w)
+
+
+def cameras_anywhere(count: int, rng: torch.Generator) -> Tensor:  # -> [count, 25]
+    """Cameras at random azimuths, and elevations as in training."""
     low, high = ELEVATION_RANGE
-    drawn = torch.rand(2, 2, generator=rng)
-    cameras = orbit_cameras(drawn[0] * 360 - 180, low + drawn[1] * (high - low))
-    return torch.cat([w, torch.lerp(w, other, _WAY)]), cameras.to(w)
+    drawn = torch.rand(2, count, generator=rng)
+    return orbit_cameras(drawn[0] * 360 - 180, low + drawn[1] * (high - low))
 
 
 def difference(now: Render, was: Render) -> Tensor:

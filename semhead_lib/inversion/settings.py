@@ -8,8 +8,8 @@ from typing import Any
 from semhead_lib.settings import check, setting
 
 QUALITIES: dict[str, dict[str, Any]] = {
-    "fast": {"steps": 80, "pivotal_steps": 0, "coarse_share": 0.95},
-    "default": {"steps": 100, "pivotal_steps": 40, "coarse_share": 0.9},
+    "fast": {"steps": 50, "pivotal_steps": 30, "coarse_share": 0.95},
+    "default": {"steps": 80, "pivotal_steps": 60, "coarse_share": 0.9},
     "best": {"steps": 400, "pivotal_steps": 200, "coarse_share": 0.5},
 }
 
@@ -63,9 +63,20 @@ class InversionSettings:
         "of tuning the generator to the photograph at that style; 0 = none, null = as the "
         "quality says",
     )
-    pivotal_lr: float = setting(0.002, "float >= 0", "of the generator", key=False)
+    tuned: str = setting(
+        "planes",
+        "planes | weights",
+        "what is tuned: a residual of the feature map, or the generator's weights",
+    )
+    planes_lr: float = setting(
+        0.01, "float >= 0", "of the residual, in units of the map's spread", key=False
+    )
+    smoothness: float = setting(
+        10.0, "float >= 0", "weight of the residual's roughness, in these units", key=False
+    )
+    pivotal_lr: float = setting(0.002, "float >= 0", "of the generator's weights", key=False)
     locality: float = setting(
-        4.0, "float >= 0", "weight of staying what it was elsewhere", key=False
+        1.0, "float >= 0", "weight of staying what it was elsewhere", key=False
     )
     locality_interval: int = setting(
         2, "int >= 1", "steps from one measurement of that to the next", key=False

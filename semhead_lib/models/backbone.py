@@ -80,6 +80,7 @@ class Backbone(BlockStack):
         most: int,
         place_gain: float = 0.0,
         blend_maps: int = 0,
+        residual: bool = False,  # a map is added to every head's
     ) -> None:
         super().__init__()
         if side < 4 or side & (side - 1):
@@ -88,6 +89,7 @@ class Backbone(BlockStack):
             )
         sides = [4 * 2**k for k in range((side // 4).bit_length())]
         channels = [widths(s, base, most) for s in sides]
+        self.residual = nn.Parameter(torch.zeros(1, features, side, side)) if residual else None
         self.constant = nn.Parameter(torch.randn(1, channels[0], 4, 4))
         self.blocks = nn.ModuleList(
             StyleBlock(
@@ -104,7 +106,8 @@ class Backbone(BlockStack):
         )
 
     def forward(self, w: Tensor) -> Tensor:  # [B, W] or [B, styles, W] -> [B, features, side, side]
-        return self.run(self.constant.expand(len(w), -1, -1, -1), None, w)
+        features = self.run(self.constant.expand(len(w), -1, -1, -1), None, w)
+        return features if self.residual is None else features + self.residual.to(features.dtype)
 
 
 class SuperResolution(BlockStack):

@@ -72,6 +72,7 @@ class Generator(nn.Module):
             c.backbone_most,
             c.place_gain,
             c.blend_maps,
+            c.residual,
         )
         box, ball = Box(c.box_center, c.box_half), Ball(c.ball_slope, c.ball_radius)
         settings = RenderSettings(c.coarse, c.fine, box, ball, c.grid)

@@ -160,9 +160,7 @@ def _looked_around(image: Tensor, fit: CameraFit, network: HeadFinder) -> Camera
     side = network.config.side
     poses = look(network, torch.stack([_cut(image, crop, side) for crop in crops]))[0]
     inner = poses.similarity.numpy()
-    found = [
-        _refined(crop, one[:, :2], one[:, 2]) for crop, one in zip(crops, inner, strict=True)
-    ]
+    found = [_refined(crop, one[:, :2], one[:, 2]) for crop, one in zip(crops, inner, strict=True)]
     azimuth, elevation = (torch.deg2rad(angle) for angle in (poses.azimuth, poses.elevation))
     level = elevation.cos()
     x, y, z = (

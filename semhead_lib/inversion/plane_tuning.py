@@ -1,0 +1,103 @@
+"""Tuning of the planes: a residual of the feature map learns what the photographs show and no style
+reproduces."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from semhead_lib.inversion.coarse_steps import with_grid
+from semhead_lib.inversion.losses import Objective
+from semhead_lib.inversion.pivotal import cameras_anywhere
+from semhead_lib.inversion.search import Inverted, Search, schedule, steps_of
+from semhead_lib.inversion.settings import InversionSettings
+from semhead_lib.models.generator import Generator
+from semhead_lib.ops import Rendered
+
+_BETAS = (0.9, 0.99)
+
+
+def tune_planes(
+    fitted: Inverted,
+    objective: Objective,
+    settings: InversionSettings,
+    *,
+    progress: bool = False,
+    reference: bool = False,
+) -> Inverted:
+    """Adam on a residual of the feature map at the style that was found. Ctrl-C gives what there is.
+    What was fitted stays as it is.
+
+    The residual is a map of texels, each of which few rays see, so it takes up detail in far fewer
+    steps than the weights of pivotal tuning (`pivotal.tune`), and a step needs no pass of the
+    backbone. Two terms keep texels from explaining the photographs alone: in every step the head is
+    held to what it was from another side, drawn at random (the paper's locality regularisation, at
+    the pivot), and neighbouring texels are held together. Samples of rays are jittered.
+    """
+    s, generator = settings, with_residual(fitted.generator)
+    generator.requires_grad_(False)
+    renderer, usual = generator.renderer, generator.renderer.settings
+    rng, search, cameras = torch.Generator().manual_seed(s.seed), Search(), fitted.cameras
+    with torch.no_grad():
+        before = generator.feature_map(fitted.w)
+        unit = before.std((2, 3), keepdim=True)
+    residual = torch.zeros_like(before).requires_grad_()
+    optimiser = torch.optim.Adam([residual], lr=s.planes_lr, betas=_BETAS)
+    side = max(generator.config.raw_resolution // 2, 32)
+    renderer.settings = with_grid(usual, s.grid)
+    try:
+        with steps_of(search, s.pivotal_steps or 0, s, "planes", progress) as steps:
+            for step, along in enumerate(steps):
+                optimiser.param_groups[0]["lr"] = s.planes_lr * schedule(along)
+                now = before + residual * unit
+                how = dict(seed=step, reference=reference)
+                terms = objective(generator.synthesize(fitted.w, cameras, features=now, **how))
+                loss = terms["all"].mean() + s.smoothness * roughness(residual)
+                if s.locality:
+                    camera = cameras_anywhere(1, rng).to(fitted.w)
+                    with torch.no_grad():
+                        was = renderer(before, camera, side, **how)
+                    loss = loss + s.locality * difference(renderer(now, camera, side, **how), was)
+                optimiser.zero_grad(set_to_none=True)
+                loss.backward()
+                optimiser.step()
+                steps.saw(terms)
+    finally:
+        renderer.settings = usual
+    with torch.no_grad():
+        assert generator.backbone.residual is not None
+        generator.backbone.residual += residual * unit
+    return replace(fitted, generator=generator, pivotal=search)
+
+
+def with_residual(generator: Generator) -> Generator:
+    """A copy whose backbone adds a residual to its feature map; zeros where there was none."""
+    generator = copy.deepcopy(generator)
+    if generator.backbone.residual is None:
+        generator.config = replace(generator.config, residual=True)
+        c, planes = generator.config, generator.renderer.planes
+        zeros = generator.mapping.w_mean.new_zeros(
+            1, planes.map_channels, planes.map_side, planes.map_side
+        )
+        generator.backbone.residual = nn.Parameter(zeros)
+    return generator
+
+
+def roughness(texels: Tensor) -> Tensor:  # [1, C, S, S] -> []
+    """Mean squared difference between neighbours, down plus across.
+
+    >>> roughness(torch.tensor([[[[0.0, 1.0], [0.0, 1.0]]]]))
+    tensor(1.)
+    """
+    down, across = texels.diff(dim=2), texels.diff(dim=3)
+    return down.square().mean() + across.square().mean()
+
+
+def difference(now: Rendered, was: Rendered) -> Tensor:
+    """Mean squared difference of the colours, in [-1, 1], and the opacities."""
+    colours = 4 * F.mse_loss(now.features[:, :3], was.features[:, :3])
+    return 2 * colours + F.mse_loss(now.opacity, was.opacity)

@@ -1,0 +1,125 @@
+"""Tuning of the planes: detail of a photograph is learnt at the pivot, and saved with the
+generator."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from own_heads import photographs
+
+from semhead_lib.inversion.losses import Objective
+from semhead_lib.inversion.plane_tuning import roughness, tune_planes, with_residual
+from semhead_lib.inversion.search import Inverted, Search
+from semhead_lib.inversion.settings import InversionSettings
+from semhead_lib.models.generator import Generator
+
+QUICK = InversionSettings(
+    steps=0, pivotal_steps=25, planes_lr=0.1, smoothness=0.3, camera_lr=0.0, gain=0.0, grid=0
+)
+
+
+@pytest.fixture(scope="module")
+def objective(generator, others, clip):
+    """A photograph of a head that no style gives: its map has a residual."""
+    drawn = torch.randn(1, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    other = with_residual(generator).requires_grad_(False)
+    residual = other.backbone.residual
+    smooth = torch.nn.functional.interpolate(drawn, residual.shape[-1], mode="bicubic")
+    residual += smooth * generator.feature_map(others[:1]).std((2, 3), keepdim=True)
+    return Objective(photographs(other, others[:1]), clip)
+
+
+@pytest.fixture(scope="module")
+def fitted(generator, objective, others):
+    return Inverted(generator, others[:1], objective.target.cameras, Search())
+
+
+@pytest.fixture(scope="module")
+def tuned(fitted, objective):
+    return tune_planes(fitted, objective, QUICK)
+
+
+def distance(found, objective):
+    return objective(found.generator.synthesize(found.w, found.cameras))["all"].item()
+
+
+def elsewhere(found, generator, others):
+    cameras = photographs(generator, others[:1], (120.0, 200.0, 280.0)).cameras
+    with torch.no_grad():
+        return found.generator.synthesize(found.w, cameras).image
+
+
+def test_it_learns_the_photograph(generator, fitted, tuned, objective):
+    assert distance(tuned, objective) < 0.3 * distance(fitted, objective)
+    assert len(tuned.pivotal.losses) == 25 and tuned.pivotal.stopped == "finished"
+    assert generator.backbone.residual is None and not generator.config.residual, "a copy was tuned"
+    assert tuned.generator.renderer.settings == generator.renderer.settings
+
+
+def test_locality_holds_other_sides(generator, others, fitted, objective):
+    free, held = (
+        tune_planes(fitted, objective, replace(QUICK, locality=weight)) for weight in (0.0, 20.0)
+    )
+    was = elsewhere(fitted, generator, others)
+    changed = [(elsewhere(f, generator, others) - was).square().mean() for f in (free, held)]
+    assert changed[1] < 0.6 * changed[0]
+
+
+def test_smoothness_holds_neighbours_together(fitted, objective):
+    rough, smooth = (
+        tune_planes(fitted, objective, replace(QUICK, smoothness=weight)).generator
+        for weight in (0.0, 1000.0)
+    )
+    assert roughness(smooth.backbone.residual) < 0.3 * roughness(rough.backbone.residual)
+
+
+def test_the_residual_is_saved_and_tuned_on(tuned, objective, tmp_path):
+    tuned.generator.save(tmp_path)
+    again = Generator.load(tmp_path)
+    assert torch.equal(again.backbone.residual, tuned.generator.backbone.residual)
+    assert torch.equal(again.feature_map(tuned.w), tuned.generator.feature_map(tuned.w))
+    more = tune_planes(replace(tuned, generator=again), objective, replace(QUICK, planes_lr=0.02))
+    assert distance(more, objective) < distance(tuned, objective)
+    assert not torch.equal(more.generator.backbone.residual, again.backbone.residual)
+
+
+def test_equal_seeds_give_equal_heads(fitted, objective, tuned):
+    few = replace(QUICK, pivotal_steps=4)
+    one, same, other = (
+        tune_planes(fitted, objective, replace(few, seed=seed)).generator.backbone.residual
+        for seed in (0, 0, 1)
+    )
+    assert torch.equal(one, same) and not torch.equal(one, other)
+
+
+def test_no_steps_change_nothing(generator, fitted, objective):
+    none = tune_planes(fitted, objective, replace(QUICK, pivotal_steps=0))
+    assert torch.equal(none.generator.feature_map(fitted.w), generator.feature_map(fitted.w))
+
+
+def test_a_density_grid_is_used_and_put_back(fitted, objective, monkeypatch):
+    generator, seen = with_residual(fitted.generator), []
+    render = type(generator.renderer).density_grid
+    monkeypatch.setattr(
+        type(generator.renderer),
+        "density_grid",
+        lambda self, features: seen.append(self.settings.grid) or render(self, features),
+    )
+    found = tune_planes(fitted, objective, replace(QUICK, pivotal_steps=2, grid=24))
+    assert set(seen) == {24}
+    assert found.generator.renderer.settings == fitted.generator.renderer.settings
+
+
+def test_ctrl_c_keeps_what_there_is(fitted, objective):
+    class Interrupted(Objective):
+        calls = 0
+
+        def __call__(self, render):
+            Interrupted.calls += 1
+            if Interrupted.calls == 15:
+                raise KeyboardInterrupt
+            return super().__call__(render)
+
+    found = tune_planes(fitted, Interrupted(objective.target, objective.encoder), QUICK)
+    assert found.pivotal.stopped == "interrupted" and len(found.pivotal.losses) == 14
+    assert distance(found, objective) < distance(fitted, objective)
