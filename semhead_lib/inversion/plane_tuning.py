@@ -79,10 +79,9 @@ def with_residual(generator: Generator) -> Generator:
     generator = copy.deepcopy(generator)
     if generator.backbone.residual is None:
         generator.config = replace(generator.config, residual=True)
-        c, planes = generator.config, generator.renderer.planes
-        zeros = generator.mapping.w_mean.new_zeros(
-            1, planes.map_channels, planes.map_side, planes.map_side
-        )
+        planes = generator.renderer.planes
+        shape = (1, planes.map_channels, planes.map_side, planes.map_side)
+        zeros = generator.mapping.w_mean.new_zeros(shape)
         generator.backbone.residual = nn.Parameter(zeros)
     return generator
 
