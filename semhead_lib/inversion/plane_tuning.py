@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -54,7 +55,7 @@ def tune_planes(
             for step, along in enumerate(steps):
                 optimiser.param_groups[0]["lr"] = s.planes_lr * schedule(along)
                 now = before + residual * unit
-                how = dict(seed=step, reference=reference)
+                how: dict[str, Any] = dict(seed=step, reference=reference)
                 terms = objective(generator.synthesize(fitted.w, cameras, features=now, **how))
                 loss = terms["all"].mean() + s.smoothness * roughness(residual)
                 if s.locality:
@@ -70,7 +71,7 @@ def tune_planes(
         renderer.settings = usual
     with torch.no_grad():
         assert generator.backbone.residual is not None
-        generator.backbone.residual += residual * unit
+        generator.backbone.residual.add_(residual * unit)
     return replace(fitted, generator=generator, pivotal=search)
 
 

@@ -71,6 +71,8 @@ class Backbone(BlockStack):
     Raises ValueError for a side that is no power of two times 4.
     """
 
+    residual: nn.Parameter | None  # [1, features, side, side], added to every head's map
+
     def __init__(
         self,
         w_dim: int,
