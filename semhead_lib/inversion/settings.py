@@ -69,7 +69,7 @@ class InversionSettings:
         "what is tuned: a residual of the feature map, or the generator's weights",
     )
     planes_lr: float = setting(
-        0.01, "float >= 0", "of the residual, in units of the map's spread", key=False
+        0.02, "float >= 0", "of the residual, in units of the map's spread", key=False
     )
     smoothness: float = setting(
         10.0, "float >= 0", "weight of the residual's roughness, in these units", key=False

@@ -220,7 +220,8 @@ def test_conditioning_analysis_with_a_file_of_weights_and_photos(tmp_path):
     image.save(tmp_path / "photos/astronaut/1.png")
     image.crop((100, 0, 400, 300)).save(tmp_path / "photos/astronaut/2.jpg")
     encoder, photos = f"ViT-S-32-alt/{tmp_path}/clip.safetensors", str(tmp_path / "photos")
-    notebook, *_ = execute("02_conditioning_analysis", tmp_path, encoder=encoder, photos=photos)
+    own = dict(encoder=encoder, photos=photos, subjects=32)
+    notebook, *_ = execute("02_conditioning_analysis", tmp_path, **own)
     outputs, metrics = outputs_of(notebook), collect(notebook)
     assert (
         metrics["encoder"].startswith("ViT-S-32-alt [weights ")
