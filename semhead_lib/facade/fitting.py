@@ -44,7 +44,8 @@ def invert(
         photo: JPEG, PNG or WebP; the head is found and aligned.
         quality: "fast", "default" or "best": how many steps are taken where none are given.
         steps: of the search for the style w+.
-        pivotal_steps: of tuning a copy of the generator to the photograph after that; 0: none.
+        pivotal_steps: of tuning the planes, or the generator's weights (tuned="weights"), to the
+            photograph after that; 0: none.
         start: "best" of some candidates, the condition's "mean", or the style "encoder".
         encoder: that makes the condition; the one the generator was trained with.
         finder: of the head: "landmarks" of its face, "network" from any side, or "auto": both.

@@ -126,7 +126,7 @@ class Inverter:
             return fitted
         how = dict(progress=progress, reference=reference)
         if self.settings.tuned == "planes":
-            return tune_planes(fitted, initialisation.objective, self.settings, **how)
+            return tune_planes(fitted, initialisation.objective, self.others, self.settings, **how)
         return tune(fitted, initialisation.objective, self.others, self.settings, **how)
 
     def __call__(

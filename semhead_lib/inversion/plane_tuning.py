@@ -1,5 +1,5 @@
-"""Tuning of the planes: a residual of the feature map learns what the photographs show and no style
-reproduces."""
+"""Tuning of the planes: a residual of the feature map (`semhead_lib.models.residual`) learns what the
+photographs show and no style reproduces."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from semhead_lib.inversion.coarse_steps import with_grid
 from semhead_lib.inversion.losses import Objective
@@ -17,6 +17,7 @@ from semhead_lib.inversion.pivotal import cameras_anywhere
 from semhead_lib.inversion.search import Inverted, Search, schedule, steps_of
 from semhead_lib.inversion.settings import InversionSettings
 from semhead_lib.models.generator import Generator
+from semhead_lib.models.residual import Residual
 from semhead_lib.ops import Rendered
 
 _BETAS = (0.9, 0.99)
@@ -25,6 +26,7 @@ _BETAS = (0.9, 0.99)
 def tune_planes(
     fitted: Inverted,
     objective: Objective,
+    others: Tensor,  # [N, W] styles of other heads, which stay as they are
     settings: InversionSettings,
     *,
     progress: bool = False,
@@ -39,8 +41,7 @@ def tune_planes(
     held to what it was from another side, drawn at random (the paper's locality regularisation, at
     the pivot), and neighbouring texels are held together. Samples of rays are jittered.
     """
-    s, generator = settings, with_residual(fitted.generator)
-    generator.requires_grad_(False)
+    s, generator = settings, with_residual(fitted.generator, fitted.w, others)
     renderer, usual = generator.renderer, generator.renderer.settings
     rng, search, cameras = torch.Generator().manual_seed(s.seed), Search(), fitted.cameras
     with torch.no_grad():
@@ -71,19 +72,20 @@ def tune_planes(
         renderer.settings = usual
     with torch.no_grad():
         assert generator.backbone.residual is not None
-        generator.backbone.residual.add_(residual * unit)
+        generator.backbone.residual.map.add_(residual * unit)
     return replace(fitted, generator=generator, pivotal=search)
 
 
-def with_residual(generator: Generator) -> Generator:
-    """A copy whose backbone adds a residual to its feature map; zeros where there was none."""
-    generator = copy.deepcopy(generator)
-    if generator.backbone.residual is None:
+def with_residual(generator: Generator, w: Tensor, others: Tensor) -> Generator:
+    """A copy with a residual at the pivot w, [1, W] or w+; zeros where it had none. Styles of
+    other heads, [N, W], give the distances at which it vanishes."""
+    generator = copy.deepcopy(generator).requires_grad_(False)
+    backbone, planes = generator.backbone, generator.renderer.planes
+    if backbone.residual is None:
         generator.config = replace(generator.config, residual=True)
-        planes = generator.renderer.planes
-        shape = (1, planes.map_channels, planes.map_side, planes.map_side)
-        zeros = generator.mapping.w_mean.new_zeros(shape)
-        generator.backbone.residual = nn.Parameter(zeros)
+        shape = (w.shape[-1], backbone.num_ws, planes.map_channels, planes.map_side)
+        backbone.residual = Residual(*shape).to(w).requires_grad_(False)
+    backbone.residual.move(generator.split_ws(w)[0], others.std(dim=0))
     return generator
 
 

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from semhead_lib.models.layers import cast, upsample
+from semhead_lib.models.residual import Residual
 from semhead_lib.models.style_layers import StyleBlock
 
 WS_PER_BLOCK = 2  # of a block: one a layer
@@ -71,8 +72,6 @@ class Backbone(BlockStack):
     Raises ValueError for a side that is no power of two times 4.
     """
 
-    residual: nn.Parameter | None  # [1, features, side, side], added to every head's map
-
     def __init__(
         self,
         w_dim: int,
@@ -82,7 +81,7 @@ class Backbone(BlockStack):
         most: int,
         place_gain: float = 0.0,
         blend_maps: int = 0,
-        residual: bool = False,  # a map is added to every head's
+        residual: bool = False,  # near one style a map is added
     ) -> None:
         super().__init__()
         if side < 4 or side & (side - 1):
@@ -91,7 +90,6 @@ class Backbone(BlockStack):
             )
         sides = [4 * 2**k for k in range((side // 4).bit_length())]
         channels = [widths(s, base, most) for s in sides]
-        self.residual = nn.Parameter(torch.zeros(1, features, side, side)) if residual else None
         self.constant = nn.Parameter(torch.randn(1, channels[0], 4, 4))
         self.blocks = nn.ModuleList(
             StyleBlock(
@@ -106,10 +104,11 @@ class Backbone(BlockStack):
             )
             for s, before, after in zip(sides, [channels[0], *channels], channels, strict=False)
         )
+        self.residual = Residual(w_dim, self.num_ws, features, side) if residual else None
 
     def forward(self, w: Tensor) -> Tensor:  # [B, W] or [B, styles, W] -> [B, features, side, side]
         features = self.run(self.constant.expand(len(w), -1, -1, -1), None, w)
-        return features if self.residual is None else features + self.residual.to(features.dtype)
+        return features if self.residual is None else self.residual(features, w)
 
 
 class SuperResolution(BlockStack):

@@ -80,7 +80,7 @@ class GeneratorConfig:
     grid: int = 0
     # the mask is super-resolved with the image, and the discriminator sees it at full size
     super_mask: bool = False
-    # a map is added to every head's feature map: what an inversion learns of a photograph
+    # near one style a map is added (`Residual`): what an inversion learns of a photograph
     residual: bool = False
 
     def __post_init__(self) -> None:

@@ -22,8 +22,8 @@ QUICK = InversionSettings(
 def objective(generator, others, clip):
     """A photograph of a head that no style gives: its map has a residual."""
     drawn = torch.randn(1, 1, 8, 8, generator=torch.Generator().manual_seed(0))
-    other = with_residual(generator).requires_grad_(False)
-    residual = other.backbone.residual
+    other = with_residual(generator, others[:1], others)
+    residual = other.backbone.residual.map
     smooth = torch.nn.functional.interpolate(drawn, residual.shape[-1], mode="bicubic")
     residual += smooth * generator.feature_map(others[:1]).std((2, 3), keepdim=True)
     return Objective(photographs(other, others[:1]), clip)
@@ -35,8 +35,8 @@ def fitted(generator, objective, others):
 
 
 @pytest.fixture(scope="module")
-def tuned(fitted, objective):
-    return tune_planes(fitted, objective, QUICK)
+def tuned(fitted, objective, others):
+    return tune_planes(fitted, objective, others, QUICK)
 
 
 def distance(found, objective):
@@ -58,59 +58,80 @@ def test_it_learns_the_photograph(generator, fitted, tuned, objective):
 
 def test_locality_holds_other_sides(generator, others, fitted, objective):
     free, held = (
-        tune_planes(fitted, objective, replace(QUICK, locality=weight)) for weight in (0.0, 20.0)
+        tune_planes(fitted, objective, others, replace(QUICK, locality=weight))
+        for weight in (0.0, 20.0)
     )
     was = elsewhere(fitted, generator, others)
     changed = [(elsewhere(f, generator, others) - was).square().mean() for f in (free, held)]
     assert changed[1] < 0.6 * changed[0]
 
 
-def test_smoothness_holds_neighbours_together(fitted, objective):
+def test_other_heads_stay_as_they_were(generator, others, tuned):
+    before = generator.feature_map(others)
+    away = (tuned.generator.feature_map(others) - before).flatten(1).norm(dim=1)
+    assert away[1:].max() < 0.2 * away[0]
+    near = torch.lerp(others[:1], others[1:2], 0.1)
+    kept = tuned.generator.feature_map(near) - generator.feature_map(near)
+    assert 0.8 * away[0] < kept.norm() < away[0]
+
+
+def test_a_residual_that_moves_keeps_the_head_there(others, tuned):
+    w = torch.lerp(others[:1], others[1:2], 0.2)
+    moved = with_residual(tuned.generator, w, others)
+    assert torch.allclose(moved.feature_map(w), tuned.generator.feature_map(w), atol=1e-5)
+    assert moved.backbone.residual.share(w).item() == 1
+
+
+def test_smoothness_holds_neighbours_together(fitted, objective, others):
     rough, smooth = (
-        tune_planes(fitted, objective, replace(QUICK, smoothness=weight)).generator
+        tune_planes(fitted, objective, others, replace(QUICK, smoothness=weight)).generator
         for weight in (0.0, 1000.0)
     )
-    assert roughness(smooth.backbone.residual) < 0.3 * roughness(rough.backbone.residual)
+    assert roughness(smooth.backbone.residual.map) < 0.3 * roughness(rough.backbone.residual.map)
 
 
-def test_the_residual_is_saved_and_tuned_on(tuned, objective, tmp_path):
+def test_the_residual_is_saved_and_tuned_on(tuned, objective, others, tmp_path):
     tuned.generator.save(tmp_path)
     again = Generator.load(tmp_path)
-    assert torch.equal(again.backbone.residual, tuned.generator.backbone.residual)
+    assert torch.equal(again.backbone.residual.map, tuned.generator.backbone.residual.map)
     assert torch.equal(again.feature_map(tuned.w), tuned.generator.feature_map(tuned.w))
-    more = tune_planes(replace(tuned, generator=again), objective, replace(QUICK, planes_lr=0.02))
+    more = tune_planes(
+        replace(tuned, generator=again), objective, others, replace(QUICK, planes_lr=0.02)
+    )
     assert distance(more, objective) < distance(tuned, objective)
-    assert not torch.equal(more.generator.backbone.residual, again.backbone.residual)
+    assert not torch.equal(more.generator.backbone.residual.map, again.backbone.residual.map)
 
 
-def test_equal_seeds_give_equal_heads(fitted, objective, tuned):
+def test_equal_seeds_give_equal_heads(fitted, objective, others, tuned):
     few = replace(QUICK, pivotal_steps=4)
     one, same, other = (
-        tune_planes(fitted, objective, replace(few, seed=seed)).generator.backbone.residual
+        tune_planes(
+            fitted, objective, others, replace(few, seed=seed)
+        ).generator.backbone.residual.map
         for seed in (0, 0, 1)
     )
     assert torch.equal(one, same) and not torch.equal(one, other)
 
 
-def test_no_steps_change_nothing(generator, fitted, objective):
-    none = tune_planes(fitted, objective, replace(QUICK, pivotal_steps=0))
+def test_no_steps_change_nothing(generator, fitted, objective, others):
+    none = tune_planes(fitted, objective, others, replace(QUICK, pivotal_steps=0))
     assert torch.equal(none.generator.feature_map(fitted.w), generator.feature_map(fitted.w))
 
 
-def test_a_density_grid_is_used_and_put_back(fitted, objective, monkeypatch):
-    generator, seen = with_residual(fitted.generator), []
+def test_a_density_grid_is_used_and_put_back(fitted, objective, others, monkeypatch):
+    generator, seen = fitted.generator, []
     render = type(generator.renderer).density_grid
     monkeypatch.setattr(
         type(generator.renderer),
         "density_grid",
         lambda self, features: seen.append(self.settings.grid) or render(self, features),
     )
-    found = tune_planes(fitted, objective, replace(QUICK, pivotal_steps=2, grid=24))
+    found = tune_planes(fitted, objective, others, replace(QUICK, pivotal_steps=2, grid=24))
     assert set(seen) == {24}
     assert found.generator.renderer.settings == fitted.generator.renderer.settings
 
 
-def test_ctrl_c_keeps_what_there_is(fitted, objective):
+def test_ctrl_c_keeps_what_there_is(fitted, objective, others):
     class Interrupted(Objective):
         calls = 0
 
@@ -120,6 +141,6 @@ def test_ctrl_c_keeps_what_there_is(fitted, objective):
                 raise KeyboardInterrupt
             return super().__call__(render)
 
-    found = tune_planes(fitted, Interrupted(objective.target, objective.encoder), QUICK)
+    found = tune_planes(fitted, Interrupted(objective.target, objective.encoder), others, QUICK)
     assert found.pivotal.stopped == "interrupted" and len(found.pivotal.losses) == 14
     assert distance(found, objective) < distance(fitted, objective)
