@@ -154,7 +154,7 @@ def card(out: Path, network: HeadFinder, about: dict[str, Any], metrics: dict[st
     if "recipe" in before:
         found = (
             f"\n- It began with a network trained on {before['recipe']['steps']} batches of "
-            f"{before['recipe']['batch']} windows\n  of {before['subjects']} other subjects.{found}"
+            f"{before['recipe']['batch']} windows\n  of {before['subjects']} subjects.{found}"
         )
     return f"""# Head finder
 
