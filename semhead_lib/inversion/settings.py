@@ -60,8 +60,7 @@ class InversionSettings:
     pivotal_steps: int | None = setting(
         None,
         "int >= 0 or null",
-        "of tuning the generator to the photograph at that style; 0 = none, null = as the "
-        "quality says",
+        "of tuning to the photographs at that style; 0 = none, null = as the quality says",
     )
     tuned: str = setting(
         "planes",

@@ -77,7 +77,7 @@ def test_inversion():
         "asked": ASKED,
         f"of it, the best of {inverter.candidates} starts": round(begin, 2),
         "milliseconds a step of the style": round(1e3 * step["style", False], 1),
-        "milliseconds a step of the generator": round(1e3 * step["pivotal", False], 1),
+        "milliseconds a step of the planes": round(1e3 * step["pivotal", False], 1),
         "by the reference renderer, every step exact, times slower": round(
             whole(True) / whole(False), 2
         ),
