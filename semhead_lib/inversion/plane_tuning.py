@@ -38,7 +38,7 @@ def tune_planes(
     The residual is a map of texels, each of which few rays see, so it takes up detail in far fewer
     steps than the weights of pivotal tuning (`pivotal.tune`), and a step needs no pass of the
     backbone. Two terms keep texels from explaining the photographs alone: in every step the head is
-    held to what it was from another side, drawn at random (the paper's locality regularisation, at
+    held to what it was from another side, drawn at random (locality regularisation, at
     the pivot), and neighbouring texels are held together. Samples of rays are jittered.
     """
     s, generator = settings, with_residual(fitted.generator, fitted.w, others)
