@@ -38,8 +38,9 @@ def tune_planes(
     The residual is a map of texels, each of which few rays see, so it takes up detail in far fewer
     steps than the weights of pivotal tuning (`pivotal.tune`), and a step needs no pass of the
     backbone. Two terms keep texels from explaining the photographs alone: in every step the head is
-    held to what it was from another side, drawn at random (locality regularisation, at
-    the pivot), and neighbouring texels are held together. Samples of rays are jittered.
+    held to what it was from another side, drawn at random (the locality regularisation of Roich et
+    al., 2022, at the pivot), and neighbouring texels are held together. Samples of rays are
+    jittered.
     """
     s, generator = settings, with_residual(fitted.generator, fitted.w, others)
     renderer, usual = generator.renderer, generator.renderer.settings
@@ -51,6 +52,8 @@ def tune_planes(
     optimiser = torch.optim.Adam([residual], lr=s.planes_lr, betas=_BETAS)
     side = max(generator.config.raw_resolution // 2, 32)
     renderer.settings = with_grid(usual, s.grid)
+    with torch.no_grad():
+        grid = renderer.density_grid(before)
     try:
         with steps_of(search, s.pivotal_steps or 0, s, "planes", progress) as steps:
             for step, along in enumerate(steps):
@@ -62,7 +65,7 @@ def tune_planes(
                 if s.locality:
                     camera = cameras_anywhere(1, rng).to(fitted.w)
                     with torch.no_grad():
-                        was = renderer(before, camera, side, **how)
+                        was = renderer(before, camera, side, grid=grid, **how)
                     loss = loss + s.locality * difference(renderer(now, camera, side, **how), was)
                 optimiser.zero_grad(set_to_none=True)
                 loss.backward()

@@ -102,7 +102,7 @@ def test_the_residual_is_saved_and_tuned_on(tuned, objective, others, tmp_path):
     assert not torch.equal(more.generator.backbone.residual.map, again.backbone.residual.map)
 
 
-def test_equal_seeds_give_equal_heads(fitted, objective, others, tuned):
+def test_equal_seeds_give_equal_heads(fitted, objective, others):
     few = replace(QUICK, pivotal_steps=4)
     one, same, other = (
         tune_planes(

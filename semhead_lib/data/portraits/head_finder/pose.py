@@ -67,9 +67,12 @@ def direct(predicted: Prediction) -> Poses:
 
 
 def by_points(predicted: Prediction, trust: float = TRUST) -> Poses:
-    """Poses by the points of all cells, weighted by their errors and by the mask, and by the
-    angles that the network predicts directly, which have `trust` times the weight of all points
-    together."""
+    """Poses of the B images of a prediction, by the points of all cells, weighted by their errors
+    and by the mask, and by the angles that the network predicts directly.
+
+    Args:
+        trust: weight of these angles, >= 0, in shares of that of all points together.
+    """
     start = direct(predicted)
     side = predicted.points.shape[-1]
     points = predicted.points.double().flatten(2).transpose(1, 2) * UNIT  # [B, N, 3]
