@@ -155,7 +155,7 @@ def page(result: Result, image: bytes, files: Collection[str] = ()) -> str:
     table = "".join(
         f"<tr><th scope=row>{html.escape(k)}</th><td>{html.escape(v)}</td></tr>" for k, v in rows
     )
-    curves = curve(result.fitted.style, "style") + curve(result.fitted.pivotal, "pivotal tuning")
+    curves = curve(result.fitted.style, "style") + curve(result.fitted.pivotal, "tuning")
     said = "".join(f"<li>{html.escape(note)}</li>" for note in notes)
     code = base64.b64encode(image).decode()
     links = "".join(f'<li><a href="{n}">{n}</a>: {FILES[n]}</li>' for n in FILES if n in files)
