@@ -202,6 +202,11 @@ def test_jobs_say_what_cannot_be(tmp_path):
         sh.invert(tmp_path / "nowhere.png")
     with pytest.raises(TypeError, match=r"invert\(\) has no setting 'step': did you mean 'steps'"):
         sh.invert(tmp_path / "nowhere.png", step=1)
+    with pytest.raises(ValueError, match="is a folder, expected an image"):
+        sh.invert(tmp_path)
+    for photo in ([], None, torch.zeros(3, 8, 8), [None]):
+        with pytest.raises(ValueError, match="photo must be the path of a photograph, or paths of"):
+            sh.invert(photo)
     with pytest.raises(FileNotFoundError, match="nowhere"):
         sh.evaluate(DEFAULT, tmp_path / "nowhere")
 

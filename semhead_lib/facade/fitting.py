@@ -67,6 +67,14 @@ def invert(
     settings |= dict(quality=quality, steps=steps, pivotal_steps=pivotal_steps)
     chosen = _made(InversionSettings, "invert", **settings)
     photos = [photo] if isinstance(photo, (str, Path)) else photo
+    if (
+        not isinstance(photos, Sequence)
+        or not photos
+        or not all(isinstance(path, (str, Path)) for path in photos)
+    ):
+        raise ValueError(
+            f"photo must be the path of a photograph, or paths of several, got {photo!r:.60}"
+        )
     portraits = [read_portrait(path, finder=finder, landmarks=landmarks) for path in photos]
     if isinstance(generator, HeadGenerator):
         generator, device = generator.folder, str(generator.device)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import sys
 import time
@@ -14,20 +13,21 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from semhead_lib.atomic import holds_out, remove_leftovers, write_atomically
+from semhead_lib.atomic import held_folder, holds_out, remove_leftovers, write_atomically
 from semhead_lib.cameras import orbit_angles
 from semhead_lib.data.dataset.archives import folder_labels
-from semhead_lib.data.portraits.alignment import Portrait, read_portrait
+from semhead_lib.data.portraits.alignment import Portrait, label_of, read_portrait
 from semhead_lib.data.portraits.photos import SUFFIXES, find_photos
 from semhead_lib.errors import worded
 from semhead_lib.evaluation.features import FeatureExtractor
-from semhead_lib.files import read_json
-from semhead_lib.inversion import judging, report
+from semhead_lib.files import file_digest, read_json
+from semhead_lib.inversion import encoder, judging, report
 from semhead_lib.inversion.inverter import Inverter
 from semhead_lib.inversion.report import Result
 from semhead_lib.inversion.search import Inverted
 from semhead_lib.inversion.settings import Files
 from semhead_lib.inversion.targets import Target, prepare_portraits
+from semhead_lib.models.generator import WEIGHTS
 from semhead_lib.models.mesh import mesh
 from semhead_lib.models.sampling import styles_around
 from semhead_lib.models.textured import textured
@@ -54,15 +54,21 @@ def gather(photos: Sequence[Path | str]) -> dict[str, list[Path]]:
     or the labels of photographs are damaged.
     """
     subjects: dict[str, list[Path]] = {}
+    known: set[tuple[str, Path]] = set()  # a photograph that is given twice shows one person
     for path in map(Path, photos):
         if not path.exists():
             raise FileNotFoundError(2, "no such photograph or folder", str(path))
-        found = find_photos(path) if path.is_dir() else [(path.stem, path)]
+        alone = path.stem if path.stem.strip(".") else path.name  # no folder is called ".."
+        found = find_photos(path) if path.is_dir() else [(alone, path)]
         place = path if path.is_dir() else path.parent
         if any(file.parent == place for _, file in found):  # of all of them: said once if damaged
             for folder in place.absolute(), place.absolute().parent:
                 folder_labels(folder)
         for name, file in found:
+            name = name.encode(errors="surrogateescape").decode(errors="replace")
+            if (name, file.absolute()) in known:
+                continue
+            known.add((name, file.absolute()))
             unique = name
             while unique in subjects and subjects[unique][0].parent != file.parent:
                 unique += "_"
@@ -70,6 +76,8 @@ def gather(photos: Sequence[Path | str]) -> dict[str, list[Path]]:
                 unique in subjects and file.parent.name != name
             ):  # two files of one folder with one stem
                 unique = f"{name}_{file.suffix[1:].lower()}"
+                while unique in subjects:
+                    unique += "_"
             subjects.setdefault(unique, []).append(file)
     if not subjects:
         raise ValueError(f"no photographs: expected {', '.join(SUFFIXES)}")
@@ -90,7 +98,8 @@ def invert_photos(
 
     What is finished there already, from the same photographs by the same settings, is left alone. A
     photograph that cannot be used is said on stderr and left out; it stops no other. Ctrl-C writes
-    what was found so far of the head at hand, and raises KeyboardInterrupt.
+    what was found so far of the head at hand, unless its folder holds a finished one by other
+    settings, and raises KeyboardInterrupt.
     """
     out, files, extractor = (
         Path(out),
@@ -102,18 +111,22 @@ def invert_photos(
         folder = out / name
         try:
             about = _about(paths, inverter, files, extractor)
-            if _finished(folder / METRICS) == about:
+            before = _finished(folder / METRICS)
+            if before == about:
                 _say(f"[{number}/{len(subjects)}] {name}: was finished already")
                 continue
-            result = invert_person(name, paths, inverter, files, extractor, progress)
-            stopped = (result.fitted.style.stopped, result.fitted.pivotal.stopped)
-            interrupted = "interrupted" in stopped
-            write(result, folder, inverter, files, about if not interrupted else None)
+            with held_folder(folder):  # before the work, so that one that cannot be written is said
+                result = invert_person(name, paths, inverter, files, extractor, progress)
+                stopped = (result.fitted.style.stopped, result.fitted.pivotal.stopped)
+                interrupted = "interrupted" in stopped
+                if before is None or not interrupted:
+                    write(result, folder, inverter, files, None if interrupted else about)
         except Exception as error:  # of one; the others can still be had
             _say(f"[{number}/{len(subjects)}] {name}: {worded(error)}")
             failed += 1
             continue
-        _say(f"[{number}/{len(subjects)}] {name}: {folder / report.PAGE}")
+        kept = " stays as it was finished before" if interrupted and before is not None else ""
+        _say(f"[{number}/{len(subjects)}] {name}: {folder / report.PAGE}{kept}")
         if interrupted:
             raise KeyboardInterrupt
     return failed
@@ -205,6 +218,7 @@ def write(
     )
     fitted.generator.save(folder / GENERATOR, half=True)
     inverter.bank.save(folder / GENERATOR)
+    (folder / VIDEO).unlink(missing_ok=True)
     if files.frames:
         azimuths = torch.arange(files.frames) * (360.0 / files.frames)
         write_mp4(folder / VIDEO, styles_around(fitted.generator, fitted.w, azimuths)[0])
@@ -246,15 +260,9 @@ def _about(
     paths: Sequence[Path], inverter: Inverter, files: Files, extractor: FeatureExtractor
 ) -> dict:
     """What an inversion follows from: when it is the same, so is the result."""
-    digests = {
-        path.name: hashlib.sha256(path.read_bytes()).hexdigest()[:16]
-        for path in paths
-        if path.is_file()
-    }
-    weights = hashlib.sha256((inverter.folder / "model.safetensors").read_bytes()).hexdigest()[:16]
-    return {
-        "photographs": digests,
-        "generator": weights,
+    about: dict = {
+        "photographs": {path.name: file_digest(path) for path in paths if path.is_file()},
+        "generator": file_digest(inverter.folder / WEIGHTS),
         "encoder": str(inverter.encoder.identity),
         "start": inverter.start_at,
         "candidates": inverter.candidates,
@@ -264,6 +272,12 @@ def _about(
         "files": asdict(files),
         "features": extractor.identity,
     }
+    labels = {path.name: label_of(path) for path in paths}
+    if cameras := {name: label.tolist() for name, label in labels.items() if label is not None}:
+        about["cameras"] = cameras
+    if inverter.style_encoder is not None:
+        about["style encoder"] = file_digest(inverter.folder / encoder.FILE)
+    return about
 
 
 def _of_photo(portrait: Portrait, refined: Tensor) -> dict:

@@ -65,6 +65,8 @@ def search_style(
     )
     learnt = {"style": changes, "cameras": [refined.offsets], "maps": maps}
     learnt = {name: tensors for name, tensors in learnt.items() if rates[name]}
+    if not learnt:  # every rate is 0
+        return Inverted(generator, first, objective.target.cameras, Search())
     optimiser = torch.optim.Adam(
         [{"params": tensors, "name": name} for name, tensors in learnt.items()], betas=_BETAS
     )

@@ -40,7 +40,7 @@ def tune_planes(
     backbone. Two terms keep texels from explaining the photographs alone: in every step the head is
     held to what it was from another side, drawn at random (the locality regularisation of Roich et
     al., 2022, at the pivot), and neighbouring texels are held together. Samples of rays are
-    jittered.
+    jittered. Raises ValueError where the residual grows beyond all numbers.
     """
     s, generator = settings, with_residual(fitted.generator, fitted.w, others)
     renderer, usual = generator.renderer, generator.renderer.settings
@@ -73,6 +73,8 @@ def tune_planes(
                 steps.saw(terms)
     finally:
         renderer.settings = usual
+    if not bool(residual.isfinite().all()):
+        raise ValueError("the residual is no number any more; lower planes_lr or locality")
     with torch.no_grad():
         assert generator.backbone.residual is not None
         generator.backbone.residual.map.add_(residual * unit)

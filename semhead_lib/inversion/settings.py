@@ -26,7 +26,7 @@ class InversionSettings:
         None, "int >= 0 or null", "of the search for the style; null = as the quality says"
     )
     lr: float = setting(
-        0.03, "float >= 0", "of the style, in units of the styles' spread", key=False
+        0.03, "0 <= float <= 100", "of the style, in units of the styles' spread", key=False
     )
     leave: float = setting(
         0.01,
@@ -54,7 +54,7 @@ class InversionSettings:
     )
     camera_lr: float = setting(
         0.002,
-        "float >= 0",
+        "0 <= float <= 100",
         "how fast cameras are refined meanwhile, radians or scene units a step; 0 = they stay",
     )
     pivotal_steps: int | None = setting(
@@ -68,17 +68,17 @@ class InversionSettings:
         "what is tuned: a residual of the feature map, or the generator's weights",
     )
     planes_lr: float = setting(
-        0.02, "float >= 0", "of the residual, in units of the map's spread", key=False
+        0.02, "0 <= float <= 100", "of the residual, in units of the map's spread", key=False
     )
     smoothness: float = setting(
         10.0, "float >= 0", "weight of the residual's roughness, in these units", key=False
     )
-    pivotal_lr: float = setting(0.002, "float >= 0", "of the generator's weights", key=False)
+    pivotal_lr: float = setting(0.002, "0 <= float <= 100", "of the generator's weights", key=False)
     locality: float = setting(
         1.0, "float >= 0", "weight of staying what it was elsewhere", key=False
     )
     locality_interval: int = setting(
-        2, "int >= 1", "steps from one measurement of that to the next", key=False
+        2, "1 <= int <= 1000000", "steps from one measurement of that to the next", key=False
     )
     coarse_share: float | None = setting(
         None,
@@ -88,7 +88,9 @@ class InversionSettings:
         key=False,
     )
     grid: int = setting(
-        48, "int >= 0", "nodes a side of that grid; 0 = none, and samples as the generator has"
+        48,
+        "0 <= int <= 256",
+        "nodes a side of that grid, at least 2; 0 = none, and samples as the generator has",
     )
     patience: int = setting(
         40, "int >= 1", "steps; a search ends when so many bring less than `gain`", key=False
@@ -96,10 +98,12 @@ class InversionSettings:
     gain: float = setting(
         0.005, "float >= 0", "share of the best loss; 0 = searches never end early", key=False
     )
-    seed: int = setting(0, "int >= 0", "of candidates and noise")
+    seed: int = setting(0, "0 <= int <= 4294967295", "of candidates and noise")
 
     def __post_init__(self) -> None:
         check(self)
+        if self.grid == 1:
+            raise ValueError("grid must be 0 or an integer from 2 to 256, got 1")
         for name, value in QUALITIES[self.quality].items():
             if getattr(self, name) is None:
                 object.__setattr__(self, name, value)
@@ -115,7 +119,7 @@ class InverterSettings:
         "where the search starts: the condition's mean style, the best of `candidates`, the "
         "style encoder's",
     )
-    candidates: int = setting(24, "int >= 1", "styles that the best is taken of")
+    candidates: int = setting(24, "1 <= int <= 100000", "styles that the best is taken of")
     front: str = setting(
         "predicted",
         "predicted | own",
@@ -133,14 +137,18 @@ class InverterSettings:
 class Files:
     """What is written beside the report."""
 
-    frames: int = setting(72, "int >= 0", "of the video, a full turn; 0 = no video")
-    mesh: int = setting(128, "int >= 0", "grid points along each side of the mesh; 0 = no mesh")
+    frames: int = setting(72, "0 <= int <= 3600", "of the video, a full turn; 0 = no video")
+    mesh: int = setting(
+        128, "0 <= int <= 512", "grid points along each side of the mesh; 0 = no mesh"
+    )
     texture: int = setting(
         1024,
         "0 <= int <= 8192",
         "texels a side of the texture of another mesh, of half the grid points; 0 = no such mesh",
     )
-    splats: int = setting(60_000, "int >= 0", "Gaussian splats on the surface; 0 = no such file")
+    splats: int = setting(
+        60_000, "0 <= int <= 10000000", "Gaussian splats on the surface; 0 = no such file"
+    )
     finder: str = setting(
         "auto",
         "auto | landmarks | network",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import io
 import re
+from errno import EIO
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ def write_mp4(path: Path | str, frames: Tensor, fps: int = 24) -> None:  # [T, 3
     """A video that browsers play (H.264, 4:2:0). Odd sizes get one more row or column, repeated
     from the last.
 
-    Raises ValueError for frames of another kind.
+    Raises ValueError for frames of another kind, OSError naming a file that could not be written.
     """
     import imageio_ffmpeg
 
@@ -46,6 +47,13 @@ def write_mp4(path: Path | str, frames: Tensor, fps: int = 24) -> None:  # [T, 3
     for frame in pixels:
         writer.send(np.ascontiguousarray(frame))
     writer.close()
+    try:  # the encoder's end says nothing of a full disk
+        written = imageio_ffmpeg.count_frames_and_secs(str(partial))[0]
+    except RuntimeError:
+        written = 0
+    if written != len(frames):
+        partial.unlink(missing_ok=True)
+        raise OSError(EIO, f"cannot write the video: {written} of {len(frames)} frames", str(path))
     publish(partial, path)
 
 

@@ -3,6 +3,7 @@ be used."""
 
 import json
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,11 +14,13 @@ from safetensors.torch import load_file
 from skimage.data import astronaut
 from torch.nn.functional import normalize
 
+from semhead_lib.cameras import Camera
 from semhead_lib.cli import main
 from semhead_lib.conditioning.bank import ConditionBank
 from semhead_lib.conditioning.modes import ConditionMode
 from semhead_lib.conditioning.semantic import SemanticEncoder
 from semhead_lib.inversion import batch
+from semhead_lib.inversion.search import Search
 from semhead_lib.models.config import preset
 from semhead_lib.models.generator import Generator
 from semhead_lib.models.mesh import Mesh
@@ -200,3 +203,69 @@ def test_without_photographs_the_command_says_what_it_takes(capsys):
 def test_a_pipe_in_the_place_of_what_was_found_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "metrics.json")
     assert batch._finished(tmp_path / "metrics.json") is None
+
+
+@pytest.fixture
+def labelled(tmp_path):
+    """A photograph whose camera is given, and what takes another azimuth for it."""
+    (tmp_path / "in").mkdir()
+    Image.fromarray(astronaut()).crop((60, 0, 390, 330)).save(tmp_path / "in" / "one.png")
+
+    def seen_from(azimuth):
+        labels = [["one.png", Camera.orbit(azimuth, 0.0).label.tolist()]]
+        (tmp_path / "in" / "dataset.json").write_text(json.dumps({"labels": labels}))
+
+    seen_from(0.0)
+    return seen_from
+
+
+def test_other_labels_and_settings_give_another_result(tmp_path, model, labelled, monkeypatch):
+    few = [
+        f"out={tmp_path / 'out'}",
+        f"model={model}",
+        "steps=0",
+        "pivotal_steps=0",
+        "candidates=1",
+    ]
+    few += ["device=cpu", "mesh=0"]
+    folder = tmp_path / "out" / "one"
+    monkeypatch.setattr(batch, "identity_around", lambda *_: {})
+    assert main(["invert", str(tmp_path / "in"), *few, "frames=2"]) == 0
+    assert "turntable.mp4" in (folder / "report.html").read_text()
+    labelled(40.0)
+    assert main(["invert", str(tmp_path / "in"), *few, "frames=0"]) == 0
+    metrics = (folder / "metrics.json").read_bytes()
+    (photograph,) = json.loads(metrics)["photographs"]
+    assert photograph["azimuth and elevation"] == [40.0, 0.0]
+    assert not (folder / "turntable.mp4").exists(), "no video of the head that was there before"
+    assert "turntable.mp4" not in (folder / "report.html").read_text()
+
+    def interrupted(*args, **options):
+        result = found(*args, **options)
+        return replace(result, fitted=replace(result.fitted, style=Search(stopped="interrupted")))
+
+    found = batch.invert_person
+    monkeypatch.setattr(batch, "invert_person", interrupted)
+    assert main(["invert", str(tmp_path / "in"), *few, "frames=0", "seed=1"]) == 130
+    assert (folder / "metrics.json").read_bytes() == metrics, "what is finished outlives Ctrl-C"
+
+
+def test_a_place_that_cannot_be_written_is_said_before_the_work(
+    tmp_path, model, labelled, monkeypatch, capsys
+):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "one").write_text("a file")
+    monkeypatch.setattr(batch, "invert_person", lambda *_: pytest.fail("inverted"))
+    paths = [str(tmp_path / "in"), f"out={tmp_path / 'out'}", f"model={model}"]
+    assert main(["invert", *paths, *QUICK]) == 1
+    assert "out/one'" in (said := capsys.readouterr().err) and "is a file, expected a fold" in said
+
+
+def test_names_of_photographs_become_folders_in_out(tmp_path):
+    names = ["...png", "..png", os.fsdecode(b"\xe9.png"), "a.png", "a.PNG"]
+    for name in names:
+        (tmp_path / name).touch()
+    paths = [tmp_path / name for name in [*names, *names]]
+    subjects = batch.gather(paths)
+    assert list(subjects) == ["...png", "..png", "\ufffd", "a", "a_png"]
+    assert all(len(files) == 1 for files in subjects.values()), "each is taken once"

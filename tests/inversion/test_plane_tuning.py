@@ -144,3 +144,9 @@ def test_ctrl_c_keeps_what_there_is(fitted, objective, others):
     found = tune_planes(fitted, Interrupted(objective.target, objective.encoder), others, QUICK)
     assert found.pivotal.stopped == "interrupted" and len(found.pivotal.losses) == 14
     assert distance(found, objective) < distance(fitted, objective)
+
+
+def test_a_residual_that_is_no_number_is_refused(fitted, objective, others):
+    wild = replace(QUICK, pivotal_steps=1, locality=1e38)
+    with pytest.raises(ValueError, match="the residual is no number any more; lower planes_lr"):
+        tune_planes(fitted, objective, others, wild)

@@ -280,9 +280,20 @@ def test_a_loss_that_is_no_number_stops_with_words():
         (dict(space="z"), "space must be one of w, w\\+, got 'z'"),
         (dict(steps=-1), "steps must be an integer >= 0, got -1"),
         (dict(patience=0), "patience must be an integer >= 1, got 0"),
-        (dict(lr=float("nan")), "lr must be a number >= 0, got nan"),
+        (dict(lr=float("nan")), "lr must be a number >= 0 and <= 100, got nan"),
+        (dict(camera_lr=1e38), "camera_lr must be a number >= 0 and <= 100, got 1e"),
+        (dict(grid=1), "grid must be 0 or an integer from 2 to 256, got 1"),
+        (dict(grid=1000), "grid must be an integer >= 0 and <= 256, got 1000"),
+        (dict(seed=2**63), "seed must be an integer >= 0 and <= 4294967295, got 9"),
     ],
 )
 def test_settings_out_of_range(changes, message):
     with pytest.raises(ValueError, match=message):
         InversionSettings(**changes)
+
+
+def test_rates_of_zero_move_nothing(generator, objective, others):
+    none = replace(QUICK, lr=0.0, camera_lr=0.0)
+    found = search_style(generator, objective, others[:1], others, none)
+    assert torch.equal(found.w, others[:1, None].expand_as(found.w)) and not found.style.losses
+    assert torch.equal(found.cameras, objective.target.cameras)

@@ -1,7 +1,9 @@
 """Heads as files: other programs open them again, upright and in their colours."""
 
 import json
+import resource
 
+import imageio_ffmpeg
 import numpy as np
 import pytest
 import torch
@@ -85,6 +87,19 @@ def test_what_is_left_of_a_video_that_was_being_written_is_found(tmp_path, monke
         write_mp4(tmp_path / "turn.mp4", torch.zeros(2, 3, 16, 16, dtype=torch.uint8))
     assert len(list(leftovers(tmp_path))) == len(list(tmp_path.iterdir())) == 1
     remove_leftovers(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_video_that_a_full_disk_cuts_is_not_taken_for_whole(tmp_path):
+    imageio_ffmpeg.get_ffmpeg_exe()
+    frames = torch.randint(0, 255, (9, 3, 64, 64), dtype=torch.uint8)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (9000, hard))
+    try:
+        with pytest.raises(OSError, match=r"cannot write the video.*turn\.mp4"):
+            write_mp4(tmp_path / "turn.mp4", frames)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert not list(tmp_path.iterdir())
 
 

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from semhead_lib.cameras import Camera, orbit_angles
 from semhead_lib.data.dataset.archives import folder_labels, parse_label
+from semhead_lib.data.dataset.conventions import camera_problem, looks_like
 from semhead_lib.data.dataset.manifest import MANIFEST
 from semhead_lib.data.portraits import silhouette
 from semhead_lib.data.portraits.crop import cut_square, resized
@@ -188,7 +189,10 @@ def _labelled(path: Path) -> tuple[Tensor, tuple[str, ...]] | None:
                 continue
             name = alike[0]
         try:
-            camera = torch.from_numpy(parse_label(labels[name]))
+            label = parse_label(labels[name])
+            if looks_like(label[None]):
+                raise ValueError(f"is of another convention: {camera_problem(label[None])}")
+            camera = torch.from_numpy(label)
         except ValueError as error:
             raise ValueError(f"{folder / MANIFEST}: {name}: label {error}") from None
         note = f"The camera is that of {name} in {MANIFEST}."

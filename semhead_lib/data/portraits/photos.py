@@ -45,6 +45,8 @@ def read_photo_and_alpha(
 ) -> tuple[Tensor, Tensor | None]:  # [3, H, W] uint8, [H, W] uint8
     """`read_photo`, and the alpha channel where something is transparent. Raises as it does."""
     path = Path(path)
+    if path.is_dir():
+        raise ValueError(f"{path}: is a folder, expected an image")
     if path.exists() and not path.is_file():
         raise ValueError(f"{path}: is no file that can be read to an end")
     image = _opened(path, str(path))

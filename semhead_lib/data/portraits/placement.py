@@ -52,9 +52,13 @@ def place(image: Tensor, finder: str, landmarks: int, where: str) -> Placement:
     try:
         by_face = _by_face(image, landmarks, where)
     except (ModuleNotFoundError, ValueError) as error:
-        head = None if finder == "landmarks" else find_head(image)
+        if finder == "landmarks":
+            raise
+        head = find_head(image)
+        if head is None and isinstance(error, ValueError):
+            raise ValueError(f"{error}; nor was a head found from another side") from None
         if head is None:
-            raise error
+            raise
         return _of_network(head, where)
     if finder == "landmarks":
         return by_face

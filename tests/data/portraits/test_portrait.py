@@ -170,6 +170,8 @@ def test_photographs_without_a_usable_face(person, tmp_path):
     for path, message in refusals.items():
         with pytest.raises(ValueError, match=f"{path.name}: {message}"):
             alignment.read_portrait(path, finder="landmarks")
+    with pytest.raises(ValueError, match=r"no face found .* nor was a head found"):
+        alignment.read_portrait(cup)
     (tmp_path / "text.png").write_text("no image")
     with pytest.raises(ValueError, match=r"text\.png: no readable"):
         alignment.read_portrait(tmp_path / "text.png")
@@ -222,6 +224,12 @@ def test_labelled_photographs_are_taken_as_they_are(person, tmp_path):
         ValueError, match=r"dataset.json: 00000/one.png: label expected 25 numbers, got 24"
     ):
         alignment.read_portrait(square)
+    label = torch.cat([label[:16] * torch.tensor([1.0, -1, -1, 1] * 4), label[16:]])
+    labels[0][1] = label.tolist()
+    (tmp_path / "dataset.json").write_text(json.dumps({"labels": labels}))
+    with pytest.raises(ValueError, match=r"one.png: label .*OpenGL's camera axes .*camera=opengl"):
+        alignment.read_portrait(square)
+    label = Camera.orbit(75.0, 10.0).label
     wide = write(person.resize((200, 100)), tmp_path / "00000/wide.png")
     with pytest.raises(
         ValueError, match=r"wide.png: a photo with a camera must be a square crop, got 200 x 100"
