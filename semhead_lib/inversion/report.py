@@ -144,6 +144,7 @@ def page(result: Result, image: bytes, files: Collection[str] = ()) -> str:
     """The report as a page without scripts; `files` lie beside it and are linked."""
     f = result.metrics
     notes = [note for photo in f["photographs"] for note in photo["notes"]]
+    notes += [f"No mesh: {f['mesh']}"] if "mesh" in f else []
     rows = [
         (words, f"{f['input'][name]:.{digits}f}{unit}")
         for name, (words, unit, digits) in _METRICS.items()

@@ -161,6 +161,8 @@ class Files:
 
     def __post_init__(self) -> None:
         check(self)
+        if self.mesh == 1:
+            raise ValueError("mesh must be 0 or an integer from 2 to 512, got 1")
 
 
 @dataclass(frozen=True)

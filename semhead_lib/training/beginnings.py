@@ -34,7 +34,7 @@ def begin_with(networks: Networks, folder: Path) -> None:
         try:
             network.load_state_dict(saved.state_dict())
         except RuntimeError as error:
-            reason = str(error).splitlines()[0]
+            reason = " ".join(str(error).split())[:300]
             raise ValueError(
                 f"init={folder}: its networks are not those of these settings: {reason}"
             ) from None

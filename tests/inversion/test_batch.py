@@ -4,6 +4,7 @@ be used."""
 import json
 import os
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,8 +20,9 @@ from semhead_lib.cli import main
 from semhead_lib.conditioning.bank import ConditionBank
 from semhead_lib.conditioning.modes import ConditionMode
 from semhead_lib.conditioning.semantic import SemanticEncoder
-from semhead_lib.inversion import batch
-from semhead_lib.inversion.search import Search
+from semhead_lib.inversion import batch, report
+from semhead_lib.inversion.search import Inverted, Search
+from semhead_lib.inversion.settings import Files
 from semhead_lib.models.config import preset
 from semhead_lib.models.generator import Generator
 from semhead_lib.models.mesh import Mesh
@@ -198,6 +200,15 @@ def test_without_photographs_the_command_says_what_it_takes(capsys):
     assert "photos=... is needed: photographs (JPEG, PNG, WebP)" in capsys.readouterr().err
     assert main(["invert", "--help"]) == 0
     assert "usage: semhead invert PHOTOS... [key=value ...]" in capsys.readouterr().out
+
+
+def test_a_head_without_a_surface_is_noted(inverted):
+    with pytest.raises(ValueError, match="mesh must be 0 or an integer from 2 to 512, got 1"):
+        Files(mesh=1)
+    metrics = json.loads((inverted[0] / "eileen" / "metrics.json").read_text())
+    metrics["mesh"] = "no surface: density lies in 0...1, the level is 10"
+    result = SimpleNamespace(name="eileen", metrics=metrics, fitted=Inverted(*[None] * 3, Search()))
+    assert "<li>No mesh: no surface: density lies in 0...1" in report.page(result, b"")
 
 
 def test_a_pipe_in_the_place_of_what_was_found_is_not_waited_for(tmp_path):
