@@ -42,13 +42,19 @@ def read_config(path: Path) -> dict[str, Any]:
 
 
 def packed(network: nn.Module, half: bool) -> dict[str, Tensor]:
-    """A network's tensors as they are saved; with `half` in half precision, but for counts."""
+    """A network's tensors as they are saved; with `half` in half precision, but for counts. Raises
+    ValueError for numbers that it does not hold, whose file could not be read."""
     state = {
         name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()
     }
     if not half:
         return state
-    return {name: t.half() if t.is_floating_point() else t for name, t in state.items()}
+    halves = {name: t.half() if t.is_floating_point() else t for name, t in state.items()}
+    for name, t in halves.items():
+        if t.is_floating_point() and not bool(t.isfinite().all()):
+            most = state[name].abs().max()
+            raise ValueError(f"{name} has {most:.3g}, which half precision does not hold")
+    return halves
 
 
 def fitted(make: Callable[[], Network], path: Path, config: str) -> Network:

@@ -204,6 +204,8 @@ def test_jobs_say_what_cannot_be(tmp_path):
         sh.invert(tmp_path / "nowhere.png", step=1)
     with pytest.raises(ValueError, match="is a folder, expected an image"):
         sh.invert(tmp_path)
+    with pytest.raises(ValueError, match=r"what `load` gives, .* got Generator"):
+        sh.invert("one.png", sh.load(DEFAULT, device="cpu").network)
     for photo in ([], None, torch.zeros(3, 8, 8), [None]):
         with pytest.raises(ValueError, match="photo must be the path of a photograph, or paths of"):
             sh.invert(photo)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -66,14 +66,16 @@ def invert(
 
     settings |= dict(quality=quality, steps=steps, pivotal_steps=pivotal_steps)
     chosen = _made(InversionSettings, "invert", **settings)
-    photos = [photo] if isinstance(photo, (str, Path)) else photo
-    if (
-        not isinstance(photos, Sequence)
-        or not photos
-        or not all(isinstance(path, (str, Path)) for path in photos)
-    ):
+    several = photo if isinstance(photo, Iterable) else ()
+    photos = [photo] if isinstance(photo, (str, Path)) else [*several]
+    if not photos or not all(isinstance(path, (str, Path)) for path in photos):
         raise ValueError(
             f"photo must be the path of a photograph, or paths of several, got {photo!r:.60}"
+        )
+    if not isinstance(generator, (HeadGenerator, str, Path)):
+        raise ValueError(
+            "generator must be what `load` gives, a folder or a name, got "
+            f"{type(generator).__name__}"
         )
     portraits = [read_portrait(path, finder=finder, landmarks=landmarks) for path in photos]
     if isinstance(generator, HeadGenerator):

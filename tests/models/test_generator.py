@@ -321,3 +321,12 @@ def test_the_surface_of_a_steep_density_has_no_terraces(monkeypatch):
         mesh(generator, torch.zeros(TINY.w_dim), 24, level=1e6)
     with pytest.raises(ValueError, match="level must be above 0, got 0"):
         mesh(generator, torch.zeros(TINY.w_dim), 24, level=0.0)
+
+
+def test_numbers_that_half_precision_does_not_hold_are_not_saved(tmp_path):
+    generator = Generator(preset("semhead-32", plane_side=16))
+    with torch.no_grad():
+        generator.backbone.constant[0, 0] = 1e5
+    with pytest.raises(ValueError, match=r"backbone\.constant has 1e\+05, which half precision"):
+        generator.save(tmp_path, half=True)
+    assert not list(tmp_path.iterdir())

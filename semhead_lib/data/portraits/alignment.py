@@ -133,6 +133,7 @@ def align(
     else:
         cropped = cut_square(cover[None], fit.similarity, resolution)[0][0]
     cropped = torch.where(inside > 0, cropped, 0).byte()
+    _check_covered(cropped, cover_source, where)
     points = found.landmarks
     return Portrait(
         name=name,
@@ -195,8 +196,12 @@ def _labelled(path: Path) -> tuple[Tensor, tuple[str, ...]] | None:
             camera = torch.from_numpy(label)
         except ValueError as error:
             raise ValueError(f"{folder / MANIFEST}: {name}: label {error}") from None
-        note = f"The camera is that of {name} in {MANIFEST}."
-        return camera, () if name == image.as_posix() else (note,)
+        notes = ()
+        if name != image.as_posix():
+            notes += (f"The camera is that of {name} in {MANIFEST}.",)
+        if problem := camera_problem(label[None]):
+            notes += (f"The label in {MANIFEST} is doubtful: {problem}.",)
+        return camera, notes
     return None
 
 
@@ -292,9 +297,15 @@ def _aligned_already(
     if cover is None:
         cover, cover_source = _found_mask(crop, camera, None, finder)
     cover = resized(cover[None], (resolution, resolution))[0]
+    _check_covered(cover, cover_source, where)
     inside = torch.full_like(cover, 255)
     provenance = {"camera": source, "mask": cover_source, "photo size": [height, width]}
     return Portrait(name, crop, camera, cover, inside, None, None, (), provenance)
+
+
+def _check_covered(mask: Tensor, source: str, where: str) -> None:
+    if not bool((mask > 127).any()):
+        raise ValueError(f"{where}: the mask ({source}) shows no head: it is empty")
 
 
 def _coverage(

@@ -230,6 +230,15 @@ def test_labelled_photographs_are_taken_as_they_are(person, tmp_path):
     with pytest.raises(ValueError, match=r"one.png: label .*OpenGL's camera axes .*camera=opengl"):
         alignment.read_portrait(square)
     label = Camera.orbit(75.0, 10.0).label
+    near = label.clone()
+    near[[16, 20]] = 0.01
+    (tmp_path / "dataset.json").write_text(
+        json.dumps({"labels": [[*labels[0][:1], near.tolist()]]})
+    )
+    (note,) = alignment.read_portrait(square).notes
+    assert "is doubtful: the cameras have focal lengths of 0.01" in note
+    with pytest.raises(ValueError, match=r"one.png: the mask \(given\) shows no head"):
+        alignment.read_portrait(square, camera=label, mask=torch.zeros(200, 200, dtype=torch.uint8))
     wide = write(person.resize((200, 100)), tmp_path / "00000/wide.png")
     with pytest.raises(
         ValueError, match=r"wide.png: a photo with a camera must be a square crop, got 200 x 100"
