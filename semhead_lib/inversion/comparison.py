@@ -19,14 +19,14 @@ from semhead_lib import old_names
 from semhead_lib.atomic import write_atomically
 from semhead_lib.cameras import degrees_apart, orbit_angles
 from semhead_lib.evaluation.features import FeatureExtractor
-from semhead_lib.files import read_json, read_rows
+from semhead_lib.files import file_digest, read_json, read_rows
 from semhead_lib.inversion import judging
 from semhead_lib.inversion.held_out import KnownSubject
 from semhead_lib.inversion.inverter import Initialisation, Inverter
 from semhead_lib.inversion.search import Inverted, Search
 from semhead_lib.inversion.settings import InversionSettings
 from semhead_lib.inversion.targets import Target, prepare, prepare_portraits
-from semhead_lib.models.generator import DEFAULT
+from semhead_lib.models.generator import DEFAULT, WEIGHTS
 
 if TYPE_CHECKING:
     import pandas
@@ -79,8 +79,8 @@ def compare(
 
     `subjects` is `held_out.held_out` for a count of subjects, or like it.
 
-    OUT/METHOD/SUBJECT.json keeps the metrics of one inversion. Raises ValueError where such a file
-    is of other settings.
+    OUT/METHOD/SUBJECT.json keeps the metrics of one inversion; Ctrl-C ends without that at hand.
+    Raises ValueError where such a file is of other settings, or of another generator.
     """
     out, settings = Path(out), settings or InversionSettings()
     extractor = extractor or FeatureExtractor.load(device=device)
@@ -96,13 +96,15 @@ def compare(
         }
         how = dict(start_at=method.start, front=method.front, device=device)
         inverter = Inverter(method.model, chosen, **how)
+        about["generator"] = file_digest(inverter.folder / WEIGHTS)
         drawn = subjects(inverter.generator.config.resolution, azimuths=method.azimuths)
         for subject in tqdm(drawn, desc=method.name, disable=not progress):
             path = out / method.name / f"{subject.name}.json"
             kept = _kept(path) if path.is_file() else None
-            if kept is not None and kept["about"] != about:
+            if kept is not None and {"generator": about["generator"], **kept["about"]} != about:
                 raise ValueError(
-                    f"{path} was made by other settings: delete it, or write to another folder"
+                    f"{path} was made by other settings or weights: delete it, or write to "
+                    "another folder"
                 )
             if kept is None:
                 kept = {"about": about, "rows": judged(inverter, method, subject, extractor)}
@@ -131,7 +133,7 @@ def judged(
     inverter: Inverter, method: Method, subject: KnownSubject, extractor: FeatureExtractor
 ) -> list[dict]:
     """Invert one subject; the metrics of every stage. One whose face is not found has one row that
-    says so."""
+    says so. Raises KeyboardInterrupt after Ctrl-C."""
     target, off = target_of(inverter, method, subject)
     if target is None:
         return [_row("start", "all", "face_found", 0.0)]
@@ -148,6 +150,9 @@ def judged(
     if inverter.settings.pivotal_steps:
         stages["tuned"] = inverter.tune(stages["style"], initialisation)
         seconds["tuned"] = time.perf_counter() - began
+    last = [*stages.values()][-1]
+    if "interrupted" in (last.style.stopped, last.pivotal.stopped):
+        raise KeyboardInterrupt  # what was found so far is no result of these settings
     rows = [_row("start", "all", "face_found", 1.0), _row("start", "all", "camera_error", off)]
     for stage, fitted in stages.items():
         rows.append(_row(stage, "all", "seconds", seconds[stage]))

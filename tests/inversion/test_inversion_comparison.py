@@ -1,6 +1,8 @@
 """Comparing methods of inversion: what is written, gone on with, and summed up."""
 
 import json
+import shutil
+from dataclasses import replace
 from functools import partial
 
 import pandas
@@ -22,9 +24,11 @@ from semhead_lib.inversion.comparison import (
     table_of,
 )
 from semhead_lib.inversion.held_out import KnownSubject, held_out
+from semhead_lib.inversion.inverter import Inverter
 from semhead_lib.inversion.judging import Truth
 from semhead_lib.inversion.settings import InversionSettings
 from semhead_lib.inversion.targets import prepare
+from semhead_lib.models.generator import Generator
 from semhead_lib.models.sampling import to_uint8
 
 QUICK = InversionSettings(steps=25, pivotal_steps=5)
@@ -81,6 +85,35 @@ def test_a_comparison_goes_on_where_it_was(subjects, methods, tmp_path, monkeypa
     with pytest.raises(ValueError, match=r"head-0\.json was made by other settings"):
         clip = FeatureExtractor.load("headclip-64", device="cpu")
         compare(methods, subjects, tmp_path, QUICK, extractor=clip, device="cpu")
+
+
+def test_results_are_of_one_generator_and_not_interrupted(subjects, folder, tmp_path, monkeypatch):
+    shutil.copytree(folder, tmp_path / "model")
+    few, out = InversionSettings(steps=1, pivotal_steps=0), tmp_path / "out"
+    methods = [Method("mean", str(tmp_path / "model"), "mean")]
+    monkeypatch.setattr(comparison, "_metrics", lambda *_: [])
+    search = Inverter.search
+
+    def interrupted(self, *args, **options):
+        found = search(self, *args, **options)
+        return replace(found, style=replace(found.style, stopped="interrupted"))
+
+    monkeypatch.setattr(Inverter, "search", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        compare(methods, subjects, out, few, device="cpu")
+    assert not out.exists(), "half a search is no result"
+    monkeypatch.setattr(Inverter, "search", search)
+    compare(methods, subjects, out, few, device="cpu")
+
+    kept = json.loads((out / "mean" / "head-0.json").read_text())
+    del kept["about"]["generator"]  # as it was written before the weights were noted
+    (out / "mean" / "head-0.json").write_text(json.dumps(kept))
+    compare(methods, subjects, out, few, device="cpu")
+    torch.manual_seed(1)
+    other = Generator(Generator.load(folder).config)
+    other.save(tmp_path / "model")
+    with pytest.raises(ValueError, match=r"head-1\.json was made by other settings or weights"):
+        compare(methods, subjects, out, few, device="cpu")
 
 
 def test_means_are_over_subjects_and_pairs():
