@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save
@@ -15,13 +16,12 @@ from torch import Tensor
 
 from semhead_lib.atomic import held_folder, holds_out, remove_leftovers, write_atomically
 from semhead_lib.cameras import orbit_angles
-from semhead_lib.data.dataset.archives import folder_labels
 from semhead_lib.data.portraits.alignment import Portrait, label_of, read_portrait
-from semhead_lib.data.portraits.photos import SUFFIXES, find_photos
 from semhead_lib.errors import worded
 from semhead_lib.evaluation.features import FeatureExtractor
 from semhead_lib.files import file_digest, read_json
 from semhead_lib.inversion import encoder, judging, report
+from semhead_lib.inversion.gathering import gather
 from semhead_lib.inversion.inverter import Inverter
 from semhead_lib.inversion.report import Result
 from semhead_lib.inversion.search import Inverted
@@ -46,44 +46,6 @@ _TURNS = tuple(
 )  # degrees at which the fitted face is compared with the photograph's
 
 
-def gather(photos: Sequence[Path | str]) -> dict[str, list[Path]]:
-    """Photographs by whom they show: those of one subfolder show one person, all others somebody of
-    their own.
-
-    Raises FileNotFoundError for a path that is not there, ValueError where there is no photograph
-    or the labels of photographs are damaged.
-    """
-    subjects: dict[str, list[Path]] = {}
-    known: set[tuple[str, Path]] = set()  # a photograph that is given twice shows one person
-    for path in map(Path, photos):
-        if not path.exists():
-            raise FileNotFoundError(2, "no such photograph or folder", str(path))
-        alone = path.stem if path.stem.strip(".") else path.name  # no folder is called ".."
-        found = find_photos(path) if path.is_dir() else [(alone, path)]
-        place = path if path.is_dir() else path.parent
-        if any(file.parent == place for _, file in found):  # of all of them: said once if damaged
-            for folder in place.absolute(), place.absolute().parent:
-                folder_labels(folder)
-        for name, file in found:
-            name = name.encode(errors="surrogateescape").decode(errors="replace")
-            if (name, file.absolute()) in known:
-                continue
-            known.add((name, file.absolute()))
-            unique = name
-            while unique in subjects and subjects[unique][0].parent != file.parent:
-                unique += "_"
-            if (
-                unique in subjects and file.parent.name != name
-            ):  # two files of one folder with one stem
-                unique = f"{name}_{file.suffix[1:].lower()}"
-                while unique in subjects:
-                    unique += "_"
-            subjects.setdefault(unique, []).append(file)
-    if not subjects:
-        raise ValueError(f"no photographs: expected {', '.join(SUFFIXES)}")
-    return subjects
-
-
 @holds_out
 def invert_photos(
     photos: Sequence[Path | str],
@@ -96,10 +58,10 @@ def invert_photos(
 ) -> int:
     """Invert all subjects of the photographs into OUT/NAME; returns how many failed.
 
-    What is finished there already, from the same photographs by the same settings, is left alone. A
-    photograph that cannot be used is said on stderr and left out; it stops no other. Ctrl-C writes
-    what was found so far of the head at hand, unless its folder holds a finished one by other
-    settings, and raises KeyboardInterrupt.
+    What is finished there already, from the same photographs by the same settings, is left alone,
+    and a head of other photographs is not replaced. A photograph that cannot be used is said on
+    stderr and left out; it stops no other. Ctrl-C writes what was found so far of the head at hand,
+    unless its folder holds a finished one by other settings, and raises KeyboardInterrupt.
     """
     out, files, extractor = (
         Path(out),
@@ -115,6 +77,7 @@ def invert_photos(
             if before == about:
                 _say(f"[{number}/{len(subjects)}] {name}: was finished already")
                 continue
+            _check_same_person(before, about, folder)
             with held_folder(folder):  # before the work, so that one that cannot be written is said
                 result = invert_person(name, paths, inverter, files, extractor, progress)
                 stopped = (result.fitted.style.stopped, result.fitted.pivotal.stopped)
@@ -254,6 +217,17 @@ def _finished(path: Path) -> dict | None:
         return read_json(path).get("about")
     except (FileNotFoundError, ValueError):
         return None
+
+
+def _check_same_person(before: Any, about: dict, folder: Path) -> None:
+    """Raise ValueError where the finished inversion in `folder` is of other photographs alone, as of
+    two people whose photographs have one name."""
+    kept = before.get("photographs") if isinstance(before, dict) else None
+    if isinstance(kept, dict) and not {*kept.values()} & {*about["photographs"].values()}:
+        raise ValueError(
+            f"{folder} holds the head of other photographs ({', '.join(kept)}): delete it, or "
+            "write to another folder"
+        )
 
 
 def _about(

@@ -230,7 +230,9 @@ def labelled(tmp_path):
     return seen_from
 
 
-def test_other_labels_and_settings_give_another_result(tmp_path, model, labelled, monkeypatch):
+def test_other_labels_and_settings_give_another_result(
+    tmp_path, model, labelled, monkeypatch, capsys
+):
     few = [
         f"out={tmp_path / 'out'}",
         f"model={model}",
@@ -259,6 +261,11 @@ def test_other_labels_and_settings_give_another_result(tmp_path, model, labelled
     monkeypatch.setattr(batch, "invert_person", interrupted)
     assert main(["invert", str(tmp_path / "in"), *few, "frames=0", "seed=1"]) == 130
     assert (folder / "metrics.json").read_bytes() == metrics, "what is finished outlives Ctrl-C"
+    Image.new("RGB", (99, 99), "grey").save(tmp_path / "in" / "one.png")  # somebody else's
+    assert main(["invert", str(tmp_path / "in"), *few, "frames=0"]) == 1
+    said = "out/one holds the head of other photographs (one.png): delete it"
+    assert said in capsys.readouterr().err
+    assert (folder / "metrics.json").read_bytes() == metrics
 
 
 def test_a_place_that_cannot_be_written_is_said_before_the_work(
