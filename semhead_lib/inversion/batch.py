@@ -1,4 +1,4 @@
-"""Photographs inverted into folders: what `semhead invert` does for each, one after the other."""
+"""Inversion of photographs into folders, one after the other, as `semhead invert` does."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ _TURNS = tuple(
 
 
 def gather(photos: Sequence[Path | str]) -> dict[str, list[Path]]:
-    """Photographs by whom they show: those of one subfolder show one person, all others somebody of
-    their own.
+    """Group photographs by person: those in one subfolder show one person, each other one shows
+    another person.
 
     Raises FileNotFoundError for a path that is not there, ValueError where there is no photograph
     or the labels of photographs are damaged.
@@ -88,9 +88,9 @@ def invert_photos(
 ) -> int:
     """Invert all subjects of the photographs into OUT/NAME; returns how many failed.
 
-    What is finished there already, from the same photographs by the same settings, is left alone. A
-    photograph that cannot be used is said on stderr and left out; it stops no other. Ctrl-C writes
-    what was found so far of the head at hand, and raises KeyboardInterrupt.
+    Results that are finished, from the same photographs with the same settings, are kept. A
+    photograph that cannot be used is reported on stderr and skipped. Ctrl-C writes the current head
+    as far as it is fitted, and raises KeyboardInterrupt.
     """
     out, files, extractor = (
         Path(out),
@@ -155,8 +155,8 @@ def invert_person(
 def input_metrics(
     fitted: Inverted, target: Target, inverter: Inverter, extractor: FeatureExtractor
 ) -> dict[str, float]:
-    """How near the fitted head is to the photographs themselves, from the refined cameras; means
-    over them."""
+    """Metrics of the fitted head on the photographs themselves, from the refined cameras; means
+    over the photographs."""
     found = judging.view_metrics(
         fitted, judging.as_aligned(target, fitted), inverter.encoder, extractor
     )
@@ -164,10 +164,10 @@ def input_metrics(
 
 
 def identity_around(fitted: Inverted, portrait: Portrait) -> dict[str, float | None]:
-    """dlib's distance between the photograph's face and the fitted head's at azimuths; null where
-    it finds no face. Empty without the extra `faces`.
+    """dlib's distance between the face in the photograph and that of the fitted head at several
+    azimuths; null where it finds no face. Empty without the extra `faces`.
 
-    Below 0.6 means "same person" to its author; the fitted images are small.
+    Below 0.6, dlib regards two faces as the same person; the fitted images are small.
     """
     import numpy as np
 
@@ -191,7 +191,7 @@ def identity_around(fitted: Inverted, portrait: Portrait) -> dict[str, float | N
 def write(
     result: Result, folder: Path, inverter: Inverter, files: Files, about: dict | None
 ) -> None:
-    """All files of one inversion; `metrics.json`, which says that it is finished, last."""
+    """Write all files of one inversion; `metrics.json` is last and marks it as finished."""
     fitted = result.fitted
     folder.mkdir(parents=True, exist_ok=True)
     (folder / METRICS).unlink(missing_ok=True)

@@ -1,5 +1,5 @@
-"""Subjects whose every side is known: parametric heads that no generator was trained on,
-photographed once or several times.
+"""Subjects with known ground truth at every azimuth: parametric heads that no generator was trained
+on, rendered as one or several photographs.
 
 Making them needs the extra `data`; judging what was fitted to them does not.
 """

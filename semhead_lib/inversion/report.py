@@ -1,4 +1,4 @@
-"""The report of an inversion: one image of everything, and a page with its metrics."""
+"""The report of an inversion: one overview image, and a page with its metrics."""
 
 from __future__ import annotations
 
@@ -173,7 +173,7 @@ def page(result: Result, image: bytes, files: Collection[str] = ()) -> str:
 
 
 def curve(search: Search, name: str, width: int = 420, height: int = 140) -> str:
-    """The loss over the steps, logarithmic, as a drawing; empty where there were no steps."""
+    """The loss over the steps as an SVG, logarithmic; empty if there were no steps."""
     losses = np.log([terms["all"] for terms in search.losses])
     if len(losses) < 2:
         return ""

@@ -1,5 +1,5 @@
-"""What searches by gradients share: their settings, a loop that can be interrupted, and the best of
-what it saw."""
+"""What gradient-based searches share: settings, an interruptible loop, and the best result so
+far."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ class Steps:
             step, begun = exact, len(self._search.losses)
 
     def saw(self, terms: dict[str, Tensor]) -> None:  # [H] each
-        """Keep a step's terms. Raises ValueError when they are no numbers any more."""
+        """Keep a step's terms. Raises ValueError if they are no longer finite."""
         values = {name: float(value.detach().mean()) for name, value in terms.items()}
         if not math.isfinite(values["all"]):
             raise ValueError(
@@ -109,7 +109,7 @@ class Steps:
 def steps_of(
     search: Search, count: int, settings: InversionSettings, name: str, progress: bool
 ) -> Iterator[Steps]:
-    """A search's steps; Ctrl-C ends them, and what was best so far stays."""
+    """A search's steps; Ctrl-C ends them, and the best result so far is kept."""
     steps = Steps(search, count, settings, name, progress)
     try:
         yield steps
