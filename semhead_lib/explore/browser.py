@@ -1,5 +1,4 @@
-"""A dataset to leaf through: its subjects by captions and attributes, each with all views and
-channels."""
+"""A dataset browser: find subjects by captions and attributes, and see their views and channels."""
 
 from __future__ import annotations
 

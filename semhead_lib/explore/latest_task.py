@@ -1,4 +1,4 @@
-"""Work beside the kernel: of many tasks in a row the newest is done, so that sliders stay live."""
+"""Background work: of several requests in a row, only the newest is computed, so that sliders stay responsive."""
 
 from __future__ import annotations
 

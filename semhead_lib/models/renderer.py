@@ -1,5 +1,4 @@
-"""From a feature map and cameras to raw images: rays, the field's network, and the fused
-renderer."""
+"""From a feature map and cameras to raw images: rays, the decoder, and the fused renderer."""
 
 from __future__ import annotations
 
@@ -72,8 +71,7 @@ def box_bounds(
 
 
 def views_each(cameras: int, heads: int) -> int:
-    """How many of the cameras look at each head. Raises ValueError when they cannot be shared out
-    evenly."""
+    """Number of cameras per head. Raises ValueError if they cannot be divided evenly."""
     if heads < 1 or cameras % heads:
         raise ValueError(f"{cameras} cameras cannot be shared out evenly among {heads} heads")
     return cameras // heads
@@ -148,8 +146,8 @@ class Renderer(nn.Module):
         return Rendered(*(t.reshape(shape).permute(0, 3, 1, 2) for t in out))
 
     def density_grid(self, features: Tensor) -> Tensor | None:  # [H, G, G, G]
-        """Raw density of heads on a coarse grid, to be shared by all their views; None where the
-        settings have none."""
+        """Raw density of heads on a coarse grid, shared by all their views; None without a grid in
+        the settings."""
         s = self.settings
         if not s.grid:
             return None
