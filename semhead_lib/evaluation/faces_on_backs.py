@@ -1,5 +1,5 @@
-"""Parts of a face in views from behind, as headjudge sees them: the one that ships, whatever other
-metrics are measured in."""
+"""Parts of a face in views from behind, as classified by the shipped headjudge, whatever features
+other metrics use."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Values around a head as a drawing that needs no other file and no script (SVG)."""
+"""Polar plots of values around a head as self-contained SVG."""
 
 from __future__ import annotations
 

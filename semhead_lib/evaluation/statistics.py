@@ -44,8 +44,7 @@ def protocol_of(
 def measured(
     statistic: Callable[[Tensor], float], protocol: Protocol, reference_stats: ReferenceStatistics
 ) -> Metric:
-    """A statistic of head indices with its interval; half-samples in which it has no value are left
-    out."""
+    """A statistic of head indices with its interval; half-samples without a value are left out."""
     value = statistic(torch.arange(protocol.heads))
     halves = [
         x for x in reference_stats.half_samples(statistic, protocol.heads) if math.isfinite(x)
@@ -69,7 +68,7 @@ def compared(
 
 
 def of_splits(values: list[float], protocol: Protocol) -> Metric:
-    """What real heads get: the mean over splits of them, and where 95 % of the splits are."""
+    """Metric of real heads: the mean over splits, and the range of 95 % of the splits."""
     mean, (low, high) = sum(values) / len(values), percentiles(values)
     return Metric(mean, min(low, mean), max(high, mean), protocol)
 

@@ -1,4 +1,4 @@
-"""What headjudge is worth on subjects it has never seen, and its card."""
+"""Evaluation of headjudge on unseen subjects, and its card."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""headjudge: a convolutional network that tells the surface, the shape and the attributes of a
-head.
+"""headjudge: a convolutional network that predicts segmentation, geometry and attributes of a head.
 
 Metrics are measured in its features: `features=headjudge` is the one that ships,
 `features=headjudge/FOLDER` another. Trained on parametric heads that nothing else uses, without

@@ -1,5 +1,4 @@
-"""What a judge learns to tell of an image: maps and attributes of parametric heads, in crops of any
-place and size."""
+"""Training targets of headjudge: maps and attributes of parametric heads, in random crops."""
 
 from __future__ import annotations
 

@@ -36,8 +36,7 @@ UNSEEN_SUBJECTS = 256
 def make_subjects(
     folder: Path, subjects: int, views: int, seed: int, workers: int, progress: bool = True
 ) -> None:
-    """Make subjects with all channels at 128 pixels, unless they are there; interrupted, the same
-    call goes on."""
+    """Make subjects with all channels at 128 pixels, unless they exist; the same call resumes."""
     from semhead_lib.data.parametric.source import ParametricSource
 
     source = partial(ParametricSource, seed=seed, resolution=SIDE, views_per_subject=views)
@@ -63,7 +62,7 @@ def class_weights(
 
 
 def losses(judged: Judgement, targets: Targets, weights: Tensor) -> dict[str, Tensor]:
-    """What is wrong: cross-entropies (nats), absolute errors of depth (in DEPTH_SCALE), 1 - cosine
+    """Losses: cross-entropies (nats), absolute errors of depth (in DEPTH_SCALE), 1 - cosine
     of normals, squared errors of numbers (variances)."""
     hit = targets.hit.float()
     count = hit.sum().clamp_min(1)
