@@ -43,7 +43,7 @@ class HeadclipTrain(HeadclipRecipe):
 
     out: str = needed("path", "model folder to write; new, empty, or begun by the same command")
     data: str = setting(
-        "datasets/headclip", "path", "where the datasets of subjects are made, or were made before"
+        "datasets/headclip", "path", "folder of the subjects' datasets, made if missing"
     )
     workers: int = setting(0, "int >= 0", "processes that make subjects; 0 = one per core")
     device: str = setting("auto", "auto | cpu | cuda", "auto = GPU if available")
@@ -62,17 +62,15 @@ class JudgeTrain(JudgeRecipe):
     """
 
     out: str = needed("path", "folder to write; new, empty, or begun by the same command")
-    data: str = setting(
-        "datasets/headjudge", "path", "where the subjects are made, or were made before"
-    )
+    data: str = setting("datasets/headjudge", "path", "folder of the subjects, made if missing")
     workers: int = setting(0, "int >= 0", "processes that make subjects; 0 = one per core")
     device: str = setting("auto", "auto | cpu | cuda", "auto = GPU if available")
 
 
 @dataclass(frozen=True)
 class FrontalTrain(FrontalRecipe):
-    """Trains a small network that predicts the feature of a subject's frontal view from a view from
-    any side, as it is or made to look like a photograph; judges it on other subjects, and writes a
+    """Trains a small network that predicts the feature of a subject's frontal view from any view,
+    as rendered or made to look like a photograph; evaluates it on other subjects, and writes a
     folder with weights, log, metrics and card. The same command resumes.
 
     time       on 2400 subjects of 4 views, 5 minutes on a core, nearly all of them for encoding

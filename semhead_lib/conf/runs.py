@@ -29,7 +29,9 @@ class Slurm:
     jobs.
     """
 
-    partition: str | None = setting(None, "text or null", "of the cluster; null = its default")
+    partition: str | None = setting(
+        None, "text or null", "partition of the cluster; null = its default"
+    )
     account: str | None = setting(
         None, "text or null", "account that pays for the jobs; null = yours"
     )

@@ -25,9 +25,8 @@ _COLUMNS = 9  # of the sheet; the first image is the frontal view
 class DatasetBrowser(widgets.VBox):
     """A widget of a dataset's subjects. Raises what `Manifest.load` raises.
 
-    `words` keeps the subjects whose captions have all of them; of these, `attribute` with `value`
-    (of attributes that are words) or `between` (of numbers) keeps those who have it; `place` goes
-    through what is left.
+    `words` keeps the subjects whose captions contain all of them; `attribute` with `value` (for
+    words) or `between` (for numbers) filters them further; `place` steps through the rest.
     """
 
     def __init__(self, folder: Path | str, width: str = "100%") -> None:

@@ -28,7 +28,7 @@ class InversionSettings:
         None, "int >= 0 or null", "optimisation steps of w or w+; null = set by quality"
     )
     lr: float = setting(
-        0.03, "float >= 0", "of the style, in units of the styles' spread", key=False
+        0.03, "float >= 0", "learning rate of the style, in units of the styles' spread", key=False
     )
     leave: float = setting(
         0.01,
@@ -45,13 +45,13 @@ class InversionSettings:
     noise: float = setting(
         0.05,
         "float >= 0",
-        "added to the style while searching, in the same units; falls to 0",
+        "noise added to the style, in the same units; falls to 0",
         key=False,
     )
     maps: float = setting(
         0.0,
         "float >= 0",
-        "weight of the noise maps' autocorrelation while they are fitted too; 0 = they stay",
+        "weight of the autocorrelation of fitted noise maps; 0 = fixed noise maps",
         key=False,
     )
     camera_lr: float = setting(
@@ -70,19 +70,21 @@ class InversionSettings:
         "what is tuned: a residual of the feature map, or the generator's weights",
     )
     planes_lr: float = setting(
-        0.02, "float >= 0", "of the residual, in units of the map's spread", key=False
+        0.02, "float >= 0", "learning rate of the residual, in units of the map's spread", key=False
     )
     smoothness: float = setting(
         10.0, "float >= 0", "weight of the residual's roughness, in these units", key=False
     )
-    pivotal_lr: float = setting(0.002, "float >= 0", "of the generator's weights", key=False)
+    pivotal_lr: float = setting(
+        0.002, "float >= 0", "learning rate of the generator's weights", key=False
+    )
     locality: float = setting(1.0, "float >= 0", "weight of the locality regularisation", key=False)
     locality_interval: int = setting(2, "int >= 1", "steps between two locality terms", key=False)
     coarse_share: float | None = setting(
         None,
         "0 <= float <= 1 or null",
-        "share of the steps that render at half the size and by a density grid; null = as the "
-        "quality says",
+        "share of the steps that render at half the size and with a density grid; null = set by "
+        "quality",
         key=False,
     )
     grid: int = setting(
@@ -110,7 +112,7 @@ class InversionSettings:
 
 @dataclass(frozen=True)
 class InverterSettings:
-    """Where a search starts, and what compares images."""
+    """Initialisation, condition and perceptual distance of an inversion."""
 
     start: str = setting(
         "best",

@@ -10,7 +10,7 @@ from semhead_lib.settings import named_values, setting
 
 @dataclass(frozen=True)
 class BeginningSettings:
-    """What a training begins with: subjects, how they are read, and a generator."""
+    """Start of a training: subjects, how they are read, and an initial generator."""
 
     limit: int | None = setting(
         None, "int >= 2 or null", "train on the first N subjects only; null = all"
@@ -35,8 +35,7 @@ class BeginningSettings:
 
 @dataclass(frozen=True)
 class GeneratorSettings:
-    """What every training of a generator has: its networks, and the parts of images that they are
-    shown."""
+    """Settings of every training of a generator: its networks, and the crops of images."""
 
     preset: str = setting(
         "semhead-64",

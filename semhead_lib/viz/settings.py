@@ -1,4 +1,4 @@
-"""What images and videos of heads are made of."""
+"""Settings of images and videos of heads."""
 
 from __future__ import annotations
 
@@ -59,13 +59,12 @@ class SampleSettings:
     views: int = setting(
         8, "int >= 1", "azimuths in the image, evenly spaced from the back over the front"
     )
-    elevation: float = setting(0.0, "-60 <= float <= 60", "of the cameras, degrees")
+    elevation: float = setting(0.0, "-60 <= float <= 60", "elevation of the cameras, degrees")
     grid: int | None = setting(
         None,
         "0 <= int <= 256 or null",
-        "nodes a side of a density grid of each head, which places the samples: 24 with "
-        "coarse=32 fine=10 is 2 to 3 times as fast for the shipped heads; null = as trained, "
-        "0 = none",
+        "nodes a side of a density grid that places the samples: 24 with coarse=32 fine=10 is 2 "
+        "to 3 times as fast for the shipped heads; null = as trained, 0 = none",
     )
     coarse: int | None = setting(
         None,

@@ -16,8 +16,8 @@ class Recipe:
     )
     epochs: int = setting(16, "int >= 1", "passes over all views")
     batch: int = setting(256, "int >= 2", "views in a batch")
-    width: int = setting(320, "int >= 1", "of the network's layers")
-    layers: int = setting(3, "int >= 1", "of that width")
+    width: int = setting(320, "int >= 1", "width of the layers")
+    layers: int = setting(3, "int >= 1", "number of layers")
     contrast: float = setting(
         0.1, "float >= 0", "weight of the contrastive loss over the frontal features of the batch"
     )

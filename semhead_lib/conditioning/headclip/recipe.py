@@ -66,7 +66,7 @@ class Recipe:
     weight_decay: float = setting(0.1, "float >= 0", "of matrices and filters")
     frontal_share: float = setting(0.4, "0 <= float <= 1", "share of images that are frontal views")
     merges: int = setting(2000, "int >= 0", "maximum number of merges in the vocabulary")
-    precision: str = setting("bf16", "bf16 | fp32", "of the image tower's arithmetic")
+    precision: str = setting("bf16", "bf16 | fp32", "arithmetic of the image tower")
 
     def __post_init__(self) -> None:
         check(self)

@@ -1,4 +1,4 @@
-"""Settings of what datasets are made of: sources, and imports."""
+"""Settings of the sources and imports of datasets."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class SourceSettings:
     )
     resolution: int = setting(128, "8 <= int <= 8192", "pixels a side")
     seed: int = setting(
-        20261122, "int >= 0", "of everything drawn at random: another seed, other heads and cameras"
+        20261122, "int >= 0", "random seed; another seed gives other heads and cameras"
     )
 
 

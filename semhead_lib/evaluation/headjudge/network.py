@@ -1,10 +1,10 @@
 """headjudge: a convolutional network that predicts segmentation, geometry and attributes of a head.
 
 Metrics are measured in its features: `features=headjudge` is the one that ships,
-`features=headjudge/FOLDER` another. Trained on parametric heads that nothing else uses, without
-CLIP and without captions, it shares neither subjects nor objective with what conditions the
-generator and the discriminator. To tell lips from skin, normals and depth at every pixel, it has to
-look at the parts of a face; its pooled activations are the features.
+`features=headjudge/FOLDER` another. It is trained on parametric heads that nothing else uses,
+without CLIP or captions, so it shares neither subjects nor objective with the condition of
+generator and discriminator. To predict classes such as lips, normals and depth at every pixel, it
+has to represent the parts of a face; its pooled activations are the features.
 """
 
 from __future__ import annotations
