@@ -2,7 +2,7 @@
 
 | name            | features                                                    | weights                                  |
 |-----------------|-------------------------------------------------------------|------------------------------------------|
-| headjudge       | 256: a network that tells surface and attributes of heads   | ship with the package, or headjudge/PATH: a folder of `semhead judge train` |
+| headjudge       | 256: a network that predicts surface and attributes         | ship with the package, or headjudge/PATH: a folder of `semhead judge train` |
 | headclip-64     | 128, unit length: the embedded encoder of heads             | ship with the package                    |
 | MODEL/WEIGHTS.. | any open_clip model, as `SemanticEncoder.load` names it     | fetched by open_clip, or a file          |
 | timm/NAME       | any image model of timm, unit length                        | fetched by timm, or timm/NAME/FILE       |

@@ -26,7 +26,7 @@ OWN = "own"
 
 @dataclass(frozen=True)
 class Viewing:
-    """Cameras that heads are judged from."""
+    """Cameras of the evaluated heads."""
 
     kind: str  # "reference", "bins" or "own"
     cameras: Tensor  # [N, V, 25]
@@ -118,7 +118,7 @@ def nearest_views(
     judged: Tensor,  # [V, 25]
     real: Tensor,  # [U, 25], U >= V
 ) -> tuple[list[int], Tensor]:  # [V] places in `real`, [V] degrees
-    """Another real view for each judged one, such that the sum of squared angles is least (the
+    """A different real view for each evaluated one, such that the sum of squared angles is minimal (the
     Hungarian method; Kuhn, 1955).
 
     >>> from semhead_lib.cameras import orbit_cameras

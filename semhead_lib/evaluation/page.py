@@ -83,7 +83,7 @@ def write_evaluation(folder: Path, entry: Entry, sheet: bytes | None = None) -> 
 
 
 def write_page(folder: Path, entries: Sequence[Entry], title: str) -> None:
-    """index.html and quality.svg of generators that were judged by one protocol."""
+    """Write index.html and quality.svg for generators that were evaluated by one protocol."""
     plots = polar_plots(entries)
     if plots:
         write_atomically(folder / POLAR, plots[0].encode())

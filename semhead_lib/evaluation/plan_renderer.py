@@ -98,7 +98,7 @@ def read_plan(path):
 
 
 def checked(images, count):
-    """What the generator returned. Raises ValueError for anything but finite images."""
+    """The generator's output. Raises ValueError for anything but finite images."""
     shape = tuple(images.shape)
     if len(shape) != 4 or shape[:2] != (count, 3) or shape[2] != shape[3]:
         expected = "images [" + str(count) + ", 3, S, S]"
@@ -109,7 +109,7 @@ def checked(images, count):
 
 
 def labels_in(plan):
-    """What dataset.json says: labels and condition cameras of all images, and the plan."""
+    """Content of dataset.json: labels and condition cameras of all images, and the plan."""
     cameras, images = plan["cameras"], plan["images"]
     return {
         "labels": [[name, cameras[camera]] for name, _, camera, _ in images],

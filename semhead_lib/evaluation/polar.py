@@ -20,7 +20,7 @@ def polar_plot(
     floor: Sequence[float | None] | None = None,  # what real heads get
 ) -> str:
     """Values around a head that is seen from above and faces down; the subject's left is to the
-    right. The radius begins at 0. Raises ValueError where there is no value."""
+    right. The radius begins at 0. Raises ValueError if there is no value."""
     everything = [v for c in (*curves.values(), floor or ()) for v in c if v is not None]
     if not everything:
         raise ValueError(f"{title}: there is no value to draw")

@@ -75,7 +75,7 @@ class ReferenceStatistics:
         cameras: Tensor | None = None,  # [N, V, 25] of judged heads; None: the matched heads'
         progress: bool = False,
     ) -> ReferenceStatistics:
-        """Features of the real images; the metrics of real heads are computed when first asked for.
+        """Features of the real images; the metrics of real heads are computed on first use.
 
         Evaluated heads with `cameras` of their own need not cover all azimuths: bins in which too
         few of them, or of the real heads, have a view are left out.
@@ -149,7 +149,7 @@ class ReferenceStatistics:
 
     @cached_property
     def judged_view(self) -> Tensor:
-        """Which view of each judged head is in which bin, [N, bins] int64, -1: none."""
+        """View of each evaluated head in each bin, [N, bins] int64, -1: none."""
         own = self.cameras
         return self.matched.view if own is None else self.bins.nearest_views(own)
 
@@ -257,8 +257,8 @@ class ReferenceStatistics:
         return list(zip(one, other, strict=True))
 
     def real_splits(self) -> list[tuple[Tensor, Tensor]]:
-        """The reference's and the matched heads, counted through, in random orders and the same
-        backwards: the first half of each are two sets of real heads that share nobody."""
+        """Indices of all reference and matched heads in random orders, and the same reversed: the
+        first halves of both are two disjoint sets of real heads."""
         return [
             (order, order.flip(0))
             for order in orders(2 * len(self.matched), self.splits, self.seed)

@@ -17,7 +17,7 @@ real views that are nearest.
 
 The file is JSON: `cameras` has each label once, and `images` has a row [name, seed, camera,
 condition camera] for each image, the last two as places in `cameras`. `about` goes into the
-dataset.json of the images, and says how they are to be judged.
+dataset.json of the images, and says how to evaluate them.
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ class Evaluation:
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Evaluation:
-        """Raises ValueError for what `as_json` does not write."""
+        """Raises ValueError for anything that `as_json` did not write."""
         about = content.get("about", {})
         if {*content} - {"about"} != {"generated", "real"} or not isinstance(about, dict):
             raise ValueError(

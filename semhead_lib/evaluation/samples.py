@@ -73,7 +73,7 @@ class Samples:
 
     @property
     def frontal(self) -> Tensor:
-        """The fronts. Raises ValueError where there are none."""
+        """The frontal images. Raises ValueError if there are none."""
         if self.fronts is None:
             raise ValueError(f"{self.made}: these heads have no frontal images")
         return self.fronts

@@ -12,7 +12,7 @@ HEADS = 256  # that are judged where nothing says how many
 
 @dataclass(frozen=True)
 class EvaluationSettings:
-    """How a generator is judged. Raises ValueError for a value out of range."""
+    """Settings of an evaluation. Raises ValueError for a value out of range."""
 
     heads: int | None = setting(
         None,
@@ -84,7 +84,7 @@ class ImageSetSettings:
 
 @dataclass(frozen=True)
 class ComparisonSettings(ImageSetSettings):
-    """How several generators are judged side by side."""
+    """Settings of a comparison of several generators."""
 
     heads: int | None = inherited(EvaluationSettings, "heads", None)
     views: int | None = inherited(EvaluationSettings, "views", None)
@@ -101,7 +101,7 @@ class ComparisonSettings(ImageSetSettings):
 
 @dataclass(frozen=True)
 class PlanSettings:
-    """What a render plan asks for."""
+    """Settings of a render plan."""
 
     cameras: str = setting(
         "reference",

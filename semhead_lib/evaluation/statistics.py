@@ -57,7 +57,7 @@ def compared(
     protocol: Protocol,
     reference_stats: ReferenceStatistics,
 ) -> Metric:
-    """A statistic of the indices of judged heads and of those of the reference, with its interval
+    """A statistic of the indices of evaluated heads and of the reference, with its interval
     by half-samples of both."""
     whole = torch.arange(len(reference_stats.matched))
     value, halves = (
@@ -74,7 +74,7 @@ def of_splits(values: list[float], protocol: Protocol) -> Metric:
 
 
 def interval_of_splits(reference_stats: ReferenceStatistics) -> str:
-    """What the interval of such a metric is."""
+    """Description of the interval of such a metric."""
     return f"95 % of {reference_stats.splits} splits of real heads, and their mean"
 
 

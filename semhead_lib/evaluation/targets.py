@@ -60,8 +60,8 @@ def source_of(
     device: str = "cpu",
     name: str | None = None,
 ) -> AnySource:
-    """What `target` names: a function, a set of images, or else a generator of ours. Raises as
-    they do, and FileNotFoundError where there is none."""
+    """The source that `target` names: a function, a set of images, or else a generator of ours.
+    Raises as these do, and FileNotFoundError if there is none."""
     if not is_elsewhere(target):
         return GeneratorSource(target, device, psi, name)
     if is_function(target):

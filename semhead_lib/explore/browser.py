@@ -23,7 +23,7 @@ _COLUMNS = 9  # of the sheet; the first image is the frontal view
 
 
 class DatasetBrowser(widgets.VBox):
-    """A widget of a dataset's subjects. Raises what `Manifest.load` raises.
+    """A widget of a dataset's subjects. Raises as `Manifest.load` does.
 
     `words` keeps the subjects whose captions contain all of them; `attribute` with `value` (for
     words) or `between` (for numbers) filters them further; `place` steps through the rest.
@@ -74,7 +74,7 @@ class DatasetBrowser(widgets.VBox):
         return list(self._found)
 
     def still(self, alt: str) -> HTML:
-        """What is shown now, for a saved notebook."""
+        """The current view, for a saved notebook."""
         image = (
             show(Image.open(io.BytesIO(self.sheet.value)), alt).data or ""
             if self.sheet.value

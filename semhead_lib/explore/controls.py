@@ -167,7 +167,7 @@ class ExplorerControls(widgets.VBox):
 
 
 def in_words(value: str) -> str:
-    """What was typed as a condition: what is neither a subject nor a known image is a text.
+    """The typed condition in words: anything but a subject or a known image is a text.
 
     >>> in_words("subject 3"), in_words("a bald man"), in_words("")
     ('subject 3', 'text: a bald man', 'subject 0')

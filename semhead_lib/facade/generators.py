@@ -32,7 +32,7 @@ def load(
             folder of one (`train` returns it) with model.safetensors, config.json and
             conditions.safetensors.
         encoder: encoder of images for `sample(like=...)`; the one the generator was trained with.
-        device: "auto" (the GPU where there is one), "cpu", "cuda" or "cuda:N".
+        device: "auto" (GPU if available), "cpu", "cuda" or "cuda:N".
 
     Raises FileNotFoundError naming the missing file and the shipped generators; ValueError for
     weights that do not match their configuration, or a device that is not available.

@@ -50,8 +50,8 @@ def gather(photos: Sequence[Path | str]) -> dict[str, list[Path]]:
     """Group photographs by person: those in one subfolder show one person, each other one shows
     another person.
 
-    Raises FileNotFoundError for a path that is not there, ValueError where there is no photograph
-    or the labels of photographs are damaged.
+    Raises FileNotFoundError for a missing path, ValueError if there is no photograph or the labels
+    of photographs are damaged.
     """
     subjects: dict[str, list[Path]] = {}
     for path in map(Path, photos):

@@ -23,7 +23,7 @@ _SMALLEST = 32  # pixels a side of images at half the size
 
 
 class Rendering(NamedTuple):
-    """How a step renders, and what its images are compared with."""
+    """Render settings of a step, and the targets of its images."""
 
     side: int | None  # pixels a side of the raw image; None: the generator's
     objective: Objective

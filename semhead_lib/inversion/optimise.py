@@ -36,7 +36,7 @@ def search_style(
 ) -> Inverted:
     """Adam on the style, with rates and noise as in StyleGAN2's projector (Karras et al., 2020,
     appendix D), and on the cameras through the renderer's gradients. Ctrl-C gives the best so far.
-    The generator given stays as it is.
+    The generator is not modified.
 
     In w+, a layer's style is the sum of the start, an offset for all layers, and an offset for this
     layer. The last is regularised (after Tov et al., 2021), because heads whose layers disagree

@@ -65,8 +65,8 @@ class Result:
 
 @torch.no_grad()
 def contact_sheet(result: Result) -> Image.Image:
-    """First row: the photograph with its landmarks, its mask, what was fitted to, the fitted head
-    from there; then the head from eight sides, and their depth."""
+    """First row: the photograph with its landmarks, its mask, the target, the fitted head from the
+    same camera; then the head from eight sides, and their depth."""
     fitted, first = result.fitted, result.portraits[0]
     masked = torch.where(first.mask[None] > 127, first.image, first.image // 3)
     here = to_uint8(fitted.generator.synthesize(fitted.w, fitted.cameras[:1]).image)[0]

@@ -127,17 +127,17 @@ class Best:
         self._kept = [t.detach().clone() for t in tensors]
 
     def see(self, loss: Tensor) -> None:
-        """Keep the tensors as they are, if this is their loss and the lowest."""
+        """Keep a copy of the tensors if this loss is the lowest so far."""
         if float(loss.detach()) < self._loss:
             self._loss = float(loss.detach())
             torch._foreach_copy_(self._kept, [t.detach() for t in self._tensors])
 
     def judge_anew(self) -> None:
-        """Go back to what was kept; its loss is what the next one seen will be."""
+        """Restore the kept tensors; the next loss seen replaces theirs."""
         self.restore()
         self._loss = math.inf
 
     @torch.no_grad()
     def restore(self) -> None:
-        """Write what was kept back."""
+        """Restore the kept tensors."""
         torch._foreach_copy_([t.data for t in self._tensors], self._kept)

@@ -50,7 +50,7 @@ def mean_style(generator: Generator, condition: Tensor | None) -> Tensor:  # [1,
 def candidates(
     generator: Generator, condition: Tensor | None, count: int, psi: float = 0.7, seed: int = 0
 ) -> Tensor:  # [1 + count, W]
-    """The mean style under the condition, and `count` styles drawn around it."""
+    """The mean style under the condition, and `count` styles sampled around it."""
     mean = mean_style(generator, condition)
     z = latents(count, generator.config.z_dim, seed).to(mean)
     expanded = None if condition is None else condition.expand(count, -1)

@@ -1,4 +1,4 @@
-"""What a head is fitted to: photographs of one person on the generator's own background, with masks
+"""The target of a fit: photographs of one person on the generator's own background, with masks
 and cameras."""
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from semhead_lib.models.config import PRESETS, GeneratorConfig
 
 @dataclass(frozen=True)
 class Cost:
-    """What one image costs."""
+    """Cost of one image."""
 
     parameters: int
     convolution_flops: (

@@ -56,7 +56,7 @@ def channels_last(network: nn.Module) -> None:
 
 
 def cast(x: Tensor, precision: torch.dtype | None) -> Tensor:
-    """x in that dtype; None: as it is."""
+    """x in a given dtype; None: unchanged."""
     return x if precision is None else x.to(precision)
 
 

@@ -97,7 +97,7 @@ def make_planes(name: str, side: int, channels: int) -> Planes:
     """The representation called `name` with planes of side x side texels and `channels` numbers
     each.
 
-    Raises ValueError for a name that is none of `REPRESENTATIONS`.
+    Raises ValueError for a name that is not in `REPRESENTATIONS`.
     """
     if name not in _MAKERS:
         raise ValueError(

@@ -24,7 +24,7 @@ from semhead_lib.ops.field import network_of_features
 
 @dataclass(frozen=True)
 class RenderSettings:
-    """How rays are sampled, and what space the planes cover.
+    """Sampling of rays, and the box that the planes cover.
 
     A density grid pays on heads that are shaped: with grid, coarse and fine of 24, 32 and 10,
     images of the shipped heads are nearer to the converged ones than with 16 + 16 samples, at 2 to

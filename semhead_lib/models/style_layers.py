@@ -100,8 +100,8 @@ class ModulatedConv(nn.Module):
 def polyphase_weight(
     weight: Tensor, blur: Tensor
 ) -> Tensor:  # [O, I, 3, 3], [O, 1, 4, 4] -> [4 O, I, 3, 3]
-    """What a transposed convolution with stride 2 and a blur do to the four pixels that each pixel
-    becomes.
+    """Kernels of the four output pixels per input pixel of a transposed convolution with stride 2
+    and a blur.
 
     Their kernels merged are 6 x 6, of which each of the four (row, then column, even or odd) has
     every other tap.

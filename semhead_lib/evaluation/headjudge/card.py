@@ -105,10 +105,10 @@ def judge_and_describe(out: Path | str, data: Path | str, workers: int) -> dict[
 
 
 def ship(out: Path | str, to: Path | str) -> None:
-    """Copy what a package needs of a finished training: weights, config, metrics, card, and the log
+    """Copy the shipped files of a finished training: weights, config, metrics, card, and the log
     in 200 lines.
 
-    Raises FileNotFoundError where the training or its judgement is not finished.
+    Raises FileNotFoundError if training or evaluation is not finished.
     """
     out, to = Path(out), Path(to)
     to.mkdir(parents=True, exist_ok=True)

@@ -81,7 +81,7 @@ def judge_config(subjects: Sequence[Subject], classes: tuple[str, ...]) -> Judge
 
 @dataclass(frozen=True)
 class Targets:
-    """B images and what is to be predicted from them."""
+    """B images and their targets."""
 
     images: Tensor  # [B, 3, 128, 128] in [-1, 1]
     classes: Tensor  # [B, 64, 64] int64
@@ -94,7 +94,7 @@ class Targets:
 
 
 class JudgeData:
-    """All views of subjects, as tensors that batches are cut from."""
+    """All views of the subjects as tensors."""
 
     def __init__(self, subjects: Sequence[Subject], config: JudgeConfig) -> None:
         """Raises ValueError for subjects without depth, normals, classes and masks."""
@@ -130,7 +130,7 @@ class JudgeData:
         return len(self.views)
 
     def batch(self, rows: Tensor, rng: torch.Generator | None = None) -> Targets:
-        """Those images; with `rng` in crops, before other backgrounds, in other contrast."""
+        """A batch of the given images; with `rng`, randomly cropped, with other backgrounds and contrast."""
         images, masks = self.views[rows].float() / 255, self.masks[rows][:, None].float() / 255
         b = len(rows)
         theta = torch.tensor([[1.0, 0, 0], [0, 1, 0]]).repeat(b, 1, 1)

@@ -44,7 +44,7 @@ def make_subjects(
 
 
 def load_subjects(folder: Path, progress: bool = False) -> SubjectsInMemory:
-    """Subjects with what the judge learns from."""
+    """Subjects with the channels that the training needs."""
     return SubjectsInMemory.load(folder, geometry=GEOMETRY, progress=progress)
 
 
@@ -93,7 +93,7 @@ def train(
     """Train on the dataset `data` (see `make_subjects`); returns the path of the weights (beside:
     config, log).
 
-    The state is saved every `save_every` steps and when interrupted; the same call goes on there.
+    The state is saved every `save_every` steps and when interrupted; the same call resumes.
     `stop_after` ends this call after that many steps. Raises ValueError for a recipe other than the
     one `out` was begun with, FloatingPointError when the loss is no longer finite, BlockingIOError
     when another process trains into `out`.
