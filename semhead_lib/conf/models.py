@@ -55,7 +55,7 @@ class JudgeTrain(JudgeRecipe):
     segmentation, normals, depth and attributes from an image, evaluates it on unseen subjects, and
     writes a folder with weights, log, metrics and card. The same command resumes.
 
-    time       about ten minutes for the subjects and half an hour of training on 2 cores with the
+    time       about ten minutes for the subjects and an hour of training on 2 cores with the
                values below
     use        features=headjudge/OUT in 'semhead evaluate'; features=headjudge is the one that
                ships
@@ -114,8 +114,8 @@ class Train(BeginningSettings, TrainSettings):
     """Trains a generator on a dataset with semantic features. The same command resumes, with the
     same result as an uninterrupted training (on the same device and number of threads).
 
-    time       semhead-64: 28 images/s on 2 cores (fp32 product of 2048^3 in 100 ms), 200 kimg
-               in two hours
+    time       semhead-64: 61 images/s on 2 cores (fp32 product of 2048^3 in 80 ms), 200 kimg
+               in an hour
     many GPUs  torchrun --nproc-per-node 8 -m semhead_lib train DATA OUT ...   (or accelerate
                launch)
     see        OUT/grids/*.png, tensorboard --logdir OUT/tensorboard, semhead sample

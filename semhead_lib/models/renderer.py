@@ -26,13 +26,14 @@ from semhead_lib.ops.field import network_of_features
 class RenderSettings:
     """Sampling of rays, and the box that the planes cover.
 
-    A density grid pays on heads that are shaped: with grid, coarse and fine of 24, 32 and 10,
-    images of the shipped heads are nearer to the converged ones than with 16 + 16 samples, at 2 to
-    3 times the speed; with 48, 48 and 12 than with 24 + 24; with 64, 64 and 40 than with 48 + 48
-    (`papermill_runs/benchmarks/render_cpu.json`). For a generator that exists, `semhead sample
-    MODEL OUT grid=24 coarse=32 fine=10`, or in Python:
+    A density grid saves samples on smooth heads: with those of `semhead-64`, images with grid,
+    coarse and fine of 24, 32 and 10 were nearer to the converged ones than with 16 + 16 samples, at
+    2 to 3 times the speed; with 48, 48 and 12 than with 24 + 24; with 64, 64 and 40 than with
+    48 + 48 (`papermill_runs/benchmarks/render_cpu.json`). It misses structures that are thinner than
+    its cells: with 24 nodes, pale rims appear around heads of `semhead-128`. For a trained generator,
+    `semhead sample MODEL OUT grid=48 coarse=48 fine=24`, or in Python:
 
-        settings = dataclasses.replace(generator.renderer.settings, grid=24, coarse=32, fine=10)
+        settings = dataclasses.replace(generator.renderer.settings, grid=48, coarse=48, fine=24)
         generator.renderer.settings = settings
     """
 

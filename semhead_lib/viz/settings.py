@@ -26,7 +26,7 @@ class SampleSettings:
     images: str | None = setting(
         None,
         "path or null",
-        "a photograph of a face, frontal and cropped as the dataset's, or a folder of them",
+        "a photograph of a head from any side, cropped as the dataset's, or a folder of them",
     )
     encoder: str = setting(
         HEADCLIP,
