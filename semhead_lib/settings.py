@@ -1,8 +1,8 @@
-"""Dataclasses of settings, whose fields say their default, meaning and allowed values.
+"""Dataclasses of settings, whose fields define their default, meaning and allowed values.
 
-A library's settings and a command's configuration are such dataclasses, and this is the one place
-where a default, a range or a line of help is written: the command line, its help and the checks of
-the library read the fields. No import here is heavy, so that help is quick.
+Settings of the library and configurations of commands are such dataclasses. Defaults, ranges and
+help texts are written only there: the command line, its help and the checks of the library read the
+fields. No import here is heavy, so that help is fast.
 
 >>> from dataclasses import dataclass
 >>> @dataclass(frozen=True)
@@ -49,7 +49,7 @@ _COMPARE = {">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operato
 
 
 def setting(default: Any, allowed: str, help: str, *, key: bool = True) -> Any:
-    """A field: its default, the rule for its values (`Allowed`), what it means and its unit, and
+    """A field with its default, the rule for its values (`Allowed`), its meaning and unit, and
     whether it is a key of commands."""
     metadata = {"allowed": Allowed(allowed), "help": help, "key": key}
     if isinstance(default, (list, dict)):
@@ -69,8 +69,8 @@ def needed(allowed: str, help: str) -> Any:
 
 
 def named_values(form: str, help: str) -> Any:
-    """A field of values by names that the library knows, not the configuration: written `form`,
-    such as `generator.NAME=VALUE`, on the command line."""
+    """A field of named values whose names the library defines, not the configuration; on the
+    command line they have the form `form`, such as `generator.NAME=VALUE`."""
     return field(default_factory=dict, metadata={"form": form, "help": help})
 
 
@@ -81,8 +81,8 @@ def alternatives(default: str, flat: bool = False, **options: type) -> Any:
 
 
 def check(settings: Any) -> None:
-    """Check every field of a dataclass that has a rule. Raises ValueError naming the first that
-    breaks it, what was expected and what came."""
+    """Check every field of a dataclass that has a rule. Raises ValueError naming the first invalid
+    field, what was expected and what was found."""
     for f in fields(settings):
         value = getattr(settings, f.name)
         if "allowed" in f.metadata and not f.metadata["allowed"].has(value):
@@ -91,14 +91,14 @@ def check(settings: Any) -> None:
 
 
 def part(kind: type[Kind], settings: Any, **changes: Any) -> Kind:
-    """The dataclass `kind` made of equally named fields of another, and of changes."""
+    """The dataclass `kind` with the equally named fields of another one, and changes."""
     here = {f.name for f in fields(settings)}
     names = [name for name in inspect.signature(kind).parameters if name in here]
     return kind(**{name: getattr(settings, name) for name in names} | changes)
 
 
 def values_of(settings: Any, *without: str) -> dict[str, Any]:
-    """Fields of a dataclass by name, as they are, but for some."""
+    """Fields of a dataclass by name, except some."""
     return {f.name: getattr(settings, f.name) for f in fields(settings) if f.name not in without}
 
 

@@ -37,6 +37,11 @@ class Results:
     study: dict[str, Any]  # study.json
     heads: dict[str, Path]  # run, or run-azimuth-DEGREES -> image of its heads
 
+    @property
+    def baseline(self) -> dict[str, Any]:
+        """The level of each factor from which the runs differ."""
+        return FACTORS | self.study.get("baseline", {})
+
     def of(self, **levels: Any) -> pd.DataFrame:
         """Metrics of the runs at these levels of factors, all other factors as in the baseline; any
         seed.
@@ -46,19 +51,20 @@ class Results:
         if unknown := sorted(set(levels) - set(FACTORS)):
             raise ValueError(f"factors are {', '.join(FACTORS)}, got {unknown[0]}")
         rows = self.metrics
-        for name, level in {**FACTORS, **levels}.items():
+        for name, level in {**self.baseline, **levels}.items():
             rows = rows[rows[name].astype(str) == str(level)]
         return rows
 
     def levels(self, factor: str) -> list[str]:
         """Levels of a factor that have finished runs, all else as in the baseline; the baseline's
         first."""
-        others = {name: level for name, level in FACTORS.items() if name != factor}
+        others = {name: level for name, level in self.baseline.items() if name != factor}
         rows = self.metrics
         for name, level in others.items():
             rows = rows[rows[name].astype(str) == str(level)]
         found = list(dict.fromkeys(rows[factor].astype(str)))
-        return sorted(found, key=lambda level: (level != str(FACTORS[factor]), found.index(level)))
+        first = str(self.baseline[factor])
+        return sorted(found, key=lambda level: (level != first, found.index(level)))
 
 
 def load_results(folder: Path | str) -> Results:

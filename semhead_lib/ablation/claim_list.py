@@ -98,11 +98,38 @@ CLAIMS = (
         {},
         {"mode": "semantic+view"},
     ),
-    Claim("ViCiCo: better heads than without", "frechet", -1, {}, {"vicico": "off"}),
-    Claim("… that follow their condition more", "condition_recall_5", 1, {}, {"vicico": "off"}),
-    Claim("… whose sides agree more", "cross_view_recall_5", 1, {}, {"vicico": "off"}, scope="180"),
-    Claim("… with fewer faces on their backs", "face_on_back", -1, {}, {"vicico": "off"}),
-    Claim("… whose backs are less like fronts", "mirrored_back", -1, {}, {"vicico": "off"}),
+    Claim(
+        "ViCiCo: better heads than without", "frechet", -1, {"vicico": "both"}, {"vicico": "off"}
+    ),
+    Claim(
+        "… that follow their condition more",
+        "condition_recall_5",
+        1,
+        {"vicico": "both"},
+        {"vicico": "off"},
+    ),
+    Claim(
+        "… whose sides agree more",
+        "cross_view_recall_5",
+        1,
+        {"vicico": "both"},
+        {"vicico": "off"},
+        scope="180",
+    ),
+    Claim(
+        "… with fewer faces on their backs",
+        "face_on_back",
+        -1,
+        {"vicico": "both"},
+        {"vicico": "off"},
+    ),
+    Claim(
+        "… whose backs are less like fronts",
+        "mirrored_back",
+        -1,
+        {"vicico": "both"},
+        {"vicico": "off"},
+    ),
     Claim(
         "Its view term alone: fewer faces on backs than without",
         "face_on_back",

@@ -19,7 +19,6 @@ from semhead_lib.ablation.analysis import (
     spread,
 )
 from semhead_lib.ablation.claim_list import CLAIMS, OTHER, Claim
-from semhead_lib.ablation.plan import FACTORS
 from semhead_lib.conditioning.cameras import FRONT
 from semhead_lib.metrics.names import display_name
 
@@ -75,7 +74,9 @@ def _named_levels(results: Results, side: Mapping[str, Any]) -> dict[str, Any]:
     """With the level of this study in place of OTHER, which stays where there is none."""
     levels = dict(side)
     for factor in [name for name, level in side.items() if level == OTHER]:
-        found = [level for level in results.levels(factor) if level != str(FACTORS[factor])]
+        found = [
+            level for level in results.levels(factor) if level != str(results.baseline[factor])
+        ]
         levels[factor] = found[0] if found else OTHER
     return levels
 

@@ -16,7 +16,8 @@ papermill_runs/profiles/ablations:
 
 What a run may set: parameters of 04_training (mode, source, features, seed, ...), settings of
 `semhead train`, `data` (the name of a dataset), and `vicico` (both, off, view, condition or joint;
-both-0.1 gives each of its terms the weight 0.1). A dataset that is `part_of` another has its first
+both-0.1 gives each of its terms the weight 0.1). Runs differ from a baseline in one factor: the
+levels of FACTORS, or what `common` says of them. A dataset that is `part_of` another has its first
 subjects, and of each as many views, spread around the head: it is not rendered again. A `source` is
 one of conditioning/sources.py, or an encoder's name. What a sweep does not name is the baseline's;
 `condition_until_kimg=end` removes no condition. A run that two sweeps ask for is executed once.
@@ -43,7 +44,9 @@ from semhead_lib.reproduce.profiles import Step, check_parameters, find_profile
 from semhead_lib.training.settings import TrainSettings
 
 NOTEBOOK = "04_training"
-FACTORS = {  # columns of the table, in the order of names; their levels in the baseline
+# Columns of the table, in the order of names; their levels in the baseline, unless a study's `common`
+# says otherwise.
+FACTORS: dict[str, Any] = {
     "mode": "semantic",
     "vicico": "both",
     "views_per_subject": 4,
@@ -91,6 +94,7 @@ class Study:
     runs: tuple[PlannedRun, ...]
     resolution: int  # pixels a side, of the datasets
     encoder: str
+    baseline: dict[str, Any]  # the level of each of FACTORS from which runs differ
 
     @property
     def folder(self) -> Path:
@@ -160,12 +164,13 @@ def _study(path: Path, content: dict[str, Any]) -> Study:
         )
     common = old_names.today(old_names.SETTINGS, content["common"])
     encoder = common.pop("encoder", "headclip-64")
+    baseline = {name: common.pop(name, level) for name, level in FACTORS.items()}
+    baseline["condition_until_kimg"] = baseline["condition_until_kimg"] or "end"  # null
     runs: dict[str, PlannedRun] = {}
     for factor, line in content["sweeps"].items():
         for levels in _expanded(f"{path}: {factor}", str(line)):
-            run = _planned(
-                {**FACTORS, "seed": 0, **common, **levels}, encoder, datasets, f"{path}: {factor}"
-            )
+            given = {**baseline, "seed": 0, **common, **levels}
+            run = _planned(given, baseline, encoder, datasets, f"{path}: {factor}")
             if runs.setdefault(run.name, run) != run:
                 raise UsageError(
                     f"{path}: {factor}: two different runs are called {run.name}: sweep one "
@@ -174,7 +179,7 @@ def _study(path: Path, content: dict[str, Any]) -> Study:
     sizes = {preset(run.parameters["preset"]).resolution for run in runs.values()}
     if len(sizes) != 1:
         raise UsageError(f"{path}: all runs must make images of one size, got {sorted(sizes)}")
-    return Study(path.stem, path, datasets, tuple(runs.values()), sizes.pop(), encoder)
+    return Study(path.stem, path, datasets, tuple(runs.values()), sizes.pop(), encoder, baseline)
 
 
 def _expanded(where: str, line: str) -> list[dict[str, Any]]:
@@ -198,18 +203,22 @@ def _expanded(where: str, line: str) -> list[dict[str, Any]]:
 
 
 def _planned(
-    given: dict[str, Any], encoder: str, datasets: dict[str, DatasetPlan], where: str
+    given: dict[str, Any],
+    baseline: dict[str, Any],
+    encoder: str,
+    datasets: dict[str, DatasetPlan],
+    where: str,
 ) -> PlannedRun:
     """A run from what it sets: its name, its levels, and the parameters of its notebook."""
     if given["condition_until_kimg"] is None:
-        given["condition_until_kimg"] = FACTORS["condition_until_kimg"]
+        given["condition_until_kimg"] = "end"
     levels = {name: given[name] for name in (*FACTORS, "seed")}
     data, vicico = given.pop("data"), given.pop("vicico")
     known_data = [d for d in datasets if d != UNSEEN]
     if data not in known_data:
         raise UsageError(f"{where}: data must be one of {', '.join(known_data)}, got {data!r}")
     given |= _weights(str(vicico), where)
-    if given["condition_until_kimg"] == FACTORS["condition_until_kimg"]:
+    if given["condition_until_kimg"] == "end":
         del given["condition_until_kimg"]
     views = given["views_per_subject"]
     if not isinstance(views, int) or views < 1:
@@ -241,7 +250,7 @@ def _planned(
         word for name, value in sorted(given.items()) for word in _words(name, value)
     )
     parameters |= {"options": options, "judged": "", "encoder": encoder}
-    return PlannedRun(_name(levels), levels, parameters, data)
+    return PlannedRun(_name(levels, baseline), levels, parameters, data)
 
 
 def _weights(vicico: str, where: str) -> dict[str, float]:
@@ -277,13 +286,13 @@ def _words(name: str, value: Any) -> list[str]:
     return [f"{name}={text}"]
 
 
-def _name(levels: dict[str, Any]) -> str:
+def _name(levels: dict[str, Any], baseline: dict[str, Any]) -> str:
     """The mode, what else differs from the baseline, and the seed, in letters that every file
     system takes."""
     words = [str(levels["mode"])]
     words += [
         f"{name}-{levels[name]}"
         for name in FACTORS
-        if name != "mode" and levels[name] != FACTORS[name]
+        if name != "mode" and levels[name] != baseline[name]
     ]
     return "_".join(re.sub(r"[^\w.-]+", "-", word) for word in [*words, f"seed-{levels['seed']}"])

@@ -16,7 +16,7 @@ class StudySettings:
         "text or null",
         "runs to execute, by name or its beginning, separated by commas; null = all",
     )
-    ignore_code: bool = setting(False, "bool", "keep what was finished or begun with other sources")
+    ignore_code: bool = setting(False, "bool", "keep results that were made with other source code")
     dry_run: bool = setting(False, "bool", "list the runs and what would be executed, and stop")
     report: bool = setting(True, "bool", "execute notebook 05 on the results")
 
@@ -31,4 +31,6 @@ class ContestSettings:
         "designs to train, by name or its beginning, separated by commas; null = all",
     )
     workers: int = setting(2, "int >= 1", "designs at a time, one core each")
-    dry_run: bool = setting(False, "bool", "say how many there are and what is left, and stop")
+    dry_run: bool = setting(
+        False, "bool", "print the number of trainings and what is left, and stop"
+    )

@@ -131,6 +131,7 @@ def _described(study: Study, root: Path) -> dict[str, Any]:
     return {
         "study": study.name,
         "command": f"semhead ablate {study.name}",
+        "baseline": study.baseline,
         "plan": (root / study.file).read_text(encoding="utf-8"),
         "commits": sorted(
             {

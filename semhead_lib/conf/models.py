@@ -32,9 +32,9 @@ from semhead_lib.viz.settings import SampleSettings
 
 @dataclass(frozen=True)
 class HeadclipTrain(HeadclipRecipe):
-    """Makes parametric subjects, trains a small open_clip model on them and their captions, judges
-    it on subjects of other seeds, and writes a model folder: weights, vocabulary, configuration,
-    log, metrics and card. The same command resumes.
+    """Makes parametric subjects, trains a small open_clip model on them and their captions,
+    evaluates it on subjects of other seeds, and writes a model folder: weights, vocabulary,
+    configuration, log, metrics and card. The same command resumes.
 
     time       about 20 minutes for the subjects and 80 minutes of training on 2 cores with the
                values below
@@ -43,40 +43,34 @@ class HeadclipTrain(HeadclipRecipe):
 
     out: str = needed("path", "model folder to write; new, empty, or begun by the same command")
     data: str = setting(
-        "datasets/headclip", "path", "where the datasets of subjects are made, or were made before"
+        "datasets/headclip", "path", "folder of the subjects' datasets, made if missing"
     )
-    workers: int = setting(0, "int >= 0", "processes that make subjects; 0 = one a core")
-    device: str = setting(
-        "auto", "auto | cpu | cuda", "where to train; auto = the GPU where there is one"
-    )
+    workers: int = setting(0, "int >= 0", "processes that make subjects; 0 = one per core")
+    device: str = setting("auto", "auto | cpu | cuda", "auto = GPU if available")
 
 
 @dataclass(frozen=True)
 class JudgeTrain(JudgeRecipe):
-    """Makes parametric subjects of a seed that nothing else uses, trains headjudge to tell the
-    class of the surface, normals, depth and attributes of every image, judges it on unseen subjects,
-    and writes a folder with weights, log, metrics and card. The same command resumes.
+    """Makes parametric subjects of a seed that nothing else uses, trains headjudge to predict
+    segmentation, normals, depth and attributes from an image, evaluates it on unseen subjects, and
+    writes a folder with weights, log, metrics and card. The same command resumes.
 
-    time       about ten minutes for the subjects and half an hour of training on 2 cores with the
+    time       about ten minutes for the subjects and an hour of training on 2 cores with the
                values below
     use        features=headjudge/OUT in 'semhead evaluate'; features=headjudge is the one that
                ships
     """
 
     out: str = needed("path", "folder to write; new, empty, or begun by the same command")
-    data: str = setting(
-        "datasets/headjudge", "path", "where the subjects are made, or were made before"
-    )
-    workers: int = setting(0, "int >= 0", "processes that make subjects; 0 = one a core")
-    device: str = setting(
-        "auto", "auto | cpu | cuda", "where to train; auto = the GPU where there is one"
-    )
+    data: str = setting("datasets/headjudge", "path", "folder of the subjects, made if missing")
+    workers: int = setting(0, "int >= 0", "processes that make subjects; 0 = one per core")
+    device: str = setting("auto", "auto | cpu | cuda", "auto = GPU if available")
 
 
 @dataclass(frozen=True)
 class FrontalTrain(FrontalRecipe):
-    """Trains a small network that predicts the feature of a subject's frontal view from a view from
-    any side, as it is or made to look like a photograph; judges it on other subjects, and writes a
+    """Trains a small network that predicts the feature of a subject's frontal view from any view,
+    as rendered or made to look like a photograph; evaluates it on other subjects, and writes a
     folder with weights, log, metrics and card. The same command resumes.
 
     time       on 2400 subjects of 4 views, 5 minutes on a core, nearly all of them for encoding
@@ -92,14 +86,14 @@ class FrontalTrain(FrontalRecipe):
     encoder: str = setting(
         HEADCLIP, "text", "whose features: headclip-64, an open_clip MODEL/WEIGHTS, or a folder"
     )
-    device: str = setting("auto", "auto | cpu | cuda", "auto = the GPU where there is one")
+    device: str = setting("auto", "auto | cpu | cuda", "auto = GPU if available")
 
 
 @dataclass(frozen=True)
 class FinderTrain(FinderRecipe):
     """Trains a small network that finds a head in a photograph, from any side: its camera, its crop
-    and its mask; judges it on photographs of other subjects, and writes a folder with weights, log,
-    metrics and card. The same command resumes.
+    and its mask; evaluates it on photographs of other subjects, and writes a folder with weights,
+    log, metrics and card. The same command resumes.
 
     time       8200 batches in 90 minutes on a core
     use        the one that ships is used wherever a photograph is read; another one in Python, by
@@ -110,19 +104,18 @@ class FinderTrain(FinderRecipe):
     out: str = needed("path", "folder to write; new, empty, or begun by the same command")
     unseen: str = needed("path", "dataset of other subjects, of which 200 views judge")
     init: str | None = setting(
-        None, "path or null", "folder of a head finder to begin with; null = random weights"
+        None, "path or null", "folder of a head finder to start from; null = random weights"
     )
-    device: str = setting("auto", "auto | cpu | cuda", "auto = the GPU where there is one")
+    device: str = setting("auto", "auto | cpu | cuda", "auto = GPU if available")
 
 
 @dataclass(frozen=True)
 class Train(BeginningSettings, TrainSettings):
-    """Trains a generator on a dataset with semantic features. The same command goes on where it
-    was stopped, and gives the numbers of a training that never stopped (on one device and
-    number of threads).
+    """Trains a generator on a dataset with semantic features. The same command resumes, with the
+    same result as an uninterrupted training (on the same device and number of threads).
 
-    time       semhead-64: 28 images/s on 2 cores (fp32 product of 2048^3 in 100 ms), 200 kimg
-               in two hours
+    time       semhead-64: 61 images/s on 2 cores (fp32 product of 2048^3 in 80 ms), 200 kimg
+               in an hour
     many GPUs  torchrun --nproc-per-node 8 -m semhead_lib train DATA OUT ...   (or accelerate
                launch)
     see        OUT/grids/*.png, tensorboard --logdir OUT/tensorboard, semhead sample
@@ -135,14 +128,14 @@ class Train(BeginningSettings, TrainSettings):
         " pack'",
     )
     out: str = needed("path", "folder to write; new, empty, or begun by the same command")
-    device: str = setting("auto", "auto | cpu | cuda", "auto = the GPU where there is one")
+    device: str = setting("auto", "auto | cpu | cuda", "auto = GPU if available")
 
 
 @dataclass(frozen=True)
 class Reconstruct(ReconstructionSettings):
-    """Teaches a generator to reconstruct the subjects of a dataset that has depth maps, before any
-    discriminator: a beginning for 'semhead train ... init=OUT/generator'. The same command goes
-    on where it was stopped.
+    """Trains a generator to reconstruct the subjects of a dataset with depth maps, without a
+    discriminator by default: a warm start for 'semhead train ... init=OUT/generator'. The same
+    command resumes.
 
     time       semhead-128: 50 images/s on a core; heads after 30 kimg, faces after some hundred
     see        OUT/grids/*.png: subjects above their reconstructions, below them heads of drawn
@@ -156,30 +149,30 @@ class Reconstruct(ReconstructionSettings):
     )
     out: str = needed("path", "folder to write; new, empty, or begun by the same command")
     limit: int | None = setting(
-        None, "int >= 2 or null", "first subjects of the dataset to train on; null = all"
+        None, "int >= 2 or null", "train on the first N subjects only; null = all"
     )
     views_limit: int | None = setting(
         None,
         "int >= 1 or null",
-        "views of each subject to train on, spread evenly over all of its views; null = all",
+        "views of each subject to train on, evenly spread; null = all",
     )
     init: str | None = setting(
         None, "path or null", "folder of a generator to begin with, and of its encoder, if there"
     )
-    device: str = setting("auto", "auto | cpu | cuda", "auto = the GPU where there is one")
+    device: str = setting("auto", "auto | cpu | cuda", "auto = GPU if available")
 
 
 @dataclass(frozen=True)
 class Evaluate(ImageSetSettings, EvaluationSettings):
-    """Judges a generator on subjects it was not trained on: distances, recall and diversity for
-    every side of a head, its directional bias, its faces, its detail at each frequency, how it
-    follows its condition, whether all sides agree. Writes OUT (JSON: every metric with its
-    protocol and interval) and prints the tables, generated / real in its place. Where OUT does
-    not end in .json, it is a folder: metrics.json, a page (index.html), quality.svg, heads.webp.
+    """Evaluates a generator on subjects it was not trained on: distances, recall and diversity at
+    each azimuth, directional bias, faces, power spectrum, adherence to the condition, and
+    multi-view consistency. Writes OUT (JSON: every metric with its protocol and interval) and
+    prints the tables, generated / real heads. If OUT does not end in .json, it is a folder with
+    metrics.json, a page (index.html), quality.svg and heads.webp.
 
     MODEL may also be images of heads that any generator has rendered, a folder or zip in EG3D's
     form; or a function, module:function or file.py:function, called with seeds [B] and cameras
-    [B, 25]. Everything that needs no semantic condition is measured (docs/compare.md).
+    [B, 25]. All metrics that need no semantic condition are measured (docs/compare.md).
     """
 
     model: str = needed(
@@ -196,11 +189,11 @@ class Evaluate(ImageSetSettings, EvaluationSettings):
     features: str = setting(
         HEADJUDGE,
         "text",
-        "that distances are taken in: headjudge, headjudge/FOLDER, headclip-64, an open_clip "
+        "features for distances: headjudge, headjudge/FOLDER, headclip-64, an open_clip "
         "MODEL/WEIGHTS, inception or dinov2",
     )
-    encoder: str = setting(HEADCLIP, "text", "of the conditions, and of semantic agreement")
-    device: str = setting("auto", "auto | cpu | cuda", "auto = the GPU where there is one")
+    encoder: str = setting(HEADCLIP, "text", "encoder of the conditions and of semantic metrics")
+    device: str = setting("auto", "auto | cpu | cuda", "auto = GPU if available")
 
     def __post_init__(self) -> None:
         EvaluationSettings.__post_init__(self)
@@ -208,11 +201,11 @@ class Evaluate(ImageSetSettings, EvaluationSettings):
 
 @dataclass(frozen=True)
 class Compare(ComparisonSettings):
-    """Judges generators by one protocol and shows them side by side: one table, one plot of quality
-    by azimuth, heads of each, and a page (OUT/index.html). A generator is what 'semhead evaluate'
-    takes as MODEL, or a metrics.json that it wrote; what was not measured alike is refused. Sets
-    of images that were rendered by a plan of 'semhead render-plan' decide how many heads are judged
-    and from which cameras. The same command continues with what is not finished.
+    """Evaluates generators by one protocol and shows them side by side: one table, one plot of
+    quality by azimuth, heads of each, and a page (OUT/index.html). A generator is what 'semhead
+    evaluate' takes as MODEL, or a metrics.json that it wrote; metrics with different protocols are
+    refused. If images were rendered from a plan of 'semhead render-plan', the plan fixes the heads
+    and cameras for all. The same command resumes.
     """
 
     generators: list[str] = needed(
@@ -226,9 +219,9 @@ class Compare(ComparisonSettings):
         "path or null",
         "dataset to judge against, as DATA of evaluate; needed unless all are metrics.json",
     )
-    features: str = setting(HEADJUDGE, "text", "that distances are taken in, as for evaluate")
-    encoder: str = setting(HEADCLIP, "text", "of the conditions, and of semantic agreement")
-    device: str = setting("auto", "auto | cpu | cuda", "auto = the GPU where there is one")
+    features: str = setting(HEADJUDGE, "text", "features for distances, as for evaluate")
+    encoder: str = setting(HEADCLIP, "text", "encoder of the conditions and of semantic metrics")
+    device: str = setting("auto", "auto | cpu | cuda", "auto = GPU if available")
 
 
 @dataclass(frozen=True)
@@ -246,28 +239,28 @@ class RenderPlan(PlanSettings):
 
 @dataclass(frozen=True)
 class Sample(SampleSettings):
-    """Images of heads from all around: OUT/heads.png (a row a head), OUT/heads.mp4 (all of them
-    turning), OUT/heads.json. Conditions come from texts or photographs, else they are drawn
-    from the features that the generator keeps.
+    """Renders heads from all around: OUT/heads.png (one row per head), OUT/heads.mp4 (a turntable
+    video), OUT/heads.json. Conditions come from texts or photographs, or else are sampled from the
+    features stored with the generator.
     """
 
     model: str = needed(
         "path",
-        "generator: the name of one that ships with the package, or a folder of 'semhead train'",
+        "name of a shipped generator, or folder of 'semhead train'",
     )
     out: str = needed("path", "folder to write")
-    device: str = setting("auto", "auto | cpu | cuda", "auto = the GPU where there is one")
+    device: str = setting("auto", "auto | cpu | cuda", "auto = GPU if available")
 
 
 @dataclass(frozen=True)
 class Rejection(CurveSettings):
-    """What 'semhead sample reject=...' costs and gains: Fréchet distance, recall and diversity
-    against the share of heads that is rejected, as OUT/curve.json and OUT/curve.svg.
+    """Measures 'semhead sample reject=...': Fréchet distance, recall and diversity against the
+    share of rejected heads, as OUT/curve.json and OUT/curve.svg.
     """
 
     model: str = needed(
         "path",
-        "generator: the name of one that ships with the package, or a folder of 'semhead train'",
+        "name of a shipped generator, or folder of 'semhead train'",
     )
     data: str = needed(
         "path",
@@ -275,7 +268,7 @@ class Rejection(CurveSettings):
         "with a seed of its own",
     )
     out: str = needed("path", "folder to write")
-    device: str = setting("auto", "auto | cpu | cuda", "auto = the GPU where there is one")
+    device: str = setting("auto", "auto | cpu | cuda", "auto = GPU if available")
 
 
 @dataclass(frozen=True)
@@ -284,51 +277,51 @@ class Photographs:
 
     photos: list[str] = needed(
         "paths",
-        "photographs (JPEG, PNG, WebP), or folders of them; a dataset.json beside them gives "
-        "cameras",
+        "photographs (JPEG, PNG, WebP) or folders of them; cameras are read from a dataset.json "
+        "beside them",
     )
-    out: str = needed("path", "folder to write; what it has finished is not done again")
+    out: str = needed("path", "folder to write; finished photographs are skipped")
     model: str = setting(
         "semhead-128",
         "path",
-        "generator: the name of one that ships with the package, or a folder of 'semhead train'",
+        "name of a shipped generator, or folder of 'semhead train'",
     )
 
 
 @dataclass(frozen=True)
 class Invert(Files, InversionSettings, InverterSettings, Photographs):
-    """From photographs to heads: OUT/NAME/ gets report.png and report.html, the latent and the
-    tuned generator, a video of the head turning, its mesh (GLB) and metrics.json. Photographs
-    in one subfolder of a folder show one person.
+    """Fits heads to photographs. Writes to OUT/NAME/: report.png and report.html, w+ and the tuned
+    generator, a turntable video, meshes (GLB), splats and metrics.json. Photographs in one
+    subfolder are taken to show one person.
     """
 
     encoder: str = setting(
-        HEADCLIP, "text", "that makes the condition; the one the generator was trained with"
+        HEADCLIP, "text", "encoder of the condition; must be the one the generator was trained with"
     )
     features: str = setting(
         HEADJUDGE,
         "text",
-        "whose maps judge how alike images look: headjudge, headclip-64, an open_clip "
-        "MODEL/WEIGHTS, inception or dinov2",
+        "feature maps for perceptual distances in the report: headjudge, headclip-64, an "
+        "open_clip MODEL/WEIGHTS, inception or dinov2",
     )
-    device: str = setting("auto", "auto | cpu | cuda", "auto = the GPU where there is one")
+    device: str = setting("auto", "auto | cpu | cuda", "auto = GPU if available")
 
 
 @dataclass(frozen=True)
 class InverterTrain(EncoderRecipe):
-    """Trains a style encoder on heads that the generator makes itself, and writes
-    OUT/style_encoder.safetensors. In the generator's folder it serves 'semhead invert
+    """Trains an encoder from images to w on heads of the generator, and writes
+    OUT/style_encoder.safetensors. Put it into the generator's folder for 'semhead invert
     start=encoder'. The same command resumes.
     """
 
     model: str = needed(
         "path",
-        "generator: the name of one that ships with the package, or a folder of 'semhead train'",
+        "name of a shipped generator, or folder of 'semhead train'",
     )
     out: str = needed("path", "folder to write; new, empty, or begun by the same command")
     encoder: str = setting(
         HEADCLIP,
         "text",
-        "that makes the condition of an image; the one the generator was trained with",
+        "encoder of the condition; must be the one the generator was trained with",
     )
-    device: str = setting("auto", "auto | cpu | cuda", "auto = the GPU where there is one")
+    device: str = setting("auto", "auto | cpu | cuda", "auto = GPU if available")

@@ -17,38 +17,44 @@ class Local:
     devices: str = setting(
         "auto",
         "text",
-        "numbers of GPUs, as 0,1; or cpu, and cpu,cpu for two runs that share it; auto = all GPUs, "
-        "or as many runs as the CPU's cores and memory have room for",
+        "GPU numbers, such as 0,1; or cpu, or cpu,cpu for two runs that share it; auto = all "
+        "GPUs, or as many runs as CPU cores and memory allow",
     )
 
 
 @dataclass(frozen=True)
 class Slurm:
-    """As jobs of a SLURM cluster, through hydra-submitit-launcher (extra `cluster`): one job a
+    """As jobs of a SLURM cluster, through hydra-submitit-launcher (extra `cluster`): one job per
     run. Submit from a machine that shares this folder with the nodes; the command waits for its
     jobs.
     """
 
-    partition: str | None = setting(None, "text or null", "of the cluster; null = its default")
-    account: str | None = setting(None, "text or null", "that pays for the jobs; null = yours")
-    gpus: int = setting(1, "int >= 0", "of each run")
-    cpus: int = setting(8, "int >= 1", "cores of each run")
-    memory_gb: int = setting(32, "int >= 1", "of each run")
+    partition: str | None = setting(
+        None, "text or null", "partition of the cluster; null = its default"
+    )
+    account: str | None = setting(
+        None, "text or null", "account that pays for the jobs; null = yours"
+    )
+    gpus: int = setting(1, "int >= 0", "per run")
+    cpus: int = setting(8, "int >= 1", "cores per run")
+    memory_gb: int = setting(32, "int >= 1", "per run")
     hours: int = setting(
-        24, "int >= 1", "that a run may take; the same command goes on with one that took longer"
+        24, "int >= 1", "time limit of a run; the same command continues a run that took longer"
     )
     at_once: int = setting(16, "int >= 1", "jobs at a time")
     executor: str = setting(
-        "slurm", "slurm | local", "of submitit; local = processes here, to try it"
+        "slurm",
+        "slurm | local",
+        "executor of submitit; local = processes on this machine, for tests",
     )
 
 
 @dataclass(frozen=True)
 class Reproduce(ReproduceSettings):
     """Executes the notebooks of papermill_runs/profiles/PROFILE.yaml, each after those that it
-    reads, into papermill_runs/PROFILE/RUN/. The same command goes on behind the last finished notebook.
-    Notebooks whose parameters, code or inputs changed are executed again; what they had written
-    is set aside as NOTEBOOK.previous.
+    reads, into papermill_runs/PROFILE/RUN/. The same command resumes after the last finished
+    notebook. Notebooks whose parameters, code or inputs changed are executed again; their old
+    results are moved to NOTEBOOK.previous.
     """
 
     profile: str = needed("text", "name of a profile, or path of a profile's YAML file")
@@ -60,9 +66,9 @@ class Reproduce(ReproduceSettings):
 @dataclass(frozen=True)
 class Ablate(StudySettings):
     """Executes the trainings of a study, papermill_runs/profiles/ablations/STUDY.yaml, each by its
-    notebook, into papermill_runs/ablations/STUDY/RUN/; collects a table with a row for each
-    run, azimuth and metric; and executes notebook 05 on it. The same command goes on: with what
-    was interrupted, with what failed, with what is new.
+    notebook, into papermill_runs/ablations/STUDY/RUN/; collects a table with a row for each run,
+    azimuth and metric; and executes notebook 05 on it. The same command continues with runs that
+    were interrupted, that failed, or that are new.
     """
 
     study: str = needed("text", "name of a study, or path of its YAML file")
@@ -72,9 +78,8 @@ class Ablate(StudySettings):
 @dataclass(frozen=True)
 class Contest(ContestSettings):
     """Trains designs of a generator, papermill_runs/profiles/designs/CONTEST.yaml, each for the
-    same minutes of one core, judges them, and collects a table with the metrics and heads of
-    each in papermill_runs/designs/CONTEST/results. The same command goes on with what is not
-    finished.
+    same time on one core, evaluates them, and collects a table with the metrics and heads of each
+    in papermill_runs/designs/CONTEST/results. The same command resumes.
     """
 
     contest: str = needed("text", "name of a contest, or path of its YAML file")
@@ -82,8 +87,8 @@ class Contest(ContestSettings):
 
 @dataclass(frozen=True)
 class Doctor:
-    """Versions, devices, compiled ops, optional models, disk. Exit code 1 when something needed is
-    missing or broken.
+    """Reports versions, devices, compiled ops, optional models and disk space. The exit code is 1
+    if something required is missing or broken.
     """
 
     json: bool = setting(False, "bool", "print the findings as JSON")

@@ -1,9 +1,8 @@
-"""Metrics of what people look at: the faces of heads, and how much detail images have at each
-spatial frequency.
+"""Metrics of faces, and of the detail in images at each spatial frequency.
 
-Metrics over all views say little of a face, which fills a twentieth of them. What cannot be
+Metrics over all views say little about faces, which fill a twentieth of the pixels. What cannot be
 measured is left out: faces in images of less than 64 pixels a side (`face_crops.LEAST_SIDE`), or of
-too few heads; frequencies above half the pixels; how often faces are found where hardly one is
+too few heads; frequencies above the Nyquist limit; the rate of detected faces if hardly any face is
 found on real heads.
 """
 
@@ -86,7 +85,7 @@ def front_distances(
     """frechet_front and kernel_front, generated and real: the distances of frontal images alone, at
     azimuth and elevation 0.
 
-    With the front as condition camera, the first is what the paper calls FID-front, as we read it.
+    With the front as condition camera, the first is FID-front as we understand the paper.
     """
     reference, matched = reference_stats.fronts
     n, gamma = len(matched), reference_stats.extractor.gamma
@@ -116,7 +115,7 @@ def front_distances(
 
 def power_ratios(samples: Samples, reference_stats: ReferenceStatistics) -> tuple[Metrics, Metrics]:
     """power_8-12 and so on, generated and real: power of all views over that of the reference, by
-    bands of cycles an image; 1 is as it should be, less is blurred."""
+    bands of cycles an image; 1 is ideal, less means blur."""
     reference, matched = reference_stats.power
     judged, n = head_band_power(samples.images), len(reference_stats.matched)
     images, interval = n * samples.images.shape[1], interval_of_splits(reference_stats)

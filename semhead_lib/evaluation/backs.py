@@ -1,4 +1,4 @@
-"""What is wrong with backs of heads: a face on them, or a front in their place.
+"""Artefacts on the backs of heads: a face on the back, or a mirrored front.
 
 face_on_back             share of the pixels that headjudge calls eyes, brows or lips, in views
                          more than 120 degrees from the front (faces_on_backs.py)
@@ -54,7 +54,7 @@ def mirrored_backs(
     judged: BinnedFeatures, made: str, reference_stats: ReferenceStatistics
 ) -> tuple[Metrics, Metrics]:
     """mirrored_back, generated and real, of the views in the bin opposite to the front; the axis is
-    that of the reference, which shares nobody with either."""
+    fitted to the reference, which has other subjects."""
     opposite, odd = divmod(reference_stats.bins.count, 2)
     if odd:  # no bin is opposite to the front
         return {}, {}

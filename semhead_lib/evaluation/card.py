@@ -19,10 +19,10 @@ _LEFT_OUT = ("consistency_l1", "consistency_seen_twice")  # of all views: psnr s
 
 
 def metrics_section(found: Evaluation, subjects: str) -> str:
-    """Markdown: how it was measured and in which features, all metrics over all views, and those of
-    each side.
+    """Markdown: the protocol and the features, all metrics over all views, and those of each
+    azimuth bin.
 
-    `subjects` says who they are that the generator is judged on, such as "parametric, seed 2".
+    `subjects` describes the evaluation subjects, such as "parametric, seed 2".
     """
     overall = found.generated[ALL]
     p = overall["frechet"].protocol

@@ -1,4 +1,4 @@
-"""Several generators side by side: judged by one protocol, in one table, one plot and one page."""
+"""Comparison of several generators by one protocol: one table, one plot and one page."""
 
 from __future__ import annotations
 
@@ -64,10 +64,11 @@ def compare(
     device: str = "cpu",
     progress: bool = True,
 ) -> list[Entry]:
-    """Judge generators (what `source_of` takes) against one dataset and write a page; the same call
-    goes on. What ends in .json was written by `semhead evaluate` and is taken as it is.
+    """Evaluate generators (as `source_of` takes them) against one dataset and write a page; the
+    same call resumes. Names that end in .json are results of `semhead evaluate` and are used as
+    they are.
 
-    Raises ValueError where two were not measured by one protocol, in data or in settings.
+    Raises ValueError if two protocols differ in data or settings.
     """
     out, sets = Path(out), sets or ImageSetSettings()
     check_out(out, reference, *generators)
@@ -143,7 +144,7 @@ def compare(
 
 
 def check_comparable(one: Entry, other: Entry) -> None:
-    """Raise ValueError naming the first metric that was measured otherwise, and in what."""
+    """Raise ValueError naming the first metric whose protocol differs, and the difference."""
     for scope, named in one.found.generated.items():
         for metric, mine in named.items():
             its = other.found.generated.get(scope, {}).get(metric)

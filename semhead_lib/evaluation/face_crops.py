@@ -1,5 +1,4 @@
-"""Faces cut out of images of heads by their cameras, so that metrics look at what people look
-at."""
+"""Face crops of images of heads, located by their cameras."""
 
 from __future__ import annotations
 
@@ -40,7 +39,7 @@ class FaceFeatures:
         cameras: Tensor,  # [N, V, 25]
         encode: Callable[[Tensor], Tensor],  # [F, 3, S / 2, S / 2] uint8 -> [F, D]
     ) -> FaceFeatures | None:
-        """None where images are smaller than LEAST_SIDE or no view is near the front."""
+        """None if images are smaller than LEAST_SIDE or no view is near the front."""
         near = frontal(cameras.flatten(0, 1))
         if images.shape[-1] < LEAST_SIDE or not near.any():
             return None

@@ -1,5 +1,5 @@
-"""Parts of a face in views from behind, as headjudge sees them: the one that ships, whatever other
-metrics are measured in."""
+"""Parts of a face in views from behind, as classified by the shipped headjudge, whatever features
+other metrics use."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class FacesOnBacks:
 
     @classmethod
     def of(cls, samples: Samples, device: str = "cpu") -> FacesOnBacks | None:
-        """Of the heads that are seen from behind; None where there is none."""
+        """Shares for the heads with views from behind; None if there are none."""
         azimuth = orbit_angles(samples.cameras.flatten(0, 1))[:, 0].abs()
         behind = (azimuth > BEYOND).reshape(samples.cameras.shape[:2])
         if not behind.any():
@@ -53,7 +53,7 @@ class FacesOnBacks:
 
 @torch.no_grad()
 def face_shares(images: Tensor, device: str = "cpu") -> Tensor:  # [B, 3, S, S] uint8 -> [B]
-    """Share of each image's pixels that headjudge calls eyes, brows or lips, float64."""
+    """Share of each image's pixels that headjudge classifies as eyes, brows or lips, float64."""
     judge = _judge(device)
     face = torch.tensor([judge.config.classes.index(name) for name in FACE], device=device)
     shares = []

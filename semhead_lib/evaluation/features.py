@@ -1,8 +1,8 @@
-"""Feature extractors: what the distances between distributions of images are measured in.
+"""Feature extractors for distances between distributions of images.
 
 | name            | features                                                    | weights                                  |
 |-----------------|-------------------------------------------------------------|------------------------------------------|
-| headjudge       | 256: a network that tells surface and attributes of heads   | ship with the package, or headjudge/PATH: a folder of `semhead judge train` |
+| headjudge       | 256: a network that predicts surface and attributes         | ship with the package, or headjudge/PATH: a folder of `semhead judge train` |
 | headclip-64     | 128, unit length: the embedded encoder of heads             | ship with the package                    |
 | MODEL/WEIGHTS.. | any open_clip model, as `SemanticEncoder.load` names it     | fetched by open_clip, or a file          |
 | timm/NAME       | any image model of timm, unit length                        | fetched by timm, or timm/NAME/FILE       |
@@ -10,8 +10,8 @@
 | dinov2          | 384 to 1536, DINOv2's class token (Stein et al., 2023)      | torch hub's or Hugging Face's cache, or dinov2/PATH |
 
 headjudge is the default: a generator conditioned on features of headclip-64 was trained to match
-those. It has seen parametric heads alone, so of photographs inception or dinov2 say more. Metrics
-in different features cannot be compared, so each carries the identity of its extractor.
+those. It was trained on parametric heads only, so use inception or dinov2 for photographs. Metrics
+in different features cannot be compared, so each stores the identity of its extractor.
 """  # noqa: E501
 
 from __future__ import annotations
@@ -120,8 +120,8 @@ class FeatureExtractor:
     ) -> FeatureExtractor:
         """Load an extractor by its name in the table of this module.
 
-        Raises FileNotFoundError for weights of headjudge, inception or dinov2 that are not there,
-        naming the file and where to get it; ValueError for weights that do not fit; otherwise as
+        Raises FileNotFoundError for missing weights of headjudge, inception or dinov2, naming the
+        file and its source; ValueError for weights that do not fit; otherwise as
         `SemanticEncoder.load`.
         """
         kind, _, path = name.partition("/")

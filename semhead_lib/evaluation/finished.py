@@ -1,8 +1,7 @@
-"""Evaluations that were written: read again, and found by what was judged, whatever it is called.
+"""Finished evaluations, found by the content that was evaluated, whatever its name.
 
-An evaluation of a comparison keeps a key: the digest of the images or weights that were judged, and
-of all that its metrics depend on. The names of generators, and the places where they lie, are no
-part of it.
+Each evaluation of a comparison stores a key: a digest of the evaluated images or weights and of all
+that its metrics depend on, but not of the generator's name or path.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ class Finished:
     sheet: bytes | None = None  # heads.webp, where it was read
 
     def named(self, name: str, folder: Path, target: Path | str) -> Entry:
-        """The same evaluation under a name in `folder`, written where it is not there yet."""
+        """The same evaluation under a name in `folder`, written if it is not there yet."""
         about = self.entry.found.about | {"name": name, "source": str(target)}
         entry = Entry(name, replace(self.entry.found, about=about), self.entry.heads)
         if folder != self.folder or about != self.entry.found.about:
@@ -48,8 +47,8 @@ class Finished:
 
 
 def key_of(source: AnySource, target: Path | str, settings: dict[str, Any]) -> str | None:
-    """Of an evaluation: equal for equal images or generators, settings and data; None for a
-    function, of which nothing is known."""
+    """Key of an evaluation: equal for equal images or generators, settings and data; None for a
+    function, whose content is unknown."""
     if isinstance(source, FunctionSource):
         return None
     if isinstance(source, ImageSet):
@@ -63,8 +62,8 @@ def key_of(source: AnySource, target: Path | str, settings: dict[str, Any]) -> s
 
 
 def finished(out: Path, keys: Container[str | None], prefer: Container[str]) -> dict[str, Finished]:
-    """Evaluations in the folders of `out` by their keys, of those that are asked for; of several
-    with one key, one in a folder whose name is preferred. What cannot be read is not finished."""
+    """The requested evaluations in the folders of `out`, by key; of several with the same key, one
+    with a preferred name. Unreadable ones count as not finished."""
     found: dict[str, Finished] = {}
     for path in sorted(out.glob(f"*/{METRICS}"), key=lambda p: (p.parent.name not in prefer, p)):
         try:

@@ -1,4 +1,4 @@
-"""Views of generated heads with the distances of their surfaces, and how consistent they are."""
+"""Views of generated heads with depth, and their multi-view consistency."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def generated_views(
     cameras: Tensor,  # [H * V, 25]
     side: int | None = None,  # pixels; None: those of the final image
 ) -> SurfaceViews:
-    """Views of heads with styles w; images and the raw image's distances are brought to one size."""
+    """Views of heads with styles w; images and raw depth are resized to one size."""
     seen = generator.synthesize(w, cameras)
     side, box = seen.depth.shape[-1], generator.renderer.settings.box
     _, far = box_bounds(*rays(cameras, side), box)
@@ -55,7 +55,7 @@ def head_consistency(
     tolerance: float = TOLERANCE,
     side: int | None = None,  # pixels of images that are compared; None: those of final images
 ) -> Differences:  # of [H * A] pairs, those of a head adjacent
-    """Each head seen from either side of each azimuth, `angle` apart, at elevation 0."""
+    """Consistency of pairs of views around each azimuth, `angle` apart, at elevation 0."""
     cameras = paired_cameras(azimuths, angle).to(w.device)
     return joined(
         [

@@ -1,8 +1,7 @@
-"""Identity across views: is it one person from the left and from the right? Judged by dlib (extra
-`faces`).
+"""Identity across views, by dlib's face embeddings (extra `faces`).
 
-The judge finds faces in views within about 45 degrees of the front, and knows nothing of our heads
-or encoders. Heads in which it finds no face, as in a generator's early images, are counted.
+dlib finds faces in views within about 45 degrees of the front, and was trained independently of our
+heads and encoders. Heads in which it finds no face, as in early images of a generator, are counted.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ class Identities:
     def distances(self, heads: Tensor | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Distances between faces of one head, and between faces of two; of the given heads only.
 
-        To the judge's author distances below 0.6 mean "same person".
+        dlib regards faces with a distance below 0.6 as the same person.
         """
         kept = np.ones(len(self.head), bool) if heads is None else np.isin(self.head, heads.numpy())
         feature, head = self.features[kept], self.head[kept]
@@ -46,8 +45,8 @@ class Identities:
         return distance[same], distance[~same]
 
     def auc(self, heads: Tensor | None = None) -> float:
-        """Chance that two faces of one head are nearer than two of different heads; NaN when either
-        is missing."""
+        """Probability that two faces of one head are nearer than two of different heads; NaN if
+        there are no such pairs."""
         same, different = self.distances(heads)
         return roc_auc(-same, -different) if len(same) and len(different) else float("nan")
 

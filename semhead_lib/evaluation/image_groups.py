@@ -8,10 +8,10 @@ from pathlib import PurePosixPath
 
 
 def grouped(names: Sequence[str], group: str, where: str) -> list[list[int]]:
-    """Places of each head's images, heads and images by name: those of a folder ("folder"), each
-    alone ("none"), or those whose names agree in what the regular expression `group` finds.
+    """Indices of each head's images, sorted by name: the images in one folder ("folder"), single
+    images ("none"), or images with equal matches of the regular expression `group`.
 
-    Raises ValueError for a name in which it finds nothing, or what is no expression.
+    Raises ValueError for a name that does not match, or an invalid expression.
 
     >>> grouped(["a/0.png", "b/0.png", "a/1.png"], "folder", "")
     [[0, 2], [1]]

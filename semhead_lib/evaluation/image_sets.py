@@ -56,8 +56,8 @@ _WORDS = {"view": "rendered", "random": "random"}  # as condition cameras are ca
 
 
 def is_image_set(path: Path | str) -> bool:
-    """Whether there are images with camera labels at `path`, or should be: a zip, or a folder of
-    images or with a dataset.json that is no generator's."""
+    """Whether `path` is, or should be, a set of images with camera labels: a zip, or a folder of
+    images or with a dataset.json, but no generator."""
     path = Path(path)
     if not path.is_dir():
         return path.suffix.lower() == ".zip" and path.exists()
@@ -69,7 +69,7 @@ def is_image_set(path: Path | str) -> bool:
 
 
 class ImageSet:
-    """Heads that are known by their images.
+    """Heads given as images.
 
     `group` says which images show one head: "folder", those of a folder; "none", each image is a
     head; else a regular expression that is searched for in the images' names, whose first group (or
@@ -127,7 +127,7 @@ class ImageSet:
         return len(self.kinds[self._main])
 
     def fingerprint(self) -> str:
-        """Tells these images and labels from others."""
+        """A digest of these images and labels."""
         archive = self._source.archive
         labels = hashlib.sha256(archive.read(MANIFEST)).hexdigest()
         kinds = hashlib.sha256(json.dumps(self.kinds).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""Heads of any generator, judged by one protocol against one reference."""
+"""Evaluation of the heads of any generator by one protocol against one reference."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ from semhead_lib.metrics.intervals import half_sample_interval, orders
 
 
 def check_extras(identity_heads: int) -> None:
-    """Raise ModuleNotFoundError for what will be missing in the end, before anything is judged."""
+    """Raise ModuleNotFoundError for missing extras before the evaluation starts."""
     if identity_heads:
         face_judge()
 
@@ -60,8 +60,8 @@ def fixed_plan(sources: Sequence[AnySource], path: Path | str | None) -> RenderP
 def heads_wanted(
     sources: Sequence[AnySource], plan: RenderPlan | None, heads: int | None, views: int | None
 ) -> int:
-    """How many heads are judged, before their cameras are looked at. Raises ValueError where other
-    heads or views are asked for than a plan fixes, or more heads than a set of images has."""
+    """Number of heads to evaluate. Raises ValueError if other heads or views are requested than a
+    plan fixes, or more heads than a set of images has."""
     sets = [source for source in sources if isinstance(source, ImageSet)]
     planned = [(f"the plan of {s.path}", s.plan) for s in sets if s.plan is not None]
     if plan is not None:
@@ -90,9 +90,9 @@ def common_viewing(
     views: int | None,
     seed: int,
 ) -> Viewing:
-    """The cameras from which all sources are judged: those of the plan, else those of the sets of
-    images, else those of the reference. Raises ValueError for sets that were rendered from others,
-    and for generators whose conditions the subjects do not have.
+    """The cameras for all sources: those of the plan, else those of the sets of images, else those
+    of the reference. Raises ValueError for sets that were rendered from other cameras, and for
+    generators whose conditions the subjects do not have.
     """
     for source in sources:
         if isinstance(source, GeneratorSource):
@@ -124,7 +124,7 @@ def common_viewing(
 def reference_subjects(
     path: Path | str, limit: int | None = None, progress: bool = False
 ) -> SubjectsInMemory:
-    """Subjects of a dataset's folder or packed file. Raises as what reads them."""
+    """Subjects of a dataset's folder or packed file. Raises as their readers do."""
     threads = available_cores()
     if is_packed(path):
         return load_packed(path, geometry=(), limit=limit, threads=threads)
@@ -245,10 +245,10 @@ def evaluate_images(
     device: str = "cpu",
     progress: bool = False,
 ) -> tuple[Evaluation, Image.Image]:
-    """Judge images that were rendered elsewhere, or what a function renders (`source_of`), against
-    a dataset of ours; also a sheet of some of the heads.
+    """Evaluate images that were rendered elsewhere, or by a function (`source_of`), against a
+    dataset of ours; also returns a contact sheet.
 
-    Raises ValueError for images, cameras or data that do not suit each other.
+    Raises ValueError for images, cameras or data that do not match.
     """
     check_extras(identity_heads)
     sets = sets or ImageSetSettings()
@@ -269,5 +269,5 @@ def evaluate_images(
 def description(
     source: AnySource, target: Path | str, viewing: Viewing, words: str
 ) -> dict[str, Any]:
-    """What is said of an evaluation beside its metrics, as JSON."""
+    """Description of an evaluation beside its metrics, as JSON."""
     return {"name": source.name, "source": str(target), "seen": f"{viewing}; {words}"}

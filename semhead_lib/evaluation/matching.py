@@ -1,4 +1,4 @@
-"""From which cameras heads are judged, and the real heads that they are compared with.
+"""The cameras of an evaluation, and the real heads to compare with.
 
 | cameras   | judged heads are seen from                 | real heads are seen from                    |
 |-----------|--------------------------------------------|---------------------------------------------|
@@ -26,7 +26,7 @@ OWN = "own"
 
 @dataclass(frozen=True)
 class Viewing:
-    """Cameras that heads are judged from."""
+    """Cameras of the evaluated heads."""
 
     kind: str  # "reference", "bins" or "own"
     cameras: Tensor  # [N, V, 25]
@@ -39,7 +39,7 @@ class Viewing:
         return f"{n} heads, {v} views of each, cameras {cameras}"
 
     def same_as(self, other: Viewing) -> bool:
-        """Whether heads seen so and so can be compared."""
+        """Whether heads with these and other cameras can be compared."""
         mine, its = ((x.kind, x.seed, x.cameras.shape) for x in (self, other))
         return mine == its and torch.equal(self.cameras, other.cameras)
 
@@ -50,7 +50,7 @@ class Viewing:
         *of: Any,  # the extractor and the encoder of `ReferenceStatistics.of`
         **settings: Any,  # of it
     ) -> tuple[ReferenceStatistics, str]:
-        """The real data's side, and how near its cameras are, in words. Raises ValueError for too
+        """Statistics of the real data, and a description of how near its cameras are. Raises ValueError for too
         few subjects or views, or subjects that are not those of a plan."""
         heads, views = self.cameras.shape[:2]
         if self.kind != "reference":
@@ -72,7 +72,7 @@ class Viewing:
 
 @dataclass(frozen=True)
 class NearestHeads:
-    """Two sets of real heads that share nobody, with views near those of judged heads."""
+    """Two disjoint sets of real heads, with views near those of the evaluated heads."""
 
     reference: Samples
     matched: Samples
@@ -118,7 +118,7 @@ def nearest_views(
     judged: Tensor,  # [V, 25]
     real: Tensor,  # [U, 25], U >= V
 ) -> tuple[list[int], Tensor]:  # [V] places in `real`, [V] degrees
-    """Another real view for each judged one, such that the sum of squared angles is least (the
+    """A different real view for each evaluated one, such that the sum of squared angles is minimal (the
     Hungarian method; Kuhn, 1955).
 
     >>> from semhead_lib.cameras import orbit_cameras

@@ -1,5 +1,5 @@
-"""Metrics of judged heads from what was measured of them: distances, agreement of views with
-fronts, adherence to conditions, coverage of modes, consistency of views."""
+"""Metrics of evaluated heads: distances, cross-view recall, adherence to conditions, mode coverage,
+multi-view consistency."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def distances(
 
 
 def reference_distances(reference_stats: ReferenceStatistics) -> Metrics:
-    """What real heads reach of them, as means over splits."""
+    """The same for real heads, as means over splits."""
     metrics: Metrics = {}
     for scope, name in reference_stats.real[0]:
         values = [numbers[scope, name] for numbers in reference_stats.real]
@@ -93,7 +93,7 @@ def agreement(
 def adherence(
     fronts: Tensor, conditions: Tensor, reference_stats: ReferenceStatistics, made: str
 ) -> Metrics:
-    """How fronts follow the conditions that they were asked for."""
+    """How well frontal images follow their conditions."""
     found = condition_adherence(fronts, conditions)
     n = len(fronts)
     protocol = protocol_of(reference_stats, made, reference_stats.encoder.identity, n, n, n)
@@ -132,7 +132,7 @@ def covered_modes(fronts: Tensor, reference_stats: ReferenceStatistics, made: st
 def consistency(
     found: Differences, heads: int, reference_stats: ReferenceStatistics, made: str
 ) -> Metrics:
-    """How the views of a head agree, over all pairs and in each bin."""
+    """Multi-view consistency over all pairs and in each bin."""
     bins, metrics = reference_stats.bins, {}
     pair = torch.arange(heads * bins.count).reshape(heads, bins.count)
     for scope, pairs in ((ALL, pair), *zip(bins.names, pair.T, strict=True)):

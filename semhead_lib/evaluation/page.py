@@ -1,6 +1,6 @@
 """The page of an evaluation, or of several side by side: tables, values around the head, and heads.
 
-It holds all that it shows, and needs no script and no network.
+It is self-contained, without scripts or network access.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Entry:
 
 
 def heads_sheet(samples: Samples, bins: AzimuthBins, heads: int = 4) -> Image.Image:
-    """The first heads, a row each, from the azimuths of the bins; grey where there is no view."""
+    """The first heads, one row each, at the azimuths of the bins; grey if a view is missing."""
     view = bins.nearest_views(samples.cameras[:heads])
     side, gap = samples.resolution, 2
     rows, columns = len(view), bins.count
@@ -83,7 +83,7 @@ def write_evaluation(folder: Path, entry: Entry, sheet: bytes | None = None) -> 
 
 
 def write_page(folder: Path, entries: Sequence[Entry], title: str) -> None:
-    """index.html and quality.svg of generators that were judged by one protocol."""
+    """Write index.html and quality.svg for generators that were evaluated by one protocol."""
     plots = polar_plots(entries)
     if plots:
         write_atomically(folder / POLAR, plots[0].encode())

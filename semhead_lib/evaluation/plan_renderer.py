@@ -5,7 +5,7 @@ Copy this file and the plan into that generator's own checkout and run it in its
 
     python plan_renderer.py plan.json out --network network.pkl
 
-It needs torch, numpy and Pillow, and nothing of semhead. The generator is what
+It needs torch, numpy and Pillow, but not semhead. The generator is what
 `legacy.load_network_pkl(file)["G_ema"]` of the checkout returns, or what a function of yours
 returns (--load module:function, called with the network's path). It must have
 
@@ -34,8 +34,8 @@ from PIL import Image
 
 
 def load_network(path):
-    """The generator of a pickle, by the checkout's own loader, which executes what the file holds:
-    load only files that you trust."""
+    """Load a generator from a pickle with the checkout's own loader, which executes code in the
+    file: load only files that you trust."""
     import legacy
 
     with open(path, "rb") as file:
@@ -49,7 +49,7 @@ def latent(seed, z_dim):
 
 
 def write_image(path, image):
-    """[3, S, S] in [-1, 1] as PNG, whole or not at all."""
+    """Write [3, S, S] in [-1, 1] as PNG, atomically."""
     pixels = (image.float() * 127.5 + 127.5).round().clamp(0, 255).to(torch.uint8)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name("%s.%d.partial" % (path.name, os.getpid()))  # noqa: UP031
@@ -58,7 +58,7 @@ def write_image(path, image):
 
 
 def write_text(path, text):
-    """A file, whole or not at all."""
+    """Write a text file, atomically."""
     partial = path.with_name("%s.%d.partial" % (path.name, os.getpid()))  # noqa: UP031
     partial.write_text(text)
     os.replace(partial, path)
@@ -98,7 +98,7 @@ def read_plan(path):
 
 
 def checked(images, count):
-    """What the generator returned. Raises ValueError for anything but finite images."""
+    """The generator's output. Raises ValueError for anything but finite images."""
     shape = tuple(images.shape)
     if len(shape) != 4 or shape[:2] != (count, 3) or shape[2] != shape[3]:
         expected = "images [" + str(count) + ", 3, S, S]"
@@ -109,7 +109,7 @@ def checked(images, count):
 
 
 def labels_in(plan):
-    """What dataset.json says: labels and condition cameras of all images, and the plan."""
+    """Content of dataset.json: labels and condition cameras of all images, and the plan."""
     cameras, images = plan["cameras"], plan["images"]
     return {
         "labels": [[name, cameras[camera]] for name, _, camera, _ in images],
@@ -120,7 +120,7 @@ def labels_in(plan):
 
 @torch.no_grad()
 def render_plan(generator, plan, out, device="cpu", truncation_psi=1.0, batch=4, say=print):
-    """Write all images of a plan that are not there yet, then dataset.json."""
+    """Render all missing images of a plan, then write dataset.json."""
     cameras = torch.tensor(plan["cameras"], dtype=torch.float32)
     waiting = [image for image in plan["images"] if not (out / image[0]).exists()]
     for start in range(0, len(waiting), batch):

@@ -1,4 +1,4 @@
-"""Values around a head as a drawing that needs no other file and no script (SVG)."""
+"""Polar plots of values around a head as self-contained SVG."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def polar_plot(
     floor: Sequence[float | None] | None = None,  # what real heads get
 ) -> str:
     """Values around a head that is seen from above and faces down; the subject's left is to the
-    right. The radius begins at 0. Raises ValueError where there is no value."""
+    right. The radius begins at 0. Raises ValueError if there is no value."""
     everything = [v for c in (*curves.values(), floor or ()) for v in c if v is not None]
     if not everything:
         raise ValueError(f"{title}: there is no value to draw")

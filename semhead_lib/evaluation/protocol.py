@@ -1,4 +1,4 @@
-"""A metric is a number with how it was measured and how sure it is; nothing is reported without."""
+"""A metric is a number with its protocol and interval; no number is reported without them."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from semhead_lib import old_names
 
 @dataclass(frozen=True)
 class Protocol:
-    """How a metric was measured. Two metrics can be compared when their protocols differ in what is
-    judged alone."""
+    """How a metric was measured. Two metrics can be compared if their protocols differ only in what
+    was evaluated."""
 
     # what made the images: a generator with its weights; "real" for real heads in a generator's
     # place

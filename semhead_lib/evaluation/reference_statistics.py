@@ -1,5 +1,4 @@
-"""The real data's side of an evaluation: computed once, then any number of generators are measured
-with it."""
+"""Statistics of the real data in an evaluation, computed once for any number of generators."""
 
 from __future__ import annotations
 
@@ -30,7 +29,7 @@ from semhead_lib.metrics.spectrum import head_band_power
 
 @dataclass(frozen=True)
 class ReferenceStatistics:
-    """Features of the reference and of the matched, and what real heads get in a generator's place.
+    """Features of the reference and of the matched heads, and the metrics of real heads in a generator's place.
 
     Bias and intervals depend on the counts, so metrics of two generators can be compared when they
     were measured with the same reference.
@@ -76,14 +75,14 @@ class ReferenceStatistics:
         cameras: Tensor | None = None,  # [N, V, 25] of judged heads; None: the matched heads'
         progress: bool = False,
     ) -> ReferenceStatistics:
-        """Features of the real images; the metrics of real heads are computed when first asked for.
+        """Features of the real images; the metrics of real heads are computed on first use.
 
-        Judged heads that have `cameras` of their own may be seen from some sides alone: bins of
-        azimuth that too few of them, or of the real heads, have a view in are left out.
+        Evaluated heads with `cameras` of their own need not cover all azimuths: bins in which too
+        few of them, or of the real heads, have a view are left out.
 
         With features of thousands of numbers (inception) each Frechet distance over all views takes
-        seconds: take fewer splits and halves then. Raises ValueError when the sets differ in heads
-        or resolution, or a bin holds too few heads.
+        seconds: use fewer splits and halves then. Raises ValueError if the sets differ in heads or
+            resolution, or a bin holds too few heads.
         """
         if len(reference) != len(matched) or reference.resolution != matched.resolution:
             raise ValueError(
@@ -145,12 +144,12 @@ class ReferenceStatistics:
 
     @property
     def judged_cameras(self) -> Tensor:
-        """That judged heads have to have, [N, V, 25]."""
+        """Cameras that evaluated heads must have, [N, V, 25]."""
         return self.matched_samples.cameras if self.cameras is None else self.cameras
 
     @cached_property
     def judged_view(self) -> Tensor:
-        """Which view of each judged head is in which bin, [N, bins] int64, -1: none."""
+        """View of each evaluated head in each bin, [N, bins] int64, -1: none."""
         own = self.cameras
         return self.matched.view if own is None else self.bins.nearest_views(own)
 
@@ -180,8 +179,7 @@ class ReferenceStatistics:
 
     @cached_property
     def real(self) -> list[MetricValues]:
-        """What real heads get, once for each split of all of them at random into judged heads and
-        reference."""
+        """Metrics of real heads, one for each random split into evaluated heads and reference."""
         return [
             comparison.with_bias(numbers, self.floor, self.scale, self.phi)
             for numbers in self._compared_splits
@@ -259,8 +257,8 @@ class ReferenceStatistics:
         return list(zip(one, other, strict=True))
 
     def real_splits(self) -> list[tuple[Tensor, Tensor]]:
-        """The reference's and the matched heads, counted through, in random orders and the same
-        backwards: the first half of each are two sets of real heads that share nobody."""
+        """Indices of all reference and matched heads in random orders, and the same reversed: the
+        first halves of both are two disjoint sets of real heads."""
         return [
             (order, order.flip(0))
             for order in orders(2 * len(self.matched), self.splits, self.seed)
@@ -302,7 +300,7 @@ class ReferenceStatistics:
 def encoded(
     extractor: FeatureExtractor, images: Tensor, store: Path | str | None, progress: bool = False
 ) -> Tensor:  # [..., 3, H, W] uint8 -> [..., D]
-    """Features of images, kept in the folder `store` where there is one."""
+    """Features of images, cached in the folder `store` if there is one."""
     if store is None:
         return extractor.images(images, progress)
     return stored_features(extractor, images, store, progress)

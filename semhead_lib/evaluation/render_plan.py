@@ -10,14 +10,14 @@ The part `depth` asks for two views, 15 degrees apart, about the centre of each 
 first heads, for multi-view consistency; where the generator gives `image_depth`, it is kept beside
 these images.
 
-`cameras="reference"` takes the cameras of the real heads in whose place the generated ones are
-judged, so that a set of these images is measured exactly as a generator of ours is.
-`cameras="bins"` needs no dataset: every head is seen from the centres of the bins of azimuth at
-elevation 0, and compared with the real views that are nearest.
+`cameras="reference"` takes the cameras of the real heads that the generated ones stand in for, so
+that these images are measured exactly as our generators are. `cameras="bins"` needs no dataset:
+every head is seen from the centres of the bins of azimuth at elevation 0, and compared with the
+real views that are nearest.
 
 The file is JSON: `cameras` has each label once, and `images` has a row [name, seed, camera,
 condition camera] for each image, the last two as places in `cameras`. `about` goes into the
-dataset.json of the images, and says how they are to be judged.
+dataset.json of the images, and says how to evaluate them.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ _ABOUT = {"cameras": str, "heads": int, "views": int, "seed": int, "digest": str
 
 
 def check_size(heads: int, views: int) -> None:
-    """Raise ValueError for a plan that nobody can render."""
+    """Raise ValueError for a plan with more than MOST views."""
     if heads * views > MOST:
         raise ValueError(f"a plan has at most {MOST} views, got {heads} heads with {views} each")
 
@@ -63,7 +63,7 @@ def head_seed(seed: int, head: int) -> int:
 
 @dataclass(frozen=True)
 class PlanSummary:
-    """What the images of a plan say of it: enough to make it again."""
+    """Summary of a plan that is stored with its images, from which it can be made again."""
 
     cameras: str  # "reference" or "bins"
     heads: int

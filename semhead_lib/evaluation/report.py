@@ -1,5 +1,4 @@
-"""All metrics of a trained generator: `evaluate` for a generator of ours, `judge` for any heads
-with known cameras.
+"""All metrics: `evaluate` for our generators, `judge` for any heads with known cameras.
 
 | metric                       | scope     | says                                                                    |
 | ---------------------------- | --------- | ----------------------------------------------------------------------- |
@@ -22,11 +21,11 @@ with known cameras.
 | faces_found, identity_auc    | all       | faces that dlib finds; one person from left to right? (when asked for)  |
 | faces_found_ratio            | all       | how often it finds one, over how often on real heads (when asked for)   |
 
-Scopes are "all" views and the azimuth bins "0", "45", ... Where real heads can take the generated
-ones' place, `real` has what they get: that, not 0 or 1, is what a perfect generator would reach.
+Scopes are "all" views and the azimuth bins "0", "45", ... Where real heads can stand in for
+generated ones, `real` has their metrics: a perfect generator would reach these, not 0 or 1.
 Distances, coverage, diversity and bias are in the extractor's features, headjudge's unless another
-is given; cross-view recall, conditions and mode coverage are matters of semantics, in the features
-of the encoder that made the conditions.
+is given; cross-view recall, condition metrics and mode coverage are in the features of the encoder
+of the conditions.
 """
 
 from __future__ import annotations
@@ -96,14 +95,13 @@ def evaluate(
     """Generate a head for each of `heads` real subjects, under its condition and from its cameras,
     and measure them against as many other subjects (see samples.py).
 
-    With subjects as `real`, 2 * `heads` of them are taken; reference statistics have their own, and
-    then `heads`, `views`, `bins` and `store` say nothing. Heads follow their condition when their
-    front resembles that of the subject it came from: conditions need not be features of fronts.
-    Where every view has a condition camera of its own, views are not of one head and their
-    consistency is left out.
+    If `real` are subjects, 2 * `heads` of them are used; reference statistics have their own, and
+    `heads`, `views`, `bins` and `store` are ignored. A head follows its condition if its front
+    resembles that of the condition's subject; conditions need not be features of fronts. If every
+    view has its own condition camera, the views do not show one head, and consistency is left out.
 
     Raises ValueError for too few subjects, too few heads in a bin, conditions of another encoder,
-    an unknown condition camera; ModuleNotFoundError when identity is asked for without the extra
+    an unknown condition camera; ModuleNotFoundError if identity is requested without the extra
     `faces`.
     """
     camera = condition_camera_name(condition_camera)

@@ -1,5 +1,4 @@
-"""What an evaluation found: every metric of generated heads, and what real heads get in their
-place."""
+"""Result of an evaluation: all metrics of generated heads, and of real heads in their place."""
 
 from __future__ import annotations
 
@@ -16,7 +15,7 @@ from semhead_lib.metrics.names import display_name, display_names
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Metrics of generated heads, and what real heads get in their place."""
+    """Metrics of generated heads, and of real heads in their place."""
 
     generated: Metrics
     real: Metrics
@@ -36,7 +35,7 @@ class Evaluation:
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Evaluation:
-        """Raises ValueError for what `as_json` does not write."""
+        """Raises ValueError for anything that `as_json` did not write."""
         about = content.get("about", {})
         if {*content} - {"about"} != {"generated", "real"} or not isinstance(about, dict):
             raise ValueError(
@@ -70,12 +69,12 @@ class Evaluation:
         return "\n".join(rows)
 
     def left_out(self) -> list[str]:
-        """What was not measured, and why: a line for each reason."""
+        """The metrics that were left out, with one line per reason."""
         found = self.about.get("left_out", {})
         return [f"left out: {display_names(what)}: {why}" for what, why in found.items()]
 
     def features(self, metric: str = "frechet") -> str:
-        """Identity of what made the features that a metric over all views was measured in."""
+        """Identity of the extractor of a metric over all views."""
         return self.generated[ALL][metric].protocol.features
 
     def table(self, names: Sequence[str] | None = None, scopes: Sequence[str] | None = None) -> str:

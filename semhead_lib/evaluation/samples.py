@@ -1,9 +1,9 @@
-"""Images to judge: heads seen from cameras, real ones and generated ones, made alike.
+"""Images for an evaluation: real and generated heads with the same cameras.
 
-Real subjects are drawn in two sets that share nobody. The *matched* give the generator its
-conditions and its cameras; the *reference* is what its images are compared with. So a generator
-that only repeats the subjects it is conditioned on gains nothing over one that draws new heads, and
-what real heads get in its place is what a perfect generator would get.
+Real subjects are drawn in two disjoint sets. The *matched* heads give the generator its conditions
+and cameras; its images are compared with the *reference*. So a generator that only reproduces the
+subjects it is conditioned on gains nothing over one that generates new heads, and real heads in its
+place have the metrics of a perfect generator.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class Samples:
 
     @property
     def frontal(self) -> Tensor:
-        """The fronts. Raises ValueError where there are none."""
+        """The frontal images. Raises ValueError if there are none."""
         if self.fronts is None:
             raise ValueError(f"{self.made}: these heads have no frontal images")
         return self.fronts
@@ -96,7 +96,7 @@ def real_samples(
     resolution: int | None = None,  # pixels a side; larger images are brought to it
     seed: int = 0,
 ) -> tuple[Samples, Samples]:
-    """Reference and matched heads: two sets of `heads` subjects that share none, drawn at random.
+    """Reference and matched heads: two disjoint random sets of `heads` subjects.
 
     Raises ValueError when there are fewer than 2 * `heads` subjects, one has fewer views, or images
     are too small.
@@ -133,10 +133,10 @@ def generated_samples(
     """One head for each matched real one: its condition, a latent of its own, seen from its cameras
     and from the front.
 
-    Modes with a view are conditioned on the frontal camera, as at every use of a generator, unless
+    Modes with a view are conditioned on the frontal camera, as in normal use, unless
     `condition_camera` says otherwise (conditioning/cameras.py); the front of a head counts as one
-    of its views. Raises ValueError for a mode with semantics where the matched heads have none, and
-    for a camera that is none.
+    of its views. Raises ValueError for a mode with semantics if the matched heads have none, and
+    for an invalid camera.
     """
     n, v = matched.cameras.shape[:2]
     device = generator.mapping.w_mean.device

@@ -12,7 +12,7 @@ HEADS = 256  # that are judged where nothing says how many
 
 @dataclass(frozen=True)
 class EvaluationSettings:
-    """How a generator is judged. Raises ValueError for a value out of range."""
+    """Settings of an evaluation. Raises ValueError for a value out of range."""
 
     heads: int | None = setting(
         None,
@@ -23,27 +23,25 @@ class EvaluationSettings:
     views: int | None = setting(
         None,
         "int >= 1 or null",
-        "of each head; null = all that the dataset has, or those of the plan, which fixes them",
+        "views of each head; null = all views in the dataset, or those fixed by the plan",
     )
     psi: float = setting(1.0, "0 <= float <= 1", "truncation: 1 = none")
-    seed: int = setting(0, "int >= 0", "of latents, splits and intervals")
+    seed: int = setting(0, "int >= 0", "random seed of latents, splits and intervals")
     condition_camera: str = setting(
         "front",
         "text",
-        "that the mapping network of a mode with a view is conditioned on: front, an azimuth in "
-        "degrees, rendered (the camera an image is rendered from) or random (another image's)",
+        "camera that the mapping network is conditioned on in modes with a view: front, an "
+        "azimuth in degrees, rendered (the camera of the image) or random (the camera of another "
+        "image)",
     )
-    consistency_heads: int = setting(
-        16, "int >= 0", "heads whose views are compared with each other; 0 = none"
-    )
+    consistency_heads: int = setting(16, "int >= 0", "heads for multi-view consistency; 0 = none")
     identity_heads: int = setting(
         0,
         "int >= 0",
-        "heads shown to dlib's face network (extra faces), 0.4 s each: are faces found as "
-        "often as on real heads? 0 = none",
+        "heads for the metrics of dlib's face network (extra faces), 0.4 s each; 0 = none",
     )
     store: str | None = setting(
-        None, "path or null", "folder that keeps features of real images for the next time"
+        None, "path or null", "folder in which features of real images are cached"
     )
 
     def __post_init__(self) -> None:
@@ -58,8 +56,9 @@ class ImageSetSettings:
     group: str = setting(
         "folder",
         "text",
-        "which images show one head: folder = those of a folder; none = each is a head; or a "
-        "regular expression for their names, whose first group names the head: 'seed([0-9]+)_'",
+        "which images show the same head: folder = those in one folder; none = each image is a "
+        "head; or a regular expression for file names whose first group names the head: "
+        "'seed([0-9]+)_'",
     )
     camera: str = setting(
         "auto",
@@ -70,13 +69,13 @@ class ImageSetSettings:
     resolution: int | None = setting(
         None,
         "int >= 8 or null",
-        "pixels a side that all images are brought to; null = the smallest that there are",
+        "pixels a side to which all images are resized; null = the smallest resolution among them",
     )
     plan: str | None = setting(
         None,
         "path or null",
-        "file of 'semhead render-plan' that the images were rendered by, or a function is to "
-        "render by; null = what the images say, else the reference's cameras",
+        "file of 'semhead render-plan' that the images were, or a function will be, rendered "
+        "from; null = the plan stored with the images, else the reference's cameras",
     )
 
     def __post_init__(self) -> None:
@@ -85,7 +84,7 @@ class ImageSetSettings:
 
 @dataclass(frozen=True)
 class ComparisonSettings(ImageSetSettings):
-    """How several generators are judged side by side."""
+    """Settings of a comparison of several generators."""
 
     heads: int | None = inherited(EvaluationSettings, "heads", None)
     views: int | None = inherited(EvaluationSettings, "views", None)
@@ -95,28 +94,29 @@ class ComparisonSettings(ImageSetSettings):
     names: str | None = setting(
         None,
         "text or null",
-        "of the generators in tables, separated by commas; null = those of their files",
+        "names of the generators in tables, separated by commas; null = their file names",
     )
     store: str | None = inherited(EvaluationSettings, "store", None)
 
 
 @dataclass(frozen=True)
 class PlanSettings:
-    """What a render plan asks for."""
+    """Settings of a render plan."""
 
     cameras: str = setting(
         "reference",
         "reference | bins",
-        "reference = those of the real heads in whose place the generated ones are judged; bins = "
-        "the centres of bins of azimuth at elevation 0",
+        "reference = those of the real heads that the generated ones stand in for; bins = the "
+        "centres of the azimuth bins at elevation 0",
     )
     heads: int = setting(256, "int >= 48", "heads; the dataset must have twice as many subjects")
     views: int | None = setting(
         None,
         "int >= 1 or null",
-        "of each head, beside its frontal view; null = all that the reference has; with bins, 8",
+        "views of each head, besides the frontal one; null = all views in the reference, or 8 "
+        "with bins",
     )
-    seed: int = setting(0, "int >= 0", "of latents, and of the choice of subjects")
+    seed: int = setting(0, "int >= 0", "random seed of latents and of the choice of subjects")
     conditions: tuple[str, ...] = setting(
         ("front", "view", "random", "depth"),
         "any of front | view | random | depth",

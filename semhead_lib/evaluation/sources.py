@@ -1,5 +1,5 @@
-"""Where judged heads come from: a generator of ours, a function that renders, or images that were
-rendered elsewhere (image_sets.py)."""
+"""Sources of evaluated heads: a generator of ours, a render function, or images that were rendered
+elsewhere (image_sets.py)."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ CONDITIONED = ("view", "random")  # parts in which every image has a condition c
 
 @dataclass(frozen=True)
 class JudgedHeads:
-    """Heads to be judged by all metrics, and by distances when each image is conditioned on a
-    camera of its own."""
+    """Heads for all metrics, and heads whose images have condition cameras of their own, for
+    distances."""
 
     samples: Samples
     conditioned: dict[str, Samples] = field(default_factory=dict)  # "view", "random"
@@ -61,7 +61,7 @@ class JudgedHeads:
 
 
 class Source(Protocol):
-    """Something that has or makes images of heads."""
+    """A source of images of heads."""
 
     name: str
     side: int  # pixels a side of its images
@@ -77,7 +77,7 @@ class Rendered(Source, Protocol):
         resolution: int,  # pixels a side
         progress: bool = False,
     ) -> JudgedHeads:
-        """The heads that are seen so."""
+        """The heads from these cameras."""
         ...
 
 
@@ -133,11 +133,11 @@ class FunctionSource:
     """A function `render(seeds, cameras)`, named "module:function" or "file.py:function".
 
     It gets int64 [B] and float32 [B, 25] tensors on the CPU, and returns B images [B, 3, S, S],
-    uint8 or numbers in [-1, 1], as a tensor or an array. The same seed is the same head. If it has
-    a third parameter `condition_cameras`, float32 [B, 25], it is also asked for the images that
-    FID-view and FID-random are of.
+    uint8 or numbers in [-1, 1], as a tensor or an array. The same seed must give the same head.
+    With a third parameter `condition_cameras`, float32 [B, 25], it also renders the images for
+    FID-view and FID-random.
 
-    Raises ValueError for a name that leads to no such function.
+    Raises ValueError if there is no such function.
     """
 
     def __init__(self, target: str, name: str | None = None) -> None:

@@ -44,8 +44,7 @@ def protocol_of(
 def measured(
     statistic: Callable[[Tensor], float], protocol: Protocol, reference_stats: ReferenceStatistics
 ) -> Metric:
-    """A statistic of head indices with its interval; half-samples in which it has no value are left
-    out."""
+    """A statistic of head indices with its interval; half-samples without a value are left out."""
     value = statistic(torch.arange(protocol.heads))
     halves = [
         x for x in reference_stats.half_samples(statistic, protocol.heads) if math.isfinite(x)
@@ -58,7 +57,7 @@ def compared(
     protocol: Protocol,
     reference_stats: ReferenceStatistics,
 ) -> Metric:
-    """A statistic of the indices of judged heads and of those of the reference, with its interval
+    """A statistic of the indices of evaluated heads and of the reference, with its interval
     by half-samples of both."""
     whole = torch.arange(len(reference_stats.matched))
     value, halves = (
@@ -69,13 +68,13 @@ def compared(
 
 
 def of_splits(values: list[float], protocol: Protocol) -> Metric:
-    """What real heads get: the mean over splits of them, and where 95 % of the splits are."""
+    """Metric of real heads: the mean over splits, and the range of 95 % of the splits."""
     mean, (low, high) = sum(values) / len(values), percentiles(values)
     return Metric(mean, min(low, mean), max(high, mean), protocol)
 
 
 def interval_of_splits(reference_stats: ReferenceStatistics) -> str:
-    """What the interval of such a metric is."""
+    """Description of the interval of such a metric."""
     return f"95 % of {reference_stats.splits} splits of real heads, and their mean"
 
 

@@ -1,5 +1,5 @@
-"""How consistent the views of heads are that were rendered elsewhere: the images of a render plan's
-part `depth`, each with its generator's depth beside it."""
+"""Multi-view consistency of heads that were rendered elsewhere, from the images and depth of a
+render plan's part `depth`."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def planned_differences(
 
 
 def depths(archive: ImageArchive, summary: PlanSummary) -> str:
-    """Tells the depths of the plan's part from others."""
+    """A digest of the depths of this part."""
     found = hashlib.sha256()
     for name in sorted(n for n in archive.sizes if n.startswith(DEPTH) and n.endswith(".npy")):
         found.update(name.encode() + archive.read(name))

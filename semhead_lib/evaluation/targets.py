@@ -1,5 +1,4 @@
-"""What can be judged, by the name or place that a user gives: a function, a set of images, or a
-generator of ours."""
+"""From a user's name or path to a source: a function, a set of images, or a generator of ours."""
 
 from __future__ import annotations
 
@@ -23,7 +22,7 @@ def is_function(target: Path | str) -> bool:
 
 def is_elsewhere(target: Path | str) -> bool:
     """Whether heads come from a function or images, and not from a generator of ours. Raises
-    FileNotFoundError, in words for whoever named `target`, where there is nothing of all that."""
+    FileNotFoundError, with a message for the user, if `target` is none of these."""
     if is_function(target) or is_image_set(target):
         return True
     if not (folder_of(target) / CONFIG).exists():
@@ -61,8 +60,8 @@ def source_of(
     device: str = "cpu",
     name: str | None = None,
 ) -> AnySource:
-    """What `target` names: a function, a set of images, or else a generator of ours. Raises as
-    they do, and FileNotFoundError where there is none."""
+    """The source that `target` names: a function, a set of images, or else a generator of ours.
+    Raises as these do, and FileNotFoundError if there is none."""
     if not is_elsewhere(target):
         return GeneratorSource(target, device, psi, name)
     if is_function(target):

@@ -1,5 +1,4 @@
-"""A dataset to leaf through: its subjects by captions and attributes, each with all views and
-channels."""
+"""A dataset browser: find subjects by captions and attributes, and see their views and channels."""
 
 from __future__ import annotations
 
@@ -24,11 +23,10 @@ _COLUMNS = 9  # of the sheet; the first image is the frontal view
 
 
 class DatasetBrowser(widgets.VBox):
-    """A widget of a dataset's subjects. Raises what `Manifest.load` raises.
+    """A widget of a dataset's subjects. Raises as `Manifest.load` does.
 
-    `words` keeps the subjects whose captions have all of them; of these, `attribute` with `value`
-    (of attributes that are words) or `between` (of numbers) keeps those who have it; `place` goes
-    through what is left.
+    `words` keeps the subjects whose captions contain all of them; `attribute` with `value` (for
+    words) or `between` (for numbers) filters them further; `place` steps through the rest.
     """
 
     def __init__(self, folder: Path | str, width: str = "100%") -> None:
@@ -76,7 +74,7 @@ class DatasetBrowser(widgets.VBox):
         return list(self._found)
 
     def still(self, alt: str) -> HTML:
-        """What is shown now, for a saved notebook."""
+        """The current view, for a saved notebook."""
         image = (
             show(Image.open(io.BytesIO(self.sheet.value)), alt).data or ""
             if self.sheet.value

@@ -1,4 +1,4 @@
-"""The explorer's controls, and where they and what they ask for are shown."""
+"""The explorer's controls, and the layout of its widgets."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _HINT = "subject 3, or words such as: a bald man with a beard"
 
 
 class ExplorerControls(widgets.VBox):
-    """What is asked for, and the widgets that it is shown in. Controls are attributes."""
+    """The requested head, and the widgets that show it. Controls are attributes."""
 
     _folders: dict[str, str]  # name -> model
     _first: str  # the name of the model that is explored
@@ -28,7 +28,7 @@ class ExplorerControls(widgets.VBox):
     _plot: Any  # the scene
 
     def asked(self) -> HeadRequest:
-        """The head that the controls ask for."""
+        """The head that the controls request."""
         c = self._controls
         return HeadRequest(
             c["seed"].value,
@@ -167,7 +167,7 @@ class ExplorerControls(widgets.VBox):
 
 
 def in_words(value: str) -> str:
-    """What was typed as a condition: what is neither a subject nor a known image is a text.
+    """The typed condition in words: anything but a subject or a known image is a text.
 
     >>> in_words("subject 3"), in_words("a bald man"), in_words("")
     ('subject 3', 'text: a bald man', 'subject 0')

@@ -1,4 +1,4 @@
-"""The explorer: ask for heads by seed, words, photographs or subjects of the data; turn them."""
+"""The explorer: show heads by seed, text, photograph or subject of the data, and rotate them."""
 
 from __future__ import annotations
 
@@ -28,12 +28,11 @@ from semhead_lib.viz.heads import HeadModel, HeadRequest
 
 
 class HeadExplorer(ExplorerControls):
-    """A widget of heads: a 3-D scene to turn, beside it the generator's own image from where the
-    scene is looked at.
+    """A widget of heads: a 3-D scene to rotate, and the generator's image from the same viewpoint.
 
     Its controls are attributes (`explorer.seed.value = 3` does what the slider does). Images and
-    surfaces are made in a thread beside the kernel, the newest task first: `wait` returns when all
-    is drawn. Errors are shown in `message`.
+    surfaces are computed in a background thread, the newest request first: `wait` returns when all
+    are shown. Errors are shown in `message`.
     """
 
     def __init__(
@@ -73,17 +72,17 @@ class HeadExplorer(ExplorerControls):
         self._changed()
 
     def wait(self, timeout: float | None = 60.0) -> bool:
-        """Until everything asked for is drawn, at most `timeout` seconds; whether it is."""
+        """Wait until everything requested is shown, at most `timeout` seconds; returns whether it is."""
         return self._work.wait(timeout)
 
     def close(self) -> None:
-        """End the thread, then what a widget ends."""
+        """End the thread and close the widget."""
         if hasattr(self, "_work"):
             self._work.close()
         super().close()
 
     def save(self) -> Path | None:
-        """Write image, surface and what was asked for into a new folder; None where that failed,
+        """Write image, surface and the request into a new folder; returns None after a failure,
         with a message."""
         number = 1 + max(
             (int(p.name) for p in self._out.glob("[0-9]*") if p.name.isdecimal()), default=0

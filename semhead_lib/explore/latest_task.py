@@ -1,4 +1,4 @@
-"""Work beside the kernel: of many tasks in a row the newest is done, so that sliders stay live."""
+"""Background work: of several requests in a row, only the newest is computed, so that sliders stay responsive."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ Task = TypeVar("Task")
 class LatestTask(Generic[Task]):
     """A thread that takes the newest task through steps, from quick to slow.
 
-    A task that is followed by another before a step is not taken through that step: the first steps
-    show each task that there was time for, the last ones only those that stayed. Errors go to
-    `failed` and end the task.
+    A task is not taken through further steps after a newer one has arrived: the first steps show
+    every task that there was time for, the last steps only those that stayed. Errors go to `failed`
+    and end the task.
     """
 
     def __init__(

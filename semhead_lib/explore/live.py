@@ -25,10 +25,10 @@ LOSSES = {
 
 
 class TrainingPanel:
-    """Give it to `train(..., listen=panel)`: it draws itself below the cell, and anew at most every
+    """Give it to `train(..., listen=panel)`: it is displayed below the cell and updated at most every
     `every` seconds.
 
-    Its parts are ordinary outputs that are replaced in place: what it shows last stays in the saved
+    Its parts are ordinary outputs that are replaced in place: the last state stays in the saved
     notebook.
     """
 
@@ -85,7 +85,7 @@ class TrainingPanel:
 
 
 class Replaceable:
-    """A plotly figure that a display can replace in place: by itself it displays itself anew each
+    """A plotly figure that a display can replace in place: by itself, plotly displays a new one each
     time."""
 
     def __init__(self, figure: go.Figure) -> None:

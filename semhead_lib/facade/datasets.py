@@ -27,17 +27,17 @@ def synthesize(
 ) -> Path:
     """Make a dataset of parametric heads with their semantic features; returns its folder.
 
-    The same call goes on where it was interrupted, and returns at once for a finished dataset.
+    The same call resumes, and returns at once for a finished dataset.
 
     Args:
         out: folder to write.
-        subjects: heads, each from several views and once from the front.
-        encoder: of the semantic features, by name or loaded.
-        workers: processes; 0: one a core, or none where OMP_NUM_THREADS is 1.
+        subjects: number of heads, each rendered from several views and once from the front.
+        encoder: the encoder of the semantic features, by name or loaded.
+        workers: processes; 0: one per core, or none if OMP_NUM_THREADS is 1.
         settings: of `semhead_lib.data.parametric.source.ParametricSource`, such as seed=0,
             resolution=128, views_per_subject=8, channels=("depth",).
 
-    Raises ValueError for settings out of range, or a dataset of others in the folder;
+    Raises ValueError for settings out of range, or if the folder holds another dataset;
     ModuleNotFoundError without the extra `data`.
     """
     from semhead_lib.data.dataset.semantics import fill_semantics
@@ -65,13 +65,13 @@ def encode(
     Args:
         image: a head, cropped as in the data: a file, a PIL image, a uint8 array [H, W, 3] or a
             uint8 tensor [3, H, W].
-        front: the image is a photograph, or not from the front: predict the feature of the frontal
-            view (`conditioning.frontal`).
+        front: predict the feature of the frontal view (`conditioning.frontal`), for photographs and
+            for images that are not frontal.
         encoder: "headclip-64", an open_clip "MODEL/WEIGHTS", "timm/NAME", or a folder
             (`SemanticEncoder.load`).
 
-    Raises ValueError for no image, no encoder, or, for fronts, one without a predictor;
-    RuntimeError where its weights cannot be had.
+    Raises ValueError for an invalid image or encoder, or with `front`, an encoder without a
+    predictor; RuntimeError if the weights cannot be fetched.
 
     >>> import torch
     >>> encode(torch.zeros(3, 64, 64, dtype=torch.uint8)).shape

@@ -38,27 +38,27 @@ def invert(
     progress: bool = True,
     **settings: Any,
 ) -> Inverted:
-    """The head in a photograph, or in several of one person.
+    """Fit a head to a photograph, or to several photographs of one person.
 
     Args:
         photo: JPEG, PNG or WebP; the head is found and aligned.
-        quality: "fast", "default" or "best": how many steps are taken where none are given.
-        steps: of the search for the style w+.
-        pivotal_steps: of tuning the planes, or the generator's weights (tuned="weights"), to the
-            photograph after that; 0: none.
-        start: "best" of some candidates, the condition's "mean", or the style "encoder".
-        encoder: that makes the condition; the one the generator was trained with.
-        finder: of the head: "landmarks" of its face, "network" from any side, or "auto": both.
+        quality: "fast", "default" or "best": sets the numbers of steps that are not given.
+        steps: optimisation steps of w+.
+        pivotal_steps: steps of tuning the planes, or the generator's weights (tuned="weights"), to
+            the photograph afterwards; 0: none.
+        start: initial w: "best" of some samples, "mean" under the condition, or the w "encoder".
+        encoder: encoder of the condition; the one the generator was trained with.
+        finder: what finds the head: dlib's "landmarks", the head finder ("network"), or both
+            ("auto").
         landmarks: dlib's model: 68 points (not for commercial use) or 5.
-        device: where a generator that is not loaded yet is loaded.
+        device: device of a generator that is loaded here.
         settings: further fields of `InversionSettings`, such as space="w" or seed=1.
 
-    Returns the tuned generator, the style, the refined cameras and how the search went:
-    `Head(found.generator, found.w)` renders it. Ctrl-C ends the search with the best so far.
+    Returns the tuned generator, w+, the refined cameras and the losses of the search:
+    `Head(found.generator, found.w)` renders it. Ctrl-C ends the search with the best result so far.
 
     Raises FileNotFoundError or ValueError naming a photograph that cannot be used, ValueError for a
-    setting out of range; ModuleNotFoundError where landmarks are asked for without the extra
-    `faces`.
+    setting out of range; ModuleNotFoundError if landmarks are requested without the extra `faces`.
     """
     from semhead_lib.data.portraits.alignment import read_portrait
     from semhead_lib.inversion.inverter import Inverter
@@ -104,11 +104,11 @@ def train(
     Args:
         data: dataset with semantic features: a folder, a packed file, or subjects that are loaded.
         out: folder to write: settings, log, image grids, snapshots, generator.
-        limit: first subjects of the dataset to train on; None: all.
-        views_limit: views of each subject to train on, spread over all; None: all.
-        stream: read while training, with `workers` processes, a dataset that exceeds the memory.
+        limit: train on the first subjects of the dataset only; None: all.
+        views_limit: views of each subject to train on, evenly spread; None: all.
+        stream: read the dataset during training with `workers` processes, if it exceeds the memory.
         init: folder of a generator (and discriminator) to start from.
-        listen: called with every line of the log, e.g. to draw the losses.
+        listen: called with every line of the log, e.g. to plot the losses.
         settings: fields of `TrainSettings`, such as kimg=200, mode="semantic", preset="semhead-64";
             generator={...} changes fields of the preset.
 

@@ -1,4 +1,4 @@
-"""Trained generators, cameras around a head, and files of what they give."""
+"""Trained generators, cameras around a head, and image files."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ def load(
     encoder: str = EMBEDDED,
     device: str = "auto",
 ) -> HeadGenerator:
-    """A trained generator, ready to sample heads.
+    """Load a trained generator, ready to sample heads.
 
     Args:
         name_or_folder: the name of a generator that ships with the package ("semhead-128"), or the
             folder of one (`train` returns it) with model.safetensors, config.json and
             conditions.safetensors.
-        encoder: what makes features of images for `sample(like=...)`; the one it was trained with.
-        device: "auto" (the GPU where there is one), "cpu", "cuda" or "cuda:N".
+        encoder: encoder of images for `sample(like=...)`; the one the generator was trained with.
+        device: "auto" (GPU if available), "cpu", "cuda" or "cuda:N".
 
-    Raises FileNotFoundError naming the file that was looked for and the generators that ship;
-    ValueError for weights that do not fit their configuration, or a device that is not there.
+    Raises FileNotFoundError naming the missing file and the shipped generators; ValueError for
+    weights that do not match their configuration, or a device that is not available.
     """
     place = pick_device(device)
     if place == "cpu":
@@ -52,11 +52,11 @@ def orbit(
     radius: float = RADIUS,
     focal: float = FOCAL,
 ) -> Tensor:  # [N, 25] float32
-    """Cameras around a head that look at its centre.
+    """Make cameras around a head that look at its centre.
 
     Args:
-        azimuths: how many, evenly around from the front on; or degrees: 0 is the front, 90 the
-            subject's left, 180 the back.
+        azimuths: a number of evenly spaced azimuths from the front on; or degrees: 0 is the front,
+            90 the subject's left, 180 the back.
         elevation: degrees, positive upwards, between -89.9 and 89.9.
         radius: distance to the centre, scene units.
         focal: focal length, image widths.
@@ -78,12 +78,12 @@ def orbit(
 
 
 def save_images(images: Tensor, path: Path | str, *, columns: int | None = None) -> Path:
-    """Write images side by side as one PNG or WebP, whole or not at all; returns the path.
+    """Write images side by side as one PNG or WebP, atomically; returns the path.
 
     Args:
         images: uint8: one [3, H, W], a row [N, 3, H, W], or rows [R, N, 3, H, W].
         path: ends in .png or .webp; missing folders are made.
-        columns: cuts a row into rows of that many, which N must be a multiple of.
+        columns: splits a row into rows of this many images; N must be a multiple of it.
 
     Raises ValueError for another shape, type or suffix.
     """

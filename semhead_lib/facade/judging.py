@@ -1,4 +1,4 @@
-"""Judging generators: one alone, or several side by side."""
+"""Evaluation of one generator, or of several side by side."""
 
 from __future__ import annotations
 
@@ -44,28 +44,28 @@ def evaluate(
     plan: Path | str | None = ImageSetSettings.plan,
     **settings: Any,
 ) -> Evaluation:
-    """Metrics of a generator against subjects that it was not trained on, with 95 % intervals.
+    """Evaluate a generator against subjects that it was not trained on, with 95 % intervals.
 
     Args:
         generator: a loaded one, or what `load` takes; or images of any generator's heads, a folder
             or zip in EG3D's form; or a function, "module:function" (docs/compare.md).
         data: dataset (a folder, a packed file, or subjects) with semantic features and 2 * `heads`
             subjects.
-        heads: that are generated, one for the condition of each of the first subjects; None: 256,
-            or those of the images or their plan.
-        features: that distances are measured in: "headjudge", "headclip-64", an open_clip
-            "MODEL/WEIGHTS", "inception" or "dinov2".
-        encoder: of the conditions and of semantic agreement.
-        device: where a generator that is not loaded yet is loaded.
-        listen: called with a sheet of some of the heads.
+        heads: number of generated heads, one for the condition of each of the first subjects; None:
+            256, or those of the images or their plan.
+        features: features for distances: "headjudge", "headclip-64", an open_clip "MODEL/WEIGHTS",
+            "inception" or "dinov2".
+        encoder: encoder of the conditions and of semantic metrics.
+        device: device of a generator that is loaded here.
+        listen: called with a contact sheet of heads.
         group, camera, resolution, plan: how images are read (`ImageSetSettings`).
         settings: of `semhead_lib.evaluation.report.evaluate`: views, psi, seed, condition_camera,
             consistency_heads, identity_heads, store.
 
-    Conditions of another source than the frontal image (`conditioning.sources`) are made from the
-    subjects in the same way. The report prints itself by `overall()` and `table()`, and `as_json()`
-    gives plain values. Raises ValueError for too few subjects, conditions of another encoder than
-    the generator was trained with, or subjects without its source.
+    Conditions from another source than the frontal image (`conditioning.sources`) are computed from
+    the subjects in the same way. The result has tables, `overall()` and `table()`, and plain
+    values, `as_json()`. Raises ValueError for too few subjects, conditions of another encoder than
+    the generator was trained with, or subjects without the source of its condition.
     """
     from semhead_lib.conditioning.semantic import SemanticEncoder
     from semhead_lib.conditioning.sources import source_of, with_source
@@ -139,22 +139,22 @@ def compare(
     plan: Path | str | None = ImageSetSettings.plan,
     **settings: Any,
 ) -> list[Entry]:
-    """Metrics of several generators by one protocol, side by side. The same call goes on.
+    """Evaluate several generators by one protocol, side by side. The same call resumes.
 
     Args:
         generators: each as `evaluate` takes it, or a metrics.json that `semhead evaluate` wrote.
         data: dataset with semantic features and 2 * `heads` subjects, a folder or a packed file;
             None where every generator is a metrics.json.
         out: folder to write: index.html, comparison.json, and a folder for each generator.
-        names: of the generators in tables; None: those of their folders, files and functions.
-        heads: of each generator; None: those of the plan, else 256 or what image sets have.
+        names: names of the generators in tables; None: those of their folders, files and functions.
+        heads: heads of each generator; None: those of the plan, else 256 or what image sets have.
         features, encoder: as of `evaluate`.
         group, camera, resolution, plan: how images are read (`ImageSetSettings`).
         settings: of `semhead_lib.evaluation.comparison.compare`: views, psi, seed, identity_heads,
             store.
 
     Returns an entry for each generator, in order: `name`, `found` (what `evaluate` returns) and
-    `heads` (a sheet of some, or None). `semhead_lib.evaluation.page.side_by_side` makes a table of
+    `heads` (a contact sheet, or None). `semhead_lib.evaluation.page.side_by_side` makes a table of
     them.
 
     Raises UsageError (a ValueError) for names that clash or missing data, ValueError for metrics

@@ -1,4 +1,4 @@
-"""Photographs inverted into folders: what `semhead invert` does for each, one after the other."""
+"""Inversion of photographs into folders, one after the other, as `semhead invert` does."""
 
 from __future__ import annotations
 
@@ -58,10 +58,10 @@ def invert_photos(
 ) -> int:
     """Invert all subjects of the photographs into OUT/NAME; returns how many failed.
 
-    What is finished there already, from the same photographs by the same settings, is left alone,
-    and a head of other photographs is not replaced. A photograph that cannot be used is said on
-    stderr and left out; it stops no other. Ctrl-C writes what was found so far of the head at hand,
-    unless its folder holds a finished one by other settings, and raises KeyboardInterrupt.
+    Results that are finished, from the same photographs with the same settings, are kept, and
+    those of other photographs are not replaced. A photograph that cannot be used is reported on
+    stderr and skipped. Ctrl-C writes the current head as far as it is fitted, unless its folder
+    holds a finished one, and raises KeyboardInterrupt.
     """
     out, files, extractor = (
         Path(out),
@@ -131,8 +131,8 @@ def invert_person(
 def input_metrics(
     fitted: Inverted, target: Target, inverter: Inverter, extractor: FeatureExtractor
 ) -> dict[str, float]:
-    """How near the fitted head is to the photographs themselves, from the refined cameras; means
-    over them."""
+    """Metrics of the fitted head on the photographs themselves, from the refined cameras; means
+    over the photographs."""
     found = judging.view_metrics(
         fitted, judging.as_aligned(target, fitted), inverter.encoder, extractor
     )
@@ -140,10 +140,10 @@ def input_metrics(
 
 
 def identity_around(fitted: Inverted, portrait: Portrait) -> dict[str, float | None]:
-    """dlib's distance between the photograph's face and the fitted head's at azimuths; null where
-    it finds no face. Empty without the extra `faces`.
+    """dlib's distance between the face in the photograph and that of the fitted head at several
+    azimuths; null where it finds no face. Empty without the extra `faces`.
 
-    Below 0.6 means "same person" to its author; the fitted images are small.
+    Below 0.6, dlib regards two faces as the same person; the fitted images are small.
     """
     import numpy as np
 
@@ -167,7 +167,7 @@ def identity_around(fitted: Inverted, portrait: Portrait) -> dict[str, float | N
 def write(
     result: Result, folder: Path, inverter: Inverter, files: Files, about: dict | None
 ) -> None:
-    """All files of one inversion; `metrics.json`, which says that it is finished, last."""
+    """Write all files of one inversion; `metrics.json` is last and marks it as finished."""
     fitted = result.fitted
     folder.mkdir(parents=True, exist_ok=True)
     (folder / METRICS).unlink(missing_ok=True)

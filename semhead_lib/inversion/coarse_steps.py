@@ -1,9 +1,9 @@
-"""Coarse steps: most steps of a search render at half the size and by a density grid.
+"""Coarse steps: most optimisation steps render at half the size and with a density grid.
 
 A step spends most of its time in the renderer's backward pass. A density grid
 (`semhead_lib.ops.density_grid`) places fewer samples in empty space; half the size has a quarter of
-the rays, and the encoder looks at images of 64 pixels anyway. The last steps go without both, so that
-what is found is found in the generator's own images.
+the rays, and the encoder looks at images of 64 pixels anyway. The last steps use neither, so that
+the result is optimised on the generator's own images.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _SMALLEST = 32  # pixels a side of images at half the size
 
 
 class Rendering(NamedTuple):
-    """How a step renders, and what its images are compared with."""
+    """Render settings of a step, and the targets of its images."""
 
     side: int | None  # pixels a side of the raw image; None: the generator's
     objective: Objective
@@ -31,8 +31,8 @@ class Rendering(NamedTuple):
 
 
 def at_half_size(generator: Generator, objective: Objective) -> Rendering | None:
-    """Images of half the size; None for a generator with super-resolution, whose images have one
-    size, or with images that are small."""
+    """Rendering at half the size; None for a generator with super-resolution, whose images have a
+    fixed size, or with small images."""
     config = generator.config
     if config.raw_resolution != config.resolution or config.resolution < 2 * _SMALLEST:
         return None
@@ -40,8 +40,8 @@ def at_half_size(generator: Generator, objective: Objective) -> Rendering | None
 
 
 def with_grid(usual: RenderSettings, nodes: int) -> RenderSettings:
-    """The same by a density grid of `nodes` a side; as they are where they have one, or `nodes` is
-    0."""
+    """The same settings with a density grid of `nodes` a side; unchanged if they have a grid, or
+    `nodes` is 0."""
     if usual.grid or not nodes:
         return usual
     return replace(
@@ -53,8 +53,8 @@ def with_grid(usual: RenderSettings, nodes: int) -> RenderSettings:
 def coarse_steps(
     generators: list[Generator], objective: Objective, settings: InversionSettings
 ) -> Iterator[Callable[[float], Rendering]]:
-    """What is given is called before each step with the share of the steps that is done. A
-    generator that has a density grid keeps its own; one with super-resolution keeps its size."""
+    """The context yields a function to call before each step with the share of finished steps. A
+    generator with a density grid keeps its own; one with super-resolution keeps its size."""
     nodes = settings.grid
     usual = [generator.renderer.settings for generator in generators]
     fast = [with_grid(s, nodes) for s in usual]

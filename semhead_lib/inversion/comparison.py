@@ -1,5 +1,5 @@
-"""Ways to invert, compared on subjects whose every side is known: metrics of each, with intervals
-over subjects."""
+"""Comparison of inversion methods on subjects with known ground truth at every azimuth: metrics
+with intervals over subjects."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Method:
 
 
 class Draw(Protocol):
-    """The same subjects for images of so many pixels a side, photographed from those azimuths."""
+    """The same subjects, rendered as photographs at a given resolution from given azimuths."""
 
     def __call__(
         self, resolution: int, /, *, azimuths: Sequence[float] = ()
@@ -74,7 +74,7 @@ def compare(
     device: str = "auto",
     progress: bool = False,
 ) -> pandas.DataFrame:
-    """Invert every subject by every method; what `out` holds already is read from it. One row a
+    """Invert every subject with every method; finished results in `out` are read. One row per
     metric: `table_of`.
 
     `subjects` is `held_out.held_out` for a count of subjects, or like it.
@@ -132,7 +132,7 @@ def _kept(path: Path) -> dict:
 def judged(
     inverter: Inverter, method: Method, subject: KnownSubject, extractor: FeatureExtractor
 ) -> list[dict]:
-    """Invert one subject; the metrics of every stage. One whose face is not found has one row that
+    """Invert one subject; returns the metrics of every stage. If its face is not found, one row
     says so. Raises KeyboardInterrupt after Ctrl-C."""
     target, off = target_of(inverter, method, subject)
     if target is None:
@@ -163,7 +163,7 @@ def judged(
 def target_of(
     inverter: Inverter, method: Method, subject: KnownSubject
 ) -> tuple[Target | None, float]:
-    """What the method sees of a subject, and the camera's error in degrees; None where no face is
+    """The input of the method for a subject, and the camera's error in degrees; None if no face is
     found."""
     generator = inverter.generator
     if method.cameras == "known":
@@ -233,7 +233,7 @@ def table_of(rows: list[dict]) -> pandas.DataFrame:
 
 
 def read_table(path: Path | str) -> pandas.DataFrame:
-    """A `table_of` that was written as CSV, or that as a file of gzip, `NAME.csv.gz`. Raises
+    """Read a `table_of` that was written as CSV, or as `NAME.csv.gz`. Raises
     FileNotFoundError, or ValueError naming the file for another table, or a damaged one."""
     import pandas
 
@@ -287,7 +287,7 @@ def mean_over_subjects(table: pandas.DataFrame, seed: int = 0) -> MeanOverSubjec
 def metric(
     table: pandas.DataFrame, name: str, where: str, method: str, stage: str
 ) -> MeanOverSubjects:
-    """One metric of a method and stage: `where` is "input", "around" or "all"."""
+    """Mean of one metric for a method and stage: `where` is "input", "around" or "all"."""
     part = table[
         (table["method"] == method) & (table["stage"] == stage) & (table["metric"] == name)
     ]
@@ -297,8 +297,7 @@ def metric(
 def gain(
     table: pandas.DataFrame, name: str, where: str, before: tuple[str, str], after: tuple[str, str]
 ) -> MeanOverSubjects:  # (method, stage) twice
-    """How much a metric grows from one method and stage to another: differences of each subject that
-    has both."""
+    """Difference of a metric between two methods or stages, paired by subject."""
     each = []
     for method, stage in (before, after):
         part = table[
@@ -316,8 +315,8 @@ def around(table: pandas.DataFrame) -> pandas.DataFrame:
 
 
 def summary(table: pandas.DataFrame, metrics: dict[str, str]) -> pandas.DataFrame:
-    """One row a method and stage; for each metric (name -> heading) its mean [interval] on the
-    input view and around, or over all where it has no view."""
+    """One row per method and stage; for each metric (name -> heading), its mean [interval] on the
+    input view and around, or over all if it is not measured per view."""
     import pandas
 
     rows = []

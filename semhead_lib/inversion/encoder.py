@@ -1,4 +1,4 @@
-"""A feed-forward start: from a photograph, its camera and its condition to a style, in one pass.
+"""A feed-forward initialisation: predicts w from a photograph, its camera and its condition.
 
 A small vision transformer (Dosovitskiy et al., 2021), trained on pairs that the generator itself
 makes.
@@ -30,7 +30,7 @@ FILE = "style_encoder.safetensors"  # in a generator's folder
 
 @dataclass(frozen=True)
 class EncoderConfig:
-    """What shapes a style encoder."""
+    """Configuration of a style encoder."""
 
     side: int  # pixels of the generator's images
     condition_dim: int
@@ -42,12 +42,12 @@ class EncoderConfig:
 
 
 def xformers_works(device: str | torch.device) -> bool:
-    """Whether xformers' attention can be asked for: it is installed, and has no kernels for CPUs."""
+    """Whether xformers' attention can be used: it must be installed, and has no CPU kernels."""
     return torch.device(device).type == "cuda" and importlib.util.find_spec("xformers") is not None
 
 
 class Attention(nn.Module):
-    """Self-attention by torch's fused kernel, or by xformers' where it is asked for (on a GPU)."""
+    """Self-attention with torch's fused kernel, or with xformers' on a GPU."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -74,7 +74,7 @@ class Attention(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention and a two-layer network, each behind a normalisation and beside a skip connection."""
+    """A pre-norm transformer block: attention and a two-layer MLP, each with a skip connection."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -90,9 +90,9 @@ class Block(nn.Module):
 
 
 class StyleEncoder(nn.Module):
-    """Images [B, 3, S, S] in [-1, 1], cameras [B, 25] and conditions [B, K] to styles, in units of
-    their spread from the style of no latent under the condition. Raises ValueError for another kind
-    of attention."""
+    """Maps images [B, 3, S, S] in [-1, 1], cameras [B, 25] and conditions [B, K] to styles, as
+    offsets from the `anchor` of the condition in units of the styles' spread. Raises ValueError for
+    another kind of attention."""
 
     spread: Tensor  # [W]
 
@@ -141,8 +141,8 @@ class StyleEncoder(nn.Module):
     ) -> StyleEncoder:
         """The encoder in a generator's folder.
 
-        Raises FileNotFoundError where there is none, ValueError when the file is not one or the
-        attention is not here.
+        Raises FileNotFoundError if there is none, ValueError for an invalid file or unavailable
+        attention.
         """
         if attention == "xformers" and not xformers_works(device):
             raise ValueError(
@@ -170,6 +170,6 @@ class StyleEncoder(nn.Module):
 
 
 def anchor(generator: Generator, conditions: Tensor | None, count: int) -> Tensor:  # [count, W]
-    """The styles of no latent: what the mapping network makes of conditions alone."""
+    """The styles that the mapping network outputs for conditions with a zero latent."""
     nothing = generator.mapping.w_mean.new_zeros(count, generator.config.z_dim)
     return generator.mapping(nothing, conditions)

@@ -1,4 +1,4 @@
-"""The training of a style encoder, on images of which the generator knows the style."""
+"""Training of a style encoder on generated images, whose styles are known."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ def make_pairs(
     count: int,
     seed: int,
 ) -> Pairs:
-    """Heads of one seed, from cameras near the front. The condition is not the one that made a
-    head, but the feature of its image."""
+    """Heads of one seed, from cameras near the front. The condition is the feature of the image,
+    not the one that the head was generated with."""
     device, rng = generator.mapping.w_mean.device, torch.Generator().manual_seed(seed)
     uses = bank.mode.uses_semantics
     semantics = (
@@ -72,7 +72,7 @@ def make_pairs(
 def error(encoder: StyleEncoder, generator: Generator, pairs: Pairs) -> Tensor:
     """Mean squared difference of styles, in units of their spread: [].
 
-    The generator's own mean style under the condition has about 1.
+    The generator's mean style under the condition has an error of about 1.
     """
     found = encoder.style(generator, pairs.images, pairs.cameras, pairs.conditions)
     return ((found - pairs.w) / encoder.spread).square().mean()
@@ -88,8 +88,8 @@ def train_encoder(
     device: str = "auto",
     progress: bool = True,
 ) -> Path:
-    """Train, or go on; returns the encoder's file. Raises ValueError where `out` was begun by
-    another command."""
+    """Train, or resume; returns the encoder's file. Raises ValueError if `out` was begun by another
+    command."""
     device = pick_device(device)
     if device == "cpu":
         keep_freed_memory()

@@ -10,11 +10,11 @@ from semhead_lib.data.portraits.photos import SUFFIXES, find_photos
 
 
 def gather(photos: Sequence[Path | str]) -> dict[str, list[Path]]:
-    """Photographs by whom they show: those of one subfolder show one person, all others somebody of
-    their own.
+    """Group photographs by person: those in one subfolder show one person, each other one shows
+    another person.
 
-    Raises FileNotFoundError for a path that is not there, ValueError where there is no photograph
-    or the labels of photographs are damaged.
+    Raises FileNotFoundError for a missing path, ValueError if there is no photograph or the labels
+    of photographs are damaged.
     """
     subjects: dict[str, list[Path]] = {}
     known: set[tuple[str, Path]] = set()  # a photograph that is given twice shows one person

@@ -1,7 +1,7 @@
-"""Subjects whose every side is known: parametric heads that no generator was trained on,
-photographed once or several times.
+"""Subjects with known ground truth at every azimuth: parametric heads that no generator was trained
+on, rendered as one or several photographs.
 
-Making them needs the extra `data`; judging what was fitted to them does not.
+Making them needs the extra `data`; evaluating fitted heads does not.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A generator made ready to be inverted: photographs in, a fitted head out."""
+"""Inversion with one generator: from photographs to a fitted head."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ class Initialisation:
 
 
 class Inverter:
-    """Inverts one generator. Raises what `Generator.load` and `SemanticEncoder.load` raise, and
-    ValueError for another encoder than the generator was trained with, or a start that it does not
-    have."""
+    """Inverts one generator. Raises as `Generator.load` and `SemanticEncoder.load` do, and
+    ValueError for another encoder than the generator was trained with, or a start that is not
+    available."""
 
     def __init__(
         self,
@@ -79,7 +79,7 @@ class Inverter:
         self.others = start.other_styles(self.generator, self.bank, _OTHERS, self.settings.seed)
 
     def begin(self, target: Target) -> Initialisation:
-        """The condition that the photographs mean, and the style to start at."""
+        """The condition of the photographs, and the initial style."""
         objective = Objective(target.to(self.device), self.encoder, self.weights, self.perceptual)
         azimuth = float(orbit_angles(target.cameras[:1].cpu())[0, 0])
         condition = start.condition_of(self.bank, objective, azimuth, self.front)
@@ -101,7 +101,7 @@ class Inverter:
     def search(
         self, initialisation: Initialisation, *, progress: bool = False, reference: bool = False
     ) -> Inverted:
-        """The style and the cameras nearest to the photographs."""
+        """Optimise the style and the cameras."""
         return search_style(
             self.generator,
             initialisation.objective,
@@ -120,8 +120,8 @@ class Inverter:
         progress: bool = False,
         reference: bool = False,
     ) -> Inverted:
-        """The generator tuned to the photographs at the style found; as it was where no steps are
-        asked for, or the search was interrupted."""
+        """The generator tuned to the photographs at the style found; unchanged if there are no
+        tuning steps, or the search was interrupted."""
         if not self.settings.pivotal_steps or fitted.style.stopped == "interrupted":
             return fitted
         how = dict(progress=progress, reference=reference)
@@ -132,7 +132,7 @@ class Inverter:
     def __call__(
         self, target: Target, *, progress: bool = False
     ) -> tuple[Inverted, Initialisation]:
-        """Begin, search, tune. Ctrl-C ends with the best so far."""
+        """Begin, search, tune. Ctrl-C ends with the best result so far."""
         initialisation = self.begin(target)
         return self.tune(
             self.search(initialisation, progress=progress), initialisation, progress=progress

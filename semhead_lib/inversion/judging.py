@@ -1,5 +1,5 @@
-"""How good a fitted head is: on the view it was fitted to, and on every side where the truth is
-known."""
+"""Metrics of a fitted head: on the view it was fitted to, and at every azimuth with known ground
+truth."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _SURFACE_POINTS = 20_000
 
 @dataclass(frozen=True)
 class Truth:
-    """Images of a head from V cameras, at the generator's size, with what is known of them."""
+    """Images of a head from V cameras, at the generator's size, with the known ground truth."""
 
     images: Tensor  # [V, 3, S, S] uint8
     masks: Tensor  # [V, S, S] uint8 coverage
@@ -46,8 +46,7 @@ class Truth:
 
 
 def as_aligned(target: Target, fitted: Inverted) -> Truth:
-    """Photographs in the crops that were found, from where they are believed to be taken; depth is
-    not known there."""
+    """Photographs in the estimated crops, with the estimated cameras and without depth."""
     masks, inside = (
         (layer[:, 0].cpu() * 255).round().byte() for layer in (target.masks, target.inside)
     )

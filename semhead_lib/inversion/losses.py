@@ -1,8 +1,8 @@
-"""How far a generator's images are from photographs: each term a function with its equation, one
-value a head.
+"""Losses between a generator's images and photographs: each term is a function with its equation
+and gives one value per head.
 
-x is an image in [-1, 1], y the photograph, m its mask, v in {0, 1} where the photograph reaches, o
-the opacity.
+x is an image in [-1, 1], y the photograph, m its mask, v in {0, 1} says where the photograph has
+pixels, o is the opacity.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Weights:
 def image_distance(
     x: Tensor, y: Tensor, v: Tensor
 ) -> Tensor:  # [B, 3, S, S] twice, [B, 1, S, S] -> [B]
-    """sum v (x - y)^2 / (3 sum v): the mean squared difference where the photograph reaches.
+    """sum v (x - y)^2 / (3 sum v): the mean squared difference where the photograph has pixels.
 
     >>> image_distance(torch.ones(1, 3, 2, 2), torch.zeros(1, 3, 2, 2), torch.tensor([[[[1.0, 0], [0, 0]]]]))
     tensor([1.])
@@ -59,7 +59,7 @@ def mask_distance(o: Tensor, m: Tensor, v: Tensor) -> Tensor:  # [B, 1, R, R] th
 
 
 def semantic_distance(one: Tensor, other: Tensor) -> Tensor:  # [B, D] unit features twice -> [B]
-    """1 - cos: 0 for the same meaning.
+    """1 - cos: 0 for equal features.
 
     >>> semantic_distance(torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]]))
     tensor([1.])
@@ -68,7 +68,7 @@ def semantic_distance(one: Tensor, other: Tensor) -> Tensor:  # [B, D] unit feat
 
 
 def lpips_weights() -> Path:
-    """Where LPIPS's backbone lies when torchvision has fetched it."""
+    """Path of LPIPS's backbone after torchvision has fetched it."""
     return Path(torch.hub.get_dir()) / "checkpoints" / _LPIPS_BACKBONE
 
 
@@ -138,7 +138,7 @@ class Objective:
             )  # [K, D]: what each photograph means
 
     def at(self, side: int) -> Objective:
-        """The same of images of another size."""
+        """The same objective for images of another size."""
         if side == self.target.images.shape[-1]:
             return self
         return Objective(self.target.at(side), self.encoder, self.weights, self.perceptual)

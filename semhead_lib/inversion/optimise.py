@@ -1,4 +1,4 @@
-"""The style, and the cameras, whose images are nearest to the photographs."""
+"""Optimisation of the style and the cameras to match photographs."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ def search_style(
 ) -> Inverted:
     """Adam on the style, with rates and noise as in StyleGAN2's projector (Karras et al., 2020,
     appendix D), and on the cameras through the renderer's gradients. Ctrl-C gives the best so far.
-    The generator given stays as it is.
+    The generator is not modified.
 
-    In w+ a layer's style is the start, what is added for all layers, and what is added for this
-    one; the last is held small (after Tov et al., 2021), because heads whose layers disagree look
-    right from the photograph's side alone.
+    In w+, a layer's style is the sum of the start, an offset for all layers, and an offset for this
+    layer. The last is regularised (after Tov et al., 2021), because heads whose layers disagree
+    look right only from the camera of the photograph.
     """
     s, generator = settings, copy.deepcopy(generator).requires_grad_(False)
     scale = others.std(dim=0)

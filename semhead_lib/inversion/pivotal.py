@@ -1,4 +1,4 @@
-"""Pivotal tuning: the generator learns the photographs at the style that was found (Roich et al.,
+"""Pivotal tuning: the generator is fitted to the photographs at the optimised style (Roich et al.,
 2022)."""
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ def tune(
     progress: bool = False,
     reference: bool = False,
 ) -> Inverted:
-    """Adam on all weights but the mapping network's. Ctrl-C gives the best so far. What was fitted
-    stays as it is.
+    """Adam on all weights but the mapping network's. Ctrl-C gives the best result so far. The input
+    is not modified.
 
-    Elsewhere the generator is held to what it was: halfway to other heads (the paper's locality
-    regularisation), and at the pivot from every other side, of which a photograph says nothing.
-    That is measured every `locality_interval` steps and at the last; the weights kept are those of
-    the lowest sum of both terms, where both were measured.
+    Elsewhere the generator is regularised to stay unchanged: halfway to other heads (the paper's
+    locality regularisation), and at the pivot from all other sides, which a photograph does not
+    show. This term is computed every `locality_interval` steps and at the last step; the weights
+    kept are those with the lowest sum of both terms, where both were computed.
     """
     s, before = settings, fitted.generator
     generator = copy.deepcopy(before)

@@ -1,5 +1,5 @@
-"""Tuning of the planes: a residual of the feature map (`semhead_lib.models.residual`) learns what the
-photographs show and no style reproduces."""
+"""Tuning of the planes: a residual of the feature map (`semhead_lib.models.residual`) learns what
+the photographs show but no style reproduces."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ def tune_planes(
     progress: bool = False,
     reference: bool = False,
 ) -> Inverted:
-    """Adam on a residual of the feature map at the style that was found. Ctrl-C gives what there is.
-    What was fitted stays as it is.
+    """Adam on a residual of the feature map at the style that was found. Ctrl-C gives the current
+    residual. The input is not modified.
 
     The residual is a map of texels, each of which few rays see, so it takes up detail in far fewer
     steps than the weights of pivotal tuning (`pivotal.tune`), and a step needs no pass of the
-    backbone. Two terms keep texels from explaining the photographs alone: in every step the head is
-    held to what it was from another side, drawn at random (the locality regularisation of Roich et
-    al., 2022, at the pivot), and neighbouring texels are held together. Samples of rays are
-    jittered. Raises ValueError where the residual grows beyond all numbers.
+    backbone. Two terms keep texels from fitting the photographs only: in every step, the head is
+    regularised to stay unchanged from another, random side (the locality regularisation of Roich et
+    al., 2022, at the pivot), and neighbouring texels are kept similar. Samples along rays are
+    jittered. Raises ValueError if the residual diverges.
     """
     s, generator = settings, with_residual(fitted.generator, fitted.w, others)
     renderer, usual = generator.renderer, generator.renderer.settings

@@ -1,4 +1,4 @@
-"""Cameras that follow gradients: small turns and shifts of photographs' cameras."""
+"""Optimised cameras: small rotations and shifts of the photographs' cameras."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The report of an inversion: one image of everything, and a page with its metrics."""
+"""The report of an inversion: one overview image, and a page with its metrics."""
 
 from __future__ import annotations
 
@@ -65,8 +65,8 @@ class Result:
 
 @torch.no_grad()
 def contact_sheet(result: Result) -> Image.Image:
-    """First row: the photograph with its landmarks, its mask, what was fitted to, the fitted head
-    from there; then the head from eight sides, and their depth."""
+    """First row: the photograph with its landmarks, its mask, the target, the fitted head from the
+    same camera; then the head from eight sides, and their depth."""
     fitted, first = result.fitted, result.portraits[0]
     masked = torch.where(first.mask[None] > 127, first.image, first.image // 3)
     here = to_uint8(fitted.generator.synthesize(fitted.w, fitted.cameras[:1]).image)[0]
@@ -174,7 +174,7 @@ def page(result: Result, image: bytes, files: Collection[str] = ()) -> str:
 
 
 def curve(search: Search, name: str, width: int = 420, height: int = 140) -> str:
-    """The loss over the steps, logarithmic, as a drawing; empty where there were no steps."""
+    """The loss over the steps as an SVG, logarithmic; empty if there were no steps."""
     losses = np.log([terms["all"] for terms in search.losses])
     if len(losses) < 2:
         return ""

@@ -1,5 +1,5 @@
-"""What searches by gradients share: their settings, a loop that can be interrupted, and the best of
-what it saw."""
+"""What gradient-based searches share: settings, an interruptible loop, and the best result so
+far."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ class Steps:
             step, begun = exact, len(self._search.losses)
 
     def saw(self, terms: dict[str, Tensor]) -> None:  # [H] each
-        """Keep a step's terms. Raises ValueError when they are no numbers any more."""
+        """Keep a step's terms. Raises ValueError if they are no longer finite."""
         values = {name: float(value.detach().mean()) for name, value in terms.items()}
         if not math.isfinite(values["all"]):
             raise ValueError(
@@ -109,7 +109,7 @@ class Steps:
 def steps_of(
     search: Search, count: int, settings: InversionSettings, name: str, progress: bool
 ) -> Iterator[Steps]:
-    """A search's steps; Ctrl-C ends them, and what was best so far stays."""
+    """A search's steps; Ctrl-C ends them, and the best result so far is kept."""
     steps = Steps(search, count, settings, name, progress)
     try:
         yield steps
@@ -127,17 +127,17 @@ class Best:
         self._kept = [t.detach().clone() for t in tensors]
 
     def see(self, loss: Tensor) -> None:
-        """Keep the tensors as they are, if this is their loss and the lowest."""
+        """Keep a copy of the tensors if this loss is the lowest so far."""
         if float(loss.detach()) < self._loss:
             self._loss = float(loss.detach())
             torch._foreach_copy_(self._kept, [t.detach() for t in self._tensors])
 
     def judge_anew(self) -> None:
-        """Go back to what was kept; its loss is what the next one seen will be."""
+        """Restore the kept tensors; the next loss seen replaces theirs."""
         self.restore()
         self._loss = math.inf
 
     @torch.no_grad()
     def restore(self) -> None:
-        """Write what was kept back."""
+        """Restore the kept tensors."""
         torch._foreach_copy_([t.data for t in self._tensors], self._kept)

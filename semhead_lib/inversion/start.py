@@ -1,4 +1,4 @@
-"""Where an inversion starts: the style that already looks most like the photograph."""
+"""Initialisation of an inversion: the style whose image is most similar to the photograph."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def mean_style(generator: Generator, condition: Tensor | None) -> Tensor:  # [1,
 def candidates(
     generator: Generator, condition: Tensor | None, count: int, psi: float = 0.7, seed: int = 0
 ) -> Tensor:  # [1 + count, W]
-    """The mean style under the condition, and `count` styles drawn around it."""
+    """The mean style under the condition, and `count` styles sampled around it."""
     mean = mean_style(generator, condition)
     z = latents(count, generator.config.z_dim, seed).to(mean)
     expanded = None if condition is None else condition.expand(count, -1)
@@ -61,8 +61,7 @@ def candidates(
 def other_styles(
     generator: Generator, bank: ConditionBank, count: int, seed: int = 0
 ) -> Tensor:  # [count, W]
-    """Styles of heads that have nothing to do with the photographs, under conditions of the
-    training."""
+    """Styles of random heads, under conditions of the training data."""
     device = generator.mapping.w_mean.device
     condition = bank.sample(count, "interpolate", seed)
     z = latents(count, generator.config.z_dim, seed).to(device)
@@ -73,7 +72,7 @@ def other_styles(
 def encoded(
     generator: Generator, encoder: StyleEncoder, objective: Objective, condition: Tensor | None
 ) -> Tensor:  # [1, W]
-    """What the style encoder makes of the photographs, in the mean."""
+    """The style encoder's prediction, averaged over the photographs."""
     t = objective.target
     expanded = None if condition is None else condition.expand(len(t), -1)
     return encoder.style(generator, t.images, t.cameras, expanded).mean(0, keepdim=True)

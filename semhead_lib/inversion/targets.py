@@ -1,4 +1,4 @@
-"""What a head is fitted to: photographs of one person on the generator's own background, with masks
+"""The target of a fit: photographs of one person on the generator's own background, with masks
 and cameras."""
 
 from __future__ import annotations
@@ -64,8 +64,8 @@ def prepare(
     """Photographs as the generator would show them: at its size, the background replaced by that of
     its mean head.
 
-    A background says nothing about a head, and the generator has only seen its own. Raises
-    ValueError for images that are not square uint8, or masks of another size.
+    The background carries no information about the head, and the generator knows only its own.
+    Raises ValueError for images that are not square uint8, or masks of another size.
     """
     size, device = generator.config.resolution, generator.mapping.w_mean.device
     behind = background_of(generator)

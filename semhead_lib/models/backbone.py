@@ -1,5 +1,4 @@
-"""The StyleGAN2 synthesis network that draws the feature map, and the super-resolution that refines
-raw images."""
+"""The StyleGAN2 synthesis network of the feature map, and the super-resolution of raw images."""
 
 from __future__ import annotations
 
@@ -15,13 +14,13 @@ WS_PER_BLOCK = 2  # of a block: one a layer
 
 
 def ws_of_blocks(w: Tensor, blocks: int) -> list[Tensor]:  # [B, W] or [B, blocks * WS_PER_BLOCK, W]
-    """What each block is conditioned on: all the same, or each its own."""
+    """Split w or w+ into the styles of each block."""
     return [w] * blocks if w.dim() == 2 else list(w.split(WS_PER_BLOCK, dim=1))
 
 
 class BlockStack(nn.Module):
-    """Blocks one after the other, whose features add up; how they compute is set by
-    `layers.compute`."""
+    """A sequence of blocks with summed skip outputs; `layers.compute` sets precision and
+    checkpointing."""
 
     blocks: nn.ModuleList
     precision: torch.dtype | None = None
@@ -33,7 +32,7 @@ class BlockStack(nn.Module):
         return WS_PER_BLOCK * len(self.blocks)
 
     def run(self, x: Tensor, total: Tensor | None, w: Tensor) -> Tensor:
-        """Activations and first sum through all blocks; the last sum."""
+        """Pass activations and the initial sum through all blocks; returns the final sum."""
         x = cast(x, self.precision).contiguous(memory_format=torch.channels_last)
         for block, style in zip(self.blocks, ws_of_blocks(w, len(self.blocks)), strict=True):
             if self.checkpoint and torch.is_grad_enabled():
@@ -66,8 +65,7 @@ def blend_maps_of(side: int, most: int) -> int:
 
 
 class Backbone(BlockStack):
-    """From w to a square map: a learnt 4 x 4 constant, doubled in size by blocks whose features add
-    up (skips).
+    """From w to a square map: a learnt 4 x 4 constant, upsampled by blocks with skip outputs.
 
     Raises ValueError for a side that is no power of two times 4.
     """
@@ -112,15 +110,15 @@ class Backbone(BlockStack):
 
 
 class SuperResolution(BlockStack):
-    """From raw features to the final image: blocks that double the size, with the raw image as
-    first skip.
+    """From raw features to the final image: upsampling blocks, with the raw image as first skip.
 
-    With `mask`, the rendered mask is one more feature, and the blocks add up one more channel r.
-    The mask m, enlarged, is moved by t = tanh(r) towards one where t > 0, towards zero where t < 0:
+    With `mask`, the rendered mask is an additional feature, and the blocks output an additional
+    channel r. The upsampled mask m is moved by t = tanh(r) towards one where t > 0, towards zero
+    where t < 0:
 
         m+ = (1 - |t|) m + max(t, 0)
 
-    It stays within [0, 1], is m at first, when r = 0, and always hands its gradients on to m.
+    It stays within [0, 1], equals m at initialisation (r = 0), and always passes gradients on to m.
     """
 
     def __init__(
@@ -168,11 +166,11 @@ class SuperResolution(BlockStack):
 
 
 class Background(nn.Module):
-    """What is behind the head: one feature vector from w, and a soft pattern of it that does not
-    turn with the camera.
+    """The background behind the head: one feature vector from w, with a soft pattern that does not
+    depend on the camera.
 
-    PanoHead (An et al., 2023) draws its background in two dimensions too, so that it does not grow
-    onto heads.
+    PanoHead (An et al., 2023) also generates its background in 2-D, so that it does not become part
+    of the head.
     """
 
     def __init__(self, w_dim: int, features: int, side: int = 8, base: int = 64) -> None:

@@ -1,4 +1,4 @@
-"""The configuration of a generator, and those that are known by name."""
+"""The configuration of a generator, and the presets."""
 
 from __future__ import annotations
 

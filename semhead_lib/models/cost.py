@@ -1,4 +1,4 @@
-"""What an image of each generator costs: parameters, operations and memory traffic.
+"""Cost of an image: parameters, operations and memory traffic.
 
 `python -m semhead_lib.models.cost` prints them as a table.
 """
@@ -14,7 +14,7 @@ from semhead_lib.models.config import PRESETS, GeneratorConfig
 
 @dataclass(frozen=True)
 class Cost:
-    """What one image costs."""
+    """Cost of one image."""
 
     parameters: int
     convolution_flops: (
@@ -30,8 +30,8 @@ class Cost:
 
 
 def cost(config: GeneratorConfig) -> Cost:
-    """Parameters, operations and bytes for one image, counted on the generator itself without
-    computing anything."""
+    """Parameters, operations and bytes for one image, counted on the generator without running
+    it."""
     from torch.utils.flop_counter import FlopCounterMode
 
     from semhead_lib.models.generator import Generator

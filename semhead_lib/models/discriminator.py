@@ -1,10 +1,9 @@
-"""The discriminator: how real an image is, seen together with its raw image and mask, for a camera
-and a semantic.
+"""The discriminator of (image, raw image, mask), conditioned on camera and semantic feature.
 
-It is conditioned by projection (Miyato and Koyama, 2018): one trunk looks at the image, and each
-part of the condition has a vector that the trunk's features are multiplied with. So the same
-features serve any number of conditions: showing real images under wrong ones
-(`semhead_lib.training.losses`) costs nothing but the products.
+It is conditioned by projection (Miyato and Koyama, 2018): a trunk computes features of the image,
+and each part of the condition has an embedding whose inner product with these features is taken.
+The same features serve any number of conditions, so showing real images with wrong ones
+(`semhead_lib.training.losses`) costs only the products.
 """
 
 from __future__ import annotations
@@ -48,7 +47,7 @@ WEIGHTS, CONFIG = "discriminator.safetensors", "discriminator.json"
 
 @dataclass(frozen=True)
 class DiscriminatorInput:
-    """What the discriminator looks at; real and generated images come in the same form."""
+    """Input of the discriminator; the same form for real and generated images."""
 
     image: Tensor  # [B, 3, S, S] in [-1, 1]
     image_raw: Tensor | None = (
@@ -65,13 +64,13 @@ class DiscriminatorInput:
         return DiscriminatorInput(self.image.detach(), image_raw, mask)
 
     def requires_grad_(self) -> DiscriminatorInput:
-        """The same, for gradients by what is seen."""
+        """The same, with gradients with respect to the input."""
         for tensor in self.tensors:
             tensor.requires_grad_()
         return self
 
     def and_then(self, other: DiscriminatorInput) -> DiscriminatorInput:
-        """One batch of both."""
+        """Concatenate both along the batch."""
         pairs = ((self.image_raw, other.image_raw), (self.mask, other.mask))
         image_raw, mask = (None if a is None or b is None else torch.cat([a, b]) for a, b in pairs)
         return DiscriminatorInput(torch.cat([self.image, other.image]), image_raw, mask)
@@ -89,17 +88,17 @@ def _label_scale() -> Tensor:
 class Discriminator(nn.Module):
     """A residual discriminator on the dual image (EG3D, section 4.3), conditioned by projection.
 
-    After StyleGAN2's, with another beginning and other blocks: 2 x 2 pixels become one with four
-    times the channels, so that nothing works at full size and nothing is lost, and a convolution
+    As StyleGAN2's, but with another input layer and other blocks: 2 x 2 pixels are unshuffled into
+    channels, so that no layer works at full size and no information is lost, and one convolution
     leads from each size to the next.
 
-    With features phi(x) in R^d of what is seen and a condition of parts c_1 (camera), c_2
+    With features phi(x) in R^d of the input and a condition with parts c_1 (camera) and c_2
     (semantic):
 
         logit(x, c) = psi(x) + sum over parts of phi_i(x) . e_i(c_i) / sqrt(d)
 
     psi and phi_i are linear in the trunk's last activations. The parts add because camera and
-    semantic, given the image, say nothing about one another: their log-likelihood ratios add.
+    semantic feature are taken to be independent given the image: their log-likelihood ratios add.
     """
 
     precision: torch.dtype | None = (
@@ -133,13 +132,13 @@ class Discriminator(nn.Module):
         sets: int = 1,
         activations: list[Tensor] | None = None,  # those of all sizes are appended, finest first
     ) -> Tensor:
-        """What is seen to [B, 1 + parts * d]: psi and phi; after them 64 local logits, where there
-        are any.
+        """Features of the input, [B, 1 + parts * d]: psi and phi, followed by the 64 local logits,
+        if any.
 
         Raises ValueError for shapes that do not fit the config.
 
-        With several `sets`, one after the other and of one size (real images, then generated ones),
-        the result is that of each by itself: the minibatch statistic does not mix them.
+        With several concatenated `sets` of equal size (real images, then generated ones), the
+        result equals that of separate calls: the minibatch statistic does not mix them.
         """
         x = F.pixel_unshuffle(self._stack(seen), 2)
         if self.config.sees_bands:
@@ -164,14 +163,14 @@ class Discriminator(nn.Module):
         return found if local is None else torch.cat([found, local], dim=1)
 
     def local_logits(self, features: Tensor) -> Tensor:  # [B, ...] -> [B, 64]
-        """Of places of images with those features, whatever the condition. Raises ValueError where
-        there are none."""
+        """The local logits, which do not depend on the condition. Raises ValueError if there are
+        none."""
         if self.local is None:
             raise ValueError("this discriminator has no local logits (has_local)")
         return features[:, -(LOCAL**2) :]
 
     def logits(self, features: Tensor, condition: Tensor) -> Tensor:
-        """Of images with those features [B, ...] under conditions [B, 25 + semantic_dim], as [B]."""
+        """Logits [B] of images with these features [B, ...] under conditions [B, 25 + semantic_dim]."""
         width = LABEL_LENGTH + self.config.semantic_dim
         if condition.shape != (len(features), width):
             raise ValueError(

@@ -1,4 +1,4 @@
-"""What a discriminator is made of."""
+"""The configuration of a discriminator."""
 
 from __future__ import annotations
 
@@ -57,8 +57,8 @@ class DiscriminatorConfig:
     def of(
         cls, generator: GeneratorConfig, semantic_dim: int, views: int = 1, **changes: Any
     ) -> DiscriminatorConfig:
-        """The one that suits a generator: its sizes; for small ones half of its widths where images
-        are large and up to twice where they are small, which costs little."""
+        """The configuration for a generator, with the same sizes. For small generators, it has half
+        of their widths at high resolutions and up to twice at low ones, which costs little."""
         base, most = generator.backbone_base, generator.backbone_most
         if generator.resolution <= 128:
             base, most = base // 2, most * 2

@@ -1,4 +1,4 @@
-"""What the discriminator is made of: residual blocks, condition vectors, bands of detail and the
+"""Layers of the discriminator: residual blocks, condition embeddings, bands of detail and the
 minibatch statistic."""
 
 from __future__ import annotations
@@ -21,8 +21,7 @@ BANDS = (
 
 
 class EqualConv(Equalised):
-    """A convolution with an equalised learning rate; the result is `gain` times what its weights
-    and bias say."""
+    """A convolution with an equalised learning rate, whose output is multiplied by `gain`."""
 
     def __init__(
         self,
@@ -51,10 +50,10 @@ class Block(nn.Module):
     """A residual block to half the size: x -> sqrt(1 - SKIP) f(x) + sqrt(SKIP) mean(x) W, f a 4 x 4
     convolution.
 
-    Every pixel goes into f before anything is filtered away. With StyleGAN2's blur before the step
-    down, and its even shares of both branches, fine patterns reach the first layers only: on the
-    same images this one separated generated from real after 50 steps, that one not after 500. The
-    leaky ReLU's gain is taken into the convolution before it: GAIN lrelu(x) = lrelu(GAIN x).
+    f sees every pixel before any filtering. With StyleGAN2's blur before downsampling and its equal
+    weights of both branches, fine patterns reach only the first layers: on the same images, this
+    block separated generated from real images after 50 steps, StyleGAN2's not after 500. The gain
+    of the leaky ReLU is folded into the convolution before it: GAIN lrelu(x) = lrelu(GAIN x).
     """
 
     def __init__(self, inputs: int, outputs: int) -> None:
@@ -67,8 +66,7 @@ class Block(nn.Module):
 
 
 class ConditionVector(nn.Module):
-    """A part of the condition to the vector that features are multiplied with: two layers, brought
-    to unit variance."""
+    """Embedding of a part of the condition: two layers, normalised to unit variance."""
 
     scale: Tensor  # [inputs]
 
@@ -84,14 +82,12 @@ class ConditionVector(nn.Module):
 
 
 def detail_bands(images: Tensor) -> Tensor:  # [B, 3, S, S] -> [B, 18, S / 2, S / 2]
-    """Three octaves of a Laplacian pyramid (Burt and Adelson, 1983), amplified: what each step to
-    half the size takes away. The finest, of full size, is unshuffled: 2 x 2 pixels become one with
-    four times the channels.
+    """Three amplified octaves of a Laplacian pyramid (Burt and Adelson, 1983): what each
+    downsampling step removes. The finest one, of full size, is pixel-unshuffled by 2.
 
-    Of the variance of photographs a few per cent are detail, so that a network whose input is the
-    image alone sees colours first and for long: on the same images, real ones and blurred
-    reconstructions, the discriminator's loss fell from 1.47 to 0.81 in 150 steps without bands, and
-    to 0.22 with them.
+    Detail is only a few per cent of the variance of photographs, so a network that sees only the
+    image learns colours first: on the same real images and blurred reconstructions, the
+    discriminator's loss fell from 1.47 to 0.81 in 150 steps without bands, and to 0.22 with them.
     """
     found, larger = [], images
     for gain in BANDS:
@@ -112,14 +108,14 @@ def minibatch_stddev(
     views: int = 1,  # adjacent images of a subject
     sets: int = 1,  # parts of the batch, one after the other and of one size, that are not mixed
 ) -> Tensor:  # [B, C + 1, H, W]
-    """One more channel: how much the images of a group differ, so that samples which are all alike
-    show it.
+    """Append a channel with the variation among the images of a group, which reveals samples that
+    are all alike.
 
     The mean over channels and pixels of the standard deviation over the group (Karras et al.,
-    2018). A group holds the images at the same place of `group` neighbouring subjects, each of
-    which has `views` adjacent images: it never mixes views of one subject, and a batch that is
-    split over processes in whole groups keeps its groups. Where a batch has fewer or no whole
-    number of groups, the group is the largest that divides it.
+    2018). A group has one image of each of `group` neighbouring subjects, which have `views`
+    adjacent images each: it never mixes views of one subject, and a batch that is split over
+    processes in whole groups keeps its groups. If the batch is not a multiple of the group, the
+    group is the largest size that divides it.
     """
     b, c, h, w = x.shape
     each = b // sets

@@ -1,12 +1,12 @@
 """A generator of ours with the interface of EG3D's, so that code written for EG3D, PanoHead or
 SphereHead (projectors, metrics, videos) runs on it.
 
-There `c` is a camera: the mapping network is conditioned on it, and images are rendered from it.
-Our mapping network is conditioned on a semantic feature, so this one holds features beside the
-weights: one for all heads, or several of which each latent gets one, always the same. `c` is only
-rendered from, unless the generator was trained with a mode that shows it the view.
+In EG3D, `c` is a camera: the mapping network is conditioned on it, and images are rendered from it.
+Our mapping network is conditioned on a semantic feature, so the adapter holds features: one for all
+heads, or several, of which each latent is assigned one, always the same. `c` is only used for
+rendering, unless the generator was trained with a mode with a view.
 
-Written from what published projectors and metrics call; none of EG3D's code is here.
+Written from the calls of published projectors and metrics; contains no code of EG3D.
 """
 
 from __future__ import annotations
@@ -115,9 +115,9 @@ class EG3DGenerator(nn.Module):
     """EG3D's `G` by a generator of ours: `mapping`, `synthesis`, `sample_mixed` and `forward`.
 
     With a `family` ("eg3d-ffhq", "panohead", "spherehead"; `data.dataset.families`), cameras and
-    points are of that family's world, so its scripts frame heads as they are used to; without one
-    they are ours. `rendering_kwargs["depth_resolution"]` and `["depth_resolution_importance"]` are
-    the samples of a ray. There is no noise: `noise_mode` changes nothing.
+    points are in that family's world, so its scripts frame heads as usual; without one, they are in
+    ours. `rendering_kwargs["depth_resolution"]` and `["depth_resolution_importance"]` are the
+    samples of a ray. There is no noise: `noise_mode` changes nothing.
 
     Raises ValueError for conditions that do not fit the mode, or another family.
     """

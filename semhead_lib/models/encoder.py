@@ -1,5 +1,5 @@
-"""From an image of a head, or from what a parametric head was made of, to a distribution of its
-latent: one half of learning heads by reconstruction."""
+"""Encoders of the reconstruction training: from an image, or from the attributes of a parametric
+head, to a distribution of its latent."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ class AttributeEncoder(nn.Module):
     """Attributes of parametric heads to mean and log-variance of their latents: a linear map and a
     small network beside it.
 
-    An image does not determine what it hides, and a network has to learn first to read it.
-    Attributes say everything, so that the generator alone is what is left to learn.
+    An image does not determine what it hides, and its encoder has to be learnt first. Attributes
+    determine everything, so only the generator has to be learnt.
     """
 
     mean: Tensor  # [K] of the numbers of the training data
@@ -67,7 +67,7 @@ class AttributeEncoder(nn.Module):
         )
 
     def standardise_by(self, numbers: Tensor) -> None:  # [N, K] of the training data
-        """Bring each number to mean 0 and deviation 1; one that hardly varies stays small."""
+        """Standardise each number to mean 0 and deviation 1; one that hardly varies stays small."""
         self.mean.copy_(numbers.mean(0))
         self.scale.copy_(numbers.std(0).clamp_min(_LEAST_DEVIATION))
 

@@ -1,4 +1,4 @@
-"""The generator: latent and condition to a head, and the head to images, densities and meshes."""
+"""The generator: from latent and condition to a head, and from the head to images and densities."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ class Render:
 
     @property
     def mask(self) -> Tensor:  # [B, 1, S, S] or [B, 1, R, R] in [0, 1]
-        """Coverage of the head: super-resolved where there is such a mask, else the opacity."""
+        """Mask of the head: the super-resolved mask if there is one, else the opacity."""
         return self.opacity if self.super_mask is None else self.super_mask
 
 
 def folder_of(name: str | Path) -> Path:
-    """Where a generator lies, by the name of one that ships with the package or by its folder."""
+    """Folder of a generator, given the name of a shipped one or its folder."""
     return Path(name) if Path(name).is_dir() else ASSETS / str(name)
 
 
@@ -105,8 +105,8 @@ class Generator(nn.Module):
 
     @property
     def num_ws(self) -> tuple[int, int, int]:
-        """Layers of the backbone, the background and the super-resolution: w+ has a style for each,
-        in this order."""
+        """Numbers of layers of the backbone, the background and the super-resolution: w+ has a
+        style for each layer, in this order."""
         backbone, background, refinement = (
             0 if part is None else part.num_ws for part in self._synthesis
         )
@@ -117,8 +117,8 @@ class Generator(nn.Module):
         return self.backbone, self.background, self.super_resolution
 
     def split_ws(self, w: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """What backbone, background and super-resolution are conditioned on: all of w [H, W], or
-        each its layers of w+ [H, sum(num_ws), W]. Raises ValueError for another shape."""
+        """Styles of backbone, background and super-resolution: w [H, W] for all, or the layers of
+        each from w+ [H, sum(num_ws), W]. Raises ValueError for another shape."""
         if w.dim() == 2:
             return w, w, w
         if w.dim() != 3 or w.shape[1] != sum(self.num_ws):
@@ -129,7 +129,7 @@ class Generator(nn.Module):
         return backbone, background, refinement
 
     def feature_map(self, w: Tensor) -> Tensor:  # [H, W] or w+ -> [H, channels, side, side]
-        """What the planes of heads are read from."""
+        """The feature map that is split into planes."""
         return self.backbone(self.split_ws(w)[0])
 
     def synthesize(
@@ -143,8 +143,8 @@ class Generator(nn.Module):
         windows: Tensor
         | None = None,  # [B, 3] left, top and side of the part that is rendered, in image widths
     ) -> Render:
-        """Images of styles; several of one head cost one pass of the backbone. Raises ValueError
-        for cameras that cannot be shared out among the heads, and for windows where there is
+        """Images of styles; several views of a head share one pass of the backbone. Raises
+        ValueError for cameras that cannot be divided evenly among the heads, and for windows with
         super-resolution."""
         side = raw_resolution or self.config.raw_resolution
         if windows is not None:
@@ -187,7 +187,7 @@ class Generator(nn.Module):
     def sample_density(
         self, w: Tensor, points: Tensor
     ) -> Tensor:  # [B, W] or w+, [B, N, 3] world -> [B, N]
-        """Density (not negative, per scene unit) at points of the heads with styles w."""
+        """Density (non-negative, per scene unit) at points in the heads with styles w."""
         raw, _ = self.renderer.field(self.feature_map(w), points)
         return nn.functional.softplus(raw - 1)
 
@@ -201,8 +201,7 @@ class Generator(nn.Module):
 
     @classmethod
     def load(cls, name: str | Path, device: str | torch.device = "cpu") -> Generator:
-        """A saved generator, by the name of one that ships with the package or by its folder; in
-        evaluation mode.
+        """Load a generator by the name of a shipped one or by its folder, in evaluation mode.
 
         Raises FileNotFoundError when there is none, ValueError when config and weights do not fit.
         """

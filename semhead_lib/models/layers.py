@@ -24,7 +24,7 @@ def leaky_relu(x: Tensor) -> Tensor:
 
 
 def compute(network: nn.Module, **how: Any) -> None:
-    """Set how the parts of a network compute, which changes what comes out by rounding alone.
+    """Set how the parts of a network compute; the results differ only by rounding.
 
     Args:
         precision: dtype of the activations of backbone, super-resolution and discriminator blocks,
@@ -56,7 +56,7 @@ def channels_last(network: nn.Module) -> None:
 
 
 def cast(x: Tensor, precision: torch.dtype | None) -> Tensor:
-    """x in that dtype; None: as it is."""
+    """x in a given dtype; None: unchanged."""
     return x if precision is None else x.to(precision)
 
 
@@ -82,10 +82,9 @@ class Equalised(nn.Module):
 
 @contextmanager
 def equalised(network: nn.Module) -> Iterator[None]:
-    """Within it, the scaled weights of all layers of a network are those of now, made once and all
-    together.
+    """A context in which the scaled weights of all layers of a network are computed once, together.
 
-    The backward pass belongs inside as well where blocks are computed again for it.
+    With gradient checkpointing, the backward pass must be inside it as well.
     """
     layers = [m for m in network.modules() if isinstance(m, Equalised)]
     of_weights, of_biases = zip(*(layer.factors() for layer in layers), strict=True)
@@ -125,6 +124,5 @@ class EqualLinear(Equalised):
 
 
 def upsample(x: Tensor) -> Tensor:  # [B, C, H, W] -> [B, C, 2H, 2W]
-    """Twice the size, filtered with [1, 3, 3, 1]: that is bilinear interpolation between pixel
-    centres."""
+    """Upsample by 2 with the filter [1, 3, 3, 1], that is, bilinearly between pixel centres."""
     return F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)

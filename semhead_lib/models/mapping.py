@@ -19,10 +19,10 @@ def unit_variance(x: Tensor) -> Tensor:
 
 
 class MappingNetwork(nn.Module):
-    """z [B, Z] and condition [B, K] to w [B, W]: both brought to unit variance, the condition
-    through a linear layer, then `layers` layers at a hundredth of the learning rate (Karras et al.,
-    2019 and 2020). K may be 0. With a `prior`, z and condition first become one of the latents that
-    subjects of the condition have.
+    """z [B, Z] and condition [B, K] to w [B, W]: both are normalised to unit variance, the
+    condition after a linear layer; then `layers` layers at a hundredth of the learning rate (Karras
+    et al., 2019 and 2020). K may be 0. With a `prior`, z is first mapped to the distribution of
+    latents given the condition.
     """
 
     w_mean: Tensor  # [W]
@@ -74,7 +74,7 @@ class MappingNetwork(nn.Module):
 
     @torch.no_grad()
     def mean(self, condition: Tensor | None, seed: int = 0) -> Tensor:  # [B, K] -> [B, W]
-        """The mean style of each condition over latents: where truncation leads that keeps the
+        """The mean style of each condition over latents: the centre of truncation that keeps the
         condition.
 
         With no condition, [1, W].

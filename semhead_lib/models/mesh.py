@@ -52,7 +52,7 @@ class Mesh:
 
     def as_glb(self) -> bytes:
         """The same as a binary glTF 2.0 file: colours are linear, as COLOR_0 has to be (section
-        3.7.2.1), and the material is rough and no metal, so that viewers show them.
+        3.7.2.1), and the material is rough and no metal, so that viewers show the colours.
 
         Raises ModuleNotFoundError without the extra `data`.
         """
@@ -94,7 +94,7 @@ def surface(
     along its edge to where the density is `level` (`_roots`). The surface is closed: where the
     density reaches the box's sides, they close it.
 
-    Raises ValueError when the density is nowhere, or everywhere, above the level.
+    Raises ValueError if the density is nowhere, or everywhere, above the level.
     """
     from skimage.measure import marching_cubes
 
@@ -166,7 +166,7 @@ def mesh(
     resolution: int = 128,
     level: float = LEVEL,
 ) -> Mesh:
-    """The head with style w as a mesh; its colours are the raw image's, where the surface is. See
+    """The head with style w as a mesh, with the field's colours at its surface. See
     `surface`.
 
     The density is softplus(raw - 1), which is 0 wherever the raw density is well below 1: linear

@@ -1,8 +1,8 @@
-"""The representations: how a backbone's feature map is read as planes in space.
+"""Plane representations: how a feature map is split into planes in space.
 
-Each is a `Planes`: the size and channels of the map that a backbone must make, and the layout of
-planes in it. Points are read by `semhead_lib.ops.sample_planes` and rays rendered by
-`semhead_lib.ops.render_rays`, whichever it is.
+Each is a `Planes`: size and channels of the feature map, and the layout of planes in it.
+`semhead_lib.ops.sample_planes` reads points and `semhead_lib.ops.render_rays` renders rays for all
+of them.
 
 >>> planes = make_planes("hyplane", side=256, channels=32)
 >>> planes.map_side, planes.map_channels  # one map of 512 x 512, cut into four
@@ -34,8 +34,8 @@ class Planes:
     def map(
         self, features: Tensor
     ) -> Tensor:  # [B, map_channels, map_side, map_side] -> [B, side, side, channels]
-        """A backbone's output as the map that the ops read: channels last, without a copy where it
-        is so in memory.
+        """The backbone's output as the channels-last map that the ops read, without a copy if it is
+        already channels-last in memory.
 
         Raises ValueError for another shape.
         """
@@ -97,7 +97,7 @@ def make_planes(name: str, side: int, channels: int) -> Planes:
     """The representation called `name` with planes of side x side texels and `channels` numbers
     each.
 
-    Raises ValueError for a name that is none of `REPRESENTATIONS`.
+    Raises ValueError for a name that is not in `REPRESENTATIONS`.
     """
     if name not in _MAKERS:
         raise ValueError(

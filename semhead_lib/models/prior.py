@@ -1,5 +1,5 @@
-"""Which latents subjects of a condition have: what lies between z, which is drawn, and the latents
-of an encoder."""
+"""The distribution of latents given the condition: maps z ~ N(0, I) to the latents of an
+encoder."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _LEAST = 1e-4  # variance that every direction has at least
 class LatentPrior(nn.Module):
     """z ~ N(0, I) and a condition c to a latent ~ N(A c + b, L L^T).
 
-    A generator that learns with an encoder (`semhead reconstruct`) knows the latents that subjects
-    have. With a small weight of the divergence these are far from N(0, I), and they depend on the
-    condition: latents drawn without it contradict it, and heads between all kinds come out. So the
-    distribution of what the encoder gives is estimated afterwards (Ghosh et al., 2020), given the
-    condition (a conditional prior: Sohn et al., 2015): the mean by ridge regression, the covariance
-    from what remains and the encoder's own variances.
+    When a generator is trained with an encoder (`semhead reconstruct`) and a small KL weight, the
+    subjects' latents are far from N(0, I) and depend on the condition. Latents sampled
+    independently contradict the condition, and heads look like averages. So the distribution of the
+    encoder's latents is estimated afterwards (Ghosh et al., 2020), given the condition (a
+    conditional prior: Sohn et al., 2015): the mean by ridge regression, the covariance from what
+    remains and the encoder's own variances.
 
     Begins as the identity.
     """

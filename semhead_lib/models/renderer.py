@@ -1,5 +1,4 @@
-"""From a feature map and cameras to raw images: rays, the field's network, and the fused
-renderer."""
+"""From a feature map and cameras to raw images: rays, the decoder, and the fused renderer."""
 
 from __future__ import annotations
 
@@ -25,15 +24,16 @@ from semhead_lib.ops.field import network_of_features
 
 @dataclass(frozen=True)
 class RenderSettings:
-    """How rays are sampled, and what space the planes cover.
+    """Sampling of rays, and the box that the planes cover.
 
-    A density grid pays on heads that are shaped: with grid, coarse and fine of 24, 32 and 10,
-    images of the shipped heads are nearer to the converged ones than with 16 + 16 samples, at 2 to
-    3 times the speed; with 48, 48 and 12 than with 24 + 24; with 64, 64 and 40 than with 48 + 48
-    (`papermill_runs/benchmarks/render_cpu.json`). For a generator that exists, `semhead sample
-    MODEL OUT grid=24 coarse=32 fine=10`, or in Python:
+    A density grid saves samples on smooth heads: with those of `semhead-64`, images with grid,
+    coarse and fine of 24, 32 and 10 were nearer to the converged ones than with 16 + 16 samples, at
+    2 to 3 times the speed; with 48, 48 and 12 than with 24 + 24; with 64, 64 and 40 than with
+    48 + 48 (`papermill_runs/benchmarks/render_cpu.json`). It misses structures that are thinner than
+    its cells: with 24 nodes, pale rims appear around heads of `semhead-128`. For a trained generator,
+    `semhead sample MODEL OUT grid=48 coarse=48 fine=24`, or in Python:
 
-        settings = dataclasses.replace(generator.renderer.settings, grid=24, coarse=32, fine=10)
+        settings = dataclasses.replace(generator.renderer.settings, grid=48, coarse=48, fine=24)
         generator.renderer.settings = settings
     """
 
@@ -72,8 +72,7 @@ def box_bounds(
 
 
 def views_each(cameras: int, heads: int) -> int:
-    """How many of the cameras look at each head. Raises ValueError when they cannot be shared out
-    evenly."""
+    """Number of cameras per head. Raises ValueError if they cannot be divided evenly."""
     if heads < 1 or cameras % heads:
         raise ValueError(f"{cameras} cameras cannot be shared out evenly among {heads} heads")
     return cameras // heads
@@ -148,8 +147,8 @@ class Renderer(nn.Module):
         return Rendered(*(t.reshape(shape).permute(0, 3, 1, 2) for t in out))
 
     def density_grid(self, features: Tensor) -> Tensor | None:  # [H, G, G, G]
-        """Raw density of heads on a coarse grid, to be shared by all their views; None where the
-        settings have none."""
+        """Raw density of heads on a coarse grid, shared by all their views; None without a grid in
+        the settings."""
         s = self.settings
         if not s.grid:
             return None

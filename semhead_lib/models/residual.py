@@ -1,4 +1,4 @@
-"""A residual of the feature map near one style: what an inversion learns of a photograph."""
+"""A residual of the feature map near one style, which an inversion fits to a photograph."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ class Residual(nn.Module):
 
         features + exp(-4 mean(((w - w*) / s)^2)) map,
 
-    with the mean over layers and dimensions, and s the spread of styles. So the head at the pivot
-    has all of it, heads that differ a little keep most, and other heads are as they were.
+    with the mean over layers and dimensions, and s the spread of styles. The head at the pivot gets
+    all of it, similar heads most of it, and other heads stay unchanged.
     """
 
     pivot: Tensor  # [1, styles, W]
@@ -30,13 +30,13 @@ class Residual(nn.Module):
         return features + self.share(w)[:, None, None, None].to(features) * self.map.to(features)
 
     def share(self, w: Tensor) -> Tensor:  # [B, W] or [B, styles, W] -> [B]
-        """Of the map that is added for a style, 1 at the pivot."""
+        """Share of the map that is added for a style, 1 at the pivot."""
         w = w[:, None] if w.dim() == 2 else w
         return (-_FALL * ((w - self.pivot) / self.spread).square().mean((1, 2))).exp()
 
     @torch.no_grad()
     def move(self, pivot: Tensor, spread: Tensor) -> None:  # [1, W] or [1, styles, W], [W]
-        """Take another pivot, whose feature map stays as it is."""
+        """Move to another pivot without changing its feature map."""
         self.map.mul_(self.share(pivot)[:, None, None, None])
         self.pivot.copy_(pivot[:, None] if pivot.dim() == 2 else pivot)
         self.spread.copy_(spread.clamp_min(1e-6))

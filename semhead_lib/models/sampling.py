@@ -1,4 +1,4 @@
-"""Images of the same heads from all around, to see a training grow."""
+"""Images of the same heads from all around, to monitor training."""
 
 from __future__ import annotations
 
@@ -77,8 +77,8 @@ def render_views(
     cameras: Tensor,  # [N, 25]
     size: int | None = None,  # pixels a side; None: the generator's
 ) -> Tensor:  # [N, 3, size, size] uint8
-    """One head from each camera. Another size than the generator's is rendered with as many rays;
-    where there is super-resolution, whose images have one size, it is resampled."""
+    """One head from each camera. Another size than the generator's is rendered with as many rays as
+    pixels, or resampled if there is super-resolution, whose images have a fixed size."""
     native = size is None or generator.super_resolution is not None
     features, seen = generator.feature_map(w), []
     for part in cameras.to(w.device).split(_VIEWS):

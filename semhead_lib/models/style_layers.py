@@ -1,11 +1,12 @@
 """Layers that a style modulates (StyleGAN2, Karras et al., 2020), and the blocks made of them,
 written for channels-last memory and few passes over it.
 
-Modulation of one image scales the weights; of a batch it scales the activations before the
-convolution and its result after, which is the same and leaves one ordinary convolution for all. So
-it does where only the style learns, as in inversion: scaled weights would cost the gradient of
-every weight. Large tensors are changed in place where autograd allows it: on a CPU a new one costs
-ten times as much as writing to an old one, because its memory must first be had from the system.
+For one image, modulation scales the weights. For a batch, it equivalently scales the activations
+before the convolution and the result after it, so that one ordinary convolution serves all images.
+It also does so if only the style is optimised, as in inversion, where scaled weights would require
+the gradient of every weight. Large tensors are changed in place where autograd allows it: on a CPU,
+a new tensor costs ten times as much as writing to an old one, because its memory must first be
+requested from the system.
 
 Convolutions compute in the dtype of their input, which may be bfloat16; styles, demodulation and
 weights stay float32.
@@ -99,8 +100,8 @@ class ModulatedConv(nn.Module):
 def polyphase_weight(
     weight: Tensor, blur: Tensor
 ) -> Tensor:  # [O, I, 3, 3], [O, 1, 4, 4] -> [4 O, I, 3, 3]
-    """What a transposed convolution with stride 2 and a blur do to the four pixels that each pixel
-    becomes.
+    """Kernels of the four output pixels per input pixel of a transposed convolution with stride 2
+    and a blur.
 
     Their kernels merged are 6 x 6, of which each of the four (row, then column, even or odd) has
     every other tap.
@@ -126,9 +127,8 @@ class BlendMaps(nn.Module):
     model are: sum over k of (affine_k(w) direction_k) map_k, where a direction is a vector of
     channels and a map has one number a pixel.
 
-    A style only scales the channels of a whole layer, so that a stack of convolutions has to find
-    out by itself how a chin gets longer. Here w moves what lies at a place directly. Maps start at
-    zero.
+    A style only scales the channels of a whole layer, so convolutions have to learn how a chin gets
+    longer. Here w directly changes features at a position. Maps start at zero.
     """
 
     def __init__(self, count: int, channels: int, w_dim: int, side: int, gain: float) -> None:
@@ -151,12 +151,11 @@ class BlendMaps(nn.Module):
 class StyleLayer(nn.Module):
     """Modulated 3 x 3 convolution, noise, bias and leaky ReLU.
 
-    With a `place_gain`, the noise is joined by learnt maps, one a channel, that are the same for
-    all heads. The next layer weighs them by the style, so heads are sums of learnt maps as well as
-    of convolved ones: what always lies at the same place, such as eyes and lips, is sharp long
-    before convolutions have worked out from a smooth constant where they are. CIPS calls such maps
-    coordinate embeddings (Anokhin et al., 2021). With `blend`, maps are added whose coefficients
-    depend on w (`BlendMaps`), as quick to learn as those.
+    With a `place_gain`, learnt maps are added to the noise, one per channel, the same for all
+    heads. The next layer weights them by the style. Features with a fixed position, such as eyes
+    and lips, become sharp long before convolutions have learnt their position from a smooth
+    constant. CIPS calls such maps coordinate embeddings (Anokhin et al., 2021). With `blend`, maps
+    whose coefficients depend on w are added (`BlendMaps`); they are learnt as fast.
     """
 
     noise: Tensor  # [side, side]

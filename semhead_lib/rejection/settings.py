@@ -16,24 +16,26 @@ class CurveSettings:
     """Raises ValueError for a value out of range."""
 
     heads: int = setting(
-        512, "int >= 20", "that are generated; at the highest share a quarter is left"
+        512, "int >= 20", "generated heads; at the highest share, a quarter of them is left"
     )
     psi: float = setting(
         SampleSettings.psi,
         "0 <= float <= 1",
-        "truncation of the style towards the condition's mean: 1 = none, 0 = the mean head",
+        "truncation psi towards the mean w of the condition: 1 = none, 0 = the mean head",
     )
     strategy: str = setting(
         SampleSettings.strategy,
         "data | perturb | interpolate | gaussian | uniform",
-        "how conditions are drawn: from the kept features, turned, between them, ...",
+        "how conditions are sampled: stored features, perturbed features, interpolations, ...",
     )
-    seed: int = setting(0, "int >= 0", "of latents, conditions and draws")
-    draws: int = setting(20, "int >= 1", "of equally many heads at each share, which are averaged")
+    seed: int = setting(0, "int >= 0", "random seed of latents, conditions and draws")
+    draws: int = setting(
+        20, "int >= 1", "random draws, of equally many heads at each share, to average over"
+    )
     features: str = setting(
         HEADCLIP,
         "text",
-        "of the second distance, beside headjudge's, in which the filter itself judges",
+        "features for a second distance, besides headjudge's, which the filter itself uses",
     )
     grid: int | None = setting(
         None,

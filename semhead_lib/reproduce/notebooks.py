@@ -52,6 +52,7 @@ class Notebook:
     title: str  # its first heading
     parameters: dict[str, Parameter]
     digest: str  # of its cells' sources: outputs and metadata do not count
+    code_digest: str  # of its code cells' sources: prose does not count either
 
 
 def read_notebook(path: Path) -> Notebook:
@@ -78,10 +79,13 @@ def read_notebook(path: Path) -> Notebook:
         if "parameters" in cell.get("metadata", {}).get("tags", [])
     ]
     parameters = _parameters(sources[tagged[0]][1], path) if tagged else {}
-    digest = hashlib.sha256(json.dumps([sources, tagged]).encode()).hexdigest()
-    return Notebook(
-        path.stem, path, headings[0].lstrip("# ") if headings else path.stem, parameters, digest
+    code = [text for kind, text in sources if kind == "code"]
+    digests = (
+        hashlib.sha256(json.dumps(content).encode()).hexdigest()
+        for content in ([sources, tagged], code)
     )
+    title = headings[0].lstrip("# ") if headings else path.stem
+    return Notebook(path.stem, path, title, parameters, *digests)
 
 
 def _parameters(source: str, path: Path) -> dict[str, Parameter]:

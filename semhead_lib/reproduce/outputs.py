@@ -6,7 +6,7 @@
 A page that shows a repository draws no widgets, no plotly figures and no 3-D scenes. Each of them
 is photographed by a headless Chromium, a video becomes a looping image, and every image is stored
 as PNG or JPEG with its description; below what could be turned, a line says where it still can.
-Sources are left as they are; the notebook's metadata keep a digest of the sources that were
+Sources are left as they are; the notebook's metadata keep a digest of the code cells that were
 executed, by which `problems` finds outputs that are out of date.
 """
 
@@ -80,7 +80,7 @@ def with_outputs(path: Path, executed: dict[str, Any], browser: Any) -> dict[str
             count += 1
             cell["execution_count"] = count
             cell["outputs"] = list(_still(ran["outputs"], count, browser, path.stem))
-    notebook["metadata"][KEY] = {"executed": read_notebook(path).digest}
+    notebook["metadata"][KEY] = {"executed": read_notebook(path).code_digest}
     return notebook
 
 
@@ -88,7 +88,7 @@ def problems(path: Path) -> list[str]:
     """What is wrong with the committed outputs of a notebook, a line each."""
     notebook = json.loads(path.read_text(encoding="utf-8"))
     found = []
-    if notebook["metadata"].get(KEY, {}).get("executed") != read_notebook(path).digest:
+    if notebook["metadata"].get(KEY, {}).get("executed") != read_notebook(path).code_digest:
         found.append("its outputs are not those of its sources: run `make notebooks`")
     if path.stat().st_size > NOTEBOOK:
         found.append(f"it has {path.stat().st_size} bytes, more than {NOTEBOOK}")

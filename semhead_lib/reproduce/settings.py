@@ -17,16 +17,16 @@ class ReproduceSettings:
         "text or null",
         "notebooks to execute, by name or its beginning, separated by commas; null = all",
     )
-    force: bool = setting(False, "bool", "execute finished notebooks again, from nothing")
+    force: bool = setting(False, "bool", "execute finished notebooks again from scratch")
     ignore_code: bool = setting(
         False,
         "bool",
-        "keep what was finished or begun with other sources of semhead_lib, csrc or notebook",
+        "keep results that were made with other source code of semhead_lib, csrc or the notebook",
     )
     dry_run: bool = setting(
         False,
         "bool",
-        "check the parameters, say what would be executed, write parameters/*.yaml, and stop",
+        "check the parameters, print what would be executed, write parameters/*.yaml, and stop",
     )
     workers: int | None = setting(
         None,

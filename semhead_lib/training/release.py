@@ -27,8 +27,7 @@ _SHOWN = 8  # rows of the card's table of losses
 _TEMPLATE = """\
 # {name}
 
-A full-head 3D generator: latent and condition to a head that can be seen from anywhere. Load it by
-`Generator.load("{name}")`, or draw its heads by `semhead sample {name} OUT`.
+A full-head 3D generator. Load it with `Generator.load("{name}")`, or render its heads with `semhead sample {name} OUT`.
 
 ![Eight heads, each from eight azimuths: back, right side, front, left side](heads.png)
 
@@ -36,19 +35,20 @@ A full-head 3D generator: latent and condition to a head that can be seen from a
 
 - Images of {resolution} x {resolution} pixels, rendered at {raw} x {raw} from {representation} planes and refined;
   {parameters} parameters, {gflops} GFLOP an image, {megabytes} MB in half precision.
-- Condition mode `{mode}`{features}. `conditions.safetensors` keeps the features of {kept} subjects that it was trained
-  on, to draw conditions from.
-- `discriminator.safetensors` is there to go on training: `semhead train DATA OUT init=FOLDER`.
+- Condition mode `{mode}`{features}. `conditions.safetensors` has the features of {kept} training subjects, from which
+  conditions are sampled.
+- `discriminator.safetensors` is needed to continue training: `semhead train DATA OUT init=FOLDER`.
 
 ## How it was made
 
 - Data: {subjects} subjects with {views} views each{licence}.
 - Budget: {kimg} thousand real images, {hours} hours on {hardware} ({versions}), beside other work.
-- Stages, each beginning with the networks of the one before (optimisers anew). Settings that are not the defaults:
+- Stages; each starts from the networks of the previous one, with new optimisers. Settings that differ from the
+  defaults:
 
 {stages}
 {history}
-`log.jsonl` is the trainings' log, one after the other.
+`log.jsonl` has the logs of all stages, one after the other.
 
 | thousand images | generator's loss | discriminator's loss | wrong view | wrong condition |
 |---|---|---|---|---|

@@ -33,126 +33,122 @@ class TrainSettings(GeneratorSettings):
     mode: str = setting(
         "semantic",
         "none | view | semantic | semantic+view",
-        "what generator and discriminator are conditioned on",
+        "condition of generator and discriminator",
     )
     kimg: float = setting(200.0, "float > 0", "thousands of real images to show")
-    subjects_per_batch: int = setting(8, "int >= 1", "of one process")
+    subjects_per_batch: int = setting(8, "int >= 1", "subjects in the batch of one process")
     views_per_subject: int = setting(
         4, "int >= 1", "real images of each subject in a batch; 1 = the single-view baseline"
     )
     views_per_head: int = setting(
         4,
         "int >= 1",
-        "generated images of each head: 1, or views_per_subject; 1 for modes with a view",
+        "views of each generated head: 1 or views_per_subject; 1 for modes with a view",
     )
     generator_lr: float = setting(0.0025, "float > 0", "learning rate of the generator, of Adam")
     discriminator_lr: float = setting(0.002, "float > 0", "learning rate of the discriminator")
     loss: str = setting(
         "logistic",
         "logistic | relativistic",
-        "non-saturating logistic, or relativistic: of pairs of a real and a generated image",
+        "non-saturating logistic, or relativistic (pairs of a real and a generated image)",
     )
     r1_gamma: float | None = setting(
         None,
         "float >= 0 or null",
         "weight of the R1 penalty; null = 1 times StyleGAN2's rule, 0.0002 pixels^2 / batch",
     )
-    r1_interval: int = setting(16, "int >= 1", "steps from one R1 penalty to the next")
+    r1_interval: int = setting(16, "int >= 1", "steps between two R1 penalties")
     r2_gamma: float = setting(
         0.0, "float >= 0", "weight of the R2 penalty, which is R1 on generated images"
     )
     local_weight: float = setting(
         0.0,
         "float >= 0",
-        "weight of the discriminator's 8 x 8 logits of places beside the one of the image",
+        "weight of the 8 x 8 local logits of the discriminator relative to the global logit",
     )
     detail_bands: bool = setting(
-        False, "bool", "the discriminator sees octaves of detail, amplified, beside the image"
+        False, "bool", "the discriminator also sees amplified octaves of detail"
     )
     discriminator_first: float = setting(
-        0.0, "float >= 0", "kimg in which the generator does not learn yet: to begin with init"
+        0.0, "float >= 0", "kimg in which only the discriminator learns, for a start from init"
     )
     reconstruct_every: int = setting(
         0,
         "int >= 0",
-        "steps from one step of reconstruction to the next, on data with depth and classes; 0"
-        " = none",
+        "steps between two reconstruction steps, on data with depth and segmentation; 0 = none",
     )
     reconstruct_lr: float = setting(0.001, "float > 0", "learning rate of those steps")
     density_weight: float = setting(0.25, "float >= 0", "weight of the density regularisation")
-    density_interval: int = setting(
-        4, "int >= 1", "steps from one density regularisation to the next"
-    )
+    density_interval: int = setting(4, "int >= 1", "steps between two density regularisations")
     density_distance: float = setting(
-        1.0, "float > 0", "between neighbouring points, texels of the planes"
+        1.0, "float > 0", "distance between neighbouring points, texels of the planes"
     )
     vicico_view: float = setting(
         0.25,
         "float >= 0",
-        "weight of real images under a wrong camera (of generated ones: 1); 0 = off",
+        "weight of real images with a wrong camera (generated images: 1); 0 = off",
     )
     vicico_condition: float = setting(
         0.25,
         "float >= 0",
-        "weight of real images under another subject's semantic feature; 0 = off",
+        "weight of real images with another subject's semantic feature; 0 = off",
     )
     vicico_joint: float = setting(
         0.0,
         "float >= 0",
-        "weight of one term of real images under a wrong camera, another subject's feature, or "
-        "both, drawn for each image; 0 = off",
+        "weight of one term for real images with a wrong camera, another subject's feature or "
+        "both, chosen at random for each image; 0 = off",
     )
     wrong_view_angle: float = setting(
-        30.0, "0 <= float <= 90", "degrees between a true and a wrong camera, at least"
+        30.0, "0 <= float <= 90", "minimum angle between a true and a wrong camera, degrees"
     )
     wrong_condition_cosine: float = setting(
-        0.8, "float <= 1", "cosine between a true and a wrong semantic feature, at most"
+        0.8, "float <= 1", "maximum cosine between a true and a wrong semantic feature"
     )
     condition_noise: float = setting(
-        0.0, "float >= 0", "turns the conditions of generated heads by that much, radians"
+        0.0, "float >= 0", "random rotation of the conditions of generated heads, radians"
     )
     condition_until_kimg: float | None = setting(
         None,
         "float > 0 or null",
-        "thousands of images after which nothing is conditioned on features, nor the generator on "
-        "cameras; null = never",
+        "kimg after which nothing is conditioned on features, nor the generator on cameras; null "
+        "= never",
     )
     masks: bool = setting(True, "bool", "the discriminator sees masks")
     blur_sigma: float = setting(
-        1.25, "float >= 0", "blur of what the discriminator sees at the start, pixels"
+        1.25, "float >= 0", "initial blur of the discriminator's input, pixels"
     )
-    blur_kimg: float = setting(20.0, "float >= 0", "over which the blur goes away")
+    blur_kimg: float = setting(20.0, "float >= 0", "kimg over which the blur fades out")
     raw_first: int = setting(
-        0, "int >= 0", "pixels of the raw image at the start; 0 = the preset's all the time"
+        0, "int >= 0", "initial raw resolution, pixels; 0 = always the preset's"
     )
-    raw_kimg: float = setting(0.0, "float >= 0", "over which the raw image grows to the preset's")
+    raw_kimg: float = setting(
+        0.0, "float >= 0", "kimg over which the raw resolution grows to the preset's"
+    )
     swap_final: float = setting(
         0.5,
         "0 <= float <= 1",
-        "modes with a view: probability that the generator is conditioned on another camera, "
-        "at the end",
+        "modes with a view: final probability that the generator is conditioned on another camera",
     )
-    swap_kimg: float = setting(100.0, "float >= 0", "over which that probability falls from 1")
-    ema_kimg: float = setting(10.0, "float >= 0", "half-life of the averaged generator")
-    seed: int = setting(0, "int >= 0", "of first weights, batches and everything drawn")
+    swap_kimg: float = setting(100.0, "float >= 0", "kimg over which that probability falls from 1")
+    ema_kimg: float = setting(10.0, "float >= 0", "half-life of the averaged generator (EMA), kimg")
+    seed: int = setting(0, "int >= 0", "random seed of weights, batches and latents")
     jitter: bool = setting(True, "bool", "samples along rays are shifted at random")
     precision: str = setting("fp32", "fp32 | bf16", "arithmetic of the networks; bf16 for GPUs")
     accumulate: int = setting(
-        1, "int >= 1", "micro-batches that a batch is computed in: less memory, more time"
+        1, "int >= 1", "gradient accumulation: micro-batches per batch; less memory, more time"
     )
-    checkpoint: bool = setting(
-        False, "bool", "blocks are computed again for the backward pass: less memory, more time"
-    )
+    checkpoint: bool = setting(False, "bool", "gradient checkpointing: less memory, more time")
     polyphase: bool = setting(
         False,
         "bool",
-        "layers that double the size are one convolution, not a convolution and a blur",
+        "upsampling layers use one convolution instead of a convolution and a blur",
     )
     graphs: bool = setting(True, "bool", "steps on a GPU are run as CUDA graphs")
-    tick_kimg: float = setting(4.0, "float > 0", "from one image grid to the next")
-    snapshot_kimg: float = setting(4.0, "float > 0", "from one snapshot to the next")
-    keep: int = setting(2, "int >= 1", "newest snapshots kept")
-    log_every: int = setting(10, "int >= 1", "steps from one line of the log to the next")
+    tick_kimg: float = setting(4.0, "float > 0", "kimg between two image grids")
+    snapshot_kimg: float = setting(4.0, "float > 0", "kimg between two snapshots")
+    keep: int = setting(2, "int >= 1", "number of snapshots to keep")
+    log_every: int = setting(10, "int >= 1", "steps between two lines of the log")
 
     def __post_init__(self) -> None:
         from semhead_lib.models.config import GeneratorConfig

@@ -1,4 +1,4 @@
-"""What images and videos of heads are made of."""
+"""Settings of images and videos of heads."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from semhead_lib.settings import check, setting
 class SampleSettings:
     """Which heads are drawn, and from where. Raises ValueError for a value out of range."""
 
-    heads: int = setting(8, "int >= 1", "how many; with texts or images, that many each")
+    heads: int = setting(8, "int >= 1", "number of heads; with texts or images, for each of them")
     seed: int = setting(
         0,
         "int >= 0",
-        "of latents and conditions: heads of one seed stay the same when more are asked for",
+        "random seed of latents and conditions; more heads of one seed begin with the same heads",
     )
     texts: str | None = setting(
         None,
@@ -26,59 +26,57 @@ class SampleSettings:
     images: str | None = setting(
         None,
         "path or null",
-        "a photograph of a face, frontal and cropped as the dataset's, or a folder of them",
+        "a photograph of a head from any side, cropped as the dataset's, or a folder of them",
     )
     encoder: str = setting(
         HEADCLIP,
         "text",
-        "that makes features of texts and images; the one the generator was trained with",
+        "encoder of texts and images; must be the one the generator was trained with",
     )
     strategy: str = setting(
         "interpolate",
         "data | perturb | interpolate | gaussian | uniform",
-        "how conditions are drawn else: from the kept features, turned, between them, ...",
+        "how conditions are sampled without texts or images: stored features, perturbed features, "
+        "interpolations, ...",
     )
     psi: float = setting(
         0.8,
         "0 <= float <= 1",
-        "truncation of the style towards the condition's mean: 1 = none, 0 = the mean head",
+        "truncation psi towards the mean w of the condition: 1 = none, 0 = the mean head",
     )
     reject: float = setting(
         0.0,
         "0 <= float < 1",
-        "share of the heads drawn that are left out: those farthest from real heads in headjudge's "
-        "features, or with a face on their back; which ones are kept depends on how many are asked",
+        "share of the sampled heads to reject: those farthest from real heads in headjudge's "
+        "features, or with a face on the back; which heads are kept depends on their number",
     )
     max_distance: float | None = setting(
         None,
         "float > 0 or null",
-        "instead of reject: heads are drawn until enough lie within this distance of real ones, 1 as "
-        "real heads are from each other",
+        "instead of reject: sample until enough heads lie within this distance of real ones; 1 = "
+        "usual distance between real heads",
     )
     views: int = setting(
-        8, "int >= 1", "azimuths in the image, at equal steps from the back over the front"
+        8, "int >= 1", "azimuths in the image, evenly spaced from the back over the front"
     )
-    elevation: float = setting(0.0, "-60 <= float <= 60", "of the cameras, degrees")
+    elevation: float = setting(0.0, "-60 <= float <= 60", "elevation of the cameras, degrees")
     grid: int | None = setting(
         None,
         "0 <= int <= 256 or null",
-        "nodes a side of a density grid of each head, which places the samples: 24 with "
-        "coarse=32 fine=10 is 2 to 3 times as fast for the shipped heads; null = as trained, "
-        "0 = none",
+        "nodes a side of a density grid that places the samples: 24 with coarse=32 fine=10 is 2 "
+        "to 3 times as fast for the shipped heads; null = as trained, 0 = none",
     )
     coarse: int | None = setting(
         None,
         "2 <= int <= 512 or null",
-        "stratified samples of a ray; with a grid: strata that are looked up in it; null = as"
-        " trained",
+        "coarse samples per ray; with a grid: strata that are looked up in it; null = as trained",
     )
     fine: int | None = setting(
         None,
         "0 <= int <= 512 or null",
-        "samples drawn from their weights; with a grid the only ones, at least 2; null = as "
-        "trained",
+        "fine samples per ray; with a grid, the only samples (at least 2); null = as trained",
     )
-    frames: int = setting(72, "int >= 0", "of the video, a full turn; 0 = no video")
+    frames: int = setting(72, "int >= 0", "frames of the turntable video; 0 = no video")
     fps: int = setting(24, "int >= 1", "frames a second")
 
     def __post_init__(self) -> None:
@@ -92,15 +90,15 @@ class GeneratedSettings:
     model: str = setting(
         "semhead-128",
         "path",
-        "generator: the name of one that ships with the package, or a folder of 'semhead train'",
+        "name of a shipped generator, or folder of 'semhead train'",
     )
     psi: float = setting(
         0.8,
         "0 <= float <= 2",
-        "truncation of the style towards the condition's mean: 1 = none, 0 = the mean head",
+        "truncation psi towards the mean w of the condition: 1 = none, 0 = the mean head",
     )
     strategy: str = setting(
         "interpolate",
         "data | perturb | interpolate | gaussian | uniform",
-        "how conditions are drawn from the features that the generator keeps",
+        "how conditions are sampled from the features stored with the generator",
     )

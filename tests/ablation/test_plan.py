@@ -9,6 +9,7 @@ from omegaconf import OmegaConf
 
 from semhead_lib.ablation.claims import CLAIMS, OTHER
 from semhead_lib.ablation.job import make_datasets
+from semhead_lib.ablation.paper_table import REPORTED
 from semhead_lib.ablation.plan import FACTORS, load_study
 from semhead_lib.conditioning.sources import SOURCES
 from semhead_lib.data.dataset.memory import SubjectsInMemory
@@ -45,7 +46,7 @@ def test_studies_of_the_repository(path):
         assert settings.representation == run.levels["representation"] and settings.batch == 32
         assert step.parameters["judged"] == "" and step.parameters["source"] == run.levels["source"]
         assert step.parameters["data"].endswith(f"/datasets/{run.data}")
-        different = [f for f, level in FACTORS.items() if run.levels[f] != level]
+        different = [f for f, level in study.baseline.items() if run.levels[f] != level]
         assert len(different) <= 1 or different in (
             ["mode", "data"],
             ["mode", "views_per_subject"],
@@ -74,6 +75,21 @@ def test_the_study_for_two_cores_has_what_the_claims_compare():
     assert {f"semantic_source-{source}_seed-0" for source in SOURCES if source != "frontal"} < runs
     assert {f"semantic_condition_until_kimg-10_seed-{s}" for s in range(2)} < runs
     assert "semantic_vicico-both_seed-0" not in runs, "that is the baseline: semantic_seed-0"
+
+
+def test_the_papers_table_is_planned_as_it_is_reported():
+    """Without ViCiCo but for one row, which has it as one term; three seeds; runs are named by what
+    differs from that."""
+    study = load_study("cpu-64", ROOT)
+    assert study.resolution == 64 and study.baseline == FACTORS | {"vicico": "off"}
+    found = {(run.levels["mode"], run.levels["vicico"]) for run in study.runs}
+    assert found == {("none", "off"), *REPORTED} and len(study.runs) == 3 * len(found)
+    assert {"view_seed-0", "semantic_seed-2", "semantic_vicico-joint_seed-1"} < {
+        run.name for run in study.runs
+    }
+    options = {run.name: run.parameters["options"] for run in study.runs}
+    assert "vicico_view=0.0" in options["semantic_seed-0"]
+    assert "vicico_joint=0.5" in options["semantic_vicico-joint_seed-0"]
 
 
 @pytest.mark.parametrize("name", ["cpu", "gpu"])

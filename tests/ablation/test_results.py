@@ -14,6 +14,7 @@ from made_up import LEVEL, SCOPES, evaluation
 from semhead_lib import old_names
 from semhead_lib.ablation import analysis, claims
 from semhead_lib.ablation.analysis import load_results
+from semhead_lib.ablation.paper_table import REPORTED, paper_rows, paper_table
 from semhead_lib.ablation.plan import FACTORS
 from semhead_lib.ablation.results import measured, read_results
 from semhead_lib.ablation.table import COLUMNS, TABLE
@@ -101,10 +102,58 @@ def metrics(modes=tuple(LEVEL), seeds=(0, 1, 2), **levels) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-def results(*tables: pd.DataFrame) -> analysis.Results:
+def results(*tables: pd.DataFrame, **study: dict) -> analysis.Results:
     return analysis.Results(
-        pd.concat(tables or [metrics()], ignore_index=True), pd.DataFrame(), {}, {}
+        pd.concat(tables or [metrics()], ignore_index=True), pd.DataFrame(), study, {}
     )
+
+
+def told(table: pd.DataFrame, by: float = 1.0, name: str = "frechet", **where: str) -> pd.DataFrame:
+    """Its Fréchet distances `by` times as large, under another condition camera or name."""
+    rows = table[(table["metric"] == "frechet") & (table["scope"] == "all")].copy()
+    for column in ("value", "low", "high"):
+        rows[column] *= by
+    return rows.assign(metric=name, **where)
+
+
+def test_the_papers_table():
+    """Distances by what the generator is conditioned on, at the end of the training; without a view
+    it cannot matter."""
+    off = metrics(vicico="off", seeds=(0, 1))
+    of_view = off[off["mode"].isin(["view", "semantic+view"])]
+    told_views = [
+        told(of_view, 1.0, condition_camera="rendered"),
+        told(of_view, 3.0, condition_camera="random"),
+        told(off, 0.5, "frechet_front"),
+    ]
+    joint = metrics(["semantic"], vicico="joint", seeds=(0, 1))
+    study = results(off, *told_views, joint, baseline={"vicico": "off"})
+    rows = paper_rows(study)
+    assert list(rows) == [("none", "off"), *REPORTED]
+    view = rows["view", "off"]
+    assert view["FID-view"].mean == pytest.approx(LEVEL["view"] / 2 + 0.005)
+    assert view["FID-random"].mean == pytest.approx(3 * view["FID-view"].mean)
+    assert view["FID-front"].mean == pytest.approx(0.5 * view["FID-view"].mean)
+    assert view["gap"].mean == pytest.approx(2 * view["FID-view"].mean)
+    assert rows["semantic", "off"]["FID-view"] == rows["semantic", "off"]["FID-random"]
+    assert not rows["semantic", "joint"].keys() & {"FID-front", "gap"}, "not measured, no view"
+    table = paper_table(study)
+    assert table.loc[table["condition"] == "semantic+view", "FID-random, paper"].item() == "46.24"
+    assert table.loc[table["ViCiCo"] == "joint", "FID-front"].item() == "–"
+    assert "FID-view, paper" not in paper_table(study, "kernel"), "it reports no KID"
+
+
+def test_a_study_may_have_another_baseline():
+    off, both = metrics(vicico="off"), metrics(["semantic"], vicico="both")
+    study = results(off, both, baseline={"vicico": "off"})
+    assert study.levels("mode")[0] == "semantic" and len(study.levels("mode")) == len(LEVEL)
+    assert study.levels("vicico") == ["off", "both"]
+    assert set(study.of(mode="view")["vicico"]) == {"off"}
+    verdicts = {v.claim.text: v.result for v in claims.judge(study)}
+    assert verdicts["ViCiCo: better heads than without"] == claims.NOT_SUPPORTED, (
+        "equal, not the same"
+    )
+    assert verdicts["… and than none"] == claims.SUPPORTED
 
 
 def test_levels_and_the_last_measurement():

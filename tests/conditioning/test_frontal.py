@@ -123,7 +123,7 @@ def test_a_training_from_a_dataset(dataset, encoder, tmp_path):
         json.loads((out / "recipe.json").read_text()),
         metrics,
     )
-    assert "On 6 subjects" in text and text.count("| rendered |") == 2, "sides"
+    assert "of 6 unseen subjects" in text and text.count("| rendered |") == 2, "sides"
     before = (out / "model.safetensors").read_bytes()
     train(few, dataset, out, encoder, progress=False)
     assert (out / "model.safetensors").read_bytes() == before, "finished"

@@ -142,3 +142,17 @@ def test_outputs_do_not_change_a_notebooks_digest(checkout):
     notebook.cells[2].source += "\n"
     nbformat.write(notebook, path)
     assert read_notebook(path).digest != before
+
+
+def test_prose_does_not_change_the_digest_of_what_was_executed(checkout):
+    import nbformat
+
+    path = checkout / "notebooks" / "02_read.ipynb"
+    before, notebook = read_notebook(path), nbformat.read(path, as_version=4)
+    next(c for c in notebook.cells if c.cell_type == "markdown").source += " More."
+    nbformat.write(notebook, path)
+    now = read_notebook(path)
+    assert now.digest != before.digest and now.code_digest == before.code_digest
+    next(c for c in notebook.cells if c.cell_type == "code").source += "\n"
+    nbformat.write(notebook, path)
+    assert read_notebook(path).code_digest != before.code_digest

@@ -101,29 +101,30 @@ def card(
     encoder = predictor.config.encoder.partition(" [")[0]
     return f"""# Predictor of frontal features
 
-From a photograph from any side to the feature ({encoder}) that the frontal view of the same subject would have: what
-generators are conditioned on (`semhead_lib.conditioning.frontal`). It reads the feature of the photograph and the
-encoder's maps, averaged over the image, and says how sure it is: the cosine that it expects between its answer and the
-truth. The camera as a further input made no difference.
+Given a photograph of a head from any side, this network predicts the {encoder} feature of the same subject's frontal
+view, which generators are conditioned on (`semhead_lib.conditioning.frontal`). Its inputs are the feature of the
+photograph and the encoder's feature maps, averaged over the image. It also predicts its certainty: the expected cosine
+between prediction and truth. The camera as a further input made no difference.
 
 - {numbers:,} parameters, {size:.1f} MB in half precision; residual layers of width {recipe["width"]}.
 - Trained for {recipe["epochs"]} epochs on views of {about["subjects"]} parametric heads, as rendered and in
-  {recipe["photographs"]} photographic versions each: with other light by their normals, backgrounds, occlusions, blur,
-  noise, JPEG (`semhead_lib.data.portraits.photographic`). After 40 epochs it fits them better, others no better.
+  {recipe["photographs"]} photographic versions each: relit by their normals, with backgrounds, occlusions, blur, noise
+  and JPEG (`semhead_lib.data.portraits.photographic`). After 40 epochs it fits the training subjects better, but not
+  unseen ones.
 
-On {metrics["subjects"]} subjects that it has not seen, {metrics["views"]} views. Recall: share of views for which the
-true front is the nearest, or among the five nearest, of {metrics["subjects"]} fronts.
+Evaluated on {metrics["views"]} views of {metrics["subjects"]} unseen subjects. Recall@k is the share of views for which
+the true frontal feature is among the k nearest of {metrics["subjects"]}.
 
 {_table(metrics)}
 
-The correlation of the certainty with the true cosine is {_certainty(metrics)}. The back of a
-head is answered with what shows there, hair and clothes, and a lower certainty.
+The correlation of the certainty with the true cosine is {_certainty(metrics)}. From the back of a head, it can predict
+only what shows there, hair and clothes, and its certainty is lower.
 
 ## Limits
 
-It has seen parametric heads alone; photographs of people are unproven. It reads features of {encoder} and of no other
-encoder. Photographic views are far from their fronts as {encoder} sees them, which was trained on rendered heads; the
-prediction brings back colours, hair and accessories, seldom the individual.
+It was trained on parametric heads only and has not been evaluated on photographs of people. It reads features of
+{encoder} and of no other encoder. {encoder} was trained on rendered heads, so the feature of a photographic view is far
+from that of the frontal view; the prediction recovers colours, hair and accessories, seldom the individual.
 
 Apache-2.0; the heads are CC0-1.0.
 """

@@ -35,8 +35,8 @@ RECALL_1, RECALL_5, MEDIAN_RANK = 0.60, 0.85, 8.0
 _TEMPLATE = """\
 # {name}
 
-A small CLIP for images of parametric heads: the encoder that this suite uses where no real CLIP can be had. It is an
-open_clip model; this folder loads by open_clip's ordinary calls:
+A small CLIP for images of parametric heads. It is the default encoder of this suite, for use where CLIP's published
+weights are not available. It is an open_clip model, and open_clip loads this folder as usual:
 
 ```python
 import open_clip
@@ -45,47 +45,51 @@ model, _, preprocess = open_clip.create_model_and_transforms("local-dir:FOLDER")
 tokenizer = open_clip.get_tokenizer("local-dir:FOLDER", bpe_path="FOLDER/bpe.txt.gz")
 ```
 
-or, with the same result, by `SemanticEncoder.load("{name}")`.
+`SemanticEncoder.load("{name}")` gives the same result.
 
 ## What it is
 
-- Images of 64 × 64 pixels (others are resized) and English texts of up to 48 tokens, to unit vectors of 128 numbers.
-- Image tower: CLIP's ResNet, narrow (width 24, two blocks a stage, attention pooling). Text tower: 3 transformer layers
-  of width 128 over a byte-pair vocabulary learnt from the captions. {megabytes} MB in half precision.
+- Maps images of 64 × 64 pixels (others are resized) and English texts of up to 48 tokens to unit vectors of 128
+  numbers.
+- Image tower: a narrow version of CLIP's ResNet (width 24, two blocks per stage, attention pooling). Text tower: 3
+  transformer layers of width 128 over a byte-pair vocabulary learnt from the captions. {megabytes} MB in half
+  precision.
 - Encoder identity: `{encoder}`.
 
 ## How it was made
 
 - Data: {trained_on} subjects of the parametric source (seed {recipe.data_seed}), {recipe.views_per_subject} views
-  evenly around each and the frontal view; {recipe.validation} more subjects for validation. Captions are written
-  from the attributes: many words and templates, with and without words for the view, telling what the view shows.
+  evenly around each, and its frontal view; {recipe.validation} more subjects for validation. Captions are generated
+  from the attributes that a view shows, with many words and templates, with and without words for the view.
 - Loss: open_clip's contrastive loss over batches of {recipe.batch} different subjects; and the same loss (weight
-  {recipe.contrast:g}) of each image among texts that differ in one attribute only, as hard negatives: without these the
-  obvious attributes suffice, and zero-shot accuracy on glasses stayed at 0.56. Glasses and gender, small or subtle in
-  64 pixels, count three times (with equal weights and a third of the steps: 0.93 and 0.79).
+  {recipe.contrast:g}) of each image against texts that differ in one attribute only (hard negatives). Without hard
+  negatives, conspicuous attributes suffice to tell the captions apart, and zero-shot accuracy on glasses stayed at
+  0.56. Glasses and gender are small or subtle at 64 pixels and count three times (with equal weights and a third of the
+  steps, their accuracy was 0.93 and 0.79).
 - Steps: {recipe.steps} ({thousand_pairs} thousand pairs); AdamW, learning rate {rate} with {recipe.warmup} steps of
   warm-up and a cosine to 0, weight decay {recipe.weight_decay}. Seed {recipe.seed}.
-- Budget: {hours} hours on {hardware}, the image tower in {recipe.precision}; {versions}. `log.jsonl` has its curve.
-- Again: `semhead headclip train OUT{settings}`.
+- Budget: {hours} hours on {hardware}, the image tower in {recipe.precision}; {versions}. `log.jsonl` has the losses.
+- To train it again: `semhead headclip train OUT{settings}`.
 
 ## Metrics
 
-On {subjects} subjects a seed that were never trained on, in images of 128 pixels. Zero-shot answers are to the frontal
-view; chance is 0.5 for yes and no, 0.08 for hair colour. "Balanced" is the mean over the true answers, where guessing
-the commonest gains nothing. Of the beards, goatees and full beards count as "yes".
+Measured on {subjects} unseen subjects for each seed, in images of 128 pixels. Zero-shot classification uses the frontal
+view; chance is 0.5 for yes and no, and 0.08 for hair colour. "Balanced" is the mean of the accuracies per class, so
+always guessing the most frequent class does not raise it. Goatees and full beards count as a beard.
 
 {table}
 - The image at ±45° is in the subject's own light, the frontal one in neutral light.
-- Text queries are the subjects' captions as the dataset has them.
-- Rank correlation: Spearman's, of distances between frontal features with those of dlib's face network, a judge of
-  identity that was trained on photographs. Captions do not tell the shape of a face, so little of it is learnt.
-- Speed: {speed} images of 128 pixels a second on {measured}.
+- Text queries are the captions in the dataset.
+- Rank correlation is Spearman's, between the distances of frontal features and the distances of dlib's face embeddings;
+  dlib's network was trained on photographs. Captions do not describe the shape of a face, so the encoder learns little
+  of it.
+- Speed: {speed} images of 128 pixels per second on {measured}.
 
 ## Limits
 
-- It knows parametric heads on a plain background, and the words of its captions. Photographs of people are outside
-  what it has seen: take a real CLIP for them (`encoder=ViT-L-14/openai`).
-- Like any CLIP it sees the view; that is why the condition is the *frontal* feature.
+- It knows parametric heads on a plain background, and the words of its captions. It has seen no photographs of people;
+  use a CLIP that was trained on photographs for them (`encoder=ViT-L-14/openai`).
+- Like any CLIP, it encodes the view; this is why the condition is the feature of the *frontal* image.
 - Attributes are drawn independently of each other, so it has learnt none of the correlations between gender, skin, hair
   and dress that photographs have; "woman" and "man" mean the two ends of one shape axis of the head model.
 
@@ -168,7 +172,7 @@ def _settings(recipe: Recipe) -> str:
 
 def _table(metrics: dict[str, Any]) -> str:
     seeds = metrics["seeds"]
-    rows = [["metric", "asked", *(f"seed {seed}" for seed in seeds)], ["---"] * (2 + len(seeds))]
+    rows = [["metric", "required", *(f"seed {seed}" for seed in seeds)], ["---"] * (2 + len(seeds))]
     for name in next(iter(seeds.values()))["zero_shot"]:
         asked = f"≥ {TARGETS[name]:.2f}" if name in TARGETS else ""
         values = [judged["zero_shot"][name] for judged in seeds.values()]
@@ -177,7 +181,7 @@ def _table(metrics: dict[str, Any]) -> str:
             for v in values
         ]
         rows.append([f"zero-shot {name}", asked, *texts])
-    found = "frontal image found from"
+    found = "retrieval of the frontal image from"
     of = [
         (
             f"{found} ±45°: recall@1",

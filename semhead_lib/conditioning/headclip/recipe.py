@@ -44,14 +44,16 @@ class Recipe:
     """Settings of a training. Raises ValueError for one out of range."""
 
     data_seed: int = setting(
-        1, "int >= 0", "of the subjects trained on; subjects are judged from seeds 20261122 and 7"
+        1, "int >= 0", "seed of the training subjects; evaluation uses seeds 20261122 and 7"
     )
     subjects: int = setting(
-        10000, "int >= 2", "how many, the last `validation` of them for validation only"
+        10000,
+        "int >= 2",
+        "number of subjects; the last `validation` of them are for validation only",
     )
     views_per_subject: int = setting(8, "int >= 1", "views of each, beside the frontal one")
     validation: int = setting(256, "int >= 1", "subjects for validation during the training")
-    seed: int = setting(0, "int >= 0", "of first weights, batches and captions")
+    seed: int = setting(0, "int >= 0", "random seed of weights, batches and captions")
     steps: int = setting(3600, "int >= 1", "batches to train on")
     batch: int = setting(
         256, "int >= 2", "pairs of image and caption in a batch, of different subjects"
@@ -63,8 +65,8 @@ class Recipe:
     warmup: int = setting(100, "int >= 0", "steps of linear warm-up")
     weight_decay: float = setting(0.1, "float >= 0", "of matrices and filters")
     frontal_share: float = setting(0.4, "0 <= float <= 1", "share of images that are frontal views")
-    merges: int = setting(2000, "int >= 0", "most merges of the vocabulary")
-    precision: str = setting("bf16", "bf16 | fp32", "of the image tower's arithmetic")
+    merges: int = setting(2000, "int >= 0", "maximum number of merges in the vocabulary")
+    precision: str = setting("bf16", "bf16 | fp32", "arithmetic of the image tower")
 
     def __post_init__(self) -> None:
         check(self)

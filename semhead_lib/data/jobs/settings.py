@@ -1,4 +1,4 @@
-"""Settings of what datasets are made of: sources, and imports."""
+"""Settings of the sources and imports of datasets."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class SourceSettings:
     """What all sources of subjects take."""
 
     views_per_subject: int = setting(
-        8, "int >= 1", "cameras around each head, beside its frontal view"
+        8, "int >= 1", "cameras around each head, besides its frontal view"
     )
     view_sampling: str = setting(
         "balanced",
@@ -22,7 +22,7 @@ class SourceSettings:
     )
     resolution: int = setting(128, "8 <= int <= 8192", "pixels a side")
     seed: int = setting(
-        20261122, "int >= 0", "of everything drawn at random: another seed, other heads and cameras"
+        20261122, "int >= 0", "random seed; another seed gives other heads and cameras"
     )
 
 
@@ -40,43 +40,45 @@ class ImportSettings:
     group: str = setting(
         "none",
         "none | folder",
-        "none = each image is a subject, in captures each model file; folder = the images of a folder "
-        "are one subject's views",
+        "none = each image (in captures, each model file) is a subject; folder = the images in a "
+        "folder are views of one subject",
     )
     family: str | None = setting(
         None,
         "eg3d-ffhq | panohead | spherehead or null",
-        "of eg3d: whose crop it is; cameras are moved and scaled so that heads have our size and place",
+        "of eg3d: origin of the data; cameras are transformed so that heads have our size and "
+        "position",
     )
     camera: str = setting(
         "auto",
         "text",
-        "convention of the labels: auto = EG3D's, refused where they look like another, of "
-        "transforms.json OpenGL's; opencv = EG3D's; or w2c, opengl, zup, pixels, joined by +",
+        "convention of the labels: auto = EG3D's, with an error if they look like another "
+        "(OpenGL's for transforms.json); opencv = EG3D's without this check; or w2c, opengl, zup, "
+        "pixels, joined by +",
     )
     crop: str = setting(
         "auto",
         "auto | none | square | head",
-        "head = what our cameras show of a head, white beyond the image; square = the middle; "
-        "auto = head in captures, else none",
+        "head = what our cameras would show, padded with white; square = the central square; auto "
+        "= head for captures, else none",
     )
     scale: float = setting(
         0.0,
         "float >= 0",
-        "of captures: our units a unit of theirs, 1.67 where that is a metre; 0 = the median camera "
-        "gets 2.7 from the centre",
+        "of captures: our units per unit of theirs, 1.67 if theirs is a metre; 0 = scale such "
+        "that the median camera is at 2.7 from the centre",
     )
     center: str = setting(
         "auto",
         "text",
-        "of captures: x,y,z of the middle of the head in their world; auto = where the cameras' axes "
-        "meet",
+        "of captures: x,y,z of the centre of the head in their world; auto = where the cameras' "
+        "axes meet",
     )
     front: str = setting(
         "auto",
         "text",
-        "of captures: part of the name of a frontal image; keep = their world's axes are ours; auto = "
-        "the front is where most cameras are",
+        "of captures: part of the name of a frontal image; keep = keep the axes of their world; "
+        "auto = the mean direction of the cameras",
     )
     masks: str | None = setting(
         None,
@@ -84,7 +86,7 @@ class ImportSettings:
         "folder or zip of masks with the images' names, as PanoHead has them",
     )
     resolution: int = setting(
-        0, "int >= 0", "pixels a side to bring images (and masks) to; 0 = theirs"
+        0, "int >= 0", "resize images and masks to this many pixels a side; 0 = keep"
     )
     licence: str = setting(
         "unknown",
@@ -94,4 +96,4 @@ class ImportSettings:
     image_format: str = setting(
         "png", "png | webp | jpg", "how views are stored: png and webp are lossless, jpg is not"
     )
-    shard_size: int = setting(256, "int >= 1", "subjects a tar file")
+    shard_size: int = setting(256, "int >= 1", "subjects per tar file")

@@ -11,7 +11,7 @@ from semhead_lib.settings import setting
 class ParametricSettings:
     """How heads are cast, and what is stored of them."""
 
-    samples_per_pixel: int = setting(4, "int >= 1", "samples a pixel, for smooth edges")
+    samples_per_pixel: int = setting(4, "int >= 1", "samples per pixel, for smooth edges")
     channels: tuple[str, ...] = setting(
         ("depth", "normals", "segmentation"),
         "any of depth | normals | segmentation",
@@ -20,8 +20,8 @@ class ParametricSettings:
     inconsistency: float = setting(
         0.0,
         "float >= 0",
-        "how much the views of a subject contradict each other, times the three drifts below; 0 = "
-        "not at all",
+        "inconsistency of the views of a subject: a factor of the three drifts below; 0 = "
+        "consistent",
     )
     expression_drift: float = setting(
         0.35,

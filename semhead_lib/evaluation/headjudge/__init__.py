@@ -1,1 +1,1 @@
-"""headjudge: a small network that knows parametric heads, and lends its features to the metrics."""
+"""headjudge: a small network trained on parametric heads, whose features the metrics use."""

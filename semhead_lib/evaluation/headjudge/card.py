@@ -1,4 +1,4 @@
-"""What headjudge is worth on subjects it has never seen, and its card."""
+"""Evaluation of headjudge on unseen subjects, and its card."""
 
 from __future__ import annotations
 
@@ -105,10 +105,10 @@ def judge_and_describe(out: Path | str, data: Path | str, workers: int) -> dict[
 
 
 def ship(out: Path | str, to: Path | str) -> None:
-    """Copy what a package needs of a finished training: weights, config, metrics, card, and the log
+    """Copy the shipped files of a finished training: weights, config, metrics, card, and the log
     in 200 lines.
 
-    Raises FileNotFoundError where the training or its judgement is not finished.
+    Raises FileNotFoundError if training or evaluation is not finished.
     """
     out, to = Path(out), Path(to)
     to.mkdir(parents=True, exist_ok=True)
@@ -166,18 +166,19 @@ def card(out: Path, judge: HeadJudge, recipe: dict[str, Any], metrics: dict[str,
     numbers = ", ".join(f"{name.replace('_', ' ')} {metrics['r2'][name]:.2f}" for name in _NUMBERS)
     return f"""# headjudge
 
-A small convolutional network that tells the class of the surface, normals and depth of every pixel of a head, and the
-attributes of the subject. Metrics are measured in its pooled activations ({judge.config.dimension} numbers): it was
-trained without CLIP and without captions, on subjects that no dataset, encoder or generator here is made from, so it
-shares neither subjects nor objective with what conditions generator and discriminator.
+A small convolutional network that predicts the surface class, normal and depth at every pixel of a head, and the
+attributes of the subject. Metrics use its pooled activations ({judge.config.dimension} numbers) as features. It was
+trained without CLIP or captions, on subjects that no dataset, encoder or generator here uses. It therefore shares
+neither subjects nor objective with the condition of generator and discriminator.
 
 - {parameters:,} parameters, input 128 x 128 pixels (other sizes are resampled), {megabytes:.1f} MB in half precision.
 - Trained for {log[-1]["step"]} steps of {recipe["batch"]} images on {recipe["subjects"]} parametric heads (seed
-  {TRAIN_SEED}, {views} views each): half of the images in crops down to 0.4 of the side, half before other backgrounds.
+  {TRAIN_SEED}, {views} views each): half of the images are cropped to as little as 0.4 of the side, and half have other
+  backgrounds.
 - Budget: {minutes:.0f} minutes beside other work, torch {versions["torch"]}. `log.jsonl` has the losses.
-- Again: `semhead judge train OUT{changes}`.
+- To train it again: `semhead judge train OUT{changes}`.
 
-On {UNSEEN_SUBJECTS} subjects it has not seen (seed {UNSEEN_SEED}, {metrics["images"]} images):
+Evaluated on {UNSEEN_SUBJECTS} unseen subjects (seed {UNSEEN_SEED}, {metrics["images"]} images):
 
 | what | |
 |---|---|
@@ -185,20 +186,20 @@ On {UNSEEN_SUBJECTS} subjects it has not seen (seed {UNSEEN_SEED}, {metrics["ima
 | normals, median error | {metrics["normals, median degrees"]:.1f} degrees |
 | depth, median error | {metrics["depth, median scene units"]:.4f} scene units (a head is 0.4 high) |
 | direction to the camera, median error | {metrics["direction, median degrees"]:.1f} degrees |
-| R² from within 45 degrees of the front | {numbers} |
+| R² of attributes within 45 degrees of the front | {numbers} |
 | shape controls of the face with R² above 0.3 | {known} of {metrics["shape controls"]} |
 
-| attribute, from within 45 degrees of the front | accuracy | commonest answer |
+| attribute, views within 45 degrees of the front | accuracy | share of the most frequent answer |
 |---|---|---|
 {answers}
 
 ## Limits
 
-- It has seen parametric heads alone: of photographs its features say little. `features=inception` or `features=dinov2`
-  are for those.
-- From an image of a face it does not tell, or hardly better than chance:
+- It was trained on parametric heads only, so its features say little about photographs. Use `features=inception` or
+  `features=dinov2` for those.
+- It predicts the following no better, or hardly better, than chance:
   {_untold(metrics)}.
-  What it has not learnt to see, its features need not show.
+  Its features may therefore not represent them.
 
 ## Licence
 

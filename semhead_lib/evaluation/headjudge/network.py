@@ -1,11 +1,10 @@
-"""headjudge: a convolutional network that tells the surface, the shape and the attributes of a
-head.
+"""headjudge: a convolutional network that predicts segmentation, geometry and attributes of a head.
 
 Metrics are measured in its features: `features=headjudge` is the one that ships,
-`features=headjudge/FOLDER` another. Trained on parametric heads that nothing else uses, without
-CLIP and without captions, it shares neither subjects nor objective with what conditions the
-generator and the discriminator. To tell lips from skin, normals and depth at every pixel, it has to
-look at the parts of a face; its pooled activations are the features.
+`features=headjudge/FOLDER` another. It is trained on parametric heads that nothing else uses,
+without CLIP or captions, so it shares neither subjects nor objective with the condition of
+generator and discriminator. To predict classes such as lips, normals and depth at every pixel, it
+has to represent the parts of a face; its pooled activations are the features.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ _WIDEST = 4096  # channels that a config may ask for
 
 @dataclass(frozen=True)
 class JudgeConfig:
-    """Everything that shapes a judge; saved as JSON beside its weights."""
+    """Configuration of a headjudge, saved as JSON beside its weights."""
 
     classes: tuple[str, ...]  # of the surface, the background first
     categories: dict[str, tuple[str, ...]]  # attribute -> its values
@@ -57,7 +56,7 @@ class JudgeConfig:
 
     @classmethod
     def from_json(cls, content: dict) -> JudgeConfig:
-        """Raises ValueError for what is no judge's config."""
+        """Raises ValueError for anything but such a configuration."""
         try:
             config = cls(
                 classes=tuple(content["classes"]),
@@ -78,7 +77,7 @@ class JudgeConfig:
 
 @dataclass(frozen=True)
 class Judgement:
-    """What a judge sees in B images."""
+    """Predictions for B images."""
 
     classes: Tensor  # [B, classes, 64, 64] logits of the class of the surface
     normals: Tensor  # [B, 3, 64, 64] unit, in the camera's axes (x right, y down, z into the scene)
@@ -150,7 +149,7 @@ class HeadJudge(nn.Module):
         return torch.cat([x.mean((2, 3)) for x in stages[2:]], dim=1)
 
     def features(self, images: Tensor) -> Tensor:  # [B, 3, H, W] in [-1, 1] -> [B, D]
-        """What metrics are measured in."""
+        """Features for metrics."""
         return self.pooled(self.trunk(images))
 
     def forward(self, images: Tensor) -> Judgement:  # [B, 3, H, W] in [-1, 1]

@@ -1,5 +1,4 @@
-"""What a judge learns to tell of an image: maps and attributes of parametric heads, in crops of any
-place and size."""
+"""Training targets of headjudge: maps and attributes of parametric heads, in random crops."""
 
 from __future__ import annotations
 
@@ -82,7 +81,7 @@ def judge_config(subjects: Sequence[Subject], classes: tuple[str, ...]) -> Judge
 
 @dataclass(frozen=True)
 class Targets:
-    """B images and what is to be predicted from them."""
+    """B images and their targets."""
 
     images: Tensor  # [B, 3, 128, 128] in [-1, 1]
     classes: Tensor  # [B, 64, 64] int64
@@ -95,7 +94,7 @@ class Targets:
 
 
 class JudgeData:
-    """All views of subjects, as tensors that batches are cut from."""
+    """All views of the subjects as tensors."""
 
     def __init__(self, subjects: Sequence[Subject], config: JudgeConfig) -> None:
         """Raises ValueError for subjects without depth, normals, classes and masks."""
@@ -131,7 +130,7 @@ class JudgeData:
         return len(self.views)
 
     def batch(self, rows: Tensor, rng: torch.Generator | None = None) -> Targets:
-        """Those images; with `rng` in crops, before other backgrounds, in other contrast."""
+        """A batch of the given images; with `rng`, randomly cropped, with other backgrounds and contrast."""
         images, masks = self.views[rows].float() / 255, self.masks[rows][:, None].float() / 255
         b = len(rows)
         theta = torch.tensor([[1.0, 0, 0], [0, 1, 0]]).repeat(b, 1, 1)

@@ -36,8 +36,7 @@ UNSEEN_SUBJECTS = 256
 def make_subjects(
     folder: Path, subjects: int, views: int, seed: int, workers: int, progress: bool = True
 ) -> None:
-    """Make subjects with all channels at 128 pixels, unless they are there; interrupted, the same
-    call goes on."""
+    """Make subjects with all channels at 128 pixels, unless they exist; the same call resumes."""
     from semhead_lib.data.parametric.source import ParametricSource
 
     source = partial(ParametricSource, seed=seed, resolution=SIDE, views_per_subject=views)
@@ -45,7 +44,7 @@ def make_subjects(
 
 
 def load_subjects(folder: Path, progress: bool = False) -> SubjectsInMemory:
-    """Subjects with what the judge learns from."""
+    """Subjects with the channels that the training needs."""
     return SubjectsInMemory.load(folder, geometry=GEOMETRY, progress=progress)
 
 
@@ -63,7 +62,7 @@ def class_weights(
 
 
 def losses(judged: Judgement, targets: Targets, weights: Tensor) -> dict[str, Tensor]:
-    """What is wrong: cross-entropies (nats), absolute errors of depth (in DEPTH_SCALE), 1 - cosine
+    """Losses: cross-entropies (nats), absolute errors of depth (in DEPTH_SCALE), 1 - cosine
     of normals, squared errors of numbers (variances)."""
     hit = targets.hit.float()
     count = hit.sum().clamp_min(1)
@@ -94,7 +93,7 @@ def train(
     """Train on the dataset `data` (see `make_subjects`); returns the path of the weights (beside:
     config, log).
 
-    The state is saved every `save_every` steps and when interrupted; the same call goes on there.
+    The state is saved every `save_every` steps and when interrupted; the same call resumes.
     `stop_after` ends this call after that many steps. Raises ValueError for a recipe other than the
     one `out` was begun with, FloatingPointError when the loss is no longer finite, BlockingIOError
     when another process trains into `out`.

@@ -61,7 +61,7 @@ def measure(
     spent."""
     meter = Meter(device, 9 if device == "cuda" else 3)
     figures = Measurements(
-        path, f"{sizes}, fp32 unless said, medians of {meter.runs} runs", device, meter.ceilings()
+        path, f"{sizes}, fp32 unless noted, medians of {meter.runs} runs", device, meter.ceilings()
     )
     cases = list(_cases(sizes, device))
     kinds = ("ours", "reference", "compiled reference", "ours, bf16 map", "ours, density grid")

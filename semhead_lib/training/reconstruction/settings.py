@@ -21,44 +21,46 @@ class ReconstructionSettings(GeneratorSettings):
 
     preset: str = inherited(GeneratorSettings, "preset", "semhead-128")
     crop: int = inherited(GeneratorSettings, "crop", 64)
-    kimg: float = setting(200.0, "float > 0", "thousands of images whose points are looked at")
-    subjects_per_batch: int = setting(6, "int >= 1", "subjects of a step")
-    views_per_subject: int = setting(6, "int >= 1", "images of each, whose points are looked at")
-    rendered: int = setting(2, "int >= 1", "of them, that are rendered as well")
-    mirror: bool = setting(
-        False, "bool", "show half of the subjects in a mirror: twice as many subjects"
+    kimg: float = setting(200.0, "float > 0", "thousands of images whose surface points are used")
+    subjects_per_batch: int = setting(6, "int >= 1", "subjects per step")
+    views_per_subject: int = setting(
+        6, "int >= 1", "images of each subject whose surface points are used"
     )
+    rendered: int = setting(2, "int >= 1", "number of these images that are also rendered")
+    mirror: bool = setting(False, "bool", "mirror half of the subjects, which doubles their number")
     encode: str = setting(
         "image",
         "image | attributes",
-        "what the latent of a subject is inferred from: one of its images, or what a "
-        "parametric head was made of",
+        "the latent of a subject is inferred from one of its images, or from the attributes of "
+        "the parametric head",
     )
     lr: float = setting(0.003, "float > 0", "highest learning rate of the generator, of Adam")
     encoder_lr: float = setting(0.002, "float > 0", "highest learning rate of the encoder")
     maps_lr: float = setting(
         1.0,
         "float >= 0",
-        "learning rate of maps that all heads share, over lr; 0 = they stay as they are",
+        "learning rate of the maps that all heads share, relative to lr; 0 = fixed",
     )
-    warmup: int = setting(100, "int >= 0", "steps over which the rates rise")
+    warmup: int = setting(100, "int >= 0", "steps of linear warm-up")
     fall: float = setting(
-        0.25, "0 <= float <= 1", "last share of the training over which they fall to 0"
+        0.25,
+        "0 <= float <= 1",
+        "final share of the training over which the learning rates fall to 0",
     )
     detail_weight: float = setting(
-        1.0, "float >= 0", "weight of differences in what a blur of one pixel takes away"
+        1.0, "float >= 0", "weight of differences in detail, which a blur of one pixel removes"
     )
     mask_weight: float = setting(
         0.5, "float >= 0", "weight of differences between opacity and mask"
     )
     density_weight: float = setting(
-        0.3, "float >= 0", "weight of points that should be empty or opaque"
+        0.3, "float >= 0", "weight of the density at points that should be empty or opaque"
     )
     colour_weight: float = setting(2.0, "float >= 0", "weight of colours on surfaces")
     class_weight: float = setting(
         0.2,
         "float >= 0",
-        "weight of the class of surfaces, predicted from the field's hidden layer; 0 = not",
+        "weight of the segmentation predicted from the decoder's hidden layer; 0 = none",
     )
     kl_weight: float = setting(
         0.002, "float >= 0", "weight of the divergence of latents from N(0, I), nats"
@@ -66,18 +68,18 @@ class ReconstructionSettings(GeneratorSettings):
     pixels: int = setting(
         512,
         "int >= 0",
-        "pixels of an image whose points are looked at; 0 = rendered images alone: data need "
-        "no depth, but with a density grid what was once empty never fills again",
+        "pixels per image whose surface points are used; 0 = rendered images only: data need no "
+        "depth, but with a density grid, empty regions never fill again",
     )
     adversarial_weight: float = setting(
         0.0,
         "float >= 0",
-        "weight of a discriminator of reconstructions, and of heads of drawn latents; 0 = none",
+        "weight of a discriminator of reconstructions and of heads of random latents; 0 = none",
     )
     judge_drawn: bool = setting(
         True,
         "bool",
-        "the discriminator judges heads of drawn latents as well; false = reconstructions alone",
+        "the discriminator also sees heads of random latents; false = reconstructions only",
     )
     matching_weight: float = setting(
         0.0,
@@ -85,17 +87,15 @@ class ReconstructionSettings(GeneratorSettings):
         "weight of differences between the discriminator's activations for reconstructions and for "
         "real images; needs adversarial_weight",
     )
-    discriminator_lr: float = setting(0.002, "float > 0", "its learning rate")
+    discriminator_lr: float = setting(0.002, "float > 0", "learning rate of the discriminator")
     discriminator_first: int = setting(
-        100, "int >= 0", "steps in which the generator does not listen to it yet"
+        100, "int >= 0", "steps before the generator uses the adversarial loss"
     )
-    r1_gamma: float = setting(0.005, "float >= 0", "weight of its R1 penalty")
-    ema_kimg: float = setting(5.0, "float > 0", "half-life of the averaged generator")
-    seed: int = setting(0, "int >= 0", "of first weights, batches and everything drawn")
+    r1_gamma: float = setting(0.005, "float >= 0", "weight of the discriminator's R1 penalty")
+    ema_kimg: float = setting(5.0, "float > 0", "half-life of the averaged generator (EMA), kimg")
+    seed: int = setting(0, "int >= 0", "random seed of weights, batches and latents")
     graphs: bool = setting(True, "bool", "on a GPU, run steps as CUDA graphs")
-    save_every: int = setting(
-        250, "int >= 1", "steps from one saved state, and grid of images, to the next"
-    )
+    save_every: int = setting(250, "int >= 1", "steps between two saved states and image grids")
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "generator", json.loads(json.dumps(dict(self.generator))))

@@ -158,29 +158,29 @@ def card(out: Path, network: HeadFinder, about: dict[str, Any], metrics: dict[st
         )
     return f"""# Head finder
 
-Finds a head in a photograph, from any side: azimuth, elevation and roll of the camera, the crop of our convention, and
-the mask (`semhead_lib.data.portraits.head_finder`). For each cell of a grid the network predicts whether the head
-covers it, and which point of the head is visible there; the camera is the one that projects these points back to their
-cells. It needs no face detector and no landmarks, so its weights carry no terms of others.
+Finds a head in a photograph, from any side: azimuth, elevation and roll of the camera, the crop in the framing of our
+data, and the mask (`semhead_lib.data.portraits.head_finder`). For each cell of a grid, the network predicts whether the
+head covers it, and which point of the head is visible there. The camera is fitted such that these points project back
+to their cells. It needs no face detector and no landmarks, so no third-party licence applies to its weights.
 
-- {numbers:,} parameters, {size:.1f} MB in half precision; {recipe["side"]} x {recipe["side"]} pixels in.
-- Trained on {recipe["steps"]} batches of {recipe["batch"]} windows, views of {about["subjects"]} parametric heads made
-  photographs (`semhead_lib.data.portraits.photographic`): other light, backgrounds (half of them pieces of the
-  photographs without people in scikit-image), occlusions, lens, noise, JPEG; mirrored, turned, larger and smaller,
-  anywhere in the window. A tenth of the windows hold no head.{found}
+- {numbers:,} parameters, {size:.1f} MB in half precision; input {recipe["side"]} x {recipe["side"]} pixels.
+- Trained on {recipe["steps"]} batches of {recipe["batch"]} windows: views of {about["subjects"]} parametric heads that
+  are made to look like photographs (`semhead_lib.data.portraits.photographic`), with other light, backgrounds (half of
+  them from scikit-image's photographs without people), occlusions, lens effects, noise and JPEG. Heads are mirrored,
+  rotated, scaled, and placed anywhere in the window. A tenth of the windows contain no head.{found}
 
-On {metrics["photographs"]} photographs of heads that it has not seen, made in the same way, over the full circle, heads
-filling a half to nine tenths of the image's side, rolled by up to 17 degrees. A head was found in
-{100 * metrics["found"]:.1f} % of them.
+Evaluated on {metrics["photographs"]} such photographs of unseen heads at all azimuths. The heads fill a half to nine
+tenths of the image's side and are rolled by up to 17 degrees. A head was found in {100 * metrics["found"]:.1f} % of
+them.
 
 {_table(metrics)}
 
-Overlap of the masks (intersection over union) where true and found crop reach: mean
-{metrics["overlap"]["mean"]:.3f}, median {metrics["overlap"]["median"]:.3f}.
+Intersection over union of the predicted and the true mask, within both crops: mean {metrics["overlap"]["mean"]:.3f},
+median {metrics["overlap"]["median"]:.3f}.
 
 ## Limits
 
-It has seen parametric heads alone; on photographs of people look at the overlay that the report of an inversion shows.
+It was trained on parametric heads only. On photographs of people, check the overlay in the report of an inversion.
 
 Apache-2.0; the heads are CC0-1.0.
 """
@@ -192,7 +192,10 @@ def _table(metrics: dict[str, Any]) -> str:
         "|---|---|---|",
     ]
     units = {"azimuth": "\u00b0", "elevation": "\u00b0", "roll": "\u00b0"}
-    words = {"size": "crop's side, share", "middle": "crop's middle, share of its side"}
+    words = {
+        "size": "side of the crop, relative error",
+        "middle": "centre of the crop, relative to its side",
+    }
     for what in ("azimuth", "elevation", "roll", "size", "middle"):
         cells = []
         for side in ("within 90", "beyond 90"):
