@@ -19,6 +19,7 @@ SETTINGS = {  # keys of settings.json, studies, profiles and command lines
     "rate": "lr",
     "camera_rate": "camera_lr",
     "pivotal_rate": "pivotal_lr",
+    "pivotal_steps": "tuning_steps",
     "people": "data",  # of `headclip train` and `judge train`
     "told": "condition",  # of a training's data: what each view is conditioned on
 }
@@ -58,7 +59,9 @@ NOTEBOOKS = {  # in profiles, command lines and folders of runs
     "04_ablations": "05_ablations",
     "05_inversion": "06_inversion",
 }
-PARAMETERS = {"06_inversion": {"people": "subjects"}}  # of notebooks, in profiles and Papermill's
+PARAMETERS = {  # of notebooks, in profiles and Papermill's
+    "06_inversion": {"people": "subjects", "pivotal_steps": "tuning_steps"}
+}
 DATASETS = {"people": "training"}  # of contests: in their plans, and folders
 LEASES = "claims"  # the folder `leases` of a dataset in the making
 HEADS = ("-told-", "-azimuth-")  # in names of images of heads: earlier and today's

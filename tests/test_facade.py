@@ -217,7 +217,7 @@ def test_a_photograph_is_inverted_to_a_head(generator, tmp_path):
     pytest.importorskip("dlib")
     data = pytest.importorskip("skimage.data")
     Image.fromarray(data.astronaut()).save(tmp_path / "astronaut.png")
-    quick = dict(steps=2, pivotal_steps=0, start="mean", landmarks=5, progress=False)
+    quick = dict(steps=2, tuning_steps=0, start="mean", landmarks=5, progress=False)
     found = sh.invert(tmp_path / "astronaut.png", generator, **quick, space="w", seed=1)
     assert len(found.style.losses) == 2 and found.cameras.shape == (1, 25)
     images = sh.Head(found.generator, found.w).render(found.cameras)

@@ -31,7 +31,7 @@ from semhead_lib.data.dataset.semantics import fill_semantics
 from semhead_lib.data.dataset.shards import write_shard
 from semhead_lib.errors import UsageError
 from semhead_lib.evaluation.report import Evaluation
-from semhead_lib.inversion.comparison import read_table
+from semhead_lib.inversion.comparison import metric, read_table
 from semhead_lib.inversion.encoder import FILE, EncoderConfig, StyleEncoder
 from semhead_lib.reproduce.profiles import by_prefix, load_profile
 from semhead_lib.reproduce.runs import Run
@@ -71,11 +71,12 @@ def test_tables_of_studies(study):
     assert len(raw) == len(found.metrics) and raw["value"].equals(found.metrics["value"])
 
 
-def test_the_table_of_inversions():
-    table = read_table(REFERENCE / "inversion/judged.csv")
-    assert {"method", "subject", "metric"} <= set(table.columns) and "start: best" in set(
-        table["method"]
-    )
+def test_a_table_of_inversions(tmp_path):
+    row = "start: best,p3000-0000,tuned,input,psnr,22.5"
+    for columns in ("way,person,stage,scope,figure,value", "method,subject,stage,scope,metric,value"):
+        (tmp_path / "judged.csv").write_text(f"{columns}\n{row}\n")
+        table = read_table(tmp_path / "judged.csv")
+        assert metric(table, "psnr", "input", "start: best", "tuned").value == 22.5
 
 
 def test_evaluations(tmp_path):

@@ -29,7 +29,7 @@ def invert(
     *,
     quality: str = InversionSettings.quality,
     steps: int | None = None,
-    pivotal_steps: int | None = None,
+    tuning_steps: int | None = None,
     start: str = InverterSettings.start,
     encoder: str = EMBEDDED,
     finder: str = Files.finder,
@@ -44,7 +44,7 @@ def invert(
         photo: JPEG, PNG or WebP; the head is found and aligned.
         quality: "fast", "default" or "best": sets the numbers of steps that are not given.
         steps: optimisation steps of w+.
-        pivotal_steps: steps of tuning the planes, or the generator's weights (tuned="weights"), to
+        tuning_steps: steps of tuning the planes, or the generator's weights (tuned="weights"), to
             the photograph afterwards; 0: none.
         start: initial w: "best" of some samples, "mean" under the condition, or the w "encoder".
         encoder: encoder of the condition; the one the generator was trained with.
@@ -64,7 +64,7 @@ def invert(
     from semhead_lib.inversion.inverter import Inverter
     from semhead_lib.inversion.targets import prepare_portraits
 
-    settings |= dict(quality=quality, steps=steps, pivotal_steps=pivotal_steps)
+    settings |= dict(quality=quality, steps=steps, tuning_steps=tuning_steps)
     chosen = _made(InversionSettings, "invert", **settings)
     several = photo if isinstance(photo, Iterable) else ()
     photos = [photo] if isinstance(photo, (str, Path)) else [*several]

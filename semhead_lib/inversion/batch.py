@@ -80,7 +80,7 @@ def invert_photos(
             _check_same_person(before, about, folder)
             with held_folder(folder):  # before the work, so that one that cannot be written is said
                 result = invert_person(name, paths, inverter, files, extractor, progress)
-                stopped = (result.fitted.style.stopped, result.fitted.pivotal.stopped)
+                stopped = (result.fitted.style.stopped, result.fitted.tuning.stopped)
                 interrupted = "interrupted" in stopped
                 if before is None or not interrupted:
                     write(result, folder, inverter, files, None if interrupted else about)
@@ -117,8 +117,8 @@ def invert_person(
             "photo": round(aligned - began, 2),
             "inversion": round(time.perf_counter() - aligned, 2),
         },
-        "steps": {"style": len(fitted.style.losses), "pivotal": len(fitted.pivotal.losses)},
-        "stopped": {"style": fitted.style.stopped, "pivotal": fitted.pivotal.stopped},
+        "steps": {"style": len(fitted.style.losses), "tuning": len(fitted.tuning.losses)},
+        "stopped": {"style": fitted.style.stopped, "tuning": fitted.tuning.stopped},
         "input": input_metrics(fitted, target, inverter, extractor),
         "identity": identity_around(fitted, portraits[0]),
         "photographs": [

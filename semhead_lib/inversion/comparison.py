@@ -147,11 +147,11 @@ def judged(
     seconds = {"start": time.perf_counter() - began}
     stages["style"] = inverter.search(initialisation)
     seconds["style"] = time.perf_counter() - began
-    if inverter.settings.pivotal_steps:
+    if inverter.settings.tuning_steps:
         stages["tuned"] = inverter.tune(stages["style"], initialisation)
         seconds["tuned"] = time.perf_counter() - began
     last = [*stages.values()][-1]
-    if "interrupted" in (last.style.stopped, last.pivotal.stopped):
+    if "interrupted" in (last.style.stopped, last.tuning.stopped):
         raise KeyboardInterrupt  # what was found so far is no result of these settings
     rows = [_row("start", "all", "face_found", 1.0), _row("start", "all", "camera_error", off)]
     for stage, fitted in stages.items():

@@ -122,7 +122,7 @@ class Inverter:
     ) -> Inverted:
         """The generator tuned to the photographs at the style found; unchanged if there are no
         tuning steps, or the search was interrupted."""
-        if not self.settings.pivotal_steps or fitted.style.stopped == "interrupted":
+        if not self.settings.tuning_steps or fitted.style.stopped == "interrupted":
             return fitted
         how = dict(progress=progress, reference=reference)
         if self.settings.tuned == "planes":

@@ -57,7 +57,7 @@ def tune(
 
     with (
         coarse_steps([generator, before], objective, s) as rendering_at,
-        steps_of(search, s.pivotal_steps or 0, s, "pivotal", progress) as steps,
+        steps_of(search, s.tuning_steps or 0, s, "tuning", progress) as steps,
     ):
         for along in steps:
             rendering = rendering_at(along)
@@ -86,7 +86,7 @@ def tune(
             optimiser.step()
             steps.saw(terms)
     best.restore()
-    return replace(fitted, generator=generator.requires_grad_(False), pivotal=search)
+    return replace(fitted, generator=generator.requires_grad_(False), tuning=search)
 
 
 def elsewhere(w: Tensor, others: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:

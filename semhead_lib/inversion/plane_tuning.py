@@ -55,7 +55,7 @@ def tune_planes(
     with torch.no_grad():
         grid = renderer.density_grid(before)
     try:
-        with steps_of(search, s.pivotal_steps or 0, s, "planes", progress) as steps:
+        with steps_of(search, s.tuning_steps or 0, s, "planes", progress) as steps:
             for step, along in enumerate(steps):
                 optimiser.param_groups[0]["lr"] = s.planes_lr * schedule(along)
                 now = before + residual * unit
@@ -78,7 +78,7 @@ def tune_planes(
     with torch.no_grad():
         assert generator.backbone.residual is not None
         generator.backbone.residual.map.add_(residual * unit)
-    return replace(fitted, generator=generator, pivotal=search)
+    return replace(fitted, generator=generator, tuning=search)
 
 
 def with_residual(generator: Generator, w: Tensor, others: Tensor) -> Generator:

@@ -127,7 +127,7 @@ def in_words(result: Result) -> list[str]:
     )
     return [
         *lines,
-        f"{f['seconds']['inversion']:.0f} s for {f['steps']['style']} + {f['steps']['pivotal']} "
+        f"{f['seconds']['inversion']:.0f} s for {f['steps']['style']} + {f['steps']['tuning']} "
         "steps",
     ]
 
@@ -156,7 +156,7 @@ def page(result: Result, image: bytes, files: Collection[str] = ()) -> str:
     table = "".join(
         f"<tr><th scope=row>{html.escape(k)}</th><td>{html.escape(v)}</td></tr>" for k, v in rows
     )
-    curves = curve(result.fitted.style, "style") + curve(result.fitted.pivotal, "tuning")
+    curves = curve(result.fitted.style, "style") + curve(result.fitted.tuning, "tuning")
     said = "".join(f"<li>{html.escape(note)}</li>" for note in notes)
     code = base64.b64encode(image).decode()
     links = "".join(f'<li><a href="{n}">{n}</a>: {FILES[n]}</li>' for n in FILES if n in files)

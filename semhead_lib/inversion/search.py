@@ -33,11 +33,11 @@ class Search:
 class Inverted:
     """A fitted head."""
 
-    generator: Generator  # tuned, when pivotal steps were taken
+    generator: Generator  # tuned, when tuning steps were taken
     w: Tensor  # [1, W] or w+: [1, sum(num_ws), W]
     cameras: Tensor  # [K, 25] of the photographs, refined
     style: Search
-    pivotal: Search = field(default_factory=Search)
+    tuning: Search = field(default_factory=Search)
 
 
 def schedule(along: float) -> float:

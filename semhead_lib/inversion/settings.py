@@ -8,9 +8,9 @@ from typing import Any
 from semhead_lib.settings import check, setting
 
 QUALITIES: dict[str, dict[str, Any]] = {
-    "fast": {"steps": 50, "pivotal_steps": 30, "coarse_share": 0.95},
-    "default": {"steps": 80, "pivotal_steps": 60, "coarse_share": 0.9},
-    "best": {"steps": 400, "pivotal_steps": 200, "coarse_share": 0.5},
+    "fast": {"steps": 50, "tuning_steps": 30, "coarse_share": 0.95},
+    "default": {"steps": 80, "tuning_steps": 60, "coarse_share": 0.9},
+    "best": {"steps": 400, "tuning_steps": 200, "coarse_share": 0.5},
 }
 
 
@@ -62,7 +62,7 @@ class InversionSettings:
         "0 <= float <= 100",
         "step size of the camera refinement, radians or scene units; 0 = fixed cameras",
     )
-    pivotal_steps: int | None = setting(
+    tuning_steps: int | None = setting(
         None,
         "int >= 0 or null",
         "steps of tuning to the photographs; 0 = none, null = set by quality",

@@ -104,7 +104,7 @@ def _save_generator(folder: Path) -> None:
 
 def _invert(folder: Path) -> int:
     model = folder.parent / "generator"
-    steps = ["steps=6", "pivotal_steps=4", "candidates=4", "frames=4", "mesh=16"]
+    steps = ["steps=6", "tuning_steps=4", "candidates=4", "frames=4", "mesh=16"]
     return main(["invert", ".", "out=out", f"model={model}", "device=cpu", *steps])
 
 

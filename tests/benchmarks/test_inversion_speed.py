@@ -26,7 +26,7 @@ ASKED = 25.0  # seconds for the default schedule
 @pytest.mark.bench
 def test_inversion():
     default = InversionSettings()
-    few = replace(default, steps=STEPS, pivotal_steps=STEPS, gain=0.0)
+    few = replace(default, steps=STEPS, tuning_steps=STEPS, gain=0.0)
     inverter = Inverter("semhead-128", few, device="cpu")
     plain = Inverter("semhead-128", replace(few, coarse_share=0.0, grid=0), device="cpu")
     camera = orbit_cameras(torch.tensor([20.0]), torch.tensor([5.0]))
@@ -42,7 +42,7 @@ def test_inversion():
     products, begins, times = (
         [],
         [],
-        {(stage, reference): [] for stage in ("style", "pivotal") for reference in (False, True)},
+        {(stage, reference): [] for stage in ("style", "tuning") for reference in (False, True)},
     )
     for _ in range(ROUNDS):
         products.append(seconds(lambda: matrix @ matrix))
@@ -55,7 +55,7 @@ def test_inversion():
                     )
                 )
             )
-            times["pivotal", reference].append(
+            times["tuning", reference].append(
                 seconds(
                     lambda reference=reference: (plain if reference else inverter).tune(
                         fitted, initialisation, reference=reference
@@ -69,7 +69,7 @@ def test_inversion():
         return (
             begin
             + (default.steps or 0) * step["style", reference]
-            + (default.pivotal_steps or 0) * step["pivotal", reference]
+            + (default.tuning_steps or 0) * step["tuning", reference]
         )
 
     row = {
@@ -77,7 +77,7 @@ def test_inversion():
         "asked": ASKED,
         f"of it, the best of {inverter.candidates} starts": round(begin, 2),
         "milliseconds a step of the style": round(1e3 * step["style", False], 1),
-        "milliseconds a step of the planes": round(1e3 * step["pivotal", False], 1),
+        "milliseconds a step of the planes": round(1e3 * step["tuning", False], 1),
         "by the reference renderer, every step exact, times slower": round(
             whole(True) / whole(False), 2
         ),
@@ -86,7 +86,7 @@ def test_inversion():
     kept = {
         **circumstances(),
         "S_seconds": round(s, 4),
-        "rows": {f"semhead-128, {default.steps} + {default.pivotal_steps} steps": row},
+        "rows": {f"semhead-128, {default.steps} + {default.tuning_steps} steps": row},
     }
     OUT.mkdir(parents=True, exist_ok=True)
     (OUT / "inversion_cpu.json").write_text(json.dumps(kept, indent=1) + "\n")

@@ -29,7 +29,7 @@ from semhead_lib.models.mesh import Mesh
 from semhead_lib.viz.exports import write_mesh
 
 pytest.importorskip("dlib")
-QUICK = ["steps=4", "pivotal_steps=2", "frames=4", "mesh=24", "texture=64", "splats=99"]
+QUICK = ["steps=4", "tuning_steps=2", "frames=4", "mesh=24", "texture=64", "splats=99"]
 QUICK += ["candidates=2", "device=cpu"]
 FILES = {
     "report.png",
@@ -113,7 +113,7 @@ def test_what_is_written_can_be_opened_again(inverted):
         and ConditionBank.load(folder / "generator").mode.name == "semantic"
     )
     metrics = json.loads((folder / "metrics.json").read_text())
-    assert metrics["steps"] == {"style": 4, "pivotal": 2} and metrics["input"]["psnr"] > 5
+    assert metrics["steps"] == {"style": 4, "tuning": 2} and metrics["input"]["psnr"] > 5
     assert (
         set(metrics["identity"]) == {str(t) for t in range(-60, 61, 15)}
         and len(metrics["photographs"]) == 2
@@ -237,7 +237,7 @@ def test_other_labels_and_settings_give_another_result(
         f"out={tmp_path / 'out'}",
         f"model={model}",
         "steps=0",
-        "pivotal_steps=0",
+        "tuning_steps=0",
         "candidates=1",
     ]
     few += ["device=cpu", "mesh=0"]

@@ -31,7 +31,7 @@ from semhead_lib.inversion.targets import prepare
 from semhead_lib.models.generator import Generator
 from semhead_lib.models.sampling import to_uint8
 
-QUICK = InversionSettings(steps=25, pivotal_steps=5)
+QUICK = InversionSettings(steps=25, tuning_steps=5)
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +89,7 @@ def test_a_comparison_goes_on_where_it_was(subjects, methods, tmp_path, monkeypa
 
 def test_results_are_of_one_generator_and_not_interrupted(subjects, folder, tmp_path, monkeypatch):
     shutil.copytree(folder, tmp_path / "model")
-    few, out = InversionSettings(steps=1, pivotal_steps=0), tmp_path / "out"
+    few, out = InversionSettings(steps=1, tuning_steps=0), tmp_path / "out"
     methods = [Method("mean", str(tmp_path / "model"), "mean")]
     monkeypatch.setattr(comparison, "_metrics", lambda *_: [])
     search = Inverter.search
@@ -165,7 +165,7 @@ def test_photographs_from_where_a_method_asks(folder, tmp_path):
     (once,) = draw(32)
     assert abs(orbit_angles(once.cameras)[0, 0]) <= 40 and len(once.photos) == 1
     assert torch.equal(once.around.images, subject.around.images), "the same head"
-    few = InversionSettings(steps=2, pivotal_steps=0)
+    few = InversionSettings(steps=2, tuning_steps=0)
     methods = [Method("two", str(folder), azimuths=(90.0, -150.0))]
     table = compare(methods, draw, tmp_path, few, device="cpu")
     psnr = table[(table["metric"] == "psnr") & (table["stage"] == "style")]

@@ -14,7 +14,7 @@ from semhead_lib.inversion.settings import InversionSettings
 from semhead_lib.models.generator import Generator
 
 QUICK = InversionSettings(
-    steps=0, pivotal_steps=25, planes_lr=0.1, smoothness=0.3, camera_lr=0.0, gain=0.0, grid=0
+    steps=0, tuning_steps=25, planes_lr=0.1, smoothness=0.3, camera_lr=0.0, gain=0.0, grid=0
 )
 
 
@@ -51,7 +51,7 @@ def elsewhere(found, generator, others):
 
 def test_it_learns_the_photograph(generator, fitted, tuned, objective):
     assert distance(tuned, objective) < 0.3 * distance(fitted, objective)
-    assert len(tuned.pivotal.losses) == 25 and tuned.pivotal.stopped == "finished"
+    assert len(tuned.tuning.losses) == 25 and tuned.tuning.stopped == "finished"
     assert generator.backbone.residual is None and not generator.config.residual, "a copy was tuned"
     assert tuned.generator.renderer.settings == generator.renderer.settings
 
@@ -103,7 +103,7 @@ def test_the_residual_is_saved_and_tuned_on(tuned, objective, others, tmp_path):
 
 
 def test_equal_seeds_give_equal_heads(fitted, objective, others):
-    few = replace(QUICK, pivotal_steps=4)
+    few = replace(QUICK, tuning_steps=4)
     one, same, other = (
         tune_planes(
             fitted, objective, others, replace(few, seed=seed)
@@ -114,7 +114,7 @@ def test_equal_seeds_give_equal_heads(fitted, objective, others):
 
 
 def test_no_steps_change_nothing(generator, fitted, objective, others):
-    none = tune_planes(fitted, objective, others, replace(QUICK, pivotal_steps=0))
+    none = tune_planes(fitted, objective, others, replace(QUICK, tuning_steps=0))
     assert torch.equal(none.generator.feature_map(fitted.w), generator.feature_map(fitted.w))
 
 
@@ -126,7 +126,7 @@ def test_a_density_grid_is_used_and_put_back(fitted, objective, others, monkeypa
         "density_grid",
         lambda self, features: seen.append(self.settings.grid) or render(self, features),
     )
-    found = tune_planes(fitted, objective, others, replace(QUICK, pivotal_steps=2, grid=24))
+    found = tune_planes(fitted, objective, others, replace(QUICK, tuning_steps=2, grid=24))
     assert set(seen) == {24}
     assert found.generator.renderer.settings == fitted.generator.renderer.settings
 
@@ -142,11 +142,11 @@ def test_ctrl_c_keeps_what_there_is(fitted, objective, others):
             return super().__call__(render)
 
     found = tune_planes(fitted, Interrupted(objective.target, objective.encoder), others, QUICK)
-    assert found.pivotal.stopped == "interrupted" and len(found.pivotal.losses) == 14
+    assert found.tuning.stopped == "interrupted" and len(found.tuning.losses) == 14
     assert distance(found, objective) < distance(fitted, objective)
 
 
 def test_a_residual_that_is_no_number_is_refused(fitted, objective, others):
-    wild = replace(QUICK, pivotal_steps=1, locality=1e38)
+    wild = replace(QUICK, tuning_steps=1, locality=1e38)
     with pytest.raises(ValueError, match="the residual is no number any more; lower planes_lr"):
         tune_planes(fitted, objective, others, wild)

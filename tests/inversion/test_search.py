@@ -25,7 +25,7 @@ from semhead_lib.models.renderer import Renderer
 from semhead_lib.models.sampling import to_uint8
 
 # Without a density grid: with 14 samples a ray, its images are others than the generator's own.
-QUICK = InversionSettings(steps=40, pivotal_steps=15, camera_lr=0.0, gain=0.0, grid=0)
+QUICK = InversionSettings(steps=40, tuning_steps=15, camera_lr=0.0, gain=0.0, grid=0)
 
 
 @pytest.fixture(scope="module")
@@ -61,13 +61,13 @@ def test_most_steps_render_by_a_density_grid(generator, objective, others, fitte
         "density_grid",
         lambda self, features: seen.append(self.settings.grid) or render(self, features),
     )
-    tuned = tune(fitted, objective, others, replace(QUICK, pivotal_steps=16, grid=24))
+    tuned = tune(fitted, objective, others, replace(QUICK, tuning_steps=16, grid=24))
     assert seen.count(24) > 2 * seen.count(0) > 0 and seen[-1] == 0, "the last steps are without"
     assert tuned.generator.renderer.settings == fitted.generator.renderer.settings == usual
     by_grid = search_style(generator, objective, others[1:2], others, replace(QUICK, grid=24))
     assert distance(by_grid, objective) < 1.2 * distance(fitted, objective) + 0.01
     seen.clear()
-    tune(fitted, objective, others, replace(QUICK, pivotal_steps=2))
+    tune(fitted, objective, others, replace(QUICK, tuning_steps=2))
     assert set(seen) == {0}
 
 
@@ -84,7 +84,7 @@ def test_tuning_comes_nearer_still_and_changes_little_elsewhere(
     held, free = (
         tune(fitted, objective, others, replace(QUICK, locality=weight)) for weight in (10.0, 0.0)
     )
-    assert distance(held, objective) < distance(fitted, objective) and held.pivotal.losses
+    assert distance(held, objective) < distance(fitted, objective) and held.tuning.losses
     assert all(torch.equal(p, before[name]) for name, p in fitted.generator.named_parameters()), (
         "a copy was tuned"
     )
@@ -122,7 +122,7 @@ def test_weights_that_spoil_the_head_elsewhere_are_not_kept(
         fitted,
         recorded,
         others,
-        replace(QUICK, pivotal_steps=20, locality=1.0, locality_interval=4),
+        replace(QUICK, tuning_steps=20, locality=1.0, locality_interval=4),
     )
     assert min(seen[10:]) < min(seen[:9]), "nothing to tempt it"
     kept = distance(tuned, objective)
@@ -203,15 +203,15 @@ def test_most_steps_render_at_half_the_size(others, clip, monkeypatch):
     losses = [terms["all"] for terms in found.style.losses]
     assert losses[16] < 0.8 * losses[0], "what the coarse steps find holds at the whole size"
     seen.clear()
-    tuned = tune(found, objective, others, replace(half, pivotal_steps=5))
-    assert seen[0] == 32 and seen[-1] == 64 and len(tuned.pivotal.losses) == 5
+    tuned = tune(found, objective, others, replace(half, tuning_steps=5))
+    assert seen[0] == 32 and seen[-1] == 64 and len(tuned.tuning.losses) == 5
 
 
 def test_qualities_set_what_is_not_given():
     fast, best = (InversionSettings(quality=name) for name in ("fast", "best"))
     assert fast.steps < InversionSettings().steps < best.steps
     given = InversionSettings(quality="best", steps=7)
-    assert given.steps == 7 and given.pivotal_steps == best.pivotal_steps
+    assert given.steps == 7 and given.tuning_steps == best.tuning_steps
     assert replace(fast, seed=1).steps == fast.steps
     with pytest.raises(ValueError, match="quality must be one of fast, default, best, got 'good'"):
         InversionSettings(quality="good")

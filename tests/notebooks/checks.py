@@ -151,7 +151,7 @@ def inversion(metrics, pages, results, p):
     assert metrics[f"psnr_{names[0]}"] > 10
     assert p["photos"] or metrics["psnr_parametric"] > 15
     assert metrics["input_tuned"] > metrics["around_tuned"] > 10
-    assert metrics["claims"] == (10 if p["results"] else 7)
+    assert metrics["claims"] == (12 if p["results"] else 7)
     assert (results / "heads" / names[0] / "head.glb").stat().st_size > 10_000
     assert counted(pages) == (1 + len(names), 1, 0)
     if p["results"]:  # a comparison that is there is only read

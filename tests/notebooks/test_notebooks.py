@@ -43,7 +43,7 @@ SMALL = {  # parameters that take little time
     "03_engine": dict(pixels=24, samples=16, fit_steps=40),
     "04_training": dict(subjects=16, repeats=3, kimg=0.2, heads=48),
     "05_ablations": {},
-    "06_inversion": dict(steps=12, pivotal_steps=5),
+    "06_inversion": dict(steps=12, tuning_steps=5),
     "07_compare": {},
 }
 
@@ -196,7 +196,7 @@ def test_inversion_of_ones_own_photograph_and_methods_compared_anew(tmp_path):
     Image.fromarray(astronaut()).save(tmp_path / "me.png")
     photos = str(tmp_path / "me.png")
     small = "papermill_runs/reference/compare/semantic"  # 32 pixels: a generator of one's own
-    few = dict(photos=photos, results="", subjects=1, steps=12, pivotal_steps=5, model=small)
+    few = dict(photos=photos, results="", subjects=1, steps=12, tuning_steps=5, model=small)
     _, path, results = execute("06_inversion", tmp_path, **few)
     shown_by(path, results, **few)
     found = pandas.read_csv(results / "judged.csv")
