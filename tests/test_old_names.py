@@ -73,7 +73,10 @@ def test_tables_of_studies(study):
 
 def test_a_table_of_inversions(tmp_path):
     row = "start: best,p3000-0000,tuned,input,psnr,22.5"
-    for columns in ("way,person,stage,scope,figure,value", "method,subject,stage,scope,metric,value"):
+    for columns in (
+        "way,person,stage,scope,figure,value",
+        "method,subject,stage,scope,metric,value",
+    ):
         (tmp_path / "judged.csv").write_text(f"{columns}\n{row}\n")
         table = read_table(tmp_path / "judged.csv")
         assert metric(table, "psnr", "input", "start: best", "tuned").value == 22.5
