@@ -162,7 +162,7 @@ def command_help(command: Command, words: list[str]) -> str:
 def _wrapped(left: str, right: str, column: int = 34) -> list[str]:
     """`left`, then `right` wrapped from `column` on; on a line of its own where left is too long."""
     width = max(shutil.get_terminal_size((120, 24)).columns, column + 30)
-    text = textwrap.wrap(right, width - column) or [""]
+    text = textwrap.wrap(right, width - column, break_on_hyphens=False) or [""]
     head = [left] if len(left) >= column - 1 else [f"{left:<{column}}{text.pop(0)}".rstrip()]
     return head + [" " * column + line for line in text]
 

@@ -115,7 +115,8 @@ def test_a_label_of_the_same_stem_counts_and_is_named(tmp_path):
     (tmp_path / "dataset.json").write_text(json.dumps({"labels": [["a.png", label.tolist()]]}))
     Image.new("RGB", (64, 64), "grey").save(tmp_path / "a.jpg")
     assert torch.equal(label_of(tmp_path / "a.jpg"), label)
-    found = read_portrait(tmp_path / "a.jpg", resolution=64, mask=torch.zeros(64, 64).byte())
+    head = torch.full((64, 64), 255).byte()
+    found = read_portrait(tmp_path / "a.jpg", resolution=64, mask=head)
     assert found.notes == ("The camera is that of a.png in dataset.json.",)
     Image.new("RGB", (64, 64), "grey").save(tmp_path / "a.png")
     assert label_of(tmp_path / "a.jpg") is None, "there is the image that the label is of"
