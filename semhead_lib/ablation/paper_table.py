@@ -51,9 +51,8 @@ def paper_rows(
             its["gap"] = difference(picked["FID-random"], picked["FID-view"])
         found[mode, vicico] = its
     order = [("none", "off"), *REPORTED]
-    return dict(
-        sorted(found.items(), key=lambda item: order.index(item[0]) if item[0] in order else 9)
-    )
+    first = [pair for pair in order if pair in found]
+    return {pair: found[pair] for pair in [*first, *(p for p in found if p not in order)]}
 
 
 def paper_table(results: Results, metric: str = "frechet") -> pd.DataFrame:

@@ -31,7 +31,7 @@ from semhead_lib.models.generator import DEFAULT, WEIGHTS
 if TYPE_CHECKING:
     import pandas
 
-STAGES = ("start", "style", "tuned")  # before the search, after it, after pivotal tuning
+STAGES = ("start", "style", "tuned")  # before the search, after it, after tuning
 CAMERAS = ("known", "estimated", "landmarks")
 _COLUMNS = ("method", "subject", "stage", "scope", "metric", "value")
 _RESAMPLES = 1000

@@ -63,8 +63,8 @@ class SampleSettings:
     grid: int | None = setting(
         None,
         "0 <= int <= 256 or null",
-        "nodes a side of a density grid that places the samples: 24 with coarse=32 fine=10 is 2 "
-        "to 3 times as fast for the shipped heads; null = as trained, 0 = none",
+        "nodes a side of a density grid that places the samples, so that fewer are needed; it "
+        "misses structures thinner than its cells; null = as trained, 0 = none",
     )
     coarse: int | None = setting(
         None,
