@@ -178,26 +178,31 @@ def check_fields(values: Any, ranges: Mapping[str, tuple[float, float]]) -> None
 
 
 def read_yaml(path: Path | str) -> str:
-    """The text of a YAML file that can be parsed and is not large, aliases written out: a few lines
-    of aliases of aliases may stand for billions. Raises FileNotFoundError, or UsageError naming the
+    """The text of a YAML file, as `checked_yaml`. Raises FileNotFoundError, or UsageError naming the
     file."""
+    try:
+        return checked_yaml(read_bytes(path, 1 << 20).decode("utf-8"), path)
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path}: is not UTF-8: {error}") from None
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+
+
+def checked_yaml(text: str, path: Path | str) -> str:
+    """YAML text that can be parsed and is not large, aliases written out: a few lines of aliases of
+    aliases may stand for billions. Raises UsageError naming the file."""
     from yaml import SafeLoader, YAMLError, compose
 
     try:
-        text = read_bytes(path, 1 << 20).decode("utf-8")
         node = compose(text, SafeLoader)
         if _size(node, {}) > _NODES:
             raise UsageError(f"{path}: expected at most {_NODES} values, aliases written out")
         if _depth(node) > _DEEPEST:
             raise RecursionError
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{path}: is not UTF-8: {error}") from None
     except RecursionError:
         raise UsageError(f"{path}: is nested too deeply") from None
     except YAMLError as error:
         raise UsageError(f"{path}: {' '.join(str(error).split())}") from None
-    except ValueError as error:
-        raise UsageError(str(error)) from None
     return text
 
 

@@ -17,11 +17,10 @@ papermill_runs/profiles/ablations:
 What a run may set: parameters of 04_training (mode, source, features, seed, ...), settings of
 `semhead train`, `data` (the name of a dataset), and `vicico` (both, off, view, condition or joint;
 both-0.1 gives each of its terms the weight 0.1). Runs differ from a baseline in one factor: the
-levels of FACTORS, or what `common` says of them. A dataset that is `part_of` another has its first
-subjects, and of each as many views, spread around the head: it is not rendered again. A `source` is
-one of conditioning/sources.py, or an encoder's name. What a sweep does not name is the baseline's;
-`condition_until_kimg=end` removes no condition. A run that two sweeps ask for is executed once.
-Everybody is judged on the dataset `unseen`.
+levels of FACTORS, or those in `common`. A dataset that is `part_of` another has its first subjects,
+and of each as many views, spread around the head. A `source` is one of conditioning/sources.py, or
+an encoder's name. `condition_until_kimg=end` removes no condition. A run in two sweeps is executed
+once. All are evaluated on the dataset `unseen`.
 """
 
 from __future__ import annotations
@@ -44,8 +43,7 @@ from semhead_lib.reproduce.profiles import Step, check_parameters, find_profile
 from semhead_lib.training.settings import TrainSettings
 
 NOTEBOOK = "04_training"
-# Columns of the table, in the order of names; their levels in the baseline, unless a study's `common`
-# says otherwise.
+# Columns of the table, in the order of names: their levels in the baseline, unless `common` sets it.
 FACTORS: dict[str, Any] = {
     "mode": "semantic",
     "vicico": "both",
@@ -135,16 +133,20 @@ class Study:
 
 
 def load_study(name: str, root: Path) -> Study:
-    """The study `name`, or the one in the YAML file of that path. Raises UsageError on any mistake
-    in it."""
+    """The study `name`, or the one in the YAML file of that path. Raises UsageError."""
+    path = find_profile(name, root / "papermill_runs" / "profiles" / "ablations").resolve()
+    path = path.relative_to(root) if path.is_relative_to(root) else path
+    return read_study(read_yaml(root / path), path)
+
+
+def read_study(text: str, path: Path) -> Study:
+    """The study of a YAML text, called as its file. Raises UsageError."""
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
     from yaml import YAMLError
 
-    path = find_profile(name, root / "papermill_runs" / "profiles" / "ablations").resolve()
-    path = path.relative_to(root) if path.is_relative_to(root) else path
     try:
-        content: Any = OmegaConf.to_object(OmegaConf.load(io.StringIO(read_yaml(root / path))))
+        content: Any = OmegaConf.to_object(OmegaConf.load(io.StringIO(text)))
     except (OmegaConfBaseException, YAMLError) as error:
         raise UsageError(f"{path}: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict) or set(content) != {"datasets", "common", "sweeps"}:

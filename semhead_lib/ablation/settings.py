@@ -18,6 +18,12 @@ class StudySettings:
     )
     ignore_code: bool = setting(False, "bool", "keep results that were made with other source code")
     dry_run: bool = setting(False, "bool", "list the runs and what would be executed, and stop")
+    merge: str | None = setting(
+        None,
+        "text or null",
+        "results folders of the same study from other machines, separated by commas: runs that are "
+        "finished there are taken over, not executed",
+    )
     report: bool = setting(True, "bool", "execute notebook 05 on the results")
 
 

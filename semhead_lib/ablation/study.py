@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from semhead_lib.ablation import queue
+from semhead_lib.ablation import merging, queue
 from semhead_lib.ablation.job import DATASETS
 from semhead_lib.ablation.plan import Study, load_study
 from semhead_lib.ablation.settings import StudySettings
@@ -25,6 +25,8 @@ def ablate(
     only: str | None = StudySettings.only,
     ignore_code: bool = StudySettings.ignore_code,
     dry_run: bool = StudySettings.dry_run,
+    merge: str
+    | None = StudySettings.merge,  # results folders with runs that were finished elsewhere
     report: bool = StudySettings.report,  # execute notebook 05 on the results
     launcher: Mapping[str, Any] | None = None,  # fields of conf.runs.Local or Slurm
     root: Path | None = None,
@@ -32,22 +34,30 @@ def ablate(
     """Execute what is left of a study, write its table and its report; whether every run is
     finished.
 
-    Raises UsageError for mistakes in the study, BlockingIOError when another process executes it.
+    Raises UsageError for mistakes in the study or runs that cannot be merged, BlockingIOError when
+    another process executes it.
     """
     root = (root or provenance.find_root(Path.cwd())).resolve()
     plan = load_study(study, root)
     chosen = _chosen(plan, only)
-    why = queue.left_to_do(plan, chosen, root, ignore_code)
+    elsewhere = merging.read_finished(plan, merge, root)
+
+    def left_to_do() -> dict[str, str]:
+        wanted = [name for name in chosen if name not in elsewhere]
+        return queue.left_to_do(plan, wanted, root, ignore_code)
+
+    why = left_to_do()
     print(f"{plan.name}: {len(chosen)} runs, {len(why)} to execute, into {plan.folder}", flush=True)
     if dry_run:
-        print("\n".join(f"  {name}: {why.get(name, 'finished')}" for name in chosen))
+        done = {name: "finished elsewhere" if name in elsewhere else "finished" for name in chosen}
+        print("\n".join(f"  {name}: {why.get(name, done[name])}" for name in chosen))
         return not why
     (root / plan.folder).mkdir(parents=True, exist_ok=True)
     with folder_lock(root / plan.folder):
         if why:
             _execute(plan, [*why], root, launcher or {"devices": "auto"}, ignore_code)
-        left = queue.left_to_do(plan, chosen, root, ignore_code)
-        rows = write_results(plan, root)
+        left = left_to_do()
+        rows = write_results(plan, root, elsewhere)
         print(f"{plan.folder / RESULTS / TABLE}: {rows} rows", flush=True)
         if rows and report:
             _report(plan, root)

@@ -12,8 +12,8 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -42,30 +42,55 @@ COLUMNS = (
     "real_low",
     "real_high",
 )
-_OF_RUNS = ("run", *LEVELS, "state", "seconds", "kimg", "images_per_second")
+RUN_COLUMNS = ("run", *LEVELS, "state", "seconds", "kimg", "images_per_second")
 
 
-def write_results(study: Study, root: Path) -> int:
-    """Write the results of all runs that have any; the number of rows of metrics.csv."""
+@dataclass(frozen=True)
+class Finished:
+    """A run that was finished elsewhere, from the results there (`ablation.merging`)."""
+
+    metrics: list[list[str]]  # its rows of metrics.csv
+    row: list[str]  # its row of runs.csv
+    heads: list[Path]  # its images
+    about: dict[str, Any]  # the study.json there
+
+
+def write_results(study: Study, root: Path, elsewhere: Mapping[str, Finished] | None = None) -> int:
+    """Write the results of all runs that have any, those finished elsewhere included; the number of
+    rows of metrics.csv."""
     folder = root / study.folder / RESULTS
-    folder.mkdir(parents=True, exist_ok=True)
+    (folder / HEADS).mkdir(parents=True, exist_ok=True)
     for place in (folder, folder / HEADS):  # of one that was killed while it wrote
         remove_leftovers(place)
-    rows = [row for run in study.runs for row in metric_rows(study, run, root)]
-    write_csv(folder / TABLE, COLUMNS, rows)
-    write_csv(folder / RUNS, _OF_RUNS, [_run_row(study, run, root) for run in study.runs])
-    write_atomically(
-        folder / STUDY, (json.dumps(_described(study, root), indent=1) + "\n").encode()
-    )
+    taken = {
+        name: run
+        for name, run in (elsewhere or {}).items()
+        if _state(root / study.folder / name, root) != "finished"
+    }
+    rows, of_runs = [], []
     for run in study.runs:
+        there = taken.get(run.name)
+        rows += there.metrics if there else metric_rows(study, run, root)
+        of_runs.append(there.row if there else _run_row(study, run, root))
+    about = _described(study, root, taken)
+    write_csv(folder / TABLE, COLUMNS, rows)
+    write_csv(folder / RUNS, RUN_COLUMNS, of_runs)
+    write_atomically(folder / STUDY, (json.dumps(about, indent=1) + "\n").encode())
+    for run in study.runs:
+        if run.name in taken:
+            for path in taken[run.name].heads:
+                name = path.name.replace(*old_names.HEADS)
+                write_atomically(folder / HEADS / name, path.read_bytes())
+            continue
         for path in sorted(_trained(study, run, root).glob("heads*.png")):
-            keep_image(
-                path,
-                folder
-                / HEADS
-                / f"{run.name}{path.stem.removeprefix('heads').replace(*old_names.HEADS)}.webp",
-            )
+            end = path.stem.removeprefix("heads").replace(*old_names.HEADS)
+            keep_image(path, folder / HEADS / f"{run.name}{end}.webp")
     return len(rows)
+
+
+def _state(folder: Path, root: Path) -> str:
+    """Of the run in that folder."""
+    return runs.Run(folder, root).notebooks.get(NOTEBOOK, {}).get("status", "not begun")
 
 
 def _trained(study: Study, run: PlannedRun, root: Path) -> Path:
@@ -114,10 +139,11 @@ def _run_row(study: Study, run: PlannedRun, root: Path) -> list[Any]:
     ]
 
 
-def _described(study: Study, root: Path) -> dict[str, Any]:
+def _described(study: Study, root: Path, taken: Mapping[str, Finished]) -> dict[str, Any]:
     """What has to be known to judge the metrics, and to measure them again."""
     protocols: dict[str, dict[str, Any]] = {}
-    for run in study.runs:
+    here = [run for run in study.runs if run.name not in taken]
+    for run in here:
         for result in read_results(old_names.existing(_trained(study, run, root) / "metrics")):
             for metric in result.evaluation.generated["all"].values():
                 protocol = {
@@ -126,9 +152,15 @@ def _described(study: Study, root: Path) -> dict[str, Any]:
                     if k not in ("judged", "heads", "images")
                 }
                 protocols.setdefault(json.dumps(protocol, sort_keys=True), protocol)
-    states = {run.name: runs.Run(root / study.folder / run.name, root).state for run in study.runs}
-    begun = [state for state in states.values() if state["notebooks"]]
-    return {
+    states = [runs.Run(root / study.folder / run.name, root).state for run in here]
+    begun = [state for state in states if state["notebooks"]]
+    origins: dict[int, dict[str, Any]] = {}  # of what was taken: an entry for each folder
+    for name, run in taken.items():
+        kept = {key: run.about.get(key) for key in ("commits", "versions", "devices")}
+        origins.setdefault(id(run.about), {"runs": [], **kept})["runs"].append(name)
+        for protocol in run.about.get("protocols", []):
+            protocols.setdefault(json.dumps(protocol, sort_keys=True), protocol)
+    about = {
         "study": study.name,
         "command": f"semhead ablate {study.name}",
         "baseline": study.baseline,
@@ -145,6 +177,10 @@ def _described(study: Study, root: Path) -> dict[str, Any]:
         "devices": begun[0]["devices"] if begun else {},
         "protocols": list(protocols.values()),
     }
+    if not begun and origins:  # all of it from elsewhere
+        first = next(iter(origins.values()))
+        about |= {key: first[key] for key in ("commits", "versions", "devices")}
+    return about | ({"merged": list(origins.values())} if origins else {})
 
 
 def write_csv(path: Path, columns: Sequence[str], rows: list[list[Any]]) -> None:
