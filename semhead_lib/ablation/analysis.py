@@ -172,6 +172,17 @@ def difference(one: pd.DataFrame, other: pd.DataFrame) -> Spread:  # a row a run
     )
 
 
+def ratio(one: pd.DataFrame, other: pd.DataFrame) -> Spread:  # a row a run each, values > 0
+    """`one` / `other`, paired by seed where both have it: the geometric mean over seeds. Raises
+    ValueError when no seed has both, or a value is not positive."""
+    for table in (one, other):
+        if (table[["value", "low"]] <= 0).any(axis=None):
+            raise ValueError("a ratio needs values and intervals above 0")
+    logs = difference(*(t.assign(**np.log(t[["value", "low", "high"]])) for t in (one, other)))
+    mean, low, high, *seeds = np.exp([logs.mean, logs.low, logs.high, *logs.seeds]).tolist()
+    return Spread(mean, low, high, tuple(seeds))
+
+
 def _bootstrap(values: np.ndarray, noise: np.ndarray) -> np.ndarray:  # [S], [S] -> [draws] means
     rng = np.random.default_rng(0)
     drawn = rng.integers(0, len(values), (_DRAWS, len(values)))

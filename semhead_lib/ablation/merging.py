@@ -1,5 +1,5 @@
-"""Runs of a study that were finished elsewhere, on another machine or another day: they are taken from
-that study's results folder instead of being executed again."""
+"""Runs of a study that were finished on another machine or another day: they are taken from its
+results folder there instead of being executed again."""
 
 from __future__ import annotations
 
@@ -48,6 +48,9 @@ def _finished(study: Study, folder: Path) -> Iterable[tuple[str, Finished]]:
         if found and (lacking := sorted(set(columns) - set(found[0]))):
             raise ValueError(f"{file}: has no column {lacking[0]}; of an earlier version?")
     described = read_json(about)
+    protocols = described.get("protocols")
+    if not isinstance(protocols, list) or not all(isinstance(p, dict) for p in protocols):
+        raise ValueError(f"{about}: protocols must be a list of objects, got {protocols!r:.60}")
     theirs = read_study(checked_yaml(str(described.get("plan", "")), about), about)
     planned = {run.name: run for run in study.runs}
     for row in rows:

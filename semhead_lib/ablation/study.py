@@ -101,6 +101,7 @@ def _report(plan: Study, root: Path) -> None:
     folder = plan.folder / "report"
     given = {
         "results": (plan.folder / RESULTS).as_posix(),
+        "table": (plan.folder / RESULTS).as_posix(),
         "out": (folder / REPORT).as_posix(),
         "longer": "",
     }

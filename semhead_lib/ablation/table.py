@@ -23,7 +23,7 @@ from semhead_lib import old_names
 from semhead_lib.ablation.plan import FACTORS, NOTEBOOK, PlannedRun, Study
 from semhead_lib.ablation.results import read_results
 from semhead_lib.atomic import remove_leftovers, write_atomically
-from semhead_lib.files import read_json_lines
+from semhead_lib.files import read_bytes, read_json_lines
 from semhead_lib.reproduce import runs
 
 RESULTS, TABLE, RUNS, STUDY, HEADS = "results", "metrics.csv", "runs.csv", "study.json", "heads"
@@ -80,7 +80,7 @@ def write_results(study: Study, root: Path, elsewhere: Mapping[str, Finished] | 
         if run.name in taken:
             for path in taken[run.name].heads:
                 name = path.name.replace(*old_names.HEADS)
-                write_atomically(folder / HEADS / name, path.read_bytes())
+                write_atomically(folder / HEADS / name, read_bytes(path))
             continue
         for path in sorted(_trained(study, run, root).glob("heads*.png")):
             end = path.stem.removeprefix("heads").replace(*old_names.HEADS)

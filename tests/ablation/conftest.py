@@ -52,6 +52,7 @@ heads(Path(out) / "heads.png")
 """
 REPORT = """\
 results: str = ""  # folder
+table: str = ""  # folder
 longer: str = ""  # folder
 out: str = ""  # folder
 """

@@ -133,6 +133,13 @@ def test_what_is_no_results_folder_is_named(two):
     study = load_study("tiny", second)
     with pytest.raises(FileNotFoundError, match=r"nowhere/metrics\.csv: not there; merge="):
         read_finished(study, "nowhere", second)
+    about = json.loads((results / "study.json").read_text())
+    (results / "study.json").write_text(json.dumps(about | {"protocols": 5}))
+    with pytest.raises(
+        ValueError, match=r"study\.json: protocols must be a list of objects, got 5"
+    ):
+        read_finished(study, str(results), second)
+    (results / "study.json").write_text(json.dumps(about))
     lines = (results / "runs.csv").read_text().splitlines()
     (results / "runs.csv").write_text("\n".join([lines[0].replace("state", "was"), *lines[1:]]))
     with pytest.raises(ValueError, match=r"runs\.csv: has no column state"):

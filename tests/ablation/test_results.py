@@ -14,7 +14,12 @@ from made_up import LEVEL, SCOPES, evaluation
 from semhead_lib import old_names
 from semhead_lib.ablation import analysis, claims
 from semhead_lib.ablation.analysis import load_results
-from semhead_lib.ablation.paper_table import REPORTED, paper_rows, paper_table
+from semhead_lib.ablation.paper_table import (
+    REPORTED,
+    paper_comparisons,
+    paper_rows,
+    paper_table,
+)
 from semhead_lib.ablation.plan import FACTORS
 from semhead_lib.ablation.results import measured, read_results
 from semhead_lib.ablation.table import COLUMNS, TABLE
@@ -141,6 +146,34 @@ def test_the_papers_table():
     assert table.loc[table["condition"] == "semantic+view", "FID-random, paper"].item() == "46.24"
     assert table.loc[table["ViCiCo"] == "joint", "FID-front"].item() == "–"
     assert "FID-view, paper" not in paper_table(study, "kernel"), "it reports no KID"
+    assert table["condition"].iloc[-1] == "real heads" and table["FID-random"].iloc[-1][:3] == "0.1"
+    assert list(table["seeds"])[:-1] == ["2"] * (len(table) - 1)
+
+
+def test_the_papers_comparisons():
+    """Ratios of cells, paired by seed; a verdict needs two seeds that lie on one side of 1."""
+
+    def verdicts(random_of_view=1.0, seeds=(0, 1)):
+        off = metrics(("view", "semantic"), vicico="off", seeds=seeds)
+        of_view = off[off["mode"] == "view"]
+        told_views = [
+            told(of_view, 1.0, condition_camera="rendered"),
+            told(of_view, random_of_view, condition_camera="random"),
+        ]
+        study = results(off, *told_views, baseline={"vicico": "off"})
+        return paper_comparisons(study).set_index("comparison")
+
+    name = "view: random / rendered camera"
+    found = verdicts(3.0)
+    assert found.loc[name, "here"].startswith("3 [2.9") and found.loc[name, "paper"] == "1.43"
+    assert found.loc[name, "verdict"] == "agrees"
+    assert found.loc["FID-random: semantic / view", "verdict"] == "agrees"
+    assert set(found["verdict"].iloc[[1, 3, 4, 5]]) == {"not run"}, "no such runs, or not measured"
+    assert verdicts(0.3).loc[name, "verdict"] == "differs"
+    assert verdicts(1.0).loc[name, "verdict"] == "not decided"
+    assert verdicts(3.0, seeds=(0,)).loc[name, "verdict"] == "one seed only"
+    with pytest.raises(ValueError, match="a ratio needs values and intervals above 0"):
+        verdicts(-1.0)
 
 
 def test_a_study_may_have_another_baseline():
@@ -153,7 +186,7 @@ def test_a_study_may_have_another_baseline():
     assert verdicts["ViCiCo: better heads than without"] == claims.NOT_SUPPORTED, (
         "equal, not the same"
     )
-    assert verdicts["… and than none"] == claims.SUPPORTED
+    assert verdicts["… and than no condition"] == claims.SUPPORTED
 
 
 def test_levels_and_the_last_measurement():
@@ -233,7 +266,10 @@ def verdict(known: analysis.Results, start: str) -> claims.Verdict:
 
 def test_claims_are_shown_denied_or_open():
     assert verdict(results(), "A semantic condition gives better heads").result == claims.SUPPORTED
-    assert verdict(results(), "With no condition the model collapses").result == claims.SUPPORTED
+    assert (
+        verdict(results(), "Without a condition, the generator collapses").result
+        == claims.SUPPORTED
+    )
     faster = verdict(results(), "Training is faster")
     assert faster.result == claims.SUPPORTED and faster.better.mean < faster.worse.mean
     assert verdict(results(), "ViCiCo: better heads").result == claims.OPEN
@@ -265,8 +301,8 @@ def test_one_view_without_a_condition():
     starts = (
         "Without a condition, training collapses with one view",
         "… and its heads are worse than with four",
-        "… where a semantic condition keeps it from that",
-        "… and its heads are better than none's with one view",
+        "… which a semantic condition prevents",
+        "… and better heads than without a condition, with one view",
     )
     assert {verdict(results(), start).result for start in starts} == {claims.OPEN}
     known = results(metrics(), semantic, worse(none, 3))
@@ -282,7 +318,7 @@ def test_one_view_without_a_condition():
 @pytest.mark.parametrize("until", ["10", "500"])
 def test_a_condition_that_is_removed(until):
     """After however many images the study removes it."""
-    starts = ("Removing the condition in mid-training hurts", "… that cover fewer modes")
+    starts = ("Removing the condition in mid-training", "… and lower mode coverage than keeping it")
     assert {verdict(results(), start).result for start in starts} == {claims.OPEN}
     removed = metrics(("semantic",), condition_until_kimg=until)
     known = results(metrics(), worse(removed, 2))
@@ -316,7 +352,7 @@ def test_a_table_of_an_earlier_version_has_no_condition_removed(tmp_path):
 def test_a_claim_with_a_margin():
     """Supported where `better` falls behind by less than the margin, and the opposite where it
     falls behind by more; what the interval does not settle is not supported."""
-    start = "Views that contradict each other are filtered out"
+    start = "Inconsistent views are filtered out"
     claim = next(c for c in claims.CLAIMS if c.text.startswith(start))
     assert (claim.margin, claim.sign, claim.metric) == (0.1, -1, "frechet")
     for times, expected in (

@@ -137,10 +137,13 @@ def ablations(metrics, pages, results, p):
     assert counts["not supported"] == metrics["not_supported"]
 
     (both,) = [p for p in pages if "difference, 60 kimg" in p]
-    biased = next(row for row in both.split("<tr") if "biases the model towards a direction" in row)
+    biased = next(
+        row for row in both.split("<tr") if "biases the generator towards a direction" in row
+    )
     results = biased.count("<td>not supported</td>"), biased.count("<td>supported</td>")
     assert results == (1, 1), "first not, later so"
-    heads, *designs = [p for p in pages if "<img" in p]
+    main, heads, *designs = [p for p in pages if "<img" in p]
+    assert main.count("<img") == len(re.findall(r'alt="[^"]{10,}"', main)) >= 2, "of the table"
     assert heads.count("<img") == len(re.findall(r'alt="[^"]{10,}"', heads)) == 9
     assert len(designs) == 2 and all('alt="' in p for p in designs), "of the contest"
 

@@ -131,14 +131,15 @@ def test_small(name, tmp_path):
 @pytest.mark.slow
 def test_training_of_another_mode_judged_by_itself(tmp_path):
     """Without semantics there is nothing to adhere to or to remember; the notebook leaves those
-    parts out. Both datasets are one's own, here of noise."""
+    parts out. Both datasets are one's own, here of noise, and the discriminator sees crops."""
     clip = SemanticEncoder.load(device="cpu")
     own = {"data": 16, "unseen": 48}
     for seed, (name, subjects) in enumerate(own.items()):
         make_noise(tmp_path / name, semantic=False, subjects=subjects, views=8, seed=seed)
         fill_semantics(tmp_path / name, clip.images, str(clip.identity), progress=False)
     own = {name: str(tmp_path / name) for name in own}
-    changes = dict(mode="view", options="r1_gamma=0.1", judged="", checks=2, heads=24)
+    options = "r1_gamma=0.1 crop=16 generator.raw_resolution=32 generator.super_channels=[]"
+    changes = dict(mode="view", options=options, judged="", checks=2, heads=24)
     notebook, _, results = execute("04_training", tmp_path, **own, **changes)
     metrics = collect(notebook)
     outputs_of(notebook)
@@ -175,7 +176,7 @@ def test_a_comparison_with_a_dataset_of_ones_own_makes_its_folder(tmp_path, monk
 def test_ablations_of_two_short_runs(tmp_path):
     """Nothing of them is proven, and there is no longer study."""
     smoke = "papermill_runs/reference/ablations/smoke"
-    notebook, _, results = execute("05_ablations", tmp_path, results=smoke, longer="")
+    notebook, _, results = execute("05_ablations", tmp_path, results=smoke, table="", longer="")
     outputs, metrics = outputs_of(notebook), collect(notebook)
     for mode in ("view", "semantic"):
         assert metrics[f"bias_{mode}"] == pytest.approx(last_bias("smoke", mode), rel=1e-4)
