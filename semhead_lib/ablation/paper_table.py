@@ -138,7 +138,7 @@ def paper_comparisons(results: Results) -> pd.DataFrame:
     """
     shown = []
     for text, pair in COMPARISONS.items():
-        reported = [dict(zip(NAMES, REPORTED[row], strict=True))[name] for row, name in pair]
+        reported = [REPORTED[row][NAMES.index(name)] for row, name in pair]
         assert reported[0] is not None and reported[1] is not None  # of those compared
         paper = reported[0] / reported[1]
         one, other = (picked(results, row, name) for row, name in pair)
