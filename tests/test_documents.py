@@ -217,6 +217,7 @@ def test_tables_of_conditions_are_those_of_the_study(path):
 
     study = load_results(ROOT / "papermill_runs" / "reference" / "ablations" / "cpu-long")
     text = path.read_text(encoding="utf-8").replace("**", "")
+    text = text.partition("### At 32 pixels")[2] or text
     for mode in ("none", "view", "semantic"):
         (row,) = re.findall(rf"^\| {mode} \| (\d.*) \|$", text, re.M)
         cells = row.split(" | ")
@@ -224,6 +225,28 @@ def test_tables_of_conditions_are_those_of_the_study(path):
         for cell, (metric, scope) in zip(cells, COLUMNS, strict=False):
             found = spread(pick(final(study.of(mode=mode)), metric, scope))
             assert cell == f"{found.mean:.2f} [{found.low:.2f}, {found.high:.2f}]", (mode, metric)
+
+
+def test_the_papers_table_is_that_of_the_study():
+    from semhead_lib.ablation.analysis import final, load_results, pick, spread
+    from semhead_lib.ablation.paper_table import NAMES, paper_rows
+
+    study = load_results(ROOT / "papermill_runs" / "reference" / "ablations" / "cpu-64")
+    text = (ROOT / "docs" / "ablations.md").read_text(encoding="utf-8")
+    text = text.partition("### The paper's table")[2].partition("### At 32 pixels")[0]
+    for (mode, _), distances in paper_rows(study).items():
+        (row,) = re.findall(rf"^\| {re.escape(mode)} \| (\d.*) \|$", text, re.M)
+        rows = final(study.of(mode=mode))
+        coverage, faces = (spread(pick(rows, key)) for key in ("mode_coverage", "face_on_back"))
+        recall = spread(pick(rows, "cross_view_recall_5", "180"))
+
+        def ends(x, digits=2, times=1, unit=""):
+            mean, *others = (f"{times * v:.{digits}f}" for v in (x.mean, x.low, x.high))
+            return f"{mean}{unit} [{', '.join(others)}]"
+
+        expected = [ends(distances[name], 1) for name in NAMES]
+        expected += [ends(coverage), ends(faces, times=100, unit=" %"), ends(recall)]
+        assert row.split(" | ") == expected, mode
 
 
 def test_the_citation_file():
