@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from semhead_lib import old_names
 from semhead_lib.ablation.plan import UNSEEN, PlannedRun, Study, read_study
@@ -51,6 +52,7 @@ def _finished(study: Study, folder: Path) -> Iterable[tuple[str, Finished]]:
     protocols = described.get("protocols")
     if not isinstance(protocols, list) or not all(isinstance(p, dict) for p in protocols):
         raise ValueError(f"{about}: protocols must be a list of objects, got {protocols!r:.60}")
+    origins = _origins(described, about)
     theirs = read_study(checked_yaml(str(described.get("plan", "")), about), about)
     planned = {run.name: run for run in study.runs}
     for row in rows:
@@ -60,7 +62,20 @@ def _finished(study: Study, folder: Path) -> Iterable[tuple[str, Finished]]:
         _check_same(study, planned[name], theirs, about)
         its = [[line[c] for c in COLUMNS] for line in metrics if line["run"] == name]
         heads = [p for p in sorted((folder / HEADS).glob("*.webp")) if run_of_image(p) == name]
-        yield name, Finished(its, [row[c] for c in RUN_COLUMNS], heads, described)
+        if its:  # else nothing is known of it
+            origin = origins.get(name, described)
+            yield name, Finished(its, [row[c] for c in RUN_COLUMNS], heads, origin)
+
+
+def _origins(described: dict[str, Any], about: Path) -> dict[str, dict[str, Any]]:
+    """Of runs that were themselves merged there: where they were made, with that folder's protocols.
+    Raises ValueError."""
+    entries = described.get("merged", [])
+    try:
+        made = [dict(entry) | {"protocols": described["protocols"]} for entry in entries]
+        return {str(name): entry for entry in made for name in entry["runs"]}
+    except (TypeError, ValueError, KeyError) as error:
+        raise ValueError(f"{about}: merged must be a list of origins: {error!r:.100}") from None
 
 
 def run_of_image(path: Path) -> str:

@@ -25,40 +25,27 @@ from semhead_lib.conditioning.cameras import FRONT, RANDOM, RENDERED
 from semhead_lib.conditioning.modes import ConditionMode
 
 Row = tuple[str, str]  # mode and ViCiCo level
+VIEW, BOTH = ("view", "off"), ("semantic+view", "off")
+SEMANTIC, JOINT = ("semantic", "off"), ("semantic", "joint")
 # FID-view, FID-random and FID-front, as notes on the paper report them.
 REPORTED: dict[Row, tuple[float | None, float, float]] = {
-    ("view", "off"): (9.67, 13.82, 8.42),
-    ("semantic+view", "off"): (8.63, 46.24, 5.90),
-    ("semantic", "off"): (None, 4.45, 4.11),
-    ("semantic", "joint"): (None, 3.67, 3.51),
+    VIEW: (9.67, 13.82, 8.42),
+    BOTH: (8.63, 46.24, 5.90),
+    SEMANTIC: (None, 4.45, 4.11),
+    JOINT: (None, 3.67, 3.51),
 }
 NAMES = ("FID-view", "FID-random", "FID-front")
 # What the table is read for: one cell over another.
 COMPARISONS: dict[str, tuple[tuple[Row, str], tuple[Row, str]]] = {
-    "view: random / rendered camera": (
-        (("view", "off"), "FID-random"),
-        (("view", "off"), "FID-view"),
-    ),
-    "semantic+view: random / rendered camera": (
-        (("semantic+view", "off"), "FID-random"),
-        (("semantic+view", "off"), "FID-view"),
-    ),
-    "FID-random: semantic / view": (
-        (("semantic", "off"), "FID-random"),
-        (("view", "off"), "FID-random"),
-    ),
-    "FID-front: semantic / view": (
-        (("semantic", "off"), "FID-front"),
-        (("view", "off"), "FID-front"),
-    ),
+    "view: random / rendered camera": ((VIEW, "FID-random"), (VIEW, "FID-view")),
+    "semantic+view: random / rendered camera": ((BOTH, "FID-random"), (BOTH, "FID-view")),
+    "FID-random: semantic / view": ((SEMANTIC, "FID-random"), (VIEW, "FID-random")),
+    "FID-front: semantic / view": ((SEMANTIC, "FID-front"), (VIEW, "FID-front")),
     "FID-random, semantic: with / without ViCiCo": (
-        (("semantic", "joint"), "FID-random"),
-        (("semantic", "off"), "FID-random"),
+        (JOINT, "FID-random"),
+        (SEMANTIC, "FID-random"),
     ),
-    "FID-front, semantic: with / without ViCiCo": (
-        (("semantic", "joint"), "FID-front"),
-        (("semantic", "off"), "FID-front"),
-    ),
+    "FID-front, semantic: with / without ViCiCo": ((JOINT, "FID-front"), (SEMANTIC, "FID-front")),
 }
 AGREES, DIFFERS, NOT_DECIDED, ONE_SEED, NOT_RUN = (
     "agrees",
@@ -78,12 +65,11 @@ def picked(
     """
     mode, vicico = row
     rows = results.of(mode=mode, vicico=vicico)
-    of_view = ConditionMode(mode, semantic_dimension=1).shows_view
     if name == "FID-front":
         return pick(final(rows, FRONT), f"{metric}_front")
-    camera = (
-        (RENDERED if name == "FID-view" else RANDOM) if of_view else FRONT
-    )  # no view: all equal
+    camera = RENDERED if name == "FID-view" else RANDOM
+    if not ConditionMode(mode, semantic_dimension=1).shows_view:
+        camera = FRONT  # any camera gives the same images
     return pick(final(rows, camera), metric)
 
 

@@ -102,6 +102,22 @@ def test_all_of_it_may_be_from_elsewhere(two):
     assert whole.study["versions"] == {"torch": "1"} and len(whole.study["merged"]) == 1
     again = read_finished(study, "papermill_runs/ablations/tiny/results", second)
     assert list(again) == ["semantic_seed-0"], "what was merged can be merged again"
+    assert again["semantic_seed-0"].about["devices"] == {"cpu": "one"}
+
+
+def test_a_run_that_is_merged_twice_keeps_its_origin(two):
+    """The second folder was made on another machine than the run that it took over."""
+    results, second = two
+    executed(second, "semantic_seed-1", commit="b" * 40, cpu="two")
+    study = load_study("tiny", second)
+    write_results(study, second, read_finished(study, str(results), second))
+    again = read_finished(study, "papermill_runs/ablations/tiny/results", second)
+    devices = {name: run.about["devices"]["cpu"] for name, run in again.items()}
+    assert devices == {"semantic_seed-0": "one", "semantic_seed-1": "two"}
+    about = second / "papermill_runs/ablations/tiny/results/study.json"
+    about.write_text(json.dumps(json.loads(about.read_text()) | {"merged": [{"runs": 5}]}))
+    with pytest.raises(ValueError, match=r"study\.json: merged must be a list of origins"):
+        read_finished(study, "papermill_runs/ablations/tiny/results", second)
 
 
 @pytest.mark.parametrize(
